@@ -1,0 +1,344 @@
+"""Every knob of a run: frozen, validated dataclasses with one default each.
+
+At the edge (`configs/*.py`, `train.py`) a run is an `ml_collections.ConfigDict`, so that any field
+can be overridden on the command line. `from_config_dict` turns it into a `Config`; below that
+line nothing reads a field that does not exist and nothing has a second default.
+"""
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import ml_collections
+from ml_collections import config_dict
+
+from mmrec_jax.errors import UserError
+
+_T = TypeVar("_T")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The model's shape and switches (sizes: `mmrec_jax/sizes.py`).
+
+    A field that is None is derived, as the comment beside it says; read the resolved number from
+    the property with the same name in capitals (`D`, `E`, `S`, ...).
+    """
+
+    vocab_size: int = 5000  # upper bound; the tokenizer's size when that is smaller
+    model_dim: int = 128  # D
+    num_layers: int = 4  # L
+    num_memories: int = 4  # H
+    context: int = 1024  # tokens the size is meant for; rows of data may be shorter
+    recurrent_dim: int | None = None  # E; D when None
+    memory_slots: int | None = None  # S; D // H when None
+    mem_dim: int | None = None  # K; D // H when None
+    ffn_dim: int | None = None  # F; 8 D / 3 rounded up to a multiple of 64 when None
+    dpg_rank: int | None = None  # R; max(16, D // 16) when None
+    gate: Literal["state", "input", "none"] = "state"
+    gate_init_scale: float = 0.0  # standard deviation of w_g at the start
+    memory: Literal["delta", "decay", "none"] = "delta"
+    use_hem: bool = True  # one fused input projection instead of one matrix each
+    use_dpg: bool = True  # decay depends on the input; off: one learned decay a channel
+    use_uboo: bool = False  # auxiliary prediction of the next short-term state
+    lambda_p: float = 0.1  # weight of the UBOO loss in the total
+    uboo_isolate: bool = False  # True: a pure probe, no gradient into the trunk
+    uboo_orthogonal: bool = False  # True: remove its component along the main gradient
+    gamma_halflife_min: float = 2.0  # tokens; half-lives are log-uniform over the channels
+    gamma_halflife_max: float = 512.0
+    alpha_halflife_min: float = 16.0  # tokens; log-uniform over the memories
+    alpha_halflife_max: float = 4096.0
+    dropout: float = 0.0
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of activations and matrix products
+    param_dtype: Literal["float32", "bfloat16"] = "float32"
+    remat: bool = False  # recompute each block in the backward pass: less memory, more time
+    scan_backend: Literal["auto", "sequential", "associative"] = "auto"
+    chunk: int = 32  # C, tokens per chunk of the long-term memory's scan
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "model_dim", "num_layers", "num_memories", "context", "chunk"):
+            _require(getattr(self, name) > 0, f"model.{name}", getattr(self, name), "at least 1")
+        for name in ("recurrent_dim", "memory_slots", "mem_dim", "ffn_dim", "dpg_rank"):
+            value = getattr(self, name)
+            _require(value is None or value > 0, f"model.{name}", value, "at least 1, or None")
+        if None in (self.memory_slots, self.mem_dim):
+            _require(
+                self.model_dim % self.num_memories == 0,
+                "model.num_memories",
+                self.num_memories,
+                f"a divisor of model.model_dim = {self.model_dim} "
+                "(or set both memory_slots and mem_dim)",
+            )
+        _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "in [0, 1)")
+        _require(self.lambda_p >= 0, "model.lambda_p", self.lambda_p, "at least 0")
+        for name in ("gamma", "alpha"):
+            low = getattr(self, f"{name}_halflife_min")
+            high = getattr(self, f"{name}_halflife_max")
+            _require(
+                0 < low <= high, f"model.{name}_halflife_min", low, f"in (0, {high}] (the maximum)"
+            )
+
+    @property
+    def D(self) -> int:
+        """Model width."""
+        return self.model_dim
+
+    @property
+    def E(self) -> int:
+        """Recurrent width."""
+        return self.recurrent_dim or self.model_dim
+
+    @property
+    def H(self) -> int:
+        """Long-term memories per layer; 0 when there are none."""
+        return 0 if self.memory == "none" else self.num_memories
+
+    @property
+    def S(self) -> int:
+        """Slots (key size) of a memory."""
+        return self.memory_slots or self.model_dim // self.num_memories
+
+    @property
+    def K(self) -> int:
+        """Value size of a memory."""
+        return self.mem_dim or self.model_dim // self.num_memories
+
+    @property
+    def F(self) -> int:
+        """Hidden width of the feed-forward layer."""
+        return self.ffn_dim or 64 * math.ceil(8 * self.model_dim / 3 / 64)
+
+    @property
+    def R(self) -> int:
+        """Rank of the dynamic decay."""
+        return self.dpg_rank or max(16, self.model_dim // 16)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where the text comes from and how it becomes rows of tokens."""
+
+    # "treebank" (built-in, Turkish), "manual" (built-in, English), "text" or "jsonl" (your files).
+    source: Literal["treebank", "manual", "text", "jsonl"] = "treebank"
+    train: str = ""  # files for text/jsonl: comma-separated paths or globs; .gz is read too
+    validation: str = ""  # the same; empty: a share of the training documents is held out
+    validation_fraction: float = 0.05  # used when `validation` is empty
+    # "block": one document a blank-line block, "line": one a line, "file": one a file.
+    documents: Literal["block", "line", "file"] = "block"
+    field: str = "text"  # the field of a JSONL line that holds the text
+    seq_len: int = 256  # T, tokens in a row
+    packing_bins: int = 16  # rows that are filled at the same time; more: less padding
+    seed: int = 0  # of the shuffle
+
+    def __post_init__(self) -> None:
+        _require(self.seq_len > 0, "data.seq_len", self.seq_len, "at least 1")
+        _require(self.packing_bins > 0, "data.packing_bins", self.packing_bins, "at least 1")
+        _require(
+            0 < self.validation_fraction < 1,
+            "data.validation_fraction",
+            self.validation_fraction,
+            "in (0, 1)",
+        )
+        if self.source in ("text", "jsonl"):
+            _require(bool(self.train), "data.train", self.train, "a path or glob of your files")
+        else:
+            for name in ("train", "validation"):
+                _require(
+                    not getattr(self, name),
+                    f"data.{name}",
+                    getattr(self, name),
+                    f'empty with the built-in source "{self.source}" (for your own files set '
+                    "data.source=text or jsonl)",
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerConfig:
+    """How text becomes tokens."""
+
+    kind: Literal["unigram", "bpe", "byte", "char", "file"] = "unigram"
+    vocab_size: int | None = None  # of unigram and bpe; model.vocab_size when None
+    path: str = ""  # kind "file": an existing sentencepiece .model or Hugging Face tokenizer.json
+
+    def __post_init__(self) -> None:
+        _require(
+            self.vocab_size is None or self.vocab_size > 0,
+            "tokenizer.vocab_size",
+            self.vocab_size,
+            "at least 1, or None",
+        )
+        _require(
+            bool(self.path) == (self.kind == "file"),
+            "tokenizer.path",
+            self.path,
+            'set if and only if tokenizer.kind is "file"',
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+    """The optimizer and its schedule."""
+
+    name: Literal["adamw"] = "adamw"
+    lr: float = 3e-3  # peak learning rate
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_steps: int = 50
+    final_lr_fraction: float = 0.1  # the schedule's floor as a fraction of `lr`
+    b1: float = 0.9
+    b2: float = 0.95
+    eps: float = 1e-8
+    weight_decay: float = 0.1  # decoupled; never on norms, biases, decays and gates
+    clip_norm: float = 1.0  # of the global gradient norm; 0: no clipping
+
+    def __post_init__(self) -> None:
+        _require(self.lr > 0, "optim.lr", self.lr, "above 0")
+        for name in ("warmup_steps", "weight_decay", "clip_norm"):
+            _require(getattr(self, name) >= 0, f"optim.{name}", getattr(self, name), "at least 0")
+        for name in ("b1", "b2"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, f"optim.{name}", value, "in [0, 1)")
+        _require(self.eps > 0, "optim.eps", self.eps, "above 0")
+        _require(
+            0 <= self.final_lr_fraction <= 1,
+            "optim.final_lr_fraction",
+            self.final_lr_fraction,
+            "in [0, 1]",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How long and how large, and what is written on the way."""
+
+    seed: int = 0  # of the parameters and of dropout
+    batch_size: int = 8  # rows a step, over all devices and micro-batches
+    accumulate: int = 1  # micro-batches a step; the gradient is that of the whole batch
+    steps: int | None = None  # exactly one of steps, epochs, tokens says how long
+    epochs: float | None = None
+    tokens: int | None = None  # predicted tokens, padding not counted
+    target_loss: float | None = None  # stop when the evaluation loss (nats/token) is at or under it
+    devices: int | None = None  # use the first n devices; all when None
+    log_every: int = 10
+    eval_every: int = 200
+    eval_batches: int | None = None  # of the validation split; all of it when None
+    # True: evaluate with the state carried along each document; False: as training reads it, each
+    # row from the zero state.
+    eval_carry: bool = True
+    sample_prompt: str = ""  # prompt of the text samples written at each evaluation
+    sample_tokens: int = 64  # 0: no samples
+    checkpoint_every: int = 200
+    keep_last: int = 2
+    keep_best: int = 1  # by validation loss
+    profile_steps: int = 0  # trace this many steps (after compilation) into workdir/profile
+
+    def __post_init__(self) -> None:
+        lengths = [n for n in ("steps", "epochs", "tokens") if getattr(self, n) is not None]
+        _require(
+            len(lengths) == 1,
+            "train.steps/epochs/tokens",
+            ", ".join(lengths) or "none of them",
+            "exactly one of the three",
+        )
+        for name in lengths:
+            _require(getattr(self, name) > 0, f"train.{name}", getattr(self, name), "above 0")
+        for name in ("batch_size", "accumulate", "log_every", "eval_every", "checkpoint_every"):
+            _require(getattr(self, name) > 0, f"train.{name}", getattr(self, name), "at least 1")
+        for name in ("devices", "eval_batches"):
+            value = getattr(self, name)
+            _require(value is None or value > 0, f"train.{name}", value, "at least 1, or None")
+        for name in ("sample_tokens", "keep_best", "profile_steps"):
+            _require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "at least 0")
+        _require(self.keep_last > 0, "train.keep_last", self.keep_last, "at least 1")
+        _require(
+            self.batch_size % self.accumulate == 0,
+            "train.accumulate",
+            self.accumulate,
+            f"a divisor of train.batch_size = {self.batch_size}",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One run."""
+
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
+    optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
+    train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(steps=1000))
+
+
+def _require(condition: bool, name: str, value: object, expected: str) -> None:
+    if not condition:
+        raise UserError(f"config.{name} is {value!r}; it must be {expected}")
+
+
+def to_config_dict(config: Config) -> ml_collections.ConfigDict:
+    """The editable form of `config`, in which None fields know their type for later overrides."""
+    return ml_collections.ConfigDict(_to_plain(config, placeholders=True))
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """`config` as nested plain dicts, fit for JSON."""
+    return _to_plain(config, placeholders=False)
+
+
+def from_config_dict(tree: Mapping[str, Any] | ml_collections.ConfigDict) -> Config:
+    """Builds the validated run.
+
+    Raises:
+      UserError: a field is unknown, has the wrong type, or a value outside its range.
+    """
+    if isinstance(tree, ml_collections.ConfigDict):
+        tree = tree.to_dict()
+    return _from_plain(Config, tree, "config")
+
+
+def _to_plain(node: Any, *, placeholders: bool) -> Any:
+    plain: dict[str, Any] = {}
+    hints = typing.get_type_hints(type(node))
+    for field in dataclasses.fields(node):
+        value = getattr(node, field.name)
+        if dataclasses.is_dataclass(value):
+            value = _to_plain(value, placeholders=placeholders)
+        elif value is None and placeholders:
+            value = config_dict.placeholder(_without_none(hints[field.name]))
+        plain[field.name] = value
+    return plain
+
+
+def _from_plain(cls: type[_T], tree: Mapping[str, Any], path: str) -> _T:
+    hints = typing.get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for name, value in tree.items():
+        where = f"{path}.{name}"
+        if name not in hints:
+            raise UserError(f"{where} is not a field; the fields are {', '.join(sorted(hints))}")
+        if dataclasses.is_dataclass(hints[name]):
+            if not isinstance(value, Mapping):
+                raise UserError(f"{where} is {value!r}; it must be a group of fields")
+            values[name] = _from_plain(hints[name], value, where)
+        else:
+            values[name] = _checked(hints[name], value, where)
+    return cls(**values)
+
+
+def _checked(hint: Any, value: Any, where: str) -> Any:
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise UserError(f"{where} is {value!r}; it must be one of {list(get_args(hint))}")
+        return value
+    if isinstance(hint, types.UnionType):
+        return None if value is None else _checked(_without_none(hint), value, where)
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise UserError(f"{where} is {value!r}; it must be of type {hint.__name__}")
+    return value
+
+
+def _without_none(hint: Any) -> Any:
+    return next(kind for kind in get_args(hint) if kind is not type(None))

@@ -1,0 +1,83 @@
+"""Windows packed into rows, rows stacked into batches (grain).
+
+A batch is a dict of int32 arrays [B, T]:
+
+| key | content |
+|---|---|
+| `inputs` | tokens |
+| `targets` | the token after each input; every input that is not padding has one |
+| `segment_ids` | 0: padding; above 0 and equal: same segment, that is one recurrent history |
+
+Rows are filled first-fit: `bins` rows are open at a time, each window goes to the first
+one with room, and when one fits nowhere all of them are emitted. Windows are never cut here. The
+state of the iterator is the place in the stream of windows at which the current group of rows began
+and the row that comes next, so leftover windows are packed again, not stored.
+"""
+
+from collections.abc import Sequence
+
+import grain
+import numpy as np
+from grain import experimental
+from numpy.typing import NDArray
+
+from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.data.windows import Windows
+
+Batch = dict[str, NDArray[np.int32]]
+
+
+class WindowSource:
+    """Random access to windows as {"pairs": int32 [length, 2]}: input and target."""
+
+    def __init__(self, store: TokenStore, windows: Windows) -> None:
+        self._pairs = np.lib.stride_tricks.sliding_window_view(store.tokens, 2)
+        self._windows = windows
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def __getitem__(self, index: int) -> Batch:
+        start = self._windows.starts[index]
+        return {"pairs": self._pairs[start : start + self._windows.lengths[index]]}
+
+    def __repr__(self) -> str:
+        return f"WindowSource({len(self)} windows)"
+
+
+def packed_batches(
+    windows: grain.MapDataset, seq_len: int, rows: int, bins: int, shuffle_seed: int | None
+) -> grain.IterDataset:
+    """Batches of `rows` rows (the last one padded with empty rows) from a stream of windows.
+
+    Args:
+      windows: elements as of `WindowSource`, none longer than `seq_len`.
+      seq_len: T.
+      rows: B.
+      bins: rows that are open at the same time.
+      shuffle_seed: shuffles each emitted group of rows, since first-fit leaves the last rows of a
+        group emptier than the first; None: no shuffle.
+    """
+    # Everything is in memory: reading ahead in threads would only cost.
+    stream = windows.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
+    packed = experimental.FirstFitPackIterDataset(
+        stream,
+        length_struct={"pairs": seq_len},
+        num_packing_bins=bins,
+        shuffle_bins=shuffle_seed is not None,
+        seed=shuffle_seed or 0,
+    )
+
+    def stack(elements: Sequence[Batch]) -> Batch:
+        pairs = np.zeros((rows, seq_len, 2), np.int32)
+        segment_ids = np.zeros((rows, seq_len), np.int32)
+        for row, element in enumerate(elements):
+            pairs[row] = element["pairs"]
+            segment_ids[row] = element["pairs_segment_ids"]
+        return {
+            "inputs": np.ascontiguousarray(pairs[..., 0]),
+            "targets": np.ascontiguousarray(pairs[..., 1]),
+            "segment_ids": segment_ids,
+        }
+
+    return packed.batch(rows, drop_remainder=False, batch_fn=stack)

@@ -1,0 +1,163 @@
+"""The endless stream of training batches, which can be stopped and continued anywhere."""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import grain
+import numpy as np
+
+from mmrec_jax.config import DataConfig
+from mmrec_jax.data.packing import Batch, WindowSource, packed_batches
+from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.data.windows import cut_windows
+from mmrec_jax.errors import UserError
+
+_FILL_BATCHES = 64
+
+
+class TrainIterator(Iterator[Batch]):
+    """Batches without end; see `make_train_iterator`."""
+
+    def __init__(self, dataset: grain.IterDataset, identity: dict[str, Any]) -> None:
+        self._iterator = iter(dataset)
+        self._identity = identity
+
+    def __next__(self) -> Batch:
+        batch: Batch = next(self._iterator)
+        return batch
+
+    def get_state(self) -> dict[str, Any]:
+        """The position, fit for JSON: what `set_state` needs to continue with the next batch."""
+        return {"identity": dict(self._identity), "position": self._iterator.get_state()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continues from `state` exactly as the iterator it was taken from would have.
+
+        Raises:
+          UserError: the state was saved for other data, other settings of the data, or another
+            number of processes; the message names what differs.
+        """
+        saved = state["identity"]
+        differing = [
+            f"{name} (saved {saved.get(name)}, now {value})"
+            for name, value in self._identity.items()
+            if saved.get(name) != value
+        ]
+        if differing:
+            raise UserError(
+                "the saved position in the training data belongs to other data: "
+                + "; ".join(differing)
+            )
+        self._iterator.set_state(state["position"])
+
+
+def make_train_iterator(
+    store: TokenStore,
+    config: DataConfig,
+    batch_size: int,
+    *,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> TrainIterator:
+    """Shuffled, packed batches of the training split, epoch after epoch.
+
+    Each epoch is a new permutation of all windows. Process p reads the windows p, p + P, p + 2P,
+    ... of that stream, so the processes together see each window once an epoch.
+
+    Args:
+      store: the training split.
+      config: `seq_len`, `packing_bins` and `seed` are used.
+      batch_size: rows of a step over all processes.
+      process_index: this process, from 0.
+      process_count: P; every process gets `batch_size // P` rows.
+
+    Returns:
+      An iterator of dicts of int32 [batch_size // P, seq_len] (`packing`), with `get_state` and
+      `set_state`.
+
+    Raises:
+      UserError: the corpus is smaller than one row or one batch, or `batch_size` is not a multiple
+        of the number of processes.
+    """
+    _check_size(store, config.seq_len, batch_size)
+    if batch_size % process_count:
+        raise UserError(
+            f"config.train.batch_size is {batch_size}; it must be a multiple of the number of "
+            f"processes, {process_count}"
+        )
+    dataset = packed_batches(
+        window_stream(store, config, process_index, process_count),
+        config.seq_len,
+        rows=batch_size // process_count,
+        bins=config.packing_bins,
+        shuffle_seed=_seed("rows", config.seed),
+    )
+    identity = {
+        "tokens": store.fingerprint[:16],
+        "data.seq_len": config.seq_len,
+        "data.packing_bins": config.packing_bins,
+        "data.seed": config.seed,
+        "train.batch_size": batch_size,
+        "process": f"{process_index} of {process_count}",
+    }
+    return TrainIterator(dataset, identity)
+
+
+def window_stream(
+    store: TokenStore, config: DataConfig, process_index: int, process_count: int
+) -> grain.MapDataset:
+    """The endless shuffled stream of windows of one process."""
+    source = WindowSource(store, cut_windows(store, config.seq_len))
+    epochs = grain.MapDataset.source(source).shuffle(seed=_seed("windows", config.seed)).repeat()
+    return epochs.slice(slice(process_index, None, process_count))
+
+
+def steps_for(
+    store: TokenStore,
+    config: DataConfig,
+    batch_size: int,
+    *,
+    epochs: float | None = None,
+    tokens: int | None = None,
+) -> int:
+    """How many steps predict at least `epochs` x the corpus, or `tokens` tokens.
+
+    Padding makes a batch hold fewer tokens than B x T: the fill is measured on the first 64
+    batches of the stream, so the answer depends on the arguments alone. Exactly one of the two
+    lengths is given.
+
+    Raises:
+      UserError: as `make_train_iterator`.
+    """
+    if (epochs is None) == (tokens is None):
+        raise ValueError("give exactly one of epochs and tokens")
+    wanted = tokens if tokens is not None else (epochs or 0) * store.num_pairs
+    return max(1, math.ceil(wanted / tokens_per_batch(store, config, batch_size)))
+
+
+def tokens_per_batch(store: TokenStore, config: DataConfig, batch_size: int) -> float:
+    """Mean number of predicted tokens in a batch, measured on the first 64 of the stream."""
+    batches = make_train_iterator(store, config, batch_size)
+    counts = [np.count_nonzero(next(batches)["segment_ids"]) for _ in range(_FILL_BATCHES)]
+    return float(np.mean(counts))
+
+
+def _check_size(store: TokenStore, seq_len: int, batch_size: int) -> None:
+    if store.num_pairs < seq_len:
+        raise UserError(
+            f"the training text is smaller than a row: it has {store.num_pairs} tokens and "
+            f"config.data.seq_len is {seq_len}; lower it or add text"
+        )
+    if store.num_pairs < seq_len * batch_size:
+        raise UserError(
+            f"the training text is smaller than a batch: it has {store.num_pairs} tokens and "
+            f"config.train.batch_size x config.data.seq_len is {batch_size} x {seq_len}; lower "
+            "one of them or add text"
+        )
+
+
+def _seed(purpose: str, seed: int) -> int:
+    """A 32-bit seed. grain adds the epoch to it, so neighbouring seeds must not stay neighbours."""
+    return int.from_bytes(hashlib.sha256(f"{purpose} {seed}".encode()).digest()[:4], "big")

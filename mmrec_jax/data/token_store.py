@@ -1,0 +1,91 @@
+"""A split as numbers: all documents in one array."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmrec_jax.data.document import Document
+from mmrec_jax.data.tokenizer import Tokenizer
+from mmrec_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TokenStore:
+    """The tokens of some documents, laid end to end.
+
+    Document d is `tokens[offsets[d] : offsets[d + 1]]` = begin token, its tokens, end token. It
+    holds one (input, target) pair less: all its tokens and the end token are predicted.
+
+    Attributes:
+      tokens: int32 [number of tokens], begin and end tokens included.
+      offsets: int64 [number of documents + 1].
+      byte_counts: int64 [number of documents], UTF-8 bytes of the NFC text.
+      character_counts: int64 [number of documents], code points of the NFC text.
+    """
+
+    tokens: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    byte_counts: NDArray[np.int64]
+    character_counts: NDArray[np.int64]
+
+    @classmethod
+    def from_documents(cls, documents: Iterable[Document], tokenizer: Tokenizer) -> "TokenStore":
+        """Encodes `documents`, in their order.
+
+        Raises:
+          UserError: there are none, or the tokenizer refuses one (named).
+        """
+        parts: list[NDArray[np.int32]] = []
+        lengths: list[int] = []
+        byte_counts: list[int] = []
+        character_counts: list[int] = []
+        bos = np.array([tokenizer.bos_id], np.int32)
+        eos = np.array([tokenizer.eos_id], np.int32)
+        for document in documents:
+            try:
+                tokens = tokenizer.encode(document.text)
+            except UserError as error:
+                raise UserError(f"{document.name}: {error}") from None
+            parts += [bos, tokens, eos]
+            lengths.append(len(tokens) + 2)
+            byte_counts.append(len(document.text.encode("utf-8")))
+            character_counts.append(len(document.text))
+        if not parts:
+            raise UserError("the corpus is empty: there is no document to read tokens from")
+        return cls(
+            tokens=np.concatenate(parts),
+            offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            byte_counts=np.array(byte_counts, np.int64),
+            character_counts=np.array(character_counts, np.int64),
+        )
+
+    @property
+    def num_documents(self) -> int:
+        """How many documents there are."""
+        return len(self.offsets) - 1
+
+    @property
+    def num_pairs(self) -> int:
+        """How many tokens are predicted in one pass."""
+        return len(self.tokens) - self.num_documents
+
+    @property
+    def num_bytes(self) -> int:
+        """UTF-8 bytes of all texts: the denominator of bits per byte."""
+        return int(self.byte_counts.sum())
+
+    @property
+    def num_characters(self) -> int:
+        """Code points of all texts: the denominator of bits per character."""
+        return int(self.character_counts.sum())
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """sha256 (hex) of the tokens and the borders of the documents."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.offsets).data)
+        digest.update(np.ascontiguousarray(self.tokens).data)
+        return digest.hexdigest()

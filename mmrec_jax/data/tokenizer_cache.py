@@ -1,0 +1,113 @@
+"""Making a run's tokenizer once, and finding it again."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from mmrec_jax.config import TokenizerConfig
+from mmrec_jax.data.byte_tokenizer import ByteTokenizer
+from mmrec_jax.data.char_tokenizer import CharTokenizer
+from mmrec_jax.data.huggingface_tokenizer import HuggingFaceTokenizer
+from mmrec_jax.data.sentencepiece_tokenizer import SentencePieceTokenizer, train_sentencepiece
+from mmrec_jax.data.tokenizer import INFO_FILE, Tokenizer, fingerprint
+from mmrec_jax.errors import UserError
+
+# Part of the cache key: raise it when training changes, so that old entries are not found.
+_TRAINING_VERSION = 1
+
+
+def build_tokenizer(
+    config: TokenizerConfig,
+    texts: Iterable[str],
+    directory: str | os.PathLike[str],
+    *,
+    default_vocab_size: int,
+) -> Tokenizer:
+    """The tokenizer that `config` asks for.
+
+    A trained one is kept in a folder of `directory` whose name is a hash of the training texts and
+    the settings: a second call with the same ones loads it, with others trains anew. A damaged
+    entry is trained again.
+
+    Args:
+      config: the kind, the vocabulary, the path.
+      texts: the NFC texts of the training split; not read for kinds "byte" and "file".
+      directory: the cache.
+      default_vocab_size: used when `config.vocab_size` is None (`ModelConfig.vocab_size`).
+
+    Raises:
+      UserError: the vocabulary does not fit the text, the text is empty, or the file of kind
+        "file" is missing, damaged or without an end-of-text token.
+    """
+    if config.kind == "byte":
+        return ByteTokenizer()
+    if config.kind == "file":
+        return _read_file(Path(config.path))
+    texts = list(texts)
+    if config.kind == "char":
+        if not any(texts):
+            raise UserError("the training text is empty: there are no characters to learn")
+        return CharTokenizer.from_texts(texts)
+    vocab_size = config.vocab_size or default_vocab_size
+    field = "config.tokenizer.vocab_size" if config.vocab_size else "config.model.vocab_size"
+    folder = Path(directory) / f"{config.kind}-{_cache_key(config.kind, vocab_size, texts)}"
+    try:
+        return load_tokenizer(folder)
+    except UserError:
+        tokenizer = train_sentencepiece(texts, config.kind, vocab_size, field)
+        tokenizer.save(folder)
+        return tokenizer
+
+
+def load_tokenizer(directory: str | os.PathLike[str]) -> Tokenizer:
+    """The tokenizer that `Tokenizer.save` wrote into `directory`.
+
+    Raises:
+      UserError: there is none, or its files do not agree with each other.
+    """
+    folder = Path(directory)
+    try:
+        info = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
+        kind, expected = info["kind"], info["fingerprint"]
+    except OSError:
+        raise UserError(f"{folder}: there is no tokenizer here ({INFO_FILE} is missing)") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{folder / INFO_FILE}: this file is damaged") from None
+    kinds: tuple[type[Tokenizer], ...] = (
+        ByteTokenizer,
+        CharTokenizer,
+        HuggingFaceTokenizer,
+        SentencePieceTokenizer,
+    )
+    chosen = next((each for each in kinds if each.kind == kind), None)
+    if chosen is None:
+        raise UserError(f"{folder / INFO_FILE}: unknown kind of tokenizer {kind!r}")
+    path = folder / chosen.content_file
+    try:
+        content = path.read_bytes()
+    except OSError:
+        raise UserError(f"{path}: this file of the tokenizer is missing") from None
+    if fingerprint(kind, content) != expected:
+        raise UserError(f"{path}: the tokenizer is not the one that {INFO_FILE} describes")
+    return chosen.from_content(content, str(path))
+
+
+def _read_file(path: Path) -> Tokenizer:
+    path = path.expanduser()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"config.tokenizer.path: {path} cannot be read: {error.strerror}") from None
+    kind = HuggingFaceTokenizer if path.suffix == ".json" else SentencePieceTokenizer
+    return kind.from_content(content, f"config.tokenizer.path: {path}")
+
+
+def _cache_key(kind: str, vocab_size: int, texts: Iterable[str]) -> str:
+    digest = hashlib.sha256(f"{_TRAINING_VERSION} {kind} {vocab_size}".encode())
+    for text in texts:
+        data = text.encode("utf-8")
+        digest.update(f" {len(data)}\n".encode())
+        digest.update(data)
+    return digest.hexdigest()[:16]

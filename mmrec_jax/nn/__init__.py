@@ -1,0 +1,1 @@
+"""The model: scans, memories, blocks. Imports nothing above it."""

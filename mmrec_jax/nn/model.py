@@ -1,0 +1,106 @@
+"""MMRecLM: tokens and a state in; logits, the next state and named intermediates out."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mmrec_jax.array_typing import Array, Float, Int, typed
+from mmrec_jax.config import ModelConfig
+from mmrec_jax.nn.block import Block
+from mmrec_jax.nn.layers import rms_norm
+from mmrec_jax.nn.state import MMRecState, layout, zero_state
+
+Intermediates = dict[str, Array]
+
+
+class MMRecLM(nn.Module):
+    """A language model whose context lives in a state of fixed size.
+
+    Layers are compiled once and scanned over, so compile time does not grow with depth; the
+    parameters of layer i are index i of axis 0 of every leaf under `blocks`.
+    """
+
+    config: ModelConfig
+
+    @nn.compact
+    @typed
+    def __call__(
+        self,
+        tokens: Int[Array, "B T"],
+        state: MMRecState | None = None,
+        segment_ids: Int[Array, "B T"] | None = None,
+        *,
+        deterministic: bool = True,
+    ) -> tuple[Float[Array, "B T V"], MMRecState, Intermediates]:
+        """Reads T tokens.
+
+        Args:
+          tokens: ids in [0, vocab_size).
+          state: what has been read before; the zero state when None.
+          segment_ids: 0 at padding, a document's id (> 0) elsewhere; a token whose id differs from
+            that of the last real token (the state's included) begins a document and sees nothing
+            before it. None: all tokens continue the state's document.
+          deterministic: False switches dropout on (an rng named "dropout" is needed).
+
+        Returns:
+          Logits in float32 (those at t predict token t + 1), the state after the last real token,
+          and intermediates, all scalars, averaged over layers:
+            * with gate="state": `newton_iterations`, `newton_residual`, `newton_fell_back` of
+              `gated_scan`;
+            * with use_uboo: `uboo` (the auxiliary loss), `uboo_tokens` (tokens in its mean),
+              `uboo_skill` (1 - loss / loss of predicting no change) and `uboo_variance` (of the
+              normalised state over tokens).
+        """
+        config = self.config
+        embed = nn.Embed(
+            config.vocab_size,
+            config.D,
+            dtype=config.dtype,
+            param_dtype=config.param_dtype,
+            embedding_init=nn.initializers.normal(0.02),
+            name="embed",
+        )
+        if state is None:
+            state = zero_state(config, tokens.shape[0])
+        where = layout(segment_ids, state, tokens.shape[1])
+        x = embed(tokens)
+        x = nn.Dropout(config.dropout, deterministic=deterministic)(x)
+
+        block = nn.remat(Block, prevent_cse=False) if config.remat else Block
+        blocks = nn.scan(
+            block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True, "dropout": True},
+            in_axes=(0, nn.broadcast),
+            length=config.num_layers,
+        )
+        x, ((h, m), statistics) = blocks(config, deterministic, name="blocks")(
+            x, (state.h, state.m), where
+        )
+        x = rms_norm(config, "final_norm")(x)
+        logits = jnp.dot(x, embed.embedding.T.astype(x.dtype), preferred_element_type=jnp.float32)
+        state = MMRecState(h=h, m=m, segment=where.segment, position=where.position)
+        means = {name: jnp.mean(value) for name, value in statistics.items()}
+        if config.use_uboo:
+            means |= _uboo_summary(means, jnp.sum(where.real & ~where.start))
+        return logits, state, means
+
+
+def _uboo_summary(means: Intermediates, tokens: Array) -> Intermediates:
+    loss, identity = means.pop("uboo_loss"), means.pop("uboo_identity")
+    skill = 1 - loss / jnp.maximum(identity, jnp.finfo(jnp.float32).tiny)
+    return {
+        "uboo": loss,
+        "uboo_tokens": tokens.astype(jnp.float32),
+        "uboo_skill": jax.lax.stop_gradient(skill),
+    }
+
+
+def count_parameters(params: dict) -> int:
+    """Scalars in `params`; the training-only UBOO predictors are not counted."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return sum(
+        leaf.size
+        for path, leaf in leaves
+        if not any(getattr(p, "key", None) == "uboo" for p in path)
+    )

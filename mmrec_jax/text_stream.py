@@ -1,0 +1,29 @@
+"""Turns a growing list of tokens into text as soon as the text is certain."""
+
+from collections.abc import Sequence
+
+from mmrec_jax.data.tokenizer import Tokenizer
+
+# Tokens decoded again with each new one: a piece's text may depend on what stands before it
+# (sentencepiece drops a leading space, byte tokens form one character).
+_CONTEXT = 8
+
+
+class TextStream:
+    """Decodes one token at a time at a cost that does not grow with the text."""
+
+    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int]) -> None:
+        """Starts after `prompt`, whose text is not repeated."""
+        self._tokenizer = tokenizer
+        self._ids = list(prompt[-_CONTEXT:])
+        self._anchor, self._read = 0, len(self._ids)
+
+    def push(self, token: int) -> str:
+        """Text completed by `token`; empty while a character waits for its last byte."""
+        self._ids.append(token)
+        before = self._tokenizer.decode(self._ids[self._anchor : self._read])
+        after = self._tokenizer.decode(self._ids[self._anchor :])
+        if after.endswith("\N{REPLACEMENT CHARACTER}") or len(after) <= len(before):
+            return ""
+        self._anchor, self._read = self._read, len(self._ids)
+        return after[len(before) :]

@@ -1,0 +1,167 @@
+"""Checkpoints on disk (orbax): written in the background, chosen only when complete.
+
+One checkpoint is a folder named by its step with four items: `params` (arrays), `training`
+(optimizer state, step and key: arrays), `data` (the data iterator, JSON) and `meta` (format
+version, config, tokenizer fingerprint, validation loss: JSON). Orbax writes into a temporary
+folder and renames it when all four are there, so a process killed at any moment leaves the
+previous checkpoint as the newest one.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import (
+    AnyPreservationPolicy,
+    BestN,
+    LatestN,
+    PreservationPolicy,
+)
+
+from mmrec_jax.errors import UserError
+from mmrec_jax.train.state import TrainState
+
+FORMAT_VERSION = 1
+_METRIC = "validation_loss"
+
+
+class Checkpointer:
+    """Saves and restores checkpoints under one directory."""
+
+    def __init__(self, directory: Path, *, keep_last: int = 2, keep_best: int = 1) -> None:
+        """Opens (and creates) `directory`, keeping the newest and the best by validation loss."""
+        logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports each save at length
+        policies: list[PreservationPolicy] = [LatestN(keep_last)]
+        if keep_best:
+            policies.append(
+                BestN(
+                    get_metric_fn=lambda metrics: metrics[_METRIC],
+                    reverse=True,  # the policy keeps the end of the list: the smallest loss
+                    n=keep_best,
+                    keep_checkpoints_without_metrics=False,
+                )
+            )
+        self.directory = directory.resolve()
+        self._manager = ocp.CheckpointManager(
+            self.directory,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=AnyPreservationPolicy(policies),
+                cleanup_tmp_directories=True,
+                enable_async_checkpointing=True,
+                best_fn=lambda metrics: metrics[_METRIC],
+                best_mode="min",
+            ),
+            item_names=("params", "training", "data", "meta"),
+        )
+
+    def latest_step(self) -> int | None:
+        """Step of the newest complete checkpoint."""
+        return self._manager.latest_step()
+
+    def best_step(self) -> int | None:
+        """Step of the checkpoint with the lowest validation loss; the newest if none has one."""
+        best = self._manager.best_step()
+        return self.latest_step() if best is None else best
+
+    def save(
+        self,
+        state: TrainState,
+        *,
+        data: dict[str, Any],
+        meta: dict[str, Any],
+        validation_loss: float | None,
+    ) -> None:
+        """Starts a save in the background, waiting for the one before.
+
+        Raises:
+          UserError: this or an earlier save failed (a full disk, say).
+        """
+        step = int(state.step)
+        with self._explained():
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    params=ocp.args.StandardSave(state.params),
+                    training=ocp.args.StandardSave(_training(state)),
+                    data=ocp.args.JsonSave(data),
+                    meta=ocp.args.JsonSave({"format": FORMAT_VERSION, "step": step, **meta}),
+                ),
+                metrics=None if validation_loss is None else {_METRIC: validation_loss},
+            )
+
+    def check(self) -> None:
+        """Raises `UserError` if a background save has failed."""
+        with self._explained():
+            self._manager.check_for_errors()
+
+    def wait(self) -> None:
+        """Returns when the last save is complete on disk; raises `UserError` if it failed."""
+        with self._explained():
+            self._manager.wait_until_finished()
+            self._manager.check_for_errors()
+
+    def close(self) -> None:
+        """Waits for the last save and lets go of the directory."""
+        self.wait()
+        self._manager.close()
+
+    def read_meta(self, step: int) -> dict[str, Any]:
+        """The `meta` item of one checkpoint.
+
+        Raises:
+          UserError: it was written in another format.
+        """
+        meta = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
+        found = meta["meta"].get("format")
+        if found != FORMAT_VERSION:
+            raise UserError(
+                f"{self.directory / str(step)}: checkpoint format {found}; this version of "
+                f"mmrec_jax reads {FORMAT_VERSION}"
+            )
+        return meta["meta"]
+
+    def restore(self, step: int, abstract: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """The training state, shaped and sharded like `abstract`, and the data iterator's."""
+        restored = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                params=ocp.args.StandardRestore(abstract.params),
+                training=ocp.args.StandardRestore(_training(abstract)),
+                data=ocp.args.JsonRestore(),
+            ),
+        )
+        state = TrainState(params=restored["params"], **restored["training"])
+        return state, restored["data"]
+
+    def restore_params(self, step: int, abstract: Any) -> Any:
+        """The parameters alone."""
+        args = ocp.args.Composite(params=ocp.args.StandardRestore(abstract))
+        return self._manager.restore(step, args=args)["params"]
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turns a failed save into one line that says which checkpoint is still good."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:  # orbax and tensorstore raise many kinds
+            good = self._manager.latest_step()
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            last = f"the checkpoint of step {good} is intact" if good else "there is no earlier one"
+            raise UserError(
+                f"{self.directory}: saving a checkpoint failed ({reason}); {last}"
+            ) from error
+
+
+def _training(state: TrainState) -> dict[str, Any]:
+    return {"step": state.step, "opt_state": state.opt_state, "key": state.key}
+
+
+def abstract_on(tree: Any, sharding: jax.sharding.Sharding) -> Any:
+    """Shapes and dtypes of `tree`, to be restored with `sharding` on any mesh."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)

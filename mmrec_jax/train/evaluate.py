@@ -1,0 +1,76 @@
+"""A full pass over a split: loss, perplexity, bits per byte and per character."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from mmrec_jax.config import ModelConfig
+from mmrec_jax.data.evaluation import evaluation_batches
+from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.nn.state import zero_state
+from mmrec_jax.train.mesh import place_batch
+
+EvalStep = Callable[[Any, Any, Any], tuple[dict[str, jax.Array], Any]]
+
+
+def evaluate(
+    eval_step: EvalStep,
+    params: Any,
+    config: ModelConfig,
+    store: TokenStore,
+    mesh: Mesh,
+    *,
+    batch_size: int,
+    seq_len: int,
+    carry: bool,
+    max_batches: int | None = None,
+) -> dict[str, float]:
+    """Predicts every token of `store` once.
+
+    Args:
+      eval_step: the compiled `make_eval_step`.
+      params: the parameters.
+      config: the model's.
+      store: the split.
+      mesh: the devices.
+      batch_size: rows at a time.
+      seq_len: tokens in a row.
+      carry: True hands the state from row to row of a document; False starts each row's windows
+        from the zero state, as training does.
+      max_batches: stop early; bits per byte and per character are left out then, since the bytes
+        of half a document are not known.
+
+    Returns:
+      `loss` (nats/token), `perplexity`, `tokens`, and for a whole split `bits_per_byte` (all nats,
+      end tokens included, over the UTF-8 bytes of the NFC text) and `bits_per_character`.
+    """
+    nats, tokens = 0.0, 0
+    fresh = zero_state(config, batch_size)
+    state = fresh
+    batches: Iterable[dict[str, np.ndarray]] = evaluation_batches(
+        store, batch_size, seq_len, carry=carry
+    )
+    complete = True
+    for index, batch in enumerate(batches):
+        if index == max_batches:
+            complete = False
+            break
+        sums, after = eval_step(params, place_batch(batch, mesh), state)
+        state = after if carry else fresh
+        nats += float(sums["nats"])
+        tokens += int(sums["tokens"])
+    loss = nats / tokens
+    result = {"loss": loss, "perplexity": perplexity(loss), "tokens": tokens}
+    if complete:
+        result["bits_per_byte"] = nats / math.log(2) / max(store.num_bytes, 1)
+        result["bits_per_character"] = nats / math.log(2) / max(store.num_characters, 1)
+    return result
+
+
+def perplexity(loss: float) -> float:
+    """`exp(loss)`, infinite where that overflows."""
+    return math.exp(loss) if loss < 700 else math.inf

@@ -1,0 +1,215 @@
+"""The loop: batch, update, and now and then evaluate, save, report."""
+
+import contextlib
+import math
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from mmrec_jax.config import Config, to_dict
+from mmrec_jax.errors import UserError
+from mmrec_jax.generation import generate
+from mmrec_jax.nn.model import count_parameters
+from mmrec_jax.train import report
+from mmrec_jax.train.evaluate import evaluate
+from mmrec_jax.train.flops import matmul_flops_per_second, training_flops_per_token
+from mmrec_jax.train.interrupt import Interrupt
+from mmrec_jax.train.mesh import by_row, place_batch, replicated
+from mmrec_jax.train.prepare import Prepared, prepare
+from mmrec_jax.train.step import make_eval_step, make_train_step
+from mmrec_jax.train.writer import MetricsWriter
+
+# Terms whose value must be finite, in the order in which they are blamed.
+_TERMS = ("loss", "uboo", "grad_norm")
+
+
+def run(config: Config, workdir: Path, *, fresh: bool = False) -> int:
+    """Trains until the run's length, its target loss, or a signal; continues what was begun.
+
+    Args:
+      config: the run.
+      workdir: where it lives; a checkpoint found there is continued.
+      fresh: forget what is there and start anew.
+
+    Returns:
+      The exit status: 0, or 128 + the number of the signal that stopped it.
+
+    Raises:
+      UserError: wrong input (before any compilation), a failed save, or a loss that is not finite.
+    """
+    begin = time.perf_counter()
+    prepared = prepare(config, workdir, fresh=fresh)
+    with contextlib.closing(prepared.checkpointer), Interrupt() as interrupt:
+        loop = _Loop(prepared, begin)
+        with contextlib.closing(loop.writer):
+            loop.run(interrupt)
+    return interrupt.exit_status
+
+
+class _Loop:
+    """One session of a run."""
+
+    def __init__(self, prepared: Prepared, begin: float) -> None:
+        self.p = prepared
+        self.begin = begin
+        self.writer = MetricsWriter(prepared.workdir, resume_step=prepared.start)
+        self.validation: dict[str, float] = (prepared.meta or {}).get("validation") or {}
+        self.state = prepared.state
+
+    def run(self, interrupt: Interrupt) -> None:
+        p, train = self.p, self.p.config.train
+        parameters = count_parameters(self.state.params)
+        report.opening(p, parameters)
+        if p.start >= p.steps or self._reached_target():
+            report.closing(p, p.start, self.validation, begin=self.begin)
+            return
+        self._compile()
+        self.flops = training_flops_per_token(p.model.config, parameters)
+        self.peak_flops = matmul_flops_per_second(p.config.model.dtype) * p.mesh.size
+        step = p.start
+        bar = tqdm(
+            total=p.steps,
+            initial=step,
+            unit="step",
+            dynamic_ncols=True,
+            mininterval=0.2 if sys.stderr.isatty() else 15,
+        )
+        with bar:
+            self._begin_window()
+            previous: dict[str, jax.Array] | None = None
+            for step in range(p.start + 1, p.steps + 1):
+                self._profile(step)
+                batch = place_batch(next(p.batches), p.mesh)
+                self.state, metrics = self.train_step(self.state, batch)
+                # The update runs in the background: meanwhile look at the one before.
+                if previous is not None:
+                    self._take(step - 1, previous, bar)
+                previous = metrics
+                p.checkpointer.check()
+                last = step == p.steps or interrupt.received is not None
+                evaluates = step % train.eval_every == 0 or step == p.steps
+                if last or evaluates or step % train.checkpoint_every == 0:
+                    self._take(step, previous, bar)
+                    previous = None
+                    if evaluates:
+                        self._evaluate(step, bar)
+                    self._save(step, evaluated=evaluates)
+                    self._begin_window()
+                if last or self._reached_target():
+                    break
+        p.checkpointer.wait()
+        if interrupt.received is not None and step < p.steps and not self._reached_target():
+            report.interrupted(interrupt.received.name, step)
+        else:
+            report.closing(p, step, self.validation, begin=self.begin)
+
+    def _compile(self) -> None:
+        p = self.p
+        start = time.perf_counter()
+        rows, length = p.config.train.batch_size, p.config.data.seq_len
+        batch = {
+            name: jax.ShapeDtypeStruct((rows, length), np.int32, sharding=by_row(p.mesh))
+            for name in ("inputs", "targets", "segment_ids")
+        }
+        everywhere = replicated(p.mesh)
+        step = make_train_step(p.model, p.optimizer, p.config.train.accumulate)
+        self.train_step = (
+            jax.jit(step, donate_argnums=0, out_shardings=everywhere)
+            .lower(self.state, batch)
+            .compile()
+        )
+        self.eval_step = jax.jit(make_eval_step(p.model))
+        now = time.perf_counter()
+        report.compiled(now - start, now - self.begin)
+
+    def _profile(self, step: int) -> None:
+        """Traces `profile_steps` updates from the third of this session on."""
+        first, count = self.p.start + 3, self.p.config.train.profile_steps
+        if count and step == first:
+            jax.profiler.start_trace(str(self.p.workdir.profile))
+        if count and step == min(first + count, self.p.steps):
+            jax.profiler.stop_trace()
+
+    def _begin_window(self) -> None:
+        """Throughput is measured over training alone: not over evaluations and saves."""
+        self.window_start, self.window_tokens = time.perf_counter(), 0
+
+    def _take(self, step: int, metrics: dict[str, jax.Array], bar: tqdm) -> None:
+        """Waits for the metrics of one update, checks them, and reports them when it is time."""
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        for term in _TERMS:
+            if not math.isfinite(values.get(term, 0.0)):
+                good = self.p.checkpointer.latest_step()
+                kept = f"the checkpoint of step {good} is intact" if good else "nothing was saved"
+                raise UserError(
+                    f"step {step}: {term} is {values[term]}, training stops ({kept}). Lower "
+                    "config.optim.lr, lengthen config.optim.warmup_steps or lower "
+                    "config.optim.clip_norm, and start with --fresh"
+                )
+        self.window_tokens += int(values.pop("tokens"))
+        bar.update(1)
+        if step % self.p.config.train.log_every and step != self.p.steps:
+            return
+        rate = self.window_tokens / max(time.perf_counter() - self.window_start, 1e-9)
+        bar.set_postfix_str(f"loss {values['loss']:.3f}, {rate:,.0f} tokens/s")
+        values |= {
+            "tokens_per_second": rate,
+            "flop_utilisation": rate * self.flops / self.peak_flops,
+        }
+        self.writer.write(step, "train", values)
+
+    def _evaluate(self, step: int, bar: tqdm) -> None:
+        p, config = self.p, self.p.config
+        self.validation = evaluate(
+            self.eval_step,
+            self.state.params,
+            p.model.config,
+            p.validation,
+            p.mesh,
+            batch_size=config.train.batch_size,
+            seq_len=config.data.seq_len,
+            carry=config.train.eval_carry,
+            max_batches=config.train.eval_batches,
+        )
+        self.writer.write(step, "validation", self.validation)
+        sample = self._sample(step)
+        report.evaluated(bar, step, self.validation, sample)
+
+    def _sample(self, step: int) -> str:
+        p, train = self.p, self.p.config.train
+        if not train.sample_tokens:
+            return ""
+        params = jax.device_put(self.state.params, jax.local_devices()[0])
+        text = generate(
+            p.model,
+            params,
+            p.tokenizer,
+            train.sample_prompt,
+            max_tokens=train.sample_tokens,
+            seed=train.seed,
+        )[0]
+        p.workdir.samples.mkdir(exist_ok=True)
+        path = p.workdir.samples / f"step_{step:07d}.txt"
+        path.write_text(train.sample_prompt + text + "\n", "utf-8")
+        return train.sample_prompt + text
+
+    def _save(self, step: int, *, evaluated: bool) -> None:
+        p = self.p
+        p.checkpointer.save(
+            self.state,
+            data=p.batches.get_state(),
+            meta={
+                "config": to_dict(p.config),
+                "tokenizer": p.tokenizer.fingerprint,
+                "validation": self.validation or None,
+            },
+            validation_loss=self.validation["loss"] if evaluated else None,
+        )
+
+    def _reached_target(self) -> bool:
+        target = self.p.config.train.target_loss
+        return target is not None and self.validation.get("loss", math.inf) <= target

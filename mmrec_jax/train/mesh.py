@@ -1,0 +1,47 @@
+"""The devices of a run and where arrays live on them."""
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from mmrec_jax.config import TrainConfig
+from mmrec_jax.errors import UserError
+from mmrec_jax.train.step import Batch
+
+
+def make_mesh(config: TrainConfig) -> Mesh:
+    """A mesh with one axis, "data".
+
+    Raises:
+      UserError: more devices are asked for than there are, or the rows of a micro-batch do not
+        divide evenly over them.
+    """
+    available = jax.devices()
+    count = config.devices or len(available)
+    if count > len(available):
+        raise UserError(f"config.train.devices is {count}; this machine has {len(available)}")
+    rows = config.batch_size // config.accumulate
+    if rows % count:
+        raise UserError(
+            f"config.train.batch_size / accumulate is {rows}; it must be a multiple of the "
+            f"{count} devices (or set config.train.devices)"
+        )
+    return Mesh(np.asarray(available[:count]), ("data",))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The whole array on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def by_row(mesh: Mesh) -> NamedSharding:
+    """Axis 0, the batch, split over the data axis."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def place_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:
+    """This process's rows of a batch as one global array each, split over the data axis."""
+    sharding = by_row(mesh)
+    return {
+        name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()
+    }

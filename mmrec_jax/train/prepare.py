@@ -1,0 +1,152 @@
+"""From a config to everything the loop needs, with every check before any compilation."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from mmrec_jax.config import Config, ModelConfig
+from mmrec_jax.data.pipeline import TrainIterator, make_train_iterator, steps_for
+from mmrec_jax.data.sources import load_documents
+from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.data.tokenizer import Tokenizer
+from mmrec_jax.data.tokenizer_cache import build_tokenizer
+from mmrec_jax.errors import UserError
+from mmrec_jax.nn.model import MMRecLM
+from mmrec_jax.optim.build import build_optimizer
+from mmrec_jax.train.checkpoint import Checkpointer, abstract_on
+from mmrec_jax.train.mesh import make_mesh, replicated
+from mmrec_jax.train.resume import check_same_run, check_same_tokenizer
+from mmrec_jax.train.state import TrainState, initial_state
+from mmrec_jax.workdir import Workdir
+
+
+@dataclasses.dataclass
+class Prepared:
+    """A run that is ready to step."""
+
+    config: Config
+    workdir: Workdir
+    mesh: Mesh
+    tokenizer: Tokenizer
+    train: TokenStore
+    validation: TokenStore
+    model: MMRecLM
+    optimizer: optax.GradientTransformation
+    steps: int
+    batches: TrainIterator
+    checkpointer: Checkpointer
+    state: TrainState
+    start: int  # updates done in earlier sessions
+    meta: dict[str, Any] | None  # of the checkpoint that the run continues from
+
+
+def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
+    """Reads the data, makes or finds the tokenizer, and restores the newest checkpoint.
+
+    Raises:
+      UserError: anything in the config, the files or the checkpoint is wrong.
+    """
+    place = Workdir(workdir)
+    mesh = make_mesh(config.train)
+    documents = {name: load_documents(config.data, name) for name in ("train", "validation")}  # type: ignore[arg-type]
+    make_directory(workdir)
+    if fresh:
+        place.clear()
+    tokenizer = build_tokenizer(
+        config.tokenizer,
+        (document.text for document in documents["train"]),
+        place.tokenizer_cache,
+        default_vocab_size=config.model.vocab_size,
+    )
+    stores = {
+        name: TokenStore.from_documents(parts, tokenizer) for name, parts in documents.items()
+    }
+    train = stores["train"]
+    batches = make_train_iterator(
+        train,
+        config.data,
+        config.train.batch_size,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    steps = run_length(config, train)
+    model = MMRecLM(model_config(config.model, tokenizer))
+    optimizer = build_optimizer(config.optim, steps)
+
+    checkpointer = Checkpointer(
+        place.checkpoints, keep_last=config.train.keep_last, keep_best=config.train.keep_best
+    )
+    start, meta = checkpointer.latest_step() or 0, None
+    if start:
+        where = str(place.checkpoints / str(start))
+        meta = checkpointer.read_meta(start)
+        check_same_run(config, meta["config"], where)
+        check_same_tokenizer(tokenizer.fingerprint, meta["tokenizer"], where)
+    place.write_config(config, model.config.vocab_size)
+    tokenizer.save(place.tokenizer)
+
+    def new_state() -> TrainState:
+        return initial_state(model, optimizer, config.train.seed)
+
+    everywhere = replicated(mesh)
+    if start:
+        abstract = abstract_on(jax.eval_shape(new_state), everywhere)
+        state, position = checkpointer.restore(start, abstract)
+        batches.set_state(position)
+    else:
+        state = jax.jit(new_state, out_shardings=everywhere)()
+    return Prepared(
+        config=config,
+        workdir=place,
+        mesh=mesh,
+        tokenizer=tokenizer,
+        train=train,
+        validation=stores["validation"],
+        model=model,
+        optimizer=optimizer,
+        steps=steps,
+        batches=batches,
+        checkpointer=checkpointer,
+        state=state,
+        start=start,
+        meta=meta,
+    )
+
+
+def model_config(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
+    """`config` with the tokenizer's vocabulary.
+
+    Raises:
+      UserError: the tokenizer has more ids than the model may have.
+    """
+    if tokenizer.vocab_size > config.vocab_size:
+        raise UserError(
+            f"config.model.vocab_size is {config.vocab_size}, but the tokenizer has "
+            f"{tokenizer.vocab_size} ids; raise it to at least that"
+        )
+    return dataclasses.replace(config, vocab_size=tokenizer.vocab_size)
+
+
+def run_length(config: Config, train: TokenStore) -> int:
+    """The run's length in steps, whichever unit the config gives it in."""
+    if config.train.steps is not None:
+        return config.train.steps
+    return steps_for(
+        train,
+        config.data,
+        config.train.batch_size,
+        epochs=config.train.epochs,
+        tokens=config.train.tokens,
+    )
+
+
+def make_directory(path: Path) -> None:
+    """Creates the workdir, or says in one line why it cannot be written."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--workdir {path}: {error.strerror}") from None

@@ -1,0 +1,81 @@
+"""What a run says on the terminal, from its first line to what to type next."""
+
+import resource
+import sys
+import time
+
+import jax
+from tqdm import tqdm
+
+from mmrec_jax.train.curve import draw_loss
+from mmrec_jax.train.prepare import Prepared
+
+
+def opening(p: Prepared, parameters: int) -> None:
+    """Data, model and devices, before the wait for the compiler."""
+    train, config = p.train, p.config
+    _say(
+        f"data: {config.data.source}, {train.num_documents:,} training documents, "
+        f"{train.num_bytes:,} bytes, {train.num_pairs:,} tokens "
+        f"({train.num_bytes / train.num_pairs:.2f} bytes/token, "
+        f"{p.tokenizer.vocab_size:,} in the vocabulary); "
+        f"{p.validation.num_documents:,} validation documents"
+    )
+    _say(
+        f"model: {parameters:,} parameters; {p.mesh.size} {jax.default_backend()} device(s); "
+        f"{p.steps:,} steps of {config.train.batch_size} x {config.data.seq_len} tokens"
+    )
+    if p.start:
+        _say(f"continuing from the checkpoint of step {p.start:,}")
+
+
+def compiled(seconds: float, since_start: float) -> None:
+    """After the first compilation."""
+    _say(f"compiled in {seconds:.1f} s, {since_start:.1f} s after the start")
+
+
+def evaluated(bar: tqdm, step: int, validation: dict[str, float], sample: str) -> None:
+    """One line a evaluation, and what the model writes by then."""
+    bar.clear()
+    _say(f"step {step:,}: validation {_summary(validation)}")
+    if sample:
+        _say("  writes: " + " ".join(sample.split()))
+    bar.refresh()
+
+
+def interrupted(signal_name: str, step: int) -> None:
+    """After a signal and the save that followed it."""
+    _say(f"{signal_name}: saved at step {step:,}. Type the same command to continue.")
+
+
+def closing(p: Prepared, step: int, validation: dict[str, float], *, begin: float) -> None:
+    """The result, where it lies, and what to type next."""
+    draw_loss(p.workdir)
+    root = p.workdir.root
+    # Linux counts in KiB, macOS in bytes.
+    unit = 2**30 if sys.platform == "darwin" else 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    best = p.checkpointer.best_step()
+    _say(
+        f"done: step {step:,}, validation {_summary(validation)}; "
+        f"{time.perf_counter() - begin:.0f} s in this session, peak memory {peak:.2f} GiB"
+    )
+    _say(f"  {root}: loss.png, metrics.jsonl, samples/, checkpoints/ (best: step {best})")
+    _say("next:")
+    _say(f'  mmrec generate --workdir={root} --prompt "Bir gün"')
+    _say(f"  mmrec evaluate --workdir={root} --data=YOUR_FILE.txt")
+    _say(f"  tensorboard --logdir={root}/tensorboard")
+
+
+def _summary(validation: dict[str, float]) -> str:
+    parts = [f"loss {validation['loss']:.4f} nats/token, perplexity {validation['perplexity']:.2f}"]
+    if "bits_per_byte" in validation:
+        parts.append(
+            f"{validation['bits_per_byte']:.4f} bits/byte, "
+            f"{validation['bits_per_character']:.4f} bits/character"
+        )
+    return ", ".join(parts)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

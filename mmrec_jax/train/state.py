@@ -1,0 +1,33 @@
+"""Everything a training step changes."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from mmrec_jax.array_typing import Array
+from mmrec_jax.nn.model import MMRecLM
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Parameters and what the optimizer remembers. `key` holds raw key data, fit for any file."""
+
+    step: Array  # int32 scalar: updates done
+    params: Any
+    opt_state: optax.OptState
+    key: Array  # uint32; randomness of step n is fold_in(key, n)
+
+
+def initial_state(model: MMRecLM, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
+    """The state before the first update. Traceable: use under `jax.jit` or `jax.eval_shape`."""
+    key = jax.random.key(seed)
+    params = model.init(key, jnp.zeros((1, 2), jnp.int32))["params"]
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        opt_state=optimizer.init(params),
+        key=jax.random.key_data(jax.random.fold_in(key, 1)),
+    )

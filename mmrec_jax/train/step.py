@@ -1,0 +1,152 @@
+"""One update: the only place where gradients are taken."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mmrec_jax.array_typing import Array
+from mmrec_jax.config import ModelConfig
+from mmrec_jax.nn.model import MMRecLM
+from mmrec_jax.nn.state import layout, zero_state
+from mmrec_jax.train.loss import next_token_nats
+from mmrec_jax.train.state import TrainState
+
+Batch = dict[str, Array]  # inputs, targets, segment_ids, each int32 [B, T]
+Metrics = dict[str, Array]
+Gradients = Any
+
+
+def make_train_step(
+    model: MMRecLM, optimizer: optax.GradientTransformation, accumulate: int = 1
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    """A pure step `(state, batch) -> (state, metrics)`.
+
+    The batch is split into `accumulate` micro-batches whose gradients add up to exactly the
+    gradient of the whole batch: every term is divided by its token count over the whole batch.
+
+    Metrics, scalars: `loss` (cross-entropy, nats/token), `tokens` (predicted), `grad_norm` (before
+    clipping), and the model's intermediates averaged over micro-batches.
+    """
+    config = model.config
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+        totals = _token_counts(config, batch)
+
+        def one(micro: Batch, index: Array) -> tuple[Gradients, Metrics]:
+            return _gradients(model, state.params, micro, totals, jax.random.fold_in(key, index))
+
+        if accumulate == 1:
+            gradients, metrics = one(batch, jnp.zeros((), jnp.int32))
+        else:
+            # Rows i, i + accumulate, ...: each device keeps the rows it already holds.
+            micros = jax.tree.map(
+                lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch
+            )
+            shapes = jax.eval_shape(one, jax.tree.map(lambda x: x[0], micros), state.step)
+            zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+            def add(total: Any, inputs: tuple[Batch, Array]) -> tuple[Any, None]:
+                return jax.tree.map(jnp.add, total, one(*inputs)), None
+
+            (gradients, metrics), _ = jax.lax.scan(
+                add, zeros, (micros, jnp.arange(accumulate, dtype=jnp.int32))
+            )
+            shares = {name: value / accumulate for name, value in metrics.items()}
+            metrics = shares | {name: metrics[name] for name in ("loss", "uboo") if name in metrics}
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics |= {"grad_norm": optax.global_norm(gradients), "tokens": totals["loss"]}
+        state = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
+        return state, metrics
+
+    return step
+
+
+def make_eval_step(
+    model: MMRecLM,
+) -> Callable[[Any, Batch, Any], tuple[dict[str, Array], Any]]:
+    """A pure step `(params, batch, model_state) -> (sums, model_state)`.
+
+    Sums: `nats` and `tokens` over all predicted tokens of the batch.
+    """
+
+    def step(params: Any, batch: Batch, model_state: Any) -> tuple[dict[str, Array], Any]:
+        segment_ids = batch["segment_ids"]
+        logits, model_state, _ = model.apply(
+            {"params": params}, batch["inputs"], model_state, segment_ids
+        )
+        mask = segment_ids > 0
+        nats = next_token_nats(logits, batch["targets"], mask)
+        return {"nats": nats, "tokens": jnp.sum(mask)}, model_state
+
+    return step
+
+
+def _token_counts(config: ModelConfig, batch: Batch) -> dict[str, Array]:
+    """Tokens of the whole batch that each term's mean runs over, known before any forward pass."""
+    segment_ids = batch["segment_ids"]
+    where = layout(segment_ids, zero_state(config, segment_ids.shape[0]), segment_ids.shape[1])
+    predictable = jnp.sum(where.real & ~where.start)
+    return {"loss": jnp.sum(where.real), "uboo": jnp.maximum(predictable, 1)}
+
+
+def _gradients(
+    model: MMRecLM, params: Any, batch: Batch, totals: dict[str, Array], key: Array
+) -> tuple[Gradients, Metrics]:
+    """Gradient of this micro-batch's share of the total loss, and its share of each metric."""
+    config = model.config
+
+    def terms(params: Any) -> tuple[tuple[Array, Array], Metrics]:
+        logits, _, intermediates = model.apply(
+            {"params": params},
+            batch["inputs"],
+            None,
+            batch["segment_ids"],
+            deterministic=config.dropout == 0,
+            rngs={"dropout": key},
+        )
+        nats = next_token_nats(logits, batch["targets"], batch["segment_ids"] > 0)
+        loss = nats / totals["loss"]
+        metrics = dict(intermediates)
+        uboo = jnp.zeros(())
+        if config.use_uboo:
+            uboo = metrics["uboo"] * metrics.pop("uboo_tokens") / totals["uboo"]
+            metrics["uboo"] = uboo
+        return (loss, config.lambda_p * uboo), metrics | {"loss": loss}
+
+    if not (config.use_uboo and config.uboo_orthogonal):
+
+        def total(params: Any) -> tuple[Array, Metrics]:
+            values, metrics = terms(params)
+            return sum(values[1:], start=values[0]), metrics
+
+        (_, metrics), gradients = jax.value_and_grad(total, has_aux=True)(params)
+        return gradients, metrics
+
+    _, pullback, metrics = jax.vjp(terms, params, has_aux=True)
+    one, zero = jnp.ones(()), jnp.zeros(())
+    (main,), (auxiliary,) = pullback((one, zero)), pullback((zero, one))
+    return _add_orthogonal(main, auxiliary), metrics
+
+
+def _add_orthogonal(main: Gradients, auxiliary: Gradients) -> Gradients:
+    """`main + auxiliary` without the auxiliary's component along `main`, over the whole tree.
+
+    To first order a step of plain gradient descent along the result changes the main loss as much
+    as one along `main` alone. Clipping, momentum and Adam's scaling void that guarantee.
+    """
+    inner = _inner_product(main, auxiliary) / jnp.maximum(
+        _inner_product(main, main), jnp.finfo(jnp.float32).tiny
+    )
+    return jax.tree.map(lambda m, a: m + a - (inner * m).astype(m.dtype), main, auxiliary)
+
+
+def _inner_product(x: Gradients, y: Gradients) -> Array:
+    products = jax.tree.map(
+        lambda a, b: jnp.vdot(a.astype(jnp.float32), b.astype(jnp.float32)), x, y
+    )
+    return jnp.sum(jnp.stack(jax.tree.leaves(products)))

@@ -1,0 +1,54 @@
+"""What a run leaves behind while it trains: `metrics.jsonl` and TensorBoard events."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tensorboardX import SummaryWriter
+
+from mmrec_jax.workdir import Workdir
+
+
+class MetricsWriter:
+    """Appends one JSON object a line, `{"step": ..., "split": ..., ...}`, flushed at once.
+
+    On a resume, lines later than the checkpoint (and a line cut off by a kill) are removed first:
+    those steps are about to be computed again.
+    """
+
+    def __init__(self, workdir: Workdir, *, resume_step: int) -> None:
+        """Opens the files under `workdir`, keeping what was written up to `resume_step`."""
+        path = workdir.metrics
+        kept = [line for line in read_metrics(path) if line["step"] <= resume_step]
+        replacement = path.with_suffix(".partial")
+        replacement.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
+        replacement.replace(path)
+        self._file = path.open("a", encoding="utf-8")
+        self._events = SummaryWriter(
+            str(workdir.tensorboard), purge_step=resume_step + 1 if resume_step else None
+        )
+
+    def write(self, step: int, split: str, values: dict[str, Any]) -> None:
+        """Writes one line; numbers go to TensorBoard too."""
+        self._file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._events.add_scalar(f"{split}/{name}", value, step)
+
+    def close(self) -> None:
+        """Flushes and closes both files."""
+        self._file.close()
+        self._events.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The complete lines of `metrics.jsonl`, in order; empty if there is none."""
+    if not path.exists():
+        return []
+    lines = []
+    for line in path.read_text("utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break  # cut off by a kill: nothing after it is complete
+    return lines

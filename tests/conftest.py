@@ -1,0 +1,35 @@
+"""The strict session every test runs in; nothing here loosens a default of the library.
+
+Eight simulated CPU devices, so that sharding is tested without an accelerator; a shape that only
+fits by adding leading axes is an error; the same random numbers in every run.
+"""
+
+import os
+from collections.abc import Iterator
+
+_DEVICES = "--xla_force_host_platform_device_count"
+if _DEVICES not in os.environ.get("XLA_FLAGS", ""):  # read once, when jax starts its backend
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=8".strip()
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import hypothesis  # noqa: E402
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers that are the same in every run."""
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    """Double precision inside the test; float32 stays the default everywhere else."""
+    with jax.enable_x64(True):
+        yield

@@ -1,0 +1,18 @@
+import dataclasses
+
+import pytest
+
+from mmrec_jax.data.document import Document
+
+
+def test_text_is_brought_to_nfc():
+    assert Document("a", "s\u0327 I\u0307").text == "\u015f \u0130"
+
+
+def test_line_ends_and_spaces_are_kept():
+    assert Document("a", " a\r\n\tb \n").text == " a\r\n\tb \n"
+
+
+def test_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Document("a", "b").text = "c"
