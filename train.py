@@ -1,37 +1,33 @@
-"""Trains an MM-Rec language model: `python train.py --config=configs/tiny.py [--workdir=DIR]`.
+"""Trains an MM-Rec language model: `python train.py --config=configs/tiny.py`.
 
 Any field can be set on the command line, as in `--config.optim.lr=1e-3`. The same command continues
 an interrupted run; `--fresh` starts it anew.
 """
 
+import argparse
 from pathlib import Path
 
-from absl import app, flags
-from ml_collections import config_flags
-
-from mmrec_jax.config import from_config_dict
+from mmrec_jax.config_file import parse_with_overrides, read_config
 from mmrec_jax.errors import exit_on_user_error
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "The run, a file such as configs/tiny.py."
-)
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder; runs/<config name> by default.")
-_FRESH = flags.DEFINE_bool("fresh", False, "Forget the run in the workdir and start anew.")
 
-
-def main(arguments: list[str]) -> int:
-    """Checks the config and runs it."""
+def main() -> int:
+    """Checks the config and runs it; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", required=True, help="the run, a file such as configs/tiny.py")
+    parser.add_argument("--workdir", help="the run's folder; runs/<config name> by default")
+    parser.add_argument("--fresh", action="store_true", help="forget the run in the workdir")
+    options = parse_with_overrides(parser)
     with exit_on_user_error():
-        if len(arguments) > 1:
-            raise app.UsageError(f"unexpected argument {arguments[1]!r}")
-        config = from_config_dict(_CONFIG.value)
+        config = read_config(options.config, options.overrides)
         # Imported late: a mistake in the config is told at once, not after JAX has started.
         from mmrec_jax.train.loop import run
 
-        name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-        return run(config, Path(_WORKDIR.value or f"runs/{name}"), fresh=_FRESH.value)
+        workdir = options.workdir or f"runs/{Path(options.config).stem}"
+        return run(config, Path(workdir), fresh=options.fresh)
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("config")
-    app.run(main)
+    raise SystemExit(main())

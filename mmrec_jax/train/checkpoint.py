@@ -32,8 +32,13 @@ _METRIC = "validation_loss"
 class Checkpointer:
     """Saves and restores checkpoints under one directory."""
 
-    def __init__(self, directory: Path, *, keep_last: int = 2, keep_best: int = 1) -> None:
-        """Opens (and creates) `directory`, keeping the newest and the best by validation loss."""
+    def __init__(
+        self, directory: Path, *, keep_last: int = 2, keep_best: int = 1, read_only: bool = False
+    ) -> None:
+        """Opens `directory`, keeping the newest and the best checkpoints by validation loss.
+
+        With `read_only` nothing is created, saved or removed: a run may be writing there.
+        """
         logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports each save at length
         policies: list[PreservationPolicy] = [LatestN(keep_last)]
         if keep_best:
@@ -50,8 +55,10 @@ class Checkpointer:
             self.directory,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=AnyPreservationPolicy(policies),
-                cleanup_tmp_directories=True,
-                enable_async_checkpointing=True,
+                cleanup_tmp_directories=not read_only,
+                create=not read_only,
+                read_only=read_only,
+                enable_async_checkpointing=not read_only,
                 best_fn=lambda metrics: metrics[_METRIC],
                 best_mode="min",
             ),
@@ -66,6 +73,10 @@ class Checkpointer:
         """Step of the checkpoint with the lowest validation loss; the newest if none has one."""
         best = self._manager.best_step()
         return self.latest_step() if best is None else best
+
+    def all_steps(self) -> list[int]:
+        """Steps of all complete checkpoints, ascending."""
+        return sorted(self._manager.all_steps())
 
     def save(
         self,

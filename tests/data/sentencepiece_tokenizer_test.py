@@ -99,9 +99,10 @@ def _plain_model(texts, **options):
     return model.getvalue()
 
 
-def test_foreign_model_decodes_as_its_library_does(texts):
+@pytest.mark.parametrize("options", [{"vocab_size": 60}, {"vocab_size": 320, "byte_fallback": 1}])
+def test_foreign_model_decodes_as_its_library_does(texts, options):
     # The library's defaults: a space is put in front, runs of spaces are shortened.
-    content = _plain_model(texts, vocab_size=60, hard_vocab_limit=False)
+    content = _plain_model(texts, hard_vocab_limit=False, **options)
     tokenizer = SentencePieceTokenizer(content, "x.model")
     assert tokenizer.decode(tokenizer.encode("  bir   iki ")) == "bir iki"
     assert (tokenizer.bos_id, tokenizer.eos_id) == (1, 2)

@@ -6,7 +6,7 @@ from mmrec_jax.config import DataConfig
 from mmrec_jax.data.sources import load_documents, read_documents
 from mmrec_jax.errors import UserError
 
-_SHAKESPEARE = Path("/work/shared/data/text/en_tinyshakespeare.txt")
+_SHAKESPEARE = Path(__file__).parents[3] / "shared/data/text/en_tinyshakespeare.txt"
 
 
 def texts(documents):
@@ -78,7 +78,7 @@ def test_built_in_order_is_that_of_the_names(source):
     assert names == sorted(names)
 
 
-@pytest.mark.skipif(not _SHAKESPEARE.is_file(), reason="the text is not on this machine")
+@pytest.mark.skipif(not _SHAKESPEARE.is_file(), reason="the text is not beside the repository")
 def test_usual_cut_of_tiny_shakespeare():
     config = DataConfig(
         source="text", train=str(_SHAKESPEARE), documents="file", validation_fraction=0.1

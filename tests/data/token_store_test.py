@@ -37,6 +37,12 @@ def test_fingerprint_sees_tokens_and_borders(all_tokenizers):
     prints = [fingerprint("ab", "c"), fingerprint("a", "bc"), fingerprint("abc")]
     assert len({*prints, fingerprint("ab", "d")}) == 4
     assert fingerprint("ab", "c") == prints[0]
+    counts = np.ones(2, np.int64)
+    stores = [
+        TokenStore(np.arange(9, dtype=np.int32), np.array([0, border, 9]), counts, counts)
+        for border in (4, 5)
+    ]
+    assert stores[0].fingerprint != stores[1].fingerprint
 
 
 def test_errors_name_the_document(all_tokenizers):

@@ -159,7 +159,10 @@ def test_hessian_vector_product(backend, reverse, rng, x64):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_32768_tokens(backend, rng):
-    """The influence of every token on the last state is a product of decays, known in float64."""
+    """The influence of every token on the last state is a product of decays, known in float64.
+
+    Just under 1 the roundings of a product all have one sign: 1e-4 after 32,768 of them.
+    """
     length = 32768
     a = jnp.float32(1 - rng.uniform(0, 1e-4, (1, length, 1)))
 
@@ -169,8 +172,8 @@ def test_32768_tokens(backend, rng):
     b, h0 = jnp.float32(rng.normal(size=(1, length, 1))), jnp.ones((1, 1))
     db, dh0 = jax.jit(jax.grad(last, argnums=(0, 1)))(b, h0)
     from_end = np.cumprod(np.float64(a)[0, ::-1, 0])[::-1]
-    assert relative_error(db[0, :, 0], np.append(from_end[1:], 1)) <= 1e-4
-    assert relative_error(dh0, from_end[None, :1]) <= 1e-4
+    assert relative_error(db[0, :, 0], np.append(from_end[1:], 1)) <= 2e-4
+    assert relative_error(dh0, from_end[None, :1]) <= 2e-4
 
 
 def test_unknown_backend_is_an_error():
