@@ -38,4 +38,5 @@ def typed(function: _F) -> _F:
     Raises:
       jaxtyping.TypeCheckError: an argument has another rank, size or dtype kind than annotated.
     """
-    return jaxtyped(function, typechecker=beartype)
+    checked: _F = jaxtyped(function, typechecker=beartype)  # type: ignore[assignment]
+    return checked

@@ -13,7 +13,7 @@ import numpy as np
 
 from mmrec_jax.array_typing import Array
 from mmrec_jax.data.tokenizer import Tokenizer
-from mmrec_jax.nn.model import MMRecLM
+from mmrec_jax.nn.model import MMRecLM, forward
 from mmrec_jax.nn.state import MMRecState, zero_state
 from mmrec_jax.sampling import Sampling, draw
 from mmrec_jax.text_stream import TextStream
@@ -27,7 +27,7 @@ def _read(
     model: MMRecLM, params: Any, tokens: Array, state: MMRecState, segment_ids: Array
 ) -> tuple[Array, MMRecState]:
     """Logits `[B, V]` after the last real token, and the state."""
-    logits, state, _ = model.apply({"params": params}, tokens, state, segment_ids)
+    logits, state, _ = forward(model, params, tokens, state, segment_ids)
     last = jnp.sum(segment_ids > 0, axis=1) - 1
     return jnp.take_along_axis(logits, last[:, None, None], axis=1)[:, 0], state
 
@@ -46,7 +46,7 @@ def _step(
     """Draws a token a row from `logits` and reads it: `(tokens, logits, state, seen)`."""
     tokens = draw(jax.random.fold_in(key, index), logits, seen, sampling)
     seen = seen.at[jnp.arange(tokens.shape[0]), tokens].set(True)
-    logits, state, _ = model.apply({"params": params}, tokens[:, None], state)
+    logits, state, _ = forward(model, params, tokens[:, None], state)
     return tokens, logits[:, 0], state, seen
 
 
@@ -182,5 +182,7 @@ def generate(
             on_text(text.push(int(tokens[0])))
         if not open_rows:
             break
+    if on_text is not None and (rest := text.finish()):
+        on_text(rest)
     prefix = tokenizer.decode(ids)
     return [tokenizer.decode([*ids, *row])[len(prefix) :] for row in drawn]

@@ -27,3 +27,10 @@ class TextStream:
             return ""
         self._anchor, self._read = self._read, len(self._ids)
         return after[len(before) :]
+
+    def finish(self) -> str:
+        """The rest of the text: replacement characters for a character that was cut off."""
+        before = self._tokenizer.decode(self._ids[self._anchor : self._read])
+        after = self._tokenizer.decode(self._ids[self._anchor :])
+        self._anchor, self._read = self._read, len(self._ids)
+        return after[len(before) :]

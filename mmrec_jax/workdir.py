@@ -63,7 +63,12 @@ class Workdir:
 
     def clear(self) -> None:
         """Removes what a run wrote (the tokenizer cache stays) and nothing else."""
-        for path in (self.tokenizer, self.checkpoints, self.samples, self.tensorboard):
+        # Renamed first: a kill half-way must not leave checkpoints with files missing.
+        removed = self.root / "checkpoints.removed"
+        shutil.rmtree(removed, ignore_errors=True)
+        if self.checkpoints.is_dir():
+            self.checkpoints.rename(removed)
+        for path in (removed, self.tokenizer, self.samples, self.tensorboard, self.profile):
             shutil.rmtree(path, ignore_errors=True)
         for path in (self.config, self.metrics, self.loss_curve):
             path.unlink(missing_ok=True)
@@ -71,7 +76,9 @@ class Workdir:
     def write_config(self, config: Config, vocab_size: int) -> None:
         """Stores the config and the vocabulary that the tokenizer turned out to have."""
         content = {"config": to_dict(config), "vocab_size": vocab_size}
-        self.config.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+        replacement = self.config.with_suffix(".partial")
+        replacement.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+        replacement.replace(self.config)
 
     def read_config(self) -> tuple[Config, int]:
         """The stored config and vocabulary.

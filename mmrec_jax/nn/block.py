@@ -74,7 +74,7 @@ class Block(nn.Module):
         gamma = jnp.where(real, gamma, 1)
         b = jnp.where(start, 1, multiplier) * p["z"].astype(jnp.float32)
         b = jnp.where(real, b, 0)
-        statistics = {}
+        statistics: dict[str, Array] = {}
         if config.gate == "state":
             init = nn.initializers.normal(config.gate_init_scale)
             w = self.param("w_g", init, (config.E,), jnp.float32)

@@ -1,5 +1,7 @@
 """MMRecLM: tokens and a state in; logits, the next state and named intermediates out."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -66,7 +68,10 @@ class MMRecLM(nn.Module):
         x = embed(tokens)
         x = nn.Dropout(config.dropout, deterministic=deterministic)(x)
 
-        block = nn.remat(Block, prevent_cse=False) if config.remat else Block
+        block = Block
+        if config.remat != "none":
+            policy = jax.checkpoint_policies.dots_saveable if config.remat == "dots" else None
+            block = nn.remat(Block, prevent_cse=False, policy=policy)
         blocks = nn.scan(
             block,
             variable_axes={"params": 0},
@@ -84,6 +89,29 @@ class MMRecLM(nn.Module):
         if config.use_uboo:
             means |= _uboo_summary(means, jnp.sum(where.real & ~where.start))
         return logits, state, means
+
+
+def forward(
+    model: MMRecLM,
+    params: Any,
+    tokens: Array,
+    state: MMRecState | None = None,
+    segment_ids: Array | None = None,
+    *,
+    dropout_key: Array | None = None,
+) -> tuple[Array, MMRecState, Intermediates]:
+    """`model.apply` on parameters alone; dropout is on if and only if a key is given."""
+    rngs = None if dropout_key is None else {"dropout": dropout_key}
+    outputs: Any = model.apply(
+        {"params": params},
+        tokens,
+        state,
+        segment_ids,
+        deterministic=dropout_key is None,
+        rngs=rngs,
+    )
+    logits, state, intermediates = outputs
+    return logits, state, intermediates
 
 
 def _uboo_summary(means: Intermediates, tokens: Array) -> Intermediates:

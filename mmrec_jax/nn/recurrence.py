@@ -75,7 +75,7 @@ def _solve(gamma: Array, b: Array, w: Array, c: Array, h0: Array, keep: Array) -
         h = gamma_t * h_prev + b_t * _gate(w, c, h_prev)[0]
         return h, h
 
-    time_major = tuple(x.swapaxes(0, 1) for x in (gamma, b, keep))
+    time_major = (gamma.swapaxes(0, 1), b.swapaxes(0, 1), keep.swapaxes(0, 1))
     _, h = jax.lax.scan(step, h0, time_major)
     return h.swapaxes(0, 1)
 

@@ -9,6 +9,7 @@ previous checkpoint as the newest one.
 
 import contextlib
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.train.state import TrainState
 
 FORMAT_VERSION = 1
+_ITEMS = ("params", "training", "data", "meta")
+_COMMITTED = "commit_success.txt"  # orbax writes it last into each folder
 _METRIC = "validation_loss"
 
 
@@ -51,6 +54,8 @@ class Checkpointer:
                 )
             )
         self.directory = directory.resolve()
+        if not read_only:
+            self._remove_incomplete()
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
@@ -62,21 +67,21 @@ class Checkpointer:
                 best_fn=lambda metrics: metrics[_METRIC],
                 best_mode="min",
             ),
-            item_names=("params", "training", "data", "meta"),
+            item_names=_ITEMS,
         )
 
     def latest_step(self) -> int | None:
         """Step of the newest complete checkpoint."""
-        return self._manager.latest_step()
+        return max(self.all_steps(), default=None)
 
     def best_step(self) -> int | None:
         """Step of the checkpoint with the lowest validation loss; the newest if none has one."""
         best = self._manager.best_step()
-        return self.latest_step() if best is None else best
+        return best if best is not None and self._complete(best) else self.latest_step()
 
     def all_steps(self) -> list[int]:
         """Steps of all complete checkpoints, ascending."""
-        return sorted(self._manager.all_steps())
+        return sorted(step for step in self._manager.all_steps() if self._complete(step))
 
     def save(
         self,
@@ -153,6 +158,17 @@ class Checkpointer:
         args = ocp.args.Composite(params=ocp.args.StandardRestore(abstract))
         return self._manager.restore(step, args=args)["params"]
 
+    def _complete(self, step: int) -> bool:
+        """Whether a step's folder has the marks that orbax writes last, one for each item."""
+        folder = self.directory / str(step)
+        return all((folder / item / _COMMITTED).is_file() for item in (".", *_ITEMS))
+
+    def _remove_incomplete(self) -> None:
+        """Removes steps that lack files (half copied, half deleted), which would block their save."""
+        for folder in self.directory.glob("*"):
+            if folder.name.isdecimal() and not self._complete(int(folder.name)):
+                shutil.rmtree(folder)
+
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         """Turns a failed save into one line that says which checkpoint is still good."""
@@ -161,7 +177,7 @@ class Checkpointer:
         except UserError:
             raise
         except Exception as error:  # orbax and tensorstore raise many kinds
-            good = self._manager.latest_step()
+            good = self.latest_step()
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             last = f"the checkpoint of step {good} is intact" if good else "there is no earlier one"
             raise UserError(

@@ -42,11 +42,17 @@ def run(config: Config, workdir: Path, *, fresh: bool = False) -> int:
       UserError: wrong input (before any compilation), a failed save, or a loss that is not finite.
     """
     begin = time.perf_counter()
-    prepared = prepare(config, workdir, fresh=fresh)
-    with contextlib.closing(prepared.checkpointer), Interrupt() as interrupt:
-        loop = _Loop(prepared, begin)
-        with contextlib.closing(loop.writer):
-            loop.run(interrupt)
+    try:
+        prepared = prepare(config, workdir, fresh=fresh)
+        with contextlib.closing(prepared.checkpointer), Interrupt() as interrupt:
+            loop = _Loop(prepared, begin)
+            with contextlib.closing(loop.writer):
+                loop.run(interrupt)
+    except OSError as error:  # a full disk, say, met outside a save
+        raise UserError(
+            f"{error.filename or workdir}: {error.strerror or error}. Training stops; the last "
+            "complete checkpoint is intact and the same command continues from it"
+        ) from error
     return interrupt.exit_status
 
 
@@ -59,6 +65,7 @@ class _Loop:
         self.writer = MetricsWriter(prepared.workdir, resume_step=prepared.start)
         self.validation: dict[str, float] = (prepared.meta or {}).get("validation") or {}
         self.state = prepared.state
+        self.tracing = False
 
     def run(self, interrupt: Interrupt) -> None:
         p, train = self.p, self.p.config.train
@@ -101,6 +108,7 @@ class _Loop:
                     self._begin_window()
                 if last or self._reached_target():
                     break
+            self._stop_trace()
         p.checkpointer.wait()
         if interrupt.received is not None and step < p.steps and not self._reached_target():
             report.interrupted(interrupt.received.name, step)
@@ -131,8 +139,14 @@ class _Loop:
         first, count = self.p.start + 3, self.p.config.train.profile_steps
         if count and step == first:
             jax.profiler.start_trace(str(self.p.workdir.profile))
-        if count and step == min(first + count, self.p.steps):
+            self.tracing = True
+        if step == first + count:
+            self._stop_trace()
+
+    def _stop_trace(self) -> None:
+        if self.tracing:
             jax.profiler.stop_trace()
+            self.tracing = False
 
     def _begin_window(self) -> None:
         """Throughput is measured over training alone: not over evaluations and saves."""
@@ -142,25 +156,29 @@ class _Loop:
         """Waits for the metrics of one update, checks them, and reports them when it is time."""
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         for term in _TERMS:
-            if not math.isfinite(values.get(term, 0.0)):
-                good = self.p.checkpointer.latest_step()
-                kept = f"the checkpoint of step {good} is intact" if good else "nothing was saved"
-                raise UserError(
-                    f"step {step}: {term} is {values[term]}, training stops ({kept}). Lower "
-                    "config.optim.lr, lengthen config.optim.warmup_steps or lower "
-                    "config.optim.clip_norm, and start with --fresh"
-                )
+            self._require_finite(step, term, values.get(term, 0.0))
         self.window_tokens += int(values.pop("tokens"))
         bar.update(1)
         if step % self.p.config.train.log_every and step != self.p.steps:
             return
         rate = self.window_tokens / max(time.perf_counter() - self.window_start, 1e-9)
-        bar.set_postfix_str(f"loss {values['loss']:.3f}, {rate:,.0f} tokens/s")
+        bar.set_postfix_str(f"loss {values['loss']:.3f}, {rate:,.0f} tokens/s", refresh=False)
         values |= {
             "tokens_per_second": rate,
             "flop_utilisation": rate * self.flops / self.peak_flops,
         }
         self.writer.write(step, "train", values)
+
+    def _require_finite(self, step: int, term: str, value: float) -> None:
+        if math.isfinite(value):
+            return
+        good = self.p.checkpointer.latest_step()
+        kept = f"the checkpoint of step {good} is intact" if good else "nothing was saved"
+        raise UserError(
+            f"step {step}: {term} is {value}, training stops ({kept}). Lower config.optim.lr, "
+            "lengthen config.optim.warmup_steps or lower config.optim.clip_norm, and start with "
+            "--fresh"
+        )
 
     def _evaluate(self, step: int, bar: tqdm) -> None:
         p, config = self.p, self.p.config
@@ -175,6 +193,7 @@ class _Loop:
             carry=config.train.eval_carry,
             max_batches=config.train.eval_batches,
         )
+        self._require_finite(step, "validation loss", self.validation["loss"])
         self.writer.write(step, "validation", self.validation)
         sample = self._sample(step)
         report.evaluated(bar, step, self.validation, sample)

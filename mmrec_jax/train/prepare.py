@@ -52,10 +52,8 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
     """
     place = Workdir(workdir)
     mesh = make_mesh(config.train)
-    documents = {name: load_documents(config.data, name) for name in ("train", "validation")}  # type: ignore[arg-type]
+    documents = {name: load_documents(config.data, name) for name in ("train", "validation")}
     make_directory(workdir)
-    if fresh:
-        place.clear()
     tokenizer = build_tokenizer(
         config.tokenizer,
         (document.text for document in documents["train"]),
@@ -76,7 +74,10 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
     steps = run_length(config, train)
     model = MMRecLM(model_config(config.model, tokenizer))
     optimizer = build_optimizer(config.optim, steps)
+    check_prompt(config.train.sample_prompt, tokenizer)
 
+    if fresh:
+        place.clear()
     checkpointer = Checkpointer(
         place.checkpoints, keep_last=config.train.keep_last, keep_best=config.train.keep_best
     )
@@ -129,6 +130,14 @@ def model_config(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
             f"{tokenizer.vocab_size} ids; raise it to at least that"
         )
     return dataclasses.replace(config, vocab_size=tokenizer.vocab_size)
+
+
+def check_prompt(prompt: str, tokenizer: Tokenizer) -> None:
+    """Refuses a prompt that the tokenizer cannot spell, long before it is needed."""
+    try:
+        tokenizer.encode(prompt)
+    except UserError as error:
+        raise UserError(f"config.train.sample_prompt: {error}") from None
 
 
 def run_length(config: Config, train: TokenStore) -> int:

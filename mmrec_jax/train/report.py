@@ -68,6 +68,8 @@ def closing(p: Prepared, step: int, validation: dict[str, float], *, begin: floa
 
 
 def _summary(validation: dict[str, float]) -> str:
+    if not validation:
+        return "not evaluated yet"
     parts = [f"loss {validation['loss']:.4f} nats/token, perplexity {validation['perplexity']:.2f}"]
     if "bits_per_byte" in validation:
         parts.append(

@@ -9,7 +9,7 @@ import optax
 
 from mmrec_jax.array_typing import Array
 from mmrec_jax.config import ModelConfig
-from mmrec_jax.nn.model import MMRecLM
+from mmrec_jax.nn.model import MMRecLM, forward
 from mmrec_jax.nn.state import layout, zero_state
 from mmrec_jax.train.loss import next_token_nats
 from mmrec_jax.train.state import TrainState
@@ -60,7 +60,7 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics |= {"grad_norm": optax.global_norm(gradients), "tokens": totals["loss"]}
-        state = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
+        state = TrainState(step=state.step + 1, params=params, opt_state=opt_state, key=state.key)
         return state, metrics
 
     return step
@@ -76,9 +76,7 @@ def make_eval_step(
 
     def step(params: Any, batch: Batch, model_state: Any) -> tuple[dict[str, Array], Any]:
         segment_ids = batch["segment_ids"]
-        logits, model_state, _ = model.apply(
-            {"params": params}, batch["inputs"], model_state, segment_ids
-        )
+        logits, model_state, _ = forward(model, params, batch["inputs"], model_state, segment_ids)
         mask = segment_ids > 0
         nats = next_token_nats(logits, batch["targets"], mask)
         return {"nats": nats, "tokens": jnp.sum(mask)}, model_state
@@ -101,13 +99,13 @@ def _gradients(
     config = model.config
 
     def terms(params: Any) -> tuple[tuple[Array, Array], Metrics]:
-        logits, _, intermediates = model.apply(
-            {"params": params},
+        logits, _, intermediates = forward(
+            model,
+            params,
             batch["inputs"],
             None,
             batch["segment_ids"],
-            deterministic=config.dropout == 0,
-            rngs={"dropout": key},
+            dropout_key=key if config.dropout else None,
         )
         nats = next_token_nats(logits, batch["targets"], batch["segment_ids"] > 0)
         loss = nats / totals["loss"]

@@ -14,8 +14,8 @@ from tests.nn.loops import assert_close, delta_loop, relative_error
 BATCH, HEADS, SLOTS, VALUES = 2, 2, 5, 3
 # Every chunk size over a long sequence, then lengths at, under and over chunk borders.
 DELTA_CASES = [(200, c) for c in (1, 8, 16, 32, 64, 100)]
-DELTA_CASES += [(65, 16), (65, 64), (64, 32), (64, 64), (63, 32), (63, 100), (3, 2), (3, 8), (1, 8)]
-DECAY_CASES = [(200, 32), (200, 100), (65, 8), (64, 64), (3, 1), (1, 1)]
+DELTA_CASES += [(65, 16), (64, 64), (63, 32), (3, 2), (1, 8)]
+DECAY_CASES = [(200, 32), (65, 64), (3, 8)]
 CASES = [(*case, True) for case in DELTA_CASES] + [(*case, False) for case in DECAY_CASES]
 
 
@@ -158,7 +158,7 @@ def test_identical_keys(chunk, rng):
     g, g_last = (jnp.float32(x) for x in cotangents(rng, length))
     reset = np.zeros((BATCH, length), bool)
     (r, m_last), gradients = in_double(inputs, reset, g, g_last, True)
-    run = value_and_gradients(delta_scan, chunk=chunk)
+    run = value_and_gradients(delta_scan, chunk=chunk, error_correction=True)
     (got_r, got_last), got = run(inputs, jnp.asarray(reset), g, g_last)
     assert relative_error(got_r, r) <= 1e-5
     assert relative_error(got_last, m_last) <= 1e-5
@@ -201,9 +201,10 @@ def test_one_slot_is_overwritten_without_smearing_the_others():
     key = jnp.eye(4)[None, jnp.array([0, 1, 0]), None]
     value = jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])[None, :, None]
     ones = jnp.ones((1, 3, 1))
-    _, memory = delta_scan(key, key, value, ones, ones)
+    write = jax.jit(delta_scan, static_argnames="error_correction")
+    _, memory = write(key, key, value, ones, ones)
     np.testing.assert_allclose(memory[0, 0], [[5, 6], [3, 4], [0, 0], [0, 0]], atol=1e-6)
-    _, smeared = delta_scan(key, key, value, ones, ones, error_correction=False)
+    _, smeared = write(key, key, value, ones, ones, error_correction=False)
     np.testing.assert_allclose(smeared[0, 0], [[6, 8], [3, 4], [0, 0], [0, 0]], atol=1e-6)
 
 
