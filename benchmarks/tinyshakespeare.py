@@ -43,7 +43,6 @@ def get_config() -> ConfigDict:
                 steps=2000,
                 batch_size=12,
                 eval_every=200,
-                eval_carry=False,
                 checkpoint_every=200,
             ),
         )

@@ -85,7 +85,8 @@ def print_evaluation(
             model.config,
             store,
             mesh,
-            batch_size=batch_size,
+            # One lane a document at most: the others would be padding.
+            batch_size=min(batch_size, store.num_documents) if carry else batch_size,
             seq_len=config.data.seq_len,
             carry=carry,
         )

@@ -226,9 +226,9 @@ class TrainConfig:
     log_every: int = 10
     eval_every: int = 200
     eval_batches: int | None = None  # of the validation split; all of it when None
-    # True: evaluate with the state carried along each document; False: as training reads it, each
-    # row from the zero state.
-    eval_carry: bool = True
+    # False: evaluate as training reads, each row from the zero state; True: with the state carried
+    # along each document, further than training has ever gone.
+    eval_carry: bool = False
     sample_prompt: str = ""  # prompt of the text samples written at each evaluation
     sample_tokens: int = 64  # 0: no samples
     checkpoint_every: int = 200

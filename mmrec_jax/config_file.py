@@ -1,13 +1,14 @@
 """A config file with command-line overrides, read into a `Config`."""
 
 import argparse
-from collections.abc import Sequence
+import runpy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
-from mmrec_jax.config import Config, from_config_dict
+from mmrec_jax.config import Config, from_config_dict, to_dict
 from mmrec_jax.errors import UserError
 
 _LENGTHS = ("steps", "epochs", "tokens")
@@ -38,24 +39,50 @@ def read_config(path: str, overrides: Sequence[str] = ()) -> Config:
     Raises:
       UserError: the file is missing or fails, or a field is unknown, ill-typed or out of range.
     """
-    if not Path(path).is_file():
-        raise UserError(f"--config {path}: there is no such file")
+    tree = _call_get_config(path)
+    for override in overrides:
+        _require_field(override)
     values = flags.FlagValues()
-    arguments = [f"--config={path}", *overrides]
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=arguments)
     try:
-        values(["", *arguments])
-        tree = values.config
-    except (flags.Error, AttributeError, KeyError) as error:
-        raise UserError(f"--config {path}: {' '.join(str(error).split())}") from None
-    except UserError:
-        raise
-    except Exception as error:  # whatever the user's file raises
-        raise UserError(f"--config {path}: {type(error).__name__}: {error}") from error
+        config_flags.DEFINE_config_dict(
+            "config", tree, flag_values=values, sys_argv=list(overrides)
+        )
+        values(["", *overrides])
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{' '.join(overrides)}: {' '.join(str(error).split())}") from None
+    tree = values.config
     given = [
         name for name in _LENGTHS if any(o.startswith(f"--config.train.{name}=") for o in overrides)
     ]
     if len(given) == 1 and "train" in tree:
         # One unit of length on the command line replaces whichever the file has.
-        tree.train.update({name: None for name in _LENGTHS if name != given[0]})
+        others = (name for name in _LENGTHS if name != given[0] and name in tree.train)
+        tree.train.update(dict.fromkeys(others))
     return from_config_dict(tree)
+
+
+def _call_get_config(path: str) -> ConfigDict:
+    if not Path(path).is_file():
+        raise UserError(f"--config {path}: there is no such file")
+    try:
+        get_config = runpy.run_path(path).get("get_config")
+        tree = None if get_config is None else get_config()
+    except UserError:
+        raise
+    except Exception as error:  # whatever the user's file raises
+        reason = " ".join(str(error).split())
+        raise UserError(f"--config {path}: {type(error).__name__}: {reason}") from error
+    if not isinstance(tree, Mapping | ConfigDict):
+        raise UserError(f"--config {path}: it must define get_config() that returns a ConfigDict")
+    return ConfigDict(tree)
+
+
+def _require_field(override: str) -> None:
+    """Refuses an override of a field that no config has."""
+    node, path = to_dict(Config()), "config"
+    for name in override.partition("=")[0].removeprefix("--config.").split("."):
+        fields = node if isinstance(node, dict) else {}
+        if name not in fields:
+            known = f"; the fields are {', '.join(sorted(fields))}" if fields else ""
+            raise UserError(f"{path}.{name} is not a field{known}")
+        node, path = fields[name], f"{path}.{name}"

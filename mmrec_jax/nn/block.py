@@ -57,7 +57,7 @@ class Block(nn.Module):
         """DPG and the gated recurrence: `h [B, T, E]` and its last value, float32."""
         config = self.config
         bounds = (config.gamma_halflife_min, config.gamma_halflife_max)
-        logits = self.param("b_gamma", halflife_bias(*bounds), (config.E,), jnp.float32)
+        logits = self.param("b_gamma", halflife_bias(*bounds), (config.E,), jnp.float32)[None, None]
         if config.use_dpg:
             low_rank = nn.relu(dense(config, config.R, "dpg_down")(u))
             up = nn.Dense(
@@ -106,7 +106,8 @@ class Block(nn.Module):
         bounds = (config.alpha_halflife_min, config.alpha_halflife_max)
         b_alpha = self.param("b_alpha", halflife_bias(*bounds), (config.H,), jnp.float32)
         real = layout.real[..., None]
-        alpha = jnp.where(real, nn.sigmoid(p["alpha"].astype(jnp.float32) + b_alpha), 1)
+        alpha_logits = p["alpha"].astype(jnp.float32) + b_alpha[None, None]
+        alpha = jnp.where(real, nn.sigmoid(alpha_logits), 1)
         beta = jnp.where(real, nn.sigmoid(p["beta"].astype(jnp.float32)), 0)
         memory = (q, k, v, alpha, beta, m0)
         delta = config.memory == "delta"

@@ -71,8 +71,8 @@ def delta_scan(
         document = jnp.cumsum(starts, axis=-1, dtype=jnp.int32)
 
     total = jnp.cumsum(log_alpha, axis=-1)  # G
-    position = jnp.arange(chunk)
-    visible = (position[:, None] >= position) & (document[..., :, None] == document[..., None, :])
+    later = jnp.arange(chunk)[:, None] - jnp.arange(chunk)[None]
+    visible = (later >= 0)[None, None, None] & (document[..., :, None] == document[..., None, :])
     # Masked inside the exponent: exp of a large positive difference would turn gradients to NaN.
     decay = jnp.exp(jnp.where(visible, total[..., :, None] - total[..., None, :], -jnp.inf))
     from_start = jnp.exp(total) * (document == 0)
@@ -82,7 +82,7 @@ def delta_scan(
     scores = jnp.einsum("nbhis,nbhjs->nbhij", q, k, preferred_element_type=dtype) * decay
     if error_correction:
         overlap = jnp.einsum("nbhis,nbhjs->nbhij", k, k, preferred_element_type=dtype) * decay
-        overlap = beta[..., None] * jnp.where(position[:, None] > position, overlap, 0)
+        overlap = beta[..., None] * jnp.where((later > 0)[None, None, None], overlap, 0)
         inverse = inverse_unit_lower(overlap) * beta[..., None, :]
         written = inverse @ v.astype(dtype)  # U
         removed = inverse @ (from_start[..., None] * k.astype(dtype))  # W

@@ -61,9 +61,14 @@ def gated_scan(
     return h.astype(b.dtype), h[:, -1], info
 
 
+def _per_channel(x: Array, like: Array) -> Array:
+    """`x [E]` with leading axes of size 1, to the rank of `like [..., E]`."""
+    return jnp.expand_dims(x, tuple(range(like.ndim - 1)))
+
+
 def _gate(w: Array, c: Array, h_prev: Array) -> tuple[Array, Array]:
     """The gate 2 sigmoid(w h + c) and its derivative with respect to its argument."""
-    s = jax.nn.sigmoid(w * h_prev + c)
+    s = jax.nn.sigmoid(_per_channel(w, h_prev) * h_prev + _per_channel(c, h_prev))
     return 2 * s, 2 * s * (1 - s)
 
 
@@ -91,7 +96,7 @@ def _solve_backward(residuals: tuple[Array, ...], g: Array) -> tuple[Array, ...]
     h_prev = keep[..., None] * scan.shift(h, h0)
     gate, slope = _gate(w, c, h_prev)
     slope = b * slope
-    jacobian = keep[..., None] * (gamma + w * slope)
+    jacobian = keep[..., None] * (gamma + _per_channel(w, h) * slope)
     adjoint, _ = scan.linear_scan(scan.shift(jacobian, None, True), g, reverse=True)
     d_argument = adjoint * slope
     return (

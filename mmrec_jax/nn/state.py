@@ -61,7 +61,7 @@ def layout(segment_ids: Int[Array, "B T"] | None, state: MMRecState, length: int
         ids = jnp.maximum(state.segment, 1)[:, None]
         segment_ids = jnp.broadcast_to(ids, (ids.shape[0], length))
     real = segment_ids > 0
-    time = jnp.arange(length)
+    time = jnp.arange(length)[None]
     last_real = jax.lax.cummax(jnp.where(real, time, -1), axis=1)
     before = jnp.concatenate([jnp.full_like(last_real[:, :1], -1), last_real[:, :-1]], axis=1)
     previous = jnp.where(

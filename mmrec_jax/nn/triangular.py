@@ -33,7 +33,7 @@ def inverse_unit_lower(a: Array) -> Array:
 
 def _product_form(a: Array) -> Array:
     """`(I - a)(I + a^2)(I + a^4)...`: exact in as many factors as log2 of the size."""
-    identity = jnp.eye(a.shape[-1], dtype=a.dtype)
+    identity = jnp.broadcast_to(jnp.eye(a.shape[-1], dtype=a.dtype), a.shape)
     result, power, degree = identity - a, a, 2
     while degree < a.shape[-1]:
         power = power @ power

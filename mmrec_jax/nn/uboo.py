@@ -57,5 +57,5 @@ class StatePredictor(nn.Module):
         return {
             "loss": mean(jnp.square(before @ kernel - after)),
             "identity": mean(jnp.square(jax.lax.stop_gradient(before) - after)),
-            "variance": mean(jnp.square(after - centre)),
+            "variance": mean(jnp.square(after - centre[None, None])),
         }

@@ -81,7 +81,10 @@ class Checkpointer:
 
     def all_steps(self) -> list[int]:
         """Steps of all complete checkpoints, ascending."""
-        return sorted(step for step in self._manager.all_steps() if self._complete(step))
+        # Asked of the disk: orbax's own list already has the step whose save is still running and
+        # lacks those that it is about to remove.
+        names = (path.name for path in self.directory.glob("*"))
+        return sorted(int(name) for name in names if name.isdecimal() and self._complete(int(name)))
 
     def save(
         self,
@@ -164,7 +167,7 @@ class Checkpointer:
         return all((folder / item / _COMMITTED).is_file() for item in (".", *_ITEMS))
 
     def _remove_incomplete(self) -> None:
-        """Removes steps that lack files (half copied, half deleted), which would block their save."""
+        """Removes steps that lack files (a copy or removal was cut off): they block a new save."""
         for folder in self.directory.glob("*"):
             if folder.name.isdecimal() and not self._complete(int(folder.name)):
                 shutil.rmtree(folder)

@@ -59,7 +59,7 @@ def make_train_step(
             metrics = shares | {name: metrics[name] for name in ("loss", "uboo") if name in metrics}
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics |= {"grad_norm": optax.global_norm(gradients), "tokens": totals["loss"]}
+        metrics |= {"grad_norm": optax.tree.norm(gradients), "tokens": totals["loss"]}
         state = TrainState(step=state.step + 1, params=params, opt_state=opt_state, key=state.key)
         return state, metrics
 

@@ -116,7 +116,7 @@ def test_bfloat16_inputs_accumulate_in_float32(rng):
 
 
 def test_without_a_weight_it_is_the_linear_recurrence(rng):
-    """w = 0: the gate is the constant 2 sigmoid(c); c = 0 is the model's start."""
+    """With w = 0 the gate is the constant 2 sigmoid(c); c = 0 is the model's start."""
     x = {n: jnp.float32(v) for n, v in random_inputs(rng, 65, weight=0.0).items()}
     h, h_last, info = gated_scan(**x)
     gate = jnp.float32(2 * sigmoid(np.float64(x["c"])))

@@ -1,0 +1,118 @@
+import math
+import re
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mmrec_jax
+from mmrec_jax.cli import main
+from tests.small_run import (
+    CONFIG_FILE,
+    execute,
+    quick_jit,
+    session_text,
+    trained,
+)
+
+_MMREC = [sys.executable, "-c", "from mmrec_jax.cli import main; main()"]
+
+
+def test_generate_streams_text_and_prints_rate_and_state_size():
+    arguments = ["--prompt=göl ", "--max-tokens=30", "--samples=2", "--ignore-end", "--seed=1"]
+    result = execute([*_MMREC, "generate", f"--workdir={trained()}", *arguments])
+    assert result.returncode == 0, result.stderr
+    first, second = result.stdout.split("\n---\n")
+    assert first.startswith("göl ")
+    assert second.startswith("göl ")
+    assert 8 <= len(first) <= 34
+    assert first != second.rstrip("\n")
+    # 2 layers of h [32] and M [2, 16, 16] in float32, segment and position.
+    size = 2 * (32 + 2 * 16 * 16) * 4 + 2 * 4
+    assert re.fullmatch(
+        rf"\[state {size:,} bytes a sample, whatever the length, [\d,]+ tokens/s\]\n",
+        result.stderr,
+    )
+
+
+def _nats_by_hand(text):
+    """Bits of one document read whole, from the loaded model alone."""
+    model, params, tokenizer = mmrec_jax.load(trained())
+    ids = np.array([tokenizer.bos_id, *tokenizer.encode(text), tokenizer.eos_id])
+    logits, _, _ = quick_jit(model.apply)({"params": params}, jnp.asarray(ids[None, :-1]))
+    log_p = np.asarray(jax.nn.log_softmax(logits[0]), np.float64)
+    return -sum(log_p[i, target] for i, target in enumerate(ids[1:]))
+
+
+def test_evaluate_prints_the_bits_per_byte_of_the_definition(tmp_path):
+    texts = ["göl kıyısında çiçek ve ağaç, köprü; iki göl bir yol", "İstanbul"]
+    path = tmp_path / "other.txt"
+    path.write_text("\n\n".join(texts), "utf-8")
+    result = execute([*_MMREC, "evaluate", f"--workdir={trained()}", f"--data={path}"])
+    assert result.returncode == 0, result.stderr
+    first, carried, apart = result.stdout.splitlines()
+    assert first == f"2 documents, {sum(len(text.encode()) for text in texts)} bytes"
+    nats = sum(_nats_by_hand(text) for text in texts)
+    tokens = sum(len(text.encode()) + 1 for text in texts)
+    assert carried == (
+        f"state carried along each document: loss {nats / tokens:.4f}, "
+        f"perplexity {math.exp(nats / tokens):,.4f}, tokens {tokens}.0000, "
+        f"bits_per_byte {nats / math.log(2) / (tokens - 2):.4f}, "
+        f"bits_per_character {nats / math.log(2) / sum(map(len, texts)):.4f}"
+    )
+    assert apart.startswith("rows apart: loss ")
+    assert apart.removeprefix("rows apart") not in carried
+
+
+def test_inspect_prints_rows_with_their_segments(capsys):
+    text = f"--config.data.train={session_text()}"
+    main(["data", "inspect", f"--config={CONFIG_FILE}", "--rows=3", text])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("row ")] == [
+        line for number in range(3) for line in lines if line.startswith(f"row {number}: ")
+    ]
+    segments = [line for line in lines if re.match(r"  \[\d+\] \d+ tokens: ", line)]
+    assert len(segments) >= 3
+    assert any(line.split(": ", 1)[1].startswith("<s>|") for line in segments)
+    assert re.fullmatch(
+        r"\d+ documents, [\d,]+ tokens, [\d,]+ bytes, 1\.00 bytes/token, rows [\d.]+% full",
+        lines[-1],
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["generate", "--workdir=nowhere"], "nowhere: there is no run here"),
+        (["generate", "--workdir=nowhere", "--max-tokens=0"], "--max-tokens is 0"),
+        (["generate", "--workdir=nowhere", "--samples=-1"], "--samples is -1"),
+        (["generate", "--workdir=nowhere", "--top-p=0"], "top_p is 0.0; it must be"),
+        (["evaluate", "--workdir=nowhere", "--data=x", "--batch-size=0"], "--batch-size is 0"),
+        (["evaluate", "--workdir=TRAINED", "--data=missing.txt"], "no file missing.txt"),
+        (["evaluate", "--workdir=TRAINED", "--data=TEXT", "--step=7"], "no checkpoint 7"),
+        (["data", "inspect", "--config=missing.py"], "missing.py: there is no such file"),
+        (["data", "inspect", "--config=missing.py", "--rows=0"], "--rows is 0"),
+    ],
+)
+def test_a_mistake_is_one_line_and_a_status(arguments, expected, capsys):
+    names = {"TRAINED": str(trained()), "TEXT": str(session_text())}
+    for name, value in names.items():
+        arguments = [argument.replace(name, value) for argument in arguments]
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("error: ")
+    assert expected in said.err
+    assert said.err.count("\n") == 1
+    assert not said.out
+
+
+@pytest.mark.parametrize("arguments", [["generate"], ["translate"], [], ["data"]])
+def test_wrong_usage_is_explained(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    assert "usage: mmrec" in capsys.readouterr().err

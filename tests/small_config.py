@@ -1,0 +1,49 @@
+"""A run of seconds: every part of the model switched on, a few thousand parameters.
+
+The text is given with `--config.data.train=FILE`.
+"""
+
+from ml_collections import ConfigDict
+
+from mmrec_jax.config import (
+    Config,
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    TokenizerConfig,
+    TrainConfig,
+    to_config_dict,
+)
+
+
+def get_config() -> ConfigDict:
+    """The run."""
+    model = ModelConfig(
+        vocab_size=258,
+        model_dim=32,
+        num_layers=2,
+        num_memories=2,
+        context=64,
+        use_uboo=True,
+        dropout=0.1,
+        chunk=8,
+        remat="none",
+    )
+    return to_config_dict(
+        Config(
+            model=model,
+            data=DataConfig(source="text", train="words.txt", seq_len=32, packing_bins=4),
+            tokenizer=TokenizerConfig(kind="byte"),
+            optim=OptimConfig(lr=1e-2, warmup_steps=5),
+            train=TrainConfig(
+                steps=40,
+                batch_size=8,
+                accumulate=1,
+                log_every=1,
+                eval_every=20,
+                checkpoint_every=4,
+                keep_last=1,
+                sample_tokens=4,
+            ),
+        )
+    )

@@ -1,0 +1,143 @@
+"""What tests share to run `train.py`: a text, a small config, processes, and one finished run.
+
+Processes share one compilation cache and compile without optimisation, so that each starts in
+seconds; every number that a test compares comes from processes started alike.
+"""
+
+import atexit
+import dataclasses
+import functools
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from mmrec_jax.config import Config, ModelConfig, to_dict
+from mmrec_jax.config_file import read_config
+from mmrec_jax.train.prepare import prepare
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG_FILE = Path(__file__).with_name("small_config.py")
+# The smallest model that is still one: for tests of what happens around the model.
+LINEAR = {"gate": "none", "memory": "none", "use_uboo": False}
+
+_WORDS = ("bir", "iki", "göl", "köprü", "çiçek", "ağaç", "ışık", "İstanbul", "deniz", "yol", "kuş")
+
+# Compiles in a fraction of the time; the numbers are those of the same float32 arithmetic.
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def write_text(path: Path, documents: int = 60) -> Path:
+    """Documents of 2 to 29 random words, separated by blank lines; always the same ones."""
+    choose = random.Random(0)
+    texts = [
+        " ".join(choose.choice(_WORDS) for _ in range(choose.randint(2, 29)))
+        for _ in range(documents)
+    ]
+    path.write_text("\n\n".join(texts) + "\n", "utf-8")
+    return path
+
+
+def small_config(text: Path, **overrides: object) -> Config:
+    """The small run on `text`; overrides are written `train__steps=4`."""
+    overrides = {"data__train": text, **overrides}
+    return read_config(str(CONFIG_FILE), flags(**overrides))
+
+
+def linear_config(text: Path, **overrides: object) -> Config:
+    """The small run with the `LINEAR` model, which compiles in a second or two."""
+    model = {f"model__{name}": value for name, value in LINEAR.items()}
+    return small_config(text, **{**model, "train__devices": 1, **overrides})
+
+
+def small_model(**changes: object) -> ModelConfig:
+    """A small model for tests without a run."""
+    sizes = {"vocab_size": 50, "model_dim": 16, "num_layers": 2, "num_memories": 2, "context": 32}
+    return ModelConfig(**{**sizes, "chunk": 8, "remat": "none", **changes})
+
+
+def begin(config: Config, workdir: Path, *, step: int) -> None:
+    """A run that has a checkpoint at `step`, but was never trained."""
+    prepared = prepare(config, workdir, fresh=False)
+    meta = {"config": to_dict(config), "validation": None}
+    meta["tokenizer"] = prepared.tokenizer.fingerprint
+    prepared.checkpointer.save(
+        dataclasses.replace(prepared.state, step=np.int32(step)),
+        data=prepared.batches.get_state(),
+        meta=meta,
+        validation_loss=None,
+    )
+    prepared.checkpointer.close()
+
+
+def flags(**overrides: object) -> list[str]:
+    """`train__steps=4` as `--config.train.steps=4`."""
+    return [f"--config.{name.replace('__', '.')}={value}" for name, value in overrides.items()]
+
+
+@functools.cache
+def session_directory() -> Path:
+    """A folder for what the whole session shares; removed when it ends."""
+    path = Path(tempfile.mkdtemp(prefix="mmrec_tests_"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
+@functools.cache
+def session_text() -> Path:
+    """The text that processes train on."""
+    return write_text(session_directory() / "words.txt")
+
+
+def environment(devices: int = 1) -> dict[str, str]:
+    """The environment of a process with so many simulated devices."""
+    xla = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    return os.environ | {
+        "XLA_FLAGS": xla,
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(session_directory() / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+def command(workdir: Path, *arguments: str) -> list[str]:
+    """The training command; the same for every session of a run."""
+    text = f"--config.data.train={session_text()}"
+    program = [sys.executable, str(ROOT / "train.py"), f"--config={CONFIG_FILE}", text]
+    return [*program, f"--workdir={workdir}", *arguments]
+
+
+def train(workdir: Path, *arguments: str, devices: int = 1) -> subprocess.CompletedProcess[str]:
+    """Runs the training command to its end."""
+    return execute(command(workdir, *arguments), devices=devices)
+
+
+def execute(arguments: Sequence[str], *, devices: int = 1) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end in `environment`."""
+    return subprocess.run(
+        arguments,
+        env=environment(devices),
+        cwd=session_directory(),
+        text=True,
+        capture_output=True,
+        timeout=240,
+        check=False,
+    )
+
+
+@functools.cache
+def trained() -> Path:
+    """The workdir of the small run, trained without interruption. Tests must not change it."""
+    workdir = session_directory() / "trained"
+    result = train(workdir)
+    assert result.returncode == 0, result.stderr
+    return workdir

@@ -1,0 +1,76 @@
+import jax
+import numpy as np
+import pytest
+
+from mmrec_jax.config import OptimConfig, TrainConfig
+from mmrec_jax.errors import UserError
+from mmrec_jax.nn.model import MMRecLM
+from mmrec_jax.optim.build import build_optimizer
+from mmrec_jax.train.mesh import by_row, make_mesh, place_batch, replicated
+from mmrec_jax.train.state import initial_state
+from mmrec_jax.train.step import make_train_step
+from tests.small_run import quick_jit, small_model
+
+
+def _batch():
+    rng = np.random.default_rng(0)
+    real = np.arange(8) < rng.integers(1, 9, (16, 1))
+    batch = {name: rng.integers(0, 50, (16, 8)) for name in ("inputs", "targets")}
+    batch["segment_ids"] = real
+    return {name: np.where(real, x, 0).astype(np.int32) for name, x in batch.items()}
+
+
+def _losses(devices, accumulate):
+    config = TrainConfig(steps=5, batch_size=16, accumulate=accumulate, devices=devices)
+    mesh = make_mesh(config)
+    model = MMRecLM(small_model(gate="none", memory="none", use_uboo=True))
+    optimizer = build_optimizer(OptimConfig(lr=1e-2, warmup_steps=1), config.steps)
+    start = quick_jit(lambda: initial_state(model, optimizer, 0), out_shardings=replicated(mesh))
+    step = quick_jit(
+        make_train_step(model, optimizer, accumulate),
+        out_shardings=replicated(mesh),
+        donate_argnums=0,
+    )
+    state, losses = start(), []
+    placed = place_batch(_batch(), mesh)
+    assert len(placed["inputs"].sharding.device_set) == devices
+    for _ in range(config.steps):
+        state, metrics = step(state, placed)
+        losses.append([float(metrics[name]) for name in ("loss", "uboo", "grad_norm", "tokens")])
+    return losses
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_eight_devices_train_as_one_does(accumulate):
+    one, eight = _losses(1, accumulate), _losses(8, accumulate)
+    np.testing.assert_allclose(eight, one, rtol=2e-5)
+    assert one[-1][0] < one[0][0]
+
+
+def test_rows_are_dealt_to_the_devices_in_order():
+    mesh = make_mesh(TrainConfig(steps=1, batch_size=16))
+    rows = np.arange(16 * 3).reshape(16, 3)
+    placed = place_batch({"x": rows}, mesh)["x"]
+    assert placed.sharding == by_row(mesh)
+    for number, shard in enumerate(placed.addressable_shards):
+        np.testing.assert_array_equal(shard.data, rows[2 * number : 2 * number + 2])
+    np.testing.assert_array_equal(placed, rows)
+
+
+def test_all_devices_are_used_unless_told_otherwise():
+    assert make_mesh(TrainConfig(steps=1, batch_size=16)).size == len(jax.devices()) == 8
+    assert (
+        make_mesh(TrainConfig(steps=1, batch_size=16, devices=2)).devices.tolist()
+        == (jax.devices()[:2])
+    )
+
+
+def test_more_devices_than_there_are_is_refused():
+    with pytest.raises(UserError, match=r"config\.train\.devices is 9; this machine has 8"):
+        make_mesh(TrainConfig(steps=1, batch_size=9, devices=9))
+
+
+@pytest.mark.parametrize("lengths", [{"batch_size": 12}, {"batch_size": 16, "accumulate": 4}])
+def test_rows_that_do_not_divide_over_the_devices_are_refused(lengths):
+    with pytest.raises(UserError, match=r"batch_size / accumulate is \d+; .* the 8 devices"):
+        make_mesh(TrainConfig(steps=1, **lengths))

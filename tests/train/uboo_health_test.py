@@ -1,0 +1,75 @@
+"""UBOO at its default weight slows the state down a little; it must not collapse it."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmrec_jax.config import DataConfig, ModelConfig, OptimConfig
+from mmrec_jax.data.byte_tokenizer import ByteTokenizer
+from mmrec_jax.data.pipeline import make_train_iterator
+from mmrec_jax.data.sources import load_documents
+from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.nn.model import MMRecLM
+from mmrec_jax.optim.build import build_optimizer
+from mmrec_jax.train.state import initial_state
+from mmrec_jax.train.step import make_train_step
+
+STEPS = 300
+MODEL = ModelConfig(
+    vocab_size=258, model_dim=32, num_layers=2, num_memories=2, use_uboo=True, context=64
+)
+
+
+@pytest.fixture(scope="module")
+def batches():
+    data = DataConfig(source="treebank", seq_len=64)
+    store = TokenStore.from_documents(load_documents(data, "train")[:400], ByteTokenizer())
+    iterator = make_train_iterator(store, data, 8)
+    return [next(iterator) for _ in range(STEPS)]
+
+
+def train(config, batches):
+    model = MMRecLM(config)
+    optimizer = build_optimizer(OptimConfig(lr=1e-2, warmup_steps=10), STEPS)
+    state = jax.jit(lambda: initial_state(model, optimizer, 0))()
+    step = jax.jit(make_train_step(model, optimizer), donate_argnums=0)
+    history = []
+    for batch in batches:
+        state, metrics = step(state, jax.tree.map(jnp.asarray, batch))
+        history.append(metrics)
+    last = jax.device_get(history[-10:])
+    return {name: np.mean([m[name] for m in last]) for name in last[0]}
+
+
+@pytest.fixture(scope="module")
+def probe(batches):
+    """UBOO as a pure measurement: the state is what the main loss makes of it."""
+    return train(dataclasses.replace(MODEL, uboo_isolate=True), batches)
+
+
+@pytest.fixture(scope="module")
+def default(batches):
+    return train(MODEL, batches)
+
+
+def test_the_prediction_beats_no_change(default):
+    """A state that hardly moves would make `no change` unbeatable and the skill negative."""
+    assert default["uboo_skill"] > 0.1, default
+
+
+def test_the_state_still_varies_between_tokens(default, probe):
+    """It does slow down: 0.4 of the probe's variance was measured here, 0.87 after 600 steps."""
+    assert default["uboo_variance"] > 0.2 * probe["uboo_variance"], (default, probe)
+
+
+def test_the_main_loss_does_not_pay_for_it(default, probe):
+    assert default["loss"] < probe["loss"] + 0.05, (default, probe)
+
+
+def test_a_heavy_weight_would_be_seen(batches, probe):
+    """The measurements above can fail: at 300 times the weight the state stands still."""
+    heavy = train(dataclasses.replace(MODEL, lambda_p=30.0), batches)
+    assert heavy["uboo_variance"] < 0.1 * probe["uboo_variance"], (heavy, probe)
