@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict, config_dict, config_flags
 
-from mmrec_jax.config import Config, from_config_dict, to_dict
+from mmrec_jax.config import Config, from_config_dict, to_config_dict, to_dict
 from mmrec_jax.errors import UserError
 
 _LENGTHS = ("steps", "epochs", "tokens")
@@ -42,6 +42,8 @@ def read_config(path: str, overrides: Sequence[str] = ()) -> Config:
     tree = _call_get_config(path)
     for override in overrides:
         _require_field(override)
+    if overrides:
+        _fill(tree, to_config_dict(Config()))
     values = flags.FlagValues()
     try:
         config_flags.DEFINE_config_dict(
@@ -54,10 +56,9 @@ def read_config(path: str, overrides: Sequence[str] = ()) -> Config:
     given = [
         name for name in _LENGTHS if any(o.startswith(f"--config.train.{name}=") for o in overrides)
     ]
-    if len(given) == 1 and "train" in tree:
+    if len(given) == 1:
         # One unit of length on the command line replaces whichever the file has.
-        others = (name for name in _LENGTHS if name != given[0] and name in tree.train)
-        tree.train.update(dict.fromkeys(others))
+        tree.train.update({name: None for name in _LENGTHS if name != given[0]})
     return from_config_dict(tree)
 
 
@@ -75,6 +76,20 @@ def _call_get_config(path: str) -> ConfigDict:
     if not isinstance(tree, Mapping | ConfigDict):
         raise UserError(f"--config {path}: it must define get_config() that returns a ConfigDict")
     return ConfigDict(tree)
+
+
+def _fill(tree: ConfigDict, defaults: ConfigDict) -> None:
+    """Adds the fields that a file leaves out, so that they can be overridden."""
+    for name in defaults:
+        if isinstance(defaults[name], ConfigDict):
+            if name not in tree:
+                tree[name] = defaults[name]
+            elif isinstance(tree[name], ConfigDict):
+                _fill(tree[name], defaults[name])
+        elif name not in tree:
+            # A default length must not stand beside the file's own.
+            unset = config_dict.placeholder(defaults.get_type(name))
+            tree[name] = unset if name in _LENGTHS else defaults.get_ref(name)
 
 
 def _require_field(override: str) -> None:

@@ -13,7 +13,7 @@ from mmrec_jax.data.tokenizer_cache import load_tokenizer
 from mmrec_jax.errors import UserError
 from mmrec_jax.nn.model import MMRecLM
 from mmrec_jax.train.checkpoint import Checkpointer, abstract_on
-from mmrec_jax.train.resume import check_same_tokenizer
+from mmrec_jax.train.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.workdir import Workdir
 
 
@@ -31,8 +31,8 @@ def load(
       tokenizer: what `mmrec_jax.generate` takes.
 
     Raises:
-      UserError: there is no run or no such checkpoint, or the tokenizer is not the one it was
-        trained with.
+      UserError: there is no run or no such checkpoint, or the config or the tokenizer is not the
+        one it was trained with.
     """
     place = Workdir(Path(workdir))
     config, vocab_size = place.read_config()
@@ -42,7 +42,9 @@ def load(
     chosen = _choose(checkpointer, step, place)
     tokenizer = load_tokenizer(place.tokenizer)
     where = str(place.checkpoints / str(chosen))
-    check_same_tokenizer(tokenizer.fingerprint, checkpointer.read_meta(chosen)["tokenizer"], where)
+    meta = checkpointer.read_meta(chosen)
+    check_same_run(config, meta["config"], where)
+    check_same_tokenizer(tokenizer.fingerprint, meta["tokenizer"], where)
 
     trained = dataclasses.replace(config.model, vocab_size=vocab_size)
     tokens = jnp.zeros((1, 2), jnp.int32)

@@ -117,9 +117,24 @@ def test_fields_left_out_of_a_file_have_their_defaults(tmp_path):
     assert config.optim.b2 == 0.95
 
 
-def test_overrides_of_a_file_that_leaves_fields_out(tmp_path):
-    path = _file(tmp_path, "def get_config(): return {'train': {'steps': 3}}")
-    assert read_config(path, ["--config.train.steps=5"]).train.steps == 5
+@pytest.mark.parametrize(
+    ("body", "override", "expected"),
+    [
+        ("{'train': {'steps': 3}}", "--config.train.steps=5", {"steps": 5}),
+        ("{'train': {'steps': 3}}", "--config.train.epochs=2", {"epochs": 2.0}),
+        ("{'train': {'epochs': 3.0}}", "--config.train.batch_size=4", {"epochs": 3.0}),
+        ("{}", "--config.train.batch_size=4", {"steps": 1000}),
+        ("{}", "--config.train.tokens=400", {"tokens": 400}),
+        ("{'train': {'steps': 3}}", "--config.model.dpg_rank=4", {"steps": 3}),
+    ],
+)
+def test_fields_that_a_file_leaves_out_can_be_overridden(tmp_path, body, override, expected):
+    config = read_config(_file(tmp_path, f"def get_config(): return {body}"), [override])
+    train = dataclasses.asdict(config.train)
+    assert {n: train[n] for n in ("steps", "epochs", "tokens") if train[n] is not None} == expected
+    name, value = override.removeprefix("--config.").split("=")
+    group, field = name.split(".")
+    assert float(getattr(getattr(config, group), field)) == float(value)
 
 
 def test_files_do_not_see_each_other(tmp_path):

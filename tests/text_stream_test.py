@@ -17,8 +17,8 @@ def tokenizers():
     return {
         "byte": _BYTES,
         "char": CharTokenizer.from_texts(texts),
-        "unigram": train_sentencepiece(texts, "unigram", 290, "config.tokenizer.vocab_size"),
-        "bpe": train_sentencepiece(texts, "bpe", 290, "config.tokenizer.vocab_size"),
+        "unigram": train_sentencepiece(texts, "unigram", 296, "config.tokenizer.vocab_size"),
+        "bpe": train_sentencepiece(texts, "bpe", 296, "config.tokenizer.vocab_size"),
     }
 
 

@@ -59,7 +59,7 @@ class MMRecLM(nn.Module):
             config.D,
             dtype=config.dtype,
             param_dtype=config.param_dtype,
-            embedding_init=nn.initializers.normal(0.02),
+            embedding_init=nn.initializers.normal(embedding_scale(config)),
             name="embed",
         )
         if state is None:
@@ -89,6 +89,16 @@ class MMRecLM(nn.Module):
         if config.use_uboo:
             means |= _uboo_summary(means, jnp.sum(where.real & ~where.start))
         return logits, state, means
+
+
+def embedding_scale(config: ModelConfig) -> float:
+    """Standard deviation of the tied embedding at the start: 0.02, less for a wide model.
+
+    After the final norm a logit is a sum of D products, so its variance is D times the square of
+    this, and the first loss lies half of that above ln V. Bounded to 0.2, it stays within 1 %
+    of ln V; a constant 0.02 would be 2 % off at base and 5 % at medium.
+    """
+    return min(0.02, (0.2 / config.D) ** 0.5)
 
 
 def forward(

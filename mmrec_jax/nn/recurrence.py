@@ -10,15 +10,13 @@ and, by the implicit function theorem, the gradient of the whole solve is one re
 with J at the solution. Nothing is unrolled or stored beyond `h` itself.
 """
 
-from typing import Literal
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 from mmrec_jax.array_typing import Array, Bool, Float, typed
-from mmrec_jax.nn import scan
-
-GatedBackend = Literal["auto", "sequential"]
+from mmrec_jax.nn import newton, scan
 
 
 @typed
@@ -30,7 +28,7 @@ def gated_scan(
     h0: Float[Array, "B E"] | None = None,
     *,
     reset: Bool[Array, "B T"] | None = None,
-    backend: GatedBackend = "auto",
+    backend: str = "auto",
 ) -> tuple[Float[Array, "B T E"], Float[Array, "B E"], dict[str, Array]]:
     """Solves the core formula for every t.
 
@@ -42,22 +40,26 @@ def gated_scan(
       h0: state before the first token; zero when None.
       reset: True where a document begins: the carried state (h0 included) counts as zero there,
         in the decayed term and in the gate.
-      backend: "sequential" steps through time with `jax.lax.scan`; "auto" means the same.
+      backend: "sequential" steps through time with `jax.lax.scan`; "newton" solves all of it at
+        once (`nn/newton.py`), to 8 units in the last place of every state, and steps through time
+        after all should a row not get there; "auto": sequential on a CPU, newton elsewhere.
 
     Returns:
-      `h` in the dtype of `b`; the last state, at least float32; and `info`: `iterations` (passes
-      of an iterative solver, 0 here), `residual` (largest error of the formula at the solution,
-      0 here) and `fell_back` (1 if a solver gave up and the sequential answer was used).
+      `h` in the dtype of `b`; the last state, at least float32; and `info`, scalars:
+      `iterations` (passes of the solver; 0 with "sequential"), `residual` (its largest error,
+      relative to 1 + |state|) and `fell_back` (1 if the sequential answer had to be used).
     """
-    if backend not in ("auto", "sequential"):
-        raise ValueError(f"unknown backend {backend!r}; use auto or sequential")
+    if backend == "auto":
+        backend = "sequential" if jax.default_backend() == "cpu" else "newton"
+    if backend not in ("sequential", "newton"):
+        raise ValueError(f"unknown backend {backend!r}; use auto, sequential or newton")
     dtype = scan.accumulation_dtype(jnp.result_type(gamma, b, w, c))
     if h0 is None:
         h0 = jnp.zeros(b[:, 0].shape, dtype)
     # A weight that is 1 inside a document and 0 at its first token cuts every path from h_{t-1}.
     keep = jnp.ones(b.shape[:2], dtype) if reset is None else 1 - reset.astype(dtype)
-    h = _solve(*(x.astype(dtype) for x in (gamma, b, w, c, h0)), keep)
-    info = {name: jnp.zeros((), jnp.float32) for name in ("iterations", "residual", "fell_back")}
+    inputs = [x.astype(dtype) for x in (gamma, b, w, c, h0)]
+    h, info = _solve(*inputs, keep, backend)
     return h.astype(b.dtype), h[:, -1], info
 
 
@@ -72,32 +74,64 @@ def _gate(w: Array, c: Array, h_prev: Array) -> tuple[Array, Array]:
     return 2 * s, 2 * s * (1 - s)
 
 
-@jax.custom_vjp
-def _solve(gamma: Array, b: Array, w: Array, c: Array, h0: Array, keep: Array) -> Array:
-    def step(h: Array, inputs: tuple[Array, Array, Array]) -> tuple[Array, Array]:
-        gamma_t, b_t, keep_t = inputs
-        h_prev = keep_t[:, None] * h
-        h = gamma_t * h_prev + b_t * _gate(w, c, h_prev)[0]
-        return h, h
-
-    time_major = (gamma.swapaxes(0, 1), b.swapaxes(0, 1), keep.swapaxes(0, 1))
-    _, h = jax.lax.scan(step, h0, time_major)
-    return h.swapaxes(0, 1)
+def _cell(h: Array, gamma: Array, b: Array, keep: Array, w: Array, c: Array) -> tuple[Array, Array]:
+    """The core formula at one step, and its derivative with respect to h."""
+    h_prev = keep * h
+    gate, slope = _gate(w, c, h_prev)
+    return gamma * h_prev + b * gate, keep * (gamma + b * _per_channel(w, h) * slope)
 
 
-def _solve_forward(*inputs: Array) -> tuple[Array, tuple[Array, ...]]:
+@partial(jax.custom_vjp, nondiff_argnums=(6,))
+def _solve(
+    gamma: Array, b: Array, w: Array, c: Array, h0: Array, keep: Array, backend: str
+) -> tuple[Array, dict[str, Array]]:
+    inputs = (gamma, b, keep[..., None])
+
+    def cell(h: Array, *at: Array) -> tuple[Array, Array]:
+        gamma_t, b_t, keep_t = at
+        return _cell(h, gamma_t, b_t, keep_t, w, c)
+
+    def sequential() -> Array:
+        def step(h: Array, at: tuple[Array, ...]) -> tuple[Array, Array]:
+            h, _ = cell(h, *at)
+            return h, h
+
+        _, h = jax.lax.scan(step, h0, tuple(x.swapaxes(0, 1) for x in inputs))
+        return h.swapaxes(0, 1)
+
+    zero = jnp.zeros((), jnp.float32)
+    if backend == "sequential":
+        return sequential(), {"iterations": zero, "residual": zero, "fell_back": zero}
+    solution = newton.solve(cell, inputs, h0)
+    h = jax.lax.cond(solution.solved, lambda: solution.h, sequential)
+    return h, {
+        "iterations": solution.iterations.astype(jnp.float32),
+        "residual": solution.residual.astype(jnp.float32),
+        "fell_back": 1 - solution.solved.astype(jnp.float32),
+    }
+
+
+def _solve_forward(
+    gamma: Array, b: Array, w: Array, c: Array, h0: Array, keep: Array, backend: str
+) -> tuple[tuple[Array, dict[str, Array]], tuple[Array, ...]]:
     # Calls the rule itself, not its body: differentiating the gradient must find this rule again.
-    h = _solve(*inputs)
-    return h, (*inputs, h)
+    h, info = _solve(gamma, b, w, c, h0, keep, backend)
+    return (h, info), (gamma, b, w, c, h0, keep, h)
 
 
-def _solve_backward(residuals: tuple[Array, ...], g: Array) -> tuple[Array, ...]:
+def _solve_backward(
+    backend: str, residuals: tuple[Array, ...], cotangents: tuple[Array, dict[str, Array]]
+) -> tuple[Array, ...]:
     gamma, b, w, c, h0, keep, h = residuals
+    g, _ = cotangents  # the solver's statistics have no gradient
     h_prev = keep[..., None] * scan.shift(h, h0)
     gate, slope = _gate(w, c, h_prev)
     slope = b * slope
     jacobian = keep[..., None] * (gamma + _per_channel(w, h) * slope)
-    adjoint, _ = scan.linear_scan(scan.shift(jacobian, None, True), g, reverse=True)
+    backward = "sequential" if backend == "sequential" else "associative"
+    adjoint, _ = scan.linear_scan(
+        scan.shift(jacobian, None, True), g, reverse=True, backend=backward
+    )
     d_argument = adjoint * slope
     return (
         adjoint * h_prev,

@@ -1,5 +1,7 @@
 """gated_scan against a float64 loop and gradients derived by hand."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import jaxtyping
@@ -13,6 +15,11 @@ from tests.nn.loops import assert_close, gated_loop, gated_loop_gradient, relati
 LENGTHS = [1, 3, 63, 64, 65, 1000]
 BATCH, WIDTH = 3, 4
 NAMES = ("gamma", "b", "w", "c", "h0")
+
+
+@pytest.fixture(params=["sequential", "newton"])
+def backend(request):
+    return request.param
 
 
 def random_inputs(
@@ -40,18 +47,17 @@ def random_resets(rng: np.random.Generator, length: int) -> dict[str, np.ndarray
     }
 
 
-@jax.jit
-def value_and_gradients(inputs, reset, g, g_last):
-    outputs, pull, _ = jax.vjp(lambda x: _split(gated_scan(**x, reset=reset)), inputs, has_aux=True)
-    return outputs, pull((g, g_last))[0]
+@functools.partial(jax.jit, static_argnames="backend")
+def value_and_gradients(inputs, reset, g, g_last, backend):
+    def solve(inputs):
+        h, h_last, info = gated_scan(**inputs, reset=reset, backend=backend)
+        return (h, h_last), info
+
+    outputs, pull, info = jax.vjp(solve, inputs, has_aux=True)
+    return outputs, pull((g, g_last))[0], info
 
 
-def _split(result):
-    h, h_last, info = result
-    return (h, h_last), info
-
-
-def check(inputs, resets, rng, dtype, tolerance):
+def check(inputs, resets, rng, dtype, tolerance, backend):
     """Values and gradients of `gated_scan` in `dtype` against the loop on the same numbers."""
     narrow = {name: jnp.asarray(x, dtype) for name, x in inputs.items()}
     exact = {name: np.asarray(x, np.float64) for name, x in narrow.items()}
@@ -60,44 +66,45 @@ def check(inputs, resets, rng, dtype, tolerance):
     for reset in resets.values():
         h = gated_loop(**exact, reset=reset)
         gradients = gated_loop_gradient(exact | {"reset": reset}, h, g, g_last)
-        (got_h, got_last), got = value_and_gradients(
-            narrow, jnp.asarray(reset), jnp.asarray(g, dtype), jnp.asarray(g_last, dtype)
+        (got_h, got_last), got, info = value_and_gradients(
+            narrow, jnp.asarray(reset), jnp.asarray(g, dtype), jnp.asarray(g_last, dtype), backend
         )
+        assert not info["fell_back"]
         assert relative_error(got_h, h) <= tolerance
         assert relative_error(got_last, h[:, -1]) <= tolerance
         assert_close(got, gradients, tolerance)
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-def test_matches_float64_loop(length, rng):
-    check(random_inputs(rng, length), random_resets(rng, length), rng, jnp.float32, 1e-5)
+def test_matches_float64_loop(length, rng, backend):
+    check(random_inputs(rng, length), random_resets(rng, length), rng, jnp.float32, 1e-5, backend)
 
 
-def test_matches_float64_loop_where_the_gate_is_steep(rng, x64):
+def test_matches_float64_loop_where_the_gate_is_steep(rng, x64, backend):
     """|w| = 8: the Jacobian leaves [-1, 1] and float32 itself drifts, so double precision."""
     inputs = random_inputs(rng, 1000, weight=8.0)
-    check(inputs, random_resets(rng, 1000), rng, jnp.float64, 1e-8)
+    check(inputs, random_resets(rng, 1000), rng, jnp.float64, 1e-8, backend)
 
 
-def test_steep_gate_stays_finite_in_float32(rng):
+def test_steep_gate_stays_finite_in_float32(rng, backend):
     inputs = {name: jnp.float32(x) for name, x in random_inputs(rng, 1000, 8.0).items()}
     ones = jnp.ones((BATCH, 1000, WIDTH))
-    (h, _), gradients = value_and_gradients(
-        inputs, jnp.zeros((BATCH, 1000), bool), ones, ones[:, 0]
+    (h, _), gradients, _ = value_and_gradients(
+        inputs, jnp.zeros((BATCH, 1000), bool), ones, ones[:, 0], backend
     )
     assert bool(jnp.all(jnp.isfinite(h)))
     assert all(bool(jnp.all(jnp.isfinite(x))) for x in gradients.values())
 
 
 @pytest.mark.parametrize("gamma", [1e-6, 1 - 1e-6])
-def test_extreme_decays(gamma, rng):
+def test_extreme_decays(gamma, rng, backend):
     inputs = random_inputs(rng, 1000)
     inputs["gamma"] = np.full_like(inputs["gamma"], gamma)
     inputs["b"] = np.sqrt(1 - gamma**2) * rng.normal(size=inputs["b"].shape)
-    check(inputs, random_resets(rng, 1000), rng, jnp.float32, 1e-5)
+    check(inputs, random_resets(rng, 1000), rng, jnp.float32, 1e-5, backend)
 
 
-def test_bfloat16_inputs_accumulate_in_float32(rng):
+def test_bfloat16_inputs_accumulate_in_float32(rng, backend):
     low = {n: jnp.asarray(x, jnp.bfloat16) for n, x in random_inputs(rng, 1000).items()}
     exact = {n: np.asarray(x, np.float64) for n, x in low.items()}
     reset = rng.random((BATCH, 1000)) < 0.1
@@ -105,8 +112,8 @@ def test_bfloat16_inputs_accumulate_in_float32(rng):
     g = np.float64(jnp.asarray(g, jnp.bfloat16))
     h = gated_loop(**exact, reset=reset)
     gradients = gated_loop_gradient(exact | {"reset": reset}, h, g, g_last)
-    (got_h, got_last), got = value_and_gradients(
-        low, jnp.asarray(reset), jnp.asarray(g, jnp.bfloat16), jnp.float32(g_last)
+    (got_h, got_last), got, _ = value_and_gradients(
+        low, jnp.asarray(reset), jnp.asarray(g, jnp.bfloat16), jnp.float32(g_last), backend
     )
     assert got_h.dtype == jnp.bfloat16
     assert got_last.dtype == jnp.float32
@@ -140,13 +147,13 @@ def test_no_reset_and_no_h0_mean_zeros(rng):
     assert relative_error(h_last, expected[:, -1]) <= 1e-5
 
 
-def test_vmap_and_checkpoint_change_nothing(rng):
+def test_vmap_and_checkpoint_change_nothing(rng, backend):
     stack = [random_inputs(rng, 17) for _ in range(2)]
     stacked = {n: jnp.float32(np.stack([s[n] for s in stack])) for n in NAMES}
     reset = jnp.asarray(rng.random((BATCH, 17)) < 0.2)
 
     def loss(inputs):
-        h, h_last, _ = gated_scan(**inputs, reset=reset)
+        h, h_last, _ = gated_scan(**inputs, reset=reset, backend=backend)
         return jnp.sum(jnp.sin(h)) + jnp.sum(jnp.square(h_last))
 
     plain = jax.jit(jax.value_and_grad(loss))
@@ -161,14 +168,14 @@ def test_vmap_and_checkpoint_change_nothing(rng):
 
 
 @pytest.mark.parametrize("weight", [1.0, 8.0])
-def test_hessian_vector_product(weight, rng, x64):
+def test_hessian_vector_product(weight, rng, x64, backend):
     """Reverse over reverse: the gradient rule must itself be differentiable, at every input."""
     point = {n: jnp.asarray(x) for n, x in random_inputs(rng, 9, weight).items()}
     direction = {n: jnp.asarray(rng.normal(size=x.shape)) for n, x in point.items()}
     reset = jnp.asarray(rng.random((BATCH, 9)) < 0.2)
 
     def loss(inputs):
-        h, h_last, _ = gated_scan(**inputs, reset=reset)
+        h, h_last, _ = gated_scan(**inputs, reset=reset, backend=backend)
         return jnp.sum(jnp.sin(h)) + jnp.sum(h_last**3)
 
     gradient = jax.jit(jax.grad(loss))
@@ -185,7 +192,7 @@ def test_hessian_vector_product(weight, rng, x64):
     assert_close(product, finite, 1e-6)
 
 
-def test_32768_tokens(rng):
+def test_32768_tokens(rng, backend):
     """Finite values and gradients over the longest context, at both extremes of the decay."""
     length = 32768
     gamma = jnp.float32(np.broadcast_to([1e-6, 1 - 1e-6], (1, length, 2)))
@@ -193,7 +200,7 @@ def test_32768_tokens(rng):
     w, c = jnp.ones(2), jnp.zeros(2)
 
     def loss(gamma, z, w, c):
-        h, h_last, _ = gated_scan(gamma, jnp.sqrt(1 - jnp.square(gamma)) * z, w, c)
+        h, h_last, _ = gated_scan(gamma, jnp.sqrt(1 - jnp.square(gamma)) * z, w, c, backend=backend)
         return jnp.mean(jnp.square(h)) + jnp.sum(h_last), h
 
     (_, h), gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3), has_aux=True))(

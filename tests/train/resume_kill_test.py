@@ -1,0 +1,159 @@
+"""A run that is killed and continued is the run that was never disturbed, bit for bit."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from mmrec_jax.train.checkpoint import Checkpointer
+from tests.small_run import command, environment, flags, session_directory, train, trained
+
+_STEPS = 40
+# Free to differ: less to do in each session. One checkpoint is kept, so that none is left to fall
+# back on if the newest were ever lost before its successor is complete.
+_OPTIONS = flags(train__sample_tokens=0, train__keep_last=1, train__keep_best=0)
+_AS_SAVED = ocp.args.StandardRestore()
+_TIMED = ("tokens_per_second", "flop_utilisation")
+
+
+def _metrics(folder):
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text("utf-8").splitlines())
+    return [{name: x for name, x in line.items() if name not in _TIMED} for line in lines]
+
+
+def _step_logged(folder):
+    path = folder / "metrics.jsonl"
+    return path.read_bytes().count(b'"split": "train"') if path.exists() else 0
+
+
+def _saving(folder):
+    """Whether a checkpoint is half-written at this moment."""
+    try:
+        with os.scandir(folder / "checkpoints") as entries:
+            return any("orbax-checkpoint-tmp" in entry.name for entry in entries)
+    except FileNotFoundError:
+        return False
+
+
+def _final_state(folder):
+    """Every array of the last checkpoint: parameters, optimizer, step, key."""
+    items = ocp.args.Composite(params=_AS_SAVED, training=_AS_SAVED)
+    with ocp.CheckpointManager(folder / "checkpoints") as manager:
+        assert manager.latest_step() == _STEPS
+        restored = manager.restore(_STEPS, args=items)
+    leaves = jax.tree_util.tree_leaves_with_path((restored["params"], restored["training"]))
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def _assert_same_run(folder):
+    assert _metrics(folder) == _metrics(trained())
+    expected, actual = _final_state(trained()), _final_state(folder)
+    assert expected.keys() == actual.keys()
+    for name, value in expected.items():
+        assert actual[name].tobytes() == value.tobytes(), name
+
+
+def _session(folder, *, devices=1):
+    return subprocess.Popen(
+        command(folder, *_OPTIONS),
+        env=environment(devices),
+        cwd=session_directory(),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def _interrupt(folder, number, ready, **options):
+    """Starts a session and sends it a signal as soon as `ready`: its status and what it said."""
+    process = _session(folder, **options)
+    while not ready() and process.poll() is None:
+        time.sleep(0.0005)
+    assert process.poll() is None, process.communicate()[0]
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=120)
+    return process.returncode, said
+
+
+def _after(folder, step, delay=0.0):
+    """True once this step was logged, and a moment more."""
+    reached = []
+
+    def ready():
+        if _step_logged(folder) >= step:
+            reached.append(time.monotonic())
+        return bool(reached) and time.monotonic() - reached[0] >= delay
+
+    return ready
+
+
+def test_killed_five_times_it_is_the_same_run(tmp_path):
+    choose = random.Random(7)
+    moments = sorted(choose.sample(range(2, _STEPS - 4), 4))
+    during_save, continued = 0, 0
+    for step in moments:
+        status, said = _interrupt(
+            tmp_path, signal.SIGKILL, _after(tmp_path, step, choose.uniform(0, 0.03))
+        )
+        assert status == -signal.SIGKILL
+        during_save += _saving(tmp_path)
+        continued += "continuing from the checkpoint of step" in said
+    for _ in range(3):  # a save takes a moment: the kill may come too late
+        begun = _step_logged(tmp_path)
+        ready = _after(tmp_path, min(begun + 1, _STEPS - 6))
+        status, _ = _interrupt(
+            tmp_path, signal.SIGKILL, lambda ready=ready: ready() and _saving(tmp_path)
+        )
+        assert status == -signal.SIGKILL
+        during_save += _saving(tmp_path)
+        if during_save:
+            break
+    assert during_save, "no kill fell into a save"
+    assert continued, "no session continued an earlier one"
+    last = train(tmp_path, *_OPTIONS)
+    assert last.returncode == 0, last.stderr
+    _assert_same_run(tmp_path)
+
+
+def test_signals_save_first_and_the_same_command_continues(tmp_path):
+    for number, step in ((signal.SIGTERM, 6), (signal.SIGINT, 21)):
+        status, said = _interrupt(tmp_path, number, _after(tmp_path, step))
+        assert status == 128 + number, said
+        saved = Checkpointer(tmp_path / "checkpoints", read_only=True).latest_step()
+        assert step <= saved < _STEPS
+        assert f"{number.name}: saved at step {saved}. Type the same command to continue" in said
+        assert _step_logged(tmp_path) == saved
+    last = train(tmp_path, *_OPTIONS)
+    assert last.returncode == 0, last.stderr
+    assert f"continuing from the checkpoint of step {saved}" in last.stdout
+    _assert_same_run(tmp_path)
+
+
+def test_a_run_saved_on_eight_devices_continues_on_one(tmp_path):
+    status, said = _interrupt(tmp_path, signal.SIGTERM, _after(tmp_path, 10), devices=8)
+    assert status == 143, said
+    assert "8 cpu device(s)" in said
+    last = train(tmp_path, *_OPTIONS)
+    assert last.returncode == 0, last.stderr
+    assert "1 cpu device(s)" in last.stdout
+    assert "continuing from the checkpoint of step" in last.stdout
+    whole, metrics = _metrics(trained()), _metrics(tmp_path)
+    assert len(metrics) == len(whole)
+    # Ten steps on eight devices and ten on one; later, rounding has grown as in any training.
+    early = [[line["loss"] for line in x if line["step"] <= 20] for x in (metrics, whole)]
+    np.testing.assert_allclose(*early, rtol=3e-5)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_the_undisturbed_run_learns(split):
+    """What the others are compared with is a run worth comparing with."""
+    losses = [line["loss"] for line in _metrics(trained()) if line["split"] == split]
+    assert len(losses) == (_STEPS if split == "train" else 2)
+    assert losses[-1] < losses[0] - 0.3
