@@ -57,7 +57,9 @@ class ModelConfig:
     # What the backward pass recomputes instead of keeping it: "none"; "dots", everything but matrix
     # products (half the memory of "none", and faster on a CPU); "full", each block from its input.
     remat: Literal["none", "dots", "full"] = "dots"
-    scan_backend: Literal["auto", "sequential", "associative"] = "auto"
+    # How the short-term memory is solved over time: "parallel" is Newton's method for the state
+    # gate and an associative scan for the other two; "auto": sequential on a CPU, else parallel.
+    scan: Literal["auto", "sequential", "parallel"] = "auto"
     chunk: int = 32  # C, tokens per chunk of the long-term memory's scan
 
     def __post_init__(self) -> None:

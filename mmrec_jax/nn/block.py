@@ -79,12 +79,13 @@ class Block(nn.Module):
             init = nn.initializers.normal(config.gate_init_scale)
             w = self.param("w_g", init, (config.E,), jnp.float32)
             c = self.param("c_g", nn.initializers.zeros, (config.E,), jnp.float32)
-            h, h_last, info = gated_scan(gamma, b, w, c, h0, reset=layout.start)
+            backend = "newton" if config.scan == "parallel" else config.scan
+            h, h_last, info = gated_scan(gamma, b, w, c, h0, reset=layout.start, backend=backend)
             statistics |= {f"newton_{name}": value for name, value in info.items()}
         else:
             if config.gate == "input":
                 b = b * 2 * nn.sigmoid(p["i"].astype(jnp.float32))
-            backend = config.scan_backend
+            backend = "associative" if config.scan == "parallel" else config.scan
             h, h_last = linear_scan(gamma, b, h0, reset=layout.start, backend=backend)
         if config.use_uboo:
             predicted = StatePredictor(config, name="uboo")(h, h0, layout.real & ~layout.start)

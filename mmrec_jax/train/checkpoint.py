@@ -42,7 +42,8 @@ class Checkpointer:
 
         With `read_only` nothing is created, saved or removed: a run may be writing there.
         """
-        logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports each save at length
+        # orbax reports each save, and each failure of one, at length; `_explained` needs one line.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
         policies: list[PreservationPolicy] = [LatestN(keep_last)]
         if keep_best:
             policies.append(

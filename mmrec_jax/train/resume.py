@@ -9,6 +9,7 @@ from mmrec_jax.errors import UserError
 _FREE = frozenset(
     {
         "model.remat",
+        "model.scan",
         "train.devices",
         "train.target_loss",
         "train.log_every",
