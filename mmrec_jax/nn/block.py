@@ -79,14 +79,14 @@ class Block(nn.Module):
             init = nn.initializers.normal(config.gate_init_scale)
             w = self.param("w_g", init, (config.E,), jnp.float32)
             c = self.param("c_g", nn.initializers.zeros, (config.E,), jnp.float32)
-            backend = "newton" if config.scan == "parallel" else config.scan
-            h, h_last, info = gated_scan(gamma, b, w, c, h0, reset=layout.start, backend=backend)
+            solver: str = "newton" if config.scan == "parallel" else config.scan
+            h, h_last, info = gated_scan(gamma, b, w, c, h0, reset=layout.start, backend=solver)
             statistics |= {f"newton_{name}": value for name, value in info.items()}
         else:
             if config.gate == "input":
                 b = b * 2 * nn.sigmoid(p["i"].astype(jnp.float32))
-            backend = "associative" if config.scan == "parallel" else config.scan
-            h, h_last = linear_scan(gamma, b, h0, reset=layout.start, backend=backend)
+            solver = "associative" if config.scan == "parallel" else config.scan
+            h, h_last = linear_scan(gamma, b, h0, reset=layout.start, backend=solver)
         if config.use_uboo:
             predicted = StatePredictor(config, name="uboo")(h, h0, layout.real & ~layout.start)
             statistics |= {f"uboo_{name}": value for name, value in predicted.items()}
