@@ -57,12 +57,17 @@ class Workdir:
         return self.root / "loss.png"
 
     @property
+    def compile_cache(self) -> Path:
+        """Compiled programs, for a quick start when the run continues."""
+        return self.root / "compile_cache"
+
+    @property
     def profile(self) -> Path:
         """Profiler traces."""
         return self.root / "profile"
 
     def clear(self) -> None:
-        """Removes what a run wrote (the tokenizer cache stays) and nothing else."""
+        """Removes what a run wrote (the caches stay) and nothing else."""
         # Renamed first: a kill half-way must not leave checkpoints with files missing.
         removed = self.root / "checkpoints.removed"
         shutil.rmtree(removed, ignore_errors=True)

@@ -5,12 +5,19 @@ fits by adding leading axes is an error; the same random numbers in every run.
 """
 
 import os
+import tempfile
 from collections.abc import Iterator
 
 _DEVICES = "--xla_force_host_platform_device_count"
 if _DEVICES not in os.environ.get("XLA_FLAGS", ""):  # read once, when jax starts its backend
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=8".strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+# The same small models are compiled again and again, in this process and in those it starts.
+_CACHE = tempfile.TemporaryDirectory(prefix="mmrec_jax_tests_")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE.name
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402

@@ -1,11 +1,13 @@
 """What tests share to run `train.py`: a text, a small config, processes, and one finished run.
 
-Processes share one compilation cache and compile without optimisation, so that each starts in
+Processes share the session's compilation cache and compile without optimisation, so that each starts in
 seconds; every number that a test compares comes from processes started alike.
 """
 
 import atexit
+import contextlib
 import dataclasses
+import fcntl
 import functools
 import os
 import random
@@ -13,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -84,16 +86,28 @@ def flags(**overrides: object) -> list[str]:
 
 @functools.cache
 def session_directory() -> Path:
-    """A folder for what the whole session shares; removed when it ends."""
-    path = Path(tempfile.mkdtemp(prefix="mmrec_tests_"))
-    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    """A folder that the whole session shares, parallel workers too; the last one removes it."""
+    session = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    path = Path(tempfile.gettempdir()) / f"mmrec_jax_session_{session}"
+    path.mkdir(exist_ok=True)
+    users = (path / "users").open("a")
+    fcntl.flock(users, fcntl.LOCK_SH)
+
+    def leave() -> None:
+        with users, contextlib.suppress(BlockingIOError):
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+
+    atexit.register(leave)
     return path
 
 
 @functools.cache
 def session_text() -> Path:
     """The text that processes train on."""
-    return write_text(session_directory() / "words.txt")
+    path = session_directory() / "words.txt"
+    with _alone("words"):
+        return path if path.exists() else write_text(path)
 
 
 def environment(devices: int = 1) -> dict[str, str]:
@@ -102,7 +116,6 @@ def environment(devices: int = 1) -> dict[str, str]:
     return os.environ | {
         "XLA_FLAGS": xla,
         "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": str(session_directory() / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         "PYTHONPATH": str(ROOT),
@@ -138,6 +151,16 @@ def execute(arguments: Sequence[str], *, devices: int = 1) -> subprocess.Complet
 def trained() -> Path:
     """The workdir of the small run, trained without interruption. Tests must not change it."""
     workdir = session_directory() / "trained"
-    result = train(workdir)
-    assert result.returncode == 0, result.stderr
+    with _alone("trained"):
+        if not (workdir / "loss.png").exists():
+            result = train(workdir)
+            assert result.returncode == 0, result.stderr
     return workdir
+
+
+@contextlib.contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """Keeps the other workers waiting."""
+    with (session_directory() / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -103,6 +103,7 @@ class _Loop:
                     self._take(step, previous, bar)
                     previous = None
                     if evaluates:
+                        self._stop_trace()  # of steps alone
                         self._evaluate(step, bar)
                     self._save(step, evaluated=evaluates)
                     self._begin_window()

@@ -18,6 +18,7 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.nn.model import MMRecLM
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.checkpoint import Checkpointer, abstract_on
+from mmrec_jax.train.compile_cache import enable_compile_cache
 from mmrec_jax.train.mesh import make_mesh, replicated
 from mmrec_jax.train.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.train.state import TrainState, initial_state
@@ -54,6 +55,7 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
     mesh = make_mesh(config.train)
     documents = {name: load_documents(config.data, name) for name in ("train", "validation")}
     make_directory(workdir)
+    enable_compile_cache(place.compile_cache.resolve())
     tokenizer = build_tokenizer(
         config.tokenizer,
         (document.text for document in documents["train"]),

@@ -29,7 +29,7 @@ def finished(text, tmp_path_factory):
         train__log_every=2,
         train__eval_every=4,
         train__checkpoint_every=2,
-        train__profile_steps=9,  # longer than what is left
+        train__profile_steps=9,  # more than there are before the evaluation
         train__sample_prompt="göl ",
     )
     assert run(config, folder) == 0
