@@ -1,7 +1,7 @@
 """What tests share to run `train.py`: a text, a small config, processes, and one finished run.
 
-Processes share the session's compilation cache and compile without optimisation, so that each starts in
-seconds; every number that a test compares comes from processes started alike.
+Processes share the session's compilation cache and compile without optimisation, so that each
+starts in seconds; every number that a test compares comes from processes started alike.
 """
 
 import atexit

@@ -181,11 +181,9 @@ def test_a_failed_save_is_one_line_and_leaves_the_last_good_checkpoint(tmp_path,
         _save(checkpointer, 2)
     small_files_only(False)
     assert "\n" not in str(caught.value)
-    again = Checkpointer(tmp_path, keep_last=1, keep_best=0)
-    assert again.latest_step() == 1
+    again = Checkpointer(tmp_path, read_only=True)
+    assert again.all_steps() == [1]
     _assert_same(_restore(again, 1)[0], _state(1))
-    _save(again, 2)
-    assert again.all_steps() == [2]
     again.close()
 
 
