@@ -7,7 +7,8 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
-from mmrec_jax.config import Config, DataConfig, OptimConfig, TrainConfig, to_config_dict
+from mmrec_jax.config import Config, DataConfig, OptimConfig, TrainConfig
+from mmrec_jax.config_tree import to_config_dict
 from mmrec_jax.sizes import SIZES
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_dict, config_flags
 
-from mmrec_jax.config import Config, from_config_dict, to_config_dict, to_dict
+from mmrec_jax.config import Config
+from mmrec_jax.config_tree import from_config_dict, to_config_dict, to_dict
 from mmrec_jax.errors import UserError
 
 _LENGTHS = ("steps", "epochs", "tokens")

@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from mmrec_jax.config import Config, from_config_dict, to_dict
+from mmrec_jax.config import Config
+from mmrec_jax.config_tree import from_config_dict, to_dict
 from mmrec_jax.errors import UserError
 
 

@@ -10,7 +10,17 @@ from tests.small_run import ROOT
 _PACKAGE = ROOT / "mmrec_jax"
 _LEVELS = {
     **dict.fromkeys(
-        ("errors", "array_typing", "config", "config_file", "sizes", "tree_paths", "workdir"), 0
+        (
+            "errors",
+            "array_typing",
+            "config",
+            "config_tree",
+            "config_file",
+            "sizes",
+            "tree_paths",
+            "workdir",
+        ),
+        0,
     ),
     **dict.fromkeys(("data", "nn", "optim"), 1),
     **dict.fromkeys(("sampling", "text_stream", "generation"), 2),

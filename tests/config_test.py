@@ -9,10 +9,8 @@ from mmrec_jax.config import (
     OptimConfig,
     TokenizerConfig,
     TrainConfig,
-    from_config_dict,
-    to_config_dict,
-    to_dict,
 )
+from mmrec_jax.config_tree import from_config_dict, to_config_dict, to_dict
 from mmrec_jax.errors import UserError
 
 

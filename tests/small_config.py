@@ -12,8 +12,8 @@ from mmrec_jax.config import (
     OptimConfig,
     TokenizerConfig,
     TrainConfig,
-    to_config_dict,
 )
+from mmrec_jax.config_tree import to_config_dict
 
 
 def get_config() -> ConfigDict:

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from mmrec_jax.config import Config, to_dict
+from mmrec_jax.config import Config
+from mmrec_jax.config_tree import to_dict
 from mmrec_jax.errors import UserError
 from mmrec_jax.generation import generate
 from mmrec_jax.nn.model import count_parameters

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from mmrec_jax.config import Config, to_dict
+from mmrec_jax.config import Config
+from mmrec_jax.config_tree import to_dict
 from mmrec_jax.errors import UserError
 
 # Fields that do not change what is learnt: they may differ between a run and its continuation.

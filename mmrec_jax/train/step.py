@@ -36,11 +36,11 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         totals = _token_counts(config, batch)
 
-        def one(micro: Batch, index: Array) -> tuple[Gradients, Metrics]:
+        def one(micro: Batch, index: Array) -> tuple[tuple[Gradients, ...], Metrics]:
             return _gradients(model, state.params, micro, totals, jax.random.fold_in(key, index))
 
         if accumulate == 1:
-            gradients, metrics = one(batch, jnp.zeros((), jnp.int32))
+            parts, metrics = one(batch, jnp.zeros((), jnp.int32))
         else:
             # Rows i, i + accumulate, ...: each device keeps the rows it already holds.
             micros = jax.tree.map(
@@ -52,11 +52,13 @@ def make_train_step(
             def add(total: Any, inputs: tuple[Batch, Array]) -> tuple[Any, None]:
                 return jax.tree.map(jnp.add, total, one(*inputs)), None
 
-            (gradients, metrics), _ = jax.lax.scan(
+            (parts, metrics), _ = jax.lax.scan(
                 add, zeros, (micros, jnp.arange(accumulate, dtype=jnp.int32))
             )
             shares = {name: value / accumulate for name, value in metrics.items()}
             metrics = shares | {name: metrics[name] for name in ("loss", "uboo") if name in metrics}
+        # The projection is not linear: it takes the gradients of the whole batch.
+        gradients = parts[0] if len(parts) == 1 else _add_orthogonal(*parts)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics |= {"grad_norm": optax.tree.norm(gradients), "tokens": totals["loss"]}
@@ -94,8 +96,12 @@ def _token_counts(config: ModelConfig, batch: Batch) -> dict[str, Array]:
 
 def _gradients(
     model: MMRecLM, params: Any, batch: Batch, totals: dict[str, Array], key: Array
-) -> tuple[Gradients, Metrics]:
-    """Gradient of this micro-batch's share of the total loss, and its share of each metric."""
+) -> tuple[tuple[Gradients, ...], Metrics]:
+    """This micro-batch's share of the gradient and of each metric.
+
+    The gradient is that of the total loss, or with `uboo_orthogonal` those of the main and of the
+    weighted auxiliary loss.
+    """
     config = model.config
 
     def terms(params: Any) -> tuple[tuple[Array, Array], Metrics]:
@@ -123,12 +129,12 @@ def _gradients(
             return sum(values[1:], start=values[0]), metrics
 
         (_, metrics), gradients = jax.value_and_grad(total, has_aux=True)(params)
-        return gradients, metrics
+        return (gradients,), metrics
 
     _, pullback, metrics = jax.vjp(terms, params, has_aux=True)
     one, zero = jnp.ones(()), jnp.zeros(())
     (main,), (auxiliary,) = pullback((one, zero)), pullback((zero, one))
-    return _add_orthogonal(main, auxiliary), metrics
+    return (main, auxiliary), metrics
 
 
 def _add_orthogonal(main: Gradients, auxiliary: Gradients) -> Gradients:

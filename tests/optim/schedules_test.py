@@ -21,7 +21,7 @@ def closed_form(config, steps, count):
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
 @pytest.mark.parametrize(("warmup", "steps"), [(0, 10), (1, 10), (4, 20), (30, 10), (10, 10)])
-def test_every_step_follows_theclosed_formula(schedule, warmup, steps):
+def test_every_step_follows_the_closed_formula(schedule, warmup, steps):
     config = OptimConfig(lr=0.3, schedule=schedule, warmup_steps=warmup, final_lr_fraction=0.2)
     schedule = learning_rate(config, steps)
     counts = range(steps + 3)

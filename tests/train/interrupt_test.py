@@ -27,6 +27,14 @@ def test_the_first_signal_is_only_noted(number, status):
 
 
 def test_the_second_signal_acts_at_once():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        _receive_twice()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _receive_twice():
     with Interrupt() as interrupt:
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):

@@ -2,7 +2,8 @@ import dataclasses
 
 import pytest
 
-from mmrec_jax.config import Config, OptimConfig, TrainConfig, to_dict
+from mmrec_jax.config import Config, OptimConfig, TrainConfig
+from mmrec_jax.config_tree import to_dict
 from mmrec_jax.errors import UserError
 from mmrec_jax.train.resume import check_same_run, check_same_tokenizer
 
