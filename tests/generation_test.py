@@ -112,6 +112,12 @@ def test_tokens_seen_in_the_prompt_are_penalised(params):
     assert int(tokens[0]) not in prompt
 
 
+def test_tokens_drawn_are_penalised_from_then_on(params):
+    harsh = Sampling(temperature=0.0, repetition_penalty=1e4)
+    stream = generation.stream(_MODEL, params, np.array([256]), max_tokens=20, sampling=harsh)
+    assert len({int(tokens[0]) for tokens in stream}) == 20
+
+
 def test_pieces_as_they_come_join_to_the_text_returned(params):
     """An untrained model writes bytes that are no characters: the hardest case."""
     for seed in range(3):
