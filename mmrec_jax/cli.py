@@ -17,8 +17,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             options.run(options)
     except BrokenPipeError:
         os._exit(0)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,11 +6,13 @@ from mmrec_jax.config import OptimConfig
 
 
 def learning_rate(config: OptimConfig, steps: int) -> optax.Schedule:
-    """Linear warm-up from 0 to `lr`, then down to the floor at `steps` (or constant).
+    """Linear warm-up to `lr`, then down to the floor at `steps`, or constant whatever `steps` is.
 
     The first update (count 0) already has lr / warmup_steps, not 0: no step is wasted.
     """
-    warmup = min(config.warmup_steps, steps)
+    # A constant schedule must not know the length: a run under it may be made longer later.
+    constant = config.schedule == "constant"
+    warmup = config.warmup_steps if constant else min(config.warmup_steps, steps)
     floor = config.lr * config.final_lr_fraction
     rest = max(steps - warmup, 1)
     if config.schedule == "cosine":

@@ -1,6 +1,7 @@
 """What a run leaves behind while it trains: `metrics.jsonl` and TensorBoard events."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,11 @@ class MetricsWriter:
             str(workdir.tensorboard), purge_step=resume_step + 1 if resume_step else None
         )
 
-    def write(self, step: int, split: str, values: dict[str, Any]) -> None:
-        """Writes one line; numbers go to TensorBoard too."""
-        self._file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+    def write(self, step: int, split: str, values: dict[str, float]) -> None:
+        """Writes one line, null for what is not finite (JSON has no word for it); and an event."""
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        line = {"step": step, "split": split, **finite}
+        self._file.write(json.dumps(line, allow_nan=False) + "\n")
         self._file.flush()
         for name, value in values.items():
             self._events.add_scalar(f"{split}/{name}", value, step)

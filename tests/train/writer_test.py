@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 from tensorboardX import proto
@@ -75,3 +76,16 @@ def test_tensorboard_gets_the_same_numbers(tmp_path):
         ("train/loss", 3, 1.5),
         ("train/grad_norm", 3, 0.5),
     ]
+
+
+def test_an_infinite_number_stays_valid_json(tmp_path):
+    place = Workdir(tmp_path)
+    writer = MetricsWriter(place, resume_step=0)
+    writer.write(1, "validation", {"loss": 800.0, "perplexity": math.inf})
+    writer.close()
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    line = json.loads(place.metrics.read_text("utf-8"), parse_constant=refuse)
+    assert line == {"step": 1, "split": "validation", "loss": 800.0, "perplexity": None}
