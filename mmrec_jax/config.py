@@ -47,15 +47,20 @@ class ModelConfig:
     dtype: Literal["float32", "bfloat16"] = "float32"  # of activations and matrix products
     param_dtype: Literal["float32", "bfloat16"] = "float32"
     # What the backward pass recomputes instead of keeping it: "none"; "dots", everything but matrix
-    # products (half the memory of "none", and faster on a CPU); "full", each block from its input.
-    remat: Literal["none", "dots", "full"] = "dots"
+    # products; "full", each block from its input: the least memory, and the fastest on a CPU,
+    # where what fits in the cache is cheaper to compute again than to fetch.
+    remat: Literal["none", "dots", "full"] = "full"
+    # Tokens of a row that a block reads at once. Longer rows are read in such pieces, the state
+    # carried on with its gradient, so that temporary memory does not grow with the row.
+    time_chunk: int = 1024
     # How the short-term memory is solved over time: "parallel" is Newton's method for the state
     # gate and an associative scan for the other two; "auto": sequential on a CPU, else parallel.
     scan: Literal["auto", "sequential", "parallel"] = "auto"
     chunk: int = 32  # C, tokens per chunk of the long-term memory's scan
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "model_dim", "num_layers", "num_memories", "context", "chunk"):
+        sizes = ("vocab_size", "model_dim", "num_layers", "num_memories", "context", "chunk")
+        for name in (*sizes, "time_chunk"):
             _require(getattr(self, name) > 0, f"model.{name}", getattr(self, name), "at least 1")
         for name in ("recurrent_dim", "memory_slots", "mem_dim", "ffn_dim", "dpg_rank"):
             value = getattr(self, name)

@@ -41,11 +41,30 @@ def _bounded_sqrt_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Ar
     return bounded_sqrt(x), tangent * 0.5 * jax.lax.rsqrt(jnp.maximum(x, smallest))
 
 
+@jax.custom_jvp
+def _shares(logits: Array) -> tuple[Array, Array]:
+    """Gamma = sigmoid(logits) and 1 - gamma from one exponential, neither by a subtraction."""
+    small = jnp.exp(-jnp.abs(logits))
+    large = 1 / (1 + small)
+    positive = logits >= 0
+    return jnp.where(positive, large, small * large), jnp.where(positive, small * large, large)
+
+
+@_shares.defjvp
+def _shares_jvp(
+    primals: tuple[Array], tangents: tuple[Array]
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    kept, lost = _shares(*primals)
+    change = kept * lost * tangents[0]
+    return (kept, lost), (change, -change)
+
+
 def decay_and_multiplier(logits: Float[Array, "..."]) -> tuple[Array, Array]:
     """Gamma = sigmoid(logits) and sqrt(1 - gamma^2), both accurate as gamma approaches 1.
 
     The multiplier keeps the variance of h at that of its input, whatever the decay. It is computed
-    from log(gamma): in float32, 1 - gamma^2 loses every digit near 1.
+    as (1 - gamma)(1 + gamma) with 1 - gamma = sigmoid(-logits): in float32, 1 - gamma^2 loses every
+    digit near 1.
     """
-    log_gamma = jax.nn.log_sigmoid(logits)
-    return jnp.exp(log_gamma), bounded_sqrt(-jnp.expm1(2 * log_gamma))
+    gamma, lost = _shares(logits)
+    return gamma, bounded_sqrt(lost * (1 + gamma))

@@ -3,9 +3,12 @@
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 
 from mmrec_jax.array_typing import Array, Float
 from mmrec_jax.config import ModelConfig
+
+DROPOUT_MASK = "dropout_mask"  # by this name a rematerialisation policy can keep the masks
 
 
 def dense(config: ModelConfig, features: int, name: str, *, residual: bool = False) -> nn.Dense:
@@ -40,6 +43,29 @@ def l2_normalise(x: Float[Array, "*n S"]) -> Array:
     """Vectors of length 1 along the last axis, in float32; a zero vector stays zero."""
     x = x.astype(jnp.float32)
     return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-6)
+
+
+class Dropout(nn.Module):
+    """Zeroes each number with probability `rate` and divides the others by `1 - rate`.
+
+    As `flax.linen.Dropout`, but with 16 random bits a number instead of 32, which halves the cost
+    of the masks; `rate` is rounded to a multiple of 2^-16, in the scale too.
+    """
+
+    rate: float
+    deterministic: bool
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*n D"]) -> Float[Array, "*n D"]:
+        """Draws the mask from the rng stream "dropout"; the identity when deterministic."""
+        dropped = round(self.rate * 2**16)
+        if self.deterministic or not dropped:
+            return x
+        words = (*x.shape[:-1], -(-x.shape[-1] // 2))
+        pairs = jax.random.bits(self.make_rng("dropout"), words, jnp.uint32)
+        draws = jax.lax.bitcast_convert_type(pairs, jnp.uint16).reshape(*x.shape[:-1], -1)
+        kept = checkpoint_name(draws[..., : x.shape[-1]] >= dropped, DROPOUT_MASK)
+        return jnp.where(kept, x * (2**16 / (2**16 - dropped)), 0)
 
 
 class SwiGLU(nn.Module):

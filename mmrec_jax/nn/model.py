@@ -9,7 +9,7 @@ from flax import linen as nn
 from mmrec_jax.array_typing import Array, Float, Int, typed
 from mmrec_jax.config import ModelConfig
 from mmrec_jax.nn.block import Block
-from mmrec_jax.nn.layers import rms_norm
+from mmrec_jax.nn.layers import Dropout, rms_norm
 from mmrec_jax.nn.state import MMRecState, layout, zero_state
 
 Intermediates = dict[str, Array]
@@ -66,14 +66,10 @@ class MMRecLM(nn.Module):
             state = zero_state(config, tokens.shape[0])
         where = layout(segment_ids, state, tokens.shape[1])
         x = embed(tokens)
-        x = nn.Dropout(config.dropout, deterministic=deterministic)(x)
+        x = Dropout(config.dropout, deterministic)(x)
 
-        block = Block
-        if config.remat != "none":
-            policy = jax.checkpoint_policies.dots_saveable if config.remat == "dots" else None
-            block = nn.remat(Block, prevent_cse=False, policy=policy)
         blocks = nn.scan(
-            block,
+            Block,
             variable_axes={"params": 0},
             split_rngs={"params": True, "dropout": True},
             in_axes=(0, nn.broadcast),

@@ -29,7 +29,7 @@ class StatePredictor(nn.Module):
         h0: Float[Array, "B E"],
         predictable: Bool[Array, "B T"],
     ) -> dict[str, Array]:
-        """Means over the predictable tokens (0 if there are none).
+        """Sums over the predictable tokens, from which `summarise` makes the loss.
 
         Args:
           h: short-term states, padding holding its predecessor's.
@@ -37,7 +37,8 @@ class StatePredictor(nn.Module):
           predictable: real tokens whose predecessor is in the same document.
 
         Returns:
-          `loss`, `identity` (the loss of W_p = I) and `variance` (of n(h) over tokens), scalars.
+          `error` (squares of the prediction's error), `still` (the same for W_p = I), `square` (of
+          n(h)), `total [E]` (of n(h)) and `tokens`.
         """
         kernel = self.param(
             "kernel",
@@ -48,14 +49,29 @@ class StatePredictor(nn.Module):
         trunk = jax.lax.stop_gradient if self.config.uboo_isolate else (lambda x: x)
         before = normalise(trunk(shift(h, h0)))
         after = jax.lax.stop_gradient(normalise(h))
-        weight = predictable[..., None] / (jnp.maximum(jnp.sum(predictable), 1) * h.shape[-1])
-
-        def mean(x: Array) -> Array:
-            return jnp.sum(weight * x)
-
-        centre = jnp.sum(weight * h.shape[-1] * after, axis=(0, 1))
+        weight = predictable[..., None].astype(jnp.float32)
         return {
-            "loss": mean(jnp.square(before @ kernel - after)),
-            "identity": mean(jnp.square(jax.lax.stop_gradient(before) - after)),
-            "variance": mean(jnp.square(after - centre[None, None])),
+            "error": jnp.sum(weight * jnp.square(before @ kernel - after)),
+            "still": jnp.sum(weight * jnp.square(jax.lax.stop_gradient(before) - after)),
+            "square": jnp.sum(weight * jnp.square(after)),
+            "total": jnp.sum(weight * after, axis=(0, 1)),
+            "tokens": jnp.sum(weight),
         }
+
+
+def summarise(sums: dict[str, Array], width: int) -> dict[str, Array]:
+    """Means over tokens and channels from the sums of one or more pieces (axis 0) of a text.
+
+    Returns:
+      `loss`, `identity` (the loss of W_p = I) and `variance` (of n(h) over tokens), scalars; 0
+      where there is no predictable token.
+    """
+    total = sums["total"].reshape(-1, width)
+    whole = {name: jnp.sum(x) for name, x in sums.items() if name != "total"}
+    numbers = jnp.maximum(whole["tokens"], 1) * width
+    mean = jnp.sum(total, axis=0) / jnp.maximum(whole["tokens"], 1)
+    return {
+        "loss": whole["error"] / numbers,
+        "identity": whole["still"] / numbers,
+        "variance": whole["square"] / numbers - jnp.mean(jnp.square(mean)),
+    }

@@ -19,7 +19,7 @@ from mmrec_jax.nn.model import MMRecLM
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.checkpoint import Checkpointer, abstract_on
 from mmrec_jax.train.compile_cache import enable_compile_cache
-from mmrec_jax.train.mesh import make_mesh, replicated
+from mmrec_jax.train.mesh import make_mesh, replicated, split_cpu
 from mmrec_jax.train.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.train.state import TrainState, initial_state
 from mmrec_jax.workdir import Workdir
@@ -52,6 +52,7 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
       UserError: anything in the config, the files or the checkpoint is wrong.
     """
     place = Workdir(workdir)
+    split_cpu(config.train)
     mesh = make_mesh(config.train)
     documents = {name: load_documents(config.data, name) for name in ("train", "validation")}
     make_directory(workdir)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmrec_jax.nn.uboo import StatePredictor
+from mmrec_jax.nn.uboo import StatePredictor, summarise
 from tests.nn.loops import relative_error
 from tests.nn.small_model import config
 
@@ -41,7 +41,8 @@ def case(rng):
 
 def predict(h, h0, kernel, predictable=PREDICTABLE, **changes):
     predictor = StatePredictor(config(use_uboo=True, **changes))
-    return predictor.apply({"params": {"kernel": kernel}}, h, h0, jnp.asarray(predictable))
+    sums = predictor.apply({"params": {"kernel": kernel}}, h, h0, jnp.asarray(predictable))
+    return summarise(sums, WIDTH)
 
 
 def test_values_by_hand(case):
@@ -52,6 +53,23 @@ def test_values_by_hand(case):
     assert relative_error(got["identity"], by_hand(*exact[:2], np.eye(WIDTH))) <= 1e-6
     spread = np.mean(np.var(unit(exact[1])[PREDICTABLE], axis=0))
     assert relative_error(got["variance"], spread) <= 1e-6
+
+
+def test_pieces_of_a_text_add_up_to_the_whole(case):
+    """Sums of two pieces, the second of which continues from the first one's last state."""
+    h, h0, kernel, _ = (jnp.asarray(x) for x in case)
+    predictor = StatePredictor(config(use_uboo=True))
+    sums = [
+        predictor.apply({"params": {"kernel": kernel}}, part, first, jnp.asarray(where))
+        for part, first, where in (
+            (h[:, :4], h0, PREDICTABLE[:, :4]),
+            (h[:, 4:], h[:, 3], PREDICTABLE[:, 4:]),
+        )
+    ]
+    got = summarise(jax.tree.map(lambda *parts: jnp.stack(parts), *sums), WIDTH)
+    expected = predict(h, h0, kernel)
+    for name in expected:
+        assert relative_error(got[name], expected[name]) <= 1e-6
 
 
 def test_tokens_without_a_predecessor_do_not_count(case):

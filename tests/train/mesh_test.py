@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -73,3 +77,31 @@ def test_more_devices_than_there_are_is_refused():
 def test_rows_that_do_not_divide_over_the_devices_are_refused(lengths):
     with pytest.raises(UserError, match=r"batch_size / accumulate is \d+; .* the 8 devices"):
         make_mesh(TrainConfig(steps=1, **lengths))
+
+
+@pytest.mark.parametrize(
+    ("flags", "options", "devices"),
+    [
+        ("", "batch_size=12, accumulate=2", 3),  # the most of four cores that divide six rows
+        ("", "batch_size=7", 1),
+        ("", "batch_size=10, devices=5", 5),
+        ("--xla_force_host_platform_device_count=2", "batch_size=12", 2),
+    ],
+)
+def test_the_cpu_becomes_a_device_a_core_unless_told_otherwise(flags, options, devices):
+    code = f"""
+import os
+os.sched_getaffinity = lambda process: {{0, 1, 2, 3}}
+from mmrec_jax.config import TrainConfig
+from mmrec_jax.train.mesh import make_mesh, split_cpu
+config = TrainConfig(steps=1, {options})
+split_cpu(config)
+print(make_mesh(config).size)
+split_cpu(config)  # too late to change anything, and no error
+"""
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert int(ran.stdout) == devices
