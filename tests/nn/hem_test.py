@@ -21,9 +21,9 @@ def test_fused_projection_equals_separate_ones():
     cut = params | {"blocks": params["blocks"] | {"project": pieces}}
     logits, state, _ = forward(fused)(params, tokens)
     cut_logits, cut_state, _ = forward(separate)(cut, tokens)
-    assert relative_error(cut_logits, logits) <= 1e-6
-    assert relative_error(cut_state.h, state.h) <= 1e-6
-    assert relative_error(cut_state.m, state.m) <= 1e-6
+    assert relative_error(cut_logits, logits) <= 1e-5
+    assert relative_error(cut_state.h, state.h) <= 1e-5
+    assert relative_error(cut_state.m, state.m) <= 1e-5
 
 
 def test_projection_widths_follow_the_variant():
