@@ -1,4 +1,4 @@
-"""Whether generation slows down as the text grows: tokens/s early and late in one long text.
+"""Whether generation slows down as the text grows: tokens/s at contexts short and long.
 
 python benchmarks/decode.py --workdir=runs/tiny
 """
@@ -13,25 +13,34 @@ from mmrec_jax.generation import stream
 from mmrec_jax.nn.state import state_bytes, zero_state
 
 _WINDOW = 500
+_REPEATS = 3
 
 
 def main() -> None:
-    """Prints the rate over 500 tokens after token 10 and after each later mark."""
+    """Prints the rate over 500 tokens after a prompt of each length, the median of three."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workdir", required=True)
-    parser.add_argument("--marks", type=int, nargs="+", default=[10, 1_000, 5_000, 10_000])
+    parser.add_argument(
+        "--contexts", type=int, nargs="+", default=[10, 1_024, 8_192, 32_768, 131_072]
+    )
     options = parser.parse_args()
     model, params, tokenizer = mmrec_jax.load(options.workdir)
     print(f"state: {state_bytes(zero_state(model.config, 1)):,} bytes")
-    last = max(options.marks) + _WINDOW
-    times = []
-    for _ in stream(model, params, np.array([tokenizer.bos_id]), max_tokens=last):
-        times.append(time.perf_counter())
-    rates = {
-        mark: _WINDOW / (times[mark + _WINDOW - 1] - times[mark - 1]) for mark in options.marks
-    }
-    for mark, rate in rates.items():
-        print(f"after token {mark:,}: {rate:,.0f} tokens/s ({rate / rates[options.marks[0]]:.2f}x)")
+    rng = np.random.default_rng(0)
+    prompts = {length: rng.integers(0, tokenizer.vocab_size, length) for length in options.contexts}
+    rates: dict[int, list[float]] = {length: [] for length in options.contexts}
+    for _ in range(_REPEATS):  # in turn, so that a slow moment does not fall on one length alone
+        for length, prompt in prompts.items():
+            tokens = stream(model, params, prompt, max_tokens=_WINDOW + 1)
+            next(tokens)  # with it the prompt has been read
+            begin = time.perf_counter()
+            count = sum(1 for _ in tokens)
+            rates[length].append(count / (time.perf_counter() - begin))
+    first = float(np.median(rates[options.contexts[0]]))
+    for length, measured in rates.items():
+        rate = float(np.median(measured))
+        spread = f"{min(measured):,.0f} to {max(measured):,.0f}"
+        print(f"context {length:,}: {rate:,.0f} tokens/s ({spread}), {rate / first:.2f}x")
 
 
 if __name__ == "__main__":

@@ -46,10 +46,10 @@ class MMRecLM(nn.Module):
 
         Returns:
           Logits in float32 (those at t predict token t + 1), the state after the last real token,
-          and intermediates, all scalars, averaged over layers:
+          and intermediates, all scalars:
             * with gate="state": `newton_iterations`, `newton_residual`, `newton_fell_back` of
-              `gated_scan`;
-            * with use_uboo: `uboo` (the auxiliary loss), `uboo_tokens` (tokens in its mean),
+              `gated_scan`, the largest over layers and pieces of time;
+            * averaged over layers, with use_uboo: `uboo` (the auxiliary loss), `uboo_tokens` (tokens in its mean),
               `uboo_skill` (1 - loss / loss of predicting no change) and `uboo_variance` (of the
               normalised state over tokens).
         """
@@ -81,7 +81,10 @@ class MMRecLM(nn.Module):
         x = rms_norm(config, "final_norm")(x)
         logits = jnp.dot(x, embed.embedding.T.astype(x.dtype), preferred_element_type=jnp.float32)
         state = MMRecState(h=h, m=m, segment=where.segment, position=where.position)
-        means = {name: jnp.mean(value) for name, value in statistics.items()}
+        means = {
+            name: jnp.max(value) if name.startswith("newton") else jnp.mean(value)
+            for name, value in statistics.items()
+        }
         if config.use_uboo:
             means |= _uboo_summary(means, jnp.sum(where.real & ~where.start))
         return logits, state, means

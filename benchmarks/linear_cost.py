@@ -1,0 +1,120 @@
+"""Whether cost grows linearly with the length: time and peak memory of one row, short to long.
+
+python benchmarks/linear_cost.py --out benchmarks/logs/linear_cost.json
+
+Training is one update on one row, gradients through all of it; evaluation reads the row 1,024
+tokens at a time and carries the state, as `mmrec evaluate` does. Every cell is a process of its
+own, so that its peak memory is its own. Each series is compared with the line a + b T that fits
+it best in relative terms.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from mmrec_jax.config import ModelConfig, OptimConfig
+from mmrec_jax.nn.model import MMRecLM
+from mmrec_jax.nn.state import zero_state
+from mmrec_jax.optim.build import build_optimizer
+from mmrec_jax.train.state import initial_state
+from mmrec_jax.train.step import make_eval_step, make_train_step
+
+_LENGTHS = {
+    "train": [1_024, 4_096, 16_384, 32_768],
+    "evaluate": [1_024, 4_096, 8_192, 16_384, 65_536, 131_072],
+}
+_ROW = 1_024
+_REPEATS = 3
+
+
+def main() -> None:
+    """Runs every cell and prints one Markdown table a mode."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cell", nargs=2, metavar=("MODE", "LENGTH"), help="measure one cell only")
+    parser.add_argument("--out", type=Path, help="write the figures here as JSON too")
+    options = parser.parse_args()
+    if options.cell:
+        print(json.dumps(_cell(options.cell[0], int(options.cell[1]))))
+        return
+    results = {}
+    for mode, lengths in _LENGTHS.items():
+        cells = [_in_a_process(mode, length) for length in lengths]
+        results[mode] = dict(zip(map(str, lengths), cells, strict=True))
+        print(_table(mode, lengths, cells), flush=True)
+    if options.out:
+        options.out.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
+
+
+def _in_a_process(mode: str, length: int) -> dict[str, float]:
+    command = [sys.executable, __file__, "--cell", mode, str(length)]
+    ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    cell: dict[str, float] = json.loads(ran.stdout.splitlines()[-1])
+    return cell
+
+
+def _cell(mode: str, length: int) -> dict[str, float]:
+    """Seconds (the fastest of the repeats, the first not counted) and peak memory in MiB."""
+    config = ModelConfig(vocab_size=1000)
+    model, optimizer = MMRecLM(config), build_optimizer(OptimConfig(), 1000)
+    state = jax.jit(lambda: initial_state(model, optimizer, 0))()
+    tokens = np.random.default_rng(0).integers(0, config.vocab_size, (1, length + 1), np.int32)
+    batch = {
+        "inputs": tokens[:, :-1],
+        "targets": tokens[:, 1:],
+        "segment_ids": np.ones((1, length), np.int32),
+        "weights": np.ones((1, length), np.float32),
+    }
+    times = []
+    if mode == "train":
+        train_step = jax.jit(make_train_step(model, optimizer), donate_argnums=0)
+        for _ in range(1 + _REPEATS):
+            begin = time.perf_counter()
+            state, metrics = train_step(state, batch)
+            jax.block_until_ready((state, metrics))
+            times.append(time.perf_counter() - begin)
+    else:
+        eval_step = jax.jit(make_eval_step(model))
+        for _ in range(1 + _REPEATS):
+            begin, memory = time.perf_counter(), zero_state(config, 1)
+            for first in range(0, length, _ROW):
+                row = {name: x[:, first : first + _ROW] for name, x in batch.items()}
+                sums, memory = eval_step(state.params, row, memory)
+            jax.block_until_ready((sums, memory))
+            times.append(time.perf_counter() - begin)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": min(times[1:]), "peak_mib": peak}
+
+
+def _table(mode: str, lengths: list[int], cells: list[dict[str, float]]) -> str:
+    lines = [
+        f"| {mode}, tokens | seconds | off the line | tokens/s | peak MiB | off the line |",
+        "|---|---|---|---|---|---|",
+    ]
+    fits = [_off_the_line(lengths, [cell[name] for cell in cells]) for name in cells[0]]
+    for i, (length, cell) in enumerate(zip(lengths, cells, strict=True)):
+        seconds, peak = cell["seconds"], cell["peak_mib"]
+        lines.append(
+            f"| {length:,} | {seconds:.3f} | {fits[0][i]:+.0%} | {length / seconds:,.0f} | "
+            f"{peak:,.0f} | {fits[1][i]:+.0%} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _off_the_line(lengths: list[int], values: list[float]) -> NDArray[np.float64]:
+    """Relative distance of each value from the line with the least squares of such distances."""
+    y = np.asarray(values)
+    columns = np.stack([np.ones(len(y)), np.asarray(lengths, float)], axis=1)
+    (a, b), *_ = np.linalg.lstsq(columns / y[:, None], np.ones(len(y)), rcond=None)
+    return y / (a + b * np.asarray(lengths)) - 1
+
+
+if __name__ == "__main__":
+    main()
