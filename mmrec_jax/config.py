@@ -50,7 +50,8 @@ class ModelConfig:
     # products (half the memory of "none", and faster on a CPU); "full", each block from its input.
     remat: Literal["none", "dots", "full"] = "dots"
     # How the short-term memory is solved over time: "parallel" is Newton's method for the state
-    # gate and an associative scan for the other two; "auto": sequential on a CPU, else parallel.
+    # gate and an associative scan for the other two. "auto": sequential on a CPU and parallel
+    # elsewhere for the state gate, the fastest in nn/scan_table.csv for the other two.
     scan: Literal["auto", "sequential", "parallel"] = "auto"
     chunk: int = 32  # C, tokens per chunk of the long-term memory's scan
 
