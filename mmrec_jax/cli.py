@@ -1,4 +1,4 @@
-"""The `mmrec` command: what can be done with data and with a trained model."""
+"""The `mmrec` command: what can be done with data, with a trained model and on this machine."""
 
 import argparse
 import os
@@ -53,6 +53,23 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("--config", required=True, help="a file such as configs/tiny.py")
     inspect.add_argument("--rows", type=int, default=2)
     inspect.set_defaults(run=_inspect)
+
+    bench = commands.add_parser("bench", help="measure speeds on this machine")
+    scan = bench.add_subparsers(required=True, metavar="command").add_parser(
+        "scan", help="the backends of linear_scan: time, compile time, memory"
+    )
+    scan.add_argument("--batch", type=int, default=4, help="B")
+    scan.add_argument("--width", type=int, default=128, help="E")
+    lengths = [256, 1024, 4096, 16384]
+    scan.add_argument("--lengths", type=int, nargs="+", default=lengths, metavar="T")
+    scan.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    scan.add_argument("--runs", type=int, default=5, help="timed runs of each program")
+    scan.add_argument(
+        "--write-table",
+        metavar="FILE",
+        help="keep the times there; auto goes by mmrec_jax/nn/scan_table.csv",
+    )
+    scan.set_defaults(run=_bench_scan)
     return parser
 
 
@@ -115,3 +132,20 @@ def _inspect(options: argparse.Namespace) -> None:
     from mmrec_jax.commands import print_rows
 
     print_rows(options.config, options.overrides, rows=options.rows)
+
+
+def _bench_scan(options: argparse.Namespace) -> None:
+    _positive(options, "batch", "width", "runs")
+    for length in options.lengths:
+        if length < 1:
+            raise UserError(f"--lengths has {length}; each must be at least 1")
+    from mmrec_jax.bench.scan import print_scan_times
+
+    print_scan_times(
+        options.batch,
+        options.width,
+        options.lengths,
+        dtype=options.dtype,
+        runs=options.runs,
+        table=options.write_table,
+    )

@@ -54,7 +54,8 @@ class ModelConfig:
     # carried on with its gradient, so that temporary memory does not grow with the row.
     time_chunk: int = 1024
     # How the short-term memory is solved over time: "parallel" is Newton's method for the state
-    # gate and an associative scan for the other two; "auto": sequential on a CPU, else parallel.
+    # gate and an associative scan for the other two. "auto": sequential on a CPU and parallel
+    # elsewhere for the state gate, the fastest in nn/scan_table.csv for the other two.
     scan: Literal["auto", "sequential", "parallel"] = "auto"
     chunk: int = 32  # C, tokens per chunk of the long-term memory's scan
 

@@ -12,18 +12,20 @@ import jax
 import jax.numpy as jnp
 
 from mmrec_jax.array_typing import Array, Bool, Float, typed
+from mmrec_jax.nn.scan_backends import BACKENDS
+from mmrec_jax.nn.scan_table import committed_table, fastest
 
 
-def resolve_backend(backend: str) -> str:
-    """The backend that "auto" means on the default device.
+def resolve_backend(backend: str, channels: int, length: int) -> str:
+    """The backend to use for B*E `channels` and T `length` on the default device.
 
-    On a CPU the sequential loop was 2-4 times faster than the associative scan and compiled ten
-    times faster; accelerators need the parallel form.
+    "auto" is looked up in the committed measurements (`nn/scan_table.py`).
     """
     if backend == "auto":
-        return "sequential" if jax.default_backend() == "cpu" else "associative"
-    if backend not in ("sequential", "associative"):
-        raise ValueError(f"unknown backend {backend!r}; use auto, sequential or associative")
+        kinds = (jax.devices()[0].device_kind.lower(), jax.default_backend())
+        return fastest(committed_table(), kinds, channels, length)
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; use auto, {', '.join(BACKENDS)}")
     return backend
 
 
@@ -51,7 +53,8 @@ def linear_scan(
       reset: True where a document begins: the carried state (h0 included) counts as zero there.
         With `reverse=True` it cuts in scan order: the state coming from t + 1 is dropped at t.
       reverse: run from the last token to the first (`h_t = a_t h_{t+1} + b_t`).
-      backend: "sequential" (`jax.lax.scan`), "associative" (`jax.lax.associative_scan`) or "auto".
+      backend: "sequential", "associative" or "chunked" (`nn/scan_backends.py`); "auto" is the one
+        that was measured to be the fastest near this B*E and T on this kind of device.
 
     Returns:
       `h` in the dtype of `b`, and the last state in scan order, at least float32. Accumulation
@@ -63,34 +66,37 @@ def linear_scan(
         wide_a = jnp.where(reset[..., None], 0, wide_a)
     if h0 is None:
         h0 = jnp.zeros(b[:, 0].shape, dtype)
-    h = _solve(wide_a, b.astype(dtype), h0.astype(dtype), reverse, resolve_backend(backend))
-    return h.astype(b.dtype), h[:, 0 if reverse else -1]
+    backend = resolve_backend(backend, b.shape[0] * b.shape[2], b.shape[1])
+    h, h_last = _solve(wide_a, b.astype(dtype), h0.astype(dtype), reverse, backend)
+    return h.astype(b.dtype), h_last
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _solve(a: Array, b: Array, h0: Array, reverse: bool, backend: str) -> Array:
-    return (
-        _sequential(a, b, h0, reverse)
-        if backend == "sequential"
-        else _associative(a, b, h0, reverse)
-    )
+def _solve(a: Array, b: Array, h0: Array, reverse: bool, backend: str) -> tuple[Array, Array]:
+    h = BACKENDS[backend](a, b, h0, reverse)
+    return h, h[:, 0 if reverse else -1]
 
 
 def _solve_forward(
     a: Array, b: Array, h0: Array, reverse: bool, backend: str
-) -> tuple[Array, tuple[Array, Array, Array]]:
-    h = _solve(a, b, h0, reverse, backend)
-    return h, (a, h0, h)
+) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
+    h, h_last = _solve(a, b, h0, reverse, backend)
+    return (h, h_last), (a, h0, h)
 
 
 def _solve_backward(
-    reverse: bool, backend: str, residuals: tuple[Array, Array, Array], g: Array
+    reverse: bool,
+    backend: str,
+    residuals: tuple[Array, Array, Array],
+    cotangents: tuple[Array, Array],
 ) -> tuple[Array, Array, Array]:
     a, h0, h = residuals
-    # The cotangent of the last state needs no term of its own: h_last is a slice of h.
-    adjoint = _solve(shift(a, None, not reverse), g, jnp.zeros_like(h0), not reverse, backend)
-    first = -1 if reverse else 0
-    return adjoint * shift(h, h0, reverse), adjoint, a[:, first] * adjoint[:, first]
+    g, g_last = cotangents
+    # A decay of 1 before the reversed scan adds the cotangent of the last state to that of h there,
+    # without a copy of g.
+    decay = shift(a, jnp.ones_like(h0), not reverse)
+    adjoint, first = _solve(decay, g, g_last, not reverse, backend)
+    return adjoint * shift(h, h0, reverse), adjoint, a[:, -1 if reverse else 0] * first
 
 
 _solve.defvjp(_solve_forward, _solve_backward)
@@ -100,24 +106,3 @@ def shift(x: Array, first: Array | None, reverse: bool = False) -> Array:
     """`x_{t-1}` in scan order: `first [B, E]` (zero when None), then `x [B, T, E]` but its last."""
     edge = jnp.zeros_like(x[:, :1]) if first is None else first[:, None].astype(x.dtype)
     return jnp.concatenate([x[:, 1:], edge] if reverse else [edge, x[:, :-1]], axis=1)
-
-
-def _sequential(a: Array, b: Array, h0: Array, reverse: bool) -> Array:
-    def step(h: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
-        a_t, b_t = inputs
-        h = a_t * h + b_t
-        return h, h
-
-    time_major = (a.swapaxes(0, 1), b.swapaxes(0, 1))
-    _, h = jax.lax.scan(step, h0, time_major, reverse=reverse)
-    return h.swapaxes(0, 1)
-
-
-def _associative(a: Array, b: Array, h0: Array, reverse: bool) -> Array:
-    def combine(earlier: tuple[Array, Array], later: tuple[Array, Array]) -> tuple[Array, Array]:
-        # Order matters: the later element acts on the result of the earlier one.
-        return later[0] * earlier[0], later[0] * earlier[1] + later[1]
-
-    first = -1 if reverse else 0
-    b = b.at[:, first].add(a[:, first] * h0)
-    return jax.lax.associative_scan(combine, (a, b), reverse=reverse, axis=1)[1]

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from mmrec_jax.nn import scan
 from mmrec_jax.nn.model import MMRecLM, forward
 from tests.nn.loops import assert_close, relative_error
 from tests.nn.small_model import config, named_leaves, random_parameters, random_tokens
@@ -12,8 +13,8 @@ from tests.nn.small_model import config, named_leaves, random_parameters, random
 @pytest.mark.parametrize("gate", ["state", "input"])
 def test_parallel_equals_sequential(gate):
     results = {}
-    for scan in ("sequential", "parallel"):
-        settings = config(gate=gate, scan=scan)
+    for backend in ("sequential", "parallel"):
+        settings = config(gate=gate, scan=backend)
         params = random_parameters(settings)
         tokens = random_tokens()
 
@@ -24,10 +25,25 @@ def test_parallel_equals_sequential(gate):
             return jnp.mean(jnp.square(logits)), intermediates
 
         (value, info), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
-        results[scan] = value, gradients, info
+        results[backend] = value, gradients, info
     assert relative_error(results["parallel"][0], results["sequential"][0]) <= 1e-6
-    gradients = [named_leaves(results[scan][1]) for scan in ("parallel", "sequential")]
+    gradients = [named_leaves(results[backend][1]) for backend in ("parallel", "sequential")]
     assert_close(*gradients, 1e-4)
     if gate == "state":
         assert float(results["parallel"][2]["newton_iterations"]) >= 1
         assert float(results["parallel"][2]["newton_fell_back"]) == 0
+
+
+def test_auto_of_a_linear_gate_is_looked_up_by_shape(monkeypatch):
+    settings = config(gate="input", scan="auto")
+    params, tokens = random_parameters(settings), random_tokens()
+    asked = []
+
+    def fastest(table, kinds, channels, length):
+        asked.append((channels, length))
+        return "chunked"
+
+    monkeypatch.setattr(scan, "fastest", fastest)
+    jax.eval_shape(lambda params: forward(MMRecLM(settings), params, tokens)[0], params)
+    batch, length = tokens.shape
+    assert set(asked) == {(batch * settings.E, length)}

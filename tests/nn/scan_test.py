@@ -1,16 +1,21 @@
 """linear_scan, every backend, against a float64 loop and gradients derived by hand."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
 
+from mmrec_jax.nn import scan, scan_backends
 from mmrec_jax.nn.scan import linear_scan, resolve_backend
+from mmrec_jax.nn.scan_backends import CHUNK
+from mmrec_jax.nn.scan_table import Measurement
 from tests.nn.loops import assert_close, linear_loop, linear_loop_gradient, relative_error
 
-BACKENDS = ["sequential", "associative"]
-LENGTHS = [1, 3, 63, 64, 65, 1000]
+BACKENDS = ["sequential", "associative", "chunked"]
+LENGTHS = sorted({1, 3, 63, 64, 65, CHUNK - 1, CHUNK, CHUNK + 1, 1000})
 BATCH, WIDTH = 3, 4
 
 
@@ -50,9 +55,16 @@ def value_and_gradients(backend: str, reverse: bool = False):
     return run
 
 
+@pytest.fixture
+def small_chunks(monkeypatch):
+    """Several chunks and a rest in few tokens, which compile in a moment."""
+    monkeypatch.setattr(scan_backends, "CHUNK", 4)
+
+
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("backend", "length"), [*itertools.product(BACKENDS, LENGTHS), ("chunked", 4096)]
+)
 def test_matches_float64_loop(backend, length, reverse, rng):
     run = value_and_gradients(backend, reverse)
     inputs = random_inputs(rng, length)
@@ -110,7 +122,7 @@ def test_decay_near_one_in_bfloat16_is_not_forgotten():
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_vmap_and_checkpoint_change_nothing(backend, rng):
+def test_vmap_and_checkpoint_change_nothing(backend, rng, small_chunks):
     length = 17
     stack = [random_inputs(rng, length) for _ in range(2)]
     stacked = {n: jnp.float32(np.stack([s[n] for s in stack])) for n in stack[0]}
@@ -133,7 +145,7 @@ def test_vmap_and_checkpoint_change_nothing(backend, rng):
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_hessian_vector_product(backend, reverse, rng, x64):
+def test_hessian_vector_product(backend, reverse, rng, x64, small_chunks):
     length = 9
     point = {name: jnp.asarray(x) for name, x in random_inputs(rng, length).items()}
     direction = {name: jnp.asarray(rng.normal(size=x.shape)) for name, x in point.items()}
@@ -180,8 +192,28 @@ def test_unknown_backend_is_an_error():
     x = jnp.ones((1, 2, 1))
     with pytest.raises((ValueError, jaxtyping.TypeCheckError), match="'parallel'"):
         linear_scan(x, x, backend="parallel")
-    with pytest.raises(ValueError, match="unknown backend 'parallel'; use auto, sequential or"):
-        resolve_backend("parallel")
+    with pytest.raises(ValueError, match="'parallel'; use auto, sequential, associative, chunked"):
+        resolve_backend("parallel", 1, 2)
+
+
+def test_auto_goes_by_the_table(monkeypatch):
+    rows = [
+        Measurement("cpu", 6, 4, "chunked", 1, 2, 0, 0),
+        Measurement("cpu", 6, 4, "sequential", 1, 3, 0, 0),
+        Measurement("cpu", 4, 6, "sequential", 1, 1, 0, 0),
+    ]
+    monkeypatch.setattr(scan, "committed_table", lambda: rows)
+    assert resolve_backend("auto", 6, 4) == "chunked"
+    assert resolve_backend("auto", 4, 6) == "sequential"
+    assert resolve_backend("associative", 4, 6) == "associative"
+    used = []
+    solvers = {
+        name: lambda a, b, h0, reverse, name=name: used.append(name) or b for name in BACKENDS
+    }
+    monkeypatch.setattr(scan, "BACKENDS", solvers)
+    for batch, length, width in ((2, 4, 3), (2, 6, 2)):
+        jax.eval_shape(linear_scan, *[jnp.ones((batch, length, width))] * 2)
+    assert used == ["chunked", "sequential"]
 
 
 def test_wrong_shape_is_an_error():
