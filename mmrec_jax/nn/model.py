@@ -49,9 +49,9 @@ class MMRecLM(nn.Module):
           and intermediates, all scalars:
             * with gate="state": `newton_iterations`, `newton_residual`, `newton_fell_back` of
               `gated_scan`, the largest over layers and pieces of time;
-            * averaged over layers, with use_uboo: `uboo` (the auxiliary loss), `uboo_tokens` (tokens in its mean),
-              `uboo_skill` (1 - loss / loss of predicting no change) and `uboo_variance` (of the
-              normalised state over tokens).
+            * with use_uboo, averaged over layers: `uboo` (the auxiliary loss), `uboo_tokens`
+              (tokens in its mean), `uboo_skill` (1 - loss / loss of predicting no change) and
+              `uboo_variance` (of the normalised state over tokens).
         """
         config = self.config
         embed = nn.Embed(
