@@ -257,3 +257,25 @@ def test_wrong_shape_is_an_error():
     x, ones = jnp.ones((1, 2, 1, 3)), jnp.ones((1, 2, 1))
     with pytest.raises(jaxtyping.TypeCheckError):
         delta_scan(x, jnp.ones((1, 2, 1, 4)), x, ones, ones)
+
+
+def test_hessian_vector_product(rng, x64):
+    """Reverse over reverse through the chunks, against the same through the definition."""
+    inputs = {name: jnp.asarray(x) for name, x in random_inputs(rng, 20).items()}
+    direction = {name: jnp.asarray(rng.normal(size=x.shape)) for name, x in inputs.items()}
+    reset = jnp.asarray(random_resets(rng, 20)["random"])
+
+    def product(function, **options):
+        def loss(x):
+            r, m_last = function(**x, reset=reset, **options)
+            return jnp.sum(jnp.sin(r)) + jnp.sum(jnp.cos(m_last))
+
+        def along(x):
+            gradients = jax.grad(loss)(x)
+            return sum(jnp.vdot(gradients[name], direction[name]) for name in x)
+
+        return jax.jit(jax.grad(along))(inputs)
+
+    expected, got = product(delta_steps), product(delta_scan, chunk=8)
+    for name in expected:
+        assert relative_error(got[name], expected[name]) <= 1e-10, name
