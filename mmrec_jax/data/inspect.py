@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrec_jax.data.packing import Batch
+from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.data.tokenizer import Tokenizer
 
@@ -17,7 +17,7 @@ def inspect_rows(batch: Batch, tokenizer: Tokenizer, max_rows: int | None = None
     escaped; the last target of a segment, which is no input of it, stands behind an arrow.
 
     Args:
-      batch: as `packing` describes.
+      batch: the rows.
       tokenizer: the one that made the tokens.
       max_rows: only the first ones; all when None.
     """

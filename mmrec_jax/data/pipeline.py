@@ -9,7 +9,8 @@ import grain
 import numpy as np
 
 from mmrec_jax.config import DataConfig
-from mmrec_jax.data.packing import Batch, WindowSource, packed_batches
+from mmrec_jax.data.batch import Batch
+from mmrec_jax.data.packing import WindowSource, packed_batches
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.data.windows import cut_windows
 from mmrec_jax.errors import UserError
@@ -74,8 +75,7 @@ def make_train_iterator(
       process_count: P; every process gets `batch_size // P` rows.
 
     Returns:
-      An iterator of dicts of int32 [batch_size // P, seq_len] (`packing`), with `get_state` and
-      `set_state`.
+      An iterator of batches [batch_size // P, seq_len] with `get_state` and `set_state`.
 
     Raises:
       UserError: the corpus is smaller than one row or one batch, or `batch_size` is not a multiple

@@ -1,7 +1,7 @@
 """A full pass over a split: loss, perplexity, bits per byte and per character."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -45,25 +45,26 @@ def evaluate(
         of half a document are not known.
 
     Returns:
-      `loss` (nats/token), `perplexity`, `tokens`, and for a whole split `bits_per_byte` (all nats,
-      end tokens included, over the UTF-8 bytes of the NFC text) and `bits_per_character`.
+      `loss` (sum of weight x nats / sum of weights), `perplexity`, `tokens`, and for a whole split
+      `bits_per_byte` (all nats, end tokens included, over the UTF-8 bytes of the NFC text) and
+      `bits_per_character`.
     """
-    nats, tokens = 0.0, 0
+    nats, weight, tokens = 0.0, 0.0, 0
     fresh = zero_state(config, batch_size)
     state = fresh
-    batches: Iterable[dict[str, np.ndarray]] = evaluation_batches(
-        store, batch_size, seq_len, carry=carry
-    )
     complete = True
-    for index, batch in enumerate(batches):
+    for index, batch in enumerate(evaluation_batches(store, batch_size, seq_len, carry=carry)):
         if index == max_batches:
             complete = False
             break
-        sums, after = eval_step(params, place_batch(batch, mesh), state)
+        predicted, after = eval_step(params, place_batch(batch, mesh), state)
         state = after if carry else fresh
-        nats += float(sums["nats"])
-        tokens += int(sums["tokens"])
-    loss = nats / tokens
+        counts = batch["weights"] > 0
+        weights = batch["weights"][counts].astype(np.float64)
+        nats += float(np.dot(weights, np.asarray(predicted["nats"])[counts]))
+        weight += float(weights.sum())
+        tokens += int(np.count_nonzero(batch["segment_ids"]))
+    loss = nats / weight
     result = {"loss": loss, "perplexity": perplexity(loss), "tokens": tokens}
     if complete:
         result["bits_per_byte"] = nats / math.log(2) / max(store.num_bytes, 1)

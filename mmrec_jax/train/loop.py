@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 
 import jax
-import numpy as np
 from tqdm import tqdm
 
 from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
+from mmrec_jax.data.batch import DTYPES
 from mmrec_jax.errors import UserError
 from mmrec_jax.generation import generate
 from mmrec_jax.nn.model import count_parameters
@@ -122,8 +122,8 @@ class _Loop:
         start = time.perf_counter()
         rows, length = p.config.train.batch_size, p.config.data.seq_len
         batch = {
-            name: jax.ShapeDtypeStruct((rows, length), np.int32, sharding=by_row(p.mesh))
-            for name in ("inputs", "targets", "segment_ids")
+            name: jax.ShapeDtypeStruct((rows, length), dtype, sharding=by_row(p.mesh))
+            for name, dtype in DTYPES.items()
         }
         everywhere = replicated(p.mesh)
         step = make_train_step(p.model, p.optimizer, p.config.train.accumulate)
