@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
 from mmrec_jax.config import ModelConfig
@@ -13,6 +12,7 @@ from mmrec_jax.data.evaluation import evaluation_batches
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.nn.state import zero_state
 from mmrec_jax.train.mesh import place_batch
+from mmrec_jax.train.tally import Tally
 
 EvalStep = Callable[[Any, Any, Any], tuple[dict[str, jax.Array], Any]]
 
@@ -49,7 +49,7 @@ def evaluate(
       `bits_per_byte` (all nats, end tokens included, over the UTF-8 bytes of the NFC text) and
       `bits_per_character`.
     """
-    nats, weight, tokens = 0.0, 0.0, 0
+    tally = Tally()
     fresh = zero_state(config, batch_size)
     state = fresh
     complete = True
@@ -59,16 +59,12 @@ def evaluate(
             break
         predicted, after = eval_step(params, place_batch(batch, mesh), state)
         state = after if carry else fresh
-        counts = batch["weights"] > 0
-        weights = batch["weights"][counts].astype(np.float64)
-        nats += float(np.dot(weights, np.asarray(predicted["nats"])[counts]))
-        weight += float(weights.sum())
-        tokens += int(np.count_nonzero(batch["segment_ids"]))
-    loss = nats / weight
-    result = {"loss": loss, "perplexity": perplexity(loss), "tokens": tokens}
+        tally.add(batch, jax.device_get(predicted))
+    result = {"loss": tally.loss, "perplexity": perplexity(tally.loss), "tokens": tally.tokens}
     if complete:
-        result["bits_per_byte"] = nats / math.log(2) / max(store.num_bytes, 1)
-        result["bits_per_character"] = nats / math.log(2) / max(store.num_characters, 1)
+        bits = tally.nats / math.log(2)
+        result["bits_per_byte"] = bits / max(store.num_bytes, 1)
+        result["bits_per_character"] = bits / max(store.num_characters, 1)
     return result
 
 

@@ -74,14 +74,17 @@ def make_eval_step(
 ) -> Callable[[Any, Batch, Any], tuple[dict[str, Array], Any]]:
     """A pure step `(params, batch, model_state) -> (tokens, model_state)`.
 
-    `tokens` says of every place [B, T], whatever its weight: `nats`, float32, -log p(target).
+    `tokens` says of every place [B, T], whatever its weight: `nats`, float32, -log p(target), and
+    `right`, bool, whether the target is the most likely token.
     """
 
     def step(params: Any, batch: Batch, model_state: Any) -> tuple[dict[str, Array], Any]:
         logits, model_state, _ = forward(
             model, params, batch["inputs"], model_state, batch["segment_ids"]
         )
-        return {"nats": token_nats(logits, batch["targets"])}, model_state
+        targets = batch["targets"]
+        right = jnp.argmax(logits, axis=-1) == targets
+        return {"nats": token_nats(logits, targets), "right": right}, model_state
 
     return step
 
