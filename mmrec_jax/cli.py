@@ -38,11 +38,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     generate.set_defaults(run=_generate)
 
-    evaluate = commands.add_parser("evaluate", help="loss and bits per byte on any text")
+    evaluate = commands.add_parser(
+        "evaluate", help="loss and bits per byte on any text, or accuracy on the run's task"
+    )
     _add_model(evaluate)
-    evaluate.add_argument("--data", required=True, help="comma-separated paths or globs")
+    evaluate.add_argument("--data", help="the text: comma-separated paths or globs")
     evaluate.add_argument("--documents", choices=("block", "line", "file"), default="block")
     evaluate.add_argument("--field", default="text", help="field of a JSON line")
+    evaluate.add_argument("--lengths", help="of a task's sequences, such as 40,4096")
     evaluate.add_argument("--batch-size", type=int, default=8)
     evaluate.set_defaults(run=_evaluate)
 
@@ -123,6 +126,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         options.data,
         documents=options.documents,
         field=options.field,
+        lengths=options.lengths,
         batch_size=options.batch_size,
     )
 

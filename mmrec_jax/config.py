@@ -123,8 +123,9 @@ class ModelConfig:
 class DataConfig:
     """Where the text comes from and how it becomes rows of tokens."""
 
-    # "treebank" (built-in, Turkish), "manual" (built-in, English), "text" or "jsonl" (your files).
-    source: Literal["treebank", "manual", "text", "jsonl"] = "treebank"
+    # "treebank" (built-in, Turkish), "manual" (built-in, English), "text" or "jsonl" (your files);
+    # or a synthetic task (`data/tasks`): "parity".
+    source: Literal["treebank", "manual", "text", "jsonl", "parity"] = "treebank"
     train: str = ""  # files for text/jsonl: comma-separated paths or globs; .gz is read too
     validation: str = ""  # the same; empty: a share of the training documents is held out
     validation_fraction: float = 0.05  # used when `validation` is empty
@@ -133,7 +134,11 @@ class DataConfig:
     field: str = "text"  # the field of a JSONL line that holds the text
     seq_len: int = 256  # T, tokens in a row
     packing_bins: int = 16  # rows that are filled at the same time; more: less padding
-    seed: int = 0  # of the shuffle
+    seed: int = 0  # of the shuffle, or of a task's training examples
+    task_min_length: int = 1  # tokens in a training example; lengths are uniform up to the maximum
+    task_max_length: int = 40
+    task_eval_lengths: tuple[int, ...] = (40, 256, 1024)  # each is scored on its own
+    task_eval_sequences: int = 256  # sequences a length, the same ones in every run
 
     def __post_init__(self) -> None:
         _require(self.seq_len > 0, "data.seq_len", self.seq_len, "at least 1")
@@ -143,6 +148,21 @@ class DataConfig:
             "data.validation_fraction",
             self.validation_fraction,
             "in (0, 1)",
+        )
+        for name in ("task_min_length", "task_eval_sequences"):
+            _require(getattr(self, name) > 0, f"data.{name}", getattr(self, name), "at least 1")
+        _require(
+            self.task_max_length >= self.task_min_length,
+            "data.task_max_length",
+            self.task_max_length,
+            f"at least data.task_min_length = {self.task_min_length}",
+        )
+        lengths = self.task_eval_lengths
+        _require(
+            bool(lengths) and min(lengths) > 0 and len(set(lengths)) == len(lengths),
+            "data.task_eval_lengths",
+            lengths,
+            "different lengths of at least 1, such as 40,256",
         )
         if self.source in ("text", "jsonl"):
             _require(bool(self.train), "data.train", self.train, "a path or glob of your files")

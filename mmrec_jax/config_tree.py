@@ -45,6 +45,8 @@ def _to_plain(node: Any, *, placeholders: bool) -> Any:
             value = _to_plain(value, placeholders=placeholders)
         elif value is None and placeholders:
             value = config_dict.placeholder(_without_none(hints[field.name]))
+        elif isinstance(value, tuple) and not placeholders:
+            value = list(value)
         plain[field.name] = value
     return plain
 
@@ -72,6 +74,10 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
         return value
     if isinstance(hint, types.UnionType):
         return None if value is None else _checked(_without_none(hint), value, where)
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            raise UserError(f"{where} is {value!r}; it must be a list")
+        return tuple(_checked(get_args(hint)[0], item, where) for item in value)
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:

@@ -116,6 +116,12 @@ def test_a_bad_line_of_json(command, tmp_path, compiled, line, expected):
         (["--config.train.accumulate=3"], "config.train.accumulate is 3"),
         (["--config.model.vocab_size=100"], "config.model.vocab_size is 100"),
         (["--config.train.devices=64"], "config.train.devices is 64"),
+        (["--config.data.source=parity"], "config.data.train is "),
+        (
+            ["--config.data.source=parity", "--config.data.train="],
+            'config.data.task_max_length is 40; with config.data.source "parity" it must be at '
+            "most config.data.seq_len = 32",
+        ),
         (["--config.tokenizer.kind=file"], "config.tokenizer.path is ''"),
         (
             ["--config.tokenizer.kind=file", "--config.tokenizer.path=no.model"],

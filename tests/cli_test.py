@@ -77,7 +77,8 @@ def test_inspect_prints_rows_with_their_segments(capsys):
     assert len(segments) >= 3
     assert any(line.split(": ", 1)[1].startswith("<s>|") for line in segments)
     assert re.fullmatch(
-        r"\d+ documents, [\d,]+ tokens, [\d,]+ bytes, 1\.00 bytes/token, rows [\d.]+% full",
+        r"text, \d+ training documents, [\d,]+ bytes, [\d,]+ tokens \(0\.99 bytes/token, "
+        r"258 in the vocabulary\); \d+ validation documents; rows [\d.]+% full",
         lines[-1],
     )
 
@@ -92,6 +93,8 @@ def test_inspect_prints_rows_with_their_segments(capsys):
         (["evaluate", "--workdir=nowhere", "--data=x", "--batch-size=0"], "--batch-size is 0"),
         (["evaluate", "--workdir=TRAINED", "--data=missing.txt"], "no file missing.txt"),
         (["evaluate", "--workdir=TRAINED", "--data=TEXT", "--step=7"], "no checkpoint 7"),
+        (["evaluate", "--workdir=TRAINED"], "was trained on text: give --data=FILE"),
+        (["evaluate", "--workdir=TRAINED", "--data=TEXT", "--lengths=5"], "--lengths"),
         (["data", "inspect", "--config=missing.py"], "missing.py: there is no such file"),
         (["data", "inspect", "--config=missing.py", "--rows=0"], "--rows is 0"),
         (["bench", "scan", "--width=0"], "--width is 0; it must be at least 1"),

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import pytest
 
@@ -17,10 +18,13 @@ from mmrec_jax.errors import UserError
 def test_a_config_survives_the_editable_form_and_json():
     config = Config(
         model=ModelConfig(model_dim=64, mem_dim=8, memory_slots=4),
+        data=DataConfig(task_eval_lengths=(3, 4, 5)),
         train=TrainConfig(epochs=1.5, target_loss=2.0),
     )
     assert from_config_dict(to_config_dict(config)) == config
-    assert from_config_dict(to_dict(config)) == config
+    as_json = json.loads(json.dumps(to_dict(config)))
+    assert as_json == to_dict(config)
+    assert from_config_dict(as_json) == config
 
 
 def test_derived_sizes_follow_the_model_specification():
@@ -57,6 +61,12 @@ def test_configs_cannot_be_changed():
         (DataConfig, "packing_bins", 0),
         (DataConfig, "validation_fraction", 1.0),
         (DataConfig, "train", "a.txt"),
+        (DataConfig, "task_min_length", 0),
+        (DataConfig, "task_max_length", 0),
+        (DataConfig, "task_eval_sequences", 0),
+        (DataConfig, "task_eval_lengths", ()),
+        (DataConfig, "task_eval_lengths", (8, 0)),
+        (DataConfig, "task_eval_lengths", (8, 8)),
         (TokenizerConfig, "vocab_size", 0),
         (TokenizerConfig, "path", "a.model"),
         (OptimConfig, "lr", 0.0),
@@ -118,12 +128,20 @@ def test_an_unknown_field_is_refused_with_the_known_ones():
         ("model", "use_hem", 1, "type bool"),
         ("model", "gate", "lstm", r"one of \['state', 'input', 'none'\]"),
         ("data", "train", None, "type str"),
+        ("data", "task_eval_lengths", 40, "a list"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused_by_name(group, field, value, expected):
     tree = to_dict(Config())
     tree[group][field] = value
     with pytest.raises(UserError, match=rf"config\.{group}\.{field} is {value!r}; .*{expected}"):
+        from_config_dict(tree)
+
+
+def test_each_item_of_a_list_has_its_type():
+    tree = to_dict(Config())
+    tree["data"]["task_eval_lengths"] = [40, 2.5]
+    with pytest.raises(UserError, match=r"config\.data\.task_eval_lengths is 2\.5; .* type int"):
         from_config_dict(tree)
 
 

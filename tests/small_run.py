@@ -70,7 +70,7 @@ def begin(config: Config, workdir: Path, *, step: int) -> None:
     """A run that has a checkpoint at `step`, but was never trained."""
     prepared = prepare(config, workdir, fresh=False)
     meta = {"config": to_dict(config), "validation": None}
-    meta["tokenizer"] = prepared.tokenizer.fingerprint
+    meta["tokenizer"] = prepared.data.tokenizer.fingerprint
     prepared.checkpointer.save(
         dataclasses.replace(prepared.state, step=np.int32(step)),
         data=prepared.batches.get_state(),

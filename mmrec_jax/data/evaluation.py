@@ -7,7 +7,8 @@ import grain
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrec_jax.data.packing import Batch, WindowSource, packed_batches
+from mmrec_jax.data.batch import Batch, empty_batch
+from mmrec_jax.data.packing import WindowSource, packed_batches
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.data.windows import cut_windows
 from mmrec_jax.errors import UserError
@@ -18,7 +19,7 @@ _MIN_BINS = 64
 def evaluation_batches(
     store: TokenStore, batch_size: int, seq_len: int, *, carry: bool
 ) -> Iterator[Batch]:
-    """One pass over a split, as dicts of int32 [batch_size, seq_len] (`packing`).
+    """One pass over a split, as batches [batch_size, seq_len].
 
     Without `carry`, the windows are those of training, packed in their order; each begins from the
     zero state. With it, the documents are dealt to `batch_size` lanes of about equal length and
@@ -44,15 +45,13 @@ def _carried(store: TokenStore, batch_size: int, seq_len: int) -> Iterator[Batch
     lanes = [_lay_end_to_end(store, documents) for documents in assign_lanes(store, batch_size)]
     longest = max(len(places) for places, _ in lanes)
     for start in range(0, longest, seq_len):
-        batch = {
-            name: np.zeros((batch_size, seq_len), np.int32)
-            for name in ("inputs", "targets", "segment_ids")
-        }
+        batch = empty_batch(batch_size, seq_len)
         for row, (places, segment_ids) in enumerate(lanes):
             part = places[start : start + seq_len]
             batch["inputs"][row, : len(part)] = store.tokens[part]
             batch["targets"][row, : len(part)] = store.tokens[part + 1]
             batch["segment_ids"][row, : len(part)] = segment_ids[start : start + seq_len]
+            batch["weights"][row, : len(part)] = 1
         yield batch
 
 

@@ -5,8 +5,7 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrec_jax.data.packing import Batch
-from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.data.batch import DTYPES, Batch
 from mmrec_jax.data.tokenizer import Tokenizer
 
 
@@ -14,18 +13,17 @@ def inspect_rows(batch: Batch, tokenizer: Tokenizer, max_rows: int | None = None
     """The rows of a batch in text, one line a segment.
 
     Pieces are separated by `|`, a space is written U+2581, characters that do not print are
-    escaped; the last target of a segment, which is no input of it, stands behind an arrow.
+    escaped; the last target of a segment, which is no input of it, stands behind an arrow. Targets
+    that are not the next input have a line of their own, with `·` where the weight is 0.
 
     Args:
-      batch: as `packing` describes.
+      batch: the rows.
       tokenizer: the one that made the tokens.
       max_rows: only the first ones; all when None.
     """
     lines = []
-    rows = zip(batch["inputs"], batch["targets"], batch["segment_ids"], strict=True)
-    for number, (inputs, targets, segment_ids) in enumerate(rows):
-        if number == max_rows:
-            break
+    for number in range(len(batch["inputs"]))[:max_rows]:
+        inputs, targets, segment_ids, weights = (batch[name][number] for name in DTYPES)
         borders = _segment_borders(segment_ids)
         used = int(np.count_nonzero(segment_ids))
         lines.append(
@@ -34,19 +32,20 @@ def inspect_rows(batch: Batch, tokenizer: Tokenizer, max_rows: int | None = None
         )
         for start, end in borders:
             pieces = "|".join(_visible(tokenizer, index) for index in inputs[start:end])
-            last = _visible(tokenizer, targets[end - 1])
-            lines.append(f"  [{segment_ids[start]}] {end - start} tokens: {pieces} → {last}")
+            line = f"  [{segment_ids[start]}] {end - start} tokens: {pieces}"
+            counted = weights[start:end] > 0
+            if np.array_equal(inputs[start + 1 : end], targets[start : end - 1]) and counted.all():
+                lines.append(f"{line} → {_visible(tokenizer, targets[end - 1])}")
+            else:
+                asked = zip(targets[start:end], counted, strict=True)
+                answers = (_visible(tokenizer, index) if counts else "·" for index, counts in asked)
+                lines += [line, f"      targets: {'|'.join(answers)}"]
     return "\n".join(lines)
 
 
-def summarise(store: TokenStore, batch: Batch) -> str:
-    """One line: the size of a split, bytes per token, and how full the rows of a batch are."""
-    fill = np.count_nonzero(batch["segment_ids"]) / batch["segment_ids"].size
-    tokens = store.num_pairs - store.num_documents  # without begin and end tokens
-    return (
-        f"{store.num_documents:,} documents, {tokens:,} tokens, {store.num_bytes:,} bytes, "
-        f"{store.num_bytes / max(tokens, 1):.2f} bytes/token, rows {fill:.1%} full"
-    )
+def fill(batch: Batch) -> float:
+    """Share of the places of a batch that are not padding."""
+    return float(np.count_nonzero(batch["segment_ids"]) / batch["segment_ids"].size)
 
 
 def _segment_borders(segment_ids: NDArray[np.int32]) -> list[tuple[int, int]]:

@@ -1,13 +1,5 @@
 """Windows packed into rows, rows stacked into batches (grain).
 
-A batch is a dict of int32 arrays [B, T]:
-
-| key | content |
-|---|---|
-| `inputs` | tokens |
-| `targets` | the token after each input; every input that is not padding has one |
-| `segment_ids` | 0: padding; above 0 and equal: same segment, that is one recurrent history |
-
 Rows are filled first-fit: `bins` rows are open at a time, each window goes to the first
 one with room, and when one fits nowhere all of them are emitted. Windows are never cut here. The
 state of the iterator is the place in the stream of windows at which the current group of rows began
@@ -19,12 +11,10 @@ from collections.abc import Sequence
 import grain
 import numpy as np
 from grain import experimental
-from numpy.typing import NDArray
 
+from mmrec_jax.data.batch import Batch, empty_batch
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.data.windows import Windows
-
-Batch = dict[str, NDArray[np.int32]]
 
 
 class WindowSource:
@@ -69,15 +59,11 @@ def packed_batches(
     )
 
     def stack(elements: Sequence[Batch]) -> Batch:
-        pairs = np.zeros((rows, seq_len, 2), np.int32)
-        segment_ids = np.zeros((rows, seq_len), np.int32)
+        batch = empty_batch(rows, seq_len)
         for row, element in enumerate(elements):
-            pairs[row] = element["pairs"]
-            segment_ids[row] = element["pairs_segment_ids"]
-        return {
-            "inputs": np.ascontiguousarray(pairs[..., 0]),
-            "targets": np.ascontiguousarray(pairs[..., 1]),
-            "segment_ids": segment_ids,
-        }
+            batch["inputs"][row], batch["targets"][row] = element["pairs"].T
+            batch["segment_ids"][row] = element["pairs_segment_ids"]
+        batch["weights"][:] = batch["segment_ids"] > 0
+        return batch
 
     return packed.batch(rows, drop_remainder=False, batch_fn=stack)

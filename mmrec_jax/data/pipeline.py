@@ -1,56 +1,19 @@
-"""The endless stream of training batches, which can be stopped and continued anywhere."""
+"""The endless stream of training text, which can be stopped and continued anywhere."""
 
-import hashlib
 import math
-from collections.abc import Iterator
-from typing import Any
 
 import grain
 import numpy as np
 
 from mmrec_jax.config import DataConfig
-from mmrec_jax.data.packing import Batch, WindowSource, packed_batches
+from mmrec_jax.data.packing import WindowSource, packed_batches
+from mmrec_jax.data.seeds import hashed_seed
 from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.data.train_iterator import TrainIterator, process_rows
 from mmrec_jax.data.windows import cut_windows
 from mmrec_jax.errors import UserError
 
 _FILL_BATCHES = 64
-
-
-class TrainIterator(Iterator[Batch]):
-    """Batches without end; see `make_train_iterator`."""
-
-    def __init__(self, dataset: grain.IterDataset, identity: dict[str, Any]) -> None:
-        self._iterator = iter(dataset)
-        self._identity = identity
-
-    def __next__(self) -> Batch:
-        batch: Batch = next(self._iterator)
-        return batch
-
-    def get_state(self) -> dict[str, Any]:
-        """The position, fit for JSON: what `set_state` needs to continue with the next batch."""
-        return {"identity": dict(self._identity), "position": self._iterator.get_state()}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Continues from `state` exactly as the iterator it was taken from would have.
-
-        Raises:
-          UserError: the state was saved for other data, other settings of the data, or another
-            number of processes; the message names what differs.
-        """
-        saved = state["identity"]
-        differing = [
-            f"{name} (saved {saved.get(name)}, now {value})"
-            for name, value in self._identity.items()
-            if saved.get(name) != value
-        ]
-        if differing:
-            raise UserError(
-                "the saved position in the training data belongs to other data: "
-                + "; ".join(differing)
-            )
-        self._iterator.set_state(state["position"])
 
 
 def make_train_iterator(
@@ -74,23 +37,18 @@ def make_train_iterator(
       process_count: P; every process gets `batch_size // P` rows.
 
     Returns:
-      An iterator of dicts of int32 [batch_size // P, seq_len] (`packing`), with `get_state` and
-      `set_state`.
+      An iterator of batches [batch_size // P, seq_len] with `get_state` and `set_state`.
 
     Raises:
       UserError: the corpus is smaller than one row or one batch, or `batch_size` is not a multiple
         of the number of processes.
     """
     _check_size(store, config.seq_len, batch_size)
-    if batch_size % process_count:
-        raise UserError(
-            f"config.train.batch_size is {batch_size}; it must be a multiple of the number of "
-            f"processes, {process_count}"
-        )
+    rows = process_rows(batch_size, process_index, process_count)
     dataset = packed_batches(
         window_stream(store, config, process_index, process_count),
         config.seq_len,
-        rows=batch_size // process_count,
+        rows=len(rows),
         bins=config.packing_bins,
         shuffle_seed=_seed("rows", config.seed),
     )
@@ -102,7 +60,7 @@ def make_train_iterator(
         "train.batch_size": batch_size,
         "process": f"{process_index} of {process_count}",
     }
-    return TrainIterator(dataset, identity)
+    return TrainIterator(iter(dataset), identity)
 
 
 def window_stream(
@@ -160,4 +118,4 @@ def _check_size(store: TokenStore, seq_len: int, batch_size: int) -> None:
 
 def _seed(purpose: str, seed: int) -> int:
     """A 32-bit seed. grain adds the epoch to it, so neighbouring seeds must not stay neighbours."""
-    return int.from_bytes(hashlib.sha256(f"{purpose} {seed}".encode()).digest()[:4], "big")
+    return hashed_seed(purpose, seed) >> 32

@@ -1,11 +1,10 @@
 """A full pass over a split: loss, perplexity, bits per byte and per character."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
 from mmrec_jax.config import ModelConfig
@@ -13,6 +12,7 @@ from mmrec_jax.data.evaluation import evaluation_batches
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.nn.state import zero_state
 from mmrec_jax.train.mesh import place_batch
+from mmrec_jax.train.tally import Tally
 
 EvalStep = Callable[[Any, Any, Any], tuple[dict[str, jax.Array], Any]]
 
@@ -45,29 +45,26 @@ def evaluate(
         of half a document are not known.
 
     Returns:
-      `loss` (nats/token), `perplexity`, `tokens`, and for a whole split `bits_per_byte` (all nats,
-      end tokens included, over the UTF-8 bytes of the NFC text) and `bits_per_character`.
+      `loss` (sum of weight x nats / sum of weights), `perplexity`, `tokens`, and for a whole split
+      `bits_per_byte` (all nats, end tokens included, over the UTF-8 bytes of the NFC text) and
+      `bits_per_character`.
     """
-    nats, tokens = 0.0, 0
+    tally = Tally()
     fresh = zero_state(config, batch_size)
     state = fresh
-    batches: Iterable[dict[str, np.ndarray]] = evaluation_batches(
-        store, batch_size, seq_len, carry=carry
-    )
     complete = True
-    for index, batch in enumerate(batches):
+    for index, batch in enumerate(evaluation_batches(store, batch_size, seq_len, carry=carry)):
         if index == max_batches:
             complete = False
             break
-        sums, after = eval_step(params, place_batch(batch, mesh), state)
+        predicted, after = eval_step(params, place_batch(batch, mesh), state)
         state = after if carry else fresh
-        nats += float(sums["nats"])
-        tokens += int(sums["tokens"])
-    loss = nats / tokens
-    result = {"loss": loss, "perplexity": perplexity(loss), "tokens": tokens}
+        tally.add(batch, jax.device_get(predicted))
+    result = {"loss": tally.loss, "perplexity": perplexity(tally.loss), "tokens": tally.tokens}
     if complete:
-        result["bits_per_byte"] = nats / math.log(2) / max(store.num_bytes, 1)
-        result["bits_per_character"] = nats / math.log(2) / max(store.num_characters, 1)
+        bits = tally.nats / math.log(2)
+        result["bits_per_byte"] = bits / max(store.num_bytes, 1)
+        result["bits_per_character"] = bits / max(store.num_characters, 1)
     return result
 
 

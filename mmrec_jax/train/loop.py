@@ -7,16 +7,18 @@ import time
 from pathlib import Path
 
 import jax
-import numpy as np
 from tqdm import tqdm
 
 from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
+from mmrec_jax.data.batch import DTYPES
+from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.errors import UserError
 from mmrec_jax.generation import generate
 from mmrec_jax.nn.model import count_parameters
 from mmrec_jax.train import report
 from mmrec_jax.train.evaluate import evaluate
+from mmrec_jax.train.evaluate_task import evaluate_task
 from mmrec_jax.train.flops import matmul_flops_per_second, training_flops_per_token
 from mmrec_jax.train.interrupt import Interrupt
 from mmrec_jax.train.mesh import by_row, place_batch, replicated
@@ -122,8 +124,8 @@ class _Loop:
         start = time.perf_counter()
         rows, length = p.config.train.batch_size, p.config.data.seq_len
         batch = {
-            name: jax.ShapeDtypeStruct((rows, length), np.int32, sharding=by_row(p.mesh))
-            for name in ("inputs", "targets", "segment_ids")
+            name: jax.ShapeDtypeStruct((rows, length), dtype, sharding=by_row(p.mesh))
+            for name, dtype in DTYPES.items()
         }
         everywhere = replicated(p.mesh)
         step = make_train_step(p.model, p.optimizer, p.config.train.accumulate)
@@ -184,17 +186,20 @@ class _Loop:
 
     def _evaluate(self, step: int, bar: tqdm) -> None:
         p, config = self.p, self.p.config
-        self.validation = evaluate(
-            self.eval_step,
-            self.state.params,
-            p.model.config,
-            p.validation,
-            p.mesh,
-            batch_size=config.train.batch_size,
-            seq_len=config.data.seq_len,
-            carry=config.train.eval_carry,
-            max_batches=config.train.eval_batches,
-        )
+        with_model = (self.eval_step, self.state.params, p.model.config)
+        rows = config.train.batch_size
+        if isinstance(p.data, TaskDataset):
+            self.validation = evaluate_task(*with_model, p.data, p.mesh, batch_size=rows)
+        else:
+            self.validation = evaluate(
+                *with_model,
+                p.data.validation,
+                p.mesh,
+                batch_size=rows,
+                seq_len=config.data.seq_len,
+                carry=config.train.eval_carry,
+                max_batches=config.train.eval_batches,
+            )
         self._require_finite(step, "validation loss", self.validation["loss"])
         self.writer.write(step, "validation", self.validation)
         sample = self._sample(step)
@@ -208,7 +213,7 @@ class _Loop:
         text = generate(
             p.model,
             params,
-            p.tokenizer,
+            p.data.tokenizer,
             train.sample_prompt,
             max_tokens=train.sample_tokens,
             seed=train.seed,
@@ -225,7 +230,7 @@ class _Loop:
             data=p.batches.get_state(),
             meta={
                 "config": to_dict(p.config),
-                "tokenizer": p.tokenizer.fingerprint,
+                "tokenizer": p.data.tokenizer.fingerprint,
                 "validation": self.validation or None,
             },
             validation_loss=self.validation["loss"] if evaluated else None,

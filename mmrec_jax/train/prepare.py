@@ -9,11 +9,13 @@ import optax
 from jax.sharding import Mesh
 
 from mmrec_jax.config import Config, ModelConfig
-from mmrec_jax.data.pipeline import TrainIterator, make_train_iterator, steps_for
+from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.sources import load_documents
-from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.data.tasks.registry import TASKS
+from mmrec_jax.data.tasks.task_dataset import TaskDataset
+from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.tokenizer import Tokenizer
-from mmrec_jax.data.tokenizer_cache import build_tokenizer
+from mmrec_jax.data.train_iterator import TrainIterator
 from mmrec_jax.errors import UserError
 from mmrec_jax.nn.model import MMRecLM
 from mmrec_jax.optim.build import build_optimizer
@@ -32,9 +34,7 @@ class Prepared:
     config: Config
     workdir: Workdir
     mesh: Mesh
-    tokenizer: Tokenizer
-    train: TokenStore
-    validation: TokenStore
+    data: TextDataset | TaskDataset
     model: MMRecLM
     optimizer: optax.GradientTransformation
     steps: int
@@ -54,27 +54,15 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
     place = Workdir(workdir)
     split_cpu(config.train)
     mesh = make_mesh(config.train)
-    documents = {name: load_documents(config.data, name) for name in ("train", "validation")}
-    make_directory(workdir)
+    data = load_data(config, place)
     enable_compile_cache(place.compile_cache.resolve())
-    tokenizer = build_tokenizer(
-        config.tokenizer,
-        (document.text for document in documents["train"]),
-        place.tokenizer_cache,
-        default_vocab_size=config.model.vocab_size,
-    )
-    stores = {
-        name: TokenStore.from_documents(parts, tokenizer) for name, parts in documents.items()
-    }
-    train = stores["train"]
-    batches = make_train_iterator(
-        train,
-        config.data,
+    tokenizer = data.tokenizer
+    batches = data.batches(
         config.train.batch_size,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-    steps = run_length(config, train)
+    steps = run_length(config, data)
     model = MMRecLM(model_config(config.model, tokenizer))
     optimizer = build_optimizer(config.optim, steps)
     check_prompt(config.train.sample_prompt, tokenizer)
@@ -107,9 +95,7 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
         config=config,
         workdir=place,
         mesh=mesh,
-        tokenizer=tokenizer,
-        train=train,
-        validation=stores["validation"],
+        data=data,
         model=model,
         optimizer=optimizer,
         steps=steps,
@@ -119,6 +105,21 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
         start=start,
         meta=meta,
     )
+
+
+def load_data(config: Config, place: Workdir) -> TextDataset | TaskDataset:
+    """The run's data. The workdir is made once the data is there, before a tokenizer is trained.
+
+    Raises:
+      UserError: the data, the tokenizer or a field for them is wrong; the workdir cannot be made.
+    """
+    if config.data.source in TASKS:
+        task = TaskDataset(config)
+        make_directory(place.root)
+        return task
+    documents = {split: load_documents(config.data, split) for split in ("train", "validation")}
+    make_directory(place.root)
+    return TextDataset.from_documents(config, documents, place.tokenizer_cache)
 
 
 def model_config(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
@@ -143,16 +144,12 @@ def check_prompt(prompt: str, tokenizer: Tokenizer) -> None:
         raise UserError(f"config.train.sample_prompt: {error}") from None
 
 
-def run_length(config: Config, train: TokenStore) -> int:
+def run_length(config: Config, data: Dataset) -> int:
     """The run's length in steps, whichever unit the config gives it in."""
     if config.train.steps is not None:
         return config.train.steps
-    return steps_for(
-        train,
-        config.data,
-        config.train.batch_size,
-        epochs=config.train.epochs,
-        tokens=config.train.tokens,
+    return data.steps_for(
+        config.train.batch_size, epochs=config.train.epochs, tokens=config.train.tokens
     )
 
 

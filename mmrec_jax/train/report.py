@@ -7,20 +7,15 @@ import time
 import jax
 from tqdm import tqdm
 
+from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.train.curve import draw_loss
 from mmrec_jax.train.prepare import Prepared
 
 
 def opening(p: Prepared, parameters: int) -> None:
     """Data, model and devices, before the wait for the compiler."""
-    train, config = p.train, p.config
-    _say(
-        f"data: {config.data.source}, {train.num_documents:,} training documents, "
-        f"{train.num_bytes:,} bytes, {train.num_pairs:,} tokens "
-        f"({train.num_bytes / train.num_pairs:.2f} bytes/token, "
-        f"{p.tokenizer.vocab_size:,} in the vocabulary); "
-        f"{p.validation.num_documents:,} validation documents"
-    )
+    config = p.config
+    _say(f"data: {p.data.describe()}")
     _say(
         f"model: {parameters:,} parameters; {p.mesh.size} {jax.default_backend()} device(s); "
         f"{p.steps:,} steps of {config.train.batch_size} x {config.data.seq_len} tokens"
@@ -62,20 +57,30 @@ def closing(p: Prepared, step: int, validation: dict[str, float], *, begin: floa
     )
     _say(f"  {root}: loss.png, metrics.jsonl, samples/, checkpoints/ (best: step {best})")
     _say("next:")
-    _say(f'  mmrec generate --workdir={root} --prompt "Bir gün"')
-    _say(f"  mmrec evaluate --workdir={root} --data=YOUR_FILE.txt")
+    if isinstance(p.data, TaskDataset):
+        _say(f"  mmrec evaluate --workdir={root} --lengths=100,4096")
+    else:
+        _say(f'  mmrec generate --workdir={root} --prompt "Bir gün"')
+        _say(f"  mmrec evaluate --workdir={root} --data=YOUR_FILE.txt")
     _say(f"  tensorboard --logdir={root}/tensorboard")
 
 
 def _summary(validation: dict[str, float]) -> str:
     if not validation:
         return "not evaluated yet"
-    parts = [f"loss {validation['loss']:.4f} nats/token, perplexity {validation['perplexity']:.2f}"]
+    parts = [f"loss {validation['loss']:.4f} nats/token"]
+    if "perplexity" in validation:
+        parts.append(f"perplexity {validation['perplexity']:.2f}")
     if "bits_per_byte" in validation:
         parts.append(
             f"{validation['bits_per_byte']:.4f} bits/byte, "
             f"{validation['bits_per_character']:.4f} bits/character"
         )
+    for name, share in validation.items():
+        kind, _, length = name.partition("@")
+        if kind == "accuracy":
+            answers = validation[f"token_accuracy@{length}"]
+            parts.append(f"{name} {share:.2%} ({answers:.2%} of all answers)")
     return ", ".join(parts)
 
 

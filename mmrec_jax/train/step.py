@@ -11,10 +11,10 @@ from mmrec_jax.array_typing import Array
 from mmrec_jax.config import ModelConfig
 from mmrec_jax.nn.model import MMRecLM, forward
 from mmrec_jax.nn.state import layout, zero_state
-from mmrec_jax.train.loss import next_token_nats
+from mmrec_jax.train.loss import token_nats, weighted_nats
 from mmrec_jax.train.state import TrainState
 
-Batch = dict[str, Array]  # inputs, targets, segment_ids, each int32 [B, T]
+Batch = dict[str, Array]  # [B, T] each: `data/batch.py`
 Metrics = dict[str, Array]
 Gradients = Any
 
@@ -25,16 +25,17 @@ def make_train_step(
     """A pure step `(state, batch) -> (state, metrics)`.
 
     The batch is split into `accumulate` micro-batches whose gradients add up to exactly the
-    gradient of the whole batch: every term is divided by its token count over the whole batch.
+    gradient of the whole batch: every term is divided by its total weight over the whole batch.
 
-    Metrics, scalars: `loss` (cross-entropy, nats/token), `tokens` (predicted), `grad_norm` (before
-    clipping), and the model's intermediates averaged over micro-batches.
+    Metrics, scalars: `loss` (sum of weight x nats / sum of weights), `tokens` (read, padding not
+    counted), `grad_norm` (before clipping), and the model's intermediates averaged over
+    micro-batches.
     """
     config = model.config
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        totals = _token_counts(config, batch)
+        totals = _totals(config, batch)
 
         def one(micro: Batch, index: Array) -> tuple[tuple[Gradients, ...], Metrics]:
             return _gradients(model, state.params, micro, totals, jax.random.fold_in(key, index))
@@ -61,7 +62,7 @@ def make_train_step(
         gradients = parts[0] if len(parts) == 1 else _add_orthogonal(*parts)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics |= {"grad_norm": optax.tree.norm(gradients), "tokens": totals["loss"]}
+        metrics |= {"grad_norm": optax.tree.norm(gradients), "tokens": totals["tokens"]}
         state = TrainState(step=state.step + 1, params=params, opt_state=opt_state, key=state.key)
         return state, metrics
 
@@ -71,27 +72,34 @@ def make_train_step(
 def make_eval_step(
     model: MMRecLM,
 ) -> Callable[[Any, Batch, Any], tuple[dict[str, Array], Any]]:
-    """A pure step `(params, batch, model_state) -> (sums, model_state)`.
+    """A pure step `(params, batch, model_state) -> (tokens, model_state)`.
 
-    Sums: `nats` and `tokens` over all predicted tokens of the batch.
+    `tokens` says of every place [B, T], whatever its weight: `nats`, float32, -log p(target), and
+    `right`, bool, whether the target is the most likely token.
     """
 
     def step(params: Any, batch: Batch, model_state: Any) -> tuple[dict[str, Array], Any]:
-        segment_ids = batch["segment_ids"]
-        logits, model_state, _ = forward(model, params, batch["inputs"], model_state, segment_ids)
-        mask = segment_ids > 0
-        nats = next_token_nats(logits, batch["targets"], mask)
-        return {"nats": nats, "tokens": jnp.sum(mask)}, model_state
+        logits, model_state, _ = forward(
+            model, params, batch["inputs"], model_state, batch["segment_ids"]
+        )
+        targets = batch["targets"]
+        right = jnp.argmax(logits, axis=-1) == targets
+        return {"nats": token_nats(logits, targets), "right": right}, model_state
 
     return step
 
 
-def _token_counts(config: ModelConfig, batch: Batch) -> dict[str, Array]:
-    """Tokens of the whole batch that each term's mean runs over, known before any forward pass."""
+def _totals(config: ModelConfig, batch: Batch) -> dict[str, Array]:
+    """What each term's sum over the whole batch is divided by, known before any forward pass."""
     segment_ids = batch["segment_ids"]
     where = layout(segment_ids, zero_state(config, segment_ids.shape[0]), segment_ids.shape[1])
     predictable = jnp.sum(where.real & ~where.start)
-    return {"loss": jnp.sum(where.real), "uboo": jnp.maximum(predictable, 1)}
+    weight = jnp.sum(batch["weights"])
+    return {
+        "loss": jnp.where(weight > 0, weight, 1),  # a batch in which nothing counts has loss 0
+        "uboo": jnp.maximum(predictable, 1),
+        "tokens": jnp.sum(where.real),
+    }
 
 
 def _gradients(
@@ -113,7 +121,7 @@ def _gradients(
             batch["segment_ids"],
             dropout_key=key if config.dropout else None,
         )
-        nats = next_token_nats(logits, batch["targets"], batch["segment_ids"] > 0)
+        nats = weighted_nats(logits, batch["targets"], batch["weights"])
         loss = nats / totals["loss"]
         metrics = dict(intermediates)
         uboo = jnp.zeros(())

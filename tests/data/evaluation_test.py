@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
+from mmrec_jax.data.batch import DTYPES
 from mmrec_jax.data.evaluation import assign_lanes, evaluation_batches
 from mmrec_jax.errors import UserError
 
@@ -32,7 +33,8 @@ def test_every_token_once(make_store, carry, lengths, batch_size, seq_len):
     assert not targets[~used].any()
     for batch in batches:
         assert {array.shape for array in batch.values()} == {(batch_size, seq_len)}
-        assert {array.dtype for array in batch.values()} == {np.dtype(np.int32)}
+        assert {name: array.dtype for name, array in batch.items()} == DTYPES
+        np.testing.assert_array_equal(batch["weights"], batch["segment_ids"] > 0)
 
 
 @hypothesis.settings(max_examples=60, deadline=None, derandomize=True, database=None)
@@ -87,7 +89,7 @@ def test_windows_start_anew_without_carry(make_store):
 @pytest.mark.parametrize("carry", [False, True])
 def test_two_passes_are_equal(treebank_like_store, carry):
     passes = [list(evaluation_batches(treebank_like_store, 4, 32, carry=carry)) for _ in range(2)]
-    for name in ("inputs", "targets", "segment_ids"):
+    for name in DTYPES:
         np.testing.assert_array_equal(joined(passes[0], name), joined(passes[1], name))
 
 

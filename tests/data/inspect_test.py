@@ -1,8 +1,9 @@
 import numpy as np
+import pytest
 
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.evaluation import evaluation_batches
-from mmrec_jax.data.inspect import inspect_rows, summarise
+from mmrec_jax.data.inspect import fill, inspect_rows
 from mmrec_jax.data.token_store import TokenStore
 
 
@@ -26,6 +27,7 @@ def test_segments_are_runs_of_any_id_and_empty_rows_are_shown(all_tokenizers):
         "inputs": np.array([[97, 98, 99, 100], [0, 0, 0, 0]], np.int32),
         "targets": np.array([[98, 257, 100, 101], [0, 0, 0, 0]], np.int32),
         "segment_ids": np.array([[7, 7, 9, 9], [0, 0, 0, 0]], np.int32),
+        "weights": np.array([[1, 1, 1, 1], [0, 0, 0, 0]], np.float32),
     }
     lines = inspect_rows(batch, all_tokenizers["byte"]).split("\n")
     assert lines == [
@@ -36,10 +38,29 @@ def test_segments_are_runs_of_any_id_and_empty_rows_are_shown(all_tokenizers):
     ]
 
 
-def test_summary_counts_text_not_special_tokens(all_tokenizers):
-    documents = [Document("a", "şş"), Document("b", "abcdef")]
-    store = TokenStore.from_documents(documents, all_tokenizers["byte"])
-    (batch,) = evaluation_batches(store, 2, 8, carry=False)
-    assert summarise(store, batch) == (
-        "2 documents, 10 tokens, 10 bytes, 1.00 bytes/token, rows 75.0% full"
+@pytest.mark.parametrize(
+    ("targets", "weights", "expected"),
+    [
+        ([99, 99, 97, 0], [1, 1, 1, 0], ["  [1] 3 tokens: a|b|c", "      targets: c|c|a"]),
+        ([99, 99, 97, 0], [0, 2, 0.5, 0], ["  [1] 3 tokens: a|b|c", "      targets: ·|c|a"]),
+        ([98, 99, 97, 0], [0, 1, 1, 0], ["  [1] 3 tokens: a|b|c", "      targets: ·|c|a"]),
+        ([98, 99, 97, 0], [1, 1, 1, 0], ["  [1] 3 tokens: a|b|c \u2192 a"]),
+    ],
+)
+def test_targets_that_are_not_the_text_are_shown(all_tokenizers, targets, weights, expected):
+    batch = {
+        "inputs": np.array([[97, 98, 99, 0]], np.int32),
+        "targets": np.array([targets], np.int32),
+        "segment_ids": np.array([[1, 1, 1, 0]], np.int32),
+        "weights": np.array([weights], np.float32),
+    }
+    lines = inspect_rows(batch, all_tokenizers["byte"]).split("\n")
+    assert lines == ["row 0: 1 segments, 3 tokens, 1 padding", *expected]
+
+
+def test_fill_is_the_share_of_tokens(all_tokenizers):
+    store = TokenStore.from_documents(
+        [Document("a", "şş"), Document("b", "abcdef")], all_tokenizers["byte"]
     )
+    (batch,) = evaluation_batches(store, 2, 8, carry=False)
+    assert fill(batch) == 0.75

@@ -1,6 +1,7 @@
 import grain
 import numpy as np
 
+from mmrec_jax.data.batch import DTYPES
 from mmrec_jax.data.packing import WindowSource, packed_batches
 from mmrec_jax.data.windows import cut_windows
 
@@ -22,14 +23,14 @@ def test_hand_made_rows(make_store):
     np.testing.assert_array_equal(second["inputs"], [[10, 11, 12, 13], [14, 0, 0, 0]])
     np.testing.assert_array_equal(second["targets"], [[11, 12, 13, 14], [15, 0, 0, 0]])
     np.testing.assert_array_equal(second["segment_ids"], [[1, 1, 1, 1], [1, 0, 0, 0]])
+    np.testing.assert_array_equal(second["weights"], [[1, 1, 1, 1], [1, 0, 0, 0]])
 
 
-def test_arrays_are_int32_and_of_one_shape(make_store):
+def test_arrays_have_their_dtypes_and_one_shape(make_store):
     batches = rows_of(make_store([2, 3, 1, 5, 7]), seq_len=4, rows=3, bins=2)
     for batch in batches:
-        assert sorted(batch) == ["inputs", "segment_ids", "targets"]
+        assert {name: array.dtype for name, array in batch.items()} == DTYPES
         for array in batch.values():
-            assert array.dtype == np.int32
             assert array.shape == (3, 4)
             assert array.flags.c_contiguous
 

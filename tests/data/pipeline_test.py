@@ -9,6 +9,7 @@ import pytest
 from hypothesis import strategies
 
 from mmrec_jax.config import DataConfig
+from mmrec_jax.data.batch import DTYPES
 from mmrec_jax.data.pipeline import (
     make_train_iterator,
     steps_for,
@@ -23,7 +24,7 @@ CONFIG = DataConfig(seq_len=32, packing_bins=6)
 
 def assert_same(left, right):
     for a, b in zip(left, right, strict=True):
-        for name in ("inputs", "targets", "segment_ids"):
+        for name in DTYPES:
             np.testing.assert_array_equal(a[name], b[name])
 
 
@@ -63,6 +64,7 @@ def test_rows_hold_whole_windows_with_their_targets(treebank_like_store):
     windows = cut_windows(store, CONFIG.seq_len)
     ends = dict(zip(store.tokens[windows.starts].tolist(), windows.lengths, strict=True))
     for batch in take(make_train_iterator(store, CONFIG, 4), 40):
+        np.testing.assert_array_equal(batch["weights"], batch["segment_ids"] > 0)
         rows = zip(batch["inputs"], batch["targets"], batch["segment_ids"], strict=True)
         for inputs, targets, segment_ids in rows:
             used = np.count_nonzero(segment_ids)

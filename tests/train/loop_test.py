@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from mmrec_jax.data.pipeline import make_train_iterator
 from mmrec_jax.errors import UserError
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.prepare import prepare
@@ -110,8 +109,8 @@ def test_fresh_forgets_the_run_only_when_the_new_one_can_begin(text, tmp_path):
 def test_a_length_in_epochs_or_tokens_predicts_that_many(text, tmp_path, unit, amount):
     config = linear_config(text, **{f"train__{unit}": amount})
     prepared = prepare(config, tmp_path, fresh=False)
-    wanted = amount * prepared.train.num_pairs if unit == "epochs" else amount
-    batches = make_train_iterator(prepared.train, config.data, config.train.batch_size)
+    wanted = amount * prepared.data.train.num_pairs if unit == "epochs" else amount
+    batches = prepared.data.batches(config.train.batch_size)
     counts = [int((next(batches)["segment_ids"] > 0).sum()) for _ in range(prepared.steps)]
     assert abs(sum(counts) - wanted) <= 0.02 * wanted + max(counts)
 

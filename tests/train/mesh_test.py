@@ -21,7 +21,10 @@ def _batch():
     real = np.arange(8) < rng.integers(1, 9, (16, 1))
     batch = {name: rng.integers(0, 50, (16, 8)) for name in ("inputs", "targets")}
     batch["segment_ids"] = real
-    return {name: np.where(real, x, 0).astype(np.int32) for name, x in batch.items()}
+    batch = {name: np.where(real, x, 0).astype(np.int32) for name, x in batch.items()}
+    # Most of the weight lies on one device.
+    weights = rng.random((16, 8)) * np.where(np.arange(16) < 2, 5, 0.2)[:, None]
+    return batch | {"weights": np.where(real, weights, 0).astype(np.float32)}
 
 
 def _losses(devices, accumulate=2):

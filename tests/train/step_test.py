@@ -21,14 +21,16 @@ _LENGTHS = [12, 1, 2, 12, 3, 12, 1, 7]
 
 
 def _batch(rng, lengths=tuple(_LENGTHS), width=12, vocab=50):
-    """Rows of two packed documents each, then padding."""
+    """Rows of two packed documents each, then padding; some tokens do not count in the loss."""
     shape = (len(lengths), width)
     real = np.arange(width) < np.asarray(lengths)[:, None]
     second = np.arange(width) >= np.asarray(lengths)[:, None] // 2
+    weights = rng.choice([0.0, 0.25, 1.0, 3.0], shape) * real
     return {
         "inputs": jnp.asarray(np.where(real, rng.integers(0, vocab, shape), 0), jnp.int32),
         "targets": jnp.asarray(np.where(real, rng.integers(0, vocab, shape), 0), jnp.int32),
         "segment_ids": jnp.asarray(np.where(real, 1 + second, 0), jnp.int32),
+        "weights": jnp.asarray(weights, jnp.float32),
     }
 
 
@@ -78,7 +80,7 @@ def test_micro_batches_add_up_to_the_gradient_of_the_whole_batch(rng, switches):
             np.testing.assert_allclose(metrics[name], whole[name], rtol=2e-6, err_msg=name)
 
 
-def test_gradient_and_metrics_are_those_of_the_mean_over_real_tokens(rng):
+def test_gradient_and_metrics_are_those_of_the_weighted_mean(rng):
     model = MMRecLM(small_model(gate="none", memory="none"))
     state, batch = _state(model), _batch(rng)
 
@@ -87,7 +89,7 @@ def test_gradient_and_metrics_are_those_of_the_mean_over_real_tokens(rng):
         picked = jax.nn.log_softmax(logits)[
             np.arange(8)[:, None], np.arange(12)[None], batch["targets"]
         ]
-        return -jnp.sum(picked * (batch["segment_ids"] > 0)) / sum(_LENGTHS)
+        return -jnp.sum(picked * batch["weights"]) / np.sum(np.asarray(batch["weights"]))
 
     value, expected = quick_jit(jax.value_and_grad(loss))(state.params)
     gradient, metrics = _gradient(model, state, batch)
@@ -168,18 +170,26 @@ def test_dropout_differs_between_micro_batches():
     assert alone != twice
 
 
-def test_evaluation_sums_over_real_tokens_without_dropout(rng):
+def test_a_batch_in_which_nothing_counts_changes_nothing(rng):
+    model = MMRecLM(small_model(gate="none", memory="none"))
+    batch = _batch(rng)
+    batch["weights"] = jnp.zeros_like(batch["weights"])
+    gradient, metrics = _gradient(model, _state(model), batch)
+    assert (float(metrics["loss"]), float(metrics["grad_norm"])) == (0.0, 0.0)
+    assert all(not np.any(leaf) for leaf in jax.tree.leaves(gradient))
+    assert int(metrics["tokens"]) == sum(_LENGTHS)
+
+
+def test_evaluation_predicts_every_token_without_dropout(rng):
     config = small_model(gate="none", memory="none", dropout=0.5)
     model, batch = MMRecLM(config), _batch(rng)
     params = _state(model).params
-    sums, after = quick_jit(make_eval_step(model))(params, batch, None)
+    predicted, after = quick_jit(make_eval_step(model))(params, batch, None)
     logits, state, _ = quick_jit(model.apply)(
         {"params": params}, batch["inputs"], None, batch["segment_ids"]
     )
     log_p = np.asarray(jax.nn.log_softmax(logits), np.float64)
-    expected = -sum(
-        log_p[b, t, batch["targets"][b, t]] for b, n in enumerate(_LENGTHS) for t in range(n)
-    )
-    np.testing.assert_allclose(sums["nats"], expected, rtol=1e-6)
-    assert int(sums["tokens"]) == sum(_LENGTHS)
+    for b, n in enumerate(_LENGTHS):
+        expected = [-log_p[b, t, batch["targets"][b, t]] for t in range(n)]
+        np.testing.assert_allclose(predicted["nats"][b, :n], expected, rtol=1e-5)
     np.testing.assert_allclose(after.h, state.h, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,45 @@
+"""What a run is trained and evaluated on: text or a task."""
+
+import abc
+
+from mmrec_jax.data.tokenizer import Tokenizer
+from mmrec_jax.data.train_iterator import TrainIterator
+
+
+class Dataset(abc.ABC):
+    """The data of a run.
+
+    Attributes:
+      tokenizer: gives the ids their meaning.
+    """
+
+    tokenizer: Tokenizer
+
+    @abc.abstractmethod
+    def batches(
+        self, batch_size: int, *, process_index: int = 0, process_count: int = 1
+    ) -> TrainIterator:
+        """The endless stream of training batches, from its beginning.
+
+        Args:
+          batch_size: rows of a step over all processes.
+          process_index: this process, from 0.
+          process_count: P; every process gets `batch_size // P` rows.
+
+        Raises:
+          UserError: there is too little data, or `batch_size` is not a multiple of P.
+        """
+
+    @abc.abstractmethod
+    def steps_for(
+        self, batch_size: int, *, epochs: float | None = None, tokens: int | None = None
+    ) -> int:
+        """How many steps read so much; exactly one of the two lengths is given.
+
+        Raises:
+          UserError: the data has no such unit.
+        """
+
+    @abc.abstractmethod
+    def describe(self) -> str:
+        """What the data is and how much of it, in half a line."""

@@ -1,0 +1,133 @@
+"""A synthetic task as the data of a run."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmrec_jax.config import Config
+from mmrec_jax.data.batch import Batch
+from mmrec_jax.data.char_tokenizer import CharTokenizer
+from mmrec_jax.data.dataset import Dataset
+from mmrec_jax.data.tasks.registry import TASKS
+from mmrec_jax.data.tasks.scoring import scoring_pieces
+from mmrec_jax.data.tasks.training import ExampleStream
+from mmrec_jax.data.train_iterator import TrainIterator, process_rows
+from mmrec_jax.errors import UserError
+
+
+class TaskDataset(Dataset):
+    """Fresh examples to train on, fixed sequences of chosen lengths to be scored on.
+
+    The tokenizer has one id for each symbol of the task, so a run's files and `load` are those of
+    any other run.
+    """
+
+    def __init__(self, config: Config) -> None:
+        """Checks the whole config: what makes sense for text alone is refused.
+
+        Raises:
+          UserError: a field does not suit a task, or a length does not suit this one.
+        """
+        self.config = config.data
+        self.task = TASKS[config.data.source](config.data)
+        self._check(config)
+        self.tokenizer = CharTokenizer(self.task.symbols)
+        self._first_id = self.tokenizer.vocab_size - len(self.task.symbols)
+
+    def batches(
+        self, batch_size: int, *, process_index: int = 0, process_count: int = 1
+    ) -> TrainIterator:
+        """See `Dataset.batches`."""
+        config = self.config
+        rows = process_rows(batch_size, process_index, process_count)
+        identity = {
+            "data.source": config.source,
+            "data.seq_len": config.seq_len,
+            "data.task_min_length": config.task_min_length,
+            "data.task_max_length": config.task_max_length,
+            "data.seed": config.seed,
+            "train.batch_size": batch_size,
+        }
+        return TrainIterator(ExampleStream(self.task, config, rows, self._first_id), identity)
+
+    def steps_for(
+        self, batch_size: int, *, epochs: float | None = None, tokens: int | None = None
+    ) -> int:
+        """See `Dataset.steps_for`; of a task that is the mean length, there is no epoch."""
+        if tokens is None:
+            raise UserError(
+                f"config.train.epochs is {epochs}; with config.data.source "
+                f'"{self.config.source}" every example is new: use train.steps or train.tokens'
+            )
+        examples = batch_size * (self.config.seq_len // self.config.task_max_length)
+        mean_length = (self.config.task_min_length + self.config.task_max_length) / 2
+        return max(1, math.ceil(tokens / (examples * mean_length)))
+
+    def describe(self) -> str:
+        """See `Dataset.describe`."""
+        config = self.config
+        lengths = ", ".join(f"{length:,}" for length in config.task_eval_lengths)
+        return (
+            f"{config.source}, fresh examples of {config.task_min_length:,} to "
+            f"{config.task_max_length:,} tokens ({self.tokenizer.vocab_size:,} in the vocabulary); "
+            f"scored on {config.task_eval_sequences:,} sequences each of {lengths} tokens"
+        )
+
+    def scoring(self, length: int, batch_size: int) -> Iterator[tuple[Batch, NDArray[np.bool_]]]:
+        """The fixed sequences of one length, in pieces: see `scoring_pieces`."""
+        config = self.config
+        return scoring_pieces(
+            self.task,
+            length,
+            config.task_eval_sequences,
+            batch_size,
+            config.seq_len,
+            self._first_id,
+        )
+
+    def _check(self, config: Config) -> None:
+        data, train = config.data, config.train
+        with_task = f'with config.data.source "{data.source}"'
+        shortest = self.task.min_length
+        for holds, name, value, expected in (
+            (
+                data.task_max_length <= data.seq_len,
+                "data.task_max_length",
+                data.task_max_length,
+                f"at most config.data.seq_len = {data.seq_len}",
+            ),
+            (
+                data.task_min_length >= shortest,
+                "data.task_min_length",
+                data.task_min_length,
+                f"at least {shortest}",
+            ),
+            (
+                min(data.task_eval_lengths) >= shortest,
+                "data.task_eval_lengths",
+                data.task_eval_lengths,
+                f"lengths of at least {shortest}",
+            ),
+            (
+                config.tokenizer.kind == "char",
+                "tokenizer.kind",
+                config.tokenizer.kind,
+                '"char": each symbol of the task is a token',
+            ),
+            (
+                train.sample_tokens == 0,
+                "train.sample_tokens",
+                train.sample_tokens,
+                "0: the targets are answers, not the next token, so there is no text to write",
+            ),
+            (
+                train.eval_batches is None,
+                "train.eval_batches",
+                train.eval_batches,
+                "None: data.task_eval_sequences says how much is scored",
+            ),
+        ):
+            if not holds:
+                raise UserError(f"config.{name} is {value!r}; {with_task} it must be {expected}")

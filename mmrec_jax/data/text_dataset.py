@@ -1,0 +1,82 @@
+"""Documents as the data of a run."""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+
+from mmrec_jax.config import Config, DataConfig
+from mmrec_jax.data.dataset import Dataset
+from mmrec_jax.data.document import Document
+from mmrec_jax.data.pipeline import make_train_iterator, steps_for
+from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.data.tokenizer import Tokenizer
+from mmrec_jax.data.tokenizer_cache import build_tokenizer
+from mmrec_jax.data.train_iterator import TrainIterator
+
+
+@dataclasses.dataclass(frozen=True)
+class TextDataset(Dataset):
+    """A training and a validation split of documents, as tokens."""
+
+    config: DataConfig
+    tokenizer: Tokenizer
+    train: TokenStore
+    validation: TokenStore
+
+    @classmethod
+    def from_documents(
+        cls,
+        config: Config,
+        documents: Mapping[str, Sequence[Document]],
+        tokenizer_cache: str | os.PathLike[str],
+    ) -> "TextDataset":
+        """Makes or finds the tokenizer and encodes both splits.
+
+        Args:
+          config: `data`, `tokenizer` and `model.vocab_size` are used.
+          documents: those of "train" and "validation".
+          tokenizer_cache: where trained tokenizers are kept.
+
+        Raises:
+          UserError: the tokenizer cannot be made, or refuses a document.
+        """
+        tokenizer = build_tokenizer(
+            config.tokenizer,
+            (document.text for document in documents["train"]),
+            tokenizer_cache,
+            default_vocab_size=config.model.vocab_size,
+        )
+        train, validation = (
+            TokenStore.from_documents(documents[split], tokenizer)
+            for split in ("train", "validation")
+        )
+        return cls(config.data, tokenizer, train, validation)
+
+    def batches(
+        self, batch_size: int, *, process_index: int = 0, process_count: int = 1
+    ) -> TrainIterator:
+        """See `Dataset.batches`."""
+        return make_train_iterator(
+            self.train,
+            self.config,
+            batch_size,
+            process_index=process_index,
+            process_count=process_count,
+        )
+
+    def steps_for(
+        self, batch_size: int, *, epochs: float | None = None, tokens: int | None = None
+    ) -> int:
+        """See `Dataset.steps_for`."""
+        return steps_for(self.train, self.config, batch_size, epochs=epochs, tokens=tokens)
+
+    def describe(self) -> str:
+        """See `Dataset.describe`."""
+        train = self.train
+        return (
+            f"{self.config.source}, {train.num_documents:,} training documents, "
+            f"{train.num_bytes:,} bytes, {train.num_pairs:,} tokens "
+            f"({train.num_bytes / train.num_pairs:.2f} bytes/token, "
+            f"{self.tokenizer.vocab_size:,} in the vocabulary); "
+            f"{self.validation.num_documents:,} validation documents"
+        )

@@ -1,0 +1,131 @@
+"""A run on a task, from the command to the files, in this process."""
+
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from mmrec_jax.cli import main
+from mmrec_jax.config_file import read_config
+from mmrec_jax.train.loop import run
+from mmrec_jax.train.prepare import prepare
+from tests.small_run import CONFIG_FILE, LINEAR, flags
+
+_TASK = {
+    **{f"model__{name}": value for name, value in LINEAR.items()},
+    "data__source": "parity",
+    "data__train": "",
+    "data__seq_len": 16,
+    "data__task_max_length": 8,
+    "data__task_eval_lengths": "8,20",
+    "data__task_eval_sequences": 10,
+    "tokenizer__kind": "char",
+    "train__devices": 1,
+    "train__steps": 6,
+    "train__eval_every": 3,
+    "train__checkpoint_every": 2,
+    "train__sample_tokens": 0,
+    "optim__schedule": "constant",
+}
+_TIMED = ("tokens_per_second", "flop_utilisation")
+
+
+def _config(**overrides):
+    return read_config(str(CONFIG_FILE), flags(**{**_TASK, **overrides}))
+
+
+def _metrics(folder):
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text("utf-8").splitlines())
+    return [{name: x for name, x in line.items() if name not in _TIMED} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("task") / "run"
+    assert run(_config(), folder) == 0
+    return folder
+
+
+def test_each_evaluation_has_accuracies_at_each_length_and_no_bytes(finished):
+    validation = [line for line in _metrics(finished) if line["split"] == "validation"]
+    assert [line["step"] for line in validation] == [3, 6]
+    for line in validation:
+        scores = {f"{name}@{n}" for n in (8, 20) for name in ("loss", "accuracy", "token_accuracy")}
+        assert line.keys() == {"step", "split", "loss", "tokens"} | scores
+        assert line["tokens"] == 10 * (8 + 20)
+        mean = (8 * line["loss@8"] + 20 * line["loss@20"]) / 28
+        np.testing.assert_allclose(line["loss"], mean, rtol=1e-6)
+        assert line["accuracy@8"] * 10 == pytest.approx(round(line["accuracy@8"] * 10))
+    assert validation[0]["loss"] != validation[1]["loss"]
+    assert abs(validation[1]["loss"] - math.log(2)) < 0.7
+
+
+def test_what_was_scored_is_said(finished, capsys):
+    assert run(_config(), finished) == 0
+    out = capsys.readouterr().out
+    last = _metrics(finished)[-1]
+    assert "data: parity, fresh examples of 1 to 8 tokens (4 in the vocabulary)" in out
+    assert (
+        f"accuracy@20 {last['accuracy@20']:.2%} "
+        f"({last['token_accuracy@20']:.2%} of all answers)" in out
+    )
+    assert "bits/byte" not in out
+    assert "perplexity" not in out
+    assert f"mmrec evaluate --workdir={finished} --lengths=" in out
+    assert "mmrec generate" not in out
+
+
+def test_a_run_in_two_sessions_is_the_run_in_one(finished, tmp_path):
+    """The schedule is constant, so a run may stop early and be made longer."""
+    assert run(_config(train__steps=4), tmp_path) == 0
+    assert run(_config(), tmp_path) == 0
+    whole = [line for line in _metrics(finished) if line["split"] == "train"]
+    assert [line for line in _metrics(tmp_path) if line["split"] == "train"] == whole
+    states = [prepare(_config(), folder, fresh=False).state for folder in (finished, tmp_path)]
+    for a, b in zip(*map(jax.tree.leaves, states), strict=True):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def test_any_checkpoint_can_be_scored_at_any_length(finished, capsys):
+    main(["evaluate", f"--workdir={finished}", "--step=last", "--batch-size=4"])
+    said = dict(line.rsplit(" ", 1) for line in capsys.readouterr().out.splitlines()[1:])
+    for name, value in _metrics(finished)[-1].items():
+        if name not in ("step", "split"):
+            assert float(said[name].replace(",", "")) == pytest.approx(value, abs=1e-4)
+    main(["evaluate", f"--workdir={finished}", "--lengths=5, 33"])
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first.endswith("scored on 10 sequences each of 5, 33 tokens")
+    assert {line.split()[0].partition("@")[2] for line in lines} == {"", "5", "33"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["generate"], 'trained on the task "parity": it answers what it reads'),
+        (["evaluate", "--data=x.txt"], 'was trained on the task "parity"'),
+        (["evaluate", "--lengths=5,x"], "--lengths is '5,x'; it must be numbers"),
+        (["evaluate", "--lengths=5,0"], "config.data.task_eval_lengths is (5, 0)"),
+    ],
+)
+def test_what_makes_no_sense_for_a_task_is_refused(finished, capsys, arguments, expected):
+    command, *options = arguments
+    with pytest.raises(SystemExit):
+        main([command, f"--workdir={finished}", *options])
+    said = capsys.readouterr()
+    assert expected in said.err
+    assert said.err.count("\n") == 1
+    assert not said.out
+
+
+def test_inspect_shows_bits_and_answers(capsys):
+    main(["data", "inspect", f"--config={CONFIG_FILE}", "--rows=1", *flags(**_TASK)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("row 0: 2 segments, ")
+    bits = lines[1].split(": ")[1]
+    if " → " not in bits:  # answers that happen to be the next bits
+        answers = lines[2].split(": ")[1].split("|")
+        assert answers[-1] == str(bits.count("1") % 2)
+    assert lines[-1].startswith("parity, fresh examples of 1 to 8 tokens")
+    assert lines[-1].endswith("% full")
