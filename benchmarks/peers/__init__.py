@@ -1,0 +1,1 @@
+"""Models of other kinds, to compare with; never a part of the library."""

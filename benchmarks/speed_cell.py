@@ -1,0 +1,132 @@
+"""One cell of `training_speed.py`, in a process of its own: one model at one length.
+
+    python -m benchmarks.speed_cell '{"model": "mmrec", "config": {...}, "rows": 16, ...}'
+
+Prints JSON lines, each with all that is known so far, so that a cell that is stopped has said
+something. torch and JAX are imported only by the cells that use them.
+"""
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.timing import time_steps
+
+Step = Callable[[], float]
+Batch = dict[str, np.ndarray]
+_SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """What one process measures."""
+
+    model: str  # "mmrec", "torch", "torch-compiled" or "jax"
+    config: dict[str, Any]  # fields of `ModelConfig` or `AttentionConfig`
+    rows: int  # B
+    length: int  # T
+    seconds: float  # to spend on timed steps
+
+
+def main() -> None:
+    """Measures the cell that the first argument describes."""
+    cell = Cell(**json.loads(sys.argv[1]))
+    rng = np.random.default_rng(_SEED)
+    tokens = rng.integers(0, cell.config["vocab_size"], (cell.rows, cell.length + 1), np.int32)
+    shape = cell.rows, cell.length
+    batch = {
+        "inputs": np.ascontiguousarray(tokens[:, :-1]),
+        "targets": np.ascontiguousarray(tokens[:, 1:]),
+        "weights": np.ones(shape, np.float32),
+    }
+    if cell.model == "mmrec":
+        facts, step = _mmrec(cell.config, batch | {"segment_ids": np.ones(shape, np.int32)})
+    elif cell.model == "jax":
+        facts, step = _jax_attention(cell.config, batch)
+    else:
+        facts, step = _torch_attention(cell.config, batch, cell.model == "torch-compiled")
+    _say(facts)
+    for result in time_steps(step, seconds=cell.seconds):
+        _say(facts | result)
+
+
+def _mmrec(fields: dict[str, Any], batch: Batch) -> tuple[dict, Step]:
+    """MM-Rec's training step as `train.py` runs it, each row one document."""
+    from mmrec_jax.config import ModelConfig, OptimConfig
+    from mmrec_jax.nn.model import MMRecLM
+    from mmrec_jax.optim.build import build_optimizer
+    from mmrec_jax.train.state import initial_state
+    from mmrec_jax.train.step import make_train_step
+
+    model = MMRecLM(ModelConfig(**fields))
+    optimizer = build_optimizer(OptimConfig(), steps=1000)
+    return _jax_step(
+        make_train_step(model, optimizer), lambda: initial_state(model, optimizer, _SEED), batch
+    )
+
+
+def _jax_attention(fields: dict[str, Any], batch: Batch) -> tuple[dict, Step]:
+    import functools
+
+    from benchmarks.peers.attention_config import AttentionConfig
+    from benchmarks.peers.jax_attention import AttentionLM, initial_state, train_step
+    from mmrec_jax.config import OptimConfig
+    from mmrec_jax.optim.build import build_optimizer
+
+    model = AttentionLM(AttentionConfig(**fields))
+    optimizer = build_optimizer(OptimConfig(), steps=1000)
+    return _jax_step(
+        functools.partial(train_step, model, optimizer),
+        lambda: initial_state(model, optimizer, _SEED),
+        batch,
+    )
+
+
+def _jax_step(
+    update: Callable[[Any, Any], tuple[Any, dict]], initial: Callable[[], Any], batch: Batch
+) -> tuple[dict, Step]:
+    """Compiles `update`, which is given its state to write over, as in the training loop."""
+    import jax
+
+    state = jax.jit(initial)()
+    start = time.perf_counter()
+    compiled = jax.jit(update, donate_argnums=0).lower(state, batch).compile()
+    seconds = time.perf_counter() - start
+    holder = [state]
+
+    def step() -> float:
+        holder[0], metrics = compiled(holder[0], batch)
+        jax.block_until_ready((holder[0], metrics))
+        return float(metrics["loss"])
+
+    return {"version": f"jax {jax.__version__}", "compile_seconds": seconds}, step
+
+
+def _torch_attention(fields: dict[str, Any], batch: Batch, compiled: bool) -> tuple[dict, Step]:
+    import torch
+
+    from benchmarks.peers.attention_config import AttentionConfig
+    from benchmarks.peers.torch_attention import make_train_step
+
+    torch.manual_seed(_SEED)
+    _, update = make_train_step(AttentionConfig(**fields), compiled=compiled)
+    inputs, targets = (torch.from_numpy(batch[name]).long() for name in ("inputs", "targets"))
+    facts = {"version": f"torch {torch.__version__}", "compile_seconds": 0.0}
+    if compiled:  # torch compiles at the first call
+        start = time.perf_counter()
+        update(inputs, targets)
+        facts["compile_seconds"] = time.perf_counter() - start
+    return facts, lambda: update(inputs, targets)
+
+
+def _say(facts: dict) -> None:
+    print(json.dumps(facts), flush=True)
+
+
+if __name__ == "__main__":
+    main()

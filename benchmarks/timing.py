@@ -1,0 +1,76 @@
+"""Timing of one training step, repeated, and what else the machine did meanwhile.
+
+Needs only the standard library: it is read by processes that have torch and by ones that have JAX.
+"""
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+_WARM_STEPS, _WARM_SECONDS = 3, 2.0
+_STAT = Path("/proc/stat")
+
+
+def time_steps(step: Callable[[], float], *, seconds: float, least: int = 2) -> Iterator[dict]:
+    """Calls `step`, which waits for its result and returns the loss, again and again.
+
+    First up to 3 steps or 2 s to warm up, one at least; then `seconds`, and `least` steps at least.
+
+    Yields:
+      After each step all that is known: `warm_seconds` and `step_seconds` (each a list, a number a
+      step), `loss` (of the last step), `peak_bytes` (resident memory of this process) and
+      `others` (cores that other processes kept busy during the timed steps; None if not known).
+    """
+    warm: list[float] = []
+    timed: list[float] = []
+    mark = _others_seconds()
+    while not warm or (len(warm) < _WARM_STEPS and sum(warm) < _WARM_SECONDS):
+        loss = _timed(step, warm)
+        mark = _others_seconds()
+        yield _result(warm, timed, loss, None)
+    while len(timed) < least or sum(timed) < seconds:
+        loss = _timed(step, timed)
+        now = _others_seconds()
+        others = None if mark is None or now is None else max(0.0, now - mark) / sum(timed)
+        yield _result(warm, timed, loss, others)
+
+
+def _timed(step: Callable[[], float], into: list[float]) -> float:
+    start = time.perf_counter()
+    loss = step()
+    into.append(time.perf_counter() - start)
+    return loss
+
+
+def _result(warm: list[float], timed: list[float], loss: float, others: float | None) -> dict:
+    return {
+        "warm_seconds": list(warm),
+        "step_seconds": list(timed),
+        "loss": loss,
+        "peak_bytes": _peak_bytes(),
+        "others": others,
+    }
+
+
+def _peak_bytes() -> int:
+    """Of this program alone: `getrusage` would count the program that started it, too."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) * 2**10
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _others_seconds() -> float | None:
+    """Processor time since the start of the machine that was not this process's own."""
+    if not _STAT.exists():
+        return None
+    user, nice, system, _idle, _wait, irq, soft, steal = map(
+        int, _STAT.read_text().split("\n", 1)[0].split()[1:9]
+    )
+    busy = (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
+    return busy - time.process_time()
