@@ -90,17 +90,26 @@ def _jax_attention(fields: dict[str, Any], batch: Batch) -> tuple[dict, Step]:
 def _jax_step(
     update: Callable[[Any, Any], tuple[Any, dict]], initial: Callable[[], Any], batch: Batch
 ) -> tuple[dict, Step]:
-    """Compiles `update`, which is given its state to write over, as in the training loop."""
+    """Compiles `update` on the devices, and with the donated state, of the training loop."""
     import jax
 
-    state = jax.jit(initial)()
+    from mmrec_jax.config import TrainConfig
+    from mmrec_jax.train.mesh import make_mesh, place_batch, replicated, split_cpu
+
+    config = TrainConfig(steps=1, batch_size=len(batch["inputs"]))
+    split_cpu(config)
+    mesh = make_mesh(config)
+    everywhere = replicated(mesh)
+    state, placed = jax.jit(initial, out_shardings=everywhere)(), place_batch(batch, mesh)
     start = time.perf_counter()
-    compiled = jax.jit(update, donate_argnums=0).lower(state, batch).compile()
+    compiled = (
+        jax.jit(update, donate_argnums=0, out_shardings=everywhere).lower(state, placed).compile()
+    )
     seconds = time.perf_counter() - start
     holder = [state]
 
     def step() -> float:
-        holder[0], metrics = compiled(holder[0], batch)
+        holder[0], metrics = compiled(holder[0], placed)
         jax.block_until_ready((holder[0], metrics))
         return float(metrics["loss"])
 

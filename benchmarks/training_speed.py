@@ -61,7 +61,7 @@ def _options() -> argparse.Namespace:
     add("--models", nargs="+", choices=_NAMES, default=_DEFAULT_MODELS)
     add("--torch-python", help="a Python that has torch and numpy; this one by default")
     add("--heads", type=int, help="of the attention models; as many as MM-Rec's H by default")
-    add("--tokens", type=int, default=4096, help="of a step; a longer row is a step of its own")
+    add("--tokens", type=int, default=4096, help="of a step; two rows where they are longer")
     add("--seconds", type=float, default=5.0, help="of timed steps in a cell and round")
     add("--rounds", type=int, default=2)
     add("--limit", type=float, default=60.0, help="seconds a process may take")
@@ -156,7 +156,7 @@ def _run_cell(
             num_heads=options.heads or ours.H,
         )
         parameters = config.parameters
-    rows = max(1, options.tokens // length)
+    rows = max(2, options.tokens // length)  # one a core, also of the longest
     cell = Cell(model, dataclasses.asdict(config), rows, length, options.seconds)
     identity = {"size": size, "length": length, "model": model, "rows": rows}
     unknown: Measured = {"compile_seconds": None, "warm_seconds": [], "step_seconds": []}

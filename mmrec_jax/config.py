@@ -52,7 +52,7 @@ class ModelConfig:
     remat: Literal["none", "dots", "full"] = "full"
     # Tokens of a row that a block reads at once. Longer rows are read in such pieces, the state
     # carried on with its gradient, so that temporary memory does not grow with the row.
-    time_chunk: int = 1024
+    time_chunk: int = 512
     # How the short-term memory is solved over time: "parallel" is Newton's method for the state
     # gate and an associative scan for the other two. "auto": sequential on a CPU and parallel
     # elsewhere for the state gate, the fastest in nn/scan_table.csv for the other two.
