@@ -245,12 +245,11 @@ class TrainConfig:
     epochs: float | None = None
     tokens: int | None = None  # predicted tokens, padding not counted
     target_loss: float | None = None  # stop when the evaluation loss (nats/token) is at or under it
-    devices: int | None = None  # use the first n devices; all when None
+    devices: int | None = None  # use the first n; all when None, of a CPU one a core
     log_every: int = 10
     eval_every: int = 200
     eval_batches: int | None = None  # of the validation split; all of it when None
-    # False: evaluate each row from the zero state; True: with the state carried along each
-    # document, without carry_state further than training has ever gone.
+    # Evaluate with the state carried along each document instead of each row from the zero state.
     eval_carry: bool = False
     sample_prompt: str = ""  # prompt of the text samples written at each evaluation
     sample_tokens: int = 64  # 0: no samples

@@ -38,7 +38,7 @@ def test_steps_are_warmed_up_and_then_timed():
 def test_a_cell_says_what_it_measured(model, config, monkeypatch, capsys):
     if model == "torch":
         pytest.importorskip("torch")
-    cell = speed_cell.Cell(model, dataclasses.asdict(config), rows=2, length=8, seconds=0.0)
+    cell = speed_cell.Cell(model, dataclasses.asdict(config), rows=8, length=8, seconds=0.0)
     monkeypatch.setattr(sys, "argv", ["speed_cell", json.dumps(dataclasses.asdict(cell))])
     speed_cell.main()
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
