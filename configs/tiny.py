@@ -17,7 +17,7 @@ from mmrec_jax.sizes import SIZES
 def get_config() -> ConfigDict:
     """The run; every field can be overridden on the command line."""
     # 424 kB of text is little: a small vocabulary sees each of its pieces often, and dropout keeps
-    # five epochs from becoming memorisation.
+    # six epochs from becoming memorisation.
     model = dataclasses.replace(SIZES["tiny"], vocab_size=500, dropout=0.1)
     return to_config_dict(
         Config(
@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
             data=DataConfig(source="treebank", seq_len=256, packing_bins=64),
             optim=OptimConfig(lr=3e-3, warmup_steps=50),
             train=TrainConfig(
-                steps=1200,
+                steps=1500,
                 batch_size=4,
                 eval_every=300,
                 checkpoint_every=100,
