@@ -127,7 +127,7 @@ class DataConfig:
     documents: Literal["block", "line", "file"] = "block"
     field: str = "text"  # the field of a JSONL line that holds the text
     seq_len: int = 256  # T, tokens in a row
-    packing_bins: int = 16  # rows that are filled at the same time; more: less padding
+    packing_bins: int = 16  # rows filled at the same time (unless train.carry_state is set)
     seed: int = 0  # of the shuffle, or of a task's training examples
     task_min_length: int = 1  # tokens in a training example; lengths are uniform up to the maximum
     task_max_length: int = 40
@@ -232,6 +232,9 @@ class TrainConfig:
     seed: int = 0  # of the parameters and of dropout
     batch_size: int = 8  # rows a step, over all devices and micro-batches
     accumulate: int = 1  # micro-batches a step; the gradient is that of the whole batch
+    # Truncated backpropagation through time: each row continues the text of the same row of the
+    # batch before, from the state it left, through which no gradient flows.
+    carry_state: bool = False
     steps: int | None = None  # exactly one of steps, epochs, tokens says how long
     epochs: float | None = None
     tokens: int | None = None  # predicted tokens, padding not counted
@@ -240,8 +243,8 @@ class TrainConfig:
     log_every: int = 10
     eval_every: int = 200
     eval_batches: int | None = None  # of the validation split; all of it when None
-    # False: evaluate as training reads, each row from the zero state; True: with the state carried
-    # along each document, further than training has ever gone.
+    # False: evaluate each row from the zero state; True: with the state carried along each document
+    # (without carry_state that is further than training has ever gone).
     eval_carry: bool = False
     sample_prompt: str = ""  # prompt of the text samples written at each evaluation
     sample_tokens: int = 64  # 0: no samples

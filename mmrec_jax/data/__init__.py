@@ -1,6 +1,6 @@
 """From text, or from a synthetic task, to batches and evaluation layouts.
 
 Reading order: `document`, `sources`, `tokenizer`, `tokenizer_cache`, `token_store`, `windows`,
-`batch`, `packing`, `train_iterator`, `pipeline`, `evaluation`, `dataset`, `text_dataset`; then
-`tasks`. Everything here is NumPy on the host; no device is touched.
+`batch`, `packing`, `lanes`, `train_iterator`, `pipeline`, `evaluation`, `dataset`,
+`text_dataset`; then `tasks`. Everything here is NumPy on the host; no device is touched.
 """

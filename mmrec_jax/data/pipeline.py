@@ -1,11 +1,13 @@
 """The endless stream of training text, which can be stopped and continued anywhere."""
 
 import math
+from typing import Any
 
 import grain
 import numpy as np
 
 from mmrec_jax.config import DataConfig
+from mmrec_jax.data.lanes import LaneStream
 from mmrec_jax.data.packing import WindowSource, packed_batches
 from mmrec_jax.data.seeds import hashed_seed
 from mmrec_jax.data.token_store import TokenStore
@@ -21,18 +23,21 @@ def make_train_iterator(
     config: DataConfig,
     batch_size: int,
     *,
+    carry_state: bool = False,
     process_index: int = 0,
     process_count: int = 1,
 ) -> TrainIterator:
-    """Shuffled, packed batches of the training split, epoch after epoch.
+    """Shuffled batches of the training split, epoch after epoch.
 
-    Each epoch is a new permutation of all windows. Process p reads the windows p, p + P, p + 2P,
-    ... of that stream, so the processes together see each window once an epoch.
+    Each epoch is a new permutation of all windows, packed into rows. Process p reads the windows p,
+    p + P, p + 2P, ... of that stream, so the processes together see each window once an epoch. With
+    `carry_state` it is a permutation of all documents, and rows continue each other (`LaneStream`).
 
     Args:
       store: the training split.
-      config: `seq_len`, `packing_bins` and `seed` are used.
+      config: `seq_len`, `seed` and (without `carry_state`) `packing_bins` are used.
       batch_size: rows of a step over all processes.
+      carry_state: whether a row continues the same row of the batch before.
       process_index: this process, from 0.
       process_count: P; every process gets `batch_size // P` rows.
 
@@ -45,6 +50,16 @@ def make_train_iterator(
     """
     _check_size(store, config.seq_len, batch_size)
     rows = process_rows(batch_size, process_index, process_count)
+    identity: dict[str, Any] = {
+        "tokens": store.fingerprint[:16],
+        "data.seq_len": config.seq_len,
+        "data.seed": config.seed,
+        "train.batch_size": batch_size,
+        "train.carry_state": carry_state,
+    }
+    if carry_state:
+        lanes = LaneStream(store, config.seq_len, batch_size, rows, config.seed)
+        return TrainIterator(lanes, identity)
     dataset = packed_batches(
         window_stream(store, config, process_index, process_count),
         config.seq_len,
@@ -52,14 +67,8 @@ def make_train_iterator(
         bins=config.packing_bins,
         shuffle_seed=_seed("rows", config.seed),
     )
-    identity = {
-        "tokens": store.fingerprint[:16],
-        "data.seq_len": config.seq_len,
-        "data.packing_bins": config.packing_bins,
-        "data.seed": config.seed,
-        "train.batch_size": batch_size,
-        "process": f"{process_index} of {process_count}",
-    }
+    identity["data.packing_bins"] = config.packing_bins
+    identity["process"] = f"{process_index} of {process_count}"
     return TrainIterator(iter(dataset), identity)
 
 
@@ -77,14 +86,15 @@ def steps_for(
     config: DataConfig,
     batch_size: int,
     *,
+    carry_state: bool = False,
     epochs: float | None = None,
     tokens: int | None = None,
 ) -> int:
     """How many steps predict at least `epochs` x the corpus, or `tokens` tokens.
 
     Padding makes a batch hold fewer tokens than B x T: the fill is measured on the first 64
-    batches of the stream, so the answer depends on the arguments alone. Exactly one of the two
-    lengths is given.
+    batches of the stream, so the answer depends on the arguments alone. With `carry_state` there
+    is no padding. Exactly one of the two lengths is given.
 
     Raises:
       UserError: as `make_train_iterator`.
@@ -92,7 +102,11 @@ def steps_for(
     if (epochs is None) == (tokens is None):
         raise ValueError("give exactly one of epochs and tokens")
     wanted = tokens if tokens is not None else (epochs or 0) * store.num_pairs
-    return max(1, math.ceil(wanted / tokens_per_batch(store, config, batch_size)))
+    if carry_state:
+        per_batch: float = batch_size * config.seq_len
+    else:
+        per_batch = tokens_per_batch(store, config, batch_size)
+    return max(1, math.ceil(wanted / per_batch))
 
 
 def tokens_per_batch(store: TokenStore, config: DataConfig, batch_size: int) -> float:

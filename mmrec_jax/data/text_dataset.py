@@ -22,6 +22,7 @@ class TextDataset(Dataset):
     tokenizer: Tokenizer
     train: TokenStore
     validation: TokenStore
+    carry_state: bool = False
 
     @classmethod
     def from_documents(
@@ -33,7 +34,7 @@ class TextDataset(Dataset):
         """Makes or finds the tokenizer and encodes both splits.
 
         Args:
-          config: `data`, `tokenizer` and `model.vocab_size` are used.
+          config: `data`, `tokenizer`, `model.vocab_size` and `train.carry_state` are used.
           documents: those of "train" and "validation".
           tokenizer_cache: where trained tokenizers are kept.
 
@@ -50,7 +51,7 @@ class TextDataset(Dataset):
             TokenStore.from_documents(documents[split], tokenizer)
             for split in ("train", "validation")
         )
-        return cls(config.data, tokenizer, train, validation)
+        return cls(config.data, tokenizer, train, validation, config.train.carry_state)
 
     def batches(
         self, batch_size: int, *, process_index: int = 0, process_count: int = 1
@@ -60,6 +61,7 @@ class TextDataset(Dataset):
             self.train,
             self.config,
             batch_size,
+            carry_state=self.carry_state,
             process_index=process_index,
             process_count=process_count,
         )
@@ -68,7 +70,14 @@ class TextDataset(Dataset):
         self, batch_size: int, *, epochs: float | None = None, tokens: int | None = None
     ) -> int:
         """See `Dataset.steps_for`."""
-        return steps_for(self.train, self.config, batch_size, epochs=epochs, tokens=tokens)
+        return steps_for(
+            self.train,
+            self.config,
+            batch_size,
+            carry_state=self.carry_state,
+            epochs=epochs,
+            tokens=tokens,
+        )
 
     def describe(self) -> str:
         """See `Dataset.describe`."""

@@ -1,10 +1,10 @@
 """Checkpoints on disk (orbax): written in the background, chosen only when complete.
 
 One checkpoint is a folder named by its step with four items: `params` (arrays), `training`
-(optimizer state, step and key: arrays), `data` (the data iterator, JSON) and `meta` (format
-version, config, tokenizer fingerprint, validation loss: JSON). Orbax writes into a temporary
-folder and renames it when all four are there, so a process killed at any moment leaves the
-previous checkpoint as the newest one.
+(optimizer state, step, key and the carried state, if any: arrays), `data` (the data iterator,
+JSON) and `meta` (format version, config, tokenizer fingerprint, validation loss: JSON). Orbax
+writes into a temporary folder and renames it when all four are there, so a process killed at any
+moment leaves the previous checkpoint as the newest one.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import (
     AnyPreservationPolicy,
@@ -25,6 +26,7 @@ from orbax.checkpoint.checkpoint_managers import (
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.train.state import TrainState
+from mmrec_jax.tree_paths import leaf_names, map_named
 
 FORMAT_VERSION = 1
 _ITEMS = ("params", "training", "data", "meta")
@@ -154,8 +156,10 @@ class Checkpointer:
                 data=ocp.args.JsonRestore(),
             ),
         )
-        state = TrainState(params=restored["params"], **restored["training"])
-        return state, restored["data"]
+        training = restored["training"]
+        if abstract.carried is not None:
+            training["carried"] = _restore_empty(training["carried"], abstract.carried)
+        return TrainState(params=restored["params"], **training), restored["data"]
 
     def restore_params(self, step: int, abstract: Any) -> Any:
         """The parameters alone."""
@@ -190,9 +194,34 @@ class Checkpointer:
 
 
 def _training(state: TrainState) -> dict[str, Any]:
-    return {"step": state.step, "opt_state": state.opt_state, "key": state.key}
+    parts = {"step": state.step, "opt_state": state.opt_state, "key": state.key}
+    if state.carried is None:
+        return parts
+    # By name, without the memory of a model that has none: orbax refuses arrays without entries.
+    named = zip(leaf_names(state.carried), jax.tree.leaves(state.carried), strict=True)
+    return parts | {"carried": {name: leaf for name, leaf in named if leaf.size}}
 
 
-def abstract_on(tree: Any, sharding: jax.sharding.Sharding) -> Any:
-    """Shapes and dtypes of `tree`, to be restored with `sharding` on any mesh."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+def _restore_empty(saved: dict[str, jax.Array], abstract: Any) -> Any:
+    """The carried state, shaped like `abstract`, from its arrays with entries by name."""
+
+    def leaf(name: str, like: jax.ShapeDtypeStruct) -> jax.Array:
+        return saved[name] if like.size else jnp.zeros(like.shape, like.dtype, device=like.sharding)
+
+    return map_named(leaf, abstract)
+
+
+def abstract_on(tree: Any, sharding: Any) -> Any:
+    """Shapes and dtypes of `tree`, to be restored on any mesh.
+
+    Args:
+      tree: arrays, or anything with a shape and a dtype.
+      sharding: where they go: one sharding, or a tree of them that `tree` begins like.
+    """
+
+    def place(sharding: jax.sharding.Sharding, part: Any) -> Any:
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), part
+        )
+
+    return jax.tree.map(place, sharding, tree)

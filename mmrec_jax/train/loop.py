@@ -21,7 +21,7 @@ from mmrec_jax.train.evaluate import evaluate
 from mmrec_jax.train.evaluate_task import evaluate_task
 from mmrec_jax.train.flops import matmul_flops_per_second, training_flops_per_token
 from mmrec_jax.train.interrupt import Interrupt
-from mmrec_jax.train.mesh import by_row, place_batch, replicated
+from mmrec_jax.train.mesh import by_row, place_batch, replicated, state_shardings
 from mmrec_jax.train.prepare import Prepared, prepare
 from mmrec_jax.train.step import make_eval_step, make_train_step
 from mmrec_jax.train.writer import MetricsWriter
@@ -127,10 +127,10 @@ class _Loop:
             name: jax.ShapeDtypeStruct((rows, length), dtype, sharding=by_row(p.mesh))
             for name, dtype in DTYPES.items()
         }
-        everywhere = replicated(p.mesh)
+        shardings = state_shardings(p.mesh, carry_state=p.config.train.carry_state)
         step = make_train_step(p.model, p.optimizer, p.config.train.accumulate)
         self.train_step = (
-            jax.jit(step, donate_argnums=0, out_shardings=everywhere)
+            jax.jit(step, donate_argnums=0, out_shardings=(shardings, replicated(p.mesh)))
             .lower(self.state, batch)
             .compile()
         )

@@ -6,6 +6,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mmrec_jax.config import TrainConfig
 from mmrec_jax.errors import UserError
+from mmrec_jax.train.micro_batches import ROW_AXES
+from mmrec_jax.train.state import TrainState
 from mmrec_jax.train.step import Batch
 
 
@@ -37,6 +39,22 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def by_row(mesh: Mesh) -> NamedSharding:
     """Axis 0, the batch, split over the data axis."""
     return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def state_shardings(mesh: Mesh, *, carry_state: bool) -> TrainState:
+    """Where a `TrainState` lives: on every device, but a carried state with the rows it is of."""
+    everywhere = replicated(mesh)
+    carried = None
+    if carry_state:
+        axes = {0: by_row(mesh), 1: NamedSharding(mesh, PartitionSpec(None, "data"))}
+        carried = jax.tree.map(axes.__getitem__, ROW_AXES)
+    return TrainState(
+        step=everywhere,  # type: ignore[arg-type]
+        params=everywhere,
+        opt_state=everywhere,
+        key=everywhere,  # type: ignore[arg-type]
+        carried=carried,
+    )
 
 
 def place_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:

@@ -21,7 +21,7 @@ from mmrec_jax.nn.model import MMRecLM
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.checkpoint import Checkpointer, abstract_on
 from mmrec_jax.train.compile_cache import enable_compile_cache
-from mmrec_jax.train.mesh import make_mesh, replicated
+from mmrec_jax.train.mesh import make_mesh, state_shardings
 from mmrec_jax.train.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.train.state import TrainState, initial_state
 from mmrec_jax.workdir import Workdir
@@ -81,15 +81,16 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
     tokenizer.save(place.tokenizer)
 
     def new_state() -> TrainState:
-        return initial_state(model, optimizer, config.train.seed)
+        rows = config.train.batch_size if config.train.carry_state else None
+        return initial_state(model, optimizer, config.train.seed, rows)
 
-    everywhere = replicated(mesh)
+    shardings = state_shardings(mesh, carry_state=config.train.carry_state)
     if start:
-        abstract = abstract_on(jax.eval_shape(new_state), everywhere)
+        abstract = abstract_on(jax.eval_shape(new_state), shardings)
         state, position = checkpointer.restore(start, abstract)
         batches.set_state(position)
     else:
-        state = jax.jit(new_state, out_shardings=everywhere)()
+        state = jax.jit(new_state, out_shardings=shardings)()
     return Prepared(
         config=config,
         workdir=place,

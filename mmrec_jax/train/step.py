@@ -1,5 +1,6 @@
 """One update: the only place where gradients are taken."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,13 +11,15 @@ import optax
 from mmrec_jax.array_typing import Array
 from mmrec_jax.config import ModelConfig
 from mmrec_jax.nn.model import MMRecLM, forward
-from mmrec_jax.nn.state import layout, zero_state
+from mmrec_jax.nn.state import MMRecState, layout, zero_state
 from mmrec_jax.train.loss import token_nats, weighted_nats
+from mmrec_jax.train.micro_batches import join_states, split_batch, split_state
 from mmrec_jax.train.state import TrainState
 
 Batch = dict[str, Array]  # [B, T] each: `data/batch.py`
 Metrics = dict[str, Array]
 Gradients = Any
+Carried = MMRecState | None
 
 
 def make_train_step(
@@ -27,6 +30,10 @@ def make_train_step(
     The batch is split into `accumulate` micro-batches whose gradients add up to exactly the
     gradient of the whole batch: every term is divided by its total weight over the whole batch.
 
+    Where the state has a `carried` part, each row begins from the model's state that the same row
+    left behind (under the parameters of that step). It is a constant here: no gradient flows
+    through the border of a batch (truncated backpropagation through time).
+
     Metrics, scalars: `loss` (sum of weight x nats / sum of weights), `tokens` (read, padding not
     counted), `grad_norm` (before clipping), and the model's intermediates averaged over
     micro-batches.
@@ -35,27 +42,31 @@ def make_train_step(
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        totals = _totals(config, batch)
+        totals = _totals(config, batch, state.carried)
 
-        def one(micro: Batch, index: Array) -> tuple[tuple[Gradients, ...], Metrics]:
-            return _gradients(model, state.params, micro, totals, jax.random.fold_in(key, index))
+        def one(
+            micro: Batch, carried: Carried, index: Array
+        ) -> tuple[tuple[tuple[Gradients, ...], Metrics], Carried]:
+            micro_key = jax.random.fold_in(key, index)
+            return _gradients(model, state.params, micro, carried, totals, micro_key)
 
         if accumulate == 1:
-            parts, metrics = one(batch, jnp.zeros((), jnp.int32))
+            (parts, metrics), carried = one(batch, state.carried, jnp.zeros((), jnp.int32))
         else:
-            # Rows i, i + accumulate, ...: each device keeps the rows it already holds.
-            micros = jax.tree.map(
-                lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch
+            micros = (
+                split_batch(batch, accumulate),
+                split_state(state.carried, accumulate),
+                jnp.arange(accumulate, dtype=jnp.int32),
             )
-            shapes = jax.eval_shape(one, jax.tree.map(lambda x: x[0], micros), state.step)
+            shapes, _ = jax.eval_shape(one, *jax.tree.map(lambda x: x[0], micros))
             zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
-            def add(total: Any, inputs: tuple[Batch, Array]) -> tuple[Any, None]:
-                return jax.tree.map(jnp.add, total, one(*inputs)), None
+            def add(total: Any, inputs: tuple[Batch, Carried, Array]) -> tuple[Any, Carried]:
+                share, carried = one(*inputs)
+                return jax.tree.map(jnp.add, total, share), carried
 
-            (parts, metrics), _ = jax.lax.scan(
-                add, zeros, (micros, jnp.arange(accumulate, dtype=jnp.int32))
-            )
+            (parts, metrics), stacked = jax.lax.scan(add, zeros, micros)
+            carried = join_states(stacked)
             shares = {name: value / accumulate for name, value in metrics.items()}
             metrics = shares | {name: metrics[name] for name in ("loss", "uboo") if name in metrics}
         # The projection is not linear: it takes the gradients of the whole batch.
@@ -63,7 +74,9 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics |= {"grad_norm": optax.tree.norm(gradients), "tokens": totals["tokens"]}
-        state = TrainState(step=state.step + 1, params=params, opt_state=opt_state, key=state.key)
+        state = dataclasses.replace(
+            state, step=state.step + 1, params=params, opt_state=opt_state, carried=carried
+        )
         return state, metrics
 
     return step
@@ -89,10 +102,12 @@ def make_eval_step(
     return step
 
 
-def _totals(config: ModelConfig, batch: Batch) -> dict[str, Array]:
+def _totals(config: ModelConfig, batch: Batch, carried: Carried) -> dict[str, Array]:
     """What each term's sum over the whole batch is divided by, known before any forward pass."""
     segment_ids = batch["segment_ids"]
-    where = layout(segment_ids, zero_state(config, segment_ids.shape[0]), segment_ids.shape[1])
+    rows, length = segment_ids.shape
+    before = zero_state(config, rows) if carried is None else carried
+    where = layout(segment_ids, before, length)
     predictable = jnp.sum(where.real & ~where.start)
     weight = jnp.sum(batch["weights"])
     return {
@@ -103,21 +118,26 @@ def _totals(config: ModelConfig, batch: Batch) -> dict[str, Array]:
 
 
 def _gradients(
-    model: MMRecLM, params: Any, batch: Batch, totals: dict[str, Array], key: Array
-) -> tuple[tuple[Gradients, ...], Metrics]:
-    """This micro-batch's share of the gradient and of each metric.
+    model: MMRecLM,
+    params: Any,
+    batch: Batch,
+    carried: Carried,
+    totals: dict[str, Array],
+    key: Array,
+) -> tuple[tuple[tuple[Gradients, ...], Metrics], Carried]:
+    """This micro-batch's share of the gradient and of each metric, and the state it leaves.
 
     The gradient is that of the total loss, or with `uboo_orthogonal` those of the main and of the
-    weighted auxiliary loss.
+    weighted auxiliary loss. The state is None if none was carried in.
     """
     config = model.config
 
-    def terms(params: Any) -> tuple[tuple[Array, Array], Metrics]:
-        logits, _, intermediates = forward(
+    def terms(params: Any) -> tuple[tuple[Array, Array], tuple[Metrics, Carried]]:
+        logits, after, intermediates = forward(
             model,
             params,
             batch["inputs"],
-            None,
+            carried,
             batch["segment_ids"],
             dropout_key=key if config.dropout else None,
         )
@@ -128,21 +148,22 @@ def _gradients(
         if config.use_uboo:
             uboo = metrics["uboo"] * metrics.pop("uboo_tokens") / totals["uboo"]
             metrics["uboo"] = uboo
-        return (loss, config.lambda_p * uboo), metrics | {"loss": loss}
+        left = None if carried is None else after
+        return (loss, config.lambda_p * uboo), (metrics | {"loss": loss}, left)
 
     if not (config.use_uboo and config.uboo_orthogonal):
 
-        def total(params: Any) -> tuple[Array, Metrics]:
-            values, metrics = terms(params)
-            return sum(values[1:], start=values[0]), metrics
+        def total(params: Any) -> tuple[Array, tuple[Metrics, Carried]]:
+            values, others = terms(params)
+            return sum(values[1:], start=values[0]), others
 
-        (_, metrics), gradients = jax.value_and_grad(total, has_aux=True)(params)
-        return (gradients,), metrics
+        (_, (metrics, left)), gradients = jax.value_and_grad(total, has_aux=True)(params)
+        return ((gradients,), metrics), left
 
-    _, pullback, metrics = jax.vjp(terms, params, has_aux=True)
+    _, pullback, (metrics, left) = jax.vjp(terms, params, has_aux=True)
     one, zero = jnp.ones(()), jnp.zeros(())
     (main,), (auxiliary,) = pullback((one, zero)), pullback((zero, one))
-    return (main, auxiliary), metrics
+    return ((main, auxiliary), metrics), left
 
 
 def _add_orthogonal(main: Gradients, auxiliary: Gradients) -> Gradients:

@@ -184,6 +184,25 @@ def test_steps_of_an_epoch_predict_about_the_corpus(treebank_like_store):
     assert len(targets_of(batches)) / treebank_like_store.num_pairs == pytest.approx(3, rel=0.02)
 
 
+def test_rows_that_continue_each_other_have_no_padding(treebank_like_store):
+    store = treebank_like_store
+    assert steps_for(store, CONFIG, 4, carry_state=True, tokens=1281) == 11  # of 4 x 32 tokens
+    epochs = steps_for(store, CONFIG, 4, carry_state=True, epochs=1.5)
+    assert epochs == int(np.ceil(1.5 * store.num_pairs / 128))
+    iterator = make_train_iterator(store, CONFIG, 4, carry_state=True)
+    state = iterator.get_state()
+    first, second = take(iterator, 2)
+    assert (first["segment_ids"] > 0).all()
+    continued = first["segment_ids"][:, -1] == second["segment_ids"][:, 0]
+    assert continued.any()
+    np.testing.assert_array_equal(first["targets"][continued, -1], second["inputs"][continued, 0])
+    packed = make_train_iterator(store, CONFIG, 4)
+    with pytest.raises(UserError, match=r"train\.carry_state \(saved True, now False\)"):
+        packed.set_state(state)
+    with pytest.raises(UserError, match=r"train\.carry_state \(saved False, now True\)$"):
+        iterator.set_state(packed.get_state())
+
+
 def test_exactly_one_length_is_given(treebank_like_store):
     for lengths in ({}, {"epochs": 1, "tokens": 1}):
         with pytest.raises(ValueError, match="exactly one"):

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,15 @@ def test_batches_and_lengths_are_those_of_the_pipeline(data):
     np.testing.assert_array_equal(*pairs)
     assert data.steps_for(4, epochs=2.0) == steps_for(data.train, _CONFIG.data, 4, epochs=2.0)
     assert data.steps_for(4, tokens=999) == steps_for(data.train, _CONFIG.data, 4, tokens=999)
+
+
+def test_rows_continue_each_other_if_the_run_carries_its_state(documents, tmp_path):
+    splits = {"train": documents[:80], "validation": documents[80:]}
+    train = TrainConfig(steps=5, carry_state=True)
+    data = TextDataset.from_documents(dataclasses.replace(_CONFIG, train=train), splits, tmp_path)
+    expected = make_train_iterator(data.train, _CONFIG.data, 4, carry_state=True)
+    np.testing.assert_array_equal(next(data.batches(4))["inputs"], next(expected)["inputs"])
+    assert data.steps_for(4, tokens=1281) == 11
 
 
 def test_it_says_what_it_is(data, documents):

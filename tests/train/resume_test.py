@@ -47,6 +47,7 @@ def test_every_differing_field_is_named_with_both_values():
         {"train__steps": 200},
         {"train__batch_size": 16},
         {"train__accumulate": 2},
+        {"train__carry_state": True},
         {"data__seq_len": 128},
         {"data__seed": 1},
         {"data__task_max_length": 20},

@@ -128,6 +128,12 @@ class TaskDataset(Dataset):
                 train.eval_batches,
                 "None: data.task_eval_sequences says how much is scored",
             ),
+            (
+                not train.carry_state,
+                "train.carry_state",
+                train.carry_state,
+                "False: no example is longer than a row",
+            ),
         ):
             if not holds:
                 raise UserError(f"config.{name} is {value!r}; {with_task} it must be {expected}")

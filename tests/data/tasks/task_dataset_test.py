@@ -90,6 +90,7 @@ def test_it_says_what_it_is():
         ({"data__task_max_length": 21}, r"data\.task_max_length is 21; .*data\.seq_len = 20"),
         ({"tokenizer__kind": "byte"}, r'tokenizer\.kind is .byte.; .*"char"'),
         ({"train__sample_tokens": 8}, r"train\.sample_tokens is 8; .*no text to write"),
+        ({"train__carry_state": True}, r"train\.carry_state is True; .*longer than a row"),
         ({"train__eval_batches": 3}, r"train\.eval_batches is 3; .*task_eval_sequences"),
     ],
 )
