@@ -1,0 +1,38 @@
+"""Training on rows of 32,768 tokens: the built-in English manual as bytes, the tiny model.
+
+python train.py --config=configs/long.py
+
+Gradients flow through a whole row. Each block reads it `model.time_chunk` tokens at a time and
+keeps only what is needed to do so again, so memory grows by the row's activations between blocks
+and its logits alone. Evaluation reads any length in the memory of one row:
+
+mmrec evaluate --workdir=runs/long --documents=file --data=FILE
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from mmrec_jax.config import Config, DataConfig, OptimConfig, TokenizerConfig, TrainConfig
+from mmrec_jax.config_tree import to_config_dict
+from mmrec_jax.sizes import SIZES
+
+
+def get_config() -> ConfigDict:
+    """The run; every field can be overridden on the command line."""
+    model = dataclasses.replace(SIZES["tiny"], vocab_size=300, context=32_768)
+    return to_config_dict(
+        Config(
+            model=model,
+            data=DataConfig(source="manual", seq_len=32_768, packing_bins=4),
+            tokenizer=TokenizerConfig(kind="byte"),
+            optim=OptimConfig(lr=3e-3, warmup_steps=10),
+            train=TrainConfig(
+                steps=100,
+                batch_size=2,
+                eval_every=50,
+                checkpoint_every=10,
+                sample_prompt="The ",
+            ),
+        )
+    )
