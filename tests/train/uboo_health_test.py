@@ -17,7 +17,7 @@ from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step
 
-STEPS = 300
+STEPS = 200
 MODEL = ModelConfig(
     vocab_size=258, model_dim=32, num_layers=2, num_memories=2, use_uboo=True, context=64
 )
@@ -61,7 +61,7 @@ def test_the_prediction_beats_no_change(default):
 
 
 def test_the_state_still_varies_between_tokens(default, probe):
-    """It does slow down: 0.4 of the probe's variance was measured here, 0.87 after 600 steps."""
+    """It does slow down: 0.4 of the probe's variance after 300 steps, 0.87 after 600."""
     assert default["uboo_variance"] > 0.2 * probe["uboo_variance"], (default, probe)
 
 
