@@ -1,6 +1,7 @@
 """What a run says on the terminal, from its first line to what to type next."""
 
 import resource
+import shlex
 import sys
 import time
 
@@ -60,7 +61,9 @@ def closing(p: Prepared, step: int, validation: dict[str, float], *, begin: floa
     if isinstance(p.data, TaskDataset):
         _say(f"  mmrec evaluate --workdir={root} --lengths=100,4096")
     else:
-        _say(f'  mmrec generate --workdir={root} --prompt "Bir gün"')
+        # A prompt that the run's tokenizer is known to spell.
+        prompt = shlex.quote(p.config.train.sample_prompt)
+        _say(f"  mmrec generate --workdir={root} --prompt {prompt}")
         _say(f"  mmrec evaluate --workdir={root} --data=YOUR_FILE.txt")
     _say(f"  tensorboard --logdir={root}/tensorboard")
 

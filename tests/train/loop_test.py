@@ -64,7 +64,7 @@ def test_the_same_command_after_the_end_changes_nothing(finished, text, capsys):
     assert (finished / "metrics.jsonl").read_text() == before
     out = capsys.readouterr().out
     assert "done: step 6" in out
-    assert f"mmrec generate --workdir={finished}" in out
+    assert f"mmrec generate --workdir={finished} --prompt 'göl '" in out
     assert "compiled" not in out
 
 
