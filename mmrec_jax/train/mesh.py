@@ -53,6 +53,11 @@ def make_mesh(config: TrainConfig) -> Mesh:
     return Mesh(np.asarray(available[:count]), ("data",))
 
 
+def one_device() -> Mesh:
+    """A mesh of the first device of this process alone."""
+    return Mesh(np.asarray(jax.local_devices()[:1]), ("data",))
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """The whole array on every device."""
     return NamedSharding(mesh, PartitionSpec())

@@ -1,0 +1,39 @@
+"""`mmrec data inspect`: the rows that a model would see."""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mmrec_jax.commands.options import require_positive
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the subcommand to those of `mmrec`."""
+    data = commands.add_parser("data", help="look at training data")
+    inspect = data.add_subparsers(required=True, metavar="command").add_parser(
+        "inspect", help="print decoded rows with their segments"
+    )
+    inspect.add_argument("--config", required=True, help="a file such as configs/tiny.py")
+    inspect.add_argument("--rows", type=int, default=2)
+    inspect.set_defaults(run=inspect_data)
+
+
+def inspect_data(options: argparse.Namespace) -> None:
+    """Prints the first rows that a run with this config would train on.
+
+    Raises:
+      UserError: an option, the config or its data is wrong.
+    """
+    require_positive(options, "rows")
+    from mmrec_jax.config_file import read_config
+    from mmrec_jax.data.inspect import fill, inspect_rows
+    from mmrec_jax.train.prepare import load_data
+    from mmrec_jax.workdir import Workdir
+
+    config = read_config(options.config, options.overrides)
+    with tempfile.TemporaryDirectory() as workdir:
+        data = load_data(config, Workdir(Path(workdir)))
+    batch = next(data.batches(config.train.batch_size))
+    print(inspect_rows(batch, data.tokenizer, options.rows))
+    print(f"{data.describe()}; rows {fill(batch):.1%} full")

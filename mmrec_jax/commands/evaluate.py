@@ -1,0 +1,111 @@
+"""`mmrec evaluate`: how well a model predicts some text, or solves the task it was trained on."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmrec_jax.commands.options import add_model_options, read_lengths, require_positive
+from mmrec_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from mmrec_jax.config import Config
+    from mmrec_jax.data.document import Document
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the subcommand to those of `mmrec`."""
+    parser = commands.add_parser(
+        "evaluate", help="loss and bits per byte on any text, or accuracy on the run's task"
+    )
+    add_model_options(parser)
+    parser.add_argument("--data", help="the text: comma-separated paths or globs")
+    parser.add_argument("--documents", choices=("block", "line", "file"), default="block")
+    parser.add_argument("--field", default="text", help="field of a JSON line")
+    parser.add_argument("--lengths", help="of a task's sequences, such as 40,4096")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Prints the scores.
+
+    Raises:
+      UserError: an option, a file or the run's folder is wrong.
+    """
+    require_positive(options, "batch_size")
+    from mmrec_jax.data.sources import read_documents
+    from mmrec_jax.data.tasks.registry import TASKS
+    from mmrec_jax.workdir import Workdir
+
+    workdir = options.workdir
+    config, _ = Workdir(Path(workdir)).read_config()
+    if config.data.source in TASKS:
+        if options.data is not None:
+            raise UserError(
+                f'{workdir} was trained on the task "{config.data.source}": give --lengths, or '
+                "nothing, and no --data"
+            )
+        if options.lengths is not None:
+            lengths = read_lengths(options.lengths)
+            data = dataclasses.replace(config.data, task_eval_lengths=lengths)
+            config = dataclasses.replace(config, data=data)
+        _print_task_scores(options, config)
+    else:
+        if options.data is None or options.lengths is not None:
+            raise UserError(f"{workdir} was trained on text: give --data=FILE and no --lengths")
+        texts = read_documents(options.data, options.documents, options.field)
+        _print_text_scores(options, config.data.seq_len, texts)
+
+
+def _print_task_scores(options: argparse.Namespace, config: "Config") -> None:
+    import jax
+
+    from mmrec_jax.data.tasks.task_dataset import TaskDataset
+    from mmrec_jax.loading import load
+    from mmrec_jax.train.evaluate_task import evaluate_task
+    from mmrec_jax.train.mesh import one_device
+    from mmrec_jax.train.step import make_eval_step
+
+    data = TaskDataset(config)
+    model, params, _ = load(options.workdir, options.step)
+    result = evaluate_task(
+        jax.jit(make_eval_step(model)),
+        params,
+        model.config,
+        data,
+        one_device(),
+        batch_size=options.batch_size,
+    )
+    print(data.describe())
+    print("\n".join(f"{name} {value:,.4f}" for name, value in result.items()))
+
+
+def _print_text_scores(options: argparse.Namespace, seq_len: int, texts: "list[Document]") -> None:
+    import jax
+
+    from mmrec_jax.data.token_store import TokenStore
+    from mmrec_jax.loading import load
+    from mmrec_jax.train.evaluate import evaluate
+    from mmrec_jax.train.mesh import one_device
+    from mmrec_jax.train.step import make_eval_step
+
+    model, params, tokenizer = load(options.workdir, options.step)
+    store = TokenStore.from_documents(texts, tokenizer)
+    eval_step = jax.jit(make_eval_step(model))
+    rows = options.batch_size
+    print(f"{store.num_documents:,} documents, {store.num_bytes:,} bytes")
+    for carry, label in ((True, "state carried along each document"), (False, "rows apart")):
+        result = evaluate(
+            eval_step,
+            params,
+            model.config,
+            store,
+            one_device(),
+            # One lane a document at most: the others would be padding.
+            batch_size=min(rows, store.num_documents) if carry else rows,
+            seq_len=seq_len,
+            carry=carry,
+        )
+        numbers = ", ".join(f"{name} {value:,.4f}" for name, value in result.items())
+        print(f"{label}: {numbers}")
