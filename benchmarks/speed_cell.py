@@ -57,13 +57,19 @@ def main() -> None:
 
 def _mmrec(fields: dict[str, Any], batch: Batch) -> tuple[dict, Step]:
     """MM-Rec's training step as `train.py` runs it, each row one document."""
-    from mmrec_jax.config import ModelConfig, OptimConfig
+    from mmrec_jax.config import ModelConfig, OptimConfig, TrainConfig
     from mmrec_jax.nn.model import MMRecLM
     from mmrec_jax.optim.build import build_optimizer
+    from mmrec_jax.train.mesh import make_mesh, split_cpu
     from mmrec_jax.train.state import initial_state
     from mmrec_jax.train.step import make_train_step
+    from mmrec_jax.train.time_pieces import fit_time_chunk
 
-    model = MMRecLM(ModelConfig(**fields))
+    config = TrainConfig(steps=1, batch_size=len(batch["inputs"]))
+    split_cpu(config)
+    devices = make_mesh(config).devices
+    rows = config.batch_size // devices.size
+    model = MMRecLM(fit_time_chunk(ModelConfig(**fields), rows, devices.flat[0].platform))
     optimizer = build_optimizer(OptimConfig(), steps=1000)
     return _jax_step(
         make_train_step(model, optimizer), lambda: initial_state(model, optimizer, _SEED), batch

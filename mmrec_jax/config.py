@@ -51,8 +51,9 @@ class ModelConfig:
     # where what fits in the cache is cheaper to compute again than to fetch.
     remat: Literal["none", "dots", "full"] = "full"
     # Tokens of a row that a block reads at once. Longer rows are read in such pieces, the state
-    # carried on with its gradient, so that temporary memory does not grow with the row.
-    time_chunk: int = 512
+    # carried on with its gradient, so that temporary memory does not grow with the row. None: 512;
+    # a run on CPUs takes fewer where a device has many rows (train/time_pieces.py).
+    time_chunk: int | None = None
     # How the short-term memory is solved over time: "parallel" is Newton's method for the state
     # gate and an associative scan for the other two. "auto": sequential on a CPU and parallel
     # elsewhere for the state gate, the fastest in nn/scan_table.csv for the other two.
@@ -61,9 +62,16 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         sizes = ("vocab_size", "model_dim", "num_layers", "num_memories", "context", "chunk")
-        for name in (*sizes, "time_chunk"):
+        for name in sizes:
             _require(getattr(self, name) > 0, f"model.{name}", getattr(self, name), "at least 1")
-        for name in ("recurrent_dim", "memory_slots", "mem_dim", "ffn_dim", "dpg_rank"):
+        for name in (
+            "recurrent_dim",
+            "memory_slots",
+            "mem_dim",
+            "ffn_dim",
+            "dpg_rank",
+            "time_chunk",
+        ):
             value = getattr(self, name)
             _require(value is None or value > 0, f"model.{name}", value, "at least 1, or None")
         if None in (self.memory_slots, self.mem_dim):

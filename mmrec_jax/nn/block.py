@@ -15,6 +15,7 @@ from mmrec_jax.nn.scan import linear_scan
 from mmrec_jax.nn.state import Layout
 from mmrec_jax.nn.uboo import StatePredictor, summarise
 
+_TIME_CHUNK = 512  # where the config leaves it open
 LayerState = tuple[Array, Array]  # h [B, E], M [B, H, S, K]
 
 
@@ -50,7 +51,7 @@ class Block(nn.Module):
             policy = kept if self.config.remat == "dots" else None
             read = nn.remat(Block._read, prevent_cse=False, policy=policy)
         length = x.shape[1]
-        pieces = -(-length // self.config.time_chunk)
+        pieces = -(-length // (self.config.time_chunk or _TIME_CHUNK))
         if pieces == 1:
             x, (state, statistics) = read(self, x, state, layout.real, layout.start)
             return x, (state, self._summary(statistics))

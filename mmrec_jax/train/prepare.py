@@ -24,6 +24,7 @@ from mmrec_jax.train.compile_cache import enable_compile_cache
 from mmrec_jax.train.mesh import make_mesh, split_cpu, state_shardings
 from mmrec_jax.train.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.train.state import TrainState, initial_state
+from mmrec_jax.train.time_pieces import fit_time_chunk
 from mmrec_jax.workdir import Workdir
 
 
@@ -63,7 +64,9 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
         process_count=jax.process_count(),
     )
     steps = run_length(config, data)
-    model = MMRecLM(model_config(config.model, tokenizer))
+    rows = config.train.batch_size // config.train.accumulate // mesh.size
+    fitted = fit_time_chunk(config.model, rows, mesh.devices.flat[0].platform)
+    model = MMRecLM(model_config(fitted, tokenizer))
     optimizer = build_optimizer(config.optim, steps)
     check_prompt(config.train.sample_prompt, tokenizer)
 
