@@ -1,3 +1,4 @@
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -8,6 +9,7 @@ from mmrec_jax.errors import UserError
 
 _VOCAB, _PAIRS = 40, 6
 _TASK = MultiQueryRecall(_VOCAB, _PAIRS)
+_ONE_PAIR = MultiQueryRecall(_VOCAB, 1)
 
 
 def _draws(count, length, task=_TASK):
@@ -45,25 +47,32 @@ def test_keys_values_and_filler_are_uniform():
         assert all(abs(count - mean) < 5 * np.sqrt(mean) for count in counts.values())
 
 
-def test_gaps_follow_the_power_law_without_replacement():
-    """Two keys among five places: first one, then the other among what is left."""
-    count, places = 6_000, 5
+def test_a_gap_follows_the_power_law():
+    """The mean of log n is what a law n^(a - 1) is told by: here a itself to 0.01."""
+    count, places = 10_000, 500
+    number = np.arange(1, places + 1)
+    law = 0.01 * number ** (0.01 - 1.0)
+    law /= law.sum()
+    mean = law @ np.log(number)
+    spread = np.sqrt(law @ np.log(number) ** 2 - mean**2)
+    asked = [np.flatnonzero(e.weights)[0] for e in _draws(count, 2 + 2 * places, _ONE_PAIR)]
+    seen = np.log((np.array(asked) - 2) // 2 + 1)
+    assert abs(seen.mean() - mean) < 2 * spread / np.sqrt(count)
+
+
+def test_gaps_are_drawn_one_after_the_other_without_replacement():
+    count, places = 4_000, 5
     weight = np.arange(1, places + 1) ** -0.99
     weight /= weight.sum()
-    pair = np.array(
-        [
-            [0 if i == j else weight[i] * weight[j] / (1 - weight[i]) for j in range(places)]
-            for i in range(places)
-        ]
-    )
+    both = np.zeros((places, places))  # probability of the first key's place and the second's
+    for first, second in itertools.permutations(range(places), 2):
+        both[first, second] = weight[first] * weight[second] / (1 - weight[first])
     seen = np.zeros((places, places))
-    task = MultiQueryRecall(_VOCAB, 2)
-    for example in _draws(count, 4 + 2 * places, task):
-        first, second = example.inputs[0], example.inputs[2]
-        asked = {example.inputs[p]: (p - 4) // 2 for p in np.flatnonzero(example.weights)}
-        seen[asked[first], asked[second]] += 1
-    spread = np.sqrt(count * pair * (1 - pair))
-    assert (np.abs(seen - count * pair) <= 5 * spread).all()
+    for example in _draws(count, 4 + 2 * places, MultiQueryRecall(_VOCAB, 2)):
+        inputs = example.inputs.tolist()
+        place = {inputs[p]: (p - 4) // 2 for p in np.flatnonzero(example.weights)}
+        seen[place[inputs[0]], place[inputs[2]]] += 1
+    assert (np.abs(seen - count * both) <= 4 * np.sqrt(count * both * (1 - both))).all()
 
 
 def test_the_last_place_can_be_asked():
