@@ -15,8 +15,8 @@ class ExampleStream:
     """Batches without end (`BatchStream`), each a function of its step's number alone.
 
     A row holds as many examples as always fit, `seq_len // max_length`, each a segment of its own;
-    their lengths are uniform from `min_length` to `max_length`. Row r of a step
-    depends on the seed, the step and r: not on how the rows are divided among processes.
+    their lengths are uniform from `min_length` to `max_length`. Row r of a step depends on the
+    seed, the step and r: not on how the rows are divided among processes.
     """
 
     def __init__(

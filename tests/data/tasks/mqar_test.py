@@ -84,3 +84,8 @@ def test_more_pairs_than_keys_are_refused():
     MultiQueryRecall(_VOCAB, _VOCAB // 2 - 1)
     with pytest.raises(UserError, match=r"config\.task\.pairs is 20; .* at most 19, .* = 40"):
         MultiQueryRecall(_VOCAB, _VOCAB // 2)
+
+
+def test_an_example_holds_all_pairs_and_all_queries():
+    assert _TASK.min_length == 4 * _PAIRS
+    assert np.count_nonzero(_draws(1, 4 * _PAIRS)[0].weights) == _PAIRS

@@ -117,3 +117,11 @@ def test_lengths_shorter_than_the_task_allows_are_refused(monkeypatch, field):
     values = {f"task__{name}": (bad if name == field else fine)[name] for name in fine}
     with pytest.raises(UserError, match=rf"config\.task\.{field} is .* at least 3"):
         TaskDataset(_changed(**values))
+
+
+def test_the_length_of_mqar_depends_on_its_pairs():
+    lengths = {"task__min_length": 8, "task__eval_lengths": (8,), "task__pairs": 2}
+    mqar = {"data__source": "mqar", **lengths}
+    assert TaskDataset(_changed(**mqar)).task.min_length == 8
+    with pytest.raises(UserError, match=r'task\.min_length is 8; .*"mqar" it must be at least 12'):
+        TaskDataset(_changed(**{**mqar, "task__pairs": 3}))
