@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from mmrec_jax.config import ModelConfig
+from mmrec_jax.model_config import ModelConfig
 
 _TOKENS = 1024  # read at once by one CPU device, over all its rows
 _SHORTEST, _LONGEST = 64, 512  # tokens of a row; shorter pieces cost more steps than they save

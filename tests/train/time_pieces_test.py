@@ -1,6 +1,6 @@
 import pytest
 
-from mmrec_jax.config import ModelConfig
+from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.train.prepare import prepare
 from mmrec_jax.train.time_pieces import fit_time_chunk
 from tests.small_run import linear_config, write_text
