@@ -1,8 +1,8 @@
 """The file of a saved state: tensors and facts in the safetensors format, checked as a whole.
 
-The safetensors metadata (string to string) holds four keys: `format` (what the file is),
-`version` (of this layout), `facts` (JSON) and `sha256` (of the facts and of every tensor's name,
-dtype, shape and bytes), so that a file read without an error is bit for bit the one written.
+The safetensors metadata has one key, whose value is JSON with `version` (of this layout), `facts`
+and `sha256` (of the facts and of every tensor's name, dtype, shape and bytes): a file read without
+an error is bit for bit the one written, and the same state always makes the same bytes.
 Format: https://github.com/huggingface/safetensors#format
 """
 
@@ -19,8 +19,9 @@ from safetensors.numpy import save
 from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
 
-FORMAT = "mmrec_jax saved state"
 VERSION = 1
+# One key alone: the library writes several in random order.
+_KEY = "mmrec_jax saved state"
 
 Tensors = dict[str, np.ndarray]
 
@@ -42,9 +43,8 @@ def write_state_file(
     Raises:
       UserError: it cannot be written (a full disk, say); a file there before is untouched.
     """
-    text = json.dumps(facts, sort_keys=True)
-    metadata = {"format": FORMAT, "version": str(version), "facts": text}
-    content = save(tensors, metadata | {"sha256": _sha256(tensors, text)})
+    label = {"version": version, "facts": facts, "sha256": _sha256(tensors, facts)}
+    content = save(tensors, {_KEY: json.dumps(label, sort_keys=True)})
     try:
         replace_file(Path(path), content)
     except OSError as error:
@@ -61,20 +61,19 @@ def read_state_file(path: str | os.PathLike[str]) -> tuple[Tensors, dict[str, An
     """
     try:
         with safe_open(path, framework="numpy") as content:
-            metadata = content.metadata() or {}
-            _require_known(metadata, path)
+            label = _label(content.metadata() or {}, path)
             tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise UserError(f"{path}: cannot read the state: {reason}") from None
-    except (SafetensorError, TypeError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         # The format begins with 8 bytes of length and the brace of a JSON object.
         if Path(path).read_bytes()[8:9] != b"{":
             raise UserError(f"{path}: this file is not a saved state") from None
         raise UserError(f"{path}: the saved state is damaged or cut off ({error})") from None
-    if _sha256(tensors, metadata.get("facts", "")) != metadata.get("sha256"):
+    if _sha256(tensors, label["facts"]) != label["sha256"]:
         raise UserError(f"{path}: the saved state is damaged (its checksum is another)")
-    return tensors, json.loads(metadata["facts"])
+    return tensors, label["facts"]
 
 
 def require_place_for_state(path: str | os.PathLike[str]) -> None:
@@ -95,7 +94,7 @@ def require_place_for_state(path: str | os.PathLike[str]) -> None:
         return
     try:
         with safe_open(place, framework="numpy") as content:
-            known = (content.metadata() or {}).get("format") == FORMAT
+            known = _KEY in (content.metadata() or {})
     except (OSError, SafetensorError):
         known = False
     if not known:
@@ -104,19 +103,20 @@ def require_place_for_state(path: str | os.PathLike[str]) -> None:
         )
 
 
-def _require_known(metadata: dict[str, str], path: str | os.PathLike[str]) -> None:
-    if metadata.get("format") != FORMAT:
+def _label(metadata: dict[str, str], path: str | os.PathLike[str]) -> dict[str, Any]:
+    if _KEY not in metadata:
         raise UserError(f"{path}: this file is not a saved state, but other safetensors")
-    version = metadata.get("version", "")
-    if version.isdecimal() and int(version) > VERSION:
+    label: dict[str, Any] = json.loads(metadata[_KEY])
+    if label["version"] > VERSION:
         raise UserError(
-            f"{path}: the saved state has format version {version}; this mmrec_jax reads versions "
-            f"up to {VERSION}: install a newer one"
+            f"{path}: the saved state has format version {label['version']}; this mmrec_jax reads "
+            f"versions up to {VERSION}: install a newer one"
         )
+    return {name: label[name] for name in ("facts", "sha256")}
 
 
-def _sha256(tensors: Tensors, facts: str) -> str:
-    digest = hashlib.sha256(facts.encode())
+def _sha256(tensors: Tensors, facts: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name, array in sorted(tensors.items()):
         digest.update(f"\n{name} {array.dtype} {array.shape}\n".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
