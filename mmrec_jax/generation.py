@@ -82,7 +82,7 @@ def stream(
     """
     sampling = sampling or Sampling()
 
-    def repeat(x: Array, axis: int = 0) -> Array:
+    def repeat(x: Array | np.ndarray, axis: int = 0) -> Array:
         return jnp.repeat(jnp.array(x), samples, axis=axis)  # a copy: `_step` consumes its rows
 
     memory = state.memory

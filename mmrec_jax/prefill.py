@@ -70,16 +70,18 @@ def read(
       The document with the tokens. An incomplete character at the end of `before` is cut off by
       them: its text is not told any more.
     """
-    if before is None:
-        memory, draws, tail = zero_state(model.config, 1), 0, ()
-        seen = np.zeros((1, model.config.vocab_size), bool)
-    else:
-        memory, draws, tail = before.memory, before.draws, before.tail
-        seen = np.array(before.seen)
+    memory = before.memory if before else zero_state(model.config, 1)
     logits, memory = prefill(model, params, tokens, memory)
+    seen = before.seen.copy() if before else np.zeros(logits.shape, bool)
     seen[0, tokens] = True
-    tail = (*tail, *map(int, tokens))[-CONTEXT:]
-    return TextState(memory=memory, logits=logits, seen=seen, draws=draws, tail=tail)
+    ids = (*(before.tail if before else ()), *map(int, tokens))
+    return TextState(
+        memory=memory,
+        logits=np.asarray(logits),
+        seen=seen,
+        draws=before.draws if before else 0,
+        tail=ids[-CONTEXT:],
+    )
 
 
 def _pieces(total: int) -> Iterator[tuple[int, int]]:

@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mmrec_jax.config import ModelConfig
@@ -18,6 +19,8 @@ from mmrec_jax.nn.model import MMRecLM
 from mmrec_jax.nn.state import MMRecState, zero_state
 from mmrec_jax.state_file import Tensors, read_state_file, write_state_file
 from mmrec_jax.text_state import TextState
+
+_MEMORY = ("h", "m", "segment", "position")
 
 
 def save_state(
@@ -46,12 +49,9 @@ def save_state(
       UserError: the state holds NaN or infinity, or the file cannot be written.
     """
     tensors = {
-        "h": np.asarray(state.memory.h),
-        "m": np.asarray(state.memory.m),
-        "segment": np.asarray(state.memory.segment),
-        "position": np.asarray(state.memory.position),
-        "logits": np.asarray(state.logits),
-        "seen": np.asarray(state.seen),
+        **{name: np.asarray(getattr(state.memory, name)) for name in _MEMORY},
+        "logits": state.logits,
+        "seen": state.seen,
         "tail": np.asarray(state.tail, np.int32),
     }
     if where := _not_finite(tensors):
@@ -96,7 +96,7 @@ def load_state(
     if where := _not_finite(tensors):
         raise UserError(f"{path}: the state cannot be continued: {where}")
     return TextState(
-        memory=MMRecState(**{name: tensors[name] for name in ("h", "m", "segment", "position")}),
+        memory=MMRecState(**{name: jnp.asarray(tensors[name]) for name in _MEMORY}),
         logits=tensors["logits"],
         seen=tensors["seen"],
         draws=facts["draws"],
@@ -107,13 +107,12 @@ def load_state(
 
 def _require_shapes(tensors: Tensors, config: ModelConfig, path: str | os.PathLike[str]) -> None:
     memory = jax.eval_shape(lambda: zero_state(config, 1))
-    names = ("h", "m", "segment", "position")
-    expected = {name: (getattr(memory, name).shape, getattr(memory, name).dtype) for name in names}
-    expected |= {"logits": ((1, config.vocab_size), np.dtype(np.float32))}
-    expected |= {"seen": ((1, config.vocab_size), np.dtype(bool))}
-    expected |= {
-        "tail": ((tensors["tail"].size,) if "tail" in tensors else (0,), np.dtype("int32"))
+    expected = {
+        name: (getattr(memory, name).shape, getattr(memory, name).dtype) for name in _MEMORY
     }
+    expected["logits"] = ((1, config.vocab_size), np.dtype(np.float32))
+    expected["seen"] = ((1, config.vocab_size), np.dtype(bool))
+    expected["tail"] = ((tensors.get("tail", np.zeros(0)).size,), np.dtype(np.int32))
     for name, (shape, dtype) in expected.items():
         found = tensors.get(name)
         if found is None:

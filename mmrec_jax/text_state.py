@@ -2,7 +2,9 @@
 
 import dataclasses
 
-from mmrec_jax.array_typing import Array, Bool, Float
+import numpy as np
+
+from mmrec_jax.array_typing import Bool, Float
 from mmrec_jax.nn.state import MMRecState
 
 
@@ -12,8 +14,8 @@ class TextState:
 
     Attributes:
       memory: the model's state after the last token, one row.
-      logits: of the token that comes next. They are kept because `memory` does not give them:
-        to compute them anew, the last token would be read, and written into the memories, twice.
+      logits: float32, of the token that comes next. They are kept because `memory` does not give
+        them: to compute them anew, the last token would be read, and written into it, twice.
       seen: the tokens of the document, which the repetition penalty needs.
       draws: tokens drawn so far. The random numbers of a draw depend on the seed and on this
         count, so a text continued with its seed is the text that was never interrupted.
@@ -22,8 +24,8 @@ class TextState:
     """
 
     memory: MMRecState
-    logits: Float[Array, "1 V"]
-    seen: Bool[Array, "1 V"]
+    logits: Float[np.ndarray, "1 V"]
+    seen: Bool[np.ndarray, "1 V"]
     draws: int
     tail: tuple[int, ...]
     pending: int = 0

@@ -126,8 +126,12 @@ def test_a_poisoned_state(changed, loaded, tmp_path, saved, name, place, value, 
     assert expected in _refused(changed(poison), loaded)
 
     state = mmrec_jax.load_state(saved[0] / "half", *loaded)
-    part = state.logits if name == "logits" else getattr(state.memory, name)
-    part[place] = value
+    tensors, _ = read_state_file(changed(poison))
+    if name == "logits":
+        state = dataclasses.replace(state, logits=tensors[name])
+    else:
+        memory = state.memory.replace(**{name: tensors[name]})
+        state = dataclasses.replace(state, memory=memory)
     with pytest.raises(UserError, match=rf"the state is not saved: {expected}"):
         mmrec_jax.save_state(tmp_path / "poisoned", state, *loaded)
     assert not (tmp_path / "poisoned").exists()
