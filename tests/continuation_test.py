@@ -113,6 +113,12 @@ def test_a_state_is_forked_and_left_as_it_is(params):
         np.testing.assert_array_equal(part, old)
 
 
+def test_a_state_on_the_device_is_left_as_it_is_too(params, whole):
+    _, start = _write(params, "göl", max_tokens=0)
+    for _ in range(2):
+        assert _write(params, state=start)[0] == whole[0]
+
+
 def test_many_samples_continue_one_state(params):
     _, middle = _write(params, "göl", max_tokens=0)
     options = {"sampling": _SAMPLING, "seed": 3, "samples": 3, "max_tokens": 8}
