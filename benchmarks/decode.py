@@ -11,6 +11,7 @@ import numpy as np
 import mmrec_jax
 from mmrec_jax.generation import stream
 from mmrec_jax.nn.state import state_bytes, zero_state
+from mmrec_jax.prefill import read
 
 _WINDOW = 500
 _REPEATS = 3
@@ -31,8 +32,9 @@ def main() -> None:
     rates: dict[int, list[float]] = {length: [] for length in options.contexts}
     for _ in range(_REPEATS):  # in turn, so that a slow moment does not fall on one length alone
         for length, prompt in prompts.items():
-            tokens = stream(model, params, prompt, max_tokens=_WINDOW + 1)
-            next(tokens)  # with it the prompt has been read
+            state = read(model, params, prompt)
+            tokens = stream(model, params, state, max_tokens=_WINDOW + 1)
+            next(tokens)  # with it everything is compiled and the prompt has been read
             begin = time.perf_counter()
             count = sum(1 for _ in tokens)
             rates[length].append(count / (time.perf_counter() - begin))

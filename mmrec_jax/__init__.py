@@ -2,25 +2,36 @@
 
 model, params, tokenizer = mmrec_jax.load("runs/tiny")
 print(mmrec_jax.generate(model, params, tokenizer, "Bir gün")[0])
+
+A text can be stopped, kept in a file, and continued, more than once:
+
+states = []
+mmrec_jax.generate(model, params, tokenizer, "Bir gün", on_state=states.append)
+mmrec_jax.save_state("text.state", states[0], model, params, tokenizer)
+state = mmrec_jax.load_state("text.state", model, params, tokenizer)
+print(mmrec_jax.generate(model, params, tokenizer, " Sonra", state=state)[0])
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmrec_jax.generation import generate
     from mmrec_jax.loading import load
+    from mmrec_jax.saved_state import load_state, save_state
 
-__all__ = ["generate", "load"]
+__all__ = ["generate", "load", "load_state", "save_state"]
+
+_HOMES = {
+    "generate": "mmrec_jax.generation",
+    "load": "mmrec_jax.loading",
+    "load_state": "mmrec_jax.saved_state",
+    "save_state": "mmrec_jax.saved_state",
+}
 
 
 def __getattr__(name: str) -> Any:
     # Imported on first use: `import mmrec_jax` alone must not wait for JAX to start.
-    if name == "load":
-        from mmrec_jax.loading import load
-
-        return load
-    if name == "generate":
-        from mmrec_jax.generation import generate
-
-        return generate
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -7,127 +7,101 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmrec_jax.array_typing import Array
+from mmrec_jax.array_typing import Array, Bool, Float
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.nn.model import MMRecLM, forward
-from mmrec_jax.nn.state import MMRecState, zero_state
+from mmrec_jax.nn.state import MMRecState
+from mmrec_jax.prefill import read
 from mmrec_jax.sampling import Sampling, draw
+from mmrec_jax.text_state import TextState
 from mmrec_jax.text_stream import TextStream
 
-# Prompts are read in pieces of these lengths, the last one padded: two compilations serve all.
-_PREFILL_LENGTHS = (32, 256)
+
+@flax.struct.dataclass
+class Rows:
+    """Texts that are being written, one a row."""
+
+    memory: MMRecState
+    logits: Float[Array, "B V"]
+    seen: Bool[Array, "B V"]
+    ended: Bool[Array, "B"]
 
 
-@partial(jax.jit, static_argnames="model")
-def _read(
-    model: MMRecLM, params: Any, tokens: Array, state: MMRecState, segment_ids: Array
-) -> tuple[Array, MMRecState]:
-    """Logits `[B, V]` after the last real token, and the state."""
-    logits, state, _ = forward(model, params, tokens, state, segment_ids)
-    last = jnp.sum(segment_ids > 0, axis=1) - 1
-    return jnp.take_along_axis(logits, last[:, None, None], axis=1)[:, 0], state
-
-
-@partial(jax.jit, static_argnames=("model", "sampling"), donate_argnames=("state", "seen"))
+@partial(jax.jit, static_argnames=("model", "sampling"), donate_argnames="rows")
 def _step(
     model: MMRecLM,
     params: Any,
-    logits: Array,
-    state: MMRecState,
-    seen: Array,
+    rows: Rows,
     key: Array,
     index: Array,
+    end: Array,
     sampling: Sampling,
-) -> tuple[Array, Array, MMRecState, Array]:
-    """Draws a token a row from `logits` and reads it: `(tokens, logits, state, seen)`."""
-    tokens = draw(jax.random.fold_in(key, index), logits, seen, sampling)
-    seen = seen.at[jnp.arange(tokens.shape[0]), tokens].set(True)
-    logits, state, _ = forward(model, params, tokens[:, None], state)
-    return tokens, logits[:, 0], state, seen
-
-
-def prefill(
-    model: MMRecLM, params: Any, tokens: np.ndarray, state: MMRecState
-) -> tuple[Array, MMRecState]:
-    """Reads one sequence, the same for all rows of `state`, as a continuation of it.
-
-    Args:
-      model: the model.
-      params: its parameters.
-      tokens: `[n]` ids, n >= 1.
-      state: what has been read before.
-
-    Returns:
-      Logits `[B, V]` for the token after the last one, and the state.
-    """
-    rows = state.segment.shape[0]
-    segment = np.maximum(np.asarray(state.segment), 1)
-    logits = None
-    for begin, length in _pieces(len(tokens)):
-        piece = tokens[begin : begin + length]
-        padded = np.zeros((rows, length), np.int32)
-        padded[:, : len(piece)] = piece
-        ids = np.where(np.arange(length) < len(piece), segment[:, None], 0).astype(np.int32)
-        logits, state = _read(model, params, jnp.asarray(padded), state, jnp.asarray(ids))
-    assert logits is not None, "prefill needs at least one token"
-    return logits, state
-
-
-def _pieces(total: int) -> Iterator[tuple[int, int]]:
-    """Start and compiled length of each piece of a prompt of `total` tokens."""
-    short, long = _PREFILL_LENGTHS
-    begin = 0
-    while begin < total:
-        length = short if total - begin <= short else long
-        yield begin, length
-        begin += length
+) -> tuple[Array, Rows]:
+    """Draws a token a row and reads it; a row that drew `end` stays as it was before it."""
+    tokens = draw(jax.random.fold_in(key, index), rows.logits, rows.seen, sampling)
+    tokens = jnp.where(rows.ended, end, tokens)
+    ended = tokens == end
+    seen = rows.seen.at[jnp.arange(tokens.shape[0]), tokens].max(~ended)
+    # To a row that has ended the token is padding, which leaves the memories untouched.
+    segment_ids = jnp.where(ended, 0, jnp.maximum(rows.memory.segment, 1))
+    logits, memory, _ = forward(model, params, tokens[:, None], rows.memory, segment_ids[:, None])
+    logits = jnp.where(ended[:, None], rows.logits, logits[:, 0])
+    return tokens, Rows(memory=memory, logits=logits, seen=seen, ended=ended)
 
 
 def stream(
     model: MMRecLM,
     params: Any,
-    prompt: np.ndarray,
+    state: TextState,
     *,
     max_tokens: int,
     samples: int = 1,
     sampling: Sampling | None = None,
     seed: int = 0,
-) -> Iterator[np.ndarray]:
+    end: int | None = None,
+) -> Iterator[tuple[np.ndarray, Rows]]:
     """Yields the next token of every sample, `[samples]` int32, `max_tokens` times.
+
+    With it come the rows after that token, on the device and valid until the next one is asked
+    for. A row that drew `end` yields it from then on, and stays as it was before.
 
     Args:
       model: the model.
       params: its parameters.
-      prompt: `[n]` ids that begin the document (the begin token included), n >= 1.
+      state: the document that each sample continues; it is left as it is.
       max_tokens: tokens to draw.
-      samples: rows drawn independently after the prompt, which is read once.
+      samples: rows drawn independently.
       sampling: how to draw; the defaults of `Sampling` when None.
       seed: of the draws.
+      end: the token that ends a row; None: no token does.
     """
     sampling = sampling or Sampling()
-    logits, state = prefill(model, params, prompt, zero_state(model.config, 1))
 
-    def repeat(x: Array, axis: int) -> Array:
-        return jnp.repeat(x, samples, axis=axis)
+    def repeat(x: Array | np.ndarray, axis: int = 0) -> Array:
+        return jnp.repeat(jnp.array(x), samples, axis=axis)  # a copy: `_step` consumes its rows
 
-    logits = repeat(logits, 0)
-    state = MMRecState(
-        h=repeat(state.h, 1),
-        m=repeat(state.m, 1),
-        segment=repeat(state.segment, 0),
-        position=repeat(state.position, 0),
+    memory = state.memory
+    rows = Rows(
+        memory=MMRecState(
+            h=repeat(memory.h, 1),
+            m=repeat(memory.m, 1),
+            segment=repeat(memory.segment),
+            position=repeat(memory.position),
+        ),
+        logits=repeat(state.logits),
+        seen=repeat(state.seen),
+        ended=jnp.zeros(samples, bool),
     )
-    seen = jnp.zeros(logits.shape, bool).at[:, jnp.asarray(prompt)].set(True)
     key = jax.random.key(seed)
-    for index in range(max_tokens):
-        tokens, logits, state, seen = _step(
-            model, params, logits, state, seen, key, np.int32(index), sampling
-        )
-        yield np.asarray(tokens)
+    last = np.int32(-1 if end is None else end)
+    for index in range(state.draws, state.draws + max_tokens):
+        tokens, rows = _step(model, params, rows, key, np.int32(index), last, sampling)
+        yield np.asarray(tokens), rows
 
 
 def generate(
@@ -142,47 +116,87 @@ def generate(
     seed: int = 0,
     stop_at_end: bool = True,
     on_text: Callable[[str], None] | None = None,
+    state: TextState | None = None,
+    on_state: Callable[[TextState], None] | None = None,
 ) -> list[str]:
-    """Continues `prompt`, as the beginning of a document.
+    """Continues `prompt`, as the beginning of a document or as a continuation of `state`.
 
     Args:
       model: the model; `mmrec_jax.load` returns it with its parameters and tokenizer.
       params: its parameters.
       tokenizer: its tokenizer.
-      prompt: text to continue; empty: a document from its first character.
-      max_tokens: tokens to draw at most.
+      prompt: text to continue; empty: a document from its first character, or `state` as it is.
+      max_tokens: tokens to draw at most; 0 only reads the prompt.
       samples: continuations to draw.
       sampling: temperature, top-k, top-p, repetition penalty.
-      seed: of the draws.
+      seed: of the draws. Their count goes on from `state`: with the same seed and no prompt the
+        text is the one that would have come without the interruption, bit for bit.
       stop_at_end: end a continuation where the model ends the document.
       on_text: called with each new piece of the first continuation as soon as it is decoded.
+      state: the document so far (`mmrec_jax.load_state`, or what `on_state` got); the prompt is
+        appended to the same document. It is left as it is, and can be continued again.
+      on_state: called at the end, with one sample alone, with the state after the text: the
+        prompt and the text returned, and not the end of the document if the model drew it. The
+        bytes of a character still incomplete are in the state and its text comes with the
+        continuation.
 
     Returns:
       The continuations, without the prompt.
+
+    Raises:
+      ValueError: `on_state` with more than one sample: a state holds one text.
     """
-    ids = np.concatenate([[tokenizer.bos_id], tokenizer.encode(prompt)]).astype(np.int32)
-    drawn: list[list[int]] = [[] for _ in range(samples)]
+    if on_state is not None and samples != 1:
+        raise ValueError(f"on_state needs samples=1, not {samples}: a state holds one text")
+    ids = tokenizer.encode(prompt)
+    if state is None:
+        ids = np.concatenate([[tokenizer.bos_id], ids]).astype(np.int32)
+    start = read(model, params, ids, state) if state is None or len(ids) else state
+    known = list(start.tail[: len(start.tail) - start.pending])
+    waiting = list(start.tail[len(known) :])
+    written = [list(waiting) for _ in range(samples)]
     open_rows = set(range(samples))
-    text = TextStream(tokenizer, list(ids))
-    for tokens in stream(
+    text = TextStream(tokenizer, start.tail, start.pending)
+    rows = None
+    for tokens, after in stream(
         model,
         params,
-        ids,
+        start,
         max_tokens=max_tokens,
         samples=samples,
         sampling=sampling,
         seed=seed,
+        end=tokenizer.eos_id if stop_at_end else None,
     ):
+        rows = after
         for row in list(open_rows):
             if stop_at_end and tokens[row] == tokenizer.eos_id:
                 open_rows.discard(row)
             else:
-                drawn[row].append(int(tokens[row]))
-        if on_text is not None and 0 in open_rows:
-            on_text(text.push(int(tokens[0])))
+                written[row].append(int(tokens[row]))
+        if 0 in open_rows:
+            piece = text.push(int(tokens[0]))
+            if on_text is not None:
+                on_text(piece)
         if not open_rows:
             break
-    if on_text is not None and (rest := text.finish()):
+    if on_state is not None:
+        draws = start.draws + len(written[0]) - len(waiting)
+        on_state(start if rows is None else _state_of(rows, draws, text))
+        del written[0][len(written[0]) - text.pending :]
+    elif on_text is not None and (rest := text.finish()):
         on_text(rest)
-    prefix = tokenizer.decode(ids)
-    return [tokenizer.decode([*ids, *row])[len(prefix) :] for row in drawn]
+    prefix = tokenizer.decode(known)
+    return [tokenizer.decode([*known, *row])[len(prefix) :] for row in written]
+
+
+def _state_of(rows: Rows, draws: int, text: TextStream) -> TextState:
+    """The one row as a text that can be continued, on the host."""
+    return TextState(
+        memory=jax.tree.map(np.array, rows.memory),
+        logits=np.array(rows.logits),
+        seen=np.array(rows.seen),
+        draws=draws,
+        tail=tuple(text.tail),
+        pending=text.pending,
+    )

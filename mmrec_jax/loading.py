@@ -36,10 +36,8 @@ def load(
     """
     place = Workdir(Path(workdir))
     config, vocab_size = place.read_config()
-    if not place.checkpoints.is_dir():
-        raise UserError(f"{place.root}: the run has no checkpoint yet")
+    chosen = choose_step(workdir, step)
     checkpointer = Checkpointer(place.checkpoints, read_only=True)
-    chosen = _choose(checkpointer, step, place)
     tokenizer = load_tokenizer(place.tokenizer)
     where = str(place.checkpoints / str(chosen))
     meta = checkpointer.read_meta(chosen)
@@ -56,13 +54,24 @@ def load(
     return MMRecLM(dataclasses.replace(trained, use_uboo=False, dropout=0.0)), params, tokenizer
 
 
-def _choose(checkpointer: Checkpointer, step: int | str, place: Workdir) -> int:
+def choose_step(
+    workdir: str | os.PathLike[str], step: int | Literal["best", "last"] = "best"
+) -> int:
+    """The number of the checkpoint that `step` means in a run.
+
+    Raises:
+      UserError: there is no such checkpoint.
+    """
+    place = Workdir(Path(workdir))
+    if not place.checkpoints.is_dir():
+        raise UserError(f"{place.root}: the run has no checkpoint yet")
+    checkpointer = Checkpointer(place.checkpoints, read_only=True)
     steps = checkpointer.all_steps()
+    named = {"best": checkpointer.best_step(), "last": checkpointer.latest_step()}
+    checkpointer.close()
     if not steps:
         raise UserError(f"{place.root}: the run has no complete checkpoint yet")
-    chosen = {"best": checkpointer.best_step(), "last": checkpointer.latest_step()}.get(
-        str(step), step
-    )
+    chosen = named.get(str(step), step)
     if chosen not in steps:
         raise UserError(f"{place.checkpoints}: there is no checkpoint {step!r}; there are {steps}")
     return int(chosen)

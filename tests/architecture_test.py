@@ -13,6 +13,7 @@ _LEVELS = {
         (
             "errors",
             "array_typing",
+            "atomic_file",
             "config",
             "config_check",
             "config_tree",
@@ -26,7 +27,8 @@ _LEVELS = {
         0,
     ),
     **dict.fromkeys(("data", "nn", "optim"), 1),
-    **dict.fromkeys(("sampling", "text_stream", "generation", "bench"), 2),
+    **dict.fromkeys(("sampling", "text_stream", "text_state", "prefill", "generation"), 2),
+    **dict.fromkeys(("model_identity", "state_file", "saved_state", "bench"), 2),
     "train": 3,
     **dict.fromkeys(("loading", "commands", "cli"), 4),
 }

@@ -89,6 +89,20 @@ def test_inspect_prints_rows_with_their_segments(capsys):
         (["generate", "--workdir=nowhere"], "nowhere: there is no run here"),
         (["generate", "--workdir=nowhere", "--max-tokens=0"], "--max-tokens is 0"),
         (["generate", "--workdir=nowhere", "--samples=-1"], "--samples is -1"),
+        (["generate", "--workdir=nowhere", "--max-tokens=-1", "--save-state=x"], "--max-tokens"),
+        (
+            ["generate", "--workdir=nowhere", "--samples=2", "--save-state=x"],
+            "--samples is 2; with",
+        ),
+        (
+            ["generate", "--workdir=nowhere", "--save-state=no/such/x"],
+            "no/such/x: cannot write the",
+        ),
+        (
+            ["generate", "--workdir=nowhere", "--save-state=TEXT"],
+            "is not a saved state; it is left",
+        ),
+        (["generate", "--workdir=TRAINED", "--load-state=TEXT"], "this file is not a saved state"),
         (["generate", "--workdir=nowhere", "--top-p=0"], "top_p is 0.0; it must be"),
         (["evaluate", "--workdir=nowhere", "--data=x", "--batch-size=0"], "--batch-size is 0"),
         (["evaluate", "--workdir=TRAINED", "--data=missing.txt"], "no file missing.txt"),

@@ -74,6 +74,18 @@ def test_any_bytes_join_to_what_decoding_all_of_them_gives(prompt, tokens):
     assert "".join(pieces) + rest == _decoded(_BYTES, begin, tokens)
 
 
+@pytest.mark.parametrize("kind", ["byte", "char", "unigram", "bpe"])
+def test_a_stream_goes_on_from_its_tail(tokenizers, kind):
+    tokenizer = tokenizers[kind]
+    tokens = tokenizer.encode("".join(_WORDS)).tolist()
+    for cut in range(len(tokens)):
+        first = TextStream(tokenizer, [tokenizer.bos_id])
+        told = [first.push(token) for token in tokens[:cut]]
+        second = TextStream(tokenizer, first.tail, first.pending)
+        told += [second.push(token) for token in tokens[cut:]]
+        assert "".join(told) == "".join(_WORDS)
+
+
 def test_cost_does_not_grow_with_the_text(monkeypatch):
     longest = []
     decode = ByteTokenizer.decode

@@ -25,6 +25,20 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--ignore-end", action="store_true", help="go on where the model ends the document"
     )
+    parser.add_argument(
+        "--save-state",
+        metavar="FILE",
+        help="keep the state after the prompt and the text written (and not the end of the "
+        "document, if the model ended it), to continue them with --load-state; needs --samples=1; "
+        "a saved state of that name is replaced, the one just loaded too: that is to go on with "
+        "it. --max-tokens=0 reads the prompt and writes nothing",
+    )
+    parser.add_argument(
+        "--load-state",
+        metavar="FILE",
+        help="continue the document of a saved state, the prompt appended to it. The draws count "
+        "on: with the seed of before and no prompt, the text is that of an uninterrupted run",
+    )
     parser.set_defaults(run=run)
 
 
@@ -34,7 +48,8 @@ def run(options: argparse.Namespace) -> None:
     Raises:
       UserError: an option, or the run's folder, is wrong.
     """
-    require_positive(options, "max_tokens", "samples")
+    require_positive(options, "samples", *([] if options.save_state else ["max_tokens"]))
+    _check_save(options)
     from mmrec_jax.sampling import Sampling
 
     sampling = Sampling(
@@ -45,8 +60,10 @@ def run(options: argparse.Namespace) -> None:
     )
     from mmrec_jax.data.tasks.registry import TASKS
     from mmrec_jax.generation import generate
-    from mmrec_jax.loading import load
+    from mmrec_jax.loading import choose_step, load
     from mmrec_jax.nn.state import state_bytes, zero_state
+    from mmrec_jax.saved_state import load_state, save_state
+    from mmrec_jax.text_state import TextState
     from mmrec_jax.workdir import Workdir
 
     workdir = options.workdir
@@ -57,9 +74,14 @@ def run(options: argparse.Namespace) -> None:
             "what it reads and writes no text of its own. To score it: mmrec evaluate "
             f"--workdir={workdir}"
         )
-    model, params, tokenizer = load(workdir, options.step)
+    step = choose_step(workdir, options.step)
+    model, params, tokenizer = load(workdir, step)
+    state = None
+    if options.load_state:
+        state = load_state(options.load_state, model, params, tokenizer)
     size = state_bytes(zero_state(model.config, 1))
     times: list[float] = []
+    states: list[TextState] = []
 
     def show(text: str) -> None:
         times.append(time.perf_counter())
@@ -77,6 +99,8 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         stop_at_end=not options.ignore_end,
         on_text=show,
+        state=state,
+        on_state=states.append if options.save_state else None,
     )
     print()
     for text in texts[1:]:
@@ -85,3 +109,26 @@ def run(options: argparse.Namespace) -> None:
     if len(times) > 1:
         rate = f", {options.samples * (len(times) - 1) / (times[-1] - times[0]):,.0f} tokens/s"
     print(f"[state {size:,} bytes a sample, whatever the length{rate}]", file=sys.stderr)
+    if options.save_state:
+        written = save_state(options.save_state, states[0], model, params, tokenizer, step=step)
+        print(
+            f"[{options.save_state}: {written:,} bytes, the state after "
+            f"{states[0].tokens_read:,} tokens; continue with --load-state]",
+            file=sys.stderr,
+        )
+
+
+def _check_save(options: argparse.Namespace) -> None:
+    """Refuses what would fail only after the text is written."""
+    if options.max_tokens < 0:
+        raise UserError(f"--max-tokens is {options.max_tokens}; it must be at least 0")
+    if not options.save_state:
+        return
+    if options.samples != 1:
+        raise UserError(
+            f"--samples is {options.samples}; with --save-state it must be 1: "
+            "a state holds one text"
+        )
+    from mmrec_jax.state_file import require_place_for_state
+
+    require_place_for_state(options.save_state)

@@ -13,6 +13,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
 
 INFO_FILE = "tokenizer_info.json"
@@ -112,8 +113,8 @@ class Tokenizer(abc.ABC):
         }
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _replace(folder / self.content_file, self.content)
-            _replace(folder / INFO_FILE, (json.dumps(info, indent=2) + "\n").encode())
+            replace_file(folder / self.content_file, self.content)
+            replace_file(folder / INFO_FILE, (json.dumps(info, indent=2) + "\n").encode())
         except OSError as error:
             raise UserError(f"{folder}: cannot write the tokenizer: {error.strerror}") from None
 
@@ -121,15 +122,3 @@ class Tokenizer(abc.ABC):
 def fingerprint(kind: str, content: bytes) -> str:
     """The `Tokenizer.fingerprint` of stored content."""
     return hashlib.sha256(f"{kind}\n".encode() + content).hexdigest()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
