@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mmrec_jax.config import ModelConfig
+from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.nn.model import MMRecLM, count_parameters
 from mmrec_jax.train.flops import matmul_flops_per_second, training_flops_per_token
 from mmrec_jax.tree_paths import path_name

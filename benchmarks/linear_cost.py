@@ -20,7 +20,8 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrec_jax.config import ModelConfig, OptimConfig
+from mmrec_jax.config import OptimConfig
+from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.nn.model import MMRecLM
 from mmrec_jax.nn.state import zero_state
 from mmrec_jax.optim.build import build_optimizer

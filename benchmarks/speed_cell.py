@@ -57,7 +57,8 @@ def main() -> None:
 
 def _mmrec(fields: dict[str, Any], batch: Batch) -> tuple[dict, Step]:
     """MM-Rec's training step as `train.py` runs it, each row one document."""
-    from mmrec_jax.config import ModelConfig, OptimConfig
+    from mmrec_jax.config import OptimConfig
+    from mmrec_jax.model_config import ModelConfig
     from mmrec_jax.nn.model import MMRecLM
     from mmrec_jax.optim.build import build_optimizer
     from mmrec_jax.train.state import initial_state

@@ -9,15 +9,10 @@ it stays at chance: see `benchmarks/README.md`.
 
 from ml_collections import ConfigDict
 
-from mmrec_jax.config import (
-    Config,
-    DataConfig,
-    ModelConfig,
-    OptimConfig,
-    TokenizerConfig,
-    TrainConfig,
-)
+from mmrec_jax.config import Config, DataConfig, OptimConfig, TokenizerConfig, TrainConfig
 from mmrec_jax.config_tree import to_config_dict
+from mmrec_jax.model_config import ModelConfig
+from mmrec_jax.task_config import TaskConfig
 
 
 def get_config() -> ConfigDict:
@@ -36,12 +31,8 @@ def get_config() -> ConfigDict:
                 # showed: with the default of 512, seed 2 fails at length 1,024.
                 gamma_halflife_max=16.0,
             ),
-            data=DataConfig(
-                source="parity",
-                seq_len=40,
-                task_max_length=40,
-                task_eval_lengths=(40, 256, 1024),
-            ),
+            data=DataConfig(source="parity", seq_len=40),
+            task=TaskConfig(max_length=40, eval_lengths=(40, 256, 1024)),
             tokenizer=TokenizerConfig(kind="char"),
             optim=OptimConfig(lr=5e-3, warmup_steps=20, weight_decay=0.0),
             train=TrainConfig(

@@ -6,117 +6,11 @@ nothing reads a field that does not exist and nothing has a second default.
 """
 
 import dataclasses
-import math
 from typing import Literal
 
-from mmrec_jax.errors import UserError
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """The model's shape and switches (sizes: `mmrec_jax/sizes.py`).
-
-    A field that is None is derived, as the comment beside it says; read the resolved number from
-    the property with the same name in capitals (`D`, `E`, `S`, ...).
-    """
-
-    vocab_size: int = 5000  # upper bound; the tokenizer's size when that is smaller
-    model_dim: int = 128  # D
-    num_layers: int = 4  # L
-    num_memories: int = 4  # H
-    context: int = 1024  # tokens the size is meant for; rows of data may be shorter
-    recurrent_dim: int | None = None  # E; D when None
-    memory_slots: int | None = None  # S; D // H when None
-    mem_dim: int | None = None  # K; D // H when None
-    ffn_dim: int | None = None  # F; 8 D / 3 rounded up to a multiple of 64 when None
-    dpg_rank: int | None = None  # R; max(16, D // 16) when None
-    gate: Literal["state", "input", "none"] = "state"
-    gate_init_scale: float = 0.0  # standard deviation of w_g at the start
-    memory: Literal["delta", "decay", "none"] = "delta"
-    use_hem: bool = True  # one fused input projection instead of one matrix each
-    use_dpg: bool = True  # decay depends on the input; off: one learned decay a channel
-    use_uboo: bool = False  # auxiliary prediction of the next short-term state
-    lambda_p: float = 0.1  # weight of the UBOO loss in the total
-    uboo_isolate: bool = False  # True: a pure probe, no gradient into the trunk
-    uboo_orthogonal: bool = False  # True: remove its component along the main gradient
-    gamma_halflife_min: float = 2.0  # tokens; half-lives are log-uniform over the channels
-    gamma_halflife_max: float = 512.0
-    alpha_halflife_min: float = 16.0  # tokens; log-uniform over the memories
-    alpha_halflife_max: float = 4096.0
-    dropout: float = 0.0
-    dtype: Literal["float32", "bfloat16"] = "float32"  # of activations and matrix products
-    param_dtype: Literal["float32", "bfloat16"] = "float32"
-    # What the backward pass recomputes instead of keeping it: "none"; "dots", everything but matrix
-    # products; "full", each block from its input: the least memory, and the fastest on a CPU,
-    # where what fits in the cache is cheaper to compute again than to fetch.
-    remat: Literal["none", "dots", "full"] = "full"
-    # Tokens of a row that a block reads at once. Longer rows are read in such pieces, the state
-    # carried on with its gradient, so that temporary memory does not grow with the row.
-    time_chunk: int = 512
-    # How the short-term memory is solved over time: "parallel" is Newton's method for the state
-    # gate and an associative scan for the other two. "auto": sequential on a CPU and parallel
-    # elsewhere for the state gate, the fastest in nn/scan_table.csv for the other two.
-    scan: Literal["auto", "sequential", "parallel"] = "auto"
-    chunk: int = 32  # C, tokens per chunk of the long-term memory's scan
-
-    def __post_init__(self) -> None:
-        sizes = ("vocab_size", "model_dim", "num_layers", "num_memories", "context", "chunk")
-        for name in (*sizes, "time_chunk"):
-            _require(getattr(self, name) > 0, f"model.{name}", getattr(self, name), "at least 1")
-        for name in ("recurrent_dim", "memory_slots", "mem_dim", "ffn_dim", "dpg_rank"):
-            value = getattr(self, name)
-            _require(value is None or value > 0, f"model.{name}", value, "at least 1, or None")
-        if None in (self.memory_slots, self.mem_dim):
-            _require(
-                self.model_dim % self.num_memories == 0,
-                "model.num_memories",
-                self.num_memories,
-                f"a divisor of model.model_dim = {self.model_dim} "
-                "(or set both memory_slots and mem_dim)",
-            )
-        _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "in [0, 1)")
-        _require(self.lambda_p >= 0, "model.lambda_p", self.lambda_p, "at least 0")
-        for name in ("gamma", "alpha"):
-            low = getattr(self, f"{name}_halflife_min")
-            high = getattr(self, f"{name}_halflife_max")
-            _require(
-                0 < low <= high, f"model.{name}_halflife_min", low, f"in (0, {high}] (the maximum)"
-            )
-
-    @property
-    def D(self) -> int:
-        """Model width."""
-        return self.model_dim
-
-    @property
-    def E(self) -> int:
-        """Recurrent width."""
-        return self.recurrent_dim or self.model_dim
-
-    @property
-    def H(self) -> int:
-        """Long-term memories per layer; 0 when there are none."""
-        return 0 if self.memory == "none" else self.num_memories
-
-    @property
-    def S(self) -> int:
-        """Slots (key size) of a memory."""
-        return self.memory_slots or self.model_dim // self.num_memories
-
-    @property
-    def K(self) -> int:
-        """Value size of a memory."""
-        return self.mem_dim or self.model_dim // self.num_memories
-
-    @property
-    def F(self) -> int:
-        """Hidden width of the feed-forward layer."""
-        return self.ffn_dim or 64 * math.ceil(8 * self.model_dim / 3 / 64)
-
-    @property
-    def R(self) -> int:
-        """Rank of the dynamic decay."""
-        return self.dpg_rank or max(16, self.model_dim // 16)
+from mmrec_jax.config_check import require
+from mmrec_jax.model_config import ModelConfig
+from mmrec_jax.task_config import TaskConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,8 +18,19 @@ class DataConfig:
     """Where the text comes from and how it becomes rows of tokens."""
 
     # "treebank" (built-in, Turkish), "manual" (built-in, English), "text" or "jsonl" (your files);
-    # or a synthetic task (`data/tasks`): "parity".
-    source: Literal["treebank", "manual", "text", "jsonl", "parity"] = "treebank"
+    # or a synthetic task (`data/tasks`): the other names.
+    source: Literal[
+        "treebank",
+        "manual",
+        "text",
+        "jsonl",
+        "parity",
+        "modular",
+        "mqar",
+        "induction",
+        "k_hop",
+        "needle",
+    ] = "treebank"
     train: str = ""  # files for text/jsonl: comma-separated paths or globs; .gz is read too
     validation: str = ""  # the same; empty: a share of the training documents is held out
     validation_fraction: float = 0.05  # used when `validation` is empty
@@ -135,40 +40,21 @@ class DataConfig:
     seq_len: int = 256  # T, tokens in a row
     packing_bins: int = 16  # rows filled at the same time (unless train.carry_state is set)
     seed: int = 0  # of the shuffle, or of a task's training examples
-    task_min_length: int = 1  # tokens in a training example; lengths are uniform up to the maximum
-    task_max_length: int = 40
-    task_eval_lengths: tuple[int, ...] = (40, 256, 1024)  # each is scored on its own
-    task_eval_sequences: int = 256  # sequences a length, the same ones in every run
 
     def __post_init__(self) -> None:
-        _require(self.seq_len > 0, "data.seq_len", self.seq_len, "at least 1")
-        _require(self.packing_bins > 0, "data.packing_bins", self.packing_bins, "at least 1")
-        _require(
+        require(self.seq_len > 0, "data.seq_len", self.seq_len, "at least 1")
+        require(self.packing_bins > 0, "data.packing_bins", self.packing_bins, "at least 1")
+        require(
             0 < self.validation_fraction < 1,
             "data.validation_fraction",
             self.validation_fraction,
             "in (0, 1)",
         )
-        for name in ("task_min_length", "task_eval_sequences"):
-            _require(getattr(self, name) > 0, f"data.{name}", getattr(self, name), "at least 1")
-        _require(
-            self.task_max_length >= self.task_min_length,
-            "data.task_max_length",
-            self.task_max_length,
-            f"at least data.task_min_length = {self.task_min_length}",
-        )
-        lengths = self.task_eval_lengths
-        _require(
-            bool(lengths) and min(lengths) > 0 and len(set(lengths)) == len(lengths),
-            "data.task_eval_lengths",
-            lengths,
-            "different lengths of at least 1, such as 40,256",
-        )
         if self.source in ("text", "jsonl"):
-            _require(bool(self.train), "data.train", self.train, "a path or glob of your files")
+            require(bool(self.train), "data.train", self.train, "a path or glob of your files")
         else:
             for name in ("train", "validation"):
-                _require(
+                require(
                     not getattr(self, name),
                     f"data.{name}",
                     getattr(self, name),
@@ -186,13 +72,13 @@ class TokenizerConfig:
     path: str = ""  # kind "file": an existing sentencepiece .model or Hugging Face tokenizer.json
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             self.vocab_size is None or self.vocab_size > 0,
             "tokenizer.vocab_size",
             self.vocab_size,
             "at least 1, or None",
         )
-        _require(
+        require(
             bool(self.path) == (self.kind == "file"),
             "tokenizer.path",
             self.path,
@@ -216,14 +102,14 @@ class OptimConfig:
     clip_norm: float = 1.0  # of the global gradient norm; 0: no clipping
 
     def __post_init__(self) -> None:
-        _require(self.lr > 0, "optim.lr", self.lr, "above 0")
+        require(self.lr > 0, "optim.lr", self.lr, "above 0")
         for name in ("warmup_steps", "weight_decay", "clip_norm"):
-            _require(getattr(self, name) >= 0, f"optim.{name}", getattr(self, name), "at least 0")
+            require(getattr(self, name) >= 0, f"optim.{name}", getattr(self, name), "at least 0")
         for name in ("b1", "b2"):
             value = getattr(self, name)
-            _require(0 <= value < 1, f"optim.{name}", value, "in [0, 1)")
-        _require(self.eps > 0, "optim.eps", self.eps, "above 0")
-        _require(
+            require(0 <= value < 1, f"optim.{name}", value, "in [0, 1)")
+        require(self.eps > 0, "optim.eps", self.eps, "above 0")
+        require(
             0 <= self.final_lr_fraction <= 1,
             "optim.final_lr_fraction",
             self.final_lr_fraction,
@@ -260,23 +146,23 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         lengths = [n for n in ("steps", "epochs", "tokens") if getattr(self, n) is not None]
-        _require(
+        require(
             len(lengths) == 1,
             "train.steps/epochs/tokens",
             ", ".join(lengths) or "none of them",
             "exactly one of the three",
         )
         for name in lengths:
-            _require(getattr(self, name) > 0, f"train.{name}", getattr(self, name), "above 0")
+            require(getattr(self, name) > 0, f"train.{name}", getattr(self, name), "above 0")
         for name in ("batch_size", "accumulate", "log_every", "eval_every", "checkpoint_every"):
-            _require(getattr(self, name) > 0, f"train.{name}", getattr(self, name), "at least 1")
+            require(getattr(self, name) > 0, f"train.{name}", getattr(self, name), "at least 1")
         for name in ("devices", "eval_batches"):
             value = getattr(self, name)
-            _require(value is None or value > 0, f"train.{name}", value, "at least 1, or None")
+            require(value is None or value > 0, f"train.{name}", value, "at least 1, or None")
         for name in ("sample_tokens", "keep_best", "profile_steps"):
-            _require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "at least 0")
-        _require(self.keep_last > 0, "train.keep_last", self.keep_last, "at least 1")
-        _require(
+            require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "at least 0")
+        require(self.keep_last > 0, "train.keep_last", self.keep_last, "at least 1")
+        require(
             self.batch_size % self.accumulate == 0,
             "train.accumulate",
             self.accumulate,
@@ -290,11 +176,7 @@ class Config:
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
     tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
     optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
     train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(steps=1000))
-
-
-def _require(condition: bool, name: str, value: object, expected: str) -> None:
-    if not condition:
-        raise UserError(f"config.{name} is {value!r}; it must be {expected}")

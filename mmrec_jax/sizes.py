@@ -6,7 +6,7 @@ because its price stays small: at base the state is 6 MiB a row in float32, as m
 values of 64 tokens of an attention model of that shape.
 """
 
-from mmrec_jax.config import ModelConfig
+from mmrec_jax.model_config import ModelConfig
 
 # name: vocabulary, model width D, layers L, memories H, context
 _TABLE = {

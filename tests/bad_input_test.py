@@ -119,7 +119,7 @@ def test_a_bad_line_of_json(command, tmp_path, compiled, line, expected):
         (["--config.data.source=parity"], "config.data.train is "),
         (
             ["--config.data.source=parity", "--config.data.train="],
-            'config.data.task_max_length is 40; with config.data.source "parity" it must be at '
+            'config.task.max_length is 40; with config.data.source "parity" it must be at '
             "most config.data.seq_len = 32",
         ),
         (["--config.tokenizer.kind=file"], "config.tokenizer.path is ''"),

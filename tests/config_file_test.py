@@ -56,8 +56,8 @@ def test_a_length_on_the_command_line_replaces_the_files_unit(override, expected
 
 @pytest.mark.parametrize(("text", "lengths"), [("7", (7,)), ("40,4096", (40, 4096))])
 def test_a_list_is_written_with_commas(text, lengths):
-    override = f"--config.data.task_eval_lengths={text}"
-    assert read_config(_TINY, [override]).data.task_eval_lengths == lengths
+    override = f"--config.task.eval_lengths={text}"
+    assert read_config(_TINY, [override]).task.eval_lengths == lengths
 
 
 def test_two_lengths_on_the_command_line_are_refused():
@@ -77,8 +77,8 @@ def test_two_lengths_on_the_command_line_are_refused():
         ("--config.model.gate=lstm", "gate"),
         ("--config.optim.lr=-1", "lr"),
         ("--config.model.use_hem=perhaps", "use_hem"),
-        ("--config.data.task_eval_lengths=40,long", "task_eval_lengths"),
-        ("--config.data.task_eval_lengths=40,2.5", "task_eval_lengths"),
+        ("--config.task.eval_lengths=40,long", "eval_lengths"),
+        ("--config.task.eval_lengths=40,2.5", "eval_lengths"),
     ],
 )
 def test_a_bad_override_is_one_line_that_names_the_field(override, name):

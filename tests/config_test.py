@@ -3,22 +3,17 @@ import json
 
 import pytest
 
-from mmrec_jax.config import (
-    Config,
-    DataConfig,
-    ModelConfig,
-    OptimConfig,
-    TokenizerConfig,
-    TrainConfig,
-)
+from mmrec_jax.config import Config, DataConfig, OptimConfig, TokenizerConfig, TrainConfig
 from mmrec_jax.config_tree import from_config_dict, to_config_dict, to_dict
 from mmrec_jax.errors import UserError
+from mmrec_jax.model_config import ModelConfig
+from mmrec_jax.task_config import TaskConfig
 
 
 def test_a_config_survives_the_editable_form_and_json():
     config = Config(
         model=ModelConfig(model_dim=64, mem_dim=8, memory_slots=4),
-        data=DataConfig(task_eval_lengths=(3, 4, 5)),
+        task=TaskConfig(eval_lengths=(3, 4, 5)),
         train=TrainConfig(epochs=1.5, target_loss=2.0),
     )
     assert from_config_dict(to_config_dict(config)) == config
@@ -61,12 +56,18 @@ def test_configs_cannot_be_changed():
         (DataConfig, "packing_bins", 0),
         (DataConfig, "validation_fraction", 1.0),
         (DataConfig, "train", "a.txt"),
-        (DataConfig, "task_min_length", 0),
-        (DataConfig, "task_max_length", 0),
-        (DataConfig, "task_eval_sequences", 0),
-        (DataConfig, "task_eval_lengths", ()),
-        (DataConfig, "task_eval_lengths", (8, 0)),
-        (DataConfig, "task_eval_lengths", (8, 8)),
+        (TaskConfig, "min_length", 0),
+        (TaskConfig, "max_length", 0),
+        (TaskConfig, "eval_sequences", 0),
+        (TaskConfig, "eval_lengths", ()),
+        (TaskConfig, "eval_lengths", (8, 0)),
+        (TaskConfig, "eval_lengths", (8, 8)),
+        (TaskConfig, "vocab_size", 3),
+        (TaskConfig, "vocab_size", 20_001),
+        (TaskConfig, "pairs", 0),
+        (TaskConfig, "modulus", 1),
+        (TaskConfig, "modulus", 20_001),
+        (TaskConfig, "hops", 0),
         (TokenizerConfig, "vocab_size", 0),
         (TokenizerConfig, "path", "a.model"),
         (OptimConfig, "lr", 0.0),
@@ -128,7 +129,7 @@ def test_an_unknown_field_is_refused_with_the_known_ones():
         ("model", "use_hem", 1, "type bool"),
         ("model", "gate", "lstm", r"one of \['state', 'input', 'none'\]"),
         ("data", "train", None, "type str"),
-        ("data", "task_eval_lengths", 40, "a list"),
+        ("task", "eval_lengths", 40, "a list"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused_by_name(group, field, value, expected):
@@ -140,8 +141,8 @@ def test_a_value_of_the_wrong_type_is_refused_by_name(group, field, value, expec
 
 def test_each_item_of_a_list_has_its_type():
     tree = to_dict(Config())
-    tree["data"]["task_eval_lengths"] = [40, 2.5]
-    with pytest.raises(UserError, match=r"config\.data\.task_eval_lengths is 2\.5; .* type int"):
+    tree["task"]["eval_lengths"] = [40, 2.5]
+    with pytest.raises(UserError, match=r"config\.task\.eval_lengths is 2\.5; .* type int"):
         from_config_dict(tree)
 
 

@@ -1,7 +1,8 @@
 import pytest
 
-from mmrec_jax.config import Config, ModelConfig, TrainConfig
+from mmrec_jax.config import Config, TrainConfig
 from mmrec_jax.errors import UserError
+from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.workdir import Workdir
 
 _CONFIG = Config(model=ModelConfig(model_dim=64), train=TrainConfig(epochs=1.5))

@@ -48,8 +48,8 @@ def run(options: argparse.Namespace) -> None:
             )
         if options.lengths is not None:
             lengths = read_lengths(options.lengths)
-            data = dataclasses.replace(config.data, task_eval_lengths=lengths)
-            config = dataclasses.replace(config, data=data)
+            task = dataclasses.replace(config.task, eval_lengths=lengths)
+            config = dataclasses.replace(config, task=task)
         _print_task_scores(options, config)
     else:
         if options.data is None or options.lengths is not None:

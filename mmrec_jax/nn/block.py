@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mmrec_jax.array_typing import Array, Float
-from mmrec_jax.config import ModelConfig
+from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.nn.decay import decay_and_multiplier, halflife_bias
 from mmrec_jax.nn.layers import DROPOUT_MASK, Dropout, SwiGLU, dense, l2_normalise, rms_norm
 from mmrec_jax.nn.memory import delta_scan, delta_steps

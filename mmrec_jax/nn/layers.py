@@ -6,7 +6,7 @@ from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 
 from mmrec_jax.array_typing import Array, Float
-from mmrec_jax.config import ModelConfig
+from mmrec_jax.model_config import ModelConfig
 
 DROPOUT_MASK = "dropout_mask"  # by this name a rematerialisation policy can keep the masks
 

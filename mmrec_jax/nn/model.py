@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mmrec_jax.array_typing import Array, Float, Int, typed
-from mmrec_jax.config import ModelConfig
+from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.nn.block import Block
 from mmrec_jax.nn.layers import Dropout, rms_norm
 from mmrec_jax.nn.state import MMRecState, layout, zero_state

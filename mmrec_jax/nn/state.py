@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from mmrec_jax.array_typing import Array, Bool, Float, Int
-from mmrec_jax.config import ModelConfig
+from mmrec_jax.model_config import ModelConfig
 
 
 @flax.struct.dataclass

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mmrec_jax.array_typing import Array, Bool, Float
-from mmrec_jax.config import ModelConfig
+from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.nn.layers import normalise
 from mmrec_jax.nn.scan import shift
 

@@ -7,9 +7,9 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from mmrec_jax.config import ModelConfig
 from mmrec_jax.data.evaluation import evaluation_batches
 from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.nn.state import zero_state
 from mmrec_jax.train.mesh import place_batch
 from mmrec_jax.train.tally import Tally

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from mmrec_jax.config import ModelConfig
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
+from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.nn.state import zero_state
 from mmrec_jax.train.evaluate import EvalStep
 from mmrec_jax.train.mesh import place_batch
@@ -23,7 +23,7 @@ def evaluate_task(
     *,
     batch_size: int,
 ) -> dict[str, float]:
-    """Scores the fixed sequences of every length in `config.data.task_eval_lengths`.
+    """Scores the fixed sequences of every length in `config.task.eval_lengths`.
 
     Args:
       eval_step: the compiled `make_eval_step`.
@@ -40,7 +40,7 @@ def evaluate_task(
     """
     whole = Tally()
     result: dict[str, float] = {}
-    for length in data.config.task_eval_lengths:
+    for length in data.config.task.eval_lengths:
         tally, finals, right = Tally(), 0, 0
         state = zero_state(config, batch_size)
         for batch, final in data.scoring(length, batch_size):

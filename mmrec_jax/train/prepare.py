@@ -8,7 +8,7 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from mmrec_jax.config import Config, ModelConfig
+from mmrec_jax.config import Config
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.sources import load_documents
 from mmrec_jax.data.tasks.registry import TASKS
@@ -17,6 +17,7 @@ from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.data.train_iterator import TrainIterator
 from mmrec_jax.errors import UserError
+from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.nn.model import MMRecLM
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.checkpoint import Checkpointer, abstract_on

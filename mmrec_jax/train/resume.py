@@ -11,8 +11,8 @@ _FREE = frozenset(
     {
         "model.remat",
         "model.scan",
-        "data.task_eval_lengths",
-        "data.task_eval_sequences",
+        "task.eval_lengths",
+        "task.eval_sequences",
         "train.devices",
         "train.target_loss",
         "train.log_every",

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from mmrec_jax.array_typing import Array
-from mmrec_jax.config import ModelConfig
+from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.nn.model import MMRecLM, forward
 from mmrec_jax.nn.state import MMRecState, layout, zero_state
 from mmrec_jax.train.loss import token_nats, weighted_nats

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmrec_jax.config import ModelConfig
+from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.nn.model import MMRecLM
 from tests.nn.loops import assert_close, relative_error
 from tests.nn.small_model import (

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmrec_jax.config import ModelConfig
+from mmrec_jax.model_config import ModelConfig
 from tests.nn.loops import sigmoid
 
 _COLUMNS = ("z", "v", "g", "q", "k", "beta", "alpha", "i")

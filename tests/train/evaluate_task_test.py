@@ -8,6 +8,7 @@ from mmrec_jax.data.tasks.registry import TASKS
 from mmrec_jax.data.tasks.task import Example, Task
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.nn.model import MMRecLM
+from mmrec_jax.task_config import TaskConfig
 from mmrec_jax.train.evaluate_task import evaluate_task
 from mmrec_jax.train.step import make_eval_step
 from tests.small_run import quick_jit, small_model
@@ -29,16 +30,15 @@ class _Weighted(Task):
 
 @pytest.fixture
 def data(monkeypatch):
-    monkeypatch.setitem(TASKS, "parity", lambda config: _Weighted())
-    config = DataConfig(
-        source="parity",
-        seq_len=_ROW,
-        task_max_length=_ROW,
-        task_eval_lengths=_LENGTHS,
-        task_eval_sequences=_COUNT,
+    monkeypatch.setitem(TASKS, "parity", _Weighted)
+    return TaskDataset(
+        Config(
+            data=DataConfig(source="parity", seq_len=_ROW),
+            task=TaskConfig(max_length=_ROW, eval_lengths=_LENGTHS, eval_sequences=_COUNT),
+            tokenizer=TokenizerConfig(kind="char"),
+            train=TrainConfig(steps=1, sample_tokens=0),
+        )
     )
-    train = TrainConfig(steps=1, sample_tokens=0)
-    return TaskDataset(Config(data=config, tokenizer=TokenizerConfig(kind="char"), train=train))
 
 
 @pytest.fixture(scope="module")

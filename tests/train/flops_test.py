@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from mmrec_jax.config import ModelConfig
+from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.nn.model import MMRecLM, count_parameters
 from mmrec_jax.train.flops import matmul_flops_per_second, training_flops_per_token
 from mmrec_jax.train.loss import weighted_nats

@@ -50,7 +50,7 @@ def test_every_differing_field_is_named_with_both_values():
         {"train__carry_state": True},
         {"data__seq_len": 128},
         {"data__seed": 1},
-        {"data__task_max_length": 20},
+        {"task__max_length": 20},
         {"tokenizer__kind": "byte"},
         {"model__dropout": 0.2},
     ],
@@ -72,8 +72,8 @@ def test_what_changes_the_result_is_refused(change):
         {"train__checkpoint_every": 3},
         {"train__keep_last": 9},
         {"model__remat": "full"},
-        {"data__task_eval_lengths": (7,)},
-        {"data__task_eval_sequences": 3},
+        {"task__eval_lengths": (7,)},
+        {"task__eval_sequences": 3},
     ],
 )
 def test_what_does_not_change_the_result_is_free(change):

@@ -18,9 +18,9 @@ _TASK = {
     "data__source": "parity",
     "data__train": "",
     "data__seq_len": 16,
-    "data__task_max_length": 8,
-    "data__task_eval_lengths": "8,20",
-    "data__task_eval_sequences": 10,
+    "task__max_length": 8,
+    "task__eval_lengths": "8,20",
+    "task__eval_sequences": 10,
     "tokenizer__kind": "char",
     "train__devices": 1,
     "train__steps": 6,
@@ -106,7 +106,7 @@ def test_any_checkpoint_can_be_scored_at_any_length(finished, capsys):
         (["generate"], 'trained on the task "parity": it answers what it reads'),
         (["evaluate", "--data=x.txt"], 'was trained on the task "parity"'),
         (["evaluate", "--lengths=5,x"], "--lengths is '5,x'; it must be numbers"),
-        (["evaluate", "--lengths=5,0"], "config.data.task_eval_lengths is (5, 0)"),
+        (["evaluate", "--lengths=5,0"], "config.task.eval_lengths is (5, 0)"),
     ],
 )
 def test_what_makes_no_sense_for_a_task_is_refused(finished, capsys, arguments, expected):

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmrec_jax.config import DataConfig, ModelConfig, OptimConfig
+from mmrec_jax.config import DataConfig, OptimConfig
 from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.pipeline import make_train_iterator
 from mmrec_jax.data.sources import load_documents
 from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.nn.model import MMRecLM
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.state import initial_state

@@ -2,12 +2,10 @@
 
 from typing import ClassVar
 
-import numpy as np
-
-from mmrec_jax.data.tasks.task import Example, Task
+from mmrec_jax.data.tasks.modular import Modular
 
 
-class Parity(Task):
+class Parity(Modular):
     """Fair bits; the answer at every place is the sum of the bits up to it, modulo 2.
 
     The smallest task that needs a state which turns over: a recurrence that is linear in its state
@@ -15,10 +13,7 @@ class Parity(Task):
     """
 
     name: ClassVar[str] = "parity"
-    symbols = "01"
-    min_length = 1
+    fields: ClassVar[tuple[str, ...]] = ()
 
-    def example(self, rng: np.random.Generator, length: int) -> Example:
-        """See `Task.example`."""
-        bits = rng.integers(0, 2, length)
-        return Example(bits, np.cumsum(bits) % 2, np.ones(length))
+    def __init__(self) -> None:
+        super().__init__(2)

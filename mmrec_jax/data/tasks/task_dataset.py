@@ -10,7 +10,7 @@ from mmrec_jax.config import Config
 from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.char_tokenizer import CharTokenizer
 from mmrec_jax.data.dataset import Dataset
-from mmrec_jax.data.tasks.registry import TASKS
+from mmrec_jax.data.tasks.registry import make_task
 from mmrec_jax.data.tasks.scoring import scoring_pieces
 from mmrec_jax.data.tasks.training import ExampleStream
 from mmrec_jax.data.train_iterator import TrainIterator, process_rows
@@ -30,8 +30,8 @@ class TaskDataset(Dataset):
         Raises:
           UserError: a field does not suit a task, or a length does not suit this one.
         """
-        self.config = config.data
-        self.task = TASKS[config.data.source](config.data)
+        self.config = config
+        self.task = make_task(config.data.source, config.task)
         self._check(config)
         self.tokenizer = CharTokenizer(self.task.symbols)
         self._first_id = self.tokenizer.vocab_size - len(self.task.symbols)
@@ -40,17 +40,19 @@ class TaskDataset(Dataset):
         self, batch_size: int, *, process_index: int = 0, process_count: int = 1
     ) -> TrainIterator:
         """See `Dataset.batches`."""
-        config = self.config
+        data, task = self.config.data, self.config.task
         rows = process_rows(batch_size, process_index, process_count)
         identity = {
-            "data.source": config.source,
-            "data.seq_len": config.seq_len,
-            "data.task_min_length": config.task_min_length,
-            "data.task_max_length": config.task_max_length,
-            "data.seed": config.seed,
+            "data.source": data.source,
+            "data.seq_len": data.seq_len,
+            "task.min_length": task.min_length,
+            "task.max_length": task.max_length,
+            **{f"task.{name}": getattr(task, name) for name in self.task.fields},
+            "data.seed": data.seed,
             "train.batch_size": batch_size,
         }
-        return TrainIterator(ExampleStream(self.task, config, rows, self._first_id), identity)
+        stream = ExampleStream(self.task, data, task, rows, self._first_id)
+        return TrainIterator(stream, identity)
 
     def steps_for(
         self, batch_size: int, *, epochs: float | None = None, tokens: int | None = None
@@ -59,55 +61,55 @@ class TaskDataset(Dataset):
         if tokens is None:
             raise UserError(
                 f"config.train.epochs is {epochs}; with config.data.source "
-                f'"{self.config.source}" every example is new: use train.steps or train.tokens'
+                f'"{self.config.data.source}" every example is new: use train.steps or train.tokens'
             )
-        examples = batch_size * (self.config.seq_len // self.config.task_max_length)
-        mean_length = (self.config.task_min_length + self.config.task_max_length) / 2
+        task = self.config.task
+        examples = batch_size * (self.config.data.seq_len // task.max_length)
+        mean_length = (task.min_length + task.max_length) / 2
         return max(1, math.ceil(tokens / (examples * mean_length)))
 
     def describe(self) -> str:
         """See `Dataset.describe`."""
-        config = self.config
-        lengths = ", ".join(f"{length:,}" for length in config.task_eval_lengths)
+        task = self.config.task
+        lengths = ", ".join(f"{length:,}" for length in task.eval_lengths)
         return (
-            f"{config.source}, fresh examples of {config.task_min_length:,} to "
-            f"{config.task_max_length:,} tokens ({self.tokenizer.vocab_size:,} in the vocabulary); "
-            f"scored on {config.task_eval_sequences:,} sequences each of {lengths} tokens"
+            f"{self.config.data.source}, fresh examples of {task.min_length:,} to "
+            f"{task.max_length:,} tokens ({self.tokenizer.vocab_size:,} in the vocabulary); "
+            f"scored on {task.eval_sequences:,} sequences each of {lengths} tokens"
         )
 
     def scoring(self, length: int, batch_size: int) -> Iterator[tuple[Batch, NDArray[np.bool_]]]:
         """The fixed sequences of one length, in pieces: see `scoring_pieces`."""
-        config = self.config
         return scoring_pieces(
             self.task,
             length,
-            config.task_eval_sequences,
+            self.config.task.eval_sequences,
             batch_size,
-            config.seq_len,
+            self.config.data.seq_len,
             self._first_id,
         )
 
     def _check(self, config: Config) -> None:
-        data, train = config.data, config.train
+        data, lengths, train = config.data, config.task, config.train
         with_task = f'with config.data.source "{data.source}"'
         shortest = self.task.min_length
         for holds, name, value, expected in (
             (
-                data.task_max_length <= data.seq_len,
-                "data.task_max_length",
-                data.task_max_length,
+                lengths.max_length <= data.seq_len,
+                "task.max_length",
+                lengths.max_length,
                 f"at most config.data.seq_len = {data.seq_len}",
             ),
             (
-                data.task_min_length >= shortest,
-                "data.task_min_length",
-                data.task_min_length,
+                lengths.min_length >= shortest,
+                "task.min_length",
+                lengths.min_length,
                 f"at least {shortest}",
             ),
             (
-                min(data.task_eval_lengths) >= shortest,
-                "data.task_eval_lengths",
-                data.task_eval_lengths,
+                min(lengths.eval_lengths) >= shortest,
+                "task.eval_lengths",
+                lengths.eval_lengths,
                 f"lengths of at least {shortest}",
             ),
             (
@@ -126,7 +128,7 @@ class TaskDataset(Dataset):
                 train.eval_batches is None,
                 "train.eval_batches",
                 train.eval_batches,
-                "None: data.task_eval_sequences says how much is scored",
+                "None: task.eval_sequences says how much is scored",
             ),
             (
                 not train.carry_state,

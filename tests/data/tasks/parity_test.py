@@ -1,5 +1,6 @@
 import numpy as np
 
+from mmrec_jax.data.tasks.modular import Modular
 from mmrec_jax.data.tasks.parity import Parity
 
 
@@ -16,3 +17,11 @@ def test_bits_are_fair():
     bits = Parity().example(np.random.default_rng(0), 10_000).inputs
     assert abs(bits.mean() - 0.5) < 0.02
     assert abs(np.mean(bits[1:] == bits[:-1]) - 0.5) < 0.02
+
+
+def test_it_is_counting_modulo_two():
+    ours = Parity().example(np.random.default_rng(1), 50)
+    theirs = Modular(2).example(np.random.default_rng(1), 50)
+    assert ours.inputs.tolist() == theirs.inputs.tolist()
+    assert ours.targets.tolist() == theirs.targets.tolist()
+    assert (Parity.name, Parity().symbols) == ("parity", "01")

@@ -1,22 +1,44 @@
 """What every task promises."""
 
+import dataclasses
 from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 
 from mmrec_jax.config import DataConfig
-from mmrec_jax.data.tasks.registry import TASKS
+from mmrec_jax.data.tasks.registry import TASKS, make_task
+from mmrec_jax.errors import UserError
+from mmrec_jax.task_config import TaskConfig
+
+_VALUES = {"vocab_size": 10, "pairs": 4, "modulus": 7, "hops": 3}
 
 
 @pytest.fixture(params=sorted(TASKS))
 def task(request):
-    return TASKS[request.param](DataConfig())
+    fields = TASKS[request.param].fields
+    return make_task(request.param, TaskConfig(**{name: _VALUES[name] for name in fields}))
 
 
 def test_tasks_are_sources_under_their_own_name(task):
     assert task.name in get_args(get_type_hints(DataConfig)["source"])
-    assert TASKS[task.name](DataConfig()).name == task.name
+    assert type(task) is TASKS[task.name]
+
+
+def test_every_field_but_the_lengths_belongs_to_a_task():
+    fields = {field.name for field in dataclasses.fields(TaskConfig)}
+    lengths = {"min_length", "max_length", "eval_lengths", "eval_sequences"}
+    assert {name for task in TASKS.values() for name in task.fields} == fields - lengths
+
+
+@pytest.mark.parametrize(
+    ("source", "field"), [("parity", "modulus"), ("modular", "vocab_size"), ("induction", "pairs")]
+)
+def test_a_field_of_another_task_is_refused(source, field):
+    config = TaskConfig(**{field: _VALUES[field]})
+    expected = rf'config\.task\.{field} is {_VALUES[field]}; .*"{source}" does not use it: leave'
+    with pytest.raises(UserError, match=expected):
+        make_task(source, config)
 
 
 def test_symbols_are_different_characters_in_ascending_order(task):

@@ -8,9 +8,11 @@ from mmrec_jax.config import Config, DataConfig, TokenizerConfig, TrainConfig
 from mmrec_jax.data.batch import DTYPES
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.errors import UserError
+from mmrec_jax.task_config import TaskConfig
 
 _CONFIG = Config(
-    data=DataConfig(source="parity", seq_len=20, task_max_length=10, task_eval_lengths=(5, 30)),
+    data=DataConfig(source="parity", seq_len=20),
+    task=TaskConfig(max_length=10, eval_lengths=(5, 30)),
     tokenizer=TokenizerConfig(kind="char"),
     train=TrainConfig(steps=5, batch_size=4, sample_tokens=0),
 )
@@ -60,10 +62,17 @@ def test_a_position_continues_only_the_same_data():
     np.testing.assert_array_equal(next(again)["inputs"], expected["inputs"])
     for change, message in (
         ({"data__seed": 1}, r"data\.seed \(saved 0, now 1\)"),
-        ({"data__task_max_length": 9}, r"data\.task_max_length \(saved 10, now 9\)"),
+        ({"task__max_length": 9}, r"task\.max_length \(saved 10, now 9\)"),
     ):
         with pytest.raises(UserError, match=f"belongs to other data: {message}"):
             TaskDataset(_changed(**change)).batches(4).set_state(state)
+
+
+def test_a_position_continues_only_the_same_task():
+    state = TaskDataset(_changed(data__source="modular")).batches(4).get_state()
+    other = TaskDataset(_changed(data__source="modular", task__modulus=5)).batches(4)
+    with pytest.raises(UserError, match=r"other data: task\.modulus \(saved 3, now 5\)"):
+        other.set_state(state)
 
 
 def test_a_length_in_tokens_is_that_of_the_mean_example():
@@ -87,11 +96,11 @@ def test_it_says_what_it_is():
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"data__task_max_length": 21}, r"data\.task_max_length is 21; .*data\.seq_len = 20"),
+        ({"task__max_length": 21}, r"task\.max_length is 21; .*data\.seq_len = 20"),
         ({"tokenizer__kind": "byte"}, r'tokenizer\.kind is .byte.; .*"char"'),
         ({"train__sample_tokens": 8}, r"train\.sample_tokens is 8; .*no text to write"),
         ({"train__carry_state": True}, r"train\.carry_state is True; .*longer than a row"),
-        ({"train__eval_batches": 3}, r"train\.eval_batches is 3; .*task_eval_sequences"),
+        ({"train__eval_batches": 3}, r"train\.eval_batches is 3; .*task\.eval_sequences"),
     ],
 )
 def test_what_does_not_suit_a_task_is_refused_by_name(change, expected):
@@ -100,11 +109,11 @@ def test_what_does_not_suit_a_task_is_refused_by_name(change, expected):
         TaskDataset(_changed(**change))
 
 
-@pytest.mark.parametrize("field", ["task_min_length", "task_eval_lengths"])
+@pytest.mark.parametrize("field", ["min_length", "eval_lengths"])
 def test_lengths_shorter_than_the_task_allows_are_refused(monkeypatch, field):
     monkeypatch.setattr("mmrec_jax.data.tasks.parity.Parity.min_length", 3)
-    bad = {"task_min_length": 2, "task_eval_lengths": (30, 2)}
-    fine = {"task_min_length": 3, "task_eval_lengths": (30, 3)}
-    values = {f"data__{name}": (bad if name == field else fine)[name] for name in fine}
-    with pytest.raises(UserError, match=rf"config\.data\.{field} is .* at least 3"):
+    bad = {"min_length": 2, "eval_lengths": (30, 2)}
+    fine = {"min_length": 3, "eval_lengths": (30, 3)}
+    values = {f"task__{name}": (bad if name == field else fine)[name] for name in fine}
+    with pytest.raises(UserError, match=rf"config\.task\.{field} is .* at least 3"):
         TaskDataset(_changed(**values))

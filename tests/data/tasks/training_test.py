@@ -8,13 +8,15 @@ from mmrec_jax.config import DataConfig
 from mmrec_jax.data.batch import DTYPES
 from mmrec_jax.data.tasks.parity import Parity
 from mmrec_jax.data.tasks.training import ExampleStream
+from mmrec_jax.task_config import TaskConfig
 
-_CONFIG = DataConfig(source="parity", seq_len=30, task_min_length=2, task_max_length=9, seed=4)
+_CONFIG = DataConfig(source="parity", seq_len=30, seed=4)
+_LENGTHS = TaskConfig(min_length=2, max_length=9)
 _FIRST = 2
 
 
-def _stream(rows=range(8), config=_CONFIG):
-    return ExampleStream(Parity(), config, rows, _FIRST)
+def _stream(rows=range(8), config=_CONFIG, lengths=_LENGTHS):
+    return ExampleStream(Parity(), config, lengths, rows, _FIRST)
 
 
 def _take(stream, count):
@@ -57,8 +59,9 @@ def test_lengths_are_uniform_between_the_bounds():
 
 def test_examples_are_fresh_every_step_in_every_row_and_for_every_seed():
     def rows(seed):
-        config = DataConfig(source="parity", seq_len=40, task_min_length=40, seed=seed)
-        return [row.tobytes() for b in _take(_stream(config=config), 30) for row in b["inputs"]]
+        config = DataConfig(source="parity", seq_len=40, seed=seed)
+        stream = _stream(config=config, lengths=TaskConfig(min_length=40))
+        return [row.tobytes() for batch in _take(stream, 30) for row in batch["inputs"]]
 
     seen = rows(0) + rows(1) + rows(-1)
     assert len(set(seen)) == len(seen) == 3 * 30 * 8

@@ -1,0 +1,40 @@
+"""Multi-query associative recall: 8 pairs of a key and a value in 128 tokens, 256 symbols.
+
+python train.py --config=configs/mqar.py
+"""
+
+from ml_collections import ConfigDict
+
+from mmrec_jax.config import Config, DataConfig, OptimConfig, TokenizerConfig, TrainConfig
+from mmrec_jax.config_tree import to_config_dict
+from mmrec_jax.model_config import ModelConfig
+from mmrec_jax.task_config import TaskConfig
+
+
+def get_config() -> ConfigDict:
+    """The run; every field can be overridden on the command line."""
+    return to_config_dict(
+        Config(
+            model=ModelConfig(
+                vocab_size=258,  # 256 symbols, and the begin and end that every tokenizer has
+                model_dim=64,
+                num_layers=2,
+                num_memories=1,  # one memory of 64 slots
+                memory="delta",
+                context=128,
+            ),
+            data=DataConfig(source="mqar", seq_len=128),
+            task=TaskConfig(
+                min_length=128, max_length=128, eval_lengths=(128,), vocab_size=256, pairs=8
+            ),
+            tokenizer=TokenizerConfig(kind="char"),
+            optim=OptimConfig(lr=5e-3, warmup_steps=100),
+            train=TrainConfig(
+                steps=1000,
+                batch_size=32,
+                eval_every=100,
+                checkpoint_every=500,
+                sample_tokens=0,
+            ),
+        )
+    )
