@@ -19,12 +19,13 @@ from jax.sharding import Mesh
 from benchmarks.peers.attention_adapter import AttentionAdapter
 from benchmarks.peers.attention_config import AttentionConfig, matching
 from benchmarks.run_log import Record, RunLog
-from mmrec_jax.config import Config, ModelConfig, TrainConfig
+from mmrec_jax.config import Config, TrainConfig
 from mmrec_jax.data.batch import DTYPES
 from mmrec_jax.data.tasks.registry import TASKS
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.errors import UserError
+from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.nn.model import MMRecLM, count_parameters
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.compile_cache import enable_compile_cache
@@ -64,16 +65,16 @@ def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
       workdir: where the tokenizer and compiled programs are kept for later runs.
 
     Returns:
-      `parameters`, `steps`, `tokens` (read in training), `seconds` (of everything),
-      `compile_seconds` and `tokens_per_second` (of training alone); `data`: its sizes; `curve`:
-      `train` and `validation`, lists of [step, loss in nats], each of the first the mean since the
-      one before; `metrics`: what `evaluate` or `evaluate_task` says at the end, or None if the
-      loss was not finite at step `diverged_at`.
+      `parameters`, `steps`, `tokens` (read in training), `seconds` and `cpu_seconds` (of
+      everything), `compile_seconds` and `tokens_per_second` (of training alone); `data`: its
+      sizes; `curve`: `train` and `validation`, lists of [step, loss in nats], each of the first
+      the mean since the one before; `metrics`: what `evaluate` or `evaluate_task` says at the end,
+      or None if the loss was not finite at step `diverged_at`.
 
     Raises:
       UserError: the config or its files are wrong, or ask for what attention cannot do.
     """
-    begin = time.perf_counter()
+    begin, processor = time.perf_counter(), time.process_time()
     check(model, config)
     split_cpu(config.train)
     mesh = make_mesh(config.train)
@@ -128,6 +129,7 @@ def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
         "steps": steps,
         "tokens": tokens,
         "seconds": round(time.perf_counter() - begin, 1),
+        "cpu_seconds": round(time.process_time() - processor, 1),
         "compile_seconds": round(compile_seconds, 1),
         "tokens_per_second": round(tokens / training) if training else None,
         "data": _sizes(data),
@@ -182,7 +184,7 @@ def check(model: str, config: Config) -> None:
         raise UserError(f"model {model!r} is unknown; it must be one of {', '.join(MODELS)}")
     if model == "mmrec":
         return
-    lengths = config.data.task_eval_lengths if config.data.source in TASKS else ()
+    lengths = config.task.eval_lengths if config.data.source in TASKS else ()
     for name, value, expected in (
         ("model.dropout", config.model.dropout, 0.0),
         ("model.dtype", config.model.dtype, "float32"),
@@ -196,7 +198,7 @@ def check(model: str, config: Config) -> None:
             )
     if lengths and max(lengths) > config.data.seq_len:
         raise UserError(
-            f"config.data.task_eval_lengths has {max(lengths)}; the attention model reads one row, "
+            f"config.task.eval_lengths has {max(lengths)}; the attention model reads one row, "
             f"config.data.seq_len = {config.data.seq_len} tokens"
         )
 

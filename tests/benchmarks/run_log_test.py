@@ -6,8 +6,9 @@ import json
 import pytest
 
 from benchmarks.run_log import RunLog, changed_fields
-from mmrec_jax.config import Config, DataConfig, ModelConfig, OptimConfig
+from mmrec_jax.config import Config, DataConfig, OptimConfig
 from mmrec_jax.errors import UserError
+from mmrec_jax.model_config import ModelConfig
 
 CONFIG = Config(
     optim=OptimConfig(lr=0.1), data=DataConfig(source="text", train="/a/b.txt, c/*.txt")
