@@ -10,11 +10,12 @@ from benchmarks import comparison
 from benchmarks.comparison import attention_shape, check, run_once, train
 from benchmarks.quality import base_config
 from benchmarks.run_log import RunLog
+from mmrec_jax.config_file import read_config
 from mmrec_jax.errors import UserError
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.writer import read_metrics
 from mmrec_jax.workdir import Workdir
-from tests.small_run import linear_config, write_text
+from tests.small_run import ROOT, flags, linear_config, write_text
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +28,9 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def _quick_programs():
     """Compiled in a fraction of the time; what is compared is compiled alike."""
-    name = "jax_disable_most_optimizations"
-    before = getattr(jax.config, name)
-    jax.config.update(name, True)
+    jax.config.update("jax_disable_most_optimizations", True)
     yield
-    jax.config.update(name, before)
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def config(folder, **overrides):
@@ -117,6 +116,13 @@ def test_what_attention_cannot_do_is_refused(overrides, message, folder):
     with pytest.raises(UserError, match=message):
         check("attention", config(folder, **overrides))
     check("mmrec", config(folder, **overrides))
+
+
+def test_attention_is_not_asked_for_more_than_a_row():
+    task = read_config(str(ROOT / "configs" / "mqar.py"), flags(task__eval_lengths="(128, 256)"))
+    with pytest.raises(UserError, match=r"config\.task\.eval_lengths has 256"):
+        check("attention", task)
+    check("mmrec", task)
 
 
 def test_no_model_of_the_same_size_is_an_error(folder):
