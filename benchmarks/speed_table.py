@@ -3,6 +3,8 @@
 import statistics
 from typing import Any
 
+from benchmarks.markdown import header, row
+
 # One cell: `size`, `length`, `model`, `rows`, `parameters`, `compile_seconds`, `failed` (why it did
 # not end well, or None), and what `timing.time_steps` yields. What is not known is None or [].
 Measured = dict[str, Any]
@@ -22,16 +24,16 @@ def to_markdown(report: dict[str, Any]) -> str:
     models = report["models"]
     peers = [name for name in models if name != "mmrec"]
     head = ["model", "T", *(f"{models[name]}, tokens/s" for name in models)]
-    lines = _header(head + [f"MM-Rec / {models[name]}" for name in peers])
+    lines = header(head + [f"MM-Rec / {models[name]}" for name in peers])
     rows: dict[tuple[str, int], dict[str, Measured]] = {}
     for cell in report["cells"]:
         rows.setdefault((cell["size"], cell["length"]), {})[cell["model"]] = cell
     for (size, length), cells in rows.items():
         entries = [_speed(cells.get(name)) for name in models]
         entries += [_ratio(cells.get("mmrec"), cells.get(name)) for name in peers]
-        lines.append(_row([size, f"{length:,}", *entries]))
+        lines.append(row([size, f"{length:,}", *entries]))
     lines += ["", "Median step (slowest step to fastest step).", ""]
-    lines += _header(
+    lines += header(
         ["model", "T", "by", "parameters", "steps", "compile, s", "peak memory, GiB", "others"]
     )
     lines += [_detail(cell, models) for cell in report["cells"]]
@@ -75,7 +77,7 @@ def _ratio(ours: Measured | None, theirs: Measured | None) -> str:
 
 def _detail(cell: Measured, models: dict[str, str]) -> str:
     peak = cell["peak_bytes"] and cell["peak_bytes"] / _GIB
-    return _row(
+    return row(
         [
             cell["size"],
             f"{cell['length']:,}",
@@ -91,11 +93,3 @@ def _detail(cell: Measured, models: dict[str, str]) -> str:
 
 def _number(value: float | None, digits: int) -> str:
     return "?" if value is None else f"{value:.{digits}f}"
-
-
-def _header(names: list[str]) -> list[str]:
-    return [_row(names), _row(["---"] * len(names))]
-
-
-def _row(entries: list[str]) -> str:
-    return f"| {' | '.join(entries)} |"

@@ -1,0 +1,278 @@
+"""One training run of MM-Rec or of attention, by the library's own data, steps and evaluation.
+
+What `train.py` does, in this process, without checkpoints, text samples or a target loss.
+"""
+
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from benchmarks.peers.attention_adapter import AttentionAdapter
+from benchmarks.peers.attention_config import AttentionConfig, matching
+from benchmarks.run_log import Record, RunLog
+from mmrec_jax.config import Config, TrainConfig
+from mmrec_jax.data.batch import DTYPES
+from mmrec_jax.data.tasks.registry import TASKS
+from mmrec_jax.data.tasks.task_dataset import TaskDataset
+from mmrec_jax.data.text_dataset import TextDataset
+from mmrec_jax.errors import UserError
+from mmrec_jax.model_config import ModelConfig
+from mmrec_jax.nn.model import MMRecLM, count_parameters
+from mmrec_jax.optim.build import build_optimizer
+from mmrec_jax.train.compile_cache import enable_compile_cache
+from mmrec_jax.train.evaluate import evaluate
+from mmrec_jax.train.evaluate_task import evaluate_task
+from mmrec_jax.train.mesh import by_row, make_mesh, place_batch, replicated, split_cpu
+from mmrec_jax.train.mesh import state_shardings as shardings_of
+from mmrec_jax.train.prepare import load_data, model_config, run_length
+from mmrec_jax.train.state import TrainState, initial_state
+from mmrec_jax.train.step import make_eval_step, make_train_step
+from mmrec_jax.workdir import Workdir
+
+MODELS = ("mmrec", "attention")
+TOLERANCE = 0.02  # of the attention model's parameters, as a share of MM-Rec's
+_CURVE_POINTS = 25
+
+Evaluation = Callable[[Any], dict[str, float]]
+
+
+def run_once(log: RunLog, model: str, config: Config, workdir: Path) -> Record:
+    """The run from the log; if it is not there, it is done and written there first."""
+    done = log.find(model, config)
+    if done is None:
+        print(f"{model}, lr {config.optim.lr:g}, seed {config.train.seed} ...", flush=True)
+        done = log.append(model, config, train(model, config, workdir))
+        print(f"  {done['metrics']} in {done['seconds']:.0f} s", flush=True)
+    return done
+
+
+def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
+    """Trains one model for the run's length and evaluates it.
+
+    Args:
+      model: of `MODELS`. The attention model has the width, the layers and (to `TOLERANCE`) the
+        parameters of the MM-Rec model that the config describes, and `num_memories` heads.
+      config: the run. `train.eval_every` says when it is evaluated besides the end.
+      workdir: where the tokenizer and compiled programs are kept for later runs.
+
+    Returns:
+      `parameters`, `steps`, `tokens` (read in training), `seconds` and `cpu_seconds` (of
+      everything), `compile_seconds` and `tokens_per_second` (of training alone); `data`: its
+      sizes; `curve`: `train` and `validation`, lists of [step, loss in nats], each of the first
+      the mean since the one before; `metrics`: what `evaluate` or `evaluate_task` says at the end,
+      or None if the loss was not finite at step `diverged_at`.
+
+    Raises:
+      UserError: the config or its files are wrong, or ask for what attention cannot do.
+    """
+    begin, processor = time.perf_counter(), time.process_time()
+    check(model, config)
+    split_cpu(config.train)
+    mesh = make_mesh(config.train)
+    place = Workdir(workdir)
+    data = _load(config, place)
+    enable_compile_cache(place.compile_cache.resolve())
+    batches = data.batches(config.train.batch_size)
+    steps = run_length(config, data)
+    network = build(model, model_config(config.model, data.tokenizer))
+    optimizer = build_optimizer(config.optim, steps)
+    carry = config.train.carry_state
+    shardings = shardings_of(mesh, carry_state=carry)
+
+    def new_state() -> TrainState:
+        rows = config.train.batch_size if carry else None
+        return initial_state(network, optimizer, config.train.seed, rows)
+
+    state = jax.jit(new_state, out_shardings=shardings)()
+    step = make_train_step(network, optimizer, config.train.accumulate)
+    compiling = time.perf_counter()
+    update = (
+        jax.jit(step, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
+        .lower(state, _abstract_batch(config, mesh))
+        .compile()
+    )
+    compile_seconds = time.perf_counter() - compiling
+    score = _evaluation(network, config, data, mesh)
+
+    losses: list[float] = []
+    validation: list[list[float]] = []
+    metrics: dict[str, float] | None = None
+    diverged_at, tokens, training = None, 0, 0.0
+    mark = time.perf_counter()
+    for number in range(1, steps + 1):
+        state, values = update(state, place_batch(next(batches), mesh))
+        losses.append(float(values["loss"]))
+        tokens += int(values["tokens"])
+        if not math.isfinite(losses[-1]):
+            diverged_at = number
+            break
+        if number == steps or number % config.train.eval_every == 0:
+            jax.block_until_ready(state)
+            training += time.perf_counter() - mark
+            metrics = score(state.params)
+            if not math.isfinite(metrics["loss"]):
+                diverged_at = number
+                break
+            validation.append([number, metrics["loss"]])
+            mark = time.perf_counter()
+    return {
+        "parameters": count_parameters(state.params),
+        "steps": steps,
+        "tokens": tokens,
+        "seconds": round(time.perf_counter() - begin, 1),
+        "cpu_seconds": round(time.process_time() - processor, 1),
+        "compile_seconds": round(compile_seconds, 1),
+        "tokens_per_second": round(tokens / training) if training else None,
+        "data": _sizes(data),
+        "curve": {"train": _thinned(losses), "validation": validation},
+        "metrics": metrics if diverged_at is None else None,
+        "diverged_at": diverged_at,
+    }
+
+
+def build(model: str, config: ModelConfig) -> Any:
+    """An `MMRecLM` of this config, or the attention model of its size, which is called like one.
+
+    Raises:
+      UserError: no attention model of the same width and layers is near enough in size.
+    """
+    if model == "mmrec":
+        return MMRecLM(config)
+    return AttentionAdapter(dataclasses.replace(config, use_uboo=False), attention_shape(config))
+
+
+def attention_shape(config: ModelConfig) -> AttentionConfig:
+    """The attention model to compare with this MM-Rec model.
+
+    Raises:
+      UserError: none of the same width and layers is near enough in size.
+    """
+    tokens = jnp.zeros((1, 2), jnp.int32)
+    abstract: Any = jax.eval_shape(MMRecLM(config).init, jax.random.key(0), tokens)
+    parameters = count_parameters(abstract["params"])
+    shape = matching(
+        parameters,
+        vocab_size=config.vocab_size,
+        model_dim=config.D,
+        num_layers=config.num_layers,
+        num_heads=config.num_memories,
+    )
+    if abs(shape.parameters / parameters - 1) > TOLERANCE:
+        raise UserError(
+            f"config.model has {parameters:,} parameters; the nearest attention model has "
+            f"{shape.parameters:,}, which is not within {TOLERANCE:.0%}"
+        )
+    return shape
+
+
+def check(model: str, config: Config) -> None:
+    """Refuses, before any compute, what the attention model cannot do.
+
+    Raises:
+      UserError: the model is unknown, or a field is set that attention has no counterpart of.
+    """
+    if model not in MODELS:
+        raise UserError(f"model {model!r} is unknown; it must be one of {', '.join(MODELS)}")
+    if model == "mmrec":
+        return
+    lengths = config.task.eval_lengths if config.data.source in TASKS else ()
+    for name, value, expected in (
+        ("model.dropout", config.model.dropout, 0.0),
+        ("model.dtype", config.model.dtype, "float32"),
+        ("model.param_dtype", config.model.param_dtype, "float32"),
+        ("train.carry_state", config.train.carry_state, False),
+        ("train.eval_carry", config.train.eval_carry, False),
+    ):
+        if value != expected:
+            raise UserError(
+                f"config.{name} is {value!r}; with the attention model it must be {expected!r}"
+            )
+    if lengths and max(lengths) > config.data.seq_len:
+        raise UserError(
+            f"config.task.eval_lengths has {max(lengths)}; the attention model reads one row, "
+            f"config.data.seq_len = {config.data.seq_len} tokens"
+        )
+
+
+def _load(config: Config, place: Workdir) -> TextDataset | TaskDataset:
+    """As `load_data`; the text of the last run is at hand, whatever its shuffle."""
+    if config.data.source in TASKS:
+        return load_data(config, place)
+    alike = Config(
+        model=ModelConfig(vocab_size=config.model.vocab_size),
+        data=dataclasses.replace(config.data, seed=0),
+        tokenizer=config.tokenizer,
+        train=TrainConfig(steps=1, carry_state=config.train.carry_state),
+    )
+    return dataclasses.replace(_load_text(alike, place), config=config.data)
+
+
+@functools.lru_cache(maxsize=1)
+def _load_text(config: Config, place: Workdir) -> Any:
+    return load_data(config, place)
+
+
+def _abstract_batch(config: Config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+    shape = config.train.batch_size, config.data.seq_len
+    return {
+        name: jax.ShapeDtypeStruct(shape, dtype, sharding=by_row(mesh))
+        for name, dtype in DTYPES.items()
+    }
+
+
+def _evaluation(
+    network: Any, config: Config, data: TextDataset | TaskDataset, mesh: Mesh
+) -> Evaluation:
+    """From parameters to what the loop of `train.py` says of them."""
+    step = jax.jit(make_eval_step(network))
+    rows = config.train.batch_size
+    if isinstance(data, TaskDataset):
+        task = data
+        return lambda params: evaluate_task(
+            step, params, network.config, task, mesh, batch_size=rows
+        )
+    store = data.validation
+    return lambda params: evaluate(
+        step,
+        params,
+        network.config,
+        store,
+        mesh,
+        batch_size=rows,
+        seq_len=config.data.seq_len,
+        carry=config.train.eval_carry,
+        max_batches=config.train.eval_batches,
+    )
+
+
+def _sizes(data: TextDataset | TaskDataset) -> dict[str, int]:
+    sizes = {"vocabulary": data.tokenizer.vocab_size}
+    if isinstance(data, TextDataset):
+        for name, store in (("train", data.train), ("validation", data.validation)):
+            sizes |= {
+                f"{name}_documents": store.num_documents,
+                f"{name}_bytes": store.num_bytes,
+                f"{name}_tokens": store.num_pairs,
+            }
+    return sizes
+
+
+def _thinned(losses: list[float]) -> list[list[float]]:
+    """About 25 points [step, mean loss since the point before]; what is not finite is left out."""
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    parts = np.array_split(np.asarray(finite), min(_CURVE_POINTS, max(1, len(finite))))
+    ends = np.cumsum([len(part) for part in parts])
+    return [
+        [int(end), round(float(part.mean()), 4)]
+        for end, part in zip(ends, parts, strict=True)
+        if len(part)
+    ]
