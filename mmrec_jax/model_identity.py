@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from mmrec_jax.config import ModelConfig
 from mmrec_jax.config_tree import to_dict
+from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.tree_paths import path_name
 
 # Fields that leave the function of given parameters alone: how it is computed, how it is trained,

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmrec_jax.config import ModelConfig
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
+from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.model_identity import difference, identity
 from mmrec_jax.nn.model import MMRecLM
 from mmrec_jax.nn.state import MMRecState, zero_state
