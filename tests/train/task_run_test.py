@@ -73,7 +73,7 @@ def test_what_was_scored_is_said(finished, capsys):
     )
     assert "bits/byte" not in out
     assert "perplexity" not in out
-    assert f"mmrec evaluate --workdir={finished} --lengths=" in out
+    assert f"mmrec eval length --workdir={finished}" in out
     assert "mmrec generate" not in out
 
 
@@ -89,12 +89,12 @@ def test_a_run_in_two_sessions_is_the_run_in_one(finished, tmp_path):
 
 
 def test_any_checkpoint_can_be_scored_at_any_length(finished, capsys):
-    main(["evaluate", f"--workdir={finished}", "--step=last", "--batch-size=4"])
+    main(["eval", "loss", f"--workdir={finished}", "--step=last", "--batch-size=4"])
     said = dict(line.rsplit(" ", 1) for line in capsys.readouterr().out.splitlines()[1:])
     for name, value in _metrics(finished)[-1].items():
         if name not in ("step", "split"):
             assert float(said[name].replace(",", "")) == pytest.approx(value, abs=1e-4)
-    main(["evaluate", f"--workdir={finished}", "--lengths=5, 33"])
+    main(["eval", "loss", f"--workdir={finished}", "--lengths=5, 33"])
     first, *lines = capsys.readouterr().out.splitlines()
     assert first.endswith("scored on 10 sequences each of 5, 33 tokens")
     assert {line.split()[0].partition("@")[2] for line in lines} == {"", "5", "33"}
@@ -104,15 +104,14 @@ def test_any_checkpoint_can_be_scored_at_any_length(finished, capsys):
     ("arguments", "expected"),
     [
         (["generate"], 'trained on the task "parity": it answers what it reads'),
-        (["evaluate", "--data=x.txt"], 'was trained on the task "parity"'),
-        (["evaluate", "--lengths=5,x"], "--lengths is '5,x'; it must be numbers"),
-        (["evaluate", "--lengths=5,0"], "config.data.task_eval_lengths is (5, 0)"),
+        (["eval", "loss", "--data=x.txt"], 'was trained on the task "parity"'),
+        (["eval", "loss", "--lengths=5,x"], "--lengths is '5,x'; it must be numbers"),
+        (["eval", "loss", "--lengths=5,0"], "config.data.task_eval_lengths is (5, 0)"),
     ],
 )
 def test_what_makes_no_sense_for_a_task_is_refused(finished, capsys, arguments, expected):
-    command, *options = arguments
     with pytest.raises(SystemExit):
-        main([command, f"--workdir={finished}", *options])
+        main([*arguments, f"--workdir={finished}"])
     said = capsys.readouterr()
     assert expected in said.err
     assert said.err.count("\n") == 1
