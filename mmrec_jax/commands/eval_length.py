@@ -28,7 +28,7 @@ def add_parser(commands: Any) -> None:
     add_text_options(parser, "the text; the run's own validation split when left out")
     parser.add_argument("--max-length", type=int, default=16384, help="tokens of context")
     parser.add_argument(
-        "--max-tokens", type=int, default=262144, help="of text: the longest documents up to that"
+        "--max-tokens", type=int, default=131072, help="of text: the longest documents up to that"
     )
     parser.add_argument("--sequences", type=int, default=64, help="of a task: at each length")
     parser.add_argument("--batch-size", type=int, default=8)

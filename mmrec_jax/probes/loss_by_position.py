@@ -103,20 +103,17 @@ def loss_by_position(
     sums = np.zeros((4, len(pieces), len(edges) - 1))
     for first in range(0, len(pieces), rows):
         group = range(first, min(first + rows, len(pieces)))
-        carried = reset = zero_state(config, rows)
+        state = zero_state(config, 2 * rows)  # carried above, reset below
         for begin in range(0, int(lengths[list(group)].max()), piece_length):
             places = np.arange(begin, begin + piece_length)
             batch = _batch(store, pieces, group, places, rows)
             real = batch["segment_ids"] > 0
             # A new segment number is a reset: the model sees nothing before it.
             windows = np.where(real, 1 + places // reset_every, 0).astype(np.int32)
-            nats = []
-            for segments, state in ((batch["segment_ids"], carried), (windows, reset)):
-                placed = place_batch({**batch, "segment_ids": segments}, one_device())
-                predicted, after = eval_step(params, placed, state)
-                nats.append((predicted["nats"], after))
-            (whole, carried), (cut, reset) = nats
-            a, b = (np.asarray(x, np.float64) for x in jax.device_get((whole, cut)))
+            both = {name: np.concatenate([x, x]) for name, x in batch.items()}
+            both["segment_ids"][rows:] = windows
+            predicted, state = eval_step(params, place_batch(both, one_device()), state)
+            a, b = np.split(np.asarray(jax.device_get(predicted["nats"]), np.float64), 2)
             bins = np.searchsorted(edges, places, side="right") - 1
             for row, index in enumerate(group):
                 of, there = bins[real[row]], real[row]

@@ -103,7 +103,7 @@ def test_within_the_reset_length_both_are_the_same_and_beyond_they_differ(store,
     result = _measure(store, params)
     for each in result.bins:
         if each.last <= _RESET:
-            assert each.profit.mean == 0
+            assert each.profit.mean == pytest.approx(0, abs=1e-6)
         else:
             assert abs(each.profit.mean) > 1e-4
 
