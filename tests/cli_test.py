@@ -95,6 +95,13 @@ def test_inspect_prints_rows_with_their_segments(capsys):
         (["eval", "loss", "--workdir=TRAINED", "--data=TEXT", "--step=7"], "no checkpoint 7"),
         (["eval", "loss", "--workdir=TRAINED"], "was trained on text: give --data=FILE"),
         (["eval", "loss", "--workdir=TRAINED", "--data=TEXT", "--lengths=5"], "--lengths"),
+        (["eval", "length", "--workdir=nowhere"], "nowhere: there is no run here"),
+        (["eval", "length", "--workdir=nowhere", "--max-length=0"], "--max-length is 0"),
+        (["eval", "length", "--workdir=TRAINED", "--data=missing.txt"], "no file missing.txt"),
+        (["eval", "recall", "--workdir=nowhere"], "nowhere: there is no run here"),
+        (["eval", "recall", "--workdir=nowhere", "--lengths=99,8"], "--lengths has 8; each must"),
+        (["eval", "recall", "--workdir=nowhere", "--samples=0"], "--samples is 0"),
+        (["eval", "recall", "--workdir=TRAINED", "--step=7"], "no checkpoint 7"),
         (["data", "inspect", "--config=missing.py"], "missing.py: there is no such file"),
         (["data", "inspect", "--config=missing.py", "--rows=0"], "--rows is 0"),
         (["bench", "scan", "--width=0"], "--width is 0; it must be at least 1"),
@@ -119,7 +126,9 @@ def test_a_mistake_is_one_line_and_a_status(arguments, expected, capsys):
     assert not said.out
 
 
-@pytest.mark.parametrize("arguments", [["generate"], ["translate"], [], ["data"], ["bench"]])
+@pytest.mark.parametrize(
+    "arguments", [["generate"], ["translate"], [], ["data"], ["eval"], ["bench"]]
+)
 def test_wrong_usage_is_explained(arguments, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(arguments)

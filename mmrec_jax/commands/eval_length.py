@@ -104,7 +104,7 @@ def _loss_by_position(options: argparse.Namespace, config: "Config", place: "Wor
         f"carried: loss in nats/token, state from the text's beginning; reset: the same tokens, "
         f"state reset every {trained:,}, the trained length; ±: standard error over texts"
     )
-    title = f"{place.root.name}: {name}"
+    title = f"{place.root.name}: {Path(name).name}"
     draw_loss_by_position(result, title, place.evaluations / "length.png")
     content = {"step": options.step, "text": name, **dataclasses.asdict(result)}
     write_record(place.evaluations / "length.json", content)

@@ -31,8 +31,9 @@ def draw_loss_by_position(result: PositionLoss, title: str, path: Path) -> None:
     above.set(ylabel="loss (nats/token)", title=title)
     draw(below, [each.profit for each in result.bins], "difference, token by token")
     below.axhline(0, color="black", linewidth=0.8)
-    below.set(xlabel="tokens of context", ylabel="profit (nats/token)", xscale="log")
+    below.set(xlabel="tokens of context", ylabel="profit (nats/token)")
     below.set_xscale("log", base=2)
+    below.xaxis.set_major_formatter("{x:,.0f}")
     for axes in (above, below):
         _mark_beyond(axes, result.reset_every, result.longest)
         axes.grid(alpha=0.3)
@@ -60,6 +61,7 @@ def draw_task_by_length(
     below.plot(lengths, [scores[n]["loss"] for n in lengths], "o-", markersize=4, label="loss")
     below.set(xlabel="tokens in a sequence", ylabel="loss (nats per answer)")
     below.set_xscale("log", base=2)
+    below.xaxis.set_major_formatter("{x:,.0f}")
     for axes in (above, below):
         _mark_beyond(axes, trained, lengths[-1])
         axes.grid(alpha=0.3)
@@ -81,7 +83,7 @@ def draw_recall(
     axes.plot(pairs, [score.chance for score in recall], "k--", linewidth=1, label="chance")
     axes.set(xlabel="pairs", ylabel="accuracy", ylim=(-0.03, 1.03), title="MQAR")
     axes.set_xscale("log", base=2)
-    axes.set_xticks(pairs, [str(n) for n in pairs])
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     if needle:

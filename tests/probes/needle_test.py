@@ -62,9 +62,10 @@ def test_every_number_is_that_of_texts_read_one_by_one():
             drawn = (part.tolist() for part in draw_needle(rng, _FILLER, _IDS, length, 1))
             nats.append([_copier_by_hand(*version) for version in zip(*drawn, strict=True)])
         for depth in range(11):
-            wins = [each[1 + depth] for each in nats]
-            shares = [(min(c) == c[0]) / sum(x == c[0] for x in c) for c in wins]
-            assert score.accuracy[depth] == pytest.approx(np.mean(shares))
+            # Sums of the same numbers in another order may tie here and not there.
+            leads = [min(each[1 + depth][1:]) - each[1 + depth][0] for each in nats]
+            sure, possible = (sum(x > bound for x in leads) / samples for bound in (1e-5, -1e-5))
+            assert sure - 1e-9 <= score.accuracy[depth] <= possible + 1e-9
             saved = [each[0][0] - each[1 + depth][0] for each in nats]
             assert score.profit[depth] == pytest.approx(np.mean(saved), abs=1e-5)
             error = np.std(saved, ddof=1) / np.sqrt(samples)

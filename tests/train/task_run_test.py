@@ -100,9 +100,29 @@ def test_any_checkpoint_can_be_scored_at_any_length(finished, capsys):
     assert {line.split()[0].partition("@")[2] for line in lines} == {"", "5", "33"}
 
 
+def test_accuracy_by_length_doubles_from_the_longest_example(finished, capsys):
+    sizes = ["--max-length=70", "--sequences=10", "--batch-size=4"]
+    main(["eval", "length", f"--workdir={finished}", "--step=last", *sizes])
+    lines = capsys.readouterr().out.splitlines()
+    content = json.loads((finished / "eval" / "length.json").read_text("utf-8"))
+    assert (finished / "eval" / "length.png").exists()
+    assert [score["length"] for score in content["scores"]] == [8, 16, 32, 64]
+    assert (content["task"], content["trained_length"]) == ("parity", 8)
+    last = _metrics(finished)[-1]  # the same 10 sequences
+    for name in ("accuracy", "token_accuracy", "loss"):
+        assert content["scores"][0][name] == pytest.approx(last[f"{name}@8"], rel=1e-5)
+    assert [line.endswith("beyond the trained length") for line in lines[1:5]] == [
+        *(False, True, True, True)
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        (["eval", "length", "--data=x.txt"], 'task "parity", which needs no --data'),
+        (["eval", "length", "--max-length=7"], "the run was trained on up to 8 tokens"),
+        (["eval", "recall", "--data=x.txt"], 'task "parity": it knows no text'),
+        (["eval", "recall"], "the vocabulary has 2 ordinary tokens"),
         (["generate"], 'trained on the task "parity": it answers what it reads'),
         (["eval", "loss", "--data=x.txt"], 'was trained on the task "parity"'),
         (["eval", "loss", "--lengths=5,x"], "--lengths is '5,x'; it must be numbers"),
