@@ -175,6 +175,8 @@ def _needle(
             f"needle: {name} has {len(filler):,} tokens, too few for texts of {left_out}; give "
             "longer text with --data=FILE"
         )
+    if not fitting:
+        return []
     tokens = sum(fitting) * options.samples * (1 + len(DEPTHS))
     with tqdm(total=tokens, unit=" tokens", unit_scale=True, desc="needle") as bar:
         scores = score_needle(

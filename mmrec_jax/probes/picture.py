@@ -75,7 +75,7 @@ def draw_recall(
     """MQAR accuracy against the number of pairs; the needle by depth and length, if measured."""
     figure = matplotlib.figure.Figure(figsize=(15 if needle else 5, 4), layout="constrained")
     figure.suptitle(title)
-    axes, *maps = np.atleast_1d(figure.subplots(1, 3 if needle else 1))
+    axes, *maps = figure.subplots(1, 3 if needle else 1, squeeze=False)[0]
     pairs = [score.pairs for score in recall]
     errors = [score.error or 0.0 for score in recall]
     accuracies = [score.accuracy for score in recall]
