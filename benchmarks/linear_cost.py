@@ -3,7 +3,7 @@
 python benchmarks/linear_cost.py --out benchmarks/logs/linear_cost.json
 
 Training is one update on one row, gradients through all of it; evaluation reads the row 1,024
-tokens at a time and carries the state, as `mmrec evaluate` does. Every cell is a process of its
+tokens at a time and carries the state, as `mmrec eval loss` does. Every cell is a process of its
 own, so that its peak memory is its own. Each series is compared with the line a + b T that fits
 it best in relative terms.
 """

@@ -6,7 +6,7 @@ Gradients flow through a whole row. Each block reads it `model.time_chunk` token
 keeps only what is needed to do so again, so memory grows by the row's activations between blocks
 and its logits alone. Evaluation reads any length in the memory of one row:
 
-mmrec evaluate --workdir=runs/long --documents=file --data=FILE
+mmrec eval loss --workdir=runs/long --documents=file --data=FILE
 """
 
 import dataclasses

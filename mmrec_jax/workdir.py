@@ -58,6 +58,11 @@ class Workdir:
         return self.root / "loss.png"
 
     @property
+    def evaluations(self) -> Path:
+        """What `mmrec eval` measured: numbers and pictures."""
+        return self.root / "eval"
+
+    @property
     def compile_cache(self) -> Path:
         """Compiled programs, for a quick start when the run continues."""
         return self.root / "compile_cache"
@@ -74,7 +79,8 @@ class Workdir:
         shutil.rmtree(removed, ignore_errors=True)
         if self.checkpoints.is_dir():
             self.checkpoints.rename(removed)
-        for path in (removed, self.tokenizer, self.samples, self.tensorboard, self.profile):
+        folders = (self.tokenizer, self.samples, self.tensorboard, self.profile, self.evaluations)
+        for path in (removed, *folders):
             shutil.rmtree(path, ignore_errors=True)
         for path in (self.config, self.metrics, self.loss_curve):
             path.unlink(missing_ok=True)

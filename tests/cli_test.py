@@ -50,7 +50,7 @@ def test_evaluate_prints_the_bits_per_byte_of_the_definition(tmp_path):
     texts = ["göl kıyısında çiçek ve ağaç, köprü; iki göl bir yol", "İstanbul"]
     path = tmp_path / "other.txt"
     path.write_text("\n\n".join(texts), "utf-8")
-    result = execute([*_MMREC, "evaluate", f"--workdir={trained()}", f"--data={path}"])
+    result = execute([*_MMREC, "eval", "loss", f"--workdir={trained()}", f"--data={path}"])
     assert result.returncode == 0, result.stderr
     first, carried, apart = result.stdout.splitlines()
     assert first == f"2 documents, {sum(len(text.encode()) for text in texts)} bytes"
@@ -104,11 +104,18 @@ def test_inspect_prints_rows_with_their_segments(capsys):
         ),
         (["generate", "--workdir=TRAINED", "--load-state=TEXT"], "this file is not a saved state"),
         (["generate", "--workdir=nowhere", "--top-p=0"], "top_p is 0.0; it must be"),
-        (["evaluate", "--workdir=nowhere", "--data=x", "--batch-size=0"], "--batch-size is 0"),
-        (["evaluate", "--workdir=TRAINED", "--data=missing.txt"], "no file missing.txt"),
-        (["evaluate", "--workdir=TRAINED", "--data=TEXT", "--step=7"], "no checkpoint 7"),
-        (["evaluate", "--workdir=TRAINED"], "was trained on text: give --data=FILE"),
-        (["evaluate", "--workdir=TRAINED", "--data=TEXT", "--lengths=5"], "--lengths"),
+        (["eval", "loss", "--workdir=nowhere", "--data=x", "--batch-size=0"], "--batch-size is 0"),
+        (["eval", "loss", "--workdir=TRAINED", "--data=missing.txt"], "no file missing.txt"),
+        (["eval", "loss", "--workdir=TRAINED", "--data=TEXT", "--step=7"], "no checkpoint 7"),
+        (["eval", "loss", "--workdir=TRAINED"], "was trained on text: give --data=FILE"),
+        (["eval", "loss", "--workdir=TRAINED", "--data=TEXT", "--lengths=5"], "--lengths"),
+        (["eval", "length", "--workdir=nowhere"], "nowhere: there is no run here"),
+        (["eval", "length", "--workdir=nowhere", "--max-length=0"], "--max-length is 0"),
+        (["eval", "length", "--workdir=TRAINED", "--data=missing.txt"], "no file missing.txt"),
+        (["eval", "recall", "--workdir=nowhere"], "nowhere: there is no run here"),
+        (["eval", "recall", "--workdir=nowhere", "--lengths=99,8"], "--lengths has 8; each must"),
+        (["eval", "recall", "--workdir=nowhere", "--samples=0"], "--samples is 0"),
+        (["eval", "recall", "--workdir=TRAINED", "--step=7"], "no checkpoint 7"),
         (["data", "inspect", "--config=missing.py"], "missing.py: there is no such file"),
         (["data", "inspect", "--config=missing.py", "--rows=0"], "--rows is 0"),
         (["bench", "scan", "--width=0"], "--width is 0; it must be at least 1"),
@@ -133,7 +140,9 @@ def test_a_mistake_is_one_line_and_a_status(arguments, expected, capsys):
     assert not said.out
 
 
-@pytest.mark.parametrize("arguments", [["generate"], ["translate"], [], ["data"], ["bench"]])
+@pytest.mark.parametrize(
+    "arguments", [["generate"], ["translate"], [], ["data"], ["eval"], ["bench"]]
+)
 def test_wrong_usage_is_explained(arguments, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(arguments)

@@ -37,8 +37,8 @@ def test_a_field_of_another_version_is_named(tmp_path):
 
 def test_clear_removes_what_a_run_wrote_and_nothing_else(tmp_path):
     place = Workdir(tmp_path)
-    folders = ("tokenizer", "checkpoints", "samples", "tensorboard", "profile", "tokenizer_cache")
-    for folder in (*folders, "mine"):
+    written = ("tokenizer", "checkpoints", "samples", "tensorboard", "profile", "eval")
+    for folder in (*written, "tokenizer_cache", "mine"):
         (tmp_path / folder / "deep").mkdir(parents=True)
         (tmp_path / folder / "deep" / "file").write_text("x")
     for name in ("config.json", "metrics.jsonl", "loss.png", "notes.txt"):

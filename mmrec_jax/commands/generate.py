@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
     if config.data.source in TASKS:
         raise UserError(
             f'{workdir}: this model was trained on the task "{config.data.source}": it answers '
-            "what it reads and writes no text of its own. To score it: mmrec evaluate "
+            "what it reads and writes no text of its own. To score it: mmrec eval loss "
             f"--workdir={workdir}"
         )
     step = choose_step(workdir, options.step)

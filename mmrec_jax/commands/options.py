@@ -11,6 +11,13 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--step", default="best", type=_step, help='a step, "best" or "last"')
 
 
+def add_text_options(parser: argparse.ArgumentParser, what: str) -> None:
+    """`--data`, `--documents` and `--field`: which text; `what` says what it is for."""
+    parser.add_argument("--data", help=f"{what}: comma-separated paths or globs")
+    parser.add_argument("--documents", choices=("block", "line", "file"), default="block")
+    parser.add_argument("--field", default="text", help="field of a JSON line")
+
+
 def require_positive(options: argparse.Namespace, *names: str) -> None:
     """Refuses a number below 1.
 

@@ -26,7 +26,7 @@ def load_documents(config: DataConfig, split: Split) -> list[Document]:
     if split == "test":
         raise UserError(
             f'config.data.source "{config.source}" has no test split; evaluate a file of its own '
-            "with: mmrec evaluate --data FILE"
+            "with: mmrec eval loss --data FILE"
         )
     json_lines = config.source == "jsonl"
     if config.validation:

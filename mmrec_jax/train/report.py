@@ -59,12 +59,12 @@ def closing(p: Prepared, step: int, validation: dict[str, float], *, begin: floa
     _say(f"  {root}: loss.png, metrics.jsonl, samples/, checkpoints/ (best: step {best})")
     _say("next:")
     if isinstance(p.data, TaskDataset):
-        _say(f"  mmrec evaluate --workdir={root} --lengths=100,4096")
+        _say(f"  mmrec eval length --workdir={root}")
     else:
         # A prompt that the run's tokenizer is known to spell.
         prompt = shlex.quote(p.config.train.sample_prompt)
         _say(f"  mmrec generate --workdir={root} --prompt {prompt}")
-        _say(f"  mmrec evaluate --workdir={root} --data=YOUR_FILE.txt")
+        _say(f"  mmrec eval loss --workdir={root} --data=YOUR_FILE.txt")
     _say(f"  tensorboard --logdir={root}/tensorboard")
 
 

@@ -56,7 +56,7 @@ def test_read_documents_chooses_by_suffix(folder):
 
 def test_test_split_is_for_built_in_sources_only(folder):
     config = DataConfig(source="text", train=f"{folder}/a.txt")
-    with pytest.raises(UserError, match=r'"text" has no test split; .*mmrec evaluate --data FILE'):
+    with pytest.raises(UserError, match=r'"text" has no test split; .*mmrec eval loss --data FILE'):
         load_documents(config, "test")
 
 

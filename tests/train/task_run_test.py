@@ -73,7 +73,7 @@ def test_what_was_scored_is_said(finished, capsys):
     )
     assert "bits/byte" not in out
     assert "perplexity" not in out
-    assert f"mmrec evaluate --workdir={finished} --lengths=" in out
+    assert f"mmrec eval length --workdir={finished}" in out
     assert "mmrec generate" not in out
 
 
@@ -89,30 +89,49 @@ def test_a_run_in_two_sessions_is_the_run_in_one(finished, tmp_path):
 
 
 def test_any_checkpoint_can_be_scored_at_any_length(finished, capsys):
-    main(["evaluate", f"--workdir={finished}", "--step=last", "--batch-size=4"])
+    main(["eval", "loss", f"--workdir={finished}", "--step=last", "--batch-size=4"])
     said = dict(line.rsplit(" ", 1) for line in capsys.readouterr().out.splitlines()[1:])
     for name, value in _metrics(finished)[-1].items():
         if name not in ("step", "split"):
             assert float(said[name].replace(",", "")) == pytest.approx(value, abs=1e-4)
-    main(["evaluate", f"--workdir={finished}", "--lengths=5, 33"])
+    main(["eval", "loss", f"--workdir={finished}", "--lengths=5, 33"])
     first, *lines = capsys.readouterr().out.splitlines()
     assert first.endswith("scored on 10 sequences each of 5, 33 tokens")
     assert {line.split()[0].partition("@")[2] for line in lines} == {"", "5", "33"}
 
 
+def test_accuracy_by_length_doubles_from_the_longest_example(finished, capsys):
+    sizes = ["--max-length=70", "--sequences=10", "--batch-size=4"]
+    main(["eval", "length", f"--workdir={finished}", "--step=last", *sizes])
+    lines = capsys.readouterr().out.splitlines()
+    content = json.loads((finished / "eval" / "length.json").read_text("utf-8"))
+    assert (finished / "eval" / "length.png").exists()
+    assert [score["length"] for score in content["scores"]] == [8, 16, 32, 64]
+    assert (content["task"], content["trained_length"]) == ("parity", 8)
+    last = _metrics(finished)[-1]  # the same 10 sequences
+    for name in ("accuracy", "token_accuracy", "loss"):
+        assert content["scores"][0][name] == pytest.approx(last[f"{name}@8"], rel=1e-5)
+    assert [line.endswith("beyond the trained length") for line in lines[1:5]] == [
+        *(False, True, True, True)
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        (["eval", "length", "--data=x.txt"], 'task "parity", which needs no --data'),
+        (["eval", "length", "--max-length=7"], "the run was trained on up to 8 tokens"),
+        (["eval", "recall", "--data=x.txt"], 'task "parity": it knows no text'),
+        (["eval", "recall"], "the vocabulary has 2 ordinary tokens"),
         (["generate"], 'trained on the task "parity": it answers what it reads'),
-        (["evaluate", "--data=x.txt"], 'was trained on the task "parity"'),
-        (["evaluate", "--lengths=5,x"], "--lengths is '5,x'; it must be numbers"),
-        (["evaluate", "--lengths=5,0"], "config.task.eval_lengths is (5, 0)"),
+        (["eval", "loss", "--data=x.txt"], 'was trained on the task "parity"'),
+        (["eval", "loss", "--lengths=5,x"], "--lengths is '5,x'; it must be numbers"),
+        (["eval", "loss", "--lengths=5,0"], "config.task.eval_lengths is (5, 0)"),
     ],
 )
 def test_what_makes_no_sense_for_a_task_is_refused(finished, capsys, arguments, expected):
-    command, *options = arguments
     with pytest.raises(SystemExit):
-        main([command, f"--workdir={finished}", *options])
+        main([*arguments, f"--workdir={finished}"])
     said = capsys.readouterr()
     assert expected in said.err
     assert said.err.count("\n") == 1

@@ -1,11 +1,16 @@
-"""`mmrec evaluate`: how well a model predicts some text, or solves the task it was trained on."""
+"""`mmrec eval loss`: how well a model predicts some text, or solves the task it was trained on."""
 
 import argparse
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmrec_jax.commands.options import add_model_options, read_lengths, require_positive
+from mmrec_jax.commands.options import (
+    add_model_options,
+    add_text_options,
+    read_lengths,
+    require_positive,
+)
+from mmrec_jax.commands.task_lengths import scored_at
 from mmrec_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -14,14 +19,12 @@ if TYPE_CHECKING:
 
 
 def add_parser(commands: Any) -> None:
-    """Adds the subcommand to those of `mmrec`."""
+    """Adds the subcommand to those of `mmrec eval`."""
     parser = commands.add_parser(
-        "evaluate", help="loss and bits per byte on any text, or accuracy on the run's task"
+        "loss", help="loss and bits per byte on any text, or accuracy on the run's task"
     )
     add_model_options(parser)
-    parser.add_argument("--data", help="the text: comma-separated paths or globs")
-    parser.add_argument("--documents", choices=("block", "line", "file"), default="block")
-    parser.add_argument("--field", default="text", help="field of a JSON line")
+    add_text_options(parser, "the text")
     parser.add_argument("--lengths", help="of a task's sequences, such as 40,4096")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.set_defaults(run=run)
@@ -47,9 +50,7 @@ def run(options: argparse.Namespace) -> None:
                 "nothing, and no --data"
             )
         if options.lengths is not None:
-            lengths = read_lengths(options.lengths)
-            task = dataclasses.replace(config.task, eval_lengths=lengths)
-            config = dataclasses.replace(config, task=task)
+            config = scored_at(config, read_lengths(options.lengths))
         _print_task_scores(options, config)
     else:
         if options.data is None or options.lengths is not None:

@@ -1,0 +1,182 @@
+"""`mmrec eval length`: loss by position in the context, or a task at growing lengths."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmrec_jax.commands.options import add_model_options, add_text_options, require_positive
+from mmrec_jax.commands.task_lengths import longest_trained, scored_at
+from mmrec_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from mmrec_jax.config import Config
+    from mmrec_jax.probes.loss_by_position import Estimate, PositionBin
+    from mmrec_jax.workdir import Workdir
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the subcommand to those of `mmrec eval`."""
+    parser = commands.add_parser(
+        "length",
+        help="loss by position in the context, or a task's accuracy by length",
+        description="Text: the loss by position, with the state carried along each document, "
+        "beside that of the same tokens with the state reset at the trained length. A task: "
+        "accuracy and loss at doubling lengths. Writes eval/length.png and .json into the run.",
+    )
+    add_model_options(parser)
+    add_text_options(parser, "the text; the run's own validation split when left out")
+    parser.add_argument("--max-length", type=int, default=16384, help="tokens of context")
+    parser.add_argument(
+        "--max-tokens", type=int, default=131072, help="of text: the longest documents up to that"
+    )
+    parser.add_argument("--sequences", type=int, default=64, help="of a task: at each length")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Prints the table and writes the picture and the numbers.
+
+    Raises:
+      UserError: an option, a file or the run's folder is wrong.
+    """
+    require_positive(options, "max_length", "max_tokens", "sequences", "batch_size")
+    from mmrec_jax.data.tasks.registry import TASKS
+    from mmrec_jax.workdir import Workdir
+
+    place = Workdir(Path(options.workdir))
+    config, _ = place.read_config()
+    if config.data.source in TASKS:
+        _task_by_length(options, config, place)
+    else:
+        _loss_by_position(options, config, place)
+
+
+def _loss_by_position(options: argparse.Namespace, config: "Config", place: "Workdir") -> None:
+    import jax
+    from tqdm import tqdm
+
+    from mmrec_jax.commands.run_text import run_text
+    from mmrec_jax.data.token_store import TokenStore
+    from mmrec_jax.loading import load
+    from mmrec_jax.probes.loss_by_position import longest_pieces, loss_by_position
+    from mmrec_jax.probes.picture import draw_loss_by_position
+    from mmrec_jax.probes.record import write_record
+    from mmrec_jax.train.prepare import make_directory
+    from mmrec_jax.train.step import make_eval_step
+
+    name, documents = run_text(options, config)
+    model, params, tokenizer = load(options.workdir, options.step)
+    store = TokenStore.from_documents(documents, tokenizer)
+    make_directory(place.evaluations)
+    trained = config.data.seq_len
+    pieces = longest_pieces(store, options.max_length, options.max_tokens)
+    tokens, longest = int(pieces.lengths.sum()), int(pieces.lengths.max())
+    print(f"{name}: {len(pieces):,} documents or pieces of them, {tokens:,} tokens")
+    if longest <= trained:
+        print(
+            f"too short: the longest has {longest:,} tokens and the model was trained on "
+            f"{trained:,}, so nothing here can profit from more context; give longer text with "
+            "--data=FILE --documents=file"
+        )
+    elif longest < options.max_length:
+        print(f"the longest has {longest:,} tokens: nothing is said of more, up to --max-length")
+    with tqdm(total=tokens, unit=" tokens", unit_scale=True) as bar:
+        result = loss_by_position(
+            jax.jit(make_eval_step(model)),
+            params,
+            model.config,
+            store,
+            pieces,
+            reset_every=trained,
+            rows=min(options.batch_size, len(pieces)),
+            on_read=bar.update,
+        )
+    print(
+        f"{'context':>15} {'tokens':>9} {'texts':>5} {'carried':>16} {'reset':>16} {'profit':>17}"
+    )
+    for each in result.bins:
+        print(_row(each, f"{each.first:,}-{each.last:,}"))
+    if result.beyond is not None:
+        print(_row(result.beyond, f"beyond {trained:,}"))
+    print(
+        f"carried: loss in nats/token, state from the text's beginning; reset: the same tokens, "
+        f"state reset every {trained:,}, the trained length; ±: standard error over texts"
+    )
+    title = f"{place.root.name}: {Path(name).name}"
+    draw_loss_by_position(result, title, place.evaluations / "length.png")
+    content = {"step": options.step, "text": name, **dataclasses.asdict(result)}
+    write_record(place.evaluations / "length.json", content)
+    print(f"{place.evaluations}: length.png, length.json")
+
+
+def _row(each: "PositionBin", label: str) -> str:
+    return (
+        f"{label:>15} {each.tokens:>9,} {each.documents:>5,} {_estimate(each.carried, ''):>16} "
+        f"{_estimate(each.reset, ''):>16} {_estimate(each.profit, '+'):>17}"
+    )
+
+
+def _estimate(estimate: "Estimate", sign: str) -> str:
+    error = "" if estimate.error is None else f" ±{estimate.error:.4f}"
+    return f"{estimate.mean:{sign}.4f}{error}"
+
+
+def _task_by_length(options: argparse.Namespace, config: "Config", place: "Workdir") -> None:
+    if options.data is not None:
+        raise UserError(
+            f'{place.root} was trained on the task "{config.data.source}", which needs no --data'
+        )
+    trained = longest_trained(config)
+    if options.max_length < trained:
+        raise UserError(
+            f"--max-length is {options.max_length}; the run was trained on up to {trained} tokens"
+        )
+    import jax
+    from tqdm import tqdm
+
+    from mmrec_jax.data.tasks.task_dataset import TaskDataset
+    from mmrec_jax.loading import load
+    from mmrec_jax.probes.picture import draw_task_by_length
+    from mmrec_jax.probes.record import write_record
+    from mmrec_jax.train.evaluate_task import evaluate_task
+    from mmrec_jax.train.mesh import one_device
+    from mmrec_jax.train.prepare import make_directory
+    from mmrec_jax.train.step import make_eval_step
+
+    lengths = [trained]
+    while 2 * lengths[-1] <= options.max_length:
+        lengths.append(2 * lengths[-1])
+    model, params, _ = load(options.workdir, options.step)
+    make_directory(place.evaluations)
+    eval_step = jax.jit(make_eval_step(model))
+    scores: dict[int, dict[str, float]] = {}
+    with tqdm(total=sum(lengths), unit=" tokens a row", unit_scale=True) as bar:
+        for length in lengths:
+            data = TaskDataset(scored_at(config, (length,), options.sequences))
+            result = evaluate_task(
+                eval_step, params, model.config, data, one_device(), batch_size=options.batch_size
+            )
+            scores[length] = {
+                name: result[f"{name}@{length}"] for name in ("accuracy", "token_accuracy", "loss")
+            }
+            bar.update(length)
+    print(f"{'tokens':>9} {'final answers':>14} {'all answers':>12} {'nats/answer':>12}")
+    for length, score in scores.items():
+        beyond = "  beyond the trained length" if length > trained else ""
+        print(
+            f"{length:>9,} {score['accuracy']:>14.2%} {score['token_accuracy']:>12.2%} "
+            f"{score['loss']:>12.4f}{beyond}"
+        )
+    title = f"{place.root.name}: {config.data.source}, {options.sequences} sequences a length"
+    draw_task_by_length(scores, trained, title, place.evaluations / "length.png")
+    content = {
+        "step": options.step,
+        "task": config.data.source,
+        "trained_length": trained,
+        "sequences": options.sequences,
+        "scores": [{"length": length, **score} for length, score in scores.items()],
+    }
+    write_record(place.evaluations / "length.json", content)
+    print(f"{place.evaluations}: length.png, length.json")

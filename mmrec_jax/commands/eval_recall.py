@@ -1,0 +1,202 @@
+"""`mmrec eval recall`: what a model remembers of what it has just read."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmrec_jax.commands.options import (
+    add_model_options,
+    add_text_options,
+    read_lengths,
+    require_positive,
+)
+from mmrec_jax.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mmrec_jax.probes.needle import NeedleScore
+    from mmrec_jax.probes.reader import Reader
+    from mmrec_jax.probes.recall import RecallScore
+
+_PAIRS = (1, 2, 4, 8, 16, 32, 64)
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the subcommand to those of `mmrec eval`."""
+    parser = commands.add_parser(
+        "recall",
+        help="associative recall (MQAR) and a needle in a haystack",
+        description="MQAR: pairs of random tokens, then every key again. Needle: a random key and "
+        "value somewhere in a text, then the key again. Any checkpoint can be asked; without "
+        "training for it, MQAR is near chance. Writes eval/recall.png and .json into the run.",
+    )
+    add_model_options(parser)
+    add_text_options(parser, "the needle's text; the run's validation split when left out")
+    parser.add_argument("--lengths", default="256,1024,4096,16384", help="of the needle's text")
+    parser.add_argument("--samples", type=int, default=4, help="texts a length for the needle")
+    parser.add_argument("--sequences", type=int, default=256, help="a number of pairs for MQAR")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Prints the tables and writes the picture and the numbers.
+
+    Raises:
+      UserError: an option, a file or the run's folder is wrong.
+    """
+    require_positive(options, "samples", "sequences")
+    from mmrec_jax.probes.needle import SHORTEST
+    from mmrec_jax.workdir import Workdir
+
+    lengths = read_lengths(options.lengths)
+    if min(lengths) < SHORTEST:
+        raise UserError(f"--lengths has {min(lengths)}; each must be at least {SHORTEST}")
+    place = Workdir(Path(options.workdir))
+    config, _ = place.read_config()
+
+    from mmrec_jax.commands.run_text import run_text
+    from mmrec_jax.data.tasks.registry import TASKS
+    from mmrec_jax.loading import load
+    from mmrec_jax.nn.state import state_bytes
+    from mmrec_jax.probes.picture import draw_recall
+    from mmrec_jax.probes.reader import model_reader
+    from mmrec_jax.probes.record import write_record
+    from mmrec_jax.probes.symbols import ordinary_ids
+    from mmrec_jax.train.prepare import make_directory
+
+    on_task = config.data.source in TASKS
+    if on_task and options.data is not None:
+        raise UserError(
+            f'{place.root} was trained on the task "{config.data.source}": it knows no text, so '
+            "there is no needle to hide and --data has no use"
+        )
+    name, documents = ("", []) if on_task else run_text(options, config)
+    model, params, tokenizer = load(options.workdir, options.step)
+    ids = ordinary_ids(tokenizer)
+    if len(ids) < 4:
+        raise UserError(
+            f"{place.root}: the vocabulary has {len(ids)} ordinary tokens; two pairs take 4"
+        )
+    filler, rare = _haystack(documents, tokenizer, ids)
+    make_directory(place.evaluations)
+    reader = model_reader(model, params)
+    size = state_bytes(reader.zero_state(1))
+    print(f"state: {size:,} bytes, whatever the length")
+    # In the examples of a task nothing stands before the first symbol.
+    recall = _recall(options, reader, ids, None if on_task else tokenizer.bos_id)
+    needle = []
+    if on_task:
+        print(f'needle: left out, the task "{config.data.source}" has no text to hide it in')
+    else:
+        needle = _needle(options, reader, name, filler, rare, lengths, tokenizer.bos_id)
+    title = f"{place.root.name}: state {size:,} bytes"
+    draw_recall(recall, needle, title, place.evaluations / "recall.png")
+    content = {
+        "step": options.step,
+        "seed": options.seed,
+        "state_bytes": size,
+        "mqar": [dataclasses.asdict(score) for score in recall],
+        "needle": [dataclasses.asdict(score) for score in needle],
+    }
+    write_record(place.evaluations / "recall.json", content)
+    print(f"{place.evaluations}: recall.png, recall.json")
+
+
+def _haystack(
+    documents: list[Any], tokenizer: Any, ids: "NDArray[np.int32]"
+) -> tuple["NDArray[np.int32]", "NDArray[np.int32]"]:
+    """The tokens of all documents end to end, and those of them that needles are made of."""
+    import numpy as np
+
+    from mmrec_jax.probes.symbols import rare_ids
+
+    parts = [tokenizer.encode(document.text) for document in documents]
+    filler = np.concatenate([np.zeros(0, np.int32), *parts])
+    return filler, rare_ids(ids, filler)
+
+
+def _recall(
+    options: argparse.Namespace, reader: "Reader", ids: "NDArray[np.int32]", begin_id: int | None
+) -> "list[RecallScore]":
+    from tqdm import tqdm
+
+    from mmrec_jax.probes.recall import most_pairs, score_recall
+
+    pairs = [count for count in _PAIRS if count <= most_pairs(ids)]
+    if len(pairs) < len(_PAIRS):
+        print(f"MQAR: {len(ids)} ordinary tokens are enough for {pairs[-1]} pairs and no more")
+    tokens = sum(options.sequences * (3 * count + (begin_id is not None)) for count in pairs)
+    with tqdm(total=tokens, unit=" tokens", unit_scale=True, desc="MQAR") as bar:
+        scores = score_recall(
+            reader,
+            ids,
+            pairs,
+            begin_id=begin_id,
+            sequences=options.sequences,
+            seed=options.seed,
+            on_read=bar.update,
+        )
+    print(f"{'MQAR pairs':>12} {'accuracy':>16} {'chance':>8} {'right value':>12} {'others':>8}")
+    for score in scores:
+        error = "" if score.error is None else f" ±{score.error:.2%}"
+        others = "" if score.other_nats is None else f"{score.other_nats:.3f}"
+        print(
+            f"{score.pairs:>12} {f'{score.accuracy:.2%}{error}':>16} {score.chance:>8.2%} "
+            f"{score.right_nats:>12.3f} {others:>8}"
+        )
+    print("accuracy: among the sequence's own values; right value, others: mean nats")
+    return scores
+
+
+def _needle(
+    options: argparse.Namespace,
+    reader: "Reader",
+    name: str,
+    filler: "NDArray[np.int32]",
+    rare: "NDArray[np.int32]",
+    lengths: tuple[int, ...],
+    begin_id: int,
+) -> "list[NeedleScore]":
+    from tqdm import tqdm
+
+    from mmrec_jax.probes.needle import DEPTHS, FEWEST_IDS, score_needle
+
+    if len(rare) < FEWEST_IDS:
+        print(f"needle: left out, {name} has only {len(rare)} rare tokens to make it of")
+        return []
+    fitting = [length for length in lengths if length <= len(filler)]
+    if len(fitting) < len(lengths):
+        left_out = ", ".join(f"{length:,}" for length in lengths if length > len(filler))
+        print(
+            f"needle: {name} has {len(filler):,} tokens, too few for texts of {left_out}; give "
+            "longer text with --data=FILE"
+        )
+    if not fitting:
+        return []
+    tokens = sum(fitting) * options.samples * (1 + len(DEPTHS))
+    with tqdm(total=tokens, unit=" tokens", unit_scale=True, desc="needle") as bar:
+        scores = score_needle(
+            reader,
+            filler,
+            rare,
+            fitting,
+            begin_id=begin_id,
+            samples=options.samples,
+            seed=options.seed,
+            on_read=bar.update,
+        )
+    for title, rows in (
+        ("value is first of 101", [[f"{x:.0%}" for x in s.accuracy] for s in scores]),
+        ("profit, nats/token", [[f"{x:+.2f}" for x in s.profit] for s in scores]),
+    ):
+        print(f"needle: {title}, by depth (%)")
+        print(f"{'tokens':>12}" + "".join(f"{depth:>7}" for depth in DEPTHS))
+        for score, cells in zip(scores, rows, strict=True):
+            print(f"{score.length:>12,}" + "".join(f"{cell:>7}" for cell in cells))
+    chance = ", ".join(f"{score.accuracy_without:.0%}" for score in scores)
+    print(f"without the needle the value is first in {chance} (chance 1.0%)")
+    return scores

@@ -1,0 +1,23 @@
+"""At which lengths a run's task is scored: the one place where commands touch the task's fields."""
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmrec_jax.config import Config
+
+
+def scored_at(config: "Config", lengths: tuple[int, ...], sequences: int | None = None) -> "Config":
+    """`config` with these lengths, and so many sequences of each (None: as many as before).
+
+    Raises:
+      UserError: a length makes no sense.
+    """
+    count = config.task.eval_sequences if sequences is None else sequences
+    task = dataclasses.replace(config.task, eval_lengths=lengths, eval_sequences=count)
+    return dataclasses.replace(config, task=task)
+
+
+def longest_trained(config: "Config") -> int:
+    """Tokens in the longest training example."""
+    return config.task.max_length
