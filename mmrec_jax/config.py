@@ -50,8 +50,7 @@ class ModelConfig:
     # products; "full", each block from its input: the least memory, and the fastest on a CPU,
     # where what fits in the cache is cheaper to compute again than to fetch.
     remat: Literal["none", "dots", "full"] = "full"
-    # Tokens of a row that a block reads at once. Longer rows are read in such pieces, the state
-    # carried on with its gradient, so that temporary memory does not grow with the row.
+    # Tokens of a row that a block reads at once: temporary memory does not grow with the row.
     time_chunk: int = 512
     # How the short-term memory is solved over time: "parallel" is Newton's method for the state
     # gate and an associative scan for the other two. "auto": sequential on a CPU and parallel
@@ -251,6 +250,7 @@ class TrainConfig:
     eval_batches: int | None = None  # of the validation split; all of it when None
     # Evaluate with the state carried along each document instead of each row from the zero state.
     eval_carry: bool = False
+    dashboard: bool = True  # measure the memories at each evaluation (`mmrec_jax/dashboard`)
     sample_prompt: str = ""  # prompt of the text samples written at each evaluation
     sample_tokens: int = 64  # 0: no samples
     checkpoint_every: int = 200

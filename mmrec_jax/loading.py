@@ -18,16 +18,20 @@ from mmrec_jax.workdir import Workdir
 
 
 def load(
-    workdir: str | os.PathLike[str], step: int | Literal["best", "last"] = "best"
+    workdir: str | os.PathLike[str],
+    step: int | Literal["best", "last"] = "best",
+    *,
+    training_parts: bool = False,
 ) -> tuple[MMRecLM, Any, Tokenizer]:
     """The model, parameters and tokenizer of a run.
 
     Args:
       workdir: the run's folder.
       step: which checkpoint: the one with the lowest validation loss, the newest, or a step.
+      training_parts: keep what only training uses, the UBOO predictors.
 
     Returns:
-      The model (without its training-only parts), its parameters on the first device, and the
+      The model (without dropout), its parameters on the first device, and the
       tokenizer: what `mmrec_jax.generate` takes.
 
     Raises:
@@ -36,9 +40,7 @@ def load(
     """
     place = Workdir(Path(workdir))
     config, vocab_size = place.read_config()
-    if not place.checkpoints.is_dir():
-        raise UserError(f"{place.root}: the run has no checkpoint yet")
-    checkpointer = Checkpointer(place.checkpoints, read_only=True)
+    checkpointer = _open(place)
     chosen = _choose(checkpointer, step, place)
     tokenizer = load_tokenizer(place.tokenizer)
     where = str(place.checkpoints / str(chosen))
@@ -52,8 +54,29 @@ def load(
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     params = checkpointer.restore_params(chosen, abstract_on(abstract, here))
     checkpointer.close()
-    params["blocks"].pop("uboo", None)
-    return MMRecLM(dataclasses.replace(trained, use_uboo=False, dropout=0.0)), params, tokenizer
+    trained = dataclasses.replace(trained, dropout=0.0)
+    if not training_parts:
+        params["blocks"].pop("uboo", None)
+        trained = dataclasses.replace(trained, use_uboo=False)
+    return MMRecLM(trained), params, tokenizer
+
+
+def choose_step(place: Workdir, step: int | str) -> int:
+    """The number of the checkpoint that `load` would take.
+
+    Raises:
+      UserError: there is none.
+    """
+    checkpointer = _open(place)
+    chosen = _choose(checkpointer, step, place)
+    checkpointer.close()
+    return chosen
+
+
+def _open(place: Workdir) -> Checkpointer:
+    if not place.checkpoints.is_dir():
+        raise UserError(f"{place.root}: the run has no checkpoint yet")
+    return Checkpointer(place.checkpoints, read_only=True)
 
 
 def _choose(checkpointer: Checkpointer, step: int | str, place: Workdir) -> int:

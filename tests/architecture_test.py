@@ -23,7 +23,7 @@ _LEVELS = {
         0,
     ),
     **dict.fromkeys(("data", "nn", "optim"), 1),
-    **dict.fromkeys(("sampling", "text_stream", "generation", "bench"), 2),
+    **dict.fromkeys(("sampling", "text_stream", "generation", "bench", "dashboard"), 2),
     "train": 3,
     **dict.fromkeys(("loading", "commands", "cli"), 4),
 }
@@ -83,7 +83,7 @@ def _tracks(path: Path) -> dict[str, set[str]]:
     }
 
 
-@pytest.mark.parametrize("folder", ["data", "nn", "optim", "bench", "train"])
+@pytest.mark.parametrize("folder", ["data", "nn", "optim", "bench", "dashboard", "train"])
 def test_no_folder_imports_in_a_circle(folder):
     waiting = _tracks(_PACKAGE / folder)
     while waiting:
