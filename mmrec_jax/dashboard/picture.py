@@ -16,7 +16,7 @@ _NAMED_LAYERS = 8  # in the legend, at most
 def draw(summary: Summary, title: str, path: Path) -> None:
     """Writes a PNG with one colour a layer, from dark to light (safe for colour-blind eyes)."""
     # A Figure of its own: pyplot would pick a window system and keep global state.
-    figure = matplotlib.figure.Figure(figsize=(12, 7), layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(13, 7.2), layout="constrained")
     panels = figure.subplots(2, 3)
     layers = summary["layers"]
     colours = colormaps["viridis"](np.linspace(0, 0.85, len(layers)))
@@ -42,7 +42,7 @@ def _half_lives(axes: Axes, summary: Summary, colours: np.ndarray, kind: str) ->
     counts = np.array([layer[f"{kind}_histogram"] for layer in summary["layers"]])
     for number, (row, colour) in enumerate(zip(counts, colours, strict=True)):
         axes.stairs(row / row.sum(), edges, color=colour, linewidth=1.5, label=f"layer {number}")
-    used = np.flatnonzero(counts.sum(axis=0))
+    used = np.flatnonzero(counts.sum(axis=0) > 1e-3 * counts.sum())
     axes.set_xscale("log", base=2)
     axes.set_xlim(edges[used[0]], edges[used[-1] + 1])
     axes.set_xlabel("half-life (tokens)")
@@ -57,7 +57,7 @@ def _short_term(axes: Axes, summary: Summary, colours: np.ndarray) -> None:
 
 
 def _long_term(axes: Axes, summary: Summary, colours: np.ndarray) -> None:
-    axes.set_title("Long-term decay α (dots: each memory's mean)")
+    axes.set_title("Long-term decay α (dots: memories)")
     if _absent(axes, summary, "alpha_histogram"):
         return
     _half_lives(axes, summary, colours, "alpha")
@@ -68,33 +68,27 @@ def _long_term(axes: Axes, summary: Summary, colours: np.ndarray) -> None:
 
 
 def _gate(axes: Axes, summary: Summary, colours: np.ndarray) -> None:
-    axes.set_title("Saturated gates (above: RMS of w_g)")
+    axes.set_title("Gate of the short-term memory")
     if _absent(axes, summary, "gate_low"):
         return
-    layers = summary["layers"]
-    place = np.arange(len(layers))
-    low = np.array([layer["gate_low"] for layer in layers])
-    high = np.array([layer["gate_high"] for layer in layers])
-    axes.bar(place, low, color=colours, label="below 0.1")
-    axes.bar(place, high, bottom=low, color=colours, hatch="//", edgecolor="white", label="above")
-    for x, layer in zip(place, layers, strict=True):
-        if "gate_weight" in layer and len(layers) <= 12:
-            axes.text(
-                x,
-                low[x] + high[x],
-                f"{layer['gate_weight']:.2f}",
-                ha="center",
-                va="bottom",
-            )
-    axes.margins(y=0.15)
-    axes.set_xlabel("layer (plain: gate below 0.1, hatched: above 1.9)")
+    for layer, colour in zip(summary["layers"], colours, strict=True):
+        counts = np.array(layer["gate_histogram"])
+        axes.stairs(counts / counts.sum(), summary["gate_edges"], color=colour, linewidth=1.5)
+    low, high = (
+        np.mean([layer[name] for layer in summary["layers"]]) for name in ("gate_low", "gate_high")
+    )
+    for left, right, share, place in ((0, 0.1, low, "left"), (1.9, 2, high, "right")):
+        axes.axvspan(left, right, color="grey", alpha=0.25, linewidth=0)
+        x = {"left": 0.13, "right": 1.87}[place]
+        axes.text(x, 0.95, f"{share:.1%}", ha=place, transform=axes.get_xaxis_transform())
+    axes.set_xlim(0, 2)
+    axes.set_xlabel("gate (shaded: saturated)")
     axes.set_ylabel("share of tokens × channels")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
 def _norms(axes: Axes, summary: Summary, colours: np.ndarray) -> None:
-    axes.set_title("Size of the states (solid: h, dashed: M)")
+    axes.set_title("State norms (solid: h, dashed: M)")
     positions = summary["positions"]
     for layer, colour in zip(summary["layers"], colours, strict=True):
         axes.plot(positions, layer["state_rms"], "-", color=colour)
@@ -106,10 +100,12 @@ def _norms(axes: Axes, summary: Summary, colours: np.ndarray) -> None:
     axes.set_ylabel("RMS of h, Frobenius norm of M")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(_plain))
+    axes.yaxis.set_minor_formatter(FuncFormatter(_plain))
+    axes.tick_params(axis="y", which="minor", labelsize=8)
 
 
 def _writes(axes: Axes, summary: Summary, colours: np.ndarray) -> None:
-    axes.set_title("Write strength β (dots: layer's mean)")
+    axes.set_title("Write strength β (dots: means)")
     if _absent(axes, summary, "write_histogram"):
         return
     for layer, colour in zip(summary["layers"], colours, strict=True):
@@ -118,22 +114,24 @@ def _writes(axes: Axes, summary: Summary, colours: np.ndarray) -> None:
         axes.plot(np.mean(layer["write_strength"]), 0, "o", color=colour, clip_on=False, ms=5)
     axes.set_xlim(0, 1)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("β (0: nothing is written, 1: the old value is replaced)")
+    axes.set_xlabel("β (0: no write, 1: old value replaced)")
     axes.set_ylabel("share of tokens × memories")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
 def _ranks(axes: Axes, summary: Summary, colours: np.ndarray) -> None:
-    axes.set_title("Effective rank of M at the end of the rows")
+    axes.set_title("Effective rank of M, end of row")
     if _absent(axes, summary, "effective_rank"):
         return
     for number, layer in enumerate(summary["layers"]):
         ranks = np.array(layer["effective_rank"], float)
         axes.plot(np.full(len(ranks), number), ranks, "o", color=colours[number], alpha=0.8)
     most = min(summary["memory_size"])
-    axes.axhline(most, color="grey", linestyle=":", label=f"largest possible: {most}")
-    axes.legend(frameon=False, loc="lower right")
-    axes.set_ylim(bottom=0)
+    axes.axhline(most, color="grey", linestyle=":")
+    axes.text(
+        0.02, most, f"largest possible: {most}", va="bottom", transform=axes.get_yaxis_transform()
+    )
+    axes.set_ylim(0, 1.12 * most)
     axes.set_xlabel("layer (a dot: one memory)")
     axes.set_ylabel("effective rank")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

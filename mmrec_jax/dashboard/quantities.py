@@ -8,9 +8,10 @@ Numbers = NDArray[np.floating]
 # Half-lives are counted in half octaves of tokens; what lies outside is in the outermost bin.
 HALF_LIFE_EDGES: Numbers = 2.0 ** np.arange(-3, 17.5, 0.5)
 WRITE_EDGES: Numbers = np.linspace(0, 1, 21)
+GATE_EDGES: Numbers = np.linspace(0, 2, 41)
 
 # A gate 2 sigmoid(x) is below 0.1 or above 1.9 where |x| is beyond this.
-SATURATED_LOGIT = float(np.log(19.0))
+_SATURATED_LOGIT = float(np.log(19.0))
 
 
 def forgetting(logits: Numbers) -> Numbers:
@@ -40,10 +41,16 @@ def count_writes(beta: Numbers) -> NDArray[np.int64]:
     return _count(beta * bins, bins)
 
 
+def count_gates(logits: Numbers) -> NDArray[np.int64]:
+    """How many gates 2 sigmoid(logits) lie in each bin of `GATE_EDGES`: [L, ...] -> [L, bins]."""
+    bins = len(GATE_EDGES) - 1
+    return _count(np.exp(-np.logaddexp(0, -logits)) * bins, bins)
+
+
 def saturated(logits: Numbers) -> tuple[Numbers, Numbers]:
     """Shares of gates 2 sigmoid(logits) below 0.1 and above 1.9: [L, ...] -> [L] each."""
     axes = tuple(range(1, logits.ndim))
-    low, high = logits < -SATURATED_LOGIT, logits > SATURATED_LOGIT
+    low, high = logits < -_SATURATED_LOGIT, logits > _SATURATED_LOGIT
     return np.mean(low, axis=axes), np.mean(high, axis=axes)
 
 
@@ -63,7 +70,7 @@ def effective_rank(m: Numbers) -> Numbers:
     Returns:
       [...]; 0 for a matrix of zeros, NaN for one that is not finite.
     """
-    finite = np.isfinite(m).all(axis=(-2, -1))
+    finite = np.all(np.isfinite(m), axis=(-2, -1))
     values = np.linalg.svd(np.where(finite[..., None, None], m, 0.0), compute_uv=False)
     total = values.sum(axis=-1)
     share = values / np.where(total > 0, total, 1)[..., None]

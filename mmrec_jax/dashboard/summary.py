@@ -16,12 +16,14 @@ def summarise(totals: Totals) -> Summary:
     """Means and histograms from sums, as plain numbers and lists.
 
     Returns:
-      `tokens`; `memory_size` (S, K); `half_life_edges` (tokens) and `write_edges`, of the
-      histograms; `positions` (the first of each octave that was read); and `layers`, one dict each:
+      `tokens`; `memory_size` (S, K); `half_life_edges` (tokens), `gate_edges` and `write_edges`, of
+      the histograms; `positions` (the first of each octave that was read); and `layers`, one dict
+      each:
         * `gamma_half_life` (tokens, of each channel, from its mean log decay), `gamma_histogram`
           (over tokens and channels);
-        * `gate_low`, `gate_high` (shares of gates below 0.1 and above 1.9), and with gate="state"
-          `gate_weight` (RMS of w_g) and `gate_weight_max` (largest |w_g|);
+        * with a gate `gate_low`, `gate_high` (shares below 0.1 and above 1.9) and
+          `gate_histogram` (over tokens and channels), and with gate="state" `gate_weight` (RMS of
+          w_g) and `gate_weight_max` (largest |w_g|);
         * `state_rms` (of h, at each of the positions) and `state_variance` (of n(h) over tokens,
           n = RMSNorm without a scale);
         * with a long-term memory, for each: `alpha_half_life` (tokens), `write_strength` (mean
@@ -37,6 +39,7 @@ def summarise(totals: Totals) -> Summary:
         "tokens": totals.tokens,
         "memory_size": [config.S, config.K] if config.H else None,
         "half_life_edges": q.HALF_LIFE_EDGES.tolist(),
+        "gate_edges": q.GATE_EDGES.tolist(),
         "write_edges": q.WRITE_EDGES.tolist(),
         "positions": (2**filled).tolist(),
         "layers": [_layer(totals, layer, filled) for layer in range(config.num_layers)],
@@ -56,6 +59,7 @@ def _layer(totals: Totals, layer: int, filled: NDArray[np.int64]) -> Summary:
     }
     if "gate_low" in sums:
         found |= {name: sums[name] / tokens for name in ("gate_low", "gate_high")}
+        found["gate_histogram"] = sums["gate_counts"]
     if totals.gate is not None:
         w = totals.gate[0][layer].astype(np.float64)
         found |= {"gate_weight": np.sqrt(np.mean(w**2)), "gate_weight_max": np.max(np.abs(w))}

@@ -72,6 +72,7 @@ class Totals:
             low, high = q.saturated(gate_logits)
             add["gate_low"] += number * low
             add["gate_high"] += number * high
+            add["gate_counts"] += q.count_gates(gate_logits)
 
         if "beta" in recorded:
             lost = q.forgetting(recorded["alpha_logits"][:, real])
