@@ -52,6 +52,11 @@ def run(options: argparse.Namespace) -> None:
     config, _ = place.read_config()
     step = choose_step(place, options.step)
     batch, source = _read_rows(options, config, load_tokenizer(place.tokenizer))
+    picture, numbers = (place.inspect / f"step_{step}.{kind}" for kind in ("png", "json"))
+    try:
+        place.inspect.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{place.inspect}: {error.strerror}") from None
     model, params, _ = load(options.workdir, step, training_parts=True)
     # Solved by Newton's method on every device, so that its iterations can be seen on each.
     model = MMRecLM(dataclasses.replace(model.config, scan="parallel"))
@@ -59,9 +64,7 @@ def run(options: argparse.Namespace) -> None:
     rows, length = batch["inputs"].shape
     summary = {"step": step, "source": source, "rows": rows, "length": length}
     summary |= summarise(totals)
-    name = f"step_{step}"
     title = f"{place.root.name or place.root.resolve().name}, step {step:,}, {source}"
-    picture, numbers = (place.inspect / f"{name}.{kind}" for kind in ("png", "json"))
     try:
         draw(summary, title, picture)
         numbers.write_text(json.dumps(_finite(summary), indent=1, allow_nan=False) + "\n", "utf-8")

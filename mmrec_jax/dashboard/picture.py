@@ -33,7 +33,6 @@ def draw(summary: Summary, title: str, path: Path) -> None:
         frameon=False,
     )
     figure.suptitle(f"{title}: {summary['tokens']:,} tokens")
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
 
 

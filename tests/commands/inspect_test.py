@@ -7,6 +7,7 @@ import pytest
 from mmrec_jax.cli import main
 from mmrec_jax.dashboard.summary import scalars
 from mmrec_jax.train.writer import read_metrics
+from mmrec_jax.workdir import Workdir
 from tests.small_run import session_text, trained
 
 
@@ -23,7 +24,7 @@ def test_the_numbers_are_those_logged_in_training(finished, capsys):
     picture, numbers = (finished / "inspect" / f"step_40.{kind}" for kind in ("png", "json"))
     assert picture.read_bytes().startswith(b"\x89PNG")
     summary = json.loads(numbers.read_text("utf-8"))
-    assert (summary["step"], summary["rows"], summary["length"]) == (40, 4, 32)
+    assert (summary["step"], summary["rows"], summary["length"]) == (40, 2, 32)
     (logged,) = (
         line
         for line in read_metrics(finished / "metrics.jsonl")
@@ -37,7 +38,7 @@ def test_the_numbers_are_those_logged_in_training(finished, capsys):
     out = capsys.readouterr().out.splitlines()
     assert (
         out[0]
-        == f"step 40, validation split of text: {summary['tokens']} tokens in 4 rows of up to 32"
+        == f"step 40, validation split of text: {summary['tokens']} tokens in 2 rows of up to 32"
     )
     assert out[1].split()[:3] == ["layer", "gamma", "half-life"]
     assert [line.split()[0] for line in out[2:4]] == ["0", "1"]
@@ -66,10 +67,9 @@ def test_a_mistake_is_one_line(finished, arguments, expected, capsys):
     assert not said.out
 
 
-def test_a_file_that_cannot_be_written_is_one_line(finished, capsys):
-    (finished / "inspect").rename(finished / "before") if (finished / "inspect").exists() else None
-    (finished / "inspect").write_text("in the way")
+def test_a_folder_that_cannot_be_made_is_one_line(finished, monkeypatch, capsys):
+    (finished / "way").write_text("in the way")
+    monkeypatch.setattr(Workdir, "inspect", finished / "way" / "inspect")
     with pytest.raises(SystemExit):
         main(["inspect", f"--workdir={finished}", f"--data={session_text()}", "--tokens=32"])
-    assert "inspect" in capsys.readouterr().err
-    (finished / "inspect").unlink()
+    assert "way/inspect: Not a directory" in capsys.readouterr().err
