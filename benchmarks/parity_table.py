@@ -33,7 +33,9 @@ def main() -> None:
             begin = time.process_time()
             run(config, workdir.root)
             seconds = time.process_time() - begin
-            scores = [line for line in read_metrics(workdir.metrics) if line["split"] != "train"]
+            scores = [
+                line for line in read_metrics(workdir.metrics) if line["split"] == "validation"
+            ]
             cells = [f"{scores[-1][f'accuracy@{n}']:.1%}" for n in config.task.eval_lengths]
             cells.append(f"{scores[-1]['loss']:.2g}")
             rows.append(" | ".join([f"| `{gate}` | {seed}", *cells, f"{seconds:.0f} |"]))

@@ -137,6 +137,7 @@ class TrainConfig:
     eval_batches: int | None = None  # of the validation split; all of it when None
     # Evaluate with the state carried along each document instead of each row from the zero state.
     eval_carry: bool = False
+    dashboard: bool = True  # measure the memories at each evaluation (`mmrec_jax/dashboard`)
     sample_prompt: str = ""  # prompt of the text samples written at each evaluation
     sample_tokens: int = 64  # 0: no samples
     checkpoint_every: int = 200

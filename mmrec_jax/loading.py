@@ -18,16 +18,20 @@ from mmrec_jax.workdir import Workdir
 
 
 def load(
-    workdir: str | os.PathLike[str], step: int | Literal["best", "last"] = "best"
+    workdir: str | os.PathLike[str],
+    step: int | Literal["best", "last"] = "best",
+    *,
+    training_parts: bool = False,
 ) -> tuple[MMRecLM, Any, Tokenizer]:
     """The model, parameters and tokenizer of a run.
 
     Args:
       workdir: the run's folder.
       step: which checkpoint: the one with the lowest validation loss, the newest, or a step.
+      training_parts: keep what only training uses, the UBOO predictors.
 
     Returns:
-      The model (without its training-only parts), its parameters on the first device, and the
+      The model (without dropout), its parameters on the first device, and the
       tokenizer: what `mmrec_jax.generate` takes.
 
     Raises:
@@ -50,8 +54,11 @@ def load(
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     params = checkpointer.restore_params(chosen, abstract_on(abstract, here))
     checkpointer.close()
-    params["blocks"].pop("uboo", None)
-    return MMRecLM(dataclasses.replace(trained, use_uboo=False, dropout=0.0)), params, tokenizer
+    trained = dataclasses.replace(trained, dropout=0.0)
+    if not training_parts:
+        params["blocks"].pop("uboo", None)
+        trained = dataclasses.replace(trained, use_uboo=False)
+    return MMRecLM(trained), params, tokenizer
 
 
 def choose_step(

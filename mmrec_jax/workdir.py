@@ -43,6 +43,11 @@ class Workdir:
         return self.root / "samples"
 
     @property
+    def inspect(self) -> Path:
+        """Numbers and pictures of `mmrec inspect`."""
+        return self.root / "inspect"
+
+    @property
     def metrics(self) -> Path:
         """One JSON object a line."""
         return self.root / "metrics.jsonl"
@@ -79,8 +84,8 @@ class Workdir:
         shutil.rmtree(removed, ignore_errors=True)
         if self.checkpoints.is_dir():
             self.checkpoints.rename(removed)
-        folders = (self.tokenizer, self.samples, self.tensorboard, self.profile, self.evaluations)
-        for path in (removed, *folders):
+        folders = ("tokenizer", "samples", "tensorboard", "profile", "evaluations", "inspect")
+        for path in (removed, *(getattr(self, name) for name in folders)):
             shutil.rmtree(path, ignore_errors=True)
         for path in (self.config, self.metrics, self.loss_curve):
             path.unlink(missing_ok=True)

@@ -58,7 +58,8 @@ def small_config(text: Path, **overrides: object) -> Config:
 def linear_config(text: Path, **overrides: object) -> Config:
     """The small run with the `LINEAR` model, which compiles in a second or two."""
     model = {f"model__{name}": value for name, value in LINEAR.items()}
-    return small_config(text, **{**model, "train__devices": 1, **overrides})
+    other = {"train__devices": 1, "train__dashboard": False}
+    return small_config(text, **{**model, **other, **overrides})
 
 
 def small_model(**changes: object) -> ModelConfig:

@@ -2,6 +2,7 @@
 
 import abc
 
+from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.data.train_iterator import TrainIterator
 
@@ -38,6 +39,18 @@ class Dataset(abc.ABC):
 
         Raises:
           UserError: the data has no such unit.
+        """
+
+    @abc.abstractmethod
+    def longest(self, rows: int, length: int) -> Batch:
+        """The longest that the model is evaluated on: a row each, from its beginning.
+
+        Args:
+          rows: at most so many.
+          length: tokens of each that are kept, at most.
+
+        Returns:
+          [rows, T], padded behind the ends; T is `length` or that of the longest row.
         """
 
     @abc.abstractmethod

@@ -5,8 +5,10 @@ import os
 from collections.abc import Mapping, Sequence
 
 from mmrec_jax.config import Config, DataConfig
+from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.document import Document
+from mmrec_jax.data.longest import longest_documents
 from mmrec_jax.data.pipeline import make_train_iterator, steps_for
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.data.tokenizer import Tokenizer
@@ -78,6 +80,10 @@ class TextDataset(Dataset):
             epochs=epochs,
             tokens=tokens,
         )
+
+    def longest(self, rows: int, length: int) -> Batch:
+        """See `Dataset.longest`: documents of the validation split."""
+        return longest_documents(self.validation, rows, length)
 
     def describe(self) -> str:
         """See `Dataset.describe`."""

@@ -18,6 +18,9 @@ from mmrec_jax.nn.uboo import StatePredictor, summarise
 _TIME_CHUNK = 512  # where the config leaves it open
 LayerState = tuple[Array, Array]  # h [B, E], M [B, H, S, K]
 
+# The collection in which a block leaves what its memories did, if `mutable` asks for it.
+RECURRENCE = "recurrence"
+
 
 class Block(nn.Module):
     """`x, (h, M) -> x, (h, M), statistics` (the model specification's "One block")."""
@@ -38,6 +41,12 @@ class Block(nn.Module):
           x: residual stream, in the compute dtype.
           state: this layer's memories before the first token, float32.
           layout: real tokens and document starts.
+
+        With `mutable=["recurrence"]` that collection holds `gamma_logits [B, T, E]` (B = T = 1
+        where the decay is constant), `h [B, T, E]`, `gate_logits [B, T, E]` (gate="input"), `k [B,
+        T, H, S]`, `v [B, T, H, K]`, `alpha_logits` and `beta [B, T, H]`, and the statistics of the
+        solver and of UBOO; with a leading axis of layers, and behind it one of pieces where T is
+        more than `time_chunk` (T is then that of a piece).
 
         Returns:
           The residual stream, and the memories after the last token with scalar statistics.
@@ -70,7 +79,10 @@ class Block(nn.Module):
             return state, (x, statistics)
 
         over_time = nn.scan(
-            step, variable_broadcast="params", split_rngs={"params": False, "dropout": True}
+            step,
+            variable_broadcast="params",
+            variable_axes={RECURRENCE: 0},
+            split_rngs={"params": False, "dropout": True},
         )
         state, (x, statistics) = over_time(
             self, state, tuple(split(y) for y in (x, layout.real, layout.start))
@@ -113,6 +125,7 @@ class Block(nn.Module):
                 name="dpg_up",
             )
             logits = logits + up(low_rank).astype(jnp.float32)
+        self._record(gamma_logits=logits)
         gamma, multiplier = decay_and_multiplier(logits)
         gamma = jnp.where(real[..., None], gamma, 1)
         b = jnp.where(start[..., None], 1, multiplier) * p["z"].astype(jnp.float32)
@@ -127,12 +140,14 @@ class Block(nn.Module):
             statistics |= {f"newton_{name}": value for name, value in info.items()}
         else:
             if config.gate == "input":
+                self._record(gate_logits=p["i"])
                 b = b * 2 * nn.sigmoid(p["i"].astype(jnp.float32))
             solver = "associative" if config.scan == "parallel" else config.scan
             h, h_last = linear_scan(gamma, b, h0, reset=start, backend=solver)
         if config.use_uboo:
             predicted = StatePredictor(config, name="uboo")(h, h0, real & ~start)
             statistics |= predicted
+        self._record(h=h, **statistics)
         return h, h_last, statistics
 
     def _long_term(
@@ -152,6 +167,7 @@ class Block(nn.Module):
         alpha_logits = p["alpha"].astype(jnp.float32) + b_alpha[None, None]
         alpha = jnp.where(real[..., None], nn.sigmoid(alpha_logits), 1)
         beta = jnp.where(real[..., None], nn.sigmoid(p["beta"].astype(jnp.float32)), 0)
+        self._record(k=k, v=v, alpha_logits=alpha_logits, beta=beta)
         memory = (q, k, v, alpha, beta, m0)
         delta = config.memory == "delta"
         if length == 1:
@@ -161,6 +177,12 @@ class Block(nn.Module):
         r = rms_norm(config, "head_norm")(r)
         return r.reshape(batch, length, -1), m_last
 
+    def _record(self, **values: Array) -> None:
+        """Leaves values in the collection `RECURRENCE`; no operation where nobody asks for it."""
+        if self.is_mutable_collection(RECURRENCE) and not self.is_initializing():
+            for name, value in values.items():
+                self.sow(RECURRENCE, name, value, reduce_fn=_newest, init_fn=lambda: None)
+
     def _summary(self, statistics: dict[str, Array]) -> dict[str, Array]:
         """From statistics of each piece to those of the whole: the worst solve, UBOO's means."""
         worst = {name: jnp.max(x) for name, x in statistics.items() if name.startswith("newton")}
@@ -168,3 +190,7 @@ class Block(nn.Module):
             return worst
         pieces = {name: x for name, x in statistics.items() if name not in worst}
         return worst | {f"uboo_{name}": x for name, x in summarise(pieces, self.config.E).items()}
+
+
+def _newest(_: Array | None, value: Array) -> Array:
+    return value

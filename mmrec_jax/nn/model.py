@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from mmrec_jax.array_typing import Array, Float, Int, typed
 from mmrec_jax.model_config import ModelConfig
-from mmrec_jax.nn.block import Block
+from mmrec_jax.nn.block import RECURRENCE, Block
 from mmrec_jax.nn.layers import Dropout, rms_norm
 from mmrec_jax.nn.state import MMRecState, layout, zero_state
 
@@ -70,7 +70,7 @@ class MMRecLM(nn.Module):
 
         blocks = nn.scan(
             Block,
-            variable_axes={"params": 0},
+            variable_axes={"params": 0, RECURRENCE: 0},
             split_rngs={"params": True, "dropout": True},
             in_axes=(0, nn.broadcast),
             length=config.num_layers,

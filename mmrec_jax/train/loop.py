@@ -11,6 +11,8 @@ from tqdm import tqdm
 
 from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
+from mmrec_jax.dashboard.observer import Observer
+from mmrec_jax.dashboard.summary import histograms, scalars, summarise
 from mmrec_jax.data.batch import DTYPES
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.errors import UserError
@@ -28,6 +30,9 @@ from mmrec_jax.train.writer import MetricsWriter
 
 # Terms whose value must be finite, in the order in which they are blamed.
 _TERMS = ("loss", "uboo", "grad_norm")
+
+# What the dashboard reads at each evaluation, at most.
+_OBSERVED_ROWS, _OBSERVED_TOKENS = 4, 1024
 
 
 def run(config: Config, workdir: Path, *, fresh: bool = False) -> int:
@@ -135,6 +140,7 @@ class _Loop:
             .compile()
         )
         self.eval_step = jax.jit(make_eval_step(p.model))
+        self.observer = Observer(p.model)
         now = time.perf_counter()
         report.compiled(now - start, now - self.begin)
 
@@ -201,9 +207,22 @@ class _Loop:
                 max_batches=config.train.eval_batches,
             )
         self._require_finite(step, "validation loss", self.validation["loss"])
+        self._observe(step)
         self.writer.write(step, "validation", self.validation)
         sample = self._sample(step)
         report.evaluated(bar, step, self.validation, sample)
+
+    def _observe(self, step: int) -> None:
+        """What the memories do, on the longest rows of the validation split."""
+        p = self.p
+        if not p.config.train.dashboard:
+            return
+        rows = min(p.config.train.batch_size, _OBSERVED_ROWS)
+        batch = p.data.longest(rows, min(p.config.data.seq_len, _OBSERVED_TOKENS))
+        params = jax.device_put(self.state.params, jax.local_devices()[0])
+        summary = summarise(self.observer(params, batch["inputs"], batch["segment_ids"]))
+        self.writer.write(step, "recurrence", scalars(summary))
+        self.writer.write_histograms(step, "recurrence", histograms(summary))
 
     def _sample(self, step: int) -> str:
         p, train = self.p, self.p.config.train

@@ -19,6 +19,7 @@ _FREE = frozenset(
         "train.eval_every",
         "train.eval_batches",
         "train.eval_carry",
+        "train.dashboard",
         "train.sample_prompt",
         "train.sample_tokens",
         "train.checkpoint_every",

@@ -2,9 +2,11 @@
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
 from tensorboardX import SummaryWriter
 
 from mmrec_jax.workdir import Workdir
@@ -37,6 +39,24 @@ class MetricsWriter:
         self._file.flush()
         for name, value in values.items():
             self._events.add_scalar(f"{split}/{name}", value, step)
+
+    def write_histograms(
+        self, step: int, split: str, histograms: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]
+    ) -> None:
+        """Writes events alone: for each name the edges of the bins, and how many are in each."""
+        for name, (edges, counts) in histograms.items():
+            middle = (edges[:-1] + edges[1:]) / 2
+            self._events.add_histogram_raw(
+                f"{split}/{name}",
+                min=float(edges[0]),
+                max=float(edges[-1]),
+                num=float(counts.sum()),
+                sum=float(counts @ middle),
+                sum_squares=float(counts @ middle**2),
+                bucket_limits=edges[1:].tolist(),
+                bucket_counts=counts.tolist(),
+                global_step=step,
+            )
 
     def close(self) -> None:
         """Flushes and closes both files."""

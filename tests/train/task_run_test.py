@@ -51,6 +51,15 @@ def finished(tmp_path_factory):
 def test_each_evaluation_has_accuracies_at_each_length_and_no_bytes(finished):
     validation = [line for line in _metrics(finished) if line["split"] == "validation"]
     assert [line["step"] for line in validation] == [3, 6]
+    recurrence = [line for line in _metrics(finished) if line["split"] == "recurrence"]
+    assert [line["step"] for line in recurrence] == [3, 6]
+    assert recurrence[0].keys() == {
+        "step",
+        "split",
+        "gamma_half_life",
+        "state_variance",
+        "state_rms",
+    }
     for line in validation:
         scores = {f"{name}@{n}" for n in (8, 20) for name in ("loss", "accuracy", "token_accuracy")}
         assert line.keys() == {"step", "split", "loss", "tokens"} | scores

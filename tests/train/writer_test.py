@@ -1,6 +1,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 from tensorboardX import proto
 
@@ -57,13 +58,18 @@ def test_there_may_be_no_file(tmp_path):
 
 
 def _events(folder):
-    """Scalars in TensorBoard's files: length (8 bytes), checksum (4), event, checksum (4)."""
+    """Scalars in TensorBoard's files."""
+    for event in _all_events(folder):
+        yield from ((v.tag, event.step, v.simple_value) for v in event.summary.value)
+
+
+def _all_events(folder):
+    """What is in TensorBoard's files: length (8 bytes), checksum (4), event, checksum (4)."""
     for path in sorted(folder.iterdir()):
         data = path.read_bytes()
         while data:
             size = int.from_bytes(data[:8], "little")
-            event = proto.event_pb2.Event.FromString(data[12 : 12 + size])
-            yield from ((v.tag, event.step, v.simple_value) for v in event.summary.value)
+            yield proto.event_pb2.Event.FromString(data[12 : 12 + size])
             data = data[16 + size :]
 
 
@@ -76,6 +82,20 @@ def test_tensorboard_gets_the_same_numbers(tmp_path):
         ("train/loss", 3, 1.5),
         ("train/grad_norm", 3, 0.5),
     ]
+
+
+def test_tensorboard_gets_histograms(tmp_path):
+    place = Workdir(tmp_path)
+    writer = MetricsWriter(place, resume_step=0)
+    counts = np.array([3, 0, 1])
+    writer.write_histograms(5, "recurrence", {"write/layer_0": (np.array([0, 1, 2, 4]), counts)})
+    writer.close()
+    (value,) = (v for event in _all_events(place.tensorboard) for v in event.summary.value)
+    assert value.tag == "recurrence/write/layer_0"
+    assert list(value.histo.bucket_limit) == [1, 2, 4]
+    assert list(value.histo.bucket) == [3, 0, 1]
+    assert (value.histo.num, value.histo.sum) == (4, 3 * 0.5 + 3)
+    assert not _lines(place)
 
 
 def test_an_infinite_number_stays_valid_json(tmp_path):

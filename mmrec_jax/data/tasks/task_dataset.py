@@ -1,5 +1,6 @@
 """A synthetic task as the data of a run."""
 
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -88,6 +89,18 @@ class TaskDataset(Dataset):
             self.config.data.seq_len,
             self._first_id,
         )
+
+    def longest(self, rows: int, length: int) -> Batch:
+        """See `Dataset.longest`: the first sequences of the longest length that is scored."""
+        most = max(self.config.task.eval_lengths)
+        rows = min(rows, self.config.task.eval_sequences)
+        seq_len = self.config.data.seq_len
+        pieces = itertools.islice(self.scoring(most, rows), -(-min(length, most) // seq_len))
+        parts = [batch for batch, _ in pieces]
+        return {
+            name: np.concatenate([part[name] for part in parts], axis=1)[:, : min(length, most)]
+            for name in parts[0]
+        }
 
     def _check(self, config: Config) -> None:
         data, lengths, train = config.data, config.task, config.train

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import json
 
 import numpy as np
@@ -84,6 +85,17 @@ def test_a_length_in_tokens_is_that_of_the_mean_example():
     assert abs(read / 20_000 - 1) < 0.05
     with pytest.raises(UserError, match=r"config\.train\.epochs is 2\.0; .*every example is new"):
         data.steps_for(4, epochs=2.0)
+
+
+def test_the_longest_are_the_first_that_are_scored():
+    data = TaskDataset(_CONFIG)
+    (first, _), (second, _) = itertools.islice(data.scoring(30, 3), 2)
+    longest = data.longest(rows=3, length=100)
+    for name, array in longest.items():
+        assert array.shape == (3, 30)
+        expected = np.concatenate([first[name], second[name]], axis=1)[:, :30]
+        np.testing.assert_array_equal(array, expected)
+    assert data.longest(rows=1000, length=7)["inputs"].shape == (256, 7)
 
 
 def test_it_says_what_it_is():

@@ -1,0 +1,1 @@
+"""What the memories do: measured on text, as numbers, a table and a picture."""
