@@ -22,16 +22,16 @@ def to_markdown(report: dict[str, Any]) -> str:
     models = report["models"]
     peers = [name for name in models if name != "mmrec"]
     head = ["model", "T", *(f"{models[name]}, tokens/s" for name in models)]
-    lines = _header(head + [f"MM-Rec / {models[name]}" for name in peers])
+    lines = header(head + [f"MM-Rec / {models[name]}" for name in peers])
     rows: dict[tuple[str, int], dict[str, Measured]] = {}
     for cell in report["cells"]:
         rows.setdefault((cell["size"], cell["length"]), {})[cell["model"]] = cell
     for (size, length), cells in rows.items():
         entries = [_speed(cells.get(name)) for name in models]
         entries += [_ratio(cells.get("mmrec"), cells.get(name)) for name in peers]
-        lines.append(_row([size, f"{length:,}", *entries]))
+        lines.append(row([size, f"{length:,}", *entries]))
     lines += ["", "Median step (slowest step to fastest step).", ""]
-    lines += _header(
+    lines += header(
         ["model", "T", "by", "parameters", "steps", "compile, s", "peak memory, GiB", "others"]
     )
     lines += [_detail(cell, models) for cell in report["cells"]]
@@ -75,27 +75,30 @@ def _ratio(ours: Measured | None, theirs: Measured | None) -> str:
 
 def _detail(cell: Measured, models: dict[str, str]) -> str:
     peak = cell["peak_bytes"] and cell["peak_bytes"] / _GIB
-    return _row(
+    return row(
         [
             cell["size"],
             f"{cell['length']:,}",
             models[cell["model"]],
             f"{cell['parameters']:,}",
             str(len(cell["step_seconds"])),
-            _number(cell["compile_seconds"], 1),
-            _number(peak, 2),
-            _number(cell["others"], 2),
+            number(cell["compile_seconds"], 1),
+            number(peak, 2),
+            number(cell["others"], 2),
         ]
     )
 
 
-def _number(value: float | None, digits: int) -> str:
+def number(value: float | None, digits: int) -> str:
+    """What is not known is a question mark."""
     return "?" if value is None else f"{value:.{digits}f}"
 
 
-def _header(names: list[str]) -> list[str]:
-    return [_row(names), _row(["---"] * len(names))]
+def header(names: list[str]) -> list[str]:
+    """The two lines that begin a Markdown table."""
+    return [row(names), row(["---"] * len(names))]
 
 
-def _row(entries: list[str]) -> str:
+def row(entries: list[str]) -> str:
+    """A line of a Markdown table."""
     return f"| {' | '.join(entries)} |"
