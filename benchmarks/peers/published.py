@@ -4,7 +4,9 @@ They run as `transformers` runs them on a CPU, in its pure-torch code: the kerne
 mamba-ssm, causal-conv1d and flash-linear-attention are for GPUs.
 """
 
+import bisect
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -52,15 +54,17 @@ class Peer:
     def size(self, shape: Shape) -> int:
         """The searched number with which the parameters are nearest to `shape.parameters`."""
 
-        def distance(units: int) -> int:
+        @functools.cache
+        def parameters(units: int) -> int:
             with torch.device("meta"):
-                model = self.build(shape, units * self.step)
-            return abs(count_parameters(model) - shape.parameters)
+                return count_parameters(self.build(shape, units * self.step))
 
-        units = 1
-        while distance(units + 1) < distance(units):
-            units += 1
-        return units * self.step
+        above = 2
+        while parameters(above) < shape.parameters:
+            above *= 2
+        units = bisect.bisect_left(range(above), shape.parameters, lo=2, key=parameters)
+        nearest = min((units - 1, units), key=lambda n: abs(parameters(n) - shape.parameters))
+        return nearest * self.step
 
     def logits(self, model: Any, tokens: Tensor) -> Tensor:
         """Reads whole rows from their beginning: `[B, T]` ids to `[B, T, V]`."""
