@@ -64,7 +64,8 @@ def _parameters(cells: list[Measured], model: str) -> str:
 
 
 def _peak(cell: Measured | None) -> str:
-    return number(cell and cell["peak_bytes"] and cell["peak_bytes"] / _GIB, 2)
+    known = cell is not None and cell["peak_bytes"]
+    return number(known / _GIB if known else None, 2)
 
 
 def _state(cell: Measured | None) -> str:
