@@ -36,6 +36,7 @@ from mmrec_jax.train.mesh import state_shardings as shardings_of
 from mmrec_jax.train.prepare import load_data, model_config, run_length
 from mmrec_jax.train.state import TrainState, initial_state
 from mmrec_jax.train.step import make_eval_step, make_train_step
+from mmrec_jax.train.time_pieces import fit_time_chunk
 from mmrec_jax.workdir import Workdir
 
 MODELS = ("mmrec", "attention")
@@ -83,7 +84,9 @@ def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
     enable_compile_cache(place.compile_cache.resolve())
     batches = data.batches(config.train.batch_size)
     steps = run_length(config, data)
-    network = build(model, model_config(config.model, data.tokenizer))
+    rows = config.train.batch_size // config.train.accumulate // mesh.size
+    fitted = fit_time_chunk(config.model, rows, mesh.devices.flat[0].platform)
+    network = build(model, model_config(fitted, data.tokenizer))
     optimizer = build_optimizer(config.optim, steps)
     carry = config.train.carry_state
     shardings = shardings_of(mesh, carry_state=carry)

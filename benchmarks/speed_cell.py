@@ -1,4 +1,4 @@
-"""One cell of `training_speed.py`, in a process of its own: one model at one length.
+"""One cell of a speed benchmark, in a process of its own: one model at one length.
 
     python -m benchmarks.speed_cell '{"model": "mmrec", "config": {...}, "rows": 16, ...}'
 
@@ -15,27 +15,42 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.timing import time_steps
+from benchmarks import decoding
+from benchmarks.timing import Step, time_steps
 
-Step = Callable[[], float]
 Batch = dict[str, np.ndarray]
 _SEED = 0
+_TIMED_STEPS = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
     """What one process measures."""
 
-    model: str  # "mmrec", "torch", "torch-compiled" or "jax"
-    config: dict[str, Any]  # fields of `ModelConfig` or `AttentionConfig`
+    model: str  # "mmrec", "torch", "torch-compiled", "jax" or a name of `peers.catalogue`
+    config: dict[str, Any]  # fields of `ModelConfig`, `AttentionConfig` or `published.Shape`
     rows: int  # B
-    length: int  # T
+    length: int  # T; tokens that a step decodes
     seconds: float  # to spend on timed steps
+    warm_steps: int = 3
+    context: int | None = None  # decode after so many tokens; None: train
 
 
 def main() -> None:
     """Measures the cell that the first argument describes."""
     cell = Cell(**json.loads(sys.argv[1]))
+    if cell.context is None:
+        facts, step = _training(cell)
+    else:
+        facts, step = _decoding(cell, cell.context)
+    _say(facts)
+    for result in time_steps(
+        step, seconds=cell.seconds, least=_TIMED_STEPS, warm_steps=cell.warm_steps
+    ):
+        _say(facts | result)
+
+
+def _training(cell: Cell) -> tuple[dict, Step]:
     rng = np.random.default_rng(_SEED)
     tokens = rng.integers(0, cell.config["vocab_size"], (cell.rows, cell.length + 1), np.int32)
     shape = cell.rows, cell.length
@@ -45,14 +60,23 @@ def main() -> None:
         "weights": np.ones(shape, np.float32),
     }
     if cell.model == "mmrec":
-        facts, step = _mmrec(cell.config, batch | {"segment_ids": np.ones(shape, np.int32)})
-    elif cell.model == "jax":
-        facts, step = _jax_attention(cell.config, batch)
-    else:
-        facts, step = _torch_attention(cell.config, batch, cell.model == "torch-compiled")
-    _say(facts)
-    for result in time_steps(step, seconds=cell.seconds):
-        _say(facts | result)
+        return _mmrec(cell.config, batch | {"segment_ids": np.ones(shape, np.int32)})
+    if cell.model == "jax":
+        return _jax_attention(cell.config, batch)
+    if cell.model in ("torch", "torch-compiled"):
+        return _torch_attention(cell.config, batch, cell.model == "torch-compiled")
+    return _published(cell.model, cell.config, batch)
+
+
+def _decoding(cell: Cell, context: int) -> tuple[dict, Step]:
+    rng = np.random.default_rng(_SEED)
+    tokens = rng.integers(0, cell.config["vocab_size"], context, np.int32)
+    if cell.model == "mmrec":
+        return decoding.mmrec(cell.config, tokens, cell.length)
+    if cell.model == "jax":
+        steps = cell.warm_steps + _TIMED_STEPS
+        return decoding.jax_attention(cell.config, tokens, cell.length, steps)
+    return decoding.published(cell.model, cell.config, tokens, cell.length)
 
 
 def _mmrec(fields: dict[str, Any], batch: Batch) -> tuple[dict, Step]:
@@ -138,6 +162,21 @@ def _torch_attention(fields: dict[str, Any], batch: Batch, compiled: bool) -> tu
         update(inputs, targets)
         facts["compile_seconds"] = time.perf_counter() - start
     return facts, lambda: update(inputs, targets)
+
+
+def _published(name: str, fields: dict[str, Any], batch: Batch) -> tuple[dict, Step]:
+    """A peer from `transformers`."""
+    import functools
+
+    import torch
+
+    from benchmarks.peers.catalogue import random_model
+    from benchmarks.peers.torch_training import make_step
+
+    facts, peer, model = random_model(name, fields)
+    update = make_step(model.train(), functools.partial(peer.logits, model))
+    inputs, targets = (torch.from_numpy(batch[name]).long() for name in ("inputs", "targets"))
+    return facts | {"compile_seconds": 0.0}, lambda: update(inputs, targets)
 
 
 def _say(facts: dict) -> None:

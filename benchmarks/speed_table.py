@@ -84,12 +84,13 @@ def _detail(cell: Measured, models: dict[str, str]) -> str:
             models[cell["model"]],
             f"{cell['parameters']:,}",
             str(len(cell["step_seconds"])),
-            _number(cell["compile_seconds"], 1),
-            _number(peak, 2),
-            _number(cell["others"], 2),
+            number(cell["compile_seconds"], 1),
+            number(peak, 2),
+            number(cell["others"], 2),
         ]
     )
 
 
-def _number(value: float | None, digits: int) -> str:
+def number(value: float | None, digits: int) -> str:
+    """What is not known is a question mark."""
     return "?" if value is None else f"{value:.{digits}f}"

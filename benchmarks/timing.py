@@ -1,4 +1,4 @@
-"""Timing of one training step, repeated, and what else the machine did meanwhile.
+"""Timing of one step, repeated, and what else the machine did meanwhile.
 
 Needs only the standard library: it is read by processes that have torch and by ones that have JAX.
 """
@@ -10,24 +10,29 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-_WARM_STEPS, _WARM_SECONDS = 3, 2.0
+# What is timed; it returns the loss, if it has one.
+Step = Callable[[], float | None]
+_WARM_SECONDS = 2.0
 _STAT = Path("/proc/stat")
 
 
-def time_steps(step: Callable[[], float], *, seconds: float, least: int = 2) -> Iterator[dict]:
-    """Calls `step`, which waits for its result and returns the loss, again and again.
+def time_steps(
+    step: Step, *, seconds: float, least: int = 2, warm_steps: int = 3
+) -> Iterator[dict]:
+    """Calls `step`, which waits for its result, again and again.
 
-    First up to 3 steps or 2 s to warm up, one at least; then `seconds`, and `least` steps at least.
+    First up to `warm_steps` steps or 2 s to warm up, one at least; then for `seconds`, `least`
+    steps at least.
 
     Yields:
       After each step all that is known: `warm_seconds` and `step_seconds` (each a list, a number a
-      step), `loss` (of the last step), `peak_bytes` (resident memory of this process) and
+      step), `loss` (of the last step, or None), `peak_bytes` (resident memory of this process) and
       `others` (cores that other processes kept busy during the timed steps; None if not known).
     """
     warm: list[float] = []
     timed: list[float] = []
     mark = _others_seconds()
-    while not warm or (len(warm) < _WARM_STEPS and sum(warm) < _WARM_SECONDS):
+    while not warm or (len(warm) < warm_steps and sum(warm) < _WARM_SECONDS):
         loss = _timed(step, warm)
         mark = _others_seconds()
         yield _result(warm, timed, loss, None)
@@ -38,14 +43,16 @@ def time_steps(step: Callable[[], float], *, seconds: float, least: int = 2) -> 
         yield _result(warm, timed, loss, others)
 
 
-def _timed(step: Callable[[], float], into: list[float]) -> float:
+def _timed(step: Step, into: list[float]) -> float | None:
     start = time.perf_counter()
     loss = step()
     into.append(time.perf_counter() - start)
     return loss
 
 
-def _result(warm: list[float], timed: list[float], loss: float, others: float | None) -> dict:
+def _result(
+    warm: list[float], timed: list[float], loss: float | None, others: float | None
+) -> dict:
     return {
         "warm_seconds": list(warm),
         "step_seconds": list(timed),

@@ -12,12 +12,11 @@ import dataclasses
 import json
 import os
 import platform
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.cell_process import can_import, run_process
 from benchmarks.floor import abstract_parameters, floor
 from benchmarks.peers.attention_config import matching
 from benchmarks.speed_cell import Cell
@@ -37,8 +36,6 @@ _NAMES = {
     "torch-compiled": "attention, torch.compile",
     "jax": "attention, JAX",
 }
-# Compiled programs of earlier runs are out of reach, so that compile times are true ones.
-_TORCH_CACHE = tempfile.TemporaryDirectory(prefix="training_speed_")
 
 
 def main() -> None:
@@ -97,25 +94,15 @@ def _installed(options: argparse.Namespace) -> dict[str, str]:
     models = {}
     for name in options.models:
         needs_torch = name.startswith("torch")
-        if needs_torch and not _has_torch(python):
-            if options.torch_python:
-                raise UserError(f"--torch-python: {python} cannot import torch and numpy")
+        if needs_torch and not can_import(python, "torch", "numpy", needed=options.torch_python):
             continue
         models[name] = python if needs_torch else sys.executable
     return models
 
 
-def _has_torch(python: str) -> bool:
-    try:
-        check = subprocess.run([python, "-c", "import torch, numpy"], capture_output=True)
-    except OSError as error:
-        raise UserError(f"--torch-python: {python}: {error.strerror}") from error
-    return check.returncode == 0
-
-
 def _measure(options: argparse.Namespace, models: dict[str, str]) -> dict[str, Any]:
     """Runs all cells and returns the report, which it also writes after each."""
-    rates = _run([sys.executable, "-m", "benchmarks.floor"], options.limit)
+    rates = run_process([sys.executable, "-m", "benchmarks.floor"], options.limit)
     if rates["failed"]:
         raise UserError(f"benchmarks.floor failed: {rates['failed']}")
     cells: list[Measured] = []
@@ -164,26 +151,7 @@ def _run_cell(
     unknown: Measured = {"compile_seconds": None, "warm_seconds": [], "step_seconds": []}
     unknown |= {"peak_bytes": None, "others": None, "parameters": parameters}
     command = [python, "-m", "benchmarks.speed_cell", json.dumps(dataclasses.asdict(cell))]
-    return identity | unknown | _run(command, options.limit)
-
-
-def _run(command: list[str], limit: float) -> dict[str, Any]:
-    """The last JSON line that a program printed, and `failed`: why it did not end well, or None."""
-    environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
-    environment["TORCHINDUCTOR_CACHE_DIR"] = _TORCH_CACHE.name
-    failed = None
-    try:
-        done = subprocess.run(
-            command, cwd=_ROOT, env=environment, capture_output=True, timeout=limit, check=False
-        )
-        output = done.stdout
-        if done.returncode:
-            last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-            failed = last or f"exit status {done.returncode}"
-    except subprocess.TimeoutExpired as error:
-        output, failed = error.stdout or b"", f"past {limit:g} s"
-    complete = output.rpartition(b"\n")[0].rpartition(b"\n")[2]
-    return (json.loads(complete) if complete else {}) | {"failed": failed}
+    return identity | unknown | run_process(command, options.limit)
 
 
 def _joined(first: Measured, second: Measured) -> Measured:

@@ -81,6 +81,11 @@ class ModelConfig:
             )
 
     @property
+    def tokens_at_once(self) -> int:
+        """Tokens of a row that a block reads at once."""
+        return self.time_chunk or 512
+
+    @property
     def D(self) -> int:
         """Model width."""
         return self.model_dim

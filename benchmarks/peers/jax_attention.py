@@ -84,7 +84,7 @@ class _Layer(nn.Module):
         u = _Dense(3 * width, name="qkv")(nn.RMSNorm(name="norm")(x))
         u = u.reshape(batch, length, 3 * config.num_heads, config.head_dim)
         q, k, v = jnp.split(u, 3, axis=2)
-        q, k = _rotate(q, config.rope_base), _rotate(k, config.rope_base)
+        q, k = rotate(q, config.rope_base), rotate(k, config.rope_base)
         mixed = checkpoint_name(causal_attention(q, k, v, segment_ids), _MIXED)
         x = x + _Dense(width, last, name="out")(mixed.reshape(batch, length, width))
         u = _Dense(2 * config.ffn_dim, name="gate_value")(nn.RMSNorm(name="ffn_norm")(x))
@@ -102,7 +102,7 @@ def causal_attention(
     """Softmax attention of each token to itself and to earlier ones with the same segment id."""
     length = q.shape[1]
     size = min(max(length // _BLOCKS, _BLOCK_MIN), _BLOCK_MAX)
-    attend = jax.checkpoint(_attend)
+    recomputed = jax.checkpoint(attend)
     blocks = []
     for start in range(0, length, size):
         end = min(start + size, length)
@@ -110,7 +110,7 @@ def causal_attention(
         seen = seen[None]
         if segment_ids is not None:
             seen &= segment_ids[:, start:end, None] == segment_ids[:, None, :end]
-        blocks.append(attend(q[:, start:end], k[:, :end], v[:, :end], seen))
+        blocks.append(recomputed(q[:, start:end], k[:, :end], v[:, :end], seen))
     return jnp.concatenate(blocks, axis=1)
 
 
@@ -162,7 +162,7 @@ def train_step(
     return TrainState(params=params, opt_state=opt_state), metrics
 
 
-def _attend(q: Array, k: Array, v: Array, seen: Array) -> Array:
+def attend(q: Array, k: Array, v: Array, seen: Array) -> Array:
     """Queries `[B, Q, H, S]` over keys `[B, K, H, S]`; `seen [B or 1, Q, K]`, no row all False."""
     scores = jnp.einsum("bqhs,bkhs->bhqk", q * q.shape[-1] ** -0.5, k)
     scores = jnp.where(seen[:, None], scores, jnp.finfo(scores.dtype).min)
@@ -172,11 +172,11 @@ def _attend(q: Array, k: Array, v: Array, seen: Array) -> Array:
     return jnp.einsum("bhqk,bkhs->bqhs", weights, v) / total
 
 
-def _rotate(x: Float[Array, "B T H S"], base: float) -> Array:
-    """Rotary positions (arXiv 2104.09864), the two halves of a head's channels paired."""
+def rotate(x: Float[Array, "B T H S"], base: float, start: Array | int = 0) -> Array:
+    """Rotary positions (arXiv 2104.09864) from `start` on; a head's two halves are paired."""
     half = x.shape[-1] // 2
     frequency = base ** (-jnp.arange(half) / half)
-    angle = (jnp.arange(x.shape[1])[:, None] * frequency[None])[None, :, None]
+    angle = ((start + jnp.arange(x.shape[1]))[:, None] * frequency[None])[None, :, None]
     first, second = jnp.split(x, 2, axis=-1)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)

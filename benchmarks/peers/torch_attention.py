@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.peers.attention_config import AttentionConfig
+from benchmarks.peers.torch_training import make_step
 
 
 class Layer(nn.Module):
@@ -65,22 +66,7 @@ def make_train_step(
 ) -> tuple[AttentionLM, Callable[[Tensor, Tensor], float]]:
     """The model and `step(inputs, targets) -> loss in nats/token`, which updates it in place."""
     model = AttentionLM(config)
-    call = torch.compile(model) if compiled else model
-    matrices = [p for p in model.parameters() if p.ndim == 2]
-    scales = [p for p in model.parameters() if p.ndim == 1]
-    groups = [{"params": matrices}, {"params": scales, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=3e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
-
-    def step(inputs: Tensor, targets: Tensor) -> float:
-        optimizer.zero_grad(set_to_none=True)
-        logits = call(inputs)
-        loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        return loss.item()
-
-    return model, step
+    return model, make_step(model, torch.compile(model) if compiled else model)
 
 
 def _matrix(out: int, into: int, scale: float = 1.0) -> nn.Parameter:

@@ -56,7 +56,7 @@ class Observer:
         rows, length = inputs.shape
         width = max(config.E, config.H * max(config.S, config.K))
         most = max(1, _PIECE_NUMBERS // (config.num_layers * rows * width))
-        pieces = -(-length // min(config.time_chunk, most))
+        pieces = -(-length // min(config.tokens_at_once, most))
         piece = -(-length // pieces)
         tail = ((0, 0), (0, pieces * piece - length))
         inputs, segment_ids = np.pad(inputs, tail), np.pad(segment_ids, tail)

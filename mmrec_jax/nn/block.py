@@ -15,7 +15,6 @@ from mmrec_jax.nn.scan import linear_scan
 from mmrec_jax.nn.state import Layout
 from mmrec_jax.nn.uboo import StatePredictor, summarise
 
-_TIME_CHUNK = 512  # where the config leaves it open
 LayerState = tuple[Array, Array]  # h [B, E], M [B, H, S, K]
 
 # The collection in which a block leaves what its memories did, if `mutable` asks for it.
@@ -60,7 +59,7 @@ class Block(nn.Module):
             policy = kept if self.config.remat == "dots" else None
             read = nn.remat(Block._read, prevent_cse=False, policy=policy)
         length = x.shape[1]
-        pieces = -(-length // (self.config.time_chunk or _TIME_CHUNK))
+        pieces = -(-length // self.config.tokens_at_once)
         if pieces == 1:
             x, (state, statistics) = read(self, x, state, layout.real, layout.start)
             return x, (state, self._summary(statistics))

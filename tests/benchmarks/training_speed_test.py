@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks import speed_cell, training_speed
+from benchmarks.cell_process import run_process
 from benchmarks.floor import training_bytes_per_token
 from benchmarks.peers.attention_config import AttentionConfig
 from benchmarks.speed_table import to_markdown
@@ -50,14 +51,14 @@ def test_a_cell_says_what_it_measured(model, config, monkeypatch, capsys):
 
 def test_a_cell_past_its_limit_keeps_what_it_said():
     program = "import time; print('{\"a\": 1}', flush=True); time.sleep(60)"
-    assert training_speed._run([sys.executable, "-c", program], limit=1.0) == {
+    assert run_process([sys.executable, "-c", program], limit=1.0) == {
         "a": 1,
         "failed": "past 1 s",
     }
 
 
 def test_a_cell_that_fails_says_why():
-    result = training_speed._run([sys.executable, "-c", "raise ValueError('no')"], limit=60.0)
+    result = run_process([sys.executable, "-c", "raise ValueError('no')"], limit=60.0)
     assert result == {"failed": "ValueError: no"}
 
 
