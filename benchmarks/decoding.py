@@ -29,14 +29,16 @@ def mmrec(fields: dict[str, Any], context: np.ndarray, draws: int) -> tuple[dict
     from mmrec_jax.model_config import ModelConfig
     from mmrec_jax.nn.model import MMRecLM
     from mmrec_jax.nn.state import state_bytes, zero_state
+    from mmrec_jax.prefill import read
     from mmrec_jax.sampling import Sampling
 
     model = MMRecLM(ModelConfig(**fields))
     params = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 2), np.int32))["params"]
     greedy = Sampling(temperature=0.0, top_p=1.0)
-    tokens = stream(model, params, context, max_tokens=2**31 - 1, sampling=greedy)
     start = time.perf_counter()
-    next(tokens)  # with it the context has been read
+    state = read(model, params, context)
+    tokens = stream(model, params, state, max_tokens=2**31 - 1, sampling=greedy)
+    next(tokens)
     facts = _facts(f"jax {jax.__version__}", state_bytes(zero_state(model.config, 1)), start)
 
     def step() -> None:
