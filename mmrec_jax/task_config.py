@@ -19,12 +19,21 @@ class TaskConfig:
     eval_sequences: int = 256  # sequences a length, the same ones in every run
     vocab_size: int = 256  # symbols of mqar, induction, k_hop and needle, markers not counted
     pairs: int = 8  # mqar: keys, each with its value, and queries
+    # mqar: a training example has a number of pairs that is uniform from this one to `pairs`; what
+    # is scored always has `pairs`. None: training examples have them all too.
+    min_pairs: int | None = None
     modulus: int = 3  # modular: the sum is taken modulo this number
     hops: int = 2  # k_hop: how many times the last occurrence is looked up
 
     def __post_init__(self) -> None:
         for name in ("min_length", "eval_sequences", "pairs", "hops"):
             require(getattr(self, name) > 0, f"task.{name}", getattr(self, name), "at least 1")
+        require(
+            self.min_pairs is None or 0 < self.min_pairs <= self.pairs,
+            "task.min_pairs",
+            self.min_pairs,
+            f"from 1 to task.pairs = {self.pairs}, or None",
+        )
         require(
             self.max_length >= self.min_length,
             "task.max_length",

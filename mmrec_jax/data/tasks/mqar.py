@@ -21,14 +21,17 @@ class MultiQueryRecall(Task):
     its place, and the answer is asked at the query itself. All other tokens are uniform over all V
     symbols, so that a key or a value may stand there too; nothing is asked at them.
 
+    Training examples may have fewer pairs than are scored, down to `min_pairs`: many pairs are
+    learnt far sooner beside few (the source trains on a mixture too).
+
     Source: Arora et al. 2023, arXiv:2312.04927, with the settings of its authors' generator
     (`multiquery_ar` with random non-queries). Lengths may be odd here: the last token is filler.
     """
 
     name: ClassVar[str] = "mqar"
-    fields: ClassVar[tuple[str, ...]] = ("vocab_size", "pairs")
+    fields: ClassVar[tuple[str, ...]] = ("vocab_size", "pairs", "min_pairs")
 
-    def __init__(self, vocab_size: int, pairs: int) -> None:
+    def __init__(self, vocab_size: int, pairs: int, min_pairs: int | None = None) -> None:
         """At least 4 x `pairs` tokens make an example.
 
         Raises:
@@ -42,12 +45,23 @@ class MultiQueryRecall(Task):
                 f"number of keys among config.task.vocab_size = {vocab_size} symbols"
             )
         self._pairs = pairs
+        self._min_pairs = pairs if min_pairs is None else min_pairs
         self.symbols = alphabet(vocab_size)
         self.min_length = 4 * pairs
 
     def example(self, rng: np.random.Generator, length: int) -> Example:
         """See `Task.example`."""
-        pairs, first_query = self._pairs, 2 * self._pairs
+        return self._with_pairs(rng, length, self._pairs)
+
+    def training_example(self, rng: np.random.Generator, length: int) -> Example:
+        """See `Task.training_example`."""
+        if self._min_pairs == self._pairs:
+            return self.example(rng, length)
+        pairs = int(rng.integers(self._min_pairs, self._pairs, endpoint=True))
+        return self._with_pairs(rng, length, pairs)
+
+    def _with_pairs(self, rng: np.random.Generator, length: int, pairs: int) -> Example:
+        first_query = 2 * pairs
         keys = 1 + rng.choice(self._first_value - 1, pairs, replace=False)
         values = self._first_value + rng.choice(self._num_values, pairs, replace=False)
         # The place whose exponential clock of rate n^(a - 1) rings first has that probability, and

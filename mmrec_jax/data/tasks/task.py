@@ -56,3 +56,7 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def example(self, rng: np.random.Generator, length: int) -> Example:
         """An example of exactly `length` tokens, which depends on the numbers of `rng` alone."""
+
+    def training_example(self, rng: np.random.Generator, length: int) -> Example:
+        """As `example`, but to train on; a task may make some easier than those it is scored on."""
+        return self.example(rng, length)

@@ -48,7 +48,7 @@ class ExampleStream:
             lengths = rng.integers(bounds.min_length, bounds.max_length, count, endpoint=True)
             begin = 0
             for segment, length in enumerate(lengths.tolist(), start=1):
-                example = task.example(rng, length)
+                example = task.training_example(rng, length)
                 write_example(batch, place, begin, segment, example, self._first_id)
                 begin += length
         self._step += 1

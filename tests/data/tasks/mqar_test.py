@@ -89,3 +89,25 @@ def test_more_pairs_than_keys_are_refused():
 def test_an_example_holds_all_pairs_and_all_queries():
     assert _TASK.min_length == 4 * _PAIRS
     assert np.count_nonzero(_draws(1, 4 * _PAIRS)[0].weights) == _PAIRS
+
+
+def test_training_examples_may_have_fewer_pairs():
+    task = MultiQueryRecall(_VOCAB, _PAIRS, min_pairs=3)
+    rng = np.random.default_rng(7)
+    examples = [task.training_example(rng, 30) for _ in range(2000)]
+    counts = Counter(int(np.count_nonzero(example.weights)) for example in examples)
+    assert sorted(counts) == [3, 4, 5, 6]
+    assert all(abs(count - 500) < 5 * np.sqrt(500) for count in counts.values())
+    for example in examples[:50]:
+        pairs = int(np.count_nonzero(example.weights))
+        keys = example.inputs[: 2 * pairs : 2]
+        assert sorted(example.inputs[example.weights > 0]) == sorted(keys)
+    scored = _draws(20, 30, task)
+    assert all(np.count_nonzero(example.weights) == _PAIRS for example in scored)
+
+
+def test_training_examples_are_those_that_are_scored_unless_said_otherwise():
+    one, other = (np.random.default_rng(3) for _ in range(2))
+    trained, scored = _TASK.training_example(one, 30), _TASK.example(other, 30)
+    assert np.array_equal(trained.inputs, scored.inputs)
+    assert np.array_equal(trained.targets, scored.targets)

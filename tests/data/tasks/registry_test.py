@@ -11,7 +11,7 @@ from mmrec_jax.data.tasks.registry import TASKS, make_task
 from mmrec_jax.errors import UserError
 from mmrec_jax.task_config import TaskConfig
 
-_VALUES = {"vocab_size": 10, "pairs": 4, "modulus": 7, "hops": 3}
+_VALUES = {"vocab_size": 10, "pairs": 4, "min_pairs": 2, "modulus": 7, "hops": 3}
 
 
 @pytest.fixture(params=sorted(TASKS))
