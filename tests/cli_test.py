@@ -12,7 +12,6 @@ from mmrec_jax.cli import main
 from tests.small_run import (
     CONFIG_FILE,
     execute,
-    quick_jit,
     session_text,
     trained,
 )
@@ -41,7 +40,7 @@ def _nats_by_hand(text):
     """Bits of one document read whole, from the loaded model alone."""
     model, params, tokenizer = mmrec_jax.load(trained())
     ids = np.array([tokenizer.bos_id, *tokenizer.encode(text), tokenizer.eos_id])
-    logits, _, _ = quick_jit(model.apply)({"params": params}, jnp.asarray(ids[None, :-1]))
+    logits, _, _ = jax.jit(model.apply)({"params": params}, jnp.asarray(ids[None, :-1]))
     log_p = np.asarray(jax.nn.log_softmax(logits[0]), np.float64)
     return -sum(log_p[i, target] for i, target in enumerate(ids[1:]))
 

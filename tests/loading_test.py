@@ -13,7 +13,7 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.nn.model import MMRecLM
 from mmrec_jax.train.checkpoint import Checkpointer, abstract_on
 from mmrec_jax.workdir import Workdir
-from tests.small_run import quick_jit, trained
+from tests.small_run import trained
 
 _LAST = 40
 
@@ -43,8 +43,8 @@ def test_the_model_is_the_trained_one_without_what_only_trains():
     assert (model.config.use_uboo, model.config.dropout) == (False, 0.0)
 
     tokens = jnp.asarray(tokenizer.encode("İstanbul göl")[None])
-    logits, state, _ = quick_jit(model.apply)({"params": params}, tokens)
-    expected, expected_state, _ = quick_jit(trained_model.apply)({"params": trained_params}, tokens)
+    logits, state, _ = jax.jit(model.apply)({"params": params}, tokens)
+    expected, expected_state, _ = jax.jit(trained_model.apply)({"params": trained_params}, tokens)
     np.testing.assert_allclose(logits, expected, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(state.m, expected_state.m, rtol=1e-6, atol=1e-6)
     assert float(jnp.max(jnp.abs(logits))) > 0.1

@@ -18,7 +18,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from mmrec_jax.config import Config
@@ -33,9 +32,6 @@ CONFIG_FILE = Path(__file__).with_name("small_config.py")
 LINEAR = {"gate": "none", "memory": "none", "use_uboo": False}
 
 _WORDS = ("bir", "iki", "göl", "köprü", "çiçek", "ağaç", "ışık", "İstanbul", "deniz", "yol", "kuş")
-
-# Compiles in a fraction of the time; the numbers are those of the same float32 arithmetic.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def write_text(path: Path, documents: int = 60) -> Path:

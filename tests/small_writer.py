@@ -8,7 +8,7 @@ import numpy as np
 
 from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.nn.model import MMRecLM
-from tests.small_run import quick_jit, small_model
+from tests.small_run import small_model
 
 TOKENIZER = ByteTokenizer()
 CONFIG = small_model(vocab_size=258, gate="input", gamma_halflife_max=64.0)
@@ -24,10 +24,10 @@ def parameters():
         params = MODEL.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))["params"]
         return params | {"embed": jax.tree.map(lambda x: x * 10, params["embed"])}
 
-    return quick_jit(start)()
+    return jax.jit(start)()
 
 
-@quick_jit
+@jax.jit
 def _whole(params, tokens, real):
     return MODEL.apply({"params": params}, tokens, None, real.astype(jnp.int32))
 

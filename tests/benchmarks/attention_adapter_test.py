@@ -18,7 +18,7 @@ from mmrec_jax.optim.masks import decay_mask
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step
 from mmrec_jax.tree_paths import map_named
-from tests.small_run import quick_jit, small_model
+from tests.small_run import small_model
 
 CONFIG = AttentionConfig(vocab_size=50, model_dim=16, num_layers=2, num_heads=2, ffn_dim=32)
 PEER = jax_attention.AttentionLM(CONFIG)
@@ -38,7 +38,7 @@ def start():
         )
         return dataclasses.replace(state, params=params)
 
-    return quick_jit(moved)()
+    return jax.jit(moved)()
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_the_adapter_gives_the_logits_of_the_model(batch):
     segments = jnp.asarray(batch["segment_ids"])
     state = jax.tree.map(lambda x: np.full(x.shape, 7, x.dtype), zero_state(ADAPTER.config, 2))
 
-    @quick_jit
+    @jax.jit
     def both(params):
         expected = PEER.apply({"params": params["attention"]}, tokens, segments)
         return ADAPTER.apply({"params": params}, tokens, state, segments), expected
@@ -70,10 +70,10 @@ def test_the_adapter_gives_the_logits_of_the_model(batch):
 
 
 def test_the_librarys_step_is_the_peers_own(batch):
-    ours, metrics = quick_jit(make_train_step(ADAPTER, OPTIMIZER))(start(), batch)
+    ours, metrics = jax.jit(make_train_step(ADAPTER, OPTIMIZER))(start(), batch)
     params = start().params["attention"]
     own = jax_attention.TrainState(params=params, opt_state=OPTIMIZER.init(params))
-    theirs, expected = quick_jit(jax_attention.train_step, static_argnums=(0, 1))(
+    theirs, expected = jax.jit(jax_attention.train_step, static_argnums=(0, 1))(
         PEER, OPTIMIZER, own, batch
     )
     np.testing.assert_allclose(metrics["loss"], expected["loss"], rtol=1e-6)

@@ -16,7 +16,6 @@ from benchmarks.peers.jax_attention import (
     initial_state,
     train_step,
 )
-from tests.small_run import quick_jit
 
 CONFIG = AttentionConfig(vocab_size=50, model_dim=16, num_layers=2, num_heads=2, ffn_dim=32)
 
@@ -67,7 +66,7 @@ def test_attention_is_that_of_a_float64_loop(length, packed, rng):
     def attend(q, k, v):
         return causal_attention(q, k, v, jnp.asarray(segments) if packed else None)
 
-    @quick_jit
+    @jax.jit
     def value_and_gradients(q, k, v, g):
         value, pullback = jax.vjp(attend, q, k, v)
         return value, *pullback(g)
@@ -90,7 +89,7 @@ def test_no_logit_sees_a_later_token():
             {"params": tree | {"embed": {"embedding": table}}}, tokens
         )[0, :, 1]  # of a symbol that no token is, whose output weights are not `rows`
 
-    gradient = np.asarray(quick_jit(jax.jacrev(logits))(rows))
+    gradient = np.asarray(jax.jit(jax.jacrev(logits))(rows))
     reached = np.abs(gradient).max(-1)
     assert (reached[np.triu_indices(6, 1)] == 0).all()
     assert (reached[np.tril_indices(6)] > 0).all()
@@ -106,9 +105,9 @@ def test_every_parameter_has_the_gradient_that_differences_give(rng, x64):
         logits = AttentionLM(CONFIG).apply({"params": tree}, tokens)
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, targets))
 
-    gradients = jax.tree.leaves(quick_jit(jax.grad(loss))(tree))
+    gradients = jax.tree.leaves(jax.jit(jax.grad(loss))(tree))
     leaves, structure = jax.tree.flatten(tree)
-    value = quick_jit(loss)
+    value = jax.jit(loss)
     for i, (leaf, gradient) in enumerate(zip(leaves, gradients, strict=True)):
         direction = rng.normal(size=leaf.shape)
         ahead, behind = (
@@ -124,7 +123,7 @@ def test_every_parameter_has_the_gradient_that_differences_give(rng, x64):
 
 def test_packed_documents_are_read_as_if_alone(rng):
     tokens = rng.integers(0, 50, (1, 12), np.int32)
-    read = quick_jit(lambda *batch: AttentionLM(CONFIG).apply({"params": params(1)}, *batch))
+    read = jax.jit(lambda *batch: AttentionLM(CONFIG).apply({"params": params(1)}, *batch))
     packed = read(tokens, jnp.array([[1] * 5 + [2] * 7]))
     alone = jnp.concatenate([read(tokens[:, :5]), read(tokens[:, 5:])], axis=1)
     np.testing.assert_allclose(packed, alone, atol=2e-5)
@@ -150,7 +149,7 @@ def test_the_first_loss_is_that_of_guessing_and_training_lowers_it(rng):
     batch = {"inputs": tokens[:, :-1], "targets": tokens[:, 1:]}
     batch["weights"] = np.ones(batch["inputs"].shape, np.float32)
     model, optimizer = AttentionLM(CONFIG), optax.adamw(1e-2)
-    step = quick_jit(functools.partial(train_step, model, optimizer))
+    step = jax.jit(functools.partial(train_step, model, optimizer))
     state, losses = initial_state(model, optimizer, seed=0), []
     for _ in range(20):
         state, metrics = step(state, batch)

@@ -25,14 +25,6 @@ def folder(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quick_programs():
-    """Compiled in a fraction of the time; what is compared is compiled alike."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def config(folder, **overrides):
     few = {"train__steps": 6, "train__eval_every": 3, "train__sample_tokens": 0}
     return linear_config(folder / "words.txt", **{**few, **overrides})

@@ -10,14 +10,13 @@ import pytest
 from benchmarks.peers.jax_attention import AttentionLM
 from benchmarks.peers.jax_attention_cache import bytes_per_token, empty_cache, read
 from tests.benchmarks.attention_test import CONFIG, params
-from tests.small_run import quick_jit
 
 
 @pytest.mark.parametrize("pieces", [[4, 4, 1], [1] * 9])
 def test_pieces_give_the_logits_of_the_whole_text(pieces, rng):
     tokens = jnp.asarray(rng.integers(0, CONFIG.vocab_size, (2, sum(pieces)), np.int32))
     whole = AttentionLM(CONFIG).apply({"params": params(1)}, tokens)
-    step = quick_jit(functools.partial(read, CONFIG, params(1)))
+    step = jax.jit(functools.partial(read, CONFIG, params(1)))
     cache, end = empty_cache(CONFIG, 2, length=12), 0
     for piece in pieces:
         begin, end = end, end + piece

@@ -9,7 +9,6 @@ import numpy as np
 from mmrec_jax.nn.block import RECURRENCE, Block
 from mmrec_jax.nn.model import MMRecLM
 from tests.nn import small_model
-from tests.small_run import quick_jit
 
 
 def _training_program(config):
@@ -42,7 +41,7 @@ def test_a_new_model_has_parameters_alone():
 def _apply(config, params, **options):
     tokens = small_model.random_tokens()
 
-    @quick_jit
+    @jax.jit
     def call(params):
         return MMRecLM(config).apply({"params": params}, tokens, **options)
 

@@ -8,7 +8,7 @@ from mmrec_jax.data.windows import cut_windows
 from mmrec_jax.nn.model import MMRecLM
 from mmrec_jax.probes.loss_by_position import longest_pieces, loss_by_position
 from mmrec_jax.train.step import make_eval_step
-from tests.small_run import quick_jit, small_model
+from tests.small_run import small_model
 
 _LENGTHS = (23, 1, 9, 31, 2)  # predicted tokens of each document
 _RESET = 6
@@ -29,14 +29,14 @@ def params():
         params = _MODEL.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))["params"]
         return jax.tree.map(lambda x: x * 1.5, params)
 
-    return quick_jit(start)()
+    return jax.jit(start)()
 
 
 @pytest.fixture(scope="module")
 def nats(store, params):
     """(document, position, carried, reset) of every token; documents and windows run apart."""
 
-    @quick_jit
+    @jax.jit
     def log_p(tokens):
         logits, _, _ = _MODEL.apply({"params": params}, tokens[None])
         return jax.nn.log_softmax(logits[0])
@@ -59,7 +59,7 @@ def nats(store, params):
 def _measure(store, params, **options):
     pieces = cut_windows(store, options.pop("max_length", 1000))
     options = {"reset_every": _RESET, "rows": 2, "piece_length": 8, **options}
-    step = quick_jit(make_eval_step(_MODEL))
+    step = jax.jit(make_eval_step(_MODEL))
     return loss_by_position(step, params, _MODEL.config, store, pieces, **options)
 
 

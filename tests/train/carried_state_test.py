@@ -17,7 +17,7 @@ from mmrec_jax.train.mesh import place_batch, state_shardings
 from mmrec_jax.train.prepare import prepare
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step
-from tests.small_run import linear_config, quick_jit, small_model
+from tests.small_run import linear_config, small_model
 
 _ROWS, _HALF = 8, 6
 _MODEL = MMRecLM(small_model(gate_init_scale=1.0, use_uboo=True, lambda_p=0.5))
@@ -65,11 +65,11 @@ def start():
         moved = [x + 0.1 * jax.random.normal(key, x.shape, x.dtype) for x, key in pairs]
         return dataclasses.replace(state, params=jax.tree.unflatten(tree, moved))
 
-    return quick_jit(start_)()
+    return jax.jit(start_)()
 
 
 def _step(accumulate=1, **options):
-    return quick_jit(make_train_step(_MODEL, _RECORDER, accumulate), **options)
+    return jax.jit(make_train_step(_MODEL, _RECORDER, accumulate), **options)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_the_gradient_is_that_of_the_half_alone_from_a_constant_state(start, who
         nats = -jax.nn.log_softmax(logits)[places]
         return jnp.sum(nats * half["weights"]) / half["weights"].sum() + 0.5 * others["uboo"]
 
-    expected = quick_jit(jax.grad(loss))(start.params, first.carried)
+    expected = jax.jit(jax.grad(loss))(start.params, first.carried)
     _assert_close(second.opt_state, expected, 1e-5)
 
     def through_the_border(params):
@@ -137,7 +137,7 @@ def test_the_gradient_is_that_of_the_half_alone_from_a_constant_state(start, who
         )
         return loss(params, carried)
 
-    through = quick_jit(jax.grad(through_the_border))(start.params)
+    through = jax.jit(jax.grad(through_the_border))(start.params)
     difference = optax.tree.norm(jax.tree.map(jnp.subtract, through, expected))
     assert difference > 0.01 * optax.tree.norm(expected)
 

@@ -11,7 +11,7 @@ from mmrec_jax.nn.model import MMRecLM
 from mmrec_jax.task_config import TaskConfig
 from mmrec_jax.train.evaluate_task import evaluate_task
 from mmrec_jax.train.step import make_eval_step
-from tests.small_run import quick_jit, small_model
+from tests.small_run import small_model
 
 _LENGTHS, _COUNT, _ROW = (3, 8, 21), 5, 8
 _MODEL = MMRecLM(small_model(vocab_size=5, memory="decay", gate_init_scale=1.0))
@@ -47,18 +47,18 @@ def params():
         params = _MODEL.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))["params"]
         return jax.tree.map(lambda x: x * 1.5, params)
 
-    return quick_jit(start)()
+    return jax.jit(start)()
 
 
 def _evaluate(data, params, *, batch_size, devices=1):
     mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:devices]), ("data",))
-    step = quick_jit(make_eval_step(_MODEL))
+    step = jax.jit(make_eval_step(_MODEL))
     return evaluate_task(step, params, _MODEL.config, data, mesh, batch_size=batch_size)
 
 
 def _by_hand(data, params):
     """Each sequence read whole and alone, float64 sums place by place."""
-    whole = quick_jit(lambda tokens: _MODEL.apply({"params": params}, tokens[None])[0][0])
+    whole = jax.jit(lambda tokens: _MODEL.apply({"params": params}, tokens[None])[0][0])
     result, nats_total, weight_total = {}, 0.0, 0.0
     for length in _LENGTHS:
         pieces = list(data.scoring(length, _COUNT))

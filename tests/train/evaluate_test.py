@@ -11,7 +11,7 @@ from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.nn.model import MMRecLM
 from mmrec_jax.train.evaluate import evaluate, perplexity
 from mmrec_jax.train.step import make_eval_step
-from tests.small_run import quick_jit, small_model
+from tests.small_run import small_model
 
 _TEXTS = ["Işık ve göl.", "ağaç", "a", "Köprünün altından çok sular aktı; çiçekler açtı."]
 _ROW = 16
@@ -30,14 +30,14 @@ def params():
         params = _MODEL.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))["params"]
         return jax.tree.map(lambda x: x * 1.5, params)
 
-    return quick_jit(start)()
+    return jax.jit(start)()
 
 
 @pytest.fixture(scope="module")
 def nats(params):
     """Nats of every predicted token of each document, by the text itself: no store, no batches."""
 
-    @quick_jit
+    @jax.jit
     def log_p(tokens, segment_ids):
         logits, _, _ = _MODEL.apply({"params": params}, tokens[None], None, segment_ids[None])
         return jax.nn.log_softmax(logits[0])
@@ -64,7 +64,7 @@ def nats(params):
 
 def _evaluate(store, params, *, carry, batch_size=2, devices=1, seq_len=_ROW, **options):
     mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:devices]), ("data",))
-    step = quick_jit(make_eval_step(_MODEL))
+    step = jax.jit(make_eval_step(_MODEL))
     sizes = {"batch_size": batch_size, "seq_len": seq_len, "carry": carry}
     return evaluate(step, params, _MODEL.config, store, mesh, **sizes, **options)
 

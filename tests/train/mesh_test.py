@@ -13,7 +13,7 @@ from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.mesh import by_row, make_mesh, place_batch, replicated
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step
-from tests.small_run import quick_jit, small_model
+from tests.small_run import small_model
 
 
 def _batch():
@@ -32,8 +32,8 @@ def _losses(devices, accumulate=2):
     mesh = make_mesh(config)
     model = MMRecLM(small_model(gate="none", memory="none", use_uboo=True))
     optimizer = build_optimizer(OptimConfig(lr=1e-2, warmup_steps=1), config.steps)
-    start = quick_jit(lambda: initial_state(model, optimizer, 0), out_shardings=replicated(mesh))
-    step = quick_jit(
+    start = jax.jit(lambda: initial_state(model, optimizer, 0), out_shardings=replicated(mesh))
+    step = jax.jit(
         make_train_step(model, optimizer, accumulate),
         out_shardings=replicated(mesh),
         donate_argnums=0,

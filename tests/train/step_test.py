@@ -9,7 +9,7 @@ import pytest
 from mmrec_jax.nn.model import MMRecLM
 from mmrec_jax.train.state import TrainState, initial_state
 from mmrec_jax.train.step import make_eval_step, make_train_step
-from tests.small_run import quick_jit, small_model
+from tests.small_run import small_model
 
 # Remembers the gradient it is given and moves nothing: no rounding stands between it and a test.
 _RECORDER = optax.GradientTransformation(
@@ -45,11 +45,11 @@ def _state(model, optimizer=_RECORDER):
         moved = [x + 0.1 * jax.random.normal(key, x.shape, x.dtype) for x, key in pairs]
         return state.replace(params=jax.tree.unflatten(tree, moved))
 
-    return quick_jit(start)()
+    return jax.jit(start)()
 
 
 def _gradient(model, state, batch, accumulate=1):
-    after, metrics = quick_jit(make_train_step(model, _RECORDER, accumulate))(state, batch)
+    after, metrics = jax.jit(make_train_step(model, _RECORDER, accumulate))(state, batch)
     return after.opt_state, metrics
 
 
@@ -91,7 +91,7 @@ def test_gradient_and_metrics_are_those_of_the_weighted_mean(rng):
         ]
         return -jnp.sum(picked * batch["weights"]) / np.sum(np.asarray(batch["weights"]))
 
-    value, expected = quick_jit(jax.value_and_grad(loss))(state.params)
+    value, expected = jax.jit(jax.value_and_grad(loss))(state.params)
     gradient, metrics = _gradient(model, state, batch)
     _assert_close(gradient, expected, 1e-5)
     np.testing.assert_allclose(metrics["loss"], value, rtol=1e-6)
@@ -104,7 +104,7 @@ def test_the_norm_is_that_before_clipping(rng):
     batch = _batch(rng)
     clipped = optax.chain(optax.clip_by_global_norm(1e-3), optax.sgd(1.0))
     state = _state(model, clipped)
-    after, metrics = quick_jit(make_train_step(model, clipped))(state, batch)
+    after, metrics = jax.jit(make_train_step(model, clipped))(state, batch)
     moved = jax.tree.map(jnp.subtract, state.params, after.params)
     assert float(metrics["grad_norm"]) > 0.1
     np.testing.assert_allclose(optax.global_norm(moved), 1e-3, rtol=1e-3)
@@ -129,7 +129,7 @@ def test_orthogonal_uboo_leaves_the_component_along_the_main_gradient_alone(rng)
 
     without = MMRecLM(dataclasses.replace(config, lambda_p=0.0, uboo_orthogonal=False))
     main, _ = _gradient(without, state, batch)
-    auxiliary = quick_jit(jax.grad(uboo))(state.params)
+    auxiliary = jax.jit(jax.grad(uboo))(state.params)
     total, _ = _gradient(model, state, batch)
     added = jax.tree.map(jnp.subtract, total, main)
     share = _inner(auxiliary, main) / _inner(main, main)
@@ -144,7 +144,7 @@ def _dropout_losses(accumulate, lengths, state=None, steps=3):
     model = MMRecLM(small_model(gate="none", memory="none", dropout=0.5))
     still = optax.sgd(0.0)
     state = state or _state(model, still)
-    step = quick_jit(make_train_step(model, still, accumulate))
+    step = jax.jit(make_train_step(model, still, accumulate))
     row = _batch(np.random.default_rng(3), (12,))
     batch = {name: jnp.repeat(x, lengths, axis=0) for name, x in row.items()}
     losses = []
@@ -184,8 +184,8 @@ def test_evaluation_predicts_every_token_without_dropout(rng):
     config = small_model(gate="none", memory="none", dropout=0.5)
     model, batch = MMRecLM(config), _batch(rng)
     params = _state(model).params
-    predicted, after = quick_jit(make_eval_step(model))(params, batch, None)
-    logits, state, _ = quick_jit(model.apply)(
+    predicted, after = jax.jit(make_eval_step(model))(params, batch, None)
+    logits, state, _ = jax.jit(model.apply)(
         {"params": params}, batch["inputs"], None, batch["segment_ids"]
     )
     log_p = np.asarray(jax.nn.log_softmax(logits), np.float64)
