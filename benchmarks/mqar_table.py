@@ -142,8 +142,8 @@ def _options() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--mmrec-rates", type=float, nargs="+", default=[5e-3], metavar="LR")
-    add("--attention-rates", type=float, nargs="+", default=[1.5e-3, 5e-3], metavar="LR")
-    add("--steps", type=int, default=1000, help="of 32 examples each")
+    add("--attention-rates", type=float, nargs="+", default=[3e-3], metavar="LR")
+    add("--steps", type=int, default=1500, help="of 32 examples each")
     add("--seed", type=int, default=0, help="of the parameters and the examples")
     add("--log", type=Path, default=Path("benchmarks/logs/mqar.jsonl"))
     add("--workdir", type=Path, default=Path("runs/mqar_table"), help="for compiled programs")
