@@ -8,6 +8,10 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 
+# As users compile, for comparisons that count on the rounding of fused multiplications; the rest of
+# the tests are compiled faster (`tests/conftest.py`).
+OPTIMISED = {"xla_backend_optimization_level": 3}
+
 
 def relative_error(actual: object, expected: object) -> float:
     """Largest absolute difference over the largest expected magnitude; NaN counts as infinite."""

@@ -10,7 +10,14 @@ import pytest
 
 from mmrec_jax.nn.recurrence import gated_scan
 from mmrec_jax.nn.scan import linear_scan
-from tests.nn.loops import assert_close, gated_loop, gated_loop_gradient, relative_error, sigmoid
+from tests.nn.loops import (
+    OPTIMISED,
+    assert_close,
+    gated_loop,
+    gated_loop_gradient,
+    relative_error,
+    sigmoid,
+)
 
 LENGTHS = [1, 3, 63, 64, 65, 1000]
 BATCH, WIDTH = 3, 4
@@ -47,7 +54,7 @@ def random_resets(rng: np.random.Generator, length: int) -> dict[str, np.ndarray
     }
 
 
-@functools.partial(jax.jit, static_argnames="backend")
+@functools.partial(jax.jit, static_argnames="backend", compiler_options=OPTIMISED)
 def value_and_gradients(inputs, reset, g, g_last, backend):
     def solve(inputs):
         h, h_last, info = gated_scan(**inputs, reset=reset, backend=backend)

@@ -14,6 +14,7 @@ from flax import linen as nn
 from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.nn.model import MMRecLM
 from mmrec_jax.nn.state import MMRecState, zero_state
+from tests.nn.loops import OPTIMISED
 
 BATCH, LENGTH = 2, 11
 
@@ -123,7 +124,7 @@ def run(
 def _compiled(config: ModelConfig):
     model = MMRecLM(config)
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=OPTIMISED)
     def call(params, tokens, segment_ids, state, g, g_uboo):
         def loss(params, added, memories):
             # The embedding matrix is tied to the output, so its gradient mixes both uses; a term

@@ -20,7 +20,13 @@ from mmrec_jax.train.step import make_train_step
 
 STEPS = 200
 MODEL = ModelConfig(
-    vocab_size=258, model_dim=32, num_layers=2, num_memories=2, use_uboo=True, context=64
+    vocab_size=258,
+    model_dim=32,
+    num_layers=2,
+    num_memories=2,
+    use_uboo=True,
+    context=64,
+    remat="none",
 )
 
 
