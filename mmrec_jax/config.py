@@ -9,7 +9,8 @@ import dataclasses
 import math
 from typing import Literal
 
-from mmrec_jax.errors import UserError
+from mmrec_jax.config_check import require
+from mmrec_jax.optim_config import OptimConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +64,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         sizes = ("vocab_size", "model_dim", "num_layers", "num_memories", "context", "chunk")
         for name in sizes:
-            _require(getattr(self, name) > 0, f"model.{name}", getattr(self, name), "at least 1")
+            require(getattr(self, name) > 0, f"model.{name}", getattr(self, name), "at least 1")
         for name in (
             "recurrent_dim",
             "memory_slots",
@@ -73,21 +74,21 @@ class ModelConfig:
             "time_chunk",
         ):
             value = getattr(self, name)
-            _require(value is None or value > 0, f"model.{name}", value, "at least 1, or None")
+            require(value is None or value > 0, f"model.{name}", value, "at least 1, or None")
         if None in (self.memory_slots, self.mem_dim):
-            _require(
+            require(
                 self.model_dim % self.num_memories == 0,
                 "model.num_memories",
                 self.num_memories,
                 f"a divisor of model.model_dim = {self.model_dim} "
                 "(or set both memory_slots and mem_dim)",
             )
-        _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "in [0, 1)")
-        _require(self.lambda_p >= 0, "model.lambda_p", self.lambda_p, "at least 0")
+        require(0 <= self.dropout < 1, "model.dropout", self.dropout, "in [0, 1)")
+        require(self.lambda_p >= 0, "model.lambda_p", self.lambda_p, "at least 0")
         for name in ("gamma", "alpha"):
             low = getattr(self, f"{name}_halflife_min")
             high = getattr(self, f"{name}_halflife_max")
-            _require(
+            require(
                 0 < low <= high, f"model.{name}_halflife_min", low, f"in (0, {high}] (the maximum)"
             )
 
@@ -149,34 +150,34 @@ class DataConfig:
     task_eval_sequences: int = 256  # sequences a length, the same ones in every run
 
     def __post_init__(self) -> None:
-        _require(self.seq_len > 0, "data.seq_len", self.seq_len, "at least 1")
-        _require(self.packing_bins > 0, "data.packing_bins", self.packing_bins, "at least 1")
-        _require(
+        require(self.seq_len > 0, "data.seq_len", self.seq_len, "at least 1")
+        require(self.packing_bins > 0, "data.packing_bins", self.packing_bins, "at least 1")
+        require(
             0 < self.validation_fraction < 1,
             "data.validation_fraction",
             self.validation_fraction,
             "in (0, 1)",
         )
         for name in ("task_min_length", "task_eval_sequences"):
-            _require(getattr(self, name) > 0, f"data.{name}", getattr(self, name), "at least 1")
-        _require(
+            require(getattr(self, name) > 0, f"data.{name}", getattr(self, name), "at least 1")
+        require(
             self.task_max_length >= self.task_min_length,
             "data.task_max_length",
             self.task_max_length,
             f"at least data.task_min_length = {self.task_min_length}",
         )
         lengths = self.task_eval_lengths
-        _require(
+        require(
             bool(lengths) and min(lengths) > 0 and len(set(lengths)) == len(lengths),
             "data.task_eval_lengths",
             lengths,
             "different lengths of at least 1, such as 40,256",
         )
         if self.source in ("text", "jsonl"):
-            _require(bool(self.train), "data.train", self.train, "a path or glob of your files")
+            require(bool(self.train), "data.train", self.train, "a path or glob of your files")
         else:
             for name in ("train", "validation"):
-                _require(
+                require(
                     not getattr(self, name),
                     f"data.{name}",
                     getattr(self, name),
@@ -194,48 +195,17 @@ class TokenizerConfig:
     path: str = ""  # kind "file": an existing sentencepiece .model or Hugging Face tokenizer.json
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             self.vocab_size is None or self.vocab_size > 0,
             "tokenizer.vocab_size",
             self.vocab_size,
             "at least 1, or None",
         )
-        _require(
+        require(
             bool(self.path) == (self.kind == "file"),
             "tokenizer.path",
             self.path,
             'set if and only if tokenizer.kind is "file"',
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class OptimConfig:
-    """The optimizer and its schedule."""
-
-    name: Literal["adamw"] = "adamw"
-    lr: float = 3e-3  # peak learning rate
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_steps: int = 50
-    final_lr_fraction: float = 0.1  # the schedule's floor as a fraction of `lr`
-    b1: float = 0.9
-    b2: float = 0.95
-    eps: float = 1e-8
-    weight_decay: float = 0.1  # decoupled; never on norms, biases, decays and gates
-    clip_norm: float = 1.0  # of the global gradient norm; 0: no clipping
-
-    def __post_init__(self) -> None:
-        _require(self.lr > 0, "optim.lr", self.lr, "above 0")
-        for name in ("warmup_steps", "weight_decay", "clip_norm"):
-            _require(getattr(self, name) >= 0, f"optim.{name}", getattr(self, name), "at least 0")
-        for name in ("b1", "b2"):
-            value = getattr(self, name)
-            _require(0 <= value < 1, f"optim.{name}", value, "in [0, 1)")
-        _require(self.eps > 0, "optim.eps", self.eps, "above 0")
-        _require(
-            0 <= self.final_lr_fraction <= 1,
-            "optim.final_lr_fraction",
-            self.final_lr_fraction,
-            "in [0, 1]",
         )
 
 
@@ -268,23 +238,23 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         lengths = [n for n in ("steps", "epochs", "tokens") if getattr(self, n) is not None]
-        _require(
+        require(
             len(lengths) == 1,
             "train.steps/epochs/tokens",
             ", ".join(lengths) or "none of them",
             "exactly one of the three",
         )
         for name in lengths:
-            _require(getattr(self, name) > 0, f"train.{name}", getattr(self, name), "above 0")
+            require(getattr(self, name) > 0, f"train.{name}", getattr(self, name), "above 0")
         for name in ("batch_size", "accumulate", "log_every", "eval_every", "checkpoint_every"):
-            _require(getattr(self, name) > 0, f"train.{name}", getattr(self, name), "at least 1")
+            require(getattr(self, name) > 0, f"train.{name}", getattr(self, name), "at least 1")
         for name in ("devices", "eval_batches"):
             value = getattr(self, name)
-            _require(value is None or value > 0, f"train.{name}", value, "at least 1, or None")
+            require(value is None or value > 0, f"train.{name}", value, "at least 1, or None")
         for name in ("sample_tokens", "keep_best", "profile_steps"):
-            _require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "at least 0")
-        _require(self.keep_last > 0, "train.keep_last", self.keep_last, "at least 1")
-        _require(
+            require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "at least 0")
+        require(self.keep_last > 0, "train.keep_last", self.keep_last, "at least 1")
+        require(
             self.batch_size % self.accumulate == 0,
             "train.accumulate",
             self.accumulate,
@@ -301,8 +271,3 @@ class Config:
     tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
     optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
     train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(steps=1000))
-
-
-def _require(condition: bool, name: str, value: object, expected: str) -> None:
-    if not condition:
-        raise UserError(f"config.{name} is {value!r}; it must be {expected}")

@@ -1,0 +1,19 @@
+"""The one form in which a config's value is refused."""
+
+from mmrec_jax.errors import UserError
+
+
+def require(condition: bool, name: str, value: object, expected: str) -> None:
+    """Refuses a value of a field.
+
+    Args:
+      condition: whether the value is fine.
+      name: the field, such as `model.dropout`.
+      value: its value.
+      expected: what it must be.
+
+    Raises:
+      UserError: the condition does not hold.
+    """
+    if not condition:
+        raise UserError(f"config.{name} is {value!r}; it must be {expected}")
