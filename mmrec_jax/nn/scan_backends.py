@@ -36,12 +36,8 @@ def associative(a: Array, b: Array, h0: Array, reverse: bool) -> Array:
         # Order matters: the later element acts on the result of the earlier one.
         return later[0] * earlier[0], later[0] * earlier[1] + later[1]
 
-    # Put together, not added in place: the index of `b.at[]` is a constant, which JAX 0.10 confuses
-    # with the inputs when a rule inside a scan is differentiated twice.
-    if reverse:
-        b = jnp.concatenate([b[:, :-1], b[:, -1:] + (a[:, -1] * h0)[:, None]], axis=1)
-    else:
-        b = jnp.concatenate([b[:, :1] + (a[:, 0] * h0)[:, None], b[:, 1:]], axis=1)
+    first = -1 if reverse else 0
+    b = b.at[:, first].add(a[:, first] * h0)
     return jax.lax.associative_scan(combine, (a, b), reverse=reverse, axis=1)[1]
 
 
