@@ -47,7 +47,7 @@ def _by_hand(config, start, gradients, hessians):
     return steps
 
 
-@pytest.mark.parametrize(("gamma", "least", "most"), [(30.0, 0.8, 1.0), (0.5, 0.1, 0.5)])
+@pytest.mark.parametrize(("gamma", "least", "most"), [(30.0, 0.8, 1.0), (0.1, 0.05, 0.4)])
 @pytest.mark.parametrize("clip_norm", [1.0, 0.0])
 def test_twenty_steps_are_the_papers_algorithm(rng, gamma, least, most, clip_norm):
     """The first step included, with few and with many clipped coordinates, and over a resume."""
@@ -116,7 +116,7 @@ def test_hyperparameters_can_be_injected(problem):
     plain = sophia(learning_rate=0.1, gamma=0.7, b2=0.5)
     expected = _one_refresh(plain, *problem)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5),
         _one_refresh(injected, *problem),
         expected,
     )
@@ -193,7 +193,7 @@ def _rosenbrock(params, batch):
 )
 def test_it_converges(loss, start, goal):
     """Through the estimator, on a convex and a curved problem, to the minimum itself."""
-    optimizer = sophia(1e-2, b1=0.9, b2=0.9, gamma=1.0, weight_decay=0.0)
+    optimizer = sophia(5e-3, b1=0.9, b2=0.9, gamma=0.05, weight_decay=0.0)
     batch = {"weights": jnp.ones((1, 1))}
     params = {"x": jnp.asarray(start)}
 
