@@ -81,10 +81,11 @@ def _decoding(cell: Cell, context: int) -> tuple[dict, Step]:
 
 def _mmrec(fields: dict[str, Any], batch: Batch) -> tuple[dict, Step]:
     """MM-Rec's training step as `train.py` runs it, each row one document."""
-    from mmrec_jax.config import OptimConfig, TrainConfig
+    from mmrec_jax.config import TrainConfig
     from mmrec_jax.model_config import ModelConfig
     from mmrec_jax.nn.model import MMRecLM
     from mmrec_jax.optim.build import build_optimizer
+    from mmrec_jax.optim_config import OptimConfig
     from mmrec_jax.train.mesh import make_mesh, split_cpu
     from mmrec_jax.train.state import initial_state
     from mmrec_jax.train.step import make_train_step
@@ -106,8 +107,8 @@ def _jax_attention(fields: dict[str, Any], batch: Batch) -> tuple[dict, Step]:
 
     from benchmarks.peers.attention_config import AttentionConfig
     from benchmarks.peers.jax_attention import AttentionLM, initial_state, train_step
-    from mmrec_jax.config import OptimConfig
     from mmrec_jax.optim.build import build_optimizer
+    from mmrec_jax.optim_config import OptimConfig
 
     model = AttentionLM(AttentionConfig(**fields))
     optimizer = build_optimizer(OptimConfig(), steps=1000)

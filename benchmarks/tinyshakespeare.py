@@ -7,9 +7,10 @@ FILE is the usual 1.1 MB text; its first 90 % are trained on, the rest is the va
 
 from ml_collections import ConfigDict
 
-from mmrec_jax.config import Config, DataConfig, OptimConfig, TokenizerConfig, TrainConfig
+from mmrec_jax.config import Config, DataConfig, TokenizerConfig, TrainConfig
 from mmrec_jax.config_tree import to_config_dict
 from mmrec_jax.model_config import ModelConfig
+from mmrec_jax.optim_config import OptimConfig
 
 
 def get_config() -> ConfigDict:

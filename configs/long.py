@@ -13,8 +13,9 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
-from mmrec_jax.config import Config, DataConfig, OptimConfig, TokenizerConfig, TrainConfig
+from mmrec_jax.config import Config, DataConfig, TokenizerConfig, TrainConfig
 from mmrec_jax.config_tree import to_config_dict
+from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.sizes import SIZES
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 from mmrec_jax.config_check import require
 from mmrec_jax.model_config import ModelConfig
+from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.task_config import TaskConfig
 
 
@@ -83,37 +84,6 @@ class TokenizerConfig:
             "tokenizer.path",
             self.path,
             'set if and only if tokenizer.kind is "file"',
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class OptimConfig:
-    """The optimizer and its schedule."""
-
-    name: Literal["adamw"] = "adamw"
-    lr: float = 3e-3  # peak learning rate
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_steps: int = 50
-    final_lr_fraction: float = 0.1  # the schedule's floor as a fraction of `lr`
-    b1: float = 0.9
-    b2: float = 0.95
-    eps: float = 1e-8
-    weight_decay: float = 0.1  # decoupled; never on norms, biases, decays and gates
-    clip_norm: float = 1.0  # of the global gradient norm; 0: no clipping
-
-    def __post_init__(self) -> None:
-        require(self.lr > 0, "optim.lr", self.lr, "above 0")
-        for name in ("warmup_steps", "weight_decay", "clip_norm"):
-            require(getattr(self, name) >= 0, f"optim.{name}", getattr(self, name), "at least 0")
-        for name in ("b1", "b2"):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"optim.{name}", value, "in [0, 1)")
-        require(self.eps > 0, "optim.eps", self.eps, "above 0")
-        require(
-            0 <= self.final_lr_fraction <= 1,
-            "optim.final_lr_fraction",
-            self.final_lr_fraction,
-            "in [0, 1]",
         )
 
 

@@ -20,6 +20,7 @@ _LEVELS = {
             "config_file",
             "model_config",
             "task_config",
+            "optim_config",
             "sizes",
             "tree_paths",
             "workdir",

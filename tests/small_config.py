@@ -5,9 +5,10 @@ The text is given with `--config.data.train=FILE`.
 
 from ml_collections import ConfigDict
 
-from mmrec_jax.config import Config, DataConfig, OptimConfig, TokenizerConfig, TrainConfig
+from mmrec_jax.config import Config, DataConfig, TokenizerConfig, TrainConfig
 from mmrec_jax.config_tree import to_config_dict
 from mmrec_jax.model_config import ModelConfig
+from mmrec_jax.optim_config import OptimConfig
 
 
 def get_config() -> ConfigDict:

@@ -116,7 +116,7 @@ def _solve_forward(
 ) -> tuple[tuple[Array, dict[str, Array]], tuple[Array, ...]]:
     # Calls the rule itself, not its body: differentiating the gradient must find this rule again.
     h, info = _solve(gamma, b, w, c, h0, keep, backend)
-    return (h, info), (gamma, b, w, c, h0, keep, h)
+    return (h, info), (*scan.own(backend, gamma, b, w, c, h0, keep), h)
 
 
 def _solve_backward(

@@ -81,6 +81,7 @@ def _solve_forward(
     a: Array, b: Array, h0: Array, reverse: bool, backend: str
 ) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
     h, h_last = _solve(a, b, h0, reverse, backend)
+    a, h0 = own(backend, a, h0)
     return (h, h_last), (a, h0, h)
 
 
@@ -100,6 +101,16 @@ def _solve_backward(
 
 
 _solve.defvjp(_solve_forward, _solve_backward)
+
+
+def own(backend: str, *inputs: Array) -> tuple[Array, ...]:
+    """The inputs of a rule, as residuals that JAX does not know to be its inputs.
+
+    JAX (0.10) looks such a residual up among the inputs by its place, and the place is wrong once
+    the solver holds constants, the rule stands in a scan, and it is differentiated twice. The
+    sequential solver holds none.
+    """
+    return inputs if backend == "sequential" else jax.lax.optimization_barrier(inputs)
 
 
 def shift(x: Array, first: Array | None, reverse: bool = False) -> Array:

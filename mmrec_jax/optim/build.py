@@ -1,26 +1,71 @@
 """From `OptimConfig` to one optax transformation."""
 
+from typing import Any
+
 import optax
 
-from mmrec_jax.config import OptimConfig
 from mmrec_jax.optim.masks import decay_mask
 from mmrec_jax.optim.schedules import learning_rate
+from mmrec_jax.optim.sophia import sophia
+from mmrec_jax.optim_config import OptimConfig
+from mmrec_jax.tree_paths import map_named
+
+# A matrix as Muon should see it: the kernels of all layers are stacked along a leading axis.
+_MATRIX = optax.contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)
+# Root mean square of Muon's steps: near that of AdamW's, so that their learning rates compare
+# (arXiv 2502.16982).
+_MUON_RMS = 0.2
 
 
 def build_optimizer(config: OptimConfig, steps: int) -> optax.GradientTransformation:
     """Global-norm clipping, then the optimizer with masked decoupled weight decay.
+
+    Sophia's `update` takes `hessian=`, which the clipping before it does not touch.
 
     Args:
       config: the optimizer's fields.
       steps: length of the run; the schedule ends there.
     """
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
-    optimizer = optax.adamw(
-        learning_rate(config, steps),
-        b1=config.b1,
-        b2=config.b2,
-        eps=config.eps,
-        weight_decay=config.weight_decay,
+    return optax.chain(clip, _optimizer(config, learning_rate(config, steps)))
+
+
+def _optimizer(config: OptimConfig, lr: optax.Schedule) -> optax.GradientTransformation:
+    decay = config.weight_decay
+    if config.name == "adamw":
+        return optax.adamw(
+            lr,
+            b1=config.B1,
+            b2=config.B2,
+            eps=config.EPS,
+            weight_decay=decay,
+            mask=decay_mask,
+        )
+    if config.name == "lion":
+        return optax.lion(lr, b1=config.B1, b2=config.B2, weight_decay=decay, mask=decay_mask)
+    if config.name == "muon":
+        # A rate of -1 leaves the steps as they are: decay and schedule are the same for all.
+        steps = optax.contrib.muon(
+            learning_rate=-1.0,
+            beta=config.B1,
+            eps=config.EPS,
+            adam_b2=config.B2,
+            muon_weight_dimension_numbers=_matrices,
+            consistent_rms=_MUON_RMS,
+        )
+        decayed = optax.add_decayed_weights(decay, decay_mask)
+        return optax.chain(steps, decayed, optax.scale_by_learning_rate(lr))
+    return sophia(
+        lr,
+        b1=config.B1,
+        b2=config.B2,
+        gamma=config.GAMMA,
+        eps=config.EPS,
+        weight_decay=decay,
         mask=decay_mask,
     )
-    return optax.chain(clip, optimizer)
+
+
+def _matrices(params: Any) -> Any:
+    """Every kernel is a matrix; the embedding and vectors are None, which leaves them to Adam."""
+    return map_named(lambda name, _: _MATRIX if name.endswith("kernel") else None, params)

@@ -13,19 +13,20 @@ from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.dashboard.observer import Observer
 from mmrec_jax.dashboard.summary import histograms, scalars, summarise
-from mmrec_jax.data.batch import DTYPES
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.errors import UserError
 from mmrec_jax.generation import generate
 from mmrec_jax.nn.model import count_parameters
 from mmrec_jax.train import report
+from mmrec_jax.train.compiled_steps import CompiledSteps
 from mmrec_jax.train.evaluate import evaluate
 from mmrec_jax.train.evaluate_task import evaluate_task
 from mmrec_jax.train.flops import matmul_flops_per_second, training_flops_per_token
 from mmrec_jax.train.interrupt import Interrupt
-from mmrec_jax.train.mesh import by_row, place_batch, replicated, state_shardings
+from mmrec_jax.train.mesh import place_batch
 from mmrec_jax.train.prepare import Prepared, prepare
-from mmrec_jax.train.step import make_eval_step, make_train_step
+from mmrec_jax.train.sophia_health import SophiaHealth
+from mmrec_jax.train.step import make_eval_step
 from mmrec_jax.train.writer import MetricsWriter
 
 # Terms whose value must be finite, in the order in which they are blamed.
@@ -74,6 +75,7 @@ class _Loop:
         self.validation: dict[str, float] = (prepared.meta or {}).get("validation") or {}
         self.state = prepared.state
         self.tracing = False
+        self.health = SophiaHealth(prepared.config.optim)
 
     def run(self, interrupt: Interrupt) -> None:
         p, train = self.p, self.p.config.train
@@ -99,7 +101,7 @@ class _Loop:
             for step in range(p.start + 1, p.steps + 1):
                 self._profile(step)
                 batch = place_batch(next(p.batches), p.mesh)
-                self.state, metrics = self.train_step(self.state, batch)
+                self.state, metrics = self.train_step(step, self.state, batch)
                 # The update runs in the background: meanwhile look at the one before.
                 if previous is not None:
                     self._take(step - 1, previous, bar)
@@ -127,18 +129,7 @@ class _Loop:
     def _compile(self) -> None:
         p = self.p
         start = time.perf_counter()
-        rows, length = p.config.train.batch_size, p.config.data.seq_len
-        batch = {
-            name: jax.ShapeDtypeStruct((rows, length), dtype, sharding=by_row(p.mesh))
-            for name, dtype in DTYPES.items()
-        }
-        shardings = state_shardings(p.mesh, carry_state=p.config.train.carry_state)
-        step = make_train_step(p.model, p.optimizer, p.config.train.accumulate)
-        self.train_step = (
-            jax.jit(step, donate_argnums=0, out_shardings=(shardings, replicated(p.mesh)))
-            .lower(self.state, batch)
-            .compile()
-        )
+        self.train_step = CompiledSteps(p)
         self.eval_step = jax.jit(make_eval_step(p.model))
         self.observer = Observer(p.model)
         now = time.perf_counter()
@@ -169,6 +160,9 @@ class _Loop:
             self._require_finite(step, term, values.get(term, 0.0))
         self.window_tokens += int(values.pop("tokens"))
         bar.update(1)
+        warning = self.health.warning(step, values)
+        if warning:
+            report.warned(bar, warning)
         if step % self.p.config.train.log_every and step != self.p.steps:
             return
         rate = self.window_tokens / max(time.perf_counter() - self.window_start, 1e-9)

@@ -39,6 +39,13 @@ def evaluated(bar: tqdm, step: int, validation: dict[str, float], sample: str) -
     bar.refresh()
 
 
+def warned(bar: tqdm, line: str) -> None:
+    """Something that does not stop the run, and its remedy."""
+    bar.clear()
+    _say(f"warning: {line}")
+    bar.refresh()
+
+
 def interrupted(signal_name: str, step: int) -> None:
     """After a signal and the save that followed it."""
     _say(f"{signal_name}: saved at step {step:,}. Type the same command to continue.")

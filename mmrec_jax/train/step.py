@@ -12,6 +12,8 @@ from mmrec_jax.array_typing import Array
 from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.nn.model import MMRecLM, forward
 from mmrec_jax.nn.state import MMRecState, layout, zero_state
+from mmrec_jax.optim.sophia import sophia_metrics
+from mmrec_jax.train.estimator import Estimator
 from mmrec_jax.train.loss import token_nats, weighted_nats
 from mmrec_jax.train.micro_batches import join_states, split_batch, split_state
 from mmrec_jax.train.state import TrainState
@@ -21,9 +23,15 @@ Metrics = dict[str, Array]
 Gradients = Any
 Carried = MMRecState | None
 
+# The estimator's key is `fold_in(key of the step, this)`: no micro-batch has that number.
+_ESTIMATOR = 2**32 - 1
+
 
 def make_train_step(
-    model: MMRecLM, optimizer: optax.GradientTransformation, accumulate: int = 1
+    model: MMRecLM,
+    optimizer: optax.GradientTransformation,
+    accumulate: int = 1,
+    estimator: Estimator | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """A pure step `(state, batch) -> (state, metrics)`.
 
@@ -34,9 +42,13 @@ def make_train_step(
     left behind (under the parameters of that step). It is a constant here: no gradient flows
     through the border of a batch (truncated backpropagation through time).
 
+    With an `estimator` the step refreshes the curvature of a second-order optimizer, at the
+    parameters before the update. A run has two such steps, a plain one and one that refreshes,
+    rather than one with a condition, whose memory every step would pay for.
+
     Metrics, scalars: `loss` (sum of weight x nats / sum of weights), `tokens` (read, padding not
-    counted), `grad_norm` (before clipping), and the model's intermediates averaged over
-    micro-batches.
+    counted), `grad_norm` (before clipping), those of Sophia (`optim/sophia.py`), and the model's
+    intermediates averaged over micro-batches.
     """
     config = model.config
 
@@ -71,9 +83,14 @@ def make_train_step(
             metrics = shares | {name: metrics[name] for name in ("loss", "uboo") if name in metrics}
         # The projection is not linear: it takes the gradients of the whole batch.
         gradients = parts[0] if len(parts) == 1 else _add_orthogonal(*parts)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        extra = {}
+        if estimator is not None:
+            estimator_key = jax.random.fold_in(key, _ESTIMATOR)
+            extra["hessian"] = estimator(estimator_key, state.params, batch, state.carried)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, **extra)
         params = optax.apply_updates(state.params, updates)
         metrics |= {"grad_norm": optax.tree.norm(gradients), "tokens": totals["tokens"]}
+        metrics |= sophia_metrics(opt_state)
         state = dataclasses.replace(
             state, step=state.step + 1, params=params, opt_state=opt_state, carried=carried
         )

@@ -4,8 +4,8 @@ import numpy as np
 import optax
 import pytest
 
-from mmrec_jax.config import OptimConfig
 from mmrec_jax.optim.build import build_optimizer
+from mmrec_jax.optim_config import OptimConfig
 from tests.optim.schedules_test import closed_form
 
 _STEPS = 5

@@ -2,9 +2,10 @@ import dataclasses
 
 import pytest
 
-from mmrec_jax.config import Config, OptimConfig, TrainConfig
+from mmrec_jax.config import Config, TrainConfig
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.errors import UserError
+from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.train.resume import check_same_run, check_same_tokenizer
 
 _CONFIG = Config(train=TrainConfig(steps=100))

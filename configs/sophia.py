@@ -1,0 +1,32 @@
+"""The run of `configs/tiny.py` with Sophia-G, which divides by an estimate of the curvature.
+
+python train.py --config=configs/sophia.py
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from mmrec_jax.config import Config, DataConfig, TrainConfig
+from mmrec_jax.config_tree import to_config_dict
+from mmrec_jax.optim_config import OptimConfig
+from mmrec_jax.sizes import SIZES
+
+
+def get_config() -> ConfigDict:
+    """The run; every field can be overridden on the command line."""
+    model = dataclasses.replace(SIZES["tiny"], vocab_size=500, dropout=0.1)
+    return to_config_dict(
+        Config(
+            model=model,
+            data=DataConfig(source="treebank", seq_len=256, packing_bins=64),
+            optim=OptimConfig(name="sophia_g", lr=1e-3, warmup_steps=100),
+            train=TrainConfig(
+                steps=1500,
+                batch_size=4,
+                eval_every=300,
+                checkpoint_every=100,
+                sample_prompt="Bir gün",
+            ),
+        )
+    )

@@ -1,0 +1,164 @@
+"""Sophia (arXiv 2305.14342): momentum divided by an estimate of the curvature, clipped.
+
+    m_t = b1 m_{t-1} + (1 - b1) g_t
+    h_t = b2 h_{t-1} + (1 - b2) hessian     in steps that bring an estimate; else h_{t-1}
+    params = params - lr (clip(m_t / max(gamma h_t, eps), 1) + weight_decay params)
+
+This is Algorithm 3 of the paper: `h` is refreshed before it is used, the first step included, and
+neither average is corrected for its start at 0. Where h is not (yet) positive, the divisor is eps
+and the coordinate moves by the sign of its momentum.
+
+Where the estimate comes from is not this file's business: see `optim/hessian.py`.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mmrec_jax.array_typing import Array
+
+
+class ScaleBySophiaState(NamedTuple):
+    """What Sophia remembers: two trees like the parameters, float32, and scalars of the last step.
+
+    The fractions are of all coordinates; `unclipped` is healthy between 0.1 and 0.5.
+    """
+
+    count: Array  # type: ignore[assignment]  # int32: updates done
+    m: Any  # average gradient
+    h: Any  # average curvature
+    unclipped: Array  # fraction whose step is not cut off
+    update_rms: Array  # root mean square of the clipped steps, before the learning rate
+    h_norm: Array  # Euclidean norm of h
+    h_nonpositive: Array  # fraction with h <= 0
+
+
+def scale_by_sophia(
+    b1: float = 0.965,
+    b2: float = 0.99,
+    gamma: float = 0.05,
+    eps: float = 1e-12,
+    clip_threshold: float = 1.0,
+) -> optax.GradientTransformationExtraArgs:
+    """Rescales gradients by Sophia's rule; neither learning rate nor weight decay.
+
+    `update(gradients, state, params, *, hessian=None)` takes the estimate of the curvature, a tree
+    like the parameters, in the steps that have one: every k-th, beginning with the first. It may
+    be whole where the gradients are masked (`optax.masked`, `optax.multi_transform`).
+
+    Args:
+      b1: decay of the gradient's average.
+      b2: decay of the curvature's average, a refresh.
+      gamma: factor of the curvature in the divisor; larger clips fewer coordinates.
+      eps: the least divisor.
+      clip_threshold: the largest step of a coordinate, before the learning rate.
+    """
+
+    def init(params: Any) -> ScaleBySophiaState:
+        zero = jnp.zeros((), jnp.float32)
+        return ScaleBySophiaState(
+            count=jnp.zeros((), jnp.int32),
+            m=jax.tree.map(_zeros, params),
+            h=jax.tree.map(_zeros, params),
+            unclipped=zero,
+            update_rms=zero,
+            h_norm=zero,
+            h_nonpositive=zero,
+        )
+
+    def update(
+        gradients: Any,
+        state: ScaleBySophiaState,
+        params: Any = None,
+        *,
+        hessian: Any = None,
+        **extra: Any,
+    ) -> tuple[Any, ScaleBySophiaState]:
+        del params, extra
+        m = jax.tree.map(lambda m, g: _average(m, g, b1), state.m, gradients)
+        h = state.h
+        if hessian is not None:
+            h = jax.tree.map(lambda h, new: _average(h, new, b2), h, _masked_like(h, hessian))
+        ratio = jax.tree.map(lambda m, h: m / jnp.maximum(gamma * h, eps), m, h)
+        steps = jax.tree.map(lambda r: jnp.clip(r, -clip_threshold, clip_threshold), ratio)
+        state = ScaleBySophiaState(
+            count=optax.safe_increment(state.count),
+            m=m,
+            h=h,
+            unclipped=_mean(lambda r: jnp.abs(r) < clip_threshold, ratio),
+            update_rms=jnp.sqrt(_mean(jnp.square, steps)),
+            h_norm=optax.tree.norm(h),
+            h_nonpositive=_mean(lambda h: h <= 0, h),
+        )
+        return jax.tree.map(lambda s, g: s.astype(g.dtype), steps, gradients), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def sophia(
+    learning_rate: optax.ScalarOrSchedule,
+    b1: float = 0.965,
+    b2: float = 0.99,
+    gamma: float = 0.05,
+    eps: float = 1e-12,
+    weight_decay: float = 0.1,
+    clip_threshold: float = 1.0,
+    mask: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    """Sophia with decoupled weight decay: see the formulas above.
+
+    Args:
+      learning_rate: a number or a schedule; it scales the decay too. It needs a warm-up.
+      b1: see `scale_by_sophia`.
+      b2: see `scale_by_sophia`.
+      gamma: see `scale_by_sophia`; 0.05 for Gauss-Newton-Bartlett, 0.01 for Hutchinson.
+      eps: see `scale_by_sophia`.
+      weight_decay: share of a parameter that a step at learning rate 1 takes away.
+      clip_threshold: see `scale_by_sophia`.
+      mask: which parameters decay, a tree of bools or a function of the parameters; None: all.
+    """
+    return optax.chain(
+        scale_by_sophia(b1, b2, gamma, eps, clip_threshold),
+        optax.add_decayed_weights(weight_decay, mask),
+        optax.scale_by_learning_rate(learning_rate),
+    )
+
+
+def sophia_metrics(opt_state: Any) -> dict[str, Array]:
+    """The scalars of the one Sophia inside an optimizer's state; none where there is none."""
+    found = [
+        leaf
+        for leaf in jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, ScaleBySophiaState))
+        if isinstance(leaf, ScaleBySophiaState)
+    ]
+    if not found:
+        return {}
+    (state,) = found
+    names = ("unclipped", "update_rms", "h_norm", "h_nonpositive")
+    return {f"sophia_{name}": getattr(state, name) for name in names}
+
+
+def _zeros(x: Array) -> Array:
+    return jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _average(mean: Array, new: Array, decay: float) -> Array:
+    return decay * mean + (1 - decay) * new.astype(mean.dtype)
+
+
+def _masked_like(tree: Any, whole: Any) -> Any:
+    """`whole` without what is masked in `tree`; `optax.masked` hands extra arguments on whole."""
+
+    def is_masked(x: Any) -> bool:
+        return isinstance(x, optax.MaskedNode)
+
+    return jax.tree.map(lambda x, y: x if is_masked(x) else y, tree, whole, is_leaf=is_masked)
+
+
+def _mean(function: Any, tree: Any) -> Array:
+    """The mean of `function` over all numbers of `tree`, float32; 0 where there are none."""
+    leaves = jax.tree.leaves(tree)
+    sums = [jnp.sum(function(x), dtype=jnp.float32) for x in leaves]
+    return sum(sums, start=jnp.zeros((), jnp.float32)) / max(sum(x.size for x in leaves), 1)

@@ -1,0 +1,69 @@
+"""The curvature of the training loss on one batch, as the optimizer's `hessian=` wants it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mmrec_jax.array_typing import Array
+from mmrec_jax.nn.model import MMRecLM, forward
+from mmrec_jax.nn.state import MMRecState
+from mmrec_jax.optim.hessian import gnb, hutchinson
+from mmrec_jax.optim_config import OptimConfig
+from mmrec_jax.train.loss import weighted_nats
+from mmrec_jax.train.micro_batches import ROW_AXES
+
+# (key, params, batch, state of the rows before it) -> a tree like the parameters
+Estimator = Callable[[Array, Any, dict[str, Array], MMRecState | None], Any]
+
+
+def make_estimator(model: MMRecLM, config: OptimConfig, accumulate: int = 1) -> Estimator:
+    """The estimator that the optimizer is named after: "sophia_g" or "sophia_h".
+
+    It sees the main loss alone: no dropout and no auxiliary term, and no clipping after it. It
+    reads every n-th row of the batch (`estimator_batch`), in micro-batches that have at most as
+    many rows as those of training, and those rows are the same ones whatever `accumulate` is.
+    """
+
+    def logits_fn(params: Any, batch: Any) -> Array:
+        carried = _rows_back(batch["carried"])
+        return forward(model, params, batch["inputs"], carried, batch["segment_ids"])[0]
+
+    def loss_fn(params: Any, batch: Any) -> Array:
+        weight = jnp.sum(batch["weights"])
+        nats = weighted_nats(logits_fn(params, batch), batch["targets"], batch["weights"])
+        return nats / jnp.where(weight > 0, weight, 1)
+
+    def estimate(key: Array, params: Any, batch: dict[str, Array], carried: Any) -> Any:
+        rows = batch["weights"].shape[0]
+        every = max(
+            n for n in range(1, rows + 1) if rows % n == 0 and n * config.estimator_batch <= 1
+        )
+        chosen = jax.tree.map(
+            lambda x: x.reshape(rows // every, every, *x.shape[1:])[:, 0],
+            batch | {"carried": _rows_first(carried)},
+        )
+        rows, at_once = rows // every, rows // accumulate
+        pieces = min(n for n in range(1, rows + 1) if rows % n == 0 and rows // n <= at_once)
+        if config.name == "sophia_g":
+            return gnb(key, logits_fn, params, chosen, accumulate=pieces)
+        return hutchinson(key, loss_fn, params, chosen, accumulate=pieces)
+
+    return estimate
+
+
+def _rows_first(state: MMRecState | None) -> MMRecState | None:
+    """The state with its rows on axis 0 of every array."""
+    if state is None:
+        return None
+    moved: MMRecState = jax.tree.map(lambda x, axis: jnp.moveaxis(x, axis, 0), state, ROW_AXES)
+    return moved
+
+
+def _rows_back(state: MMRecState | None) -> MMRecState | None:
+    """The inverse of `_rows_first`."""
+    if state is None:
+        return None
+    moved: MMRecState = jax.tree.map(lambda x, axis: jnp.moveaxis(x, 0, axis), state, ROW_AXES)
+    return moved
