@@ -173,7 +173,7 @@ def begun(tmp_path, compiled):
     ("argument", "field"),
     [
         ("--config.model.model_dim=64", "config.model.model_dim (32 in the checkpoint, 64 now)"),
-        ("--config.optim.b2=0.5", "config.optim.b2 (0.95 in the checkpoint, 0.5 now)"),
+        ("--config.optim.b2=0.5", "config.optim.b2 (None in the checkpoint, 0.5 now)"),
         ("--config.data.seq_len=16", "config.data.seq_len (32 in the checkpoint, 16 now)"),
         ("--config.train.epochs=3", "config.train.epochs (None in the checkpoint, 3.0 now)"),
     ],

@@ -122,7 +122,7 @@ def test_fields_left_out_of_a_file_have_their_defaults(tmp_path):
     )
     config = read_config(_file(tmp_path, body))
     assert config.train.steps == 3
-    assert config.optim.b2 == 0.95
+    assert config.optim.B2 == 0.95
 
 
 @pytest.mark.parametrize(

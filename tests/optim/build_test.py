@@ -32,11 +32,11 @@ def _adamw_by_hand(config, params, gradients):
         lr = closed_form(config, _STEPS, count)
         for name in params:
             g = gradient[name] * shrink
-            mu[name] = config.b1 * mu[name] + (1 - config.b1) * g
-            nu[name] = config.b2 * nu[name] + (1 - config.b2) * g**2
-            mean = mu[name] / (1 - config.b1 ** (count + 1))
-            square = nu[name] / (1 - config.b2 ** (count + 1))
-            step = mean / (np.sqrt(square) + config.eps)
+            mu[name] = config.B1 * mu[name] + (1 - config.B1) * g
+            nu[name] = config.B2 * nu[name] + (1 - config.B2) * g**2
+            mean = mu[name] / (1 - config.B1 ** (count + 1))
+            square = nu[name] / (1 - config.B2 ** (count + 1))
+            step = mean / (np.sqrt(square) + config.EPS)
             if name == "kernel":
                 step = step + config.weight_decay * params[name]
             params[name] = params[name] - lr * step

@@ -41,7 +41,7 @@ def _gauss_newton_diagonal(logits_fn, params, batch):
     return jax.tree.map(diagonal, params, jacobian)
 
 
-def _mean_and_error(estimate, draws, size=500):
+def _mean_and_error(estimate, draws, size=200):
     """Mean of the estimates under many keys, and its standard error."""
     keys = jax.random.split(jax.random.key(1), draws)
     samples = jax.lax.map(estimate, keys, batch_size=size)
@@ -66,7 +66,7 @@ def test_gnb_is_the_gauss_newton_diagonal_of_softmax_regression(regression, unif
         batch["weights"] = jnp.float32(batch["weights"] > 0)
     exact = _gauss_newton_diagonal(_softmax_logits, params, batch)
     mean, error = jax.jit(
-        lambda: _mean_and_error(lambda key: gnb(key, _softmax_logits, params, batch), 8000)
+        lambda: _mean_and_error(lambda key: gnb(key, _softmax_logits, params, batch), 4000)
     )()
     _assert_unbiased(mean, error, exact)
 
@@ -99,7 +99,7 @@ def test_gnb_is_the_gauss_newton_diagonal_of_a_block():
     logits_fn, params, batch = _block()
     exact = quick_jit(lambda: _gauss_newton_diagonal(logits_fn, params, batch))()
     mean, error = jax.jit(
-        lambda: _mean_and_error(lambda key: gnb(key, logits_fn, params, batch), 4000)
+        lambda: _mean_and_error(lambda key: gnb(key, logits_fn, params, batch), 2000)
     )()
     _assert_unbiased(mean, error, exact)
 
@@ -118,14 +118,14 @@ def _mean_nats(logits_fn):
     [
         {"gate": "state", "scan": "sequential"},
         {"gate": "state", "scan": "parallel"},
-        {"gate": "input", "scan": "sequential"},
         {"gate": "input", "scan": "parallel"},
     ],
     ids=lambda changes: "-".join(changes.values()),
 )
 def test_hutchinson_goes_through_a_block_on_every_scan_backend(changes):
     """`u * (H u)` against central differences of the gradient along the same signs."""
-    logits_fn, params, batch = _block(**changes)
+    # Without DPG: central differences are wrong where they cross the kink of its relu.
+    logits_fn, params, batch = _block(use_dpg=False, **changes)
     loss, key = _mean_nats(logits_fn), jax.random.key(3)
     estimate = quick_jit(lambda: hutchinson(key, loss, params, batch))()
     gradient = quick_jit(jax.grad(loss))
@@ -140,8 +140,8 @@ def test_hutchinson_goes_through_a_block_on_every_scan_backend(changes):
     expected = jax.tree.map(  # Richardson: the error falls with the fourth power of the step
         lambda u, coarse, fine: u * (4 * fine - coarse) / 3,
         signs,
-        difference(8e-3),
-        difference(4e-3),
+        difference(4e-4),
+        difference(2e-4),
     )
     scale = max(float(jnp.max(jnp.abs(x))) for x in jax.tree.leaves(expected))
     jax.tree.map(

@@ -93,8 +93,8 @@ def test_a_field_that_only_one_side_has_is_named(direction):
         saved["optim"]["rho"] = 0.1
         expected = r"config\.optim\.rho \(0\.1 in the checkpoint, 'absent' now\)"
     else:
-        del saved["optim"]["b1"]
-        expected = r"config\.optim\.b1 \('absent' in the checkpoint, 0\.9 now\)"
+        del saved["optim"]["lr"]
+        expected = r"config\.optim\.lr \('absent' in the checkpoint, 0\.003 now\)"
     with pytest.raises(UserError, match=expected):
         check_same_run(_CONFIG, saved, "here")
 
