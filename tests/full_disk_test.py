@@ -12,6 +12,7 @@ _LENGTH = {
     "optim__schedule": "constant",
     "optim__warmup_steps": 1,
     "train__sample_tokens": 0,
+    "train__dashboard": False,
     "train__eval_every": 100,
 }
 _MODEL = {"model__gate": "none", "model__memory": "none", "model__use_uboo": "false"}

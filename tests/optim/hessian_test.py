@@ -7,7 +7,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from mmrec_jax.nn import model as model_module
 from mmrec_jax.optim.hessian import gnb, hutchinson, random_signs
 from tests.nn import small_model
-from tests.small_run import quick_jit
 
 _ROWS, _LENGTH, _WIDTH, _VOCAB = 8, 5, 3, 6
 
@@ -97,7 +96,7 @@ def _block(**changes):
 
 def test_gnb_is_the_gauss_newton_diagonal_of_a_block():
     logits_fn, params, batch = _block()
-    exact = quick_jit(lambda: _gauss_newton_diagonal(logits_fn, params, batch))()
+    exact = jax.jit(lambda: _gauss_newton_diagonal(logits_fn, params, batch))()
     mean, error = jax.jit(
         lambda: _mean_and_error(lambda key: gnb(key, logits_fn, params, batch), 2000)
     )()
@@ -127,8 +126,8 @@ def test_hutchinson_goes_through_a_block_on_every_scan_backend(changes):
     # Without DPG: central differences are wrong where they cross the kink of its relu.
     logits_fn, params, batch = _block(use_dpg=False, **changes)
     loss, key = _mean_nats(logits_fn), jax.random.key(3)
-    estimate = quick_jit(lambda: hutchinson(key, loss, params, batch))()
-    gradient = quick_jit(jax.grad(loss))
+    estimate = jax.jit(lambda: hutchinson(key, loss, params, batch))()
+    gradient = jax.jit(jax.grad(loss))
     signs = random_signs(key, params)
 
     def at(step):
@@ -195,7 +194,7 @@ def test_micro_batches_and_devices_do_not_change_the_estimate(regression, rng, e
         rows = jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
         everywhere = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
         for accumulate in (1, 2) if devices == 4 else (1, 2, 4):
-            actual = quick_jit(estimate, static_argnums=2)(everywhere, rows, accumulate)
+            actual = jax.jit(estimate, static_argnums=2)(everywhere, rows, accumulate)
             jax.tree.map(
                 lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6 * scale),
                 actual,

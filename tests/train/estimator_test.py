@@ -14,7 +14,7 @@ from mmrec_jax.train.mesh import make_mesh, place_batch, replicated
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step
 from mmrec_jax.workdir import Workdir
-from tests.small_run import linear_config, quick_jit, small_model
+from tests.small_run import linear_config, small_model
 from tests.train.loop_test import _metrics
 
 # Remembers the estimate that it is given and moves nothing.
@@ -43,9 +43,9 @@ def _estimate(name="sophia_g", accumulate=1, devices=1, fraction=0.5, **model):
     model = MMRecLM(small_model(gate="none", memory="none", **model))
     config = OptimConfig(name=name, estimator_batch=fraction)
     mesh = make_mesh(TrainConfig(steps=1, batch_size=_ROWS, accumulate=accumulate, devices=devices))
-    start = quick_jit(lambda: initial_state(model, _RECORDER, 0), out_shardings=replicated(mesh))
+    start = jax.jit(lambda: initial_state(model, _RECORDER, 0), out_shardings=replicated(mesh))
     step = make_train_step(model, _RECORDER, accumulate, make_estimator(model, config, accumulate))
-    after, _ = quick_jit(step)(start(), place_batch(_batch(), mesh))
+    after, _ = jax.jit(step)(start(), place_batch(_batch(), mesh))
     return after.opt_state[1]
 
 
@@ -74,9 +74,8 @@ def test_clipping_dropout_and_auxiliary_losses_do_not_touch_the_estimate(estimat
     assert not np.any(noisy["blocks"]["uboo"]["kernel"])
 
 
-@pytest.mark.parametrize(("accumulate", "devices"), [(2, 2), (4, 1), (1, 4)])
-def test_micro_batches_and_devices_do_not_change_the_estimate(estimate, accumulate, devices):
-    _assert_same(_estimate(accumulate=accumulate, devices=devices), estimate)
+def test_micro_batches_and_devices_do_not_change_the_estimate(estimate):
+    _assert_same(_estimate(accumulate=2, devices=2), estimate)
 
 
 def test_part_of_the_rows_gives_another_estimate(estimate):
