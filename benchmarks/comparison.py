@@ -20,7 +20,6 @@ from benchmarks.peers.attention_adapter import AttentionAdapter
 from benchmarks.peers.attention_config import AttentionConfig, matching
 from benchmarks.run_log import Record, RunLog
 from mmrec_jax.config import Config, TrainConfig
-from mmrec_jax.data.batch import DTYPES
 from mmrec_jax.data.tasks.registry import TASKS
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.data.text_dataset import TextDataset
@@ -31,7 +30,7 @@ from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.compile_cache import enable_compile_cache
 from mmrec_jax.train.evaluate import evaluate
 from mmrec_jax.train.evaluate_task import evaluate_task
-from mmrec_jax.train.mesh import by_row, make_mesh, place_batch, replicated, split_cpu
+from mmrec_jax.train.mesh import abstract_batch, make_mesh, place_batch, replicated, split_cpu
 from mmrec_jax.train.mesh import state_shardings as shardings_of
 from mmrec_jax.train.prepare import load_data, model_config, run_length
 from mmrec_jax.train.state import TrainState, initial_state
@@ -84,8 +83,7 @@ def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
     enable_compile_cache(place.compile_cache.resolve())
     batches = data.batches(config.train.batch_size)
     steps = run_length(config, data)
-    rows = config.train.batch_size // config.train.accumulate // mesh.size
-    fitted = fit_time_chunk(config.model, rows, mesh.devices.flat[0].platform)
+    fitted = fit_time_chunk(config.model, config.train, mesh)
     network = build(model, model_config(fitted, data.tokenizer))
     optimizer = build_optimizer(config.optim, steps)
     carry = config.train.carry_state
@@ -100,7 +98,7 @@ def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
     compiling = time.perf_counter()
     update = (
         jax.jit(step, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
-        .lower(state, _abstract_batch(config, mesh))
+        .lower(state, abstract_batch(config, mesh))
         .compile()
     )
     compile_seconds = time.perf_counter() - compiling
@@ -222,14 +220,6 @@ def _load(config: Config, place: Workdir) -> TextDataset | TaskDataset:
 @functools.lru_cache(maxsize=1)
 def _load_text(config: Config, place: Workdir) -> Any:
     return load_data(config, place)
-
-
-def _abstract_batch(config: Config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
-    shape = config.train.batch_size, config.data.seq_len
-    return {
-        name: jax.ShapeDtypeStruct(shape, dtype, sharding=by_row(mesh))
-        for name, dtype in DTYPES.items()
-    }
 
 
 def _evaluation(

@@ -93,9 +93,7 @@ def _mmrec(fields: dict[str, Any], batch: Batch) -> tuple[dict, Step]:
 
     config = TrainConfig(steps=1, batch_size=len(batch["inputs"]))
     split_cpu(config)
-    devices = make_mesh(config).devices
-    rows = config.batch_size // devices.size
-    model = MMRecLM(fit_time_chunk(ModelConfig(**fields), rows, devices.flat[0].platform))
+    model = MMRecLM(fit_time_chunk(ModelConfig(**fields), config, make_mesh(config)))
     optimizer = build_optimizer(OptimConfig(), steps=1000)
     return _jax_step(
         make_train_step(model, optimizer), lambda: initial_state(model, optimizer, _SEED), batch

@@ -17,13 +17,17 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mmrec_jax.config import Config
 from mmrec_jax.config_file import read_config
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.model_config import ModelConfig
+from mmrec_jax.nn.model import MMRecLM
 from mmrec_jax.train.prepare import prepare
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,6 +66,16 @@ def small_model(**changes: object) -> ModelConfig:
     """A small model for tests without a run."""
     sizes = {"vocab_size": 50, "model_dim": 16, "num_layers": 2, "num_memories": 2, "context": 32}
     return ModelConfig(**{**sizes, "chunk": 8, "remat": "none", **changes})
+
+
+def enlarged_parameters(model: MMRecLM) -> Any:
+    """The parameters at the start, enlarged so that the model is sure of something."""
+
+    def start() -> Any:
+        params = model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))["params"]
+        return jax.tree.map(lambda x: x * 1.5, params)
+
+    return jax.jit(start)()
 
 
 def begin(config: Config, workdir: Path, *, step: int) -> None:

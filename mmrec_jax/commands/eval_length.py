@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrec_jax.commands.options import add_model_options, add_text_options, require_positive
-from mmrec_jax.commands.task_lengths import longest_trained, scored_at
+from mmrec_jax.commands.task_lengths import scored_at
 from mmrec_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _task_by_length(options: argparse.Namespace, config: "Config", place: "Workd
         raise UserError(
             f'{place.root} was trained on the task "{config.data.source}", which needs no --data'
         )
-    trained = longest_trained(config)
+    trained = config.task.max_length
     if options.max_length < trained:
         raise UserError(
             f"--max-length is {options.max_length}; the run was trained on up to {trained} tokens"

@@ -1,11 +1,10 @@
 """`mmrec inspect`: what the memories of a trained model do with text."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmrec_jax.commands.options import add_model_options, require_positive
+from mmrec_jax.commands.options import add_model_options, add_text_options, require_positive
 from mmrec_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,11 +19,7 @@ def add_parser(commands: Any) -> None:
         "inspect", help="half-lives, gates, norms and ranks of the memories: a table and a picture"
     )
     add_model_options(parser)
-    parser.add_argument(
-        "--data", help="text: comma-separated paths or globs; otherwise the run's validation split"
-    )
-    parser.add_argument("--documents", choices=("block", "line", "file"), default="block")
-    parser.add_argument("--field", default="text", help="field of a JSON line")
+    add_text_options(parser, "the text; the run's own validation split when left out")
     parser.add_argument("--tokens", type=int, default=4096, help="of each document, at most")
     parser.add_argument("--rows", type=int, default=4, help="documents, the longest ones")
     parser.set_defaults(run=run)
@@ -46,6 +41,8 @@ def run(options: argparse.Namespace) -> None:
     from mmrec_jax.data.tokenizer_cache import load_tokenizer
     from mmrec_jax.loading import choose_step, load
     from mmrec_jax.nn.model import MMRecLM
+    from mmrec_jax.probes.record import write_record
+    from mmrec_jax.train.prepare import make_directory
     from mmrec_jax.workdir import Workdir
 
     place = Workdir(Path(options.workdir))
@@ -53,10 +50,7 @@ def run(options: argparse.Namespace) -> None:
     step = choose_step(options.workdir, options.step)
     batch, source = _read_rows(options, config, load_tokenizer(place.tokenizer))
     picture, numbers = (place.inspect / f"step_{step}.{kind}" for kind in ("png", "json"))
-    try:
-        place.inspect.mkdir(exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{place.inspect}: {error.strerror}") from None
+    make_directory(place.inspect)
     model, params, _ = load(options.workdir, step, training_parts=True)
     # Solved by Newton's method on every device, so that its iterations can be seen on each.
     model = MMRecLM(dataclasses.replace(model.config, scan="parallel"))
@@ -67,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
     title = f"{place.root.name or place.root.resolve().name}, step {step:,}, {source}"
     try:
         draw(summary, title, picture)
-        numbers.write_text(json.dumps(_finite(summary), indent=1, allow_nan=False) + "\n", "utf-8")
+        write_record(numbers, summary)
     except OSError as error:
         raise UserError(f"{error.filename or place.inspect}: {error.strerror or error}") from None
     print(f"step {step:,}, {source}: {totals.tokens:,} tokens in {rows} rows of up to {length:,}")
@@ -79,8 +73,8 @@ def _read_rows(
     options: argparse.Namespace, config: "Config", tokenizer: "Tokenizer"
 ) -> "tuple[Batch, str]":
     """The rows, and what they are."""
+    from mmrec_jax.commands.run_text import run_text
     from mmrec_jax.data.longest import longest_documents
-    from mmrec_jax.data.sources import load_documents, read_documents
     from mmrec_jax.data.tasks.registry import TASKS
     from mmrec_jax.data.tasks.task_dataset import TaskDataset
     from mmrec_jax.data.token_store import TokenStore
@@ -90,21 +84,6 @@ def _read_rows(
         if options.data is not None:
             raise UserError(f'{options.workdir} was trained on the task "{source}": give no --data')
         return TaskDataset(config).longest(options.rows, options.tokens), source
-    if options.data is not None:
-        documents = read_documents(options.data, options.documents, options.field)
-    else:
-        documents = load_documents(config.data, "validation")
+    name, documents = run_text(options, config)
     store = TokenStore.from_documents(documents, tokenizer)
-    batch = longest_documents(store, options.rows, options.tokens)
-    return batch, options.data or f"validation split of {source}"
-
-
-def _finite(x: Any) -> Any:
-    """`x` with None for numbers that JSON has no word for."""
-    import math
-
-    if isinstance(x, dict):
-        return {name: _finite(value) for name, value in x.items()}
-    if isinstance(x, list):
-        return [_finite(value) for value in x]
-    return None if isinstance(x, float) and not math.isfinite(x) else x
+    return longest_documents(store, options.rows, options.tokens), name

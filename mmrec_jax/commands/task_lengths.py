@@ -1,4 +1,4 @@
-"""At which lengths a run's task is scored: the one place where commands touch the task's fields."""
+"""A run's task, to be scored at lengths of one's choice."""
 
 import dataclasses
 from typing import TYPE_CHECKING
@@ -16,8 +16,3 @@ def scored_at(config: "Config", lengths: tuple[int, ...], sequences: int | None 
     count = config.task.eval_sequences if sequences is None else sequences
     task = dataclasses.replace(config.task, eval_lengths=lengths, eval_sequences=count)
     return dataclasses.replace(config, task=task)
-
-
-def longest_trained(config: "Config") -> int:
-    """Tokens in the longest training example."""
-    return config.task.max_length

@@ -5,12 +5,17 @@ import math
 from pathlib import Path
 from typing import Any
 
+from mmrec_jax.atomic_file import replace_file
+
 
 def write_record(path: Path, content: dict[str, Any]) -> None:
-    """Writes JSON, null for what is not finite (JSON has no word for it), in one step."""
-    replacement = path.with_suffix(".partial")
-    replacement.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n", "utf-8")
-    replacement.replace(path)
+    """Writes JSON, null for what is not finite (JSON has no word for it), in one step.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    text = json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
+    replace_file(path, text.encode())
 
 
 def _finite(value: Any) -> Any:

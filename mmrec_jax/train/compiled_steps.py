@@ -6,9 +6,8 @@ from typing import Any
 
 import jax
 
-from mmrec_jax.data.batch import DTYPES
 from mmrec_jax.train.estimator import make_estimator
-from mmrec_jax.train.mesh import by_row, replicated, state_shardings
+from mmrec_jax.train.mesh import abstract_batch, replicated, state_shardings
 from mmrec_jax.train.prepare import Prepared
 from mmrec_jax.train.state import TrainState
 from mmrec_jax.train.step import Batch, Metrics, make_train_step
@@ -54,19 +53,13 @@ class CompiledSteps:
     def _compile(self, refresh: bool) -> _Compiled:
         p = self._p
         config = p.config
-        batch = {
-            name: jax.ShapeDtypeStruct(
-                (config.train.batch_size, config.data.seq_len), dtype, sharding=by_row(p.mesh)
-            )
-            for name, dtype in DTYPES.items()
-        }
         shardings = state_shardings(p.mesh, carry_state=config.train.carry_state)
         accumulate = config.train.accumulate
         estimator = make_estimator(p.model, config.optim, accumulate) if refresh else None
         step: Any = make_train_step(p.model, p.optimizer, accumulate, estimator)
         compiled: _Compiled = (
             jax.jit(step, donate_argnums=0, out_shardings=(shardings, replicated(p.mesh)))
-            .lower(self._state, batch)
+            .lower(self._state, abstract_batch(config, p.mesh))
             .compile()
         )
         return compiled

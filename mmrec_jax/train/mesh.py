@@ -7,7 +7,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mmrec_jax.config import TrainConfig
+from mmrec_jax.config import Config, TrainConfig
+from mmrec_jax.data.batch import DTYPES
 from mmrec_jax.errors import UserError
 from mmrec_jax.train.micro_batches import ROW_AXES
 from mmrec_jax.train.state import TrainState
@@ -82,6 +83,15 @@ def state_shardings(mesh: Mesh, *, carry_state: bool) -> TrainState:
         key=everywhere,  # type: ignore[arg-type]
         carried=carried,
     )
+
+
+def abstract_batch(config: Config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes, dtypes and places of a run's batches, to compile for before there is one."""
+    shape = config.train.batch_size, config.data.seq_len
+    return {
+        name: jax.ShapeDtypeStruct(shape, dtype, sharding=by_row(mesh))
+        for name, dtype in DTYPES.items()
+    }
 
 
 def place_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:

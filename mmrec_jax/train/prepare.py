@@ -65,8 +65,7 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
         process_count=jax.process_count(),
     )
     steps = run_length(config, data)
-    rows = config.train.batch_size // config.train.accumulate // mesh.size
-    fitted = fit_time_chunk(config.model, rows, mesh.devices.flat[0].platform)
+    fitted = fit_time_chunk(config.model, config.train, mesh)
     model = MMRecLM(model_config(fitted, tokenizer))
     optimizer = build_optimizer(config.optim, steps)
     check_prompt(config.train.sample_prompt, tokenizer)

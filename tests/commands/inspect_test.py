@@ -36,10 +36,8 @@ def test_the_numbers_are_those_logged_in_training(finished, capsys):
     for name, value in found.items():  # training steps through time, the command solves by Newton
         np.testing.assert_allclose(value, logged[name], rtol=1e-3, err_msg=name)
     out = capsys.readouterr().out.splitlines()
-    assert (
-        out[0]
-        == f"step 40, validation split of text: {summary['tokens']} tokens in 2 rows of up to 32"
-    )
+    source = "the run's validation split (text)"
+    assert out[0] == f"step 40, {source}: {summary['tokens']} tokens in 2 rows of up to 32"
     assert out[1].split()[:3] == ["layer", "gamma", "half-life"]
     assert [line.split()[0] for line in out[2:4]] == ["0", "1"]
     assert out[4:] == [str(picture), str(numbers)]

@@ -8,7 +8,7 @@ from mmrec_jax.data.windows import cut_windows
 from mmrec_jax.nn.model import MMRecLM
 from mmrec_jax.probes.loss_by_position import longest_pieces, loss_by_position
 from mmrec_jax.train.step import make_eval_step
-from tests.small_run import small_model
+from tests.small_run import enlarged_parameters, small_model
 
 _LENGTHS = (23, 1, 9, 31, 2)  # predicted tokens of each document
 _RESET = 6
@@ -25,11 +25,7 @@ def store():
 
 @pytest.fixture(scope="module")
 def params():
-    def start():
-        params = _MODEL.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))["params"]
-        return jax.tree.map(lambda x: x * 1.5, params)
-
-    return jax.jit(start)()
+    return enlarged_parameters(_MODEL)
 
 
 @pytest.fixture(scope="module")

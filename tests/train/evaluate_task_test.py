@@ -11,7 +11,7 @@ from mmrec_jax.nn.model import MMRecLM
 from mmrec_jax.task_config import TaskConfig
 from mmrec_jax.train.evaluate_task import evaluate_task
 from mmrec_jax.train.step import make_eval_step
-from tests.small_run import small_model
+from tests.small_run import enlarged_parameters, small_model
 
 _LENGTHS, _COUNT, _ROW = (3, 8, 21), 5, 8
 _MODEL = MMRecLM(small_model(vocab_size=5, memory="decay", gate_init_scale=1.0))
@@ -43,11 +43,7 @@ def data(monkeypatch):
 
 @pytest.fixture(scope="module")
 def params():
-    def start():
-        params = _MODEL.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))["params"]
-        return jax.tree.map(lambda x: x * 1.5, params)
-
-    return jax.jit(start)()
+    return enlarged_parameters(_MODEL)
 
 
 def _evaluate(data, params, *, batch_size, devices=1):

@@ -11,7 +11,7 @@ from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.nn.model import MMRecLM
 from mmrec_jax.train.evaluate import evaluate, perplexity
 from mmrec_jax.train.step import make_eval_step
-from tests.small_run import small_model
+from tests.small_run import enlarged_parameters, small_model
 
 _TEXTS = ["Işık ve göl.", "ağaç", "a", "Köprünün altından çok sular aktı; çiçekler açtı."]
 _ROW = 16
@@ -26,11 +26,7 @@ def store():
 
 @pytest.fixture(scope="module")
 def params():
-    def start():
-        params = _MODEL.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))["params"]
-        return jax.tree.map(lambda x: x * 1.5, params)
-
-    return jax.jit(start)()
+    return enlarged_parameters(_MODEL)
 
 
 @pytest.fixture(scope="module")
