@@ -45,13 +45,12 @@ def _nats_by_hand(text):
     return -sum(log_p[i, target] for i, target in enumerate(ids[1:]))
 
 
-def test_evaluate_prints_the_bits_per_byte_of_the_definition(tmp_path):
+def test_evaluate_prints_the_bits_per_byte_of_the_definition(tmp_path, capsys):
     texts = ["göl kıyısında çiçek ve ağaç, köprü; iki göl bir yol", "İstanbul"]
     path = tmp_path / "other.txt"
     path.write_text("\n\n".join(texts), "utf-8")
-    result = execute([*_MMREC, "eval", "loss", f"--workdir={trained()}", f"--data={path}"])
-    assert result.returncode == 0, result.stderr
-    first, carried, apart = result.stdout.splitlines()
+    main(["eval", "loss", f"--workdir={trained()}", f"--data={path}"])
+    first, carried, apart = capsys.readouterr().out.splitlines()
     assert first == f"2 documents, {sum(len(text.encode()) for text in texts)} bytes"
     nats = sum(_nats_by_hand(text) for text in texts)
     tokens = sum(len(text.encode()) + 1 for text in texts)

@@ -125,7 +125,8 @@ def session_text() -> Path:
 
 def environment(devices: int = 1) -> dict[str, str]:
     """The environment of a process with so many simulated devices."""
-    xla = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    fast = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"  # to compile
+    xla = f"--xla_force_host_platform_device_count={devices} {fast}"
     return os.environ | {
         "XLA_FLAGS": xla,
         "JAX_PLATFORMS": "cpu",

