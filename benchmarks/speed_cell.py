@@ -50,17 +50,23 @@ def main() -> None:
         _say(facts | result)
 
 
-def _training(cell: Cell) -> tuple[dict, Step]:
+def random_batch(rows: int, length: int, vocab_size: int) -> Batch:
+    """Random tokens, the same ones every time; every row is one document."""
     rng = np.random.default_rng(_SEED)
-    tokens = rng.integers(0, cell.config["vocab_size"], (cell.rows, cell.length + 1), np.int32)
-    shape = cell.rows, cell.length
-    batch = {
+    tokens = rng.integers(0, vocab_size, (rows, length + 1), np.int32)
+    return {
         "inputs": np.ascontiguousarray(tokens[:, :-1]),
         "targets": np.ascontiguousarray(tokens[:, 1:]),
-        "weights": np.ones(shape, np.float32),
+        "weights": np.ones((rows, length), np.float32),
+        "segment_ids": np.ones((rows, length), np.int32),
     }
+
+
+def _training(cell: Cell) -> tuple[dict, Step]:
+    batch = random_batch(cell.rows, cell.length, cell.config["vocab_size"])
     if cell.model == "mmrec":
-        return _mmrec(cell.config, batch | {"segment_ids": np.ones(shape, np.int32)})
+        return mmrec_training(cell.config, batch)
+    del batch["segment_ids"]
     if cell.model == "jax":
         return _jax_attention(cell.config, batch)
     if cell.model in ("torch", "torch-compiled"):
@@ -79,7 +85,7 @@ def _decoding(cell: Cell, context: int) -> tuple[dict, Step]:
     return decoding.published(cell.model, cell.config, tokens, cell.length)
 
 
-def _mmrec(fields: dict[str, Any], batch: Batch) -> tuple[dict, Step]:
+def mmrec_training(fields: dict[str, Any], batch: Batch) -> tuple[dict, Step]:
     """MM-Rec's training step as `train.py` runs it, each row one document."""
     from mmrec_jax.config import TrainConfig
     from mmrec_jax.model_config import ModelConfig
