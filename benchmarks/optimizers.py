@@ -31,10 +31,10 @@ Point = dict[str, float]
 POINTS: dict[str, tuple[Point, ...]] = {
     "adamw": tuple({"lr": lr, "b2": b2} for lr in (4e-3, 1e-2) for b2 in (0.95, 0.99)),
     "sophia_g": tuple(
-        {"lr": lr, "gamma": gamma, "weight_decay": 0.2} for lr in (2e-3, 5e-3) for gamma in (0.5, 2)
+        {"lr": lr, "gamma": gamma, "weight_decay": 0.2} for lr in (2e-3, 5e-3) for gamma in (0.3, 1)
     ),
     "sophia_h": tuple(
-        {"lr": lr, "gamma": gamma, "weight_decay": 0.2} for lr in (2e-3, 5e-3) for gamma in (0.5, 2)
+        {"lr": lr, "gamma": gamma, "weight_decay": 0.2} for lr in (2e-3, 5e-3) for gamma in (0.3, 1)
     ),
     "lion": tuple(
         {"lr": lr, "b2": b2, "weight_decay": 0.4} for lr in (1e-3, 2.5e-3) for b2 in (0.95, 0.99)

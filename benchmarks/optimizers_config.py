@@ -1,4 +1,4 @@
-"""The run of `optimizers.py`: a small model on the built-in Turkish treebank, two passes.
+"""The run of `optimizers.py`: a small model on the built-in Turkish treebank.
 
 python train.py --config=benchmarks/optimizers_config.py --config.optim.name=sophia_g
 """
@@ -16,17 +16,17 @@ def get_config() -> ConfigDict:
     return to_config_dict(
         Config(
             model=ModelConfig(
-                vocab_size=500, model_dim=64, num_layers=3, num_memories=2, context=256
+                vocab_size=500, model_dim=64, num_layers=2, num_memories=2, context=128
             ),
-            data=DataConfig(source="treebank", seq_len=256, packing_bins=64),
+            data=DataConfig(source="treebank", seq_len=128, packing_bins=64),
             optim=OptimConfig(warmup_steps=50),
             train=TrainConfig(
-                steps=500,
-                batch_size=4,
+                steps=400,
+                batch_size=8,
                 devices=1,
                 log_every=10,
                 eval_every=50,
-                checkpoint_every=500,
+                checkpoint_every=400,
                 sample_tokens=0,
                 dashboard=False,
             ),
