@@ -100,7 +100,7 @@ def _found(log: RunLog, config: Config) -> Record:
 
 
 def _cost(path: Path) -> dict[str, float]:
-    """Seconds of a step over AdamW's, from `optimizer_cost.py`; empty if it has not been run."""
+    """Time of a step over AdamW's, from `optimizer_cost.py`; empty if it has not been run."""
     if not path.exists():
         return {}
     report: dict[str, Any] = json.loads(path.read_text("utf-8"))

@@ -19,14 +19,14 @@ def get_config() -> ConfigDict:
                 vocab_size=500, model_dim=64, num_layers=2, num_memories=2, context=128
             ),
             data=DataConfig(source="treebank", seq_len=128, packing_bins=64),
-            optim=OptimConfig(warmup_steps=50),
+            optim=OptimConfig(warmup_steps=30),
             train=TrainConfig(
-                steps=400,
+                steps=300,
                 batch_size=8,
                 devices=1,
                 log_every=10,
                 eval_every=50,
-                checkpoint_every=400,
+                checkpoint_every=300,
                 sample_tokens=0,
                 dashboard=False,
             ),

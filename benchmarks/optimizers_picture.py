@@ -19,7 +19,7 @@ def draw(ends: Mapping[str, Sequence[Record]], cost: Mapping[str, float], path: 
 
     Args:
       ends: the runs of each optimizer at its best point.
-      cost: seconds of a step over those of AdamW.
+      cost: time of a step over AdamW's.
       path: of the PNG.
     """
     # A Figure of its own: pyplot would pick a window system and keep global state.

@@ -42,7 +42,7 @@ def ends_table(ends: Mapping[str, Sequence[Record]], cost: Mapping[str, float]) 
 
     Args:
       ends: its runs, by the name in `OptimConfig`.
-      cost: seconds of a step over those of AdamW; may be empty.
+      cost: time of a step over AdamW's; may be empty.
     """
     lines = header(
         [
@@ -53,7 +53,7 @@ def ends_table(ends: Mapping[str, Sequence[Record]], cost: Mapping[str, float]) 
             "standard deviation",
             "to AdamW",
             "tokens to AdamW's end",
-            "seconds of a step, AdamW 1",
+            "time of a step, AdamW 1",
             "time to AdamW's end",
         ]
     )
