@@ -179,10 +179,16 @@ def check(model: str, config: Config) -> None:
     """Refuses, before any compute, what the attention model cannot do.
 
     Raises:
-      UserError: the model is unknown, or a field is set that attention has no counterpart of.
+      UserError: the model is unknown, the optimizer wants estimates of the curvature, or a field is
+        set that attention has no counterpart of.
     """
     if model not in MODELS:
         raise UserError(f"model {model!r} is unknown; it must be one of {', '.join(MODELS)}")
+    if config.optim.uses_hessian:
+        raise UserError(
+            f'config.optim.name is "{config.optim.name}"; no curvature is estimated here, so it '
+            "must be adamw, lion or muon (optimizers are compared by benchmarks.optimizers)"
+        )
     if model == "mmrec":
         return
     lengths = config.task.eval_lengths if config.data.source in TASKS else ()

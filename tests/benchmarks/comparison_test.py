@@ -110,6 +110,11 @@ def test_what_attention_cannot_do_is_refused(overrides, message, folder):
     check("mmrec", config(folder, **overrides))
 
 
+def test_an_optimizer_that_wants_the_curvature_is_refused(folder):
+    with pytest.raises(UserError, match=r'config\.optim\.name is "sophia_g"'):
+        check("mmrec", config(folder, optim__name="sophia_g"))
+
+
 def test_attention_is_not_asked_for_more_than_a_row():
     task = read_config(str(ROOT / "configs" / "mqar.py"), flags(task__eval_lengths="(128, 256)"))
     with pytest.raises(UserError, match=r"config\.task\.eval_lengths has 256"):

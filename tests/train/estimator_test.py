@@ -39,14 +39,19 @@ def _batch():
     return batch | {"weights": weights.astype(np.float32)}
 
 
-def _estimate(name="sophia_g", accumulate=1, devices=1, fraction=0.5, **model):
+def _estimates(name="sophia_g", accumulate=1, devices=1, fraction=0.5, steps=1, **model):
+    """Of successive steps on the same batch at the same parameters."""
     model = MMRecLM(small_model(gate="none", memory="none", **model))
     config = OptimConfig(name=name, estimator_batch=fraction)
     mesh = make_mesh(TrainConfig(steps=1, batch_size=_ROWS, accumulate=accumulate, devices=devices))
     start = jax.jit(lambda: initial_state(model, _RECORDER, 0), out_shardings=replicated(mesh))
     step = make_train_step(model, _RECORDER, accumulate, make_estimator(model, config, accumulate))
-    after, _ = jax.jit(step)(start(), place_batch(_batch(), mesh))
-    return after.opt_state[1]
+    program, state, batch = jax.jit(step), start(), place_batch(_batch(), mesh)
+    found = []
+    for _ in range(steps):
+        state, _ = program(state, batch)
+        found.append(state.opt_state[1])
+    return found
 
 
 def _assert_same(actual, expected):
@@ -62,25 +67,38 @@ def _assert_close(actual, expected):
         np.testing.assert_allclose(a, e, rtol=2e-4, atol=2e-5 * scale)
 
 
+def _alike(a, b):
+    return np.allclose(a["embed"]["embedding"], b["embed"]["embedding"], rtol=0.1)
+
+
 @pytest.fixture(scope="module")
-def estimate():
-    return _estimate()
+def estimates():
+    return _estimates(steps=2)
+
+
+@pytest.fixture(scope="module")
+def estimate(estimates):
+    return estimates[0]
 
 
 def test_clipping_dropout_and_auxiliary_losses_do_not_touch_the_estimate(estimate):
     assert max(float(jnp.max(x)) for x in jax.tree.leaves(estimate)) > 1e-3
-    noisy = _estimate(dropout=0.5, use_uboo=True, lambda_p=3.0)
+    (noisy,) = _estimates(dropout=0.5, use_uboo=True, lambda_p=3.0)
     _assert_same(noisy, estimate)
     assert not np.any(noisy["blocks"]["uboo"]["kernel"])
 
 
 def test_micro_batches_and_devices_do_not_change_the_estimate(estimate):
-    _assert_same(_estimate(accumulate=2, devices=2), estimate)
+    _assert_same(*_estimates(accumulate=2, devices=2), estimate)
 
 
 def test_part_of_the_rows_gives_another_estimate(estimate):
-    whole = _estimate(fraction=1.0)
-    assert not np.allclose(whole["embed"]["embedding"], estimate["embed"]["embedding"], rtol=0.1)
+    (whole,) = _estimates(fraction=1.0)
+    assert not _alike(whole, estimate)
+
+
+def test_each_step_draws_labels_of_its_own(estimates):
+    assert not _alike(*estimates)
 
 
 def test_the_plain_step_carries_nothing_of_the_estimator():
