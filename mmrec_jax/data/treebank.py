@@ -1,9 +1,10 @@
 """The default corpus: sentences of the Turkish Web Treebank (Apache-2.0), from the package index.
 
 The distribution `turkish-treebanks` holds 4,851 sentences of Wikipedia articles and of web pages.
-Its annotations are not used, only the `# text` lines. A document is all sentences whose `sent_id`
-agrees before `:S`. The sentences of one document were *sampled* from it (their numbers have gaps),
-so they are joined by a newline, not by a space: neighbours need not have been neighbours.
+Of its annotations nothing is used here (`instructions/treebank_pairs.py` does), only the `# text`
+lines. A document is all sentences whose `sent_id` agrees before `:S`. The sentences of one document
+were *sampled* from it (their numbers have gaps), so they are joined by a newline, not by a space:
+neighbours need not have been neighbours.
 """
 
 import importlib.metadata
@@ -14,8 +15,8 @@ from mmrec_jax.errors import UserError
 
 _DISTRIBUTION = "turkish-treebanks"
 _FILES = ("data/wiki.conllu", "data/web.conllu")
-_SENTENCE_ID = "# sent_id = "
-_TEXT = "# text = "
+SENTENCE_ID = "# sent_id = "
+TEXT = "# text = "
 
 
 def treebank_documents() -> list[Document]:
@@ -25,21 +26,26 @@ def treebank_documents() -> list[Document]:
       UserError: the package is not installed or its files are gone.
     """
     sentences: dict[str, list[tuple[int, str]]] = {}
-    for path in _locate_files():
+    for path in treebank_files():
         identifier = ""
         for line in path.read_text(encoding="utf-8").split("\n"):
-            if line.startswith(_SENTENCE_ID):
-                identifier = line.removeprefix(_SENTENCE_ID)
-            elif line.startswith(_TEXT):
+            if line.startswith(SENTENCE_ID):
+                identifier = line.removeprefix(SENTENCE_ID)
+            elif line.startswith(TEXT):
                 name, _, number = identifier.rpartition(":S")
-                sentences.setdefault(name, []).append((int(number), line.removeprefix(_TEXT)))
+                sentences.setdefault(name, []).append((int(number), line.removeprefix(TEXT)))
     return [
         Document(name, "\n".join(text for _, text in sorted(sentences[name])))
         for name in sorted(sentences)
     ]
 
 
-def _locate_files() -> list[Path]:
+def treebank_files() -> list[Path]:
+    """The files of the treebank, in the CoNLL-U format.
+
+    Raises:
+      UserError: the package is not installed or its files are gone.
+    """
     # The package itself is never imported: it would load its protobuf schema.
     remedy = f'install it with "pip install {_DISTRIBUTION}" or choose another config.data.source'
     try:
