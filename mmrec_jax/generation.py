@@ -99,7 +99,8 @@ def stream(
         ended=jnp.zeros(samples, bool),
     )
     key = jax.random.key(seed)
-    last = np.array(ends or [-1], np.int32)
+    # Of two at least, so that one compiled step serves a text and a conversation.
+    last = np.resize(np.array(ends or [-1], np.int32), max(2, len(ends)))
     for index in range(state.draws, state.draws + max_tokens):
         tokens, rows = _step(model, params, rows, key, np.int32(index), last, sampling)
         yield np.asarray(tokens), rows

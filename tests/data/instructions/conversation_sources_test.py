@@ -40,16 +40,6 @@ def test_other_files_may_be_held_out(tmp_path):
     assert [each.response for each in splits["validation"]] == ["c9", "c10", "c11"]
 
 
-def test_the_built_in_ones_have_both_splits():
-    splits = load_conversations(Config(data=DataConfig(source="treebank_instructions")))
-    assert {split: len(part) for split, part in splits.items()} == {
-        "train": len(splits["train"]),
-        "validation": len(splits["validation"]),
-    }
-    assert len(splits["train"]) > 4000
-    assert len(splits["validation"]) > 150
-
-
 def test_a_malformed_line_is_named(tmp_path):
     path = written(tmp_path / "a.jsonl", 30)
     lines = path.read_text("utf-8").split("\n")
