@@ -59,7 +59,7 @@ class Method:
     def fields(self) -> dict[str, Any]:
         """Of the config."""
         if not self.rank:
-            return {}
+            return {"adapters.kind": "none"}
         alpha = 2.0 * self.rank
         return {"adapters.kind": self.kind, "adapters.rank": self.rank, "adapters.alpha": alpha}
 
@@ -128,8 +128,8 @@ class Finetuning:
             "train.eval_every": 10**9,
             "train.sample_tokens": 0,
             "train.checkpoint_every": 10**9,
+            "train.neftune_alpha": _NEFTUNE_ALPHA if neftune else 0.0,
             **method.fields,
-            **({"train.neftune_alpha": _NEFTUNE_ALPHA} if neftune else {}),
         }
         return read_config(_CONFIG, [f"--config.{name}={x}" for name, x in fields.items()])
 

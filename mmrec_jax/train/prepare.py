@@ -115,8 +115,15 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
     )
 
 
-def load_data(config: Config, place: Workdir) -> TextDataset | TaskDataset:
+def load_data(
+    config: Config, place: Workdir, tokenizer: Tokenizer | None = None
+) -> TextDataset | TaskDataset:
     """The run's data. The workdir is made once the data is there, before a tokenizer is trained.
+
+    Args:
+      config: the run.
+      place: its folder.
+      tokenizer: that of the model it begins with; None: the one that `config.tokenizer` says.
 
     Raises:
       UserError: the data, the tokenizer or a field for them is wrong; the workdir cannot be made.
@@ -129,7 +136,7 @@ def load_data(config: Config, place: Workdir) -> TextDataset | TaskDataset:
         conversations = load_conversations(config)
         texts = training_texts(config.instructions, conversations["train"])
         make_directory(place.root)
-        tokenizer = build_tokenizer(
+        tokenizer = tokenizer or build_tokenizer(
             config.tokenizer,
             texts,
             place.tokenizer_cache,

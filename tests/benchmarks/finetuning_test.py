@@ -109,7 +109,7 @@ def test_each_method_is_tuned_alike_and_run_with_and_without_noise(options, call
 
 
 def test_what_each_method_changes():
-    assert Method("full").fields == {}
+    assert Method("full").fields == {"adapters.kind": "none"}
     fields = {"adapters.kind": "dora", "adapters.rank": 8, "adapters.alpha": 16.0}
     assert Method("dora", 8).fields == fields
     assert (Method("dora", 8).name, Method("full").name) == ("dora, rank 8", "full")
