@@ -85,10 +85,6 @@ def _validation(folder):
     return [line for line in lines if line["split"] == "validation"]
 
 
-def _padded(ids):
-    return np.array([*ids, *[0] * (_LENGTH + 1 - len(ids))], np.int32)
-
-
 def _response_begins(ids):
     """Where the response stands, found by its header alone."""
     header = list(b"Cevap:\n")
@@ -102,55 +98,59 @@ def _examples(store):
         yield ids, _response_begins(ids)
 
 
-def _nats(model, params, examples):
-    """[N, T]: -log p of every token but the first, each example read on its own."""
-    logits = model.apply({"params": params}, examples[:, :-1])[0]
-    log_p = jax.nn.log_softmax(logits)
-    return -jnp.take_along_axis(log_p, examples[:, 1:, None], axis=-1)[..., 0]
+@pytest.fixture(scope="module")
+def reference(begun):
+    """From examples, each read on its own, to the nats of their responses and the gradient."""
+
+    @jax.jit
+    @jax.value_and_grad
+    def nats(params, tokens, counted):
+        log_p = jax.nn.log_softmax(begun.model.apply({"params": params}, tokens[:, :-1])[0])
+        targets = tokens[:, 1:, None]
+        return -jnp.sum(jnp.take_along_axis(log_p, targets, axis=-1)[..., 0] * counted)
+
+    def of(examples):
+        tokens = np.zeros((32, _LENGTH + 1), np.int32)
+        counted = np.zeros((32, _LENGTH), np.float32)
+        for row, (ids, first) in enumerate(examples):
+            tokens[row, : len(ids)] = ids
+            counted[row, first - 1 : len(ids) - 1] = 1
+        value, gradient = nats(begun.state.params, jnp.asarray(tokens), jnp.asarray(counted))
+        return float(value), gradient, counted.sum()
+
+    return of
 
 
-def test_responses_are_scored_before_and_after(finished, begun):
+def test_responses_are_scored_before_and_after(finished, begun, reference):
     scores = _validation(finished[0])
     assert [line["step"] for line in scores] == [0, 3, 6]
     assert scores[0]["bits_per_byte"] > scores[2]["bits_per_byte"]
-    found = list(_examples(begun.data.validation))
-    ids = np.stack([_padded(ids) for ids, _ in found])
-    table = np.asarray(_nats(begun.model, begun.state.params, ids), np.float64)
-    nats = tokens = size = 0
-    for row, (ids, first) in zip(table, found, strict=True):
-        nats += sum(row[place - 1] for place in range(first, len(ids)))
-        tokens += len(ids) - first
-        size += len(bytes(ids[first:-1]))
+    examples = list(_examples(begun.data.validation))
+    nats, _, tokens = reference(examples)
+    size = sum(len(bytes(ids[first:-1])) for ids, first in examples)
     assert size > 100
     np.testing.assert_allclose(scores[0]["loss"], nats / tokens, rtol=1e-5)
     np.testing.assert_allclose(scores[0]["bits_per_byte"], nats / math.log(2) / size, rtol=1e-5)
 
 
-def test_the_gradient_is_that_of_the_responses_of_each_example(begun):
+def test_the_gradient_is_that_of_the_responses_of_each_example(begun, reference):
     batch = next(begun.data.batches(8))
     assert batch["segment_ids"].max() > 1  # several in a row
     keeps_gradients = optax.trace(decay=0.0)
     state = dataclasses.replace(begun.state, opt_state=keeps_gradients.init(begun.state.params))
     after, metrics = jax.jit(make_train_step(begun.model, keeps_gradients))(state, batch)
 
-    examples, counted = [], []
+    examples = []
     for row in range(len(batch["inputs"])):
         ids = batch["segment_ids"][row]
         for segment in range(1, ids.max() + 1):
             example = [*batch["inputs"][row][ids == segment].tolist(), 257]
-            first = _response_begins(example)
-            examples.append(_padded(example))
-            counted.append([first <= place < len(example) for place in range(1, _LENGTH + 1)])
-    examples, counted = np.stack(examples), np.array(counted, np.float32)
-
-    def loss(params):
-        return jnp.sum(_nats(begun.model, params, examples) * counted) / counted.sum()
-
-    value, gradient = jax.jit(jax.value_and_grad(loss))(begun.state.params)
-    np.testing.assert_allclose(metrics["loss"], value, rtol=1e-5)
+            examples.append((example, _response_begins(example)))
+    nats, gradient, tokens = reference(examples)
+    np.testing.assert_allclose(metrics["loss"], nats / tokens, rtol=1e-5)
     found = jax.tree.leaves(after.opt_state.trace)
     for a, b in zip(found, jax.tree.leaves(gradient), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(a, b / tokens, rtol=1e-4, atol=1e-7)
 
 
 def test_a_run_in_several_sessions_is_the_run_in_one(finished, config_of, tmp_path):

@@ -64,7 +64,6 @@ def test_files_without_conversations(tmp_path):
 @pytest.mark.parametrize(
     ("file", "prompt", "response", "count"),
     [
-        ("en_tr_tatoeba", "en", "tr", 41060),
         ("en_tr_wesnoth", "en", "tr", 9752),
         ("en_gsm8k_train", "question", "answer", 7473),
     ],
