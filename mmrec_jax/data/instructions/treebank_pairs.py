@@ -19,8 +19,10 @@ from collections.abc import Iterator
 
 from mmrec_jax.data.conversation import Conversation, Message
 from mmrec_jax.data.seeds import hashed_seed
-from mmrec_jax.data.treebank import SENTENCE_ID, TEXT, treebank_files
+from mmrec_jax.data.treebank import treebank_file
 
+_SENTENCE_ID = "# sent_id = "
+_TEXT = "# text = "
 _MOST_WORDS = 4
 _SHORTEST = 4  # words of a sentence
 _INFLECTED = ("NOUN", "VERB", "ADJ")
@@ -77,14 +79,14 @@ def _rest(text: str, words: list[_Word]) -> tuple[str, str] | None:
 
 def _sentences() -> Iterator[tuple[str, str, list[_Word]]]:
     """Name, text and words of each sentence, in the order of the files."""
-    for path in treebank_files():
-        for block in path.read_text(encoding="utf-8").split("\n\n"):
+    for part in ("wiki", "web"):
+        for block in treebank_file(part).read_text(encoding="utf-8").split("\n\n"):
             lines = block.strip().split("\n")
-            name = next((x for x in lines if x.startswith(SENTENCE_ID)), "")
-            text = next((x for x in lines if x.startswith(TEXT)), "")
+            name = next((x for x in lines if x.startswith(_SENTENCE_ID)), "")
+            text = next((x for x in lines if x.startswith(_TEXT)), "")
             rows = [line.split("\t") for line in lines if line and not line.startswith("#")]
             if rows:
-                yield name.removeprefix(SENTENCE_ID), text.removeprefix(TEXT), _words(rows)
+                yield name.removeprefix(_SENTENCE_ID), text.removeprefix(_TEXT), _words(rows)
 
 
 def _words(rows: list[list[str]]) -> list[_Word]:
