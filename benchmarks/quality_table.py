@@ -28,11 +28,10 @@ def rates_table(sweeps: Mapping[str, Sequence[Record]]) -> list[str]:
         cells = {record["lr"]: _bits(record) for record in records}
         best = best_rate(records)
         cells[best] = f"**{cells[best]}**"
-        lines.append(row([TITLES[model], *(cells.get(rate, "") for rate in rates)]))
+        title = TITLES.get(model, model)
+        lines.append(row([title, *(cells.get(rate, "") for rate in rates)]))
         if len(cells) > 1 and best in (min(cells), max(cells)):
-            edges.append(
-                f"{TITLES[model]}'s best rate is the last one tried on its side: try more."
-            )
+            edges.append(f"{title}'s best rate is the last one tried on its side: try more.")
     return lines + [line for edge in edges for line in ("", edge)]
 
 

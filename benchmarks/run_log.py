@@ -10,6 +10,7 @@ from mmrec_jax.errors import UserError
 
 # One run: `model`, `fields` (`changed_fields` of its config) and what `comparison.train` returns.
 Record = dict[str, Any]
+_PATHS = {"data.train", "data.validation", "tokenizer.path", "init_from"}
 
 
 class RunLog:
@@ -61,15 +62,20 @@ def changed_fields(config: Config) -> dict[str, Any]:
     """The fields that are not at their defaults: {"optim.lr": 0.001, ...}; of paths, the names."""
     defaults = _flat(Config())
     fields = {name: x for name, x in _flat(config).items() if x != defaults[name]}
-    for name in fields.keys() & {"data.train", "data.validation", "tokenizer.path"}:
+    for name in fields.keys() & _PATHS:
         paths = fields[name].split(",")
         fields[name] = ", ".join(Path(path.strip()).name for path in paths)
     return fields
 
 
 def _flat(config: Config) -> dict[str, Any]:
-    groups = to_dict(config).items()
-    return {f"{group}.{name}": x for group, fields in groups for name, x in fields.items()}
+    flat: dict[str, Any] = {}
+    for group, value in to_dict(config).items():
+        named = (
+            {f"{group}.{name}": x for name, x in value.items()} if isinstance(value, dict) else {}
+        )
+        flat |= named or {group: value}
+    return flat
 
 
 def _parsed(line: str, where: str) -> Record:

@@ -10,22 +10,28 @@ mmrec_jax.generate(model, params, tokenizer, "Bir gün", on_state=states.append)
 mmrec_jax.save_state("text.state", states[0], model, params, tokenizer)
 state = mmrec_jax.load_state("text.state", model, params, tokenizer)
 print(mmrec_jax.generate(model, params, tokenizer, " Sonra", state=state)[0])
+
+A model that was trained on conversations (`configs/finetune.py`) responds:
+
+print(mmrec_jax.reply(model, params, tokenizer, "Bu cümleyi tamamla: Bir gün")[0])
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mmrec_jax.chat import reply
     from mmrec_jax.generation import generate
     from mmrec_jax.loading import load
     from mmrec_jax.saved_state import load_state, save_state
 
-__all__ = ["generate", "load", "load_state", "save_state"]
+__all__ = ["generate", "load", "load_state", "reply", "save_state"]
 
 _HOMES = {
     "generate": "mmrec_jax.generation",
     "load": "mmrec_jax.loading",
     "load_state": "mmrec_jax.saved_state",
+    "reply": "mmrec_jax.chat",
     "save_state": "mmrec_jax.saved_state",
 }
 

@@ -9,6 +9,7 @@ import dataclasses
 from typing import Literal
 
 from mmrec_jax.config_check import require
+from mmrec_jax.instruction_config import InstructionConfig
 from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.task_config import TaskConfig
@@ -19,12 +20,15 @@ class DataConfig:
     """Where the text comes from and how it becomes rows of tokens."""
 
     # "treebank" (built-in, Turkish), "manual" (built-in, English), "text" or "jsonl" (your files);
-    # or a synthetic task (`data/tasks`): the other names.
+    # prompts and responses: "instructions" (your files of JSON lines) or "treebank_instructions"
+    # (built-in, Turkish); or a synthetic task (`data/tasks`): the other names.
     source: Literal[
         "treebank",
         "manual",
         "text",
         "jsonl",
+        "instructions",
+        "treebank_instructions",
         "parity",
         "modular",
         "mqar",
@@ -32,7 +36,7 @@ class DataConfig:
         "k_hop",
         "needle",
     ] = "treebank"
-    train: str = ""  # files for text/jsonl: comma-separated paths or globs; .gz is read too
+    train: str = ""  # your files: comma-separated paths or globs; .gz is read too
     validation: str = ""  # the same; empty: a share of the training documents is held out
     validation_fraction: float = 0.05  # used when `validation` is empty
     # "block": one document a blank-line block, "line": one a line, "file": one a file.
@@ -51,7 +55,7 @@ class DataConfig:
             self.validation_fraction,
             "in (0, 1)",
         )
-        if self.source in ("text", "jsonl"):
+        if self.source in ("text", "jsonl", "instructions"):
             require(bool(self.train), "data.train", self.train, "a path or glob of your files")
         else:
             for name in ("train", "validation"):
@@ -60,7 +64,7 @@ class DataConfig:
                     f"data.{name}",
                     getattr(self, name),
                     f'empty with the built-in source "{self.source}" (for your own files set '
-                    "data.source=text or jsonl)",
+                    "data.source=text, jsonl or instructions)",
                 )
 
 
@@ -104,6 +108,7 @@ class TrainConfig:
     devices: int | None = None  # use the first n; all when None, of a CPU one a core
     log_every: int = 10
     eval_every: int = 200
+    eval_first: bool = False  # evaluate before the first step too
     eval_batches: int | None = None  # of the validation split; all of it when None
     # Evaluate with the state carried along each document instead of each row from the zero state.
     eval_carry: bool = False
@@ -147,6 +152,7 @@ class Config:
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    instructions: InstructionConfig = dataclasses.field(default_factory=InstructionConfig)
     task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
     tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
     optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)

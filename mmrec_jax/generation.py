@@ -3,7 +3,7 @@
 The state has a fixed size, so the ten-thousandth token costs what the tenth did.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -39,13 +39,13 @@ def _step(
     rows: Rows,
     key: Array,
     index: Array,
-    end: Array,
+    ends: Array,
     sampling: Sampling,
 ) -> tuple[Array, Rows]:
-    """Draws a token a row and reads it; a row that drew `end` stays as it was before it."""
+    """Draws a token a row and reads it; a row that drew one of `ends` stays as it was before it."""
     tokens = draw(jax.random.fold_in(key, index), rows.logits, rows.seen, sampling)
-    tokens = jnp.where(rows.ended, end, tokens)
-    ended = tokens == end
+    tokens = jnp.where(rows.ended, ends[0], tokens)
+    ended = jnp.isin(tokens, ends)
     seen = rows.seen.at[jnp.arange(tokens.shape[0]), tokens].max(~ended)
     # To a row that has ended the token is padding, which leaves the memories untouched.
     segment_ids = jnp.where(ended, 0, jnp.maximum(rows.memory.segment, 1))
@@ -63,12 +63,13 @@ def stream(
     samples: int = 1,
     sampling: Sampling | None = None,
     seed: int = 0,
-    end: int | None = None,
+    ends: Sequence[int] = (),
 ) -> Iterator[tuple[np.ndarray, Rows]]:
     """Yields the next token of every sample, `[samples]` int32, `max_tokens` times.
 
     With it come the rows after that token, on the device and valid until the next one is asked
-    for. A row that drew `end` yields it from then on, and stays as it was before.
+    for. A row that drew one of `ends` yields the first of them from then on, and stays as it was
+    before.
 
     Args:
       model: the model.
@@ -78,7 +79,7 @@ def stream(
       samples: rows drawn independently.
       sampling: how to draw; the defaults of `Sampling` when None.
       seed: of the draws.
-      end: the token that ends a row; None: no token does.
+      ends: the tokens that end a row.
     """
     sampling = sampling or Sampling()
 
@@ -98,7 +99,8 @@ def stream(
         ended=jnp.zeros(samples, bool),
     )
     key = jax.random.key(seed)
-    last = np.int32(-1 if end is None else end)
+    # Of two at least, so that one compiled step serves a text and a conversation.
+    last = np.resize(np.array(ends or [-1], np.int32), max(2, len(ends)))
     for index in range(state.draws, state.draws + max_tokens):
         tokens, rows = _step(model, params, rows, key, np.int32(index), last, sampling)
         yield np.asarray(tokens), rows
@@ -108,13 +110,14 @@ def generate(
     model: MMRecLM,
     params: Any,
     tokenizer: Tokenizer,
-    prompt: str = "",
+    prompt: str | np.ndarray = "",
     *,
     max_tokens: int = 200,
     samples: int = 1,
     sampling: Sampling | None = None,
     seed: int = 0,
     stop_at_end: bool = True,
+    stops: Sequence[int] | None = None,
     on_text: Callable[[str], None] | None = None,
     state: TextState | None = None,
     on_state: Callable[[TextState], None] | None = None,
@@ -126,17 +129,19 @@ def generate(
       params: its parameters.
       tokenizer: its tokenizer.
       prompt: text to continue; empty: a document from its first character, or `state` as it is.
+        Or ids, int32 [n], n >= 1, read as they are.
       max_tokens: tokens to draw at most; 0 only reads the prompt.
       samples: continuations to draw.
       sampling: temperature, top-k, top-p, repetition penalty.
       seed: of the draws. Their count goes on from `state`: with the same seed and no prompt the
         text is the one that would have come without the interruption, bit for bit.
-      stop_at_end: end a continuation where the model ends the document.
+      stop_at_end: end a continuation where the model draws one of `stops`.
+      stops: ids; None: the one that ends a document.
       on_text: called with each new piece of the first continuation as soon as it is decoded.
       state: the document so far (`mmrec_jax.load_state`, or what `on_state` got); the prompt is
         appended to the same document. It is left as it is, and can be continued again.
       on_state: called at the end, with one sample alone, with the state after the text: the
-        prompt and the text returned, and not the end of the document if the model drew it. The
+        prompt and the text returned, and not the token at which the model stopped. The
         bytes of a character still incomplete are in the state and its text comes with the
         continuation.
 
@@ -148,9 +153,10 @@ def generate(
     """
     if on_state is not None and samples != 1:
         raise ValueError(f"on_state needs samples=1, not {samples}: a state holds one text")
-    ids = tokenizer.encode(prompt)
-    if state is None:
+    ids = tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+    if state is None and isinstance(prompt, str):
         ids = np.concatenate([[tokenizer.bos_id], ids]).astype(np.int32)
+    ends = tuple(stops or (tokenizer.eos_id,)) if stop_at_end else ()
     start = read(model, params, ids, state) if state is None or len(ids) else state
     known = list(start.tail[: len(start.tail) - start.pending])
     waiting = list(start.tail[len(known) :])
@@ -166,11 +172,11 @@ def generate(
         samples=samples,
         sampling=sampling,
         seed=seed,
-        end=tokenizer.eos_id if stop_at_end else None,
+        ends=ends,
     ):
         rows = after
         for row in list(open_rows):
-            if stop_at_end and tokens[row] == tokenizer.eos_id:
+            if tokens[row] in ends:
                 open_rows.discard(row)
             else:
                 written[row].append(int(tokens[row]))

@@ -101,6 +101,13 @@ def test_inspect_prints_rows_with_their_segments(capsys):
             "is not a saved state; it is left",
         ),
         (["generate", "--workdir=TRAINED", "--load-state=TEXT"], "this file is not a saved state"),
+        (["generate", "--workdir=nowhere", "--chat"], "--chat needs a message to respond to"),
+        (["generate", "--workdir=nowhere", "--system=x"], "it needs --chat"),
+        (
+            ["generate", "--workdir=x", "--chat", "--prompt=x", "--system=x", "--load-state=x"],
+            "--system begins a conversation",
+        ),
+        (["generate", "--workdir=TRAINED", "--chat", "--prompt=x"], "has no chat template"),
         (["generate", "--workdir=nowhere", "--top-p=0"], "top_p is 0.0; it must be"),
         (["eval", "loss", "--workdir=nowhere", "--data=x", "--batch-size=0"], "--batch-size is 0"),
         (["eval", "loss", "--workdir=TRAINED", "--data=missing.txt"], "no file missing.txt"),

@@ -6,6 +6,7 @@ import pytest
 from mmrec_jax.config import Config, DataConfig, TokenizerConfig, TrainConfig
 from mmrec_jax.config_tree import from_config_dict, to_config_dict, to_dict
 from mmrec_jax.errors import UserError
+from mmrec_jax.instruction_config import InstructionConfig
 from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.task_config import TaskConfig
@@ -69,6 +70,7 @@ def test_configs_cannot_be_changed():
         (TaskConfig, "modulus", 1),
         (TaskConfig, "modulus", 20_001),
         (TaskConfig, "hops", 0),
+        (InstructionConfig, "template", ""),
         (TokenizerConfig, "vocab_size", 0),
         (TokenizerConfig, "path", "a.model"),
         (OptimConfig, "lr", 0.0),
@@ -107,7 +109,7 @@ def test_a_length_is_above_zero(lengths):
         TrainConfig(**lengths)
 
 
-@pytest.mark.parametrize("source", ["text", "jsonl"])
+@pytest.mark.parametrize("source", ["text", "jsonl", "instructions"])
 def test_the_users_own_source_needs_files(source):
     with pytest.raises(UserError, match=r"config\.data\.train"):
         DataConfig(source=source)

@@ -46,6 +46,31 @@ def test_samples_differ_and_the_same_seed_gives_the_same_tokens(params):
     assert not set(first) & set(_drawn(params, seed=6))
 
 
+def test_a_row_that_drew_an_end_stays_as_it_was(params):
+    free = _drawn(params, seed=5)
+    ends = (300, free[0][3])
+    stays = [next((i for i, token in enumerate(row) if token in ends), 24) for row in free]
+    assert len(set(stays)) > 1
+    start = read(MODEL, params, np.array([256, *"göl".encode()]))
+    options = {"samples": 3, "sampling": _RANDOM, "seed": 5, "ends": ends}
+    drawn = []
+    for tokens, rows in generation.stream(MODEL, params, start, max_tokens=24, **options):
+        drawn.append(tokens)
+        last = np.asarray(rows.seen)
+    for row, (tokens, stay) in enumerate(zip(np.stack(drawn, 1).tolist(), stays, strict=True)):
+        end = [free[row][stay]] if stay < 24 else []
+        assert tokens == [*free[row][:stay], *end, *[300] * (24 - stay - len(end))]
+        seen = {256, *"göl".encode(), *free[row][:stay]}
+        assert set(last[row].nonzero()[0].tolist()) == seen
+
+
+def test_a_prompt_in_ids_is_read_as_it_is(params):
+    ids = np.array([256, *"göl".encode()], np.int32)
+    options = {"max_tokens": 24, "sampling": _RANDOM, "samples": 3, "seed": 2}
+    expected = generation.generate(MODEL, params, TOKENIZER, "göl", **options)
+    assert generation.generate(MODEL, params, TOKENIZER, ids, **options) == expected
+
+
 def test_tokens_seen_in_the_prompt_are_penalised(params):
     ids = [256, *"göl".encode()]
     likeliest = int(np.argmax(forward(params, ids)[0][-1]))
@@ -102,6 +127,13 @@ def test_a_sample_ends_with_its_document_and_all_end_with_the_last(params, monke
     assert _generate(params, samples=2, on_text=pieces.append) == ["a", "aaa"]
     assert len(asked) == 4
     assert "".join(pieces) == "a"
+
+
+def test_a_text_may_end_at_other_tokens(params, monkeypatch):
+    rows = [[98, 65, 98, 98, 98], [97, 97, 66, 97, 97]]
+    asked = _scripted(monkeypatch, rows)
+    assert _generate(params, samples=2, stops=(65, 66)) == ["b", "aa"]
+    assert len(asked) == 3
 
 
 def test_the_end_of_the_document_can_be_ignored(params, monkeypatch):

@@ -15,6 +15,7 @@ from mmrec_jax.errors import UserError
 
 if TYPE_CHECKING:
     from mmrec_jax.config import Config
+    from mmrec_jax.data.conversation import Conversation
     from mmrec_jax.data.document import Document
 
 
@@ -37,6 +38,10 @@ def run(options: argparse.Namespace) -> None:
       UserError: an option, a file or the run's folder is wrong.
     """
     require_positive(options, "batch_size")
+    from mmrec_jax.data.instructions.conversation_sources import (
+        INSTRUCTION_SOURCES,
+        read_conversations,
+    )
     from mmrec_jax.data.sources import read_documents
     from mmrec_jax.data.tasks.registry import TASKS
     from mmrec_jax.workdir import Workdir
@@ -55,8 +60,12 @@ def run(options: argparse.Namespace) -> None:
     else:
         if options.data is None or options.lengths is not None:
             raise UserError(f"{workdir} was trained on text: give --data=FILE and no --lengths")
-        texts = read_documents(options.data, options.documents, options.field)
-        _print_text_scores(options, config.data.seq_len, texts)
+        if config.data.source in INSTRUCTION_SOURCES:
+            conversations = read_conversations(options.data, config.instructions)
+            _print_response_scores(options, config, conversations)
+        else:
+            texts = read_documents(options.data, options.documents, options.field)
+            _print_text_scores(options, config.data.seq_len, texts)
 
 
 def _print_task_scores(options: argparse.Namespace, config: "Config") -> None:
@@ -108,5 +117,40 @@ def _print_text_scores(options: argparse.Namespace, seq_len: int, texts: "list[D
             seq_len=seq_len,
             carry=carry,
         )
-        numbers = ", ".join(f"{name} {value:,.4f}" for name, value in result.items())
-        print(f"{label}: {numbers}")
+        print(f"{label}: {_numbers(result)}")
+
+
+def _print_response_scores(
+    options: argparse.Namespace, config: "Config", conversations: "list[Conversation]"
+) -> None:
+    import jax
+
+    from mmrec_jax.chat import chat_encoder
+    from mmrec_jax.data.instructions.example_store import encode_examples
+    from mmrec_jax.loading import load
+    from mmrec_jax.train.evaluate import evaluate
+    from mmrec_jax.train.mesh import one_device
+    from mmrec_jax.train.step import make_eval_step
+
+    model, params, tokenizer = load(options.workdir, options.step)
+    seq_len, overlong = config.data.seq_len, config.instructions.overlong
+    store, fit = encode_examples(conversations, chat_encoder(tokenizer), seq_len, overlong)
+    result = evaluate(
+        jax.jit(make_eval_step(model)),
+        params,
+        model.config,
+        store,
+        one_device(),
+        batch_size=options.batch_size,
+        seq_len=seq_len,
+        carry=False,
+    )
+    print(
+        f"{store.num_documents:,} examples, {store.num_bytes:,} bytes of responses; longer than a "
+        f"row of {seq_len:,}: {fit}"
+    )
+    print(f"responses: {_numbers(result)}")
+
+
+def _numbers(result: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:,.4f}" for name, value in result.items())

@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,13 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser("generate", help="continue a prompt with a trained model")
     add_model_options(parser)
     parser.add_argument("--prompt", default="", help="text to continue; empty: a new document")
+    parser.add_argument(
+        "--chat",
+        action="store_true",
+        help="the prompt is a message to respond to, written as the chat template that was stored "
+        "with the model says; after --load-state it is the next message",
+    )
+    parser.add_argument("--system", default="", help="with --chat: a system message before it")
     parser.add_argument("--max-tokens", type=int, default=200)
     parser.add_argument("--samples", type=int, default=1, help="continuations to draw")
     parser.add_argument("--temperature", type=float, default=0.8, help="0: most likely token")
@@ -50,6 +58,7 @@ def run(options: argparse.Namespace) -> None:
     """
     require_positive(options, "samples", *([] if options.save_state else ["max_tokens"]))
     _check_save(options)
+    _check_chat(options)
     from mmrec_jax.sampling import Sampling
 
     sampling = Sampling(
@@ -58,6 +67,8 @@ def run(options: argparse.Namespace) -> None:
         top_p=options.top_p,
         repetition_penalty=options.repetition_penalty,
     )
+    from mmrec_jax.chat import reply
+    from mmrec_jax.data.conversation import Message
     from mmrec_jax.data.tasks.registry import TASKS
     from mmrec_jax.generation import generate
     from mmrec_jax.loading import choose_step, load
@@ -87,12 +98,17 @@ def run(options: argparse.Namespace) -> None:
         times.append(time.perf_counter())
         print(text, end="", flush=True)
 
-    print(options.prompt, end="", flush=True)
-    texts = generate(
+    write: Callable[..., list[str]] = generate
+    shown, asked = options.prompt, options.prompt
+    if options.chat:
+        system = [Message("system", options.system)] if options.system else []
+        write, shown, asked = reply, "", [*system, Message("user", options.prompt)]
+    print(shown, end="", flush=True)
+    texts = write(
         model,
         params,
         tokenizer,
-        options.prompt,
+        asked,
         max_tokens=options.max_tokens,
         samples=options.samples,
         sampling=sampling,
@@ -104,7 +120,7 @@ def run(options: argparse.Namespace) -> None:
     )
     print()
     for text in texts[1:]:
-        print(f"---\n{options.prompt}{text}")
+        print(f"---\n{shown}{text}")
     rate = ""
     if len(times) > 1:
         rate = f", {options.samples * (len(times) - 1) / (times[-1] - times[0]):,.0f} tokens/s"
@@ -116,6 +132,16 @@ def run(options: argparse.Namespace) -> None:
             f"{states[0].tokens_read:,} tokens; continue with --load-state]",
             file=sys.stderr,
         )
+
+
+def _check_chat(options: argparse.Namespace) -> None:
+    """Refuses what makes no sense with, or without, a message."""
+    if options.chat and not options.prompt.strip():
+        raise UserError("--chat needs a message to respond to: give --prompt")
+    if options.system and not options.chat:
+        raise UserError("--system is a message of a conversation: it needs --chat")
+    if options.system and options.load_state:
+        raise UserError("--system begins a conversation; with --load-state one goes on")
 
 
 def _check_save(options: argparse.Namespace) -> None:

@@ -4,7 +4,9 @@ import argparse
 
 from mmrec_jax.config import Config
 from mmrec_jax.data.document import Document
+from mmrec_jax.data.instructions.conversation_sources import INSTRUCTION_SOURCES
 from mmrec_jax.data.sources import load_documents, read_documents
+from mmrec_jax.errors import UserError
 
 
 def run_text(options: argparse.Namespace, config: Config) -> tuple[str, list[Document]]:
@@ -15,10 +17,14 @@ def run_text(options: argparse.Namespace, config: Config) -> tuple[str, list[Doc
       config: the run's, whose data is read again where there is no `--data`.
 
     Raises:
-      UserError: a file is missing or broken.
+      UserError: a file is missing or broken, or there is neither --data nor text of the run's own.
     """
     if options.data is not None:
         return options.data, read_documents(options.data, options.documents, options.field)
+    if config.data.source in INSTRUCTION_SOURCES:
+        raise UserError(
+            f"{options.workdir} was trained on conversations: give some text with --data=FILE"
+        )
     return f"the run's validation split ({config.data.source})", load_documents(
         config.data, "validation"
     )

@@ -51,7 +51,7 @@ def _carried(store: TokenStore, batch_size: int, seq_len: int) -> Iterator[Batch
             batch["inputs"][row, : len(part)] = store.tokens[part]
             batch["targets"][row, : len(part)] = store.tokens[part + 1]
             batch["segment_ids"][row, : len(part)] = segment_ids[start : start + seq_len]
-            batch["weights"][row, : len(part)] = 1
+            batch["weights"][row, : len(part)] = store.target_weights(part + 1)
         yield batch
 
 

@@ -5,9 +5,9 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mmrec_jax.data.document import Document
 from mmrec_jax.errors import UserError
@@ -84,10 +84,22 @@ def json_documents(path: Path, field: str) -> list[Document]:
     """One document per line of JSON, its text in `field`; blank lines and blank texts are skipped.
 
     Raises:
-      UserError: the file cannot be read, is a damaged .gz or not UTF-8; a line is not a JSON
-        object; the field is missing, is not a string, or holds half a surrogate pair.
+      UserError: as `json_records` and `string_field`.
     """
-    documents = []
+    texts = (
+        (place, string_field(record, field, place, "config.data.field"))
+        for place, record in json_records(path)
+    )
+    return [Document(place, text) for place, text in texts if text.strip()]
+
+
+def json_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The place ("file:line") and the object of each line of JSON; blank lines are skipped.
+
+    Raises:
+      UserError: the file cannot be read, is a damaged .gz or not UTF-8; a line is not a JSON
+        object.
+    """
     text = _decode(path, _read_bytes(path))
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
@@ -100,20 +112,38 @@ def json_documents(path: Path, field: str) -> list[Document]:
         except RecursionError:
             raise UserError(f"{place}: bad JSON: nested too deeply") from None
         if not isinstance(record, dict):
-            raise UserError(f"{place}: this line is a {_json_type(record)}, not a JSON object")
-        if field not in record:
-            names = ", ".join(sorted(record)) or "none"
-            raise UserError(
-                f"{place}: there is no field {field!r}; the fields are: {names} (config.data.field)"
-            )
-        value = record[field]
-        if not isinstance(value, str):
-            raise UserError(f"{place}: field {field!r} is a {_json_type(value)}, not a string")
-        if re.search("[\ud800-\udfff]", value):
-            raise UserError(f"{place}: field {field!r} holds half a surrogate pair")
-        if value.strip():
-            documents.append(Document(place, value))
-    return documents
+            raise UserError(f"{place}: this line is a {json_type(record)}, not a JSON object")
+        yield place, record
+
+
+def string_field(record: Mapping[str, Any], field: str, place: str, option: str = "") -> str:
+    """The text in a field of a JSON object.
+
+    Args:
+      record: the object.
+      field: the name of the field.
+      place: where the object stands, for error messages.
+      option: the config field that holds `field`, if one does, for error messages.
+
+    Raises:
+      UserError: the field is missing, is not a string, or holds half a surrogate pair.
+    """
+    if field not in record:
+        names = ", ".join(sorted(record)) or "none"
+        hint = f" ({option})" if option else ""
+        raise UserError(f"{place}: there is no field {field!r}; the fields are: {names}{hint}")
+    value = record[field]
+    if not isinstance(value, str):
+        raise UserError(f"{place}: field {field!r} is a {json_type(value)}, not a string")
+    if re.search("[\ud800-\udfff]", value):
+        raise UserError(f"{place}: field {field!r} holds half a surrogate pair")
+    return value
+
+
+def json_type(value: object) -> str:
+    """What JSON calls the type of a value."""
+    names = {type(None): "null", bool: "boolean", str: "string", list: "list", dict: "object"}
+    return names.get(type(value), "number")
 
 
 def _blocks(text: str) -> Iterator[tuple[int, str]]:
@@ -149,8 +179,3 @@ def _decode(path: Path, data: bytes) -> str:
             f"{path}: not UTF-8 at {where} offset {error.start} (0x{data[error.start]:02x}); "
             "convert the file to UTF-8"
         ) from None
-
-
-def _json_type(value: object) -> str:
-    names = {type(None): "null", bool: "boolean", str: "string", list: "list", dict: "object"}
-    return names.get(type(value), "number")

@@ -52,7 +52,6 @@ class LaneStream:
 
     def __next__(self) -> Batch:
         batch = empty_batch(len(self._rows), self._seq_len)
-        batch["weights"][:] = 1
         for lane in range(len(self._lanes)):
             filled = 0
             while filled < self._seq_len:
@@ -65,8 +64,10 @@ class LaneStream:
                 if lane in self._rows:
                     row, places = lane - self._rows.start, slice(filled, filled + count)
                     start = int(self._pieces.starts[piece]) + read
+                    targets = slice(start + 1, start + 1 + count)
                     batch["inputs"][row, places] = self._store.tokens[start : start + count]
-                    batch["targets"][row, places] = self._store.tokens[start + 1 :][:count]
+                    batch["targets"][row, places] = self._store.tokens[targets]
+                    batch["weights"][row, places] = self._store.target_weights(targets)
                     batch["segment_ids"][row, places] = segment
                 self._lanes[lane] = (piece, read + count, segment)
                 filled += count

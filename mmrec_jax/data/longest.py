@@ -26,5 +26,5 @@ def longest_documents(store: TokenStore, rows: int, length: int) -> Batch:
         batch["inputs"][row, :count] = store.tokens[start : start + count]
         batch["targets"][row, :count] = store.tokens[start + 1 : start + 1 + count]
         batch["segment_ids"][row, :count] = 1
-        batch["weights"][row, :count] = 1
+        batch["weights"][row, :count] = store.target_weights(slice(start + 1, start + 1 + count))
     return batch

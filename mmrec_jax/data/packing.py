@@ -18,10 +18,15 @@ from mmrec_jax.data.windows import Windows
 
 
 class WindowSource:
-    """Random access to windows as {"pairs": int32 [length, 2]}: input and target."""
+    """Random access to windows.
+
+    An element is {"pairs": int32 [length, 2], "weights": float32 [length]}: inputs and targets, and
+    how much each target counts.
+    """
 
     def __init__(self, store: TokenStore, windows: Windows) -> None:
         self._pairs = np.lib.stride_tricks.sliding_window_view(store.tokens, 2)
+        self._store = store
         self._windows = windows
 
     def __len__(self) -> int:
@@ -29,7 +34,9 @@ class WindowSource:
 
     def __getitem__(self, index: int) -> Batch:
         start = self._windows.starts[index]
-        return {"pairs": self._pairs[start : start + self._windows.lengths[index]]}
+        end = start + self._windows.lengths[index]
+        weights = self._store.target_weights(slice(start + 1, end + 1))
+        return {"pairs": self._pairs[start:end], "weights": weights}
 
     def __repr__(self) -> str:
         return f"WindowSource({len(self)} windows)"
@@ -52,7 +59,7 @@ def packed_batches(
     stream = windows.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
     packed = experimental.FirstFitPackIterDataset(
         stream,
-        length_struct={"pairs": seq_len},
+        length_struct={"pairs": seq_len, "weights": seq_len},
         num_packing_bins=bins,
         shuffle_bins=shuffle_seed is not None,
         seed=shuffle_seed or 0,
@@ -63,7 +70,7 @@ def packed_batches(
         for row, element in enumerate(elements):
             batch["inputs"][row], batch["targets"][row] = element["pairs"].T
             batch["segment_ids"][row] = element["pairs_segment_ids"]
-        batch["weights"][:] = batch["segment_ids"] > 0
+            batch["weights"][row] = element["weights"]
         return batch
 
     return packed.batch(rows, drop_remainder=False, batch_fn=stack)

@@ -52,9 +52,7 @@ def hold_out(
                 f"config.data.validation_fraction = {fraction} of them; set config.data.validation"
             )
         return train, held
-    shares = [hash_share(document.text) for document in documents]
-    bound = fraction if min(shares) < fraction else None
-    below = [share < bound if bound is not None else share == min(shares) for share in shares]
+    below = held_out([document.text for document in documents], fraction)
     train = [document for document, held_out in zip(documents, below, strict=True) if not held_out]
     held = [document for document, held_out in zip(documents, below, strict=True) if held_out]
     if not train:
@@ -63,3 +61,13 @@ def hold_out(
             "documents leaves none to train on; lower it or set config.data.validation"
         )
     return train, held
+
+
+def held_out(keys: Sequence[str], fraction: float) -> list[bool]:
+    """Which of some things are held out: those whose key's hash falls below `fraction`.
+
+    Equal keys stay together. When no hash falls below it, the lowest one is held out.
+    """
+    shares = [hash_share(key) for key in keys]
+    lowest = min(shares)
+    return [share < fraction or share == lowest for share in shares]

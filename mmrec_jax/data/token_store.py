@@ -23,14 +23,17 @@ class TokenStore:
     Attributes:
       tokens: int32 [number of tokens], begin and end tokens included.
       offsets: int64 [number of documents + 1].
-      byte_counts: int64 [number of documents], UTF-8 bytes of the NFC text.
-      character_counts: int64 [number of documents], code points of the NFC text.
+      byte_counts: int64 [number of documents], UTF-8 bytes of the NFC text that is scored: all of
+        it, or with `weights` that of the tokens which count.
+      character_counts: int64 [number of documents], code points of the same text.
+      weights: float32 [number of tokens], how much each token counts as a target; None: all 1.
     """
 
     tokens: NDArray[np.int32]
     offsets: NDArray[np.int64]
     byte_counts: NDArray[np.int64]
     character_counts: NDArray[np.int64]
+    weights: NDArray[np.float32] | None = None
 
     @classmethod
     def from_documents(cls, documents: Iterable[Document], tokenizer: Tokenizer) -> "TokenStore":
@@ -83,9 +86,17 @@ class TokenStore:
         """Code points of all texts: the denominator of bits per character."""
         return int(self.character_counts.sum())
 
+    def target_weights(self, places: slice | NDArray[np.int64]) -> NDArray[np.float32]:
+        """How much the tokens at `places` count as targets."""
+        if self.weights is None:
+            return np.ones(len(self.tokens[places]), np.float32)
+        return self.weights[places]
+
     @functools.cached_property
     def fingerprint(self) -> str:
-        """sha256 (hex) of the tokens and the borders of the documents."""
+        """sha256 (hex) of the tokens, the borders of the documents, and the weights if any."""
         digest = hashlib.sha256(np.ascontiguousarray(self.offsets).data)
         digest.update(np.ascontiguousarray(self.tokens).data)
+        if self.weights is not None:
+            digest.update(np.ascontiguousarray(self.weights).data)
         return digest.hexdigest()

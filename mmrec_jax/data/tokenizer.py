@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmrec_jax.atomic_file import replace_file
+from mmrec_jax.data.chat_template import TEMPLATE_FILE, ChatTemplate
 from mmrec_jax.errors import UserError
 
 INFO_FILE = "tokenizer_info.json"
@@ -33,6 +34,8 @@ class Tokenizer(abc.ABC):
         from a file has no such id.
       eos_id: the id after the last token of a document.
       content: the bytes that determine the tokenizer.
+      chat_template: how conversations are written for the model that it belongs to, if it was
+        trained on any. It is kept with the tokenizer and does not change what ids mean.
     """
 
     kind: ClassVar[str]
@@ -41,6 +44,7 @@ class Tokenizer(abc.ABC):
     bos_id: int
     eos_id: int
     content: bytes
+    chat_template: ChatTemplate | None = None
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -94,6 +98,14 @@ class Tokenizer(abc.ABC):
     def id_to_piece(self, index: int) -> str:
         """A readable name of one id; special ids and single bytes look like `<s>` and `<0x0A>`."""
 
+    def piece_to_id(self, piece: str) -> int | None:
+        """The id of this name (see `id_to_piece`), or None if there is none."""
+        return self._ids.get(piece)
+
+    @functools.cached_property
+    def _ids(self) -> dict[str, int]:
+        return {self.id_to_piece(index): index for index in range(self.vocab_size)}
+
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes the tokenizer into `directory`, which is made if needed.
 
@@ -104,6 +116,7 @@ class Tokenizer(abc.ABC):
           UserError: the files cannot be written.
         """
         folder = Path(directory)
+        template = self.chat_template
         info = {
             "kind": self.kind,
             "fingerprint": self.fingerprint,
@@ -114,6 +127,10 @@ class Tokenizer(abc.ABC):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             replace_file(folder / self.content_file, self.content)
+            if template is None:
+                (folder / TEMPLATE_FILE).unlink(missing_ok=True)
+            else:
+                replace_file(folder / TEMPLATE_FILE, template.to_json(self.fingerprint))
             replace_file(folder / INFO_FILE, (json.dumps(info, indent=2) + "\n").encode())
         except OSError as error:
             raise UserError(f"{folder}: cannot write the tokenizer: {error.strerror}") from None

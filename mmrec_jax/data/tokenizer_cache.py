@@ -9,6 +9,7 @@ from pathlib import Path
 from mmrec_jax.config import TokenizerConfig
 from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.char_tokenizer import CharTokenizer
+from mmrec_jax.data.chat_template import TEMPLATE_FILE, read_template
 from mmrec_jax.data.huggingface_tokenizer import HuggingFaceTokenizer
 from mmrec_jax.data.sentencepiece_tokenizer import SentencePieceTokenizer, train_sentencepiece
 from mmrec_jax.data.tokenizer import INFO_FILE, Tokenizer, fingerprint
@@ -62,7 +63,7 @@ def build_tokenizer(
 
 
 def load_tokenizer(directory: str | os.PathLike[str]) -> Tokenizer:
-    """The tokenizer that `Tokenizer.save` wrote into `directory`.
+    """The tokenizer that `Tokenizer.save` wrote into `directory`, with its chat template if any.
 
     Raises:
       UserError: there is none, or its files do not agree with each other.
@@ -91,7 +92,10 @@ def load_tokenizer(directory: str | os.PathLike[str]) -> Tokenizer:
         raise UserError(f"{path}: this file of the tokenizer is missing") from None
     if fingerprint(kind, content) != expected:
         raise UserError(f"{path}: the tokenizer is not the one that {INFO_FILE} describes")
-    return chosen.from_content(content, str(path))
+    tokenizer = chosen.from_content(content, str(path))
+    if (folder / TEMPLATE_FILE).exists():
+        tokenizer.chat_template = read_template(folder / TEMPLATE_FILE, tokenizer.fingerprint)
+    return tokenizer
 
 
 def _read_file(path: Path) -> Tokenizer:

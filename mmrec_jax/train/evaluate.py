@@ -46,8 +46,8 @@ def evaluate(
 
     Returns:
       `loss` (sum of weight x nats / sum of weights), `perplexity`, `tokens`, and for a whole split
-      `bits_per_byte` (all nats, end tokens included, over the UTF-8 bytes of the NFC text) and
-      `bits_per_character`.
+      `bits_per_byte` (all nats, end tokens included, over the UTF-8 bytes of the NFC text; of
+      conversations those of the responses over theirs) and `bits_per_character`.
     """
     tally = Tally()
     fresh = zero_state(config, batch_size)

@@ -9,10 +9,12 @@ from pathlib import Path
 import jax
 from tqdm import tqdm
 
+from mmrec_jax.chat import reply
 from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.dashboard.observer import Observer
 from mmrec_jax.dashboard.summary import histograms, scalars, summarise
+from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.errors import UserError
 from mmrec_jax.generation import generate
@@ -96,6 +98,8 @@ class _Loop:
             mininterval=0.2 if sys.stderr.isatty() else 15,
         )
         with bar:
+            if train.eval_first and not step:
+                self._evaluate(step, bar)
             self._begin_window()
             previous: dict[str, jax.Array] | None = None
             for step in range(p.start + 1, p.steps + 1):
@@ -114,7 +118,7 @@ class _Loop:
                     previous = None
                     if evaluates:
                         self._stop_trace()  # of steps alone
-                        self._evaluate(step, bar)
+                        self.validation = self._evaluate(step, bar)
                     self._save(step, evaluated=evaluates)
                     self._begin_window()
                 if last or self._reached_target():
@@ -184,14 +188,15 @@ class _Loop:
             "--fresh"
         )
 
-    def _evaluate(self, step: int, bar: tqdm) -> None:
+    def _evaluate(self, step: int, bar: tqdm) -> dict[str, float]:
+        """Scores the validation split, and writes and tells all that there is to say of a step."""
         p, config = self.p, self.p.config
         with_model = (self.eval_step, self.state.params, p.model.config)
         rows = config.train.batch_size
         if isinstance(p.data, TaskDataset):
-            self.validation = evaluate_task(*with_model, p.data, p.mesh, batch_size=rows)
+            validation = evaluate_task(*with_model, p.data, p.mesh, batch_size=rows)
         else:
-            self.validation = evaluate(
+            validation = evaluate(
                 *with_model,
                 p.data.validation,
                 p.mesh,
@@ -200,11 +205,12 @@ class _Loop:
                 carry=config.train.eval_carry,
                 max_batches=config.train.eval_batches,
             )
-        self._require_finite(step, "validation loss", self.validation["loss"])
+        self._require_finite(step, "validation loss", validation["loss"])
         self._observe(step)
-        self.writer.write(step, "validation", self.validation)
+        self.writer.write(step, "validation", validation)
         sample = self._sample(step)
-        report.evaluated(bar, step, self.validation, sample)
+        report.evaluated(bar, step, validation, sample)
+        return validation
 
     def _observe(self, step: int) -> None:
         """What the memories do, on the longest rows of the validation split."""
@@ -223,7 +229,8 @@ class _Loop:
         if not train.sample_tokens:
             return ""
         params = jax.device_put(self.state.params, jax.local_devices()[0])
-        text = generate(
+        write = reply if isinstance(p.data, InstructionDataset) else generate
+        text = write(
             p.model,
             params,
             p.data.tokenizer,
@@ -233,8 +240,10 @@ class _Loop:
         )[0]
         p.workdir.samples.mkdir(exist_ok=True)
         path = p.workdir.samples / f"step_{step:07d}.txt"
-        path.write_text(train.sample_prompt + text + "\n", "utf-8")
-        return train.sample_prompt + text
+        # A response begins a line of its own.
+        text = train.sample_prompt + ("\n" if write is reply else "") + text
+        path.write_text(text + "\n", "utf-8")
+        return text
 
     def _save(self, step: int, *, evaluated: bool) -> None:
         p = self.p

@@ -10,11 +10,15 @@ from jax.sharding import Mesh
 
 from mmrec_jax.config import Config
 from mmrec_jax.data.dataset import Dataset
+from mmrec_jax.data.instructions.conversation_sources import INSTRUCTION_SOURCES, load_conversations
+from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
+from mmrec_jax.data.instructions.template_choice import training_texts
 from mmrec_jax.data.sources import load_documents
 from mmrec_jax.data.tasks.registry import TASKS
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.tokenizer import Tokenizer
+from mmrec_jax.data.tokenizer_cache import build_tokenizer
 from mmrec_jax.data.train_iterator import TrainIterator
 from mmrec_jax.errors import UserError
 from mmrec_jax.model_config import ModelConfig
@@ -111,8 +115,15 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
     )
 
 
-def load_data(config: Config, place: Workdir) -> TextDataset | TaskDataset:
+def load_data(
+    config: Config, place: Workdir, tokenizer: Tokenizer | None = None
+) -> TextDataset | TaskDataset:
     """The run's data. The workdir is made once the data is there, before a tokenizer is trained.
+
+    Args:
+      config: the run.
+      place: its folder.
+      tokenizer: that of the model it begins with; None: the one that `config.tokenizer` says.
 
     Raises:
       UserError: the data, the tokenizer or a field for them is wrong; the workdir cannot be made.
@@ -121,6 +132,17 @@ def load_data(config: Config, place: Workdir) -> TextDataset | TaskDataset:
         task = TaskDataset(config)
         make_directory(place.root)
         return task
+    if config.data.source in INSTRUCTION_SOURCES:
+        conversations = load_conversations(config)
+        texts = training_texts(config.instructions, conversations["train"])
+        make_directory(place.root)
+        tokenizer = tokenizer or build_tokenizer(
+            config.tokenizer,
+            texts,
+            place.tokenizer_cache,
+            default_vocab_size=config.model.vocab_size,
+        )
+        return InstructionDataset.from_conversations(config, conversations, tokenizer)
     documents = {split: load_documents(config.data, split) for split in ("train", "validation")}
     make_directory(place.root)
     return TextDataset.from_documents(config, documents, place.tokenizer_cache)

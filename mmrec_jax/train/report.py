@@ -8,9 +8,11 @@ import time
 import jax
 from tqdm import tqdm
 
+from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.train.curve import draw_loss
 from mmrec_jax.train.prepare import Prepared
+from mmrec_jax.train.writer import read_metrics
 
 
 def opening(p: Prepared, parameters: int) -> None:
@@ -63,6 +65,9 @@ def closing(p: Prepared, step: int, validation: dict[str, float], *, begin: floa
         f"done: step {step:,}, validation {_summary(validation)}; "
         f"{time.perf_counter() - begin:.0f} s in this session, peak memory {peak:.2f} GiB"
     )
+    lines = read_metrics(p.workdir.metrics)
+    for before in (x for x in lines if x["step"] == 0 and x["split"] == "validation"):
+        _say(f"  before training: validation {_summary(before)}")
     _say(f"  {root}: loss.png, metrics.jsonl, samples/, checkpoints/ (best: step {best})")
     _say("next:")
     if isinstance(p.data, TaskDataset):
@@ -70,8 +75,10 @@ def closing(p: Prepared, step: int, validation: dict[str, float], *, begin: floa
     else:
         # A prompt that the run's tokenizer is known to spell.
         prompt = shlex.quote(p.config.train.sample_prompt)
-        _say(f"  mmrec generate --workdir={root} --prompt {prompt}")
-        _say(f"  mmrec eval loss --workdir={root} --data=YOUR_FILE.txt")
+        chat = isinstance(p.data, InstructionDataset)
+        mode, file = ("--chat ", "jsonl") if chat else ("", "txt")
+        _say(f"  mmrec generate --workdir={root} {mode}--prompt {prompt}")
+        _say(f"  mmrec eval loss --workdir={root} --data=YOUR_FILE.{file}")
     _say(f"  tensorboard --logdir={root}/tensorboard")
 
 

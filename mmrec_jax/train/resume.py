@@ -17,6 +17,7 @@ _FREE = frozenset(
         "train.target_loss",
         "train.log_every",
         "train.eval_every",
+        "train.eval_first",
         "train.eval_batches",
         "train.eval_carry",
         "train.dashboard",

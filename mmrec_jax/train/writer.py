@@ -22,7 +22,8 @@ class MetricsWriter:
     def __init__(self, workdir: Workdir, *, resume_step: int) -> None:
         """Opens the files under `workdir`, keeping what was written up to `resume_step`."""
         path = workdir.metrics
-        kept = [line for line in read_metrics(path) if line["step"] <= resume_step]
+        before = read_metrics(path) if resume_step else []
+        kept = [line for line in before if line["step"] <= resume_step]
         replacement = path.with_suffix(".partial")
         replacement.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
         replacement.replace(path)

@@ -1,0 +1,41 @@
+"""Fine-tuning on prompts and responses: one epoch of the built-in Turkish instructions.
+
+python train.py --config=configs/finetune.py
+
+Your own pairs, in any of the common shapes (mmrec_jax/data/instructions/record.py):
+
+python train.py --config=configs/finetune.py --config.data.source=instructions \
+  --config.data.train=pairs.jsonl
+
+The loss and the bits per byte are those of the responses alone. Held-out responses are scored
+before the first step and at the end.
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from mmrec_jax.config import Config, DataConfig, TrainConfig
+from mmrec_jax.config_tree import to_config_dict
+from mmrec_jax.optim_config import OptimConfig
+from mmrec_jax.sizes import SIZES
+
+
+def get_config() -> ConfigDict:
+    """The run; every field can be overridden on the command line."""
+    model = dataclasses.replace(SIZES["tiny"], vocab_size=500)
+    return to_config_dict(
+        Config(
+            model=model,
+            data=DataConfig(source="treebank_instructions", seq_len=256, packing_bins=64),
+            optim=OptimConfig(lr=1e-3, warmup_steps=20),
+            train=TrainConfig(
+                epochs=1.0,
+                batch_size=4,
+                eval_first=True,
+                eval_every=200,
+                checkpoint_every=100,
+                sample_prompt="Bu sözcüklerin köklerini yaz: evlerden, gözlükçü",
+            ),
+        )
+    )

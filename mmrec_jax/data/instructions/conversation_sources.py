@@ -1,0 +1,73 @@
+"""The front door to instructions: from a config to the conversations of both splits."""
+
+from mmrec_jax.config import Config
+from mmrec_jax.data.conversation import Conversation
+from mmrec_jax.data.files import find_files, json_records
+from mmrec_jax.data.instructions.record import read_record
+from mmrec_jax.data.instructions.treebank_pairs import treebank_pairs
+from mmrec_jax.data.split import Split, fixed_split, held_out
+from mmrec_jax.errors import UserError
+from mmrec_jax.instruction_config import InstructionConfig
+
+INSTRUCTION_SOURCES = ("instructions", "treebank_instructions")
+
+
+def load_conversations(config: Config) -> dict[Split, list[Conversation]]:
+    """The conversations of "train" and "validation", in an order that depends on the data alone.
+
+    The built-in ones are split as the documents of the treebank are, so what is held out from
+    a model that was trained on the treebank is held out here. Of the user's own files a
+    share is held out, or `data.validation` names other files. The share is taken by a hash of the
+    prompt: several responses to one prompt stay together.
+
+    Raises:
+      UserError: a package or file is missing, a line is broken (named), or a split is empty.
+    """
+    data, shapes = config.data, config.instructions
+    if data.source == "treebank_instructions":
+        pairs = treebank_pairs()
+        splits: tuple[Split, Split] = ("train", "validation")
+        return {
+            split: [pair for document, pair in pairs if fixed_split(document) == split]
+            for split in splits
+        }
+    train = read_conversations(data.train, shapes, "config.data.train")
+    if data.validation:
+        validation = read_conversations(data.validation, shapes, "config.data.validation")
+        return {"train": train, "validation": validation}
+    sides: tuple[tuple[Split, bool], ...] = (("train", False), ("validation", True))
+    below = held_out([each.prompt for each in train], data.validation_fraction)
+    split: dict[Split, list[Conversation]] = {
+        side: [each for each, held in zip(train, below, strict=True) if held == wanted]
+        for side, wanted in sides
+    }
+    if not split["train"]:
+        raise UserError(
+            f"holding out config.data.validation_fraction = {data.validation_fraction} of "
+            f"{len(train)} conversations leaves none to train on; add some, lower it or set "
+            "config.data.validation"
+        )
+    return split
+
+
+def read_conversations(
+    pattern: str, config: InstructionConfig, option: str = "--data"
+) -> list[Conversation]:
+    """All conversations of some files of JSON lines, `.gz` or not.
+
+    Args:
+      pattern: comma-separated paths or globs.
+      config: which fields hold them.
+      option: what to call `pattern` in an error message.
+
+    Raises:
+      UserError: a file is missing, a line is broken (named), or there is none.
+    """
+    conversations = [
+        read_record(record, place, config)
+        for path in find_files(pattern, option)
+        for place, record in json_records(path)
+    ]
+    if not conversations:
+        raise UserError(f"{option}: there is no line in {pattern}")
+    return conversations

@@ -1,0 +1,67 @@
+"""Conversations as the data of a run."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from mmrec_jax.config import Config
+from mmrec_jax.config_check import require
+from mmrec_jax.data.chat_encoder import ChatEncoder
+from mmrec_jax.data.conversation import Conversation
+from mmrec_jax.data.instructions.example_store import Fit, encode_examples
+from mmrec_jax.data.instructions.template_choice import choose_template
+from mmrec_jax.data.split import Split
+from mmrec_jax.data.text_dataset import TextDataset
+from mmrec_jax.data.tokenizer import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class InstructionDataset(TextDataset):
+    """A training and a validation split of conversations; the tokenizer keeps their template."""
+
+    fits: Mapping[Split, Fit] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def from_conversations(
+        cls,
+        config: Config,
+        conversations: Mapping[Split, Sequence[Conversation]],
+        tokenizer: Tokenizer,
+    ) -> "InstructionDataset":
+        """Encodes both splits, and gives the template to the tokenizer.
+
+        Args:
+          config: `data`, `instructions` and `train.carry_state` are used.
+          conversations: those of "train" and "validation".
+          tokenizer: of the model.
+
+        Raises:
+          UserError: the template does not suit the tokenizer, a field does not suit instructions,
+            or as `encode_examples`.
+        """
+        carry = config.train.carry_state
+        expected = f"False with config.data.source {config.data.source!r}: each example has a row"
+        require(not carry, "train.carry_state", carry, expected)
+        template = choose_template(config.instructions, tokenizer)
+        encoder = ChatEncoder(template, tokenizer)
+        stores, fits = {}, {}
+        for split, examples in conversations.items():
+            stores[split], fits[split] = encode_examples(
+                examples, encoder, config.data.seq_len, config.instructions.overlong
+            )
+        tokenizer.chat_template = template
+        return cls(config.data, tokenizer, stores["train"], stores["validation"], False, fits)
+
+    def describe(self) -> str:
+        """See `Dataset.describe`."""
+        train, template = self.train, self.tokenizer.chat_template
+        assert template is not None
+        assert train.weights is not None
+        long = "; ".join(f"{split} {fit}" for split, fit in self.fits.items())
+        return (
+            f"{self.config.source}, {train.num_documents:,} training examples, "
+            f"{train.num_bytes:,} bytes of responses, {train.num_pairs:,} tokens, "
+            f"{train.weights.sum() / train.num_pairs:.0%} of them in responses "
+            f"({self.tokenizer.vocab_size:,} in the vocabulary, template {template.name}); "
+            f"{self.validation.num_documents:,} validation examples; "
+            f"longer than a row of {self.config.seq_len:,}: {long}"
+        )

@@ -1,0 +1,149 @@
+"""Which runs the fine-tuning benchmark does, and what it says of them."""
+
+import argparse
+import json
+import sys
+
+import pytest
+
+from benchmarks import finetuning
+from benchmarks.finetuning import Finetuning, Method, base_config
+from benchmarks.run_log import RunLog
+from benchmarks.translation_pairs import write_pairs
+from mmrec_jax.config import Config
+from mmrec_jax.config_file import read_config
+from mmrec_jax.config_tree import to_dict
+from mmrec_jax.errors import UserError
+from mmrec_jax.instruction_config import InstructionConfig
+from tests.small_run import write_text
+
+_NAMED = InstructionConfig(prompt_field="en", response_field="tr")
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Forty sentences, each with two translations."""
+    lines = [{"en": f"e{i // 2}", "tr": f"t{i}"} for i in range(80)]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)), "utf-8")
+    return path
+
+
+@pytest.fixture
+def options(tmp_path, pairs):
+    return argparse.Namespace(
+        text=str(write_text(tmp_path / "words.txt")),
+        pairs=str(pairs),
+        prompt_field="en",
+        response_field="tr",
+        base_tokens=1000,
+        count=30,
+        held_out=11,
+        generated=5,
+        rank=16,
+        full_rates=[0.001, 0.002],
+        adapter_rates=[0.002, 0.004, 0.008],
+        seeds=2,
+        workdir=tmp_path / "work",
+    )
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The fine-tuning runs that were done: training is replaced by a formula, best at 0.004."""
+    done = []
+
+    def run(config, workdir):
+        workdir.mkdir(parents=True, exist_ok=True)
+        if workdir.name == "base":
+            return 0
+        done.append(config)
+        bits = 1 + abs(config.optim.lr - 0.004) + 0.01 * config.train.seed
+        lines = [
+            {"step": step, "split": "validation", "bits_per_byte": value}
+            for step, value in ((0, 2.5), (30, bits))
+        ]
+        (workdir / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)), "utf-8")
+        (workdir / "checkpoints" / "30").mkdir(parents=True)
+        (workdir / "checkpoints" / "30" / "arrays").write_bytes(b"x" * 1_500_000)
+        return 0
+
+    def read(path, overrides):
+        return read_config(path, [each for each in overrides if _is_field(each)])
+
+    monkeypatch.setattr(finetuning, "run", run)
+    monkeypatch.setattr(finetuning, "read_config", read)
+    monkeypatch.setattr(Finetuning, "_chrf", lambda self, workdir: 30.0)
+    return done
+
+
+def _is_field(override):
+    node = to_dict(Config())
+    for name in override.partition("=")[0].removeprefix("--config.").split("."):
+        if name not in node:
+            return False
+        node = node[name]
+    return True
+
+
+def test_each_method_is_tuned_alike_and_run_with_and_without_noise(options, calls, tmp_path):
+    log = tmp_path / "log.jsonl"
+    lines = Finetuning(options, RunLog(log)).table()
+    # Rates at seed 0, then another seed, then two seeds with NEFTune.
+    assert len(calls) == (2 + 1 + 2) + 3 * (3 + 1 + 2)
+    assert lines[0] == "The base before fine-tuning: 2.5000 bits/byte."
+    end = "| 30.00, 30.00 | 30.00 | 1.5 | 0 |"
+    assert f"| full | no | 0.002 | 1.0020, 1.0120 | 1.0070 {end}" in lines
+    for method in ("lora, rank 16", "dora, rank 16", "dora, rank 8"):
+        for noise in ("no", "yes"):
+            assert f"| {method} | {noise} | 0.004 | 1.0000, 1.0100 | 1.0050 {end}" in lines
+        assert f"| {method} |  | 1.0020 | **1.0000** | 1.0040 |" in lines[-8:]
+    assert "full's best rate is the last one tried on its side: try more." in lines
+    for config in calls:
+        assert config.train.eval_first
+        assert config.train.seed == config.data.seed
+        assert config.data.train.endswith("pairs_30.jsonl")
+        assert config.data.validation.endswith("held_out_12.jsonl")
+    assert Finetuning(options, RunLog(log)).table() == lines
+    assert len(calls) == 5 + 18
+
+
+def test_what_each_method_changes():
+    assert Method("full").fields == {"adapters.kind": "none"}
+    fields = {"adapters.kind": "dora", "adapters.rank": 8, "adapters.alpha": 16.0}
+    assert Method("dora", 8).fields == fields
+    assert (Method("dora", 8).name, Method("full").name) == ("dora, rank 8", "full")
+    assert base_config("a.txt", 5).train.tokens == 5
+
+
+def test_no_prompt_is_both_trained_on_and_held_out(pairs, tmp_path):
+    def prompts(path):
+        lines = map(json.loads, path.read_text("utf-8").splitlines())
+        return [line["prompt"] for line in lines]
+
+    train, held_out = write_pairs(str(pairs), _NAMED, 30, 11, tmp_path / "out")
+    assert (len(prompts(train)), len(prompts(held_out))) == (30, 12)
+    assert not set(prompts(train)) & set(prompts(held_out))
+    before = train.read_bytes()
+    pairs.write_text("\n".join(reversed(pairs.read_text("utf-8").split("\n"))), "utf-8")
+    again, _ = write_pairs(str(pairs), _NAMED, 30, 11, tmp_path / "out")
+    assert sorted(again.read_bytes().splitlines()) == sorted(before.splitlines())
+    with pytest.raises(UserError, match="has 80 pairs; 12 to hold out and 70 to train on"):
+        write_pairs(str(pairs), _NAMED, 70, 11, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--text", "/no/such/file"], "--text: there is no file"),
+        (["--seeds", "0"], "--seeds is 0"),
+        (["--held-out", "0"], "--held-out is 0"),
+        (["--rank", "1"], "--rank is 1"),
+        (["--full-rates", "0"], "config.optim.lr is 0"),
+    ],
+)
+def test_a_wrong_option_is_one_line(arguments, message, options, monkeypatch):
+    given = ["--text", options.text, "--pairs", options.pairs, *arguments]
+    monkeypatch.setattr(sys, "argv", ["finetuning", *given])
+    with pytest.raises(UserError, match=message):
+        finetuning._check(finetuning._options())

@@ -1,0 +1,168 @@
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from mmrec_jax.config import DataConfig
+from mmrec_jax.data.byte_tokenizer import ByteTokenizer
+from mmrec_jax.data.chat_encoder import ChatEncoder
+from mmrec_jax.data.chat_template import PLAIN, ChatTemplate, Frame, Token
+from mmrec_jax.data.conversation import Conversation, Message
+from mmrec_jax.data.evaluation import evaluation_batches
+from mmrec_jax.data.instructions.example_store import Fit, encode_examples
+from mmrec_jax.data.lanes import LaneStream
+from mmrec_jax.data.longest import longest_documents
+from mmrec_jax.data.pipeline import make_train_iterator
+from mmrec_jax.errors import UserError
+
+# A byte before and after each message, so that lengths can be counted by eye.
+_TIGHT = ChatTemplate(
+    "tight", Frame((), ("|",)), Frame(("?",), ("\n",)), Frame(("!",), (Token(None), "\n"))
+)
+_ENCODER = ChatEncoder(_TIGHT, ByteTokenizer())
+_BOS, _EOS = 256, 257
+
+
+def talk(*texts, system=""):
+    first = [Message("system", system)] if system else []
+    turns = [Message(("user", "assistant")[i % 2], text) for i, text in enumerate(texts)]
+    return Conversation("f:" + texts[0], (*first, *turns))
+
+
+def examples(store):
+    return [store.tokens[a:b].tolist() for a, b in itertools.pairwise(store.offsets)]
+
+
+def spelled(tokens):
+    return bytes(t if t < 256 else ord("^$"[t - 256]) for t in tokens).decode()
+
+
+def test_only_responses_and_their_ends_count():
+    several = talk("ab", "ç", "d", "ef", system="s")
+    store, fit = encode_examples([several, talk("x", "yz")], _ENCODER, 40, "error")
+    assert [spelled(each) for each in examples(store)] == ["^s|?ab\n!ç$\n?d\n!ef$", "^?x\n!yz$"]
+    counted = [spelled(store.tokens[store.weights == 1])]
+    assert counted == ["ç$ef$yz$"]
+    assert set(store.weights.tolist()) == {0.0, 1.0}
+    assert store.weights.dtype == np.float32
+    assert store.byte_counts.tolist() == [4, 2]  # ç is two bytes
+    assert store.character_counts.tolist() == [3, 2]
+    assert fit == Fit(0, 0)
+
+
+# "^?abcdef\n!xyz$": 13 tokens are read.
+_LONG = talk("abcdef", "xyz")
+
+
+@pytest.mark.parametrize(
+    ("seq_len", "overlong", "expected", "fit"),
+    [
+        (13, "error", "^?abcdef\n!xyz$", Fit()),
+        (12, "truncate", "^?bcdef\n!xyz$", Fit(truncated=1)),
+        (7, "truncate", "^?\n!xyz$", Fit(truncated=1)),
+        (6, "truncate", None, Fit(dropped=1)),
+        (12, "drop", None, Fit(dropped=1)),
+    ],
+)
+def test_what_becomes_of_a_long_example(seq_len, overlong, expected, fit):
+    store, found = encode_examples([_LONG, talk("a", "b")], _ENCODER, seq_len, overlong)
+    assert found == fit
+    whole = [spelled(each) for each in examples(store)]
+    assert whole == ([expected] if expected else []) + ["^?a\n!b$"]
+    assert int(np.diff(store.offsets).max()) <= seq_len + 1
+
+
+def test_the_earliest_prompts_are_cut_first():
+    conversation = talk("abc", "X", "def", "Y", system="st")  # ^st|?abc\n!X$\n?def\n!Y$: 20 read
+    for seq_len, expected in (
+        (19, "^t|?abc\n!X$\n?def\n!Y$"),
+        (16, "^|?c\n!X$\n?def\n!Y$"),
+        (14, "^|?\n!X$\n?ef\n!Y$"),
+    ):
+        store, fit = encode_examples([conversation], _ENCODER, seq_len, "truncate")
+        assert spelled(store.tokens) == expected
+        assert fit == Fit(truncated=1)
+
+
+def test_errors_name_the_example():
+    expected = r"^f:abcdef: this example has 13 tokens and config\.data\.seq_len is 12; .*overlong"
+    with pytest.raises(UserError, match=expected):
+        encode_examples([_LONG], _ENCODER, 12, "error")
+    with pytest.raises(UserError, match=r"no example is left: all 1 have more than .*seq_len = 5"):
+        encode_examples([_LONG], _ENCODER, 5, "drop")
+
+
+@pytest.fixture(scope="module")
+def store():
+    rng = np.random.default_rng(0)
+    letters = "abcdefgh"
+
+    def word():
+        return "".join(letters[i] for i in rng.integers(0, 8, rng.integers(1, 9)))
+
+    talks = [talk(*[word() for _ in range(2 * rng.integers(1, 3))]) for _ in range(60)]
+    return encode_examples(talks, _ENCODER, 48, "drop")[0]
+
+
+def weights_by_hand(inputs):
+    """1 from the token after a "!" to the end token."""
+    expected, inside = [], False
+    for before in inputs:
+        inside = before == ord("!") or (inside and before != _EOS)
+        expected.append(float(inside))
+    return expected
+
+
+def assert_weights(batch):
+    for row in range(len(batch["inputs"])):
+        ids = batch["segment_ids"][row]
+        for segment in set(ids[ids > 0].tolist()):
+            place = ids == segment
+            found = batch["weights"][row][place].tolist()
+            assert found == weights_by_hand(batch["inputs"][row][place])
+        assert not batch["weights"][row][ids == 0].any()
+
+
+@pytest.mark.parametrize("carry", [False, True])
+def test_weights_stand_beside_their_targets_in_every_layout(store, carry):
+    config = DataConfig(seq_len=48, packing_bins=4)
+    iterator = make_train_iterator(store, config, 4, carry_state=carry)
+    batches = [next(iterator) for _ in range(12)]
+    for batch in batches:
+        if not carry:
+            assert_weights(batch)
+        assert 0 < batch["weights"].mean() < 1
+    counted = sum(batch["weights"].sum() for batch in evaluation_batches(store, 4, 48, carry=carry))
+    assert counted == store.weights.sum()
+    for batch in evaluation_batches(store, 4, 48, carry=False):
+        assert_weights(batch)
+    assert_weights(longest_documents(store, 5, 48))
+
+
+def test_lanes_carry_the_weights_of_their_targets(store):
+    stream = LaneStream(store, 7, 3, range(3), seed=0)
+    batches = [next(stream) for _ in range(60)]
+    for lane in range(3):
+        ids, inputs, weights = (
+            np.concatenate([batch[name][lane] for batch in batches])
+            for name in ("segment_ids", "inputs", "weights")
+        )
+        for segment in set(ids.tolist()):
+            place = ids == segment
+            expected = weights_by_hand(inputs[place])
+            if inputs[place][0] == _BOS:  # a long corpus is cut at each lane's share
+                assert weights[place].tolist() == expected
+
+
+def test_weights_are_part_of_the_fingerprint(store):
+    other = dataclasses.replace(store, weights=1 - store.weights)
+    plain = dataclasses.replace(store, weights=None)
+    assert len({store.fingerprint, other.fingerprint, plain.fingerprint}) == 3
+
+
+def test_the_plain_template_with_bytes():
+    encoder = ChatEncoder(PLAIN, ByteTokenizer())
+    store, _ = encode_examples([talk("a", "b")], encoder, 99, "error")
+    assert spelled(store.tokens) == "^Soru:\na\nCevap:\nb$"
+    assert store.weights.tolist() == [0.0] * 16 + [1.0, 1.0]
