@@ -20,6 +20,7 @@ are float arrays named `a`, `b`, `m` (and `rows`, of an embedding), and all func
 
 from mmrec_jax.dora.adapter import Adapter, Rows, init, nodes
 from mmrec_jax.dora.interception import intercept
+from mmrec_jax.dora.peft_format import read_peft, write_peft
 from mmrec_jax.dora.rules import AdapterRule, RowRule, all_linear
 from mmrec_jax.dora.transform import apply, merge, partition, squares, unmerge
 
@@ -35,6 +36,8 @@ __all__ = [
     "merge",
     "nodes",
     "partition",
+    "read_peft",
     "squares",
     "unmerge",
+    "write_peft",
 ]
