@@ -137,9 +137,7 @@ class TrainConfig:
             require(value is None or value > 0, f"train.{name}", value, "at least 1, or None")
         for name in ("sample_tokens", "keep_best", "profile_steps"):
             require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "at least 0")
-        require(
-            self.neftune_alpha >= 0, "train.neftune_alpha", self.neftune_alpha, "at least 0"
-        )
+        require(self.neftune_alpha >= 0, "train.neftune_alpha", self.neftune_alpha, "at least 0")
         require(self.keep_last > 0, "train.keep_last", self.keep_last, "at least 1")
         require(
             self.batch_size % self.accumulate == 0,

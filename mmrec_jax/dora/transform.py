@@ -3,7 +3,6 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mmrec_jax.array_typing import Array
@@ -85,6 +84,9 @@ def unmerge(merged: Any, adapters: Any, norms: Any) -> Any:
     """
     require_fit(merged, adapters)
     found, lengths = nodes(adapters), named_leaves(norms)
+    for name, node in found.items():
+        if isinstance(node, Adapter) and node.m is not None:
+            _require_direction(name, node.m, lengths[name])
 
     def base(name: str, leaf: Array) -> Array:
         node = found.get(name)
@@ -94,7 +96,6 @@ def unmerge(merged: Any, adapters: Any, norms: Any) -> Any:
             return leaf.at[node.indices].set(lengths[name].astype(leaf.dtype))
         v = to_matrix(leaf, node.layout).astype(wide(leaf.dtype))
         if node.m is not None:
-            _require_direction(name, node.m, lengths[name])
             v = v * magnitude_ratio(lengths[name], node.m)
         w = v - node.scale * (node.a @ node.b)
         return from_matrix(w, node.layout, leaf.shape).astype(leaf.dtype)
@@ -146,6 +147,8 @@ def named_leaves(tree: Any) -> dict[str, Array]:
 
 
 def _require_direction(name: str, m: Array, norm: Array) -> None:
+    if isinstance(m, jax.core.Tracer):
+        return  # the values are not known while a function is traced
     lost = int(np.sum((np.asarray(m) == 0) & (np.asarray(norm) > 0)))
     if lost:
         raise UserError(

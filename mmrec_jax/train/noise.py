@@ -59,6 +59,8 @@ def _read_table(path: str, tokenizer: Tokenizer) -> np.ndarray:
         if piece not in ids:
             raise UserError(f"{where}: the tokenizer has no token {piece!r}")
         if isinstance(factor, bool) or not isinstance(factor, int | float) or factor < 0:
-            raise UserError(f"{where}: the factor of {piece!r} is {factor!r}; it must be at least 0")
+            raise UserError(
+                f"{where}: the factor of {piece!r} is {factor!r}; it must be at least 0"
+            )
         table[ids[piece]] = factor
     return table

@@ -147,7 +147,9 @@ def load_data(
     if config.data.source in TASKS:
         task = TaskDataset(config)
         if tokenizer is not None:
-            check_same_tokenizer(task.tokenizer.fingerprint, tokenizer.fingerprint, config.init_from)
+            check_same_tokenizer(
+                task.tokenizer.fingerprint, tokenizer.fingerprint, config.init_from
+            )
         make_directory(place.root)
         return task
     documents = {split: load_documents(config.data, split) for split in ("train", "validation")}

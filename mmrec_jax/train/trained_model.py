@@ -121,7 +121,7 @@ def put_adapters(base: TrainedModel, trained: TrainedAdapters) -> Any:
       UserError: the adapters were trained on other parameters.
     """
     check_same_base(trained.base, base, trained.where)
-    return dora.apply(base.params, trained.adapters)
+    return jax.jit(dora.apply)(base.params, trained.adapters)
 
 
 def base_record(base: TrainedModel) -> dict[str, Any]:

@@ -51,16 +51,17 @@ def test_the_first_rule_takes_a_kernel_and_scales_are_those_of_their_kind():
 
 
 def test_a_starts_in_its_bounds_by_key_and_path_alone():
-    params = {name: {"kernel": jnp.zeros((400, 30))} for name in ("one", "two")}
-    key, rule = jax.random.key(5), dora.AdapterRule("kernel", 20, 1.0, "lora")
-    both = dora.init(key, params, [rule])
+    params = {name: {"kernel": np.zeros((400, 30), np.float32)} for name in ("one", "two")}
+    rule = dora.AdapterRule("kernel", 20, 1.0, "lora")
+    init = jax.jit(lambda params: dora.init(jax.random.key(5), params, [rule]))
+    both = init(params)
     a = np.asarray(both["one"]["kernel"].a)
     bound = 400**-0.5
     assert np.max(np.abs(a)) < bound
     np.testing.assert_allclose(np.std(a), bound / 3**0.5, rtol=0.02)
-    assert not np.any(both["one"]["kernel"].b)
+    assert not np.any(np.asarray(both["one"]["kernel"].b))
     assert not np.array_equal(a, both["two"]["kernel"].a)
-    alone = dora.init(key, {"one": params["one"]}, [rule])
+    alone = init({"one": params["one"]})
     np.testing.assert_array_equal(alone["one"]["kernel"].a, a)
 
 
@@ -99,8 +100,8 @@ def test_a_rule_behind_another_that_takes_all_is_an_error():
 
 
 def test_a_kernel_of_many_axes_needs_its_layout():
-    with pytest.raises(UserError, match=r"heads/kernel \[6, 2, 4\]: say which"):
-        dora.init(jax.random.key(0), base(), [dora.AdapterRule("^heads", 2, 1.0)])
+    with pytest.raises(UserError, match=r"join/kernel \[2, 3, 5\]: say which"):
+        _init(base(), dora.AdapterRule("^join", 2, 1.0))
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,8 @@ from mmrec_jax import dora
 # name: shape, layout
 KERNELS = {
     "dense/kernel": ((6, 5), "io"),
-    "heads/kernel": ((6, 2, 4), "ioo"),
     "join/kernel": ((2, 3, 5), "iio"),
     "turned/kernel": ((5, 6), "oi"),
-    "blocks/fused/kernel": ((3, 6, 7), "lio"),
     "blocks/heads/kernel": ((3, 6, 2, 4), "lioo"),
 }
 VOCABULARY, WIDTH = 9, 6
@@ -47,11 +45,12 @@ def base(dtype=jnp.float32, seed=0):
 
 def adapters(params, kind="dora", seed=1, **changes):
     """Adapters away from their start: every leaf has moved."""
-    start = dora.init(jax.random.key(seed), params, rules(kind, **changes))
+    made = tuple(rules(kind, **changes))
+    start = jax.jit(lambda params: dora.init(jax.random.key(seed), params, made))(params)
     rng = np.random.default_rng(seed)
 
     def move(leaf):
-        return leaf + jnp.asarray(0.3 * rng.normal(size=leaf.shape), leaf.dtype)
+        return np.asarray(leaf) + 0.3 * rng.normal(size=leaf.shape).astype(leaf.dtype)
 
     return jax.tree.map(move, start)
 
@@ -59,13 +58,13 @@ def adapters(params, kind="dora", seed=1, **changes):
 def columns(kernel, layout):
     """The kernel as float64 `[layers, inputs, outputs]`, by loops over its indices."""
     kernel = np.asarray(kernel, np.float64)
-    sizes = {kind: [n for n, x in zip(kernel.shape, layout, strict=True) if x == kind] for kind in "lio"}
-    flat = np.zeros([int(np.prod(sizes[kind])) for kind in "lio"])
+    axes = list(zip(kernel.shape, layout, strict=True))
+    flat = np.zeros([int(np.prod([n for n, x in axes if x == kind])) for kind in "lio"])
     for index in np.ndindex(kernel.shape):
         place = []
         for kind in "lio":
             at = 0
-            for n, i, x in zip(kernel.shape, index, layout, strict=True):
+            for (n, x), i in zip(axes, index, strict=True):
                 at = at * n + i if x == kind else at
             place.append(at)
         flat[tuple(place)] = kernel[index]

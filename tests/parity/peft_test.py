@@ -45,7 +45,7 @@ def _numbers(rng, rank, dtype):
     shapes = {"w": (_IN, _OUT), "x": (_ROWS, _IN), "g": (_ROWS, _OUT), "a": (_IN, rank)}
     shapes |= {"b": (rank, _OUT), "m": (1, _OUT)}
     drawn = {name: rng.normal(size=shape).astype(dtype) for name, shape in shapes.items()}
-    scales = {"w": _IN**-0.5, "a": _IN**-0.5, "b": 0.1, "g": _ROWS**-0.5}
+    scales = {"w": _IN**-0.5, "a": _IN**-0.5, "b": 0.1, "g": 1 / _ROWS}
     drawn |= {name: drawn[name] * dtype(scale) for name, scale in scales.items()}
     return drawn | {"m": 1 + dtype(0.1) * np.abs(drawn["m"])}
 
