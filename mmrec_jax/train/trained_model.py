@@ -89,7 +89,11 @@ def read_model(
     found = TrainedModel(place.root, config, model, chosen, params, tokenizer)
     if adapter is None:
         return found
-    return dataclasses.replace(found, params=put_adapters(found, read_adapters(adapter)))
+    trained = read_adapters(adapter)
+    # The same tokenizer, with whatever fine-tuning keeps beside it.
+    own = load_tokenizer(Workdir(Path(adapter)).tokenizer)
+    check_same_tokenizer(own.fingerprint, tokenizer.fingerprint, str(place.root))
+    return dataclasses.replace(found, params=put_adapters(found, trained), tokenizer=own)
 
 
 def read_adapters(workdir: str | os.PathLike[str], step: Step = "best") -> TrainedAdapters:

@@ -38,47 +38,46 @@ def _config(**fields):
 
 
 @pytest.fixture(scope="module")
-def step():
-    """Makes a training step: `number of updates done -> loss, gradient, curvature`."""
+def programs():
+    """Steps without and with noise: `number of updates done -> loss, gradient, curvature`."""
     state = jax.jit(lambda: initial_state(_MODEL, _RECORDER, seed=0))()
     batch = _batch(np.random.default_rng(0))
+    estimator = make_estimator(_MODEL, OptimConfig(name="sophia_g"))
 
-    def make(estimator=None, **fields):
+    def program(**fields):
         noise = make_noise(_config(**fields), _STEPS, ByteTokenizer())
-        program = jax.jit(make_train_step(_MODEL, _RECORDER, 1, estimator, noise=noise))
+        step = jax.jit(make_train_step(_MODEL, _RECORDER, 1, estimator, noise=noise))
 
         def run(number):
-            after, metrics = program(state.replace(step=np.int32(number)), batch)
-            return float(metrics["loss"]), *after.opt_state
+            after, metrics = step(state.replace(step=np.int32(number)), batch)
+            return float(metrics["loss"]), *map(jax.tree.leaves, after.opt_state)
 
         return run
 
-    return make
+    return program(alpha=0.0), program(alpha=200.0, schedule="linear")
 
 
-def test_the_training_step_has_noise_that_a_schedule_takes_away(step):
-    """At the end of a linear schedule, alpha is 0: bit for bit the program without noise."""
-    plain, noisy = step(alpha=0.0), step(alpha=200.0, schedule="linear")
-    quiet = plain(0)[0]
-    assert abs(noisy(0)[0] - quiet) > 0.1
-    assert quiet != noisy(_STEPS - 1)[0]
-    (loss, *others), (end, *trees) = plain(_STEPS), noisy(_STEPS)
-    assert end == loss == quiet
-    for actual, expected in zip(*map(jax.tree.leaves, (trees, others)), strict=True):
+def test_the_training_step_has_noise_that_a_schedule_takes_away(programs):
+    """At the end of a linear schedule alpha is 0: bit for bit the program without noise."""
+    plain, noisy = programs
+    quiet, gradient, _ = plain(_STEPS)
+    assert abs(noisy(0)[0] - quiet) > 0.003
+    assert noisy(_STEPS - 1)[0] != quiet
+    end, other, _ = noisy(_STEPS)
+    assert end == quiet
+    for actual, expected in zip(other, gradient, strict=True):
         np.testing.assert_array_equal(actual, expected)
+
+
+def test_the_estimator_does_not_see_it(programs):
+    (_, gradient, curvature), (_, other, same) = (program(0) for program in programs)
+    assert any(np.any(a != b) for a, b in zip(other, gradient, strict=True))
+    for actual, expected in zip(same, curvature, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-12)
 
 
 def test_without_alpha_there_is_none():
     assert make_noise(_config(alpha=0.0), _STEPS, ByteTokenizer()) is None
-
-
-def test_the_estimator_does_not_see_it(step):
-    """Noise that is too large for float32 spoils the gradient and not the curvature."""
-    estimator = make_estimator(_MODEL, OptimConfig(name="sophia_g"))
-    _, gradient, curvature = step(alpha=1e38, estimator=estimator)(0)
-    assert not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
-    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(curvature))
-    assert any(np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(curvature))
 
 
 def _drawn(step, batch, tmp_path, **fields):
