@@ -8,6 +8,7 @@ nothing reads a field that does not exist and nothing has a second default.
 import dataclasses
 from typing import Literal
 
+from mmrec_jax.adapter_config import AdapterConfig
 from mmrec_jax.config_check import require
 from mmrec_jax.instruction_config import InstructionConfig
 from mmrec_jax.model_config import ModelConfig
@@ -119,6 +120,10 @@ class TrainConfig:
     keep_last: int = 2
     keep_best: int = 1  # by validation loss
     profile_steps: int = 0  # trace this many steps (after compilation) into workdir/profile
+    neftune_alpha: float = 0.0  # noise on the embedded tokens (arXiv 2310.05914): 5 to 15; 0: none
+    neftune_schedule: Literal["constant", "linear"] = "constant"  # linear: to 0 at the end
+    # A JSON file with factors of the noise by token, such as {"▁lar": 0.3}; the others have 1.
+    neftune_table: str = ""
 
     def __post_init__(self) -> None:
         lengths = [n for n in ("steps", "epochs", "tokens") if getattr(self, n) is not None]
@@ -137,6 +142,7 @@ class TrainConfig:
             require(value is None or value > 0, f"train.{name}", value, "at least 1, or None")
         for name in ("sample_tokens", "keep_best", "profile_steps"):
             require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "at least 0")
+        require(self.neftune_alpha >= 0, "train.neftune_alpha", self.neftune_alpha, "at least 0")
         require(self.keep_last > 0, "train.keep_last", self.keep_last, "at least 1")
         require(
             self.batch_size % self.accumulate == 0,
@@ -150,6 +156,10 @@ class TrainConfig:
 class Config:
     """One run."""
 
+    # A run, or an exported model, whose parameters and tokenizer this run begins with. The fields
+    # of `model` that say what function it is are taken from there, and `tokenizer` is not used.
+    init_from: str = ""
+    adapters: AdapterConfig = dataclasses.field(default_factory=AdapterConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     instructions: InstructionConfig = dataclasses.field(default_factory=InstructionConfig)
@@ -157,3 +167,11 @@ class Config:
     tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
     optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
     train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(steps=1000))
+
+    def __post_init__(self) -> None:
+        require(
+            bool(self.init_from) or not self.adapters.used,
+            "init_from",
+            self.init_from,
+            f'the run to adapt, with adapters.kind "{self.adapters.kind}"',
+        )

@@ -1,33 +1,30 @@
-"""A trained model from its workdir, for notebooks and the command line."""
+"""A trained model from its folder, for notebooks and the command line."""
 
 import dataclasses
 import os
-from pathlib import Path
-from typing import Any, Literal
-
-import jax
-import jax.numpy as jnp
+from typing import Any
 
 from mmrec_jax.data.tokenizer import Tokenizer
-from mmrec_jax.data.tokenizer_cache import load_tokenizer
-from mmrec_jax.errors import UserError
 from mmrec_jax.nn.model import MMRecLM
-from mmrec_jax.train.checkpoint import Checkpointer, abstract_on
-from mmrec_jax.train.resume import check_same_run, check_same_tokenizer
-from mmrec_jax.workdir import Workdir
+from mmrec_jax.train.trained_model import Step, choose_step, read_model
+
+__all__ = ["choose_step", "load"]
 
 
 def load(
     workdir: str | os.PathLike[str],
-    step: int | Literal["best", "last"] = "best",
+    step: Step = "best",
     *,
+    adapter: str | os.PathLike[str] | None = None,
     training_parts: bool = False,
 ) -> tuple[MMRecLM, Any, Tokenizer]:
     """The model, parameters and tokenizer of a run.
 
     Args:
-      workdir: the run's folder.
+      workdir: the run's folder, or one that `mmrec export` wrote. Adapters of a run that trained
+        such are put in.
       step: which checkpoint: the one with the lowest validation loss, the newest, or a step.
+      adapter: a run that was trained on this one: its adapters (its best step) are put in.
       training_parts: keep what only training uses, the UBOO predictors.
 
     Returns:
@@ -36,49 +33,12 @@ def load(
 
     Raises:
       UserError: there is no run or no such checkpoint, or the config or the tokenizer is not the
-        one it was trained with.
+        one it was trained with, or the adapters belong to another base.
     """
-    place = Workdir(Path(workdir))
-    config, vocab_size = place.read_config()
-    chosen = choose_step(workdir, step)
-    checkpointer = Checkpointer(place.checkpoints, read_only=True)
-    tokenizer = load_tokenizer(place.tokenizer)
-    where = str(place.checkpoints / str(chosen))
-    meta = checkpointer.read_meta(chosen)
-    check_same_run(config, meta["config"], where)
-    check_same_tokenizer(tokenizer.fingerprint, meta["tokenizer"], where)
-
-    trained = dataclasses.replace(config.model, vocab_size=vocab_size)
-    tokens = jnp.zeros((1, 2), jnp.int32)
-    abstract = jax.eval_shape(MMRecLM(trained).init, jax.random.key(0), tokens)["params"]
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    params = checkpointer.restore_params(chosen, abstract_on(abstract, here))
-    checkpointer.close()
-    trained = dataclasses.replace(trained, dropout=0.0)
+    trained = read_model(workdir, step, adapter=adapter)
+    config = dataclasses.replace(trained.model, dropout=0.0)
+    params = trained.params
     if not training_parts:
         params["blocks"].pop("uboo", None)
-        trained = dataclasses.replace(trained, use_uboo=False)
-    return MMRecLM(trained), params, tokenizer
-
-
-def choose_step(
-    workdir: str | os.PathLike[str], step: int | Literal["best", "last"] = "best"
-) -> int:
-    """The number of the checkpoint that `step` means in a run.
-
-    Raises:
-      UserError: there is no such checkpoint.
-    """
-    place = Workdir(Path(workdir))
-    if not place.checkpoints.is_dir():
-        raise UserError(f"{place.root}: the run has no checkpoint yet")
-    checkpointer = Checkpointer(place.checkpoints, read_only=True)
-    steps = checkpointer.all_steps()
-    named = {"best": checkpointer.best_step(), "last": checkpointer.latest_step()}
-    checkpointer.close()
-    if not steps:
-        raise UserError(f"{place.root}: the run has no complete checkpoint yet")
-    chosen = named.get(str(step), step)
-    if chosen not in steps:
-        raise UserError(f"{place.checkpoints}: there is no checkpoint {step!r}; there are {steps}")
-    return int(chosen)
+        config = dataclasses.replace(config, use_uboo=False)
+    return MMRecLM(config), params, trained.tokenizer

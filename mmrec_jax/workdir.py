@@ -38,6 +38,11 @@ class Workdir:
         return self.root / "checkpoints"
 
     @property
+    def model_file(self) -> Path:
+        """The parameters of an exported model, which has this instead of checkpoints."""
+        return self.root / "model.safetensors"
+
+    @property
     def samples(self) -> Path:
         """Text written by the model at each evaluation."""
         return self.root / "samples"

@@ -28,12 +28,15 @@ def inspect_data(options: argparse.Namespace) -> None:
     require_positive(options, "rows")
     from mmrec_jax.config_file import read_config
     from mmrec_jax.data.inspect import fill, inspect_rows
+    from mmrec_jax.data.tokenizer_cache import load_tokenizer
     from mmrec_jax.train.prepare import load_data
     from mmrec_jax.workdir import Workdir
 
     config = read_config(options.config, options.overrides)
     with tempfile.TemporaryDirectory() as workdir:
-        data = load_data(config, Workdir(Path(workdir)))
+        origin = Workdir(Path(config.init_from)).tokenizer
+        tokenizer = load_tokenizer(origin) if config.init_from else None
+        data = load_data(config, Workdir(Path(workdir)), tokenizer)
     batch = next(data.batches(config.train.batch_size))
     print(inspect_rows(batch, data.tokenizer, options.rows))
     print(f"{data.describe()}; rows {fill(batch):.1%} full")

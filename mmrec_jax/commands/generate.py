@@ -15,6 +15,7 @@ def add_parser(commands: Any) -> None:
     """Adds the subcommand to those of `mmrec`."""
     parser = commands.add_parser("generate", help="continue a prompt with a trained model")
     add_model_options(parser)
+    parser.add_argument("--adapter", help="a run whose adapters are put on this model")
     parser.add_argument("--prompt", default="", help="text to continue; empty: a new document")
     parser.add_argument(
         "--chat",
@@ -86,7 +87,7 @@ def run(options: argparse.Namespace) -> None:
             f"--workdir={workdir}"
         )
     step = choose_step(workdir, options.step)
-    model, params, tokenizer = load(workdir, step)
+    model, params, tokenizer = load(workdir, step, adapter=options.adapter)
     state = None
     if options.load_state:
         state = load_state(options.load_state, model, params, tokenizer)

@@ -32,6 +32,7 @@ class TextDataset(Dataset):
         config: Config,
         documents: Mapping[str, Sequence[Document]],
         tokenizer_cache: str | os.PathLike[str],
+        tokenizer: Tokenizer | None = None,
     ) -> "TextDataset":
         """Makes or finds the tokenizer and encodes both splits.
 
@@ -39,11 +40,12 @@ class TextDataset(Dataset):
           config: `data`, `tokenizer`, `model.vocab_size` and `train.carry_state` are used.
           documents: those of "train" and "validation".
           tokenizer_cache: where trained tokenizers are kept.
+          tokenizer: one that is there already, to be used instead.
 
         Raises:
           UserError: the tokenizer cannot be made, or refuses a document.
         """
-        tokenizer = build_tokenizer(
+        tokenizer = tokenizer or build_tokenizer(
             config.tokenizer,
             (document.text for document in documents["train"]),
             tokenizer_cache,

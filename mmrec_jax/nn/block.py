@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.core import DenyList
 
 from mmrec_jax.array_typing import Array, Float
 from mmrec_jax.model_config import ModelConfig
@@ -79,7 +80,7 @@ class Block(nn.Module):
 
         over_time = nn.scan(
             step,
-            variable_broadcast="params",
+            variable_broadcast=DenyList(RECURRENCE),
             variable_axes={RECURRENCE: 0},
             split_rngs={"params": False, "dropout": True},
         )

@@ -1,5 +1,6 @@
 """MMRecLM: tokens and a state in; logits, the next state and named intermediates out."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -8,7 +9,7 @@ from flax import linen as nn
 
 from mmrec_jax.array_typing import Array, Float, Int, typed
 from mmrec_jax.model_config import ModelConfig
-from mmrec_jax.nn.block import RECURRENCE, Block
+from mmrec_jax.nn.block import Block
 from mmrec_jax.nn.layers import Dropout, rms_norm
 from mmrec_jax.nn.state import MMRecState, layout, zero_state
 
@@ -33,6 +34,7 @@ class MMRecLM(nn.Module):
         segment_ids: Int[Array, "B T"] | None = None,
         *,
         deterministic: bool = True,
+        perturb: Callable[[Array], Array] | None = None,
     ) -> tuple[Float[Array, "B T V"], MMRecState, Intermediates]:
         """Reads T tokens.
 
@@ -43,6 +45,7 @@ class MMRecLM(nn.Module):
             that of the last real token (the state's included) begins a document and sees nothing
             before it. None: all tokens continue the state's document.
           deterministic: False switches dropout on (an rng named "dropout" is needed).
+          perturb: what training does to the embedded tokens [B, T, D] (`nn/neftune.py`).
 
         Returns:
           Logits in float32 (those at t predict token t + 1), the state after the last real token,
@@ -66,11 +69,13 @@ class MMRecLM(nn.Module):
             state = zero_state(config, tokens.shape[0])
         where = layout(segment_ids, state, tokens.shape[1])
         x = embed(tokens)
+        if perturb is not None:
+            x = perturb(x)
         x = Dropout(config.dropout, deterministic)(x)
 
         blocks = nn.scan(
             Block,
-            variable_axes={"params": 0, RECURRENCE: 0},
+            variable_axes={True: 0},  # of every collection: what is laid over params comes along
             split_rngs={"params": True, "dropout": True},
             in_axes=(0, nn.broadcast),
             length=config.num_layers,
@@ -108,15 +113,21 @@ def forward(
     segment_ids: Array | None = None,
     *,
     dropout_key: Array | None = None,
+    perturb: Callable[[Array], Array] | None = None,
+    others: Mapping[str, Any] | None = None,
 ) -> tuple[Array, MMRecState, Intermediates]:
-    """`model.apply` on parameters alone; dropout is on if and only if a key is given."""
+    """`model.apply` on parameters; dropout is on if and only if a key is given.
+
+    `others` are collections of variables beside them, such as those of `dora.intercept`.
+    """
     rngs = None if dropout_key is None else {"dropout": dropout_key}
     outputs: Any = model.apply(
-        {"params": params},
+        {"params": params, **(others or {})},
         tokens,
         state,
         segment_ids,
         deterministic=dropout_key is None,
+        perturb=perturb,
         rngs=rngs,
     )
     logits, state, intermediates = outputs

@@ -5,9 +5,10 @@ from typing import Any
 from mmrec_jax.tree_paths import map_named
 
 # By the last part of a leaf's name. Matrices decay; everything that is a scale, a bias, a
-# half-life or a gate does not: shrinking those to zero changes what they mean.
-_DECAYED = frozenset({"kernel", "embedding"})
-_KEPT = frozenset({"scale", "bias", "b_gamma", "b_alpha", "w_g", "c_g"})
+# half-life or a gate does not: shrinking those to zero changes what they mean. Of an adapter
+# (`mmrec_jax/dora`), a and b are matrices and m are magnitudes.
+_DECAYED = frozenset({"kernel", "embedding", "a", "b", "rows"})
+_KEPT = frozenset({"scale", "bias", "b_gamma", "b_alpha", "w_g", "c_g", "m"})
 
 
 def decay_mask(params: Any) -> Any:

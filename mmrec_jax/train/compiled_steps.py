@@ -11,6 +11,7 @@ from mmrec_jax.config import Config
 from mmrec_jax.nn.model import MMRecLM
 from mmrec_jax.train.estimator import make_estimator
 from mmrec_jax.train.mesh import abstract_batch, replicated, state_shardings
+from mmrec_jax.train.noise import Noise
 from mmrec_jax.train.prepare import Prepared
 from mmrec_jax.train.state import TrainState
 from mmrec_jax.train.step import Batch, Metrics, make_train_step
@@ -56,7 +57,9 @@ class CompiledSteps:
 
     def _compile(self, refresh: bool) -> Any:
         p = self._p
-        return compile_step(p.config, p.mesh, p.model, p.optimizer, self._state, refresh)
+        return compile_step(
+            p.config, p.mesh, p.model, p.optimizer, self._state, refresh, noise=p.noise
+        )
 
 
 def compile_step(
@@ -66,6 +69,8 @@ def compile_step(
     optimizer: optax.GradientTransformation,
     state: TrainState,
     refresh: bool,
+    *,
+    noise: Noise | None = None,
 ) -> jax.stages.Compiled:
     """Compiles one update of a run, `(state, batch) -> (state, metrics)`; the state is donated.
 
@@ -76,11 +81,16 @@ def compile_step(
       optimizer: that of `config.optim`.
       state: arrays, or their shapes, dtypes and shardings.
       refresh: whether the step estimates the curvature.
+      noise: on the embedded tokens, if any.
     """
     shardings = state_shardings(mesh, carry_state=config.train.carry_state)
     accumulate = config.train.accumulate
-    estimator = make_estimator(model, config.optim, accumulate) if refresh else None
-    step: Any = make_train_step(model, optimizer, accumulate, estimator)
+    estimator = None
+    if refresh:
+        estimator = make_estimator(model, config.optim, accumulate, config.adapters)
+    step: Any = make_train_step(
+        model, optimizer, accumulate, estimator, adapters=config.adapters, noise=noise
+    )
     return (
         jax.jit(step, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
         .lower(state, abstract_batch(config, mesh))

@@ -6,36 +6,48 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from mmrec_jax.adapter_config import AdapterConfig
 from mmrec_jax.array_typing import Array
-from mmrec_jax.nn.model import MMRecLM, forward
+from mmrec_jax.nn.model import MMRecLM
 from mmrec_jax.nn.state import MMRecState
 from mmrec_jax.optim.hessian import gnb, hutchinson
 from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.train.loss import weighted_nats
 from mmrec_jax.train.micro_batches import ROW_AXES
+from mmrec_jax.train.reading import read_batch
+from mmrec_jax.train.state import Base
 
-# (key, params, batch, state of the rows before it) -> a tree like the parameters
-Estimator = Callable[[Array, Any, dict[str, Array], MMRecState | None], Any]
+# (key, trained, base, batch, state of the rows before it) -> a tree like what is trained
+Estimator = Callable[[Array, Any, Base | None, dict[str, Array], MMRecState | None], Any]
 
 
-def make_estimator(model: MMRecLM, config: OptimConfig, accumulate: int = 1) -> Estimator:
+def make_estimator(
+    model: MMRecLM,
+    config: OptimConfig,
+    accumulate: int = 1,
+    adapters: AdapterConfig | None = None,
+) -> Estimator:
     """The estimator that the optimizer is named after: "sophia_g" or "sophia_h".
 
-    It sees the main loss alone: no dropout and no auxiliary term, and no clipping after it. It
+    It sees the main loss alone: no dropout or noise, no auxiliary term, no clipping after it. It
     reads every n-th row of the batch (`estimator_batch`), in micro-batches that have at most as
     many rows as those of training, and those rows are the same ones whatever `accumulate` is.
     """
 
-    def logits_fn(params: Any, batch: Any) -> Array:
-        carried = _rows_back(batch["carried"])
-        return forward(model, params, batch["inputs"], carried, batch["segment_ids"])[0]
+    adapters = adapters or AdapterConfig()
 
-    def loss_fn(params: Any, batch: Any) -> Array:
-        weight = jnp.sum(batch["weights"])
-        nats = weighted_nats(logits_fn(params, batch), batch["targets"], batch["weights"])
-        return nats / jnp.where(weight > 0, weight, 1)
+    def estimate(
+        key: Array, params: Any, base: Base | None, batch: dict[str, Array], carried: Any
+    ) -> Any:
+        def logits_fn(params: Any, batch: Any) -> Array:
+            carried = _rows_back(batch["carried"])
+            return read_batch(model, adapters, params, base, batch, carried)[0]
 
-    def estimate(key: Array, params: Any, batch: dict[str, Array], carried: Any) -> Any:
+        def loss_fn(params: Any, batch: Any) -> Array:
+            weight = jnp.sum(batch["weights"])
+            nats = weighted_nats(logits_fn(params, batch), batch["targets"], batch["weights"])
+            return nats / jnp.where(weight > 0, weight, 1)
+
         rows = batch["weights"].shape[0]
         every = max(
             n for n in range(1, rows + 1) if rows % n == 0 and n * config.estimator_batch <= 1

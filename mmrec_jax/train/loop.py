@@ -5,10 +5,12 @@ import math
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 from tqdm import tqdm
 
+from mmrec_jax import dora
 from mmrec_jax.chat import reply
 from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
@@ -81,7 +83,8 @@ class _Loop:
 
     def run(self, interrupt: Interrupt) -> None:
         p, train = self.p, self.p.config.train
-        parameters = count_parameters(self.state.params)
+        base = self.state.base
+        parameters = count_parameters(self.state.params if base is None else base.params)
         report.opening(p, parameters)
         if p.start >= p.steps or self._reached_target():
             report.closing(p, p.start, self.validation, begin=self.begin)
@@ -136,6 +139,7 @@ class _Loop:
         self.train_step = CompiledSteps(p)
         self.eval_step = jax.jit(make_eval_step(p.model))
         self.observer = Observer(p.model)
+        self.apply_adapters = jax.jit(dora.apply)
         now = time.perf_counter()
         report.compiled(now - start, now - self.begin)
 
@@ -191,7 +195,10 @@ class _Loop:
     def _evaluate(self, step: int, bar: tqdm) -> dict[str, float]:
         """Scores the validation split, and writes and tells all that there is to say of a step."""
         p, config = self.p, self.p.config
-        with_model = (self.eval_step, self.state.params, p.model.config)
+        params, base = self.state.params, self.state.base
+        if base is not None:
+            params = self.apply_adapters(base.params, params)
+        with_model = (self.eval_step, params, p.model.config)
         rows = config.train.batch_size
         if isinstance(p.data, TaskDataset):
             validation = evaluate_task(*with_model, p.data, p.mesh, batch_size=rows)
@@ -206,29 +213,29 @@ class _Loop:
                 max_batches=config.train.eval_batches,
             )
         self._require_finite(step, "validation loss", validation["loss"])
-        self._observe(step)
+        self._observe(step, params)
         self.writer.write(step, "validation", validation)
-        sample = self._sample(step)
+        sample = self._sample(step, params)
         report.evaluated(bar, step, validation, sample)
         return validation
 
-    def _observe(self, step: int) -> None:
+    def _observe(self, step: int, params: Any) -> None:
         """What the memories do, on the longest rows of the validation split."""
         p = self.p
         if not p.config.train.dashboard:
             return
         rows = min(p.config.train.batch_size, _OBSERVED_ROWS)
         batch = p.data.longest(rows, min(p.config.data.seq_len, _OBSERVED_TOKENS))
-        params = jax.device_put(self.state.params, jax.local_devices()[0])
+        params = jax.device_put(params, jax.local_devices()[0])
         summary = summarise(self.observer(params, batch["inputs"], batch["segment_ids"]))
         self.writer.write(step, "recurrence", scalars(summary))
         self.writer.write_histograms(step, "recurrence", histograms(summary))
 
-    def _sample(self, step: int) -> str:
+    def _sample(self, step: int, params: Any) -> str:
         p, train = self.p, self.p.config.train
         if not train.sample_tokens:
             return ""
-        params = jax.device_put(self.state.params, jax.local_devices()[0])
+        params = jax.device_put(params, jax.local_devices()[0])
         write = reply if isinstance(p.data, InstructionDataset) else generate
         text = write(
             p.model,
@@ -254,6 +261,7 @@ class _Loop:
                 "config": to_dict(p.config),
                 "tokenizer": p.data.tokenizer.fingerprint,
                 "validation": self.validation or None,
+                "base": p.base,
             },
             validation_loss=self.validation["loss"] if evaluated else None,
         )

@@ -82,6 +82,7 @@ def state_shardings(mesh: Mesh, *, carry_state: bool) -> TrainState:
         opt_state=everywhere,
         key=everywhere,  # type: ignore[arg-type]
         carried=carried,
+        base=everywhere,  # type: ignore[arg-type]
     )
 
 

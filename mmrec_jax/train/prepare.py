@@ -8,6 +8,7 @@ import jax
 import optax
 from jax.sharding import Mesh
 
+from mmrec_jax import dora
 from mmrec_jax.config import Config
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.instructions.conversation_sources import INSTRUCTION_SOURCES, load_conversations
@@ -24,12 +25,16 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.nn.model import MMRecLM
 from mmrec_jax.optim.build import build_optimizer
+from mmrec_jax.train.adapter_rules import adapter_rules
+from mmrec_jax.train.beginning import read_beginning, with_model_of
 from mmrec_jax.train.checkpoint import Checkpointer, abstract_on
 from mmrec_jax.train.compile_cache import enable_compile_cache
-from mmrec_jax.train.mesh import make_mesh, split_cpu, state_shardings
+from mmrec_jax.train.mesh import make_mesh, replicated, split_cpu, state_shardings
+from mmrec_jax.train.noise import Noise, make_noise
 from mmrec_jax.train.resume import check_same_run, check_same_tokenizer
-from mmrec_jax.train.state import TrainState, initial_state
+from mmrec_jax.train.state import Base, TrainState, initial_state
 from mmrec_jax.train.time_pieces import fit_time_chunk
+from mmrec_jax.train.trained_model import base_record
 from mmrec_jax.workdir import Workdir
 
 
@@ -44,6 +49,8 @@ class Prepared:
     model: MMRecLM
     optimizer: optax.GradientTransformation
     steps: int
+    noise: Noise | None
+    base: dict[str, Any] | None  # what the run began with, for its checkpoints
     batches: TrainIterator
     checkpointer: Checkpointer
     state: TrainState
@@ -60,7 +67,10 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
     place = Workdir(workdir)
     split_cpu(config.train)
     mesh = make_mesh(config.train)
-    data = load_data(config, place)
+    base = read_beginning(config, place, fresh=fresh)
+    if base is not None:
+        config = with_model_of(config, base)
+    data = load_data(config, place, None if base is None else base.tokenizer)
     enable_compile_cache(place.compile_cache.resolve())
     tokenizer = data.tokenizer
     batches = data.batches(
@@ -72,6 +82,7 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
     fitted = fit_time_chunk(config.model, config.train, mesh)
     model = MMRecLM(model_config(fitted, tokenizer))
     optimizer = build_optimizer(config.optim, steps)
+    noise = make_noise(config.train, steps, tokenizer)
     check_prompt(config.train.sample_prompt, tokenizer)
 
     if fresh:
@@ -88,17 +99,24 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
     place.write_config(config, model.config.vocab_size)
     tokenizer.save(place.tokenizer)
 
-    def new_state() -> TrainState:
-        rows = config.train.batch_size if config.train.carry_state else None
-        return initial_state(model, optimizer, config.train.seed, rows)
+    rules = adapter_rules(config.adapters)
 
+    def new_state(params: Any) -> TrainState:
+        rows = config.train.batch_size if config.train.carry_state else None
+        seed = config.train.seed
+        return initial_state(model, optimizer, seed, rows, params=params, rules=rules)
+
+    params = None if base is None else jax.device_put(base.params, replicated(mesh))
     shardings = state_shardings(mesh, carry_state=config.train.carry_state)
     if start:
-        abstract = abstract_on(jax.eval_shape(new_state), shardings)
+        abstract = abstract_on(jax.eval_shape(new_state, params), shardings)
         state, position = checkpointer.restore(start, abstract)
+        if rules:
+            squares = jax.jit(dora.squares)(params, state.params)
+            state = dataclasses.replace(state, base=Base(params, squares))
         batches.set_state(position)
     else:
-        state = jax.jit(new_state, out_shardings=shardings)()
+        state = jax.jit(new_state, out_shardings=shardings)(params)
     return Prepared(
         config=config,
         workdir=place,
@@ -107,6 +125,8 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
         model=model,
         optimizer=optimizer,
         steps=steps,
+        noise=noise,
+        base=None if base is None else base_record(base),
         batches=batches,
         checkpointer=checkpointer,
         state=state,
@@ -130,6 +150,10 @@ def load_data(
     """
     if config.data.source in TASKS:
         task = TaskDataset(config)
+        if tokenizer is not None:
+            check_same_tokenizer(
+                task.tokenizer.fingerprint, tokenizer.fingerprint, config.init_from
+            )
         make_directory(place.root)
         return task
     if config.data.source in INSTRUCTION_SOURCES:
@@ -145,7 +169,7 @@ def load_data(
         return InstructionDataset.from_conversations(config, conversations, tokenizer)
     documents = {split: load_documents(config.data, split) for split in ("train", "validation")}
     make_directory(place.root)
-    return TextDataset.from_documents(config, documents, place.tokenizer_cache)
+    return TextDataset.from_documents(config, documents, place.tokenizer_cache, tokenizer)
 
 
 def model_config(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:

@@ -8,6 +8,7 @@ import time
 import jax
 from tqdm import tqdm
 
+from mmrec_jax import dora
 from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.train.curve import draw_loss
@@ -23,6 +24,15 @@ def opening(p: Prepared, parameters: int) -> None:
         f"model: {parameters:,} parameters; {p.mesh.size} {jax.default_backend()} device(s); "
         f"{p.steps:,} steps of {config.train.batch_size} x {config.data.seq_len} tokens"
     )
+    if p.base is not None:
+        _say(f"begins with step {p.base['step']:,} of {p.base['run']}")
+    if p.state.base is not None:
+        trained = sum(leaf.size for leaf in jax.tree.leaves(p.state.params))
+        kind, rank = config.adapters.kind, config.adapters.rank
+        _say(
+            f"adapters: {kind} of rank {rank} on {len(dora.nodes(p.state.params))} parameters; "
+            f"{trained:,} numbers are trained, {trained / parameters:.2%} of the model's"
+        )
     if p.start:
         _say(f"continuing from the checkpoint of step {p.start:,}")
 

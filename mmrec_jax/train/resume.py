@@ -29,6 +29,8 @@ _FREE = frozenset(
         "train.profile_steps",
     }
 )
+# With adapters the base itself is compared, wherever it lies (`train/trained_model.py`).
+_BASE = frozenset({"init_from"})
 # The length matters only through the schedule.
 _LENGTH = frozenset({"train.steps", "train.epochs", "train.tokens"})
 
@@ -46,6 +48,7 @@ def check_same_run(config: Config, saved: dict[str, Any], where: str) -> None:
     """
     now, before = _flat(to_dict(config)), _flat(saved)
     free = _FREE | (_LENGTH if config.optim.schedule == "constant" else frozenset())
+    free |= _BASE if config.adapters.used else frozenset()
     differing = [
         f"config.{name} ({before.get(name, 'absent')!r} in the checkpoint, "
         f"{now.get(name, 'absent')!r} now)"

@@ -1,5 +1,6 @@
-"""Everything a training step changes."""
+"""Everything a training step changes, and what it leaves alone."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.struct
@@ -7,9 +8,18 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mmrec_jax import dora
 from mmrec_jax.array_typing import Array
 from mmrec_jax.nn.model import MMRecLM
 from mmrec_jax.nn.state import MMRecState, zero_state
+
+
+@flax.struct.dataclass
+class Base:
+    """The frozen model under adapters: neither differentiated, nor updated, nor saved."""
+
+    params: Any
+    squares: Any  # `dora.squares`
 
 
 @flax.struct.dataclass
@@ -17,11 +27,12 @@ class TrainState:
     """Parameters, and all that is remembered. `key` holds raw key data, fit for any file."""
 
     step: Array  # int32 scalar: updates done
-    params: Any
+    params: Any  # what is trained: the model's parameters, or the adapters on `base`
     opt_state: optax.OptState
     key: Array  # uint32; randomness of step n is fold_in(key, n)
     # What the model remembers of each row of the last batch; None where nothing is carried on.
     carried: MMRecState | None = None
+    base: Base | None = None
 
 
 def initial_state(
@@ -29,21 +40,35 @@ def initial_state(
     optimizer: optax.GradientTransformation,
     seed: int,
     carried_rows: int | None = None,
+    *,
+    params: Any = None,
+    rules: Sequence[dora.AdapterRule | dora.RowRule] = (),
 ) -> TrainState:
     """The state before the first update. Traceable: use under `jax.jit` or `jax.eval_shape`.
 
     Args:
       model: the model.
       optimizer: the optimizer.
-      seed: of the parameters and of dropout.
+      seed: of the parameters, of the adapters and of dropout.
       carried_rows: rows of a batch, where the model's state is carried from step to step.
+      params: parameters to begin with; None: the model's own start.
+      rules: the adapters that are trained, on frozen `params`; none: all parameters are.
+
+    Raises:
+      UserError: a rule does not fit the parameters.
     """
     key = jax.random.key(seed)
-    params = model.init(key, jnp.zeros((1, 2), jnp.int32))["params"]
+    if params is None:
+        params = model.init(key, jnp.zeros((1, 2), jnp.int32))["params"]
+    base = None
+    if rules:
+        frozen, params = params, dora.init(jax.random.fold_in(key, 2), params, rules)
+        base = Base(frozen, dora.squares(frozen, params))
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         opt_state=optimizer.init(params),
         key=jax.random.key_data(jax.random.fold_in(key, 1)),
         carried=None if carried_rows is None else zero_state(model.config, carried_rows),
+        base=base,
     )

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mmrec_jax.adapter_config import AdapterConfig
 from mmrec_jax.array_typing import Array
 from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.nn.model import MMRecLM, forward
@@ -16,6 +17,8 @@ from mmrec_jax.optim.sophia import sophia_metrics
 from mmrec_jax.train.estimator import Estimator
 from mmrec_jax.train.loss import token_nats, weighted_nats
 from mmrec_jax.train.micro_batches import join_states, split_batch, split_state
+from mmrec_jax.train.noise import Noise
+from mmrec_jax.train.reading import Read, read_batch
 from mmrec_jax.train.state import TrainState
 
 Batch = dict[str, Array]  # [B, T] each: `data/batch.py`
@@ -25,6 +28,8 @@ Carried = MMRecState | None
 
 # The estimator's key is `fold_in(key of the step, this)`: no micro-batch has that number.
 _ESTIMATOR = 2**32 - 1
+# The key of a micro-batch's noise is `fold_in(key of the micro-batch, this)`; its own is dropout's.
+_NOISE = 1
 
 
 def make_train_step(
@@ -32,6 +37,9 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     accumulate: int = 1,
     estimator: Estimator | None = None,
+    *,
+    adapters: AdapterConfig | None = None,
+    noise: Noise | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """A pure step `(state, batch) -> (state, metrics)`.
 
@@ -46,11 +54,15 @@ def make_train_step(
     parameters before the update. A run has two such steps, a plain one and one that refreshes,
     rather than one with a condition, whose memory every step would pay for.
 
+    Where the state has a `base`, its `params` are adapters of it, put in as `adapters` says: they
+    alone have gradients. `noise` perturbs the embedded tokens here and nowhere else.
+
     Metrics, scalars: `loss` (sum of weight x nats / sum of weights), `tokens` (read, padding not
     counted), `grad_norm` (before clipping), those of Sophia (`optim/sophia.py`), and the model's
     intermediates averaged over micro-batches.
     """
     config = model.config
+    adapters = adapters or AdapterConfig()
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
@@ -60,7 +72,24 @@ def make_train_step(
             micro: Batch, carried: Carried, index: Array
         ) -> tuple[tuple[tuple[Gradients, ...], Metrics], Carried]:
             micro_key = jax.random.fold_in(key, index)
-            return _gradients(model, state.params, micro, carried, totals, micro_key)
+            perturb = None
+            if noise is not None:
+                perturb = noise(jax.random.fold_in(micro_key, _NOISE), state.step, micro)
+
+            def read(params: Any) -> Read:
+                dropout = config.dropout or adapters.dropout
+                return read_batch(
+                    model,
+                    adapters,
+                    params,
+                    state.base,
+                    micro,
+                    carried,
+                    dropout_key=micro_key if dropout else None,
+                    perturb=perturb,
+                )
+
+            return _gradients(config, read, state.params, micro, carried, totals)
 
         if accumulate == 1:
             (parts, metrics), carried = one(batch, state.carried, jnp.zeros((), jnp.int32))
@@ -86,7 +115,9 @@ def make_train_step(
         extra = {}
         if estimator is not None:
             estimator_key = jax.random.fold_in(key, _ESTIMATOR)
-            extra["hessian"] = estimator(estimator_key, state.params, batch, state.carried)
+            extra["hessian"] = estimator(
+                estimator_key, state.params, state.base, batch, state.carried
+            )
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, **extra)
         params = optax.apply_updates(state.params, updates)
         metrics |= {"grad_norm": optax.tree.norm(gradients), "tokens": totals["tokens"]}
@@ -135,29 +166,21 @@ def _totals(config: ModelConfig, batch: Batch, carried: Carried) -> dict[str, Ar
 
 
 def _gradients(
-    model: MMRecLM,
+    config: ModelConfig,
+    read: Callable[[Any], Read],
     params: Any,
     batch: Batch,
     carried: Carried,
     totals: dict[str, Array],
-    key: Array,
 ) -> tuple[tuple[tuple[Gradients, ...], Metrics], Carried]:
     """This micro-batch's share of the gradient and of each metric, and the state it leaves.
 
     The gradient is that of the total loss, or with `uboo_orthogonal` those of the main and of the
     weighted auxiliary loss. The state is None if none was carried in.
     """
-    config = model.config
 
     def terms(params: Any) -> tuple[tuple[Array, Array], tuple[Metrics, Carried]]:
-        logits, after, intermediates = forward(
-            model,
-            params,
-            batch["inputs"],
-            carried,
-            batch["segment_ids"],
-            dropout_key=key if config.dropout else None,
-        )
+        logits, after, intermediates = read(params)
         nats = weighted_nats(logits, batch["targets"], batch["weights"])
         loss = nats / totals["loss"]
         metrics = dict(intermediates)

@@ -1,0 +1,151 @@
+"""What a training step with DoRA costs beside one with LoRA: time, memory, optimizer state.
+
+    python -m benchmarks.adapters
+
+Steps of AdamW on random tokens, the methods in turn in one process, so that a slow moment does not
+fall on one of them alone; the median of the ratios within each round. Memory is what XLA reserves
+for one step: its arguments (base, adapters, moments, batch) and its temporaries. Prints Markdown.
+"""
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.markdown import header, row
+from mmrec_jax.adapter_config import AdapterConfig
+from mmrec_jax.config import TrainConfig
+from mmrec_jax.errors import UserError, exit_on_user_error
+from mmrec_jax.nn.model import MMRecLM
+from mmrec_jax.optim.build import build_optimizer
+from mmrec_jax.optim_config import OptimConfig
+from mmrec_jax.sizes import SIZES
+from mmrec_jax.train.adapter_rules import adapter_rules
+from mmrec_jax.train.mesh import one_device
+from mmrec_jax.train.state import TrainState, initial_state
+from mmrec_jax.train.step import make_train_step
+from mmrec_jax.train.time_pieces import fit_time_chunk
+
+# Each path's ratios are to its own LoRA, which is named first.
+METHODS = ("lora intercept", "dora intercept", "lora apply", "dora apply", "all parameters")
+
+
+@dataclasses.dataclass
+class Method:
+    """One way of training, compiled, and what was measured of it."""
+
+    step: Callable[[TrainState, dict[str, Any]], tuple[TrainState, Any]]
+    state: TrainState
+    bytes: int
+    seconds: list[float] = dataclasses.field(default_factory=list)
+
+
+def main() -> int:
+    """Measures and prints the table; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", default="small", choices=sorted(SIZES))
+    parser.add_argument("--rows", type=int, default=4)
+    parser.add_argument("--tokens", type=int, default=256, help="of a row")
+    parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    options = parser.parse_args()
+    with exit_on_user_error():
+        for name in ("rows", "tokens", "rank", "rounds"):
+            if getattr(options, name) < 1:
+                raise UserError(f"--{name} is {getattr(options, name)}; it must be at least 1")
+        print("\n".join(measure(options)))
+    return 0
+
+
+def measure(options: argparse.Namespace) -> list[str]:
+    """The table for some options."""
+    train = TrainConfig(steps=1000, batch_size=options.rows)
+    config = fit_time_chunk(SIZES[options.size], train, one_device())
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, config.vocab_size, (options.rows, options.tokens + 1), np.int32)
+    batch = {"inputs": tokens[:, :-1], "targets": tokens[:, 1:]}
+    batch["segment_ids"] = np.ones_like(batch["inputs"])
+    batch["weights"] = np.ones(batch["inputs"].shape, np.float32)
+    model = MMRecLM(config)
+    methods = {name: compile_method(model, name, options.rank, batch) for name in options.methods}
+    for _ in range(options.rounds + 1):
+        for method in methods.values():
+            begin = time.perf_counter()
+            method.state, metrics = method.step(method.state, batch)
+            jax.block_until_ready(metrics)
+            method.seconds.append(time.perf_counter() - begin)
+    for method in methods.values():
+        del method.seconds[0]  # the first step also pages memory in
+    size = sum(x.size for x in jax.tree.leaves(jax.eval_shape(_init(model))))
+    return [
+        f"{options.size}: {size:,} parameters, {options.rows} x {options.tokens} tokens, rank "
+        f"{options.rank}, {options.rounds} rounds",
+        "",
+        *table(methods),
+    ]
+
+
+def compile_method(model: MMRecLM, name: str, rank: int, batch: dict[str, Any]) -> Method:
+    """A method at its start."""
+    kind, _, path = name.partition(" ")
+    fields: dict[str, Any] = {"kind": kind, "rank": rank, "path": path}
+    config = AdapterConfig() if name == METHODS[-1] else AdapterConfig(**fields)
+    optimizer = build_optimizer(OptimConfig(), 1000)
+    rules = adapter_rules(config)
+
+    def start() -> TrainState:
+        params = _init(model)()
+        return initial_state(model, optimizer, 0, params=params, rules=rules)
+
+    state = jax.jit(start)()
+    step = make_train_step(model, optimizer, adapters=config)
+    compiled = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
+    memory = compiled.memory_analysis()
+    used = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+    used += memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return Method(compiled, state, used)
+
+
+def table(methods: dict[str, Method]) -> list[str]:
+    """Markdown of what was measured."""
+    titles = ("trained", "numbers", "optimizer MB", "s/step", "of LoRA's", "MB", "of LoRA's")
+    lines = header(titles)
+    for name, method in methods.items():
+        reference = methods.get("lora " + name.partition(" ")[2])
+        times = sizes = ""
+        if reference is not None:
+            pairs = zip(method.seconds, reference.seconds, strict=True)
+            times = f"{median(mine / other for mine, other in pairs):.2f}"
+            sizes = f"{method.bytes / reference.bytes:.2f}"
+        numbers = sum(x.size for x in jax.tree.leaves(method.state.params))
+        moments = sum(x.nbytes for x in jax.tree.leaves(method.state.opt_state))
+        spread = f"{min(method.seconds):.2f} to {max(method.seconds):.2f}"
+        lines.append(
+            row(
+                [
+                    name,
+                    f"{numbers:,}",
+                    f"{moments / 2**20:.1f}",
+                    f"{median(method.seconds):.2f} ({spread})",
+                    times,
+                    f"{method.bytes / 2**20:,.0f}",
+                    sizes,
+                ]
+            )
+        )
+    return lines
+
+
+def _init(model: MMRecLM) -> Callable[[], Any]:
+    tokens = np.zeros((1, 2), np.int32)
+    return lambda: model.init(jax.random.key(0), tokens)["params"]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,46 @@
+"""`mmrec export`: a trained model as safetensors, with its config and tokenizer."""
+
+import argparse
+from typing import Any
+
+from mmrec_jax.commands.options import add_model_options
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the subcommand to those of `mmrec`."""
+    parser = commands.add_parser("export", help="safetensors, config and tokenizer in a folder")
+    add_model_options(parser)
+    parser.add_argument("--out", required=True, help="the new folder")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Writes the folder; adapters are put in, what only training uses is left out.
+
+    Raises:
+      UserError: the run or its base is wrong, or the folder is not empty or cannot be written.
+    """
+    import dataclasses
+
+    from mmrec_jax.exported import require_new_folder, write_exported
+    from mmrec_jax.train.merged import stand_alone
+    from mmrec_jax.train.trained_model import read_model
+    from mmrec_jax.workdir import Workdir
+
+    require_new_folder(options.out)
+    trained = read_model(options.workdir, options.step)
+    trained.params["blocks"].pop("uboo", None)
+    config = stand_alone(trained.config)
+    config = dataclasses.replace(
+        config, model=dataclasses.replace(config.model, use_uboo=False, dropout=0.0)
+    )
+    size = write_exported(
+        options.out,
+        config,
+        trained.params,
+        trained.tokenizer,
+        Workdir(trained.root).tokenizer,
+        vocab_size=trained.model.vocab_size,
+        step=trained.step,
+    )
+    print(f"{options.out}: model.safetensors ({size:,} bytes), config.json, tokenizer/")

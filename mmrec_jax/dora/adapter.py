@@ -1,0 +1,151 @@
+"""The trees of adapters: what is trained, and where it belongs."""
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmrec_jax.array_typing import Array
+from mmrec_jax.dora.layout import matrix_shape, to_matrix
+from mmrec_jax.dora.norm import column_norm, wide
+from mmrec_jax.dora.rules import AdapterRule, RowRule, choose_embedding, choose_kernels
+from mmrec_jax.errors import UserError
+from mmrec_jax.tree_paths import path_name
+
+
+@flax.struct.dataclass
+class Adapter:
+    """The adapter of one kernel, read as `[*layers, inputs, outputs]`; float32 at least."""
+
+    a: Array  # [*layers, inputs, rank]
+    b: Array  # [*layers, rank, outputs]
+    m: Array | None  # [*layers, 1, outputs], the magnitudes; None: LoRA
+    scale: float = flax.struct.field(pytree_node=False)  # s
+    layout: str = flax.struct.field(pytree_node=False)
+
+
+@flax.struct.dataclass
+class Rows:
+    """Rows of an embedding that take the place of the frozen ones."""
+
+    rows: Array  # [N, D], in the embedding's dtype, float32 at least
+    ranges: tuple[tuple[int, int], ...] = flax.struct.field(pytree_node=False)
+
+    @property
+    def indices(self) -> np.ndarray:
+        """Which rows they are: [N]."""
+        return np.concatenate([np.arange(first, last + 1) for first, last in self.ranges])
+
+
+Node = Adapter | Rows
+
+
+def init(key: Array, params: Any, rules: Sequence[AdapterRule | RowRule]) -> dict[str, Any]:
+    """Adapters at which the model is unchanged: B = 0, m = norm(W).
+
+    A is uniform in +-1 / sqrt(inputs) (Kaiming, as LoRA has it). What a kernel gets depends on the
+    key and its own path alone.
+
+    Args:
+      key: of A.
+      params: the base: nested dicts of arrays, or of anything with a shape and a dtype under
+        `jax.eval_shape`.
+      rules: which kernels, and rows, are trained.
+
+    Returns:
+      Nested dicts like `params`, with an `Adapter` or `Rows` in the place of what is adapted. All
+      leaves are float arrays, named `a`, `b`, `m` and `rows`.
+
+    Raises:
+      UserError: a rule matches nothing or does not fit.
+    """
+    leaves = {path_name(path): x for path, x in jax.tree_util.tree_leaves_with_path(params)}
+    shapes = {name: tuple(leaf.shape) for name, leaf in leaves.items()}
+    made: dict[str, Node] = {}
+    kernels = choose_kernels(shapes, [rule for rule in rules if isinstance(rule, AdapterRule)])
+    for name, (rule, layout) in kernels.items():
+        own = jax.random.fold_in(key, zlib.crc32(name.encode()))
+        made[name] = _start(own, leaves[name], rule, layout)
+    for rule in rules:
+        if isinstance(rule, RowRule):
+            name = choose_embedding(shapes, rule)
+            if name in made:
+                raise UserError(f"{name} has two rules")
+            empty = Rows(rows=jnp.zeros(0), ranges=rule.ranges)
+            rows = leaves[name][empty.indices]
+            made[name] = empty.replace(rows=rows.astype(wide(rows.dtype)))
+    return nested(made)
+
+
+def nodes(adapters: Any) -> dict[str, Node]:
+    """Path of the adapted parameter to its node, in tree order."""
+    found = jax.tree_util.tree_leaves_with_path(adapters, is_leaf=_is_node)
+    return {path_name(path): node for path, node in found}
+
+
+def map_nodes(function: Callable[[str, Node], Any], adapters: Any) -> dict[str, Any]:
+    """Nested dicts of `function(path, node)`; what is None is left out."""
+    results = {name: function(name, node) for name, node in nodes(adapters).items()}
+    return nested({name: value for name, value in results.items() if value is not None})
+
+
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"a/b": x}` as `{"a": {"b": x}}`."""
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        *folders, last = name.split("/")
+        place = tree
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[last] = value
+    return tree
+
+
+def require_fit(params: Any, adapters: Any) -> None:
+    """Refuses adapters that were made for other kernels.
+
+    Raises:
+      UserError: naming the first parameter that is not there or has another shape.
+    """
+    leaves = {path_name(path): x for path, x in jax.tree_util.tree_leaves_with_path(params)}
+    for name, node in nodes(adapters).items():
+        if name not in leaves:
+            raise UserError(f"the adapters belong to another base: it has no parameter {name}")
+        shape = tuple(leaves[name].shape)
+        if not _fits(node, shape):
+            raise UserError(
+                f"the adapters belong to another base: {name} is {list(shape)} here, and they are "
+                f"{', '.join(str(list(x.shape)) for x in jax.tree.leaves(node))}"
+            )
+
+
+def _fits(node: Node, shape: tuple[int, ...]) -> bool:
+    if isinstance(node, Rows):
+        inside = all(last < shape[0] for _, last in node.ranges)
+        return inside and node.rows.shape == (len(node.indices), *shape[1:])
+    if len(node.layout) != len(shape):
+        return False
+    *layers, inputs, outputs = matrix_shape(shape, node.layout)
+    rank = node.a.shape[-1]
+    fits = node.a.shape == (*layers, inputs, rank) and node.b.shape == (*layers, rank, outputs)
+    return fits and (node.m is None or node.m.shape == (*layers, 1, outputs))
+
+
+def _start(key: Array, kernel: Array, rule: AdapterRule, layout: str) -> Adapter:
+    *layers, inputs, outputs = matrix_shape(kernel.shape, layout)
+    dtype, bound = wide(kernel.dtype), inputs**-0.5
+    return Adapter(
+        a=jax.random.uniform(key, (*layers, inputs, rule.rank), dtype, -bound, bound),
+        b=jnp.zeros((*layers, rule.rank, outputs), dtype),
+        m=column_norm(to_matrix(kernel, layout)) if rule.kind == "dora" else None,
+        scale=rule.scale,
+        layout=layout,
+    )
+
+
+def _is_node(x: Any) -> bool:
+    return isinstance(x, Adapter | Rows)

@@ -1,0 +1,149 @@
+"""Adapters inside the forward pass, without forming A B or W'.
+
+    y = x W c + s (x A) B c,                                  c = m / norm(W + s A B), 1 in LoRA
+    y = x W + (c - 1) d(x) W + s (d(x) A) B c                 with dropout d
+
+With dropout the adapted weight is W plus a change, and the change, (c - 1) W included, sees the
+dropped input (as peft has it); at rate 0 both lines are the same.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mmrec_jax.array_typing import Array
+from mmrec_jax.dora.adapter import Node, Rows, map_nodes, nodes, require_fit
+from mmrec_jax.dora.layout import to_matrix
+from mmrec_jax.dora.norm import column_squares, detached, factored_norm, magnitude_ratio
+from mmrec_jax.dora.transform import named_leaves, with_rows
+from mmrec_jax.tree_paths import map_named
+
+_COLLECTION = "adapters"
+
+
+@flax.struct.dataclass
+class _Change:
+    """What a kernel's module needs; under a lifted scan, that of its layer."""
+
+    a: Array
+    b: Array
+    c: Array | None
+    scale: float = flax.struct.field(pytree_node=False)
+    layout: str = flax.struct.field(pytree_node=False)
+
+
+@contextlib.contextmanager
+def intercept(
+    params: Any,
+    adapters: Any,
+    *,
+    squares: Any = None,
+    dropout: float = 0.0,
+    detach_norm: bool = True,
+) -> Iterator[dict[str, Any]]:
+    """Within it, `model.apply(variables, ...)` is the adapted model.
+
+    Adapters must belong to `nn.Dense` or `nn.DenseGeneral` modules. Layers that are scanned over
+    must hand every collection on (`variable_axes={True: 0}`).
+
+    Args:
+      params: the base.
+      adapters: what `init` made for it.
+      squares: `dora.squares(params, adapters)`, to compute it once and not in every call.
+      dropout: rate on the adapters' input; an rng named "dropout" is needed where it is not 0.
+      detach_norm: the norm is a constant to gradients; False differentiates it too.
+
+    Yields:
+      The variables to apply the model to.
+
+    Raises:
+      UserError: the adapters do not fit the base.
+      TypeError: an adapted kernel belongs to a module of another kind.
+    """
+    require_fit(params, adapters)
+    leaves = named_leaves(params)
+    found = nodes(adapters)
+    known = {} if squares is None else named_leaves(squares)
+
+    def change(name: str, node: Node) -> _Change | None:
+        if isinstance(node, Rows):
+            return None
+        c = None
+        if node.m is not None:
+            w = to_matrix(leaves[name], node.layout)
+            own = known[name] if name in known else column_squares(w)
+            norm = factored_norm(w, node.a, node.b, node.scale, own)
+            c = magnitude_ratio(node.m, detached(norm, detach_norm))
+        return _Change(node.a, node.b, c, node.scale, node.layout)
+
+    def embedding(name: str, leaf: Array) -> Array:
+        node = found.get(name)
+        return with_rows(leaf, node) if isinstance(node, Rows) else leaf
+
+    variables = {
+        "params": map_named(embedding, params),
+        _COLLECTION: map_nodes(change, adapters),
+    }
+    with nn.intercept_methods(_changed(dropout)):
+        yield variables
+
+
+def _changed(dropout: float) -> Callable[..., Any]:
+    def interceptor(
+        call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], context: Any
+    ) -> Any:
+        module = context.module
+        if context.method_name != "__call__" or not module.has_variable(_COLLECTION, "kernel"):
+            return call(*args, **kwargs)
+        if not isinstance(module, nn.Dense | nn.DenseGeneral) or getattr(module, "batch_dims", ()):
+            name = "/".join(module.path)
+            raise TypeError(f"{name}: {type(module).__name__} cannot be intercepted; use apply")
+        (inputs,) = (*args, *kwargs.values())
+        return _adapted(module, inputs, dropout)
+
+    return interceptor
+
+
+def _adapted(module: Any, inputs: Array, dropout: float) -> Array:
+    """What the module returns, with its adapter."""
+    change: _Change = module.get_variable(_COLLECTION, "kernel")
+    kernel = module.get_variable("params", "kernel")
+    bias = module.get_variable("params", "bias") if module.use_bias else None
+    x, kernel, bias, a, b = nn.dtypes.promote_dtype(
+        inputs, kernel, bias, change.a, change.b, dtype=module.dtype
+    )
+    layout = change.layout.replace("l", "")  # one layer's, whatever was scanned over
+    contracted = layout.count("i")
+    axes = getattr(module, "axis", -1)
+    axes = axes if isinstance(axes, tuple) else (axes,)
+    x = jnp.moveaxis(x, axes, range(-contracted, 0))
+    kept = x.shape[: x.ndim - contracted]
+    x = x.reshape(*kept, -1)
+    w = to_matrix(kernel, layout)
+    features = tuple(n for n, kind in zip(kernel.shape, layout, strict=True) if kind == "o")
+
+    y = x @ w
+    dropped = _drop(module, x, dropout)
+    low = change.scale * ((dropped @ a) @ b)
+    if change.c is None:
+        y = y + low
+    else:
+        c = change.c.reshape((1,) * len(kept) + (-1,))
+        if dropout:
+            y = y + (dropped @ w) * (c - 1).astype(y.dtype) + low * c.astype(y.dtype)
+        else:
+            y = (y + low) * c.astype(y.dtype)
+    y = y.reshape(*kept, *features)
+    return y if bias is None else y + bias.reshape((1,) * len(kept) + features)
+
+
+def _drop(module: nn.Module, x: Array, rate: float) -> Array:
+    if not rate:
+        return x
+    kept = jax.random.bernoulli(module.make_rng("dropout"), 1 - rate, x.shape)
+    return jnp.where(kept, x / (1 - rate), 0)

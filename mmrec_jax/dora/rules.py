@@ -1,0 +1,143 @@
+"""Which parameters are adapted, and how."""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from mmrec_jax.dora.layout import layout_of, matrix_shape
+from mmrec_jax.errors import UserError
+
+# Never taken by a pattern alone: what is tied to the output, decides how fast memories forget, or
+# is used in training only; and vectors (scales, biases, gates), also where layers stack them.
+_EXCLUDED = (
+    r"(^|/)(embed|embedding|uboo|dpg_down|dpg_up)(/|$)|norm[^/]*(/|$)"
+    r"|(^|/)(scale|bias|b_gamma|b_alpha|w_g|c_g)$"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class AdapterRule:
+    """A low-rank adapter for each kernel whose path the pattern is found in.
+
+    Attributes:
+      pattern: a regular expression, searched in paths such as `blocks/ffn/down/kernel`.
+      rank: columns of A.
+      alpha: numerator of the scale s.
+      kind: "dora", "lora", or "rslora" (LoRA with s = alpha / sqrt(rank), arXiv 2312.03732).
+      axes: the kernels' layout (`dora/layout.py`); None: [in, out], stacked under `blocks`.
+      exclude: paths that are left out although the pattern is found in them; "": none.
+    """
+
+    pattern: str
+    rank: int
+    alpha: float
+    kind: Literal["dora", "lora", "rslora"] = "dora"
+    axes: str | None = None
+    exclude: str = _EXCLUDED
+
+    def __post_init__(self) -> None:
+        where = f"adapter rule {self.pattern!r}"
+        for expression in (self.pattern, self.exclude):
+            _require_expression(expression, where)
+        if self.kind not in ("dora", "lora", "rslora"):
+            raise UserError(f"{where}: kind is {self.kind!r}; it must be dora, lora or rslora")
+        if self.rank < 1:
+            raise UserError(f"{where}: rank is {self.rank}; it must be at least 1")
+
+    @property
+    def scale(self) -> float:
+        """The factor s of A B."""
+        return self.alpha / (self.rank**0.5 if self.kind == "rslora" else self.rank)
+
+
+@dataclasses.dataclass(frozen=True)
+class RowRule:
+    """Rows of an embedding [V, D], those of new tokens, trained beside the adapters.
+
+    Attributes:
+      ranges: the rows, as pairs of a first and a last one.
+      pattern: a regular expression, found in the path of exactly one parameter.
+    """
+
+    ranges: tuple[tuple[int, int], ...]
+    pattern: str = r"(^|/)embedding$"
+
+    def __post_init__(self) -> None:
+        _require_expression(self.pattern, f"row rule {self.pattern!r}")
+
+
+def all_linear(
+    rank: int, alpha: float, kind: Literal["dora", "lora", "rslora"] = "dora"
+) -> tuple[AdapterRule, ...]:
+    """The preset: every kernel that is not excluded."""
+    return (AdapterRule(r"(^|/)kernel$", rank, alpha, kind),)
+
+
+def choose_kernels(
+    shapes: Mapping[str, tuple[int, ...]], rules: Sequence[AdapterRule]
+) -> dict[str, tuple[AdapterRule, str]]:
+    """The rule and the layout of each adapted kernel; the first rule that matches takes it.
+
+    Args:
+      shapes: path to shape of every parameter.
+      rules: in the order in which they choose.
+
+    Raises:
+      UserError: a rule matches no kernel, its rank is larger than a kernel, or its layout is wrong.
+    """
+    chosen: dict[str, tuple[AdapterRule, str]] = {}
+    for rule in rules:
+        matched = [name for name in shapes if re.search(rule.pattern, name)]
+        taken = [name for name in matched if _adaptable(name, shapes[name], rule)]
+        if not taken:
+            why = f"the parameters are {', '.join(sorted(shapes))}"
+            if matched:
+                why = f"it matches only what cannot be adapted, such as {matched[0]}"
+            raise UserError(f"adapter pattern {rule.pattern!r} matches no kernel: {why}")
+        for name in taken:
+            layout = layout_of(name, shapes[name], rule.axes)
+            _require_rank(name, matrix_shape(shapes[name], layout), rule)
+            chosen.setdefault(name, (rule, layout))
+        if not any(chosen[name][0] is rule for name in taken):
+            raise UserError(
+                f"adapter pattern {rule.pattern!r} matches nothing that rules before it left"
+            )
+    return chosen
+
+
+def choose_embedding(shapes: Mapping[str, tuple[int, ...]], rule: RowRule) -> str:
+    """The path of the embedding that a rule means.
+
+    Raises:
+      UserError: none or several match, or a row is not there.
+    """
+    matched = [name for name in shapes if re.search(rule.pattern, name)]
+    if len(matched) != 1 or len(shapes[matched[0]]) != 2:
+        found = ", ".join(matched) or "nothing"
+        raise UserError(f"row pattern {rule.pattern!r} must match one [V, D] array, not {found}")
+    rows = shapes[matched[0]][0]
+    for first, last in rule.ranges:
+        if not 0 <= first <= last < rows:
+            raise UserError(f"{matched[0]} has rows 0 to {rows - 1}; there are no {first}-{last}")
+    return matched[0]
+
+
+def _adaptable(name: str, shape: tuple[int, ...], rule: AdapterRule) -> bool:
+    return len(shape) > 1 and not (rule.exclude and re.search(rule.exclude, name))
+
+
+def _require_rank(name: str, matrix: tuple[int, ...], rule: AdapterRule) -> None:
+    inputs, outputs = matrix[-2:]
+    if rule.rank > min(inputs, outputs):
+        raise UserError(
+            f"adapter rank {rule.rank} is larger than the kernel {name} [{inputs}, {outputs}]; it "
+            f"must be at most {min(inputs, outputs)}"
+        )
+
+
+def _require_expression(text: str, where: str) -> None:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise UserError(f"{where}: {text!r} is no regular expression: {error}") from None

@@ -1,0 +1,157 @@
+"""Trees in, trees out: adapted weights, merging and its inverse."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from mmrec_jax.array_typing import Array
+from mmrec_jax.dora.adapter import Adapter, Node, Rows, map_nodes, nodes, require_fit
+from mmrec_jax.dora.layout import from_matrix, to_matrix
+from mmrec_jax.dora.norm import (
+    column_norm,
+    column_squares,
+    detached,
+    magnitude_ratio,
+    wide,
+)
+from mmrec_jax.errors import UserError
+from mmrec_jax.tree_paths import map_named, path_name
+
+
+def apply(params: Any, adapters: Any, *, detach_norm: bool = True) -> Any:
+    """The weights that the adapted model uses: W' of each adapted kernel, the others as they are.
+
+    Computed in float32 at least and returned in the dtype of each parameter. DoRA's is written as
+    `V (m / norm(V))`, so that W' = W exactly at the start.
+
+    Args:
+      params: the base.
+      adapters: what `init` made for it.
+      detach_norm: the norm is a constant to gradients; False differentiates it too.
+
+    Raises:
+      UserError: the adapters do not fit the base.
+    """
+    require_fit(params, adapters)
+    found = nodes(adapters)
+
+    def adapted(name: str, leaf: Array) -> Array:
+        node = found.get(name)
+        if node is None:
+            return leaf
+        if isinstance(node, Rows):
+            return with_rows(leaf, node)
+        v = _direction(leaf, node)
+        if node.m is not None:
+            v = v * magnitude_ratio(node.m, detached(column_norm(v), detach_norm))
+        return from_matrix(v, node.layout, leaf.shape).astype(leaf.dtype)
+
+    return map_named(adapted, params)
+
+
+def merge(params: Any, adapters: Any) -> tuple[Any, dict[str, Any]]:
+    """The adapted weights, and what `unmerge` needs to take the adapters out again.
+
+    Returns:
+      `apply(params, adapters)`; and nested dicts with, of each adapted kernel, `norm(W + s A B)`
+      `[*layers, 1, outputs]` in float32 at least, and of an embedding the rows replaced.
+    """
+    require_fit(params, adapters)
+    leaves = named_leaves(params)
+
+    def kept(name: str, node: Node) -> Array:
+        if isinstance(node, Rows):
+            return leaves[name][node.indices]
+        return column_norm(_direction(leaves[name], node))
+
+    return apply(params, adapters), map_nodes(kept, adapters)
+
+
+def unmerge(merged: Any, adapters: Any, norms: Any) -> Any:
+    """The base of a merged model.
+
+    W' alone keeps only the direction of W + s A B, so without the norms there is no way back.
+
+    Args:
+      merged: what `merge` returned.
+      adapters: the adapters that were merged.
+      norms: what `merge` returned beside it.
+
+    Raises:
+      UserError: the adapters do not fit, or a magnitude is 0: that column of the merged kernel is
+        zero and says nothing about the base.
+    """
+    require_fit(merged, adapters)
+    found, lengths = nodes(adapters), named_leaves(norms)
+    for name, node in found.items():
+        if isinstance(node, Adapter) and node.m is not None:
+            _require_direction(name, node.m, lengths[name])
+
+    def base(name: str, leaf: Array) -> Array:
+        node = found.get(name)
+        if node is None:
+            return leaf
+        if isinstance(node, Rows):
+            return leaf.at[node.indices].set(lengths[name].astype(leaf.dtype))
+        v = to_matrix(leaf, node.layout).astype(wide(leaf.dtype))
+        if node.m is not None:
+            v = v * magnitude_ratio(lengths[name], node.m)
+        w = v - node.scale * (node.a @ node.b)
+        return from_matrix(w, node.layout, leaf.shape).astype(leaf.dtype)
+
+    return map_named(base, merged)
+
+
+def squares(params: Any, adapters: Any) -> dict[str, Any]:
+    """|W|^2 of each column of each kernel with magnitudes, `[*layers, 1, outputs]`.
+
+    What `intercept` needs of the base's norms: it does not change in training. Float32 at least.
+    """
+    leaves = named_leaves(params)
+
+    def square(name: str, node: Node) -> Array | None:
+        if isinstance(node, Rows) or node.m is None:
+            return None
+        return column_squares(to_matrix(leaves[name], node.layout))
+
+    return map_nodes(square, adapters)
+
+
+def partition(params: Any, adapters: Any) -> tuple[Any, Any]:
+    """`(frozen, trained)`: the base as constants to gradients, and the adapters.
+
+    Differentiate and optimize the second alone; `apply(frozen, trained)` puts them together.
+
+    Raises:
+      UserError: the adapters do not fit the base.
+    """
+    require_fit(params, adapters)
+    return jax.tree.map(jax.lax.stop_gradient, params), adapters
+
+
+def with_rows(embedding: Array, node: Rows) -> Array:
+    """The embedding with the trained rows in their places."""
+    return embedding.at[node.indices].set(node.rows.astype(embedding.dtype))
+
+
+def _direction(kernel: Array, node: Adapter) -> Array:
+    """V = W + s A B as a matrix, float32 at least."""
+    w = to_matrix(kernel, node.layout).astype(wide(kernel.dtype))
+    return w + node.scale * (node.a @ node.b)
+
+
+def named_leaves(tree: Any) -> dict[str, Array]:
+    """Path to leaf."""
+    return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _require_direction(name: str, m: Array, norm: Array) -> None:
+    if isinstance(m, jax.core.Tracer):
+        return  # the values are not known while a function is traced
+    lost = int(np.sum((np.asarray(m) == 0) & (np.asarray(norm) > 0)))
+    if lost:
+        raise UserError(
+            f"{name}: {lost} of {m.size} magnitudes are 0, so the merged columns are zero and the "
+            "base cannot be recovered from them"
+        )

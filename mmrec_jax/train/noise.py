@@ -1,0 +1,66 @@
+"""The noise of fine-tuning, from the config to what a training step does with embedded tokens."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from mmrec_jax.array_typing import Array
+from mmrec_jax.config import TrainConfig
+from mmrec_jax.data.tokenizer import Tokenizer
+from mmrec_jax.errors import UserError
+from mmrec_jax.nn.neftune import neftune
+
+# (key, number of updates done, batch) -> what is done to the embedded tokens of that batch
+Noise = Callable[[Array, Array, dict[str, Array]], Callable[[Array], Array]]
+
+
+def make_noise(config: TrainConfig, steps: int, tokenizer: Tokenizer) -> Noise | None:
+    """NEFTune as the config wants it; None where `neftune_alpha` is 0.
+
+    Args:
+      config: the fields `neftune_*`.
+      steps: of the whole run, at whose end a linear schedule reaches 0.
+      tokenizer: gives the names in `neftune_table` their ids.
+
+    Raises:
+      UserError: the table is missing, damaged, or names a token that does not exist.
+    """
+    if not config.neftune_alpha:
+        return None
+    table = _read_table(config.neftune_table, tokenizer) if config.neftune_table else None
+
+    def noise(key: Array, step: Array, batch: dict[str, Array]) -> Callable[[Array], Array]:
+        alpha: float | Array = config.neftune_alpha
+        if config.neftune_schedule == "linear":
+            alpha = alpha * jnp.maximum(1 - step.astype(jnp.float32) / steps, 0)
+        scale = None if table is None else jnp.asarray(table)[batch["inputs"]]
+        return lambda embedded: neftune(key, embedded, batch["segment_ids"], alpha, scale)
+
+    return noise
+
+
+def _read_table(path: str, tokenizer: Tokenizer) -> np.ndarray:
+    """The factor of each token, [V] float32."""
+    where = f"config.train.neftune_table: {path}"
+    try:
+        factors = json.loads(Path(path).expanduser().read_text("utf-8"))
+    except OSError as error:
+        raise UserError(f"{where} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise UserError(f"{where}: bad JSON ({error})") from None
+    if not isinstance(factors, dict):
+        raise UserError(f"{where}: it must be an object of tokens and their factors")
+    ids = {tokenizer.id_to_piece(index): index for index in range(tokenizer.vocab_size)}
+    table = np.ones(tokenizer.vocab_size, np.float32)
+    for piece, factor in factors.items():
+        if piece not in ids:
+            raise UserError(f"{where}: the tokenizer has no token {piece!r}")
+        if isinstance(factor, bool) or not isinstance(factor, int | float) or factor < 0:
+            raise UserError(
+                f"{where}: the factor of {piece!r} is {factor!r}; it must be at least 0"
+            )
+        table[ids[piece]] = factor
+    return table

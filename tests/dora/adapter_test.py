@@ -1,0 +1,117 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmrec_jax import dora
+from mmrec_jax.errors import UserError
+from mmrec_jax.nn.model import MMRecLM
+from mmrec_jax.tree_paths import leaf_names
+from tests.dora.small_trees import base
+from tests.small_run import small_model
+
+
+def _shapes(**changes):
+    model = MMRecLM(small_model(**changes))
+    return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))["params"]
+
+
+def _init(params, *rules):
+    return jax.eval_shape(lambda params: dora.init(jax.random.key(0), params, rules), params)
+
+
+def test_all_linear_takes_every_matrix_but_embedding_decays_and_predictors():
+    made = _init(_shapes(use_uboo=True), *dora.all_linear(4, 8.0))
+    names = ["ffn/down", "ffn/gate_value", "out", "project/fused", "qk"]
+    assert list(dora.nodes(made)) == [f"blocks/{name}/kernel" for name in names]
+    assert {name.rsplit("/", 1)[-1] for name in leaf_names(made)} == {"a", "b", "m"}
+    assert {leaf.dtype for leaf in jax.tree.leaves(made)} == {jnp.dtype(jnp.float32)}
+    node = made["blocks"]["ffn"]["down"]["kernel"]
+    assert (node.a.shape, node.b.shape, node.m.shape) == ((2, 64, 4), (2, 4, 16), (2, 1, 16))
+    assert (node.scale, node.layout) == (2.0, "lio")
+
+
+def test_matrices_of_their_own_are_taken_one_by_one():
+    made = _init(_shapes(use_hem=False), dora.AdapterRule(r"project/[zv]/", 1, 1.0, "lora"))
+    assert list(dora.nodes(made)) == ["blocks/project/v/kernel", "blocks/project/z/kernel"]
+    assert {name.rsplit("/", 1)[-1] for name in leaf_names(made)} == {"a", "b"}
+
+
+def test_what_is_excluded_can_be_asked_for():
+    made = _init(_shapes(), dora.AdapterRule("dpg_up/kernel", 4, 8.0, exclude=""))
+    assert list(dora.nodes(made)) == ["blocks/dpg_up/kernel"]
+
+
+def test_the_first_rule_takes_a_kernel_and_scales_are_those_of_their_kind():
+    rules = [dora.AdapterRule("ffn/down", 4, 6.0, "rslora"), *dora.all_linear(2, 6.0, "lora")]
+    found = dora.nodes(_init(_shapes(), *rules))
+    assert found["blocks/ffn/down/kernel"].scale == 3.0
+    assert found["blocks/qk/kernel"].scale == 3.0
+    assert [found[f"blocks/{name}/kernel"].a.shape[-1] for name in ("ffn/down", "qk")] == [4, 2]
+
+
+def test_a_starts_in_its_bounds_by_key_and_path_alone():
+    params = {name: {"kernel": np.zeros((400, 30), np.float32)} for name in ("one", "two")}
+    rule = dora.AdapterRule("kernel", 20, 1.0, "lora")
+    init = jax.jit(lambda params: dora.init(jax.random.key(5), params, [rule]))
+    both = init(params)
+    a = np.asarray(both["one"]["kernel"].a)
+    bound = 400**-0.5
+    assert np.max(np.abs(a)) < bound
+    np.testing.assert_allclose(np.std(a), bound / 3**0.5, rtol=0.02)
+    assert not np.any(np.asarray(both["one"]["kernel"].b))
+    assert not np.array_equal(a, both["two"]["kernel"].a)
+    alone = init({"one": params["one"]})
+    np.testing.assert_array_equal(alone["one"]["kernel"].a, a)
+
+
+_MISTAKES = {
+    "no match": (dora.AdapterRule("attention", 2, 1.0), "'attention' matches no kernel: the param"),
+    "a norm": (
+        dora.AdapterRule("final_norm", 2, 1.0),
+        "matches no kernel: it matches only what cannot be adapted, such as final_norm/scale",
+    ),
+    "the embedding": (dora.AdapterRule("embed", 2, 1.0), "cannot be adapted, such as embed/embed"),
+    "a stacked vector": (
+        dora.AdapterRule("blocks/b_gamma", 1, 1.0, exclude=""),
+        "say which of its axes are stacked layers",
+    ),
+    "too large a rank": (
+        dora.AdapterRule("ffn/down", 17, 1.0),
+        "rank 17 is larger than the kernel blocks/ffn/down/kernel [64, 16]; it must be at most 16",
+    ),
+    "wrong axes": (dora.AdapterRule("qk", 2, 1.0, axes="io"), "axes='io'; it must have a letter"),
+    "rows": (dora.RowRule(((49, 50),)), "embed/embedding has rows 0 to 49; there are no 49-50"),
+    "no rows": (dora.RowRule(((0, 1),), "table"), "must match one [V, D] array, not nothing"),
+}
+
+
+@pytest.mark.parametrize(("rule", "expected"), _MISTAKES.values(), ids=_MISTAKES)
+def test_a_rule_that_does_not_fit_is_one_clear_error(rule, expected):
+    with pytest.raises(UserError) as caught:
+        _init(_shapes(), rule)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_rule_behind_another_that_takes_all_is_an_error():
+    with pytest.raises(UserError, match="'qk' matches nothing that rules before it left"):
+        _init(_shapes(), *dora.all_linear(2, 1.0), dora.AdapterRule("qk", 2, 1.0))
+
+
+def test_a_kernel_of_many_axes_needs_its_layout():
+    with pytest.raises(UserError, match=r"join/kernel \[2, 3, 5\]: say which"):
+        _init(base(), dora.AdapterRule("^join", 2, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"pattern": "("}, "is no regular expression"),
+        ({"rank": 0}, "rank is 0; it must be at least 1"),
+        ({"kind": "ia3"}, "kind is 'ia3'; it must be dora, lora or rslora"),
+    ],
+)
+def test_a_rule_checks_its_own_fields(fields, expected):
+    with pytest.raises(UserError, match=expected):
+        dora.AdapterRule(**{"pattern": "x", "rank": 1, "alpha": 1.0, **fields})
