@@ -8,12 +8,12 @@ so they are joined by a newline, not by a space: neighbours need not have been n
 
 import importlib.metadata
 from pathlib import Path
+from typing import Literal
 
 from mmrec_jax.data.document import Document
 from mmrec_jax.errors import UserError
 
 _DISTRIBUTION = "turkish-treebanks"
-_FILES = ("data/wiki.conllu", "data/web.conllu")
 _SENTENCE_ID = "# sent_id = "
 _TEXT = "# text = "
 
@@ -25,9 +25,9 @@ def treebank_documents() -> list[Document]:
       UserError: the package is not installed or its files are gone.
     """
     sentences: dict[str, list[tuple[int, str]]] = {}
-    for path in _locate_files():
+    for part in ("wiki", "web"):
         identifier = ""
-        for line in path.read_text(encoding="utf-8").split("\n"):
+        for line in treebank_file(part).read_text(encoding="utf-8").split("\n"):
             if line.startswith(_SENTENCE_ID):
                 identifier = line.removeprefix(_SENTENCE_ID)
             elif line.startswith(_TEXT):
@@ -39,18 +39,22 @@ def treebank_documents() -> list[Document]:
     ]
 
 
-def _locate_files() -> list[Path]:
+def treebank_file(part: Literal["wiki", "web"]) -> Path:
+    """Where one part of the treebank lies, in CoNLL-U.
+
+    Raises:
+      UserError: the package is not installed or the file is gone.
+    """
     # The package itself is never imported: it would load its protobuf schema.
-    remedy = f'install it with "pip install {_DISTRIBUTION}" or choose another config.data.source'
+    remedy = f'install it with "pip install {_DISTRIBUTION}"'
     try:
         distribution = importlib.metadata.distribution(_DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
         raise UserError(
-            f'config.data.source "treebank" needs the package {_DISTRIBUTION}, which is not '
-            f"installed; {remedy}"
+            f"the Turkish treebank needs the package {_DISTRIBUTION}, which is not installed; "
+            f"{remedy}, or choose another config.data.source"
         ) from None
-    paths = [Path(str(distribution.locate_file(name))) for name in _FILES]
-    for path in paths:
-        if not path.is_file():
-            raise UserError(f"{path}: this file of {_DISTRIBUTION} is missing; re{remedy}")
-    return paths
+    path = Path(str(distribution.locate_file(f"data/{part}.conllu")))
+    if not path.is_file():
+        raise UserError(f"{path}: this file of {_DISTRIBUTION} is missing; re{remedy}")
+    return path

@@ -1,0 +1,87 @@
+"""What the segmenter says of a word."""
+
+import dataclasses
+
+from mmrec_jax.turkish.roots import RootClass
+from mmrec_jax.turkish.suffixes import Kind
+
+
+@dataclasses.dataclass(frozen=True)
+class Morph:
+    """A suffix in a word.
+
+    Attributes:
+      start: index of its first letter in the word (of its buffer letter, where it has one).
+      end: index behind its last letter.
+      text: its letters as they stand in the word.
+      label: its name, such as "With" or "Loc" (`suffixes.py`).
+      kind: of the boundary before it: "derivation" or "inflection".
+    """
+
+    start: int
+    end: int
+    text: str
+    label: str
+    kind: Kind
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmentation:
+    """A word as a root and suffixes.
+
+    Attributes:
+      word: as it was given.
+      start: 0; with `end` the offsets of the root.
+      end: index behind the root's last letter.
+      root_class: "N" nominal, "V" verb, "X" hardly inflected.
+      lemma: the root's dictionary form, a verb's without -mek; in lower case.
+      suffixes: in their order, without gaps but for an apostrophe.
+    """
+
+    word: str
+    start: int
+    end: int
+    root_class: RootClass
+    lemma: str
+    suffixes: tuple[Morph, ...]
+
+    @property
+    def root(self) -> str:
+        """The root as it is written in the word."""
+        return self.word[: self.end]
+
+    def boundaries(self, kind: Kind | None = None) -> tuple[int, ...]:
+        """Where suffixes begin: all, or those of one kind."""
+        return tuple(x.start for x in self.suffixes if kind is None or x.kind == kind)
+
+    @property
+    def stem_lemma(self) -> str:
+        """The dictionary form behind the last derivation: `kitapçı` of `kitapçılarda`.
+
+        The letters up to the last derivational suffix, or the lemma of a root without one.
+        """
+        derived = [morph.end for morph in self.suffixes if morph.kind == "derivation"]
+        return self.word[: derived[-1]] if derived else self.lemma
+
+    def _labels(self) -> list[str]:
+        """Labels of the inflection behind the last derivation."""
+        labels: list[str] = []
+        for morph in self.suffixes:
+            labels = [] if morph.kind == "derivation" else [*labels, morph.label]
+        return labels
+
+    @property
+    def number(self) -> str:
+        """Of a nominal: "A3pl" with the plural suffix, else "A3sg"."""
+        return "A3pl" if "A3pl" in self._labels() else "A3sg"
+
+    @property
+    def possessive(self) -> str:
+        """Of a nominal: "P1sg" ... "P3pl", or "Pnon"."""
+        return next((x for x in self._labels() if x[0] == "P" and x[-2:] in ("sg", "pl")), "Pnon")
+
+    @property
+    def case(self) -> str:
+        """Of a nominal: "Acc", "Dat", "Loc", "Abl", "Gen", "Ins", or "Nom"."""
+        cases = ("Acc", "Dat", "Loc", "Abl", "Gen", "Ins")
+        return next((x for x in self._labels() if x in cases), "Nom")
