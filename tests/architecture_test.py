@@ -21,6 +21,7 @@ _LEVELS = {
             "model_config",
             "task_config",
             "optim_config",
+            "turkish_config",
             "sizes",
             "tree_paths",
             "workdir",
@@ -30,6 +31,7 @@ _LEVELS = {
     **dict.fromkeys(("data", "nn", "optim"), 1),
     **dict.fromkeys(("sampling", "text_stream", "text_state", "prefill", "generation"), 2),
     **dict.fromkeys(("model_identity", "state_file", "saved_state", "bench", "dashboard"), 2),
+    "turkish": 2,
     "train": 3,
     "probes": 4,
     **dict.fromkeys(("loading", "commands", "cli"), 5),
@@ -90,7 +92,7 @@ def _tracks(path: Path) -> dict[str, set[str]]:
     }
 
 
-@pytest.mark.parametrize("folder", ["data", "nn", "optim", "bench", "dashboard", "train", "probes"])
+@pytest.mark.parametrize("folder", ["data", "nn", "optim", "bench", "dashboard", "turkish", "train", "probes"])
 def test_no_folder_imports_in_a_circle(folder):
     waiting = _tracks(_PACKAGE / folder)
     while waiting:

@@ -53,6 +53,7 @@ class LaneStream:
     def __next__(self) -> Batch:
         batch = empty_batch(len(self._rows), self._seq_len)
         batch["weights"][:] = 1
+        weights = self._store.weights
         for lane in range(len(self._lanes)):
             filled = 0
             while filled < self._seq_len:
@@ -68,6 +69,8 @@ class LaneStream:
                     batch["inputs"][row, places] = self._store.tokens[start : start + count]
                     batch["targets"][row, places] = self._store.tokens[start + 1 :][:count]
                     batch["segment_ids"][row, places] = segment
+                    if weights is not None:
+                        batch["weights"][row, places] = weights[start + 1 :][:count]
                 self._lanes[lane] = (piece, read + count, segment)
                 filled += count
         return batch

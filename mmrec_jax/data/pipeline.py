@@ -66,6 +66,7 @@ def make_train_iterator(
         rows=len(rows),
         bins=config.packing_bins,
         shuffle_seed=_seed("rows", config.seed),
+        weighted=store.weights is not None,
     )
     identity["data.packing_bins"] = config.packing_bins
     identity["process"] = f"{process_index} of {process_count}"

@@ -56,7 +56,7 @@ class CompiledSteps:
         shardings = state_shardings(p.mesh, carry_state=config.train.carry_state)
         accumulate = config.train.accumulate
         estimator = make_estimator(p.model, config.optim, accumulate) if refresh else None
-        step: Any = make_train_step(p.model, p.optimizer, accumulate, estimator)
+        step: Any = make_train_step(p.model, p.optimizer, accumulate, estimator, p.harmony)
         compiled: _Compiled = (
             jax.jit(step, donate_argnums=0, out_shardings=(shardings, replicated(p.mesh)))
             .lower(self._state, abstract_batch(config, p.mesh))

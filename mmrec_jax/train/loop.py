@@ -27,6 +27,7 @@ from mmrec_jax.train.mesh import place_batch
 from mmrec_jax.train.prepare import Prepared, prepare
 from mmrec_jax.train.sophia_health import SophiaHealth
 from mmrec_jax.train.step import make_eval_step
+from mmrec_jax.train.turkish_samples import score_samples
 from mmrec_jax.train.writer import MetricsWriter
 
 # Terms whose value must be finite, in the order in which they are blamed.
@@ -130,7 +131,7 @@ class _Loop:
         p = self.p
         start = time.perf_counter()
         self.train_step = CompiledSteps(p)
-        self.eval_step = jax.jit(make_eval_step(p.model))
+        self.eval_step = jax.jit(make_eval_step(p.model, p.harmony))
         self.observer = Observer(p.model)
         now = time.perf_counter()
         report.compiled(now - start, now - self.begin)
@@ -203,6 +204,7 @@ class _Loop:
         self._require_finite(step, "validation loss", self.validation["loss"])
         self._observe(step)
         self.writer.write(step, "validation", self.validation)
+        self._score(step)
         sample = self._sample(step)
         report.evaluated(bar, step, self.validation, sample)
 
@@ -217,6 +219,23 @@ class _Loop:
         summary = summarise(self.observer(params, batch["inputs"], batch["segment_ids"]))
         self.writer.write(step, "recurrence", scalars(summary))
         self.writer.write_histograms(step, "recurrence", histograms(summary))
+
+    def _score(self, step: int) -> None:
+        """Metrics of Turkish text on continuations of validation documents."""
+        p, train = self.p, self.p.config.train
+        count = p.config.turkish.scored_samples
+        if not count or isinstance(p.data, TaskDataset):
+            return
+        scores = score_samples(
+            p.model,
+            jax.device_put(self.state.params, jax.local_devices()[0]),
+            p.data.validation,
+            p.data.tokenizer,
+            count=count,
+            tokens=train.sample_tokens,
+            seed=train.seed,
+        )
+        self.writer.write(step, "turkish", scores)
 
     def _sample(self, step: int) -> str:
         p, train = self.p, self.p.config.train

@@ -26,6 +26,10 @@ from mmrec_jax.train.mesh import make_mesh, split_cpu, state_shardings
 from mmrec_jax.train.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.train.state import TrainState, initial_state
 from mmrec_jax.train.time_pieces import fit_time_chunk
+from mmrec_jax.turkish.suffix_weights import SuffixWeights
+from mmrec_jax.turkish.vowel_objective import HarmonyObjective
+from mmrec_jax.turkish.vowel_table import vowel_table
+from mmrec_jax.turkish_config import TurkishConfig
 from mmrec_jax.workdir import Workdir
 
 
@@ -39,6 +43,7 @@ class Prepared:
     data: TextDataset | TaskDataset
     model: MMRecLM
     optimizer: optax.GradientTransformation
+    harmony: HarmonyObjective | None
     steps: int
     batches: TrainIterator
     checkpointer: Checkpointer
@@ -102,6 +107,7 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
         data=data,
         model=model,
         optimizer=optimizer,
+        harmony=harmony_objective(config, tokenizer, model.config.vocab_size),
         steps=steps,
         batches=batches,
         checkpointer=checkpointer,
@@ -117,13 +123,35 @@ def load_data(config: Config, place: Workdir) -> TextDataset | TaskDataset:
     Raises:
       UserError: the data, the tokenizer or a field for them is wrong; the workdir cannot be made.
     """
+    turkish = config.turkish
     if config.data.source in TASKS:
+        if turkish != TurkishConfig():
+            raise UserError(
+                f'config.turkish is for text; with config.data.source "{config.data.source}" its '
+                "fields must be at their defaults"
+            )
         task = TaskDataset(config)
         make_directory(place.root)
         return task
+    if turkish.scored_samples and not config.train.sample_tokens:
+        raise UserError(
+            f"config.turkish.scored_samples is {turkish.scored_samples}, but "
+            "config.train.sample_tokens is 0: there is no text to score; raise it"
+        )
     documents = {split: load_documents(config.data, split) for split in ("train", "validation")}
     make_directory(place.root)
-    return TextDataset.from_documents(config, documents, place.tokenizer_cache)
+    weigh = SuffixWeights(turkish.suffix_weight) if turkish.suffix_weight != 1 else None
+    return TextDataset.from_documents(config, documents, place.tokenizer_cache, weigh)
+
+
+def harmony_objective(
+    config: Config, tokenizer: Tokenizer, vocab_size: int
+) -> HarmonyObjective | None:
+    """The `vowel_harmony` objective for the run's vocabulary, None where it is off."""
+    weight = config.turkish.vowel_harmony
+    if weight is None:
+        return None
+    return HarmonyObjective(vowel_table(tokenizer), vocab_size, weight)
 
 
 def model_config(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:

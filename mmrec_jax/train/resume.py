@@ -26,6 +26,7 @@ _FREE = frozenset(
         "train.keep_last",
         "train.keep_best",
         "train.profile_steps",
+        "turkish.scored_samples",
     }
 )
 # The length matters only through the schedule.

@@ -8,6 +8,7 @@ from mmrec_jax.turkish.vowels import FRONT, ROUNDED, VOWELS, resolve
 
 _VOICELESS = frozenset("pçtkfhsş")
 _VOWELS = frozenset(VOWELS)
+_FOLDED = str.maketrans("aeıiuü", "AAHHHH")
 
 
 class End(NamedTuple):
@@ -26,78 +27,109 @@ class End(NamedTuple):
     last: str
 
 
+class Template(NamedTuple):
+    """A suffix with all but its harmony decided: `DA` is `dA` or `tA`.
+
+    `last` is the kind of end that it makes, as in `End`.
+    """
+
+    suffix: Suffix
+    letters: str
+    last: str
+
+
 class Shape(NamedTuple):
     """A suffix as it is written after some end, and the end that it makes."""
 
-    suffix: Suffix
+    template: Template
     end: End
 
 
-@functools.cache
-def end_of(text: str, before: End | None = None) -> End:
-    """The end of `text` (lower case, at least one letter), which continues a word with `before`."""
-    front, rounded = (before.front, before.rounded) if before else (False, False)
-    for letter in reversed(text):
-        if letter in _VOWELS:
-            front, rounded = letter in FRONT, letter in ROUNDED
-            break
+def end_of(text: str) -> End:
+    """The end of `text`, which has a letter, all in lower case."""
     last = "v" if text[-1] in _VOWELS else "t" if text[-1] in _VOICELESS else "d"
-    return End(front, rounded, last)
+    return advance(End(False, False, ""), text, last)
+
+
+def advance(end: End, letters: str, last: str) -> End:
+    """The end behind `letters`, which continue a word that ended so."""
+    for letter in reversed(letters):
+        if letter in _VOWELS:
+            return End(letter in FRONT, letter in ROUNDED, last)
+    return End(end.front, end.rounded, last)
 
 
 @functools.cache
 def shapes(source: str, end: End) -> dict[str, list[Shape]]:
-    """What may follow `end` in the state `source`: letters to the suffixes written so."""
+    """What may follow `end` in the state `source` by vowel harmony, by its letters."""
     found: dict[str, list[Shape]] = {}
-    for suffix in inventory():
-        if source in suffix.sources:
-            for letters, after in _spellings(suffix, end):
-                found.setdefault(letters, []).append(Shape(suffix, after))
+    for template in _templates(source, end.last):
+        letters = fill(template.letters, end)
+        after = advance(end, letters, template.last)
+        found.setdefault(letters, []).append(Shape(template, after))
     return found
 
 
-def _spellings(suffix: Suffix, end: End) -> list[tuple[str, End]]:
-    after_vowel = end.last == "v"
+@functools.cache
+def loose_templates(source: str, last: str) -> dict[str, list[Template]]:
+    """What may follow an end if vowel harmony is not heeded, by `fold` of its letters."""
+    found: dict[str, list[Template]] = {}
+    for template in _templates(source, last):
+        found.setdefault(fold(template.letters), []).append(template)
+    return found
+
+
+def fold(letters: str) -> str:
+    """The letters with a/e as A and ı/i/u/ü as H: equal for all shapes of a suffix."""
+    return letters.translate(_FOLDED)
+
+
+def fill(letters: str, end: End) -> str:
+    """A template's letters as vowel harmony wants them: `fill("lArH", ...)` is `ları` or `leri`."""
+    front, rounded = end.front, end.rounded
+    filled = []
+    for letter in letters:
+        if letter in ("A", "H"):
+            letter = resolve(letter, front=front, rounded=rounded)
+        if letter in _VOWELS:
+            front, rounded = letter in FRONT, letter in ROUNDED
+        filled.append(letter)
+    return "".join(filled)
+
+
+@functools.cache
+def _templates(source: str, last: str) -> tuple[Template, ...]:
+    return tuple(
+        template
+        for suffix in inventory()
+        if source in suffix.sources
+        for template in _of_suffix(suffix, last)
+    )
+
+
+def _of_suffix(suffix: Suffix, last: str) -> list[Template]:
+    after_vowel = last == "v"
     if suffix.after and (suffix.after == "v") != after_vowel:
         return []
-    if end.last == "y":
-        return _written(suffix, end, suffix.form) if suffix.form == "Hyor" else []
-    if suffix.form == "Hyor" and after_vowel and end.last == "v":
-        # After a wide vowel the vowel is lost ("y"), after a narrow one the suffix's is.
-        return _written(suffix, end, "yor")
+    if last == "y" and suffix.form != "Hyor":
+        return []
     form = suffix.form
     if form[0] in "SNY":
         form = (form[0].lower() if after_vowel else "") + form[1:]
     elif form[0] == "H" and after_vowel:
         form = form[1:]
     vowel_first = form[0] in "AH" or form[0] in _VOWELS
-    if (end.last == "k" and vowel_first) or (end.last == "g" and not vowel_first):
+    if (last == "k" and vowel_first) or (last == "g" and not vowel_first):
         return []
-    return _written(suffix, end, form)
-
-
-def _written(suffix: Suffix, end: End, form: str) -> list[tuple[str, End]]:
-    letters = ""
-    front, rounded = end.front, end.rounded
-    sharp = end.last in ("t", "k")
+    letters, sharp = "", last in ("t", "k")
     for sign in form:
-        letter = sign
-        if sign in ("A", "H"):
-            letter = resolve(sign, front=front, rounded=rounded)
-        elif sign in ("D", "C"):
-            letter = {"D": "dt", "C": "cç"}[sign][sharp]
-        if letter in _VOWELS:
-            front, rounded = letter in FRONT, letter in ROUNDED
+        letter = {"D": "dt", "C": "cç"}[sign][sharp] if sign in "DC" else sign
         sharp = letter in _VOICELESS
         letters += letter
-    after = end_of(letters, end)
-    spelled = [(letters, after)]
-    if len(form) > 2 and form.endswith("k") and form not in ("CAk", "mAk"):
-        spelled = [(letters, after._replace(last="k")), (letters[:-1] + "ğ", after._replace(last="g"))]
-    if suffix.target in ("V", "VM") and form.endswith("A"):
-        before = end_of(letters[:-1], end) if len(letters) > 1 else end
-        kept = before._replace(last="y")
-        spelled.append((letters[:-1], kept))
-    if form == "t" or (suffix.label == "Cau" and form == "Ht"):
-        spelled.append((letters[:-1] + "d", after._replace(last="g")))
-    return [pair for pair in spelled if pair[0]]
+    kind = "v" if letters[-1] in "AH" or letters[-1] in _VOWELS else "t" if sharp else "d"
+    found = [Template(suffix, letters, kind)]
+    if letters.endswith(("Hk", "Ak")) and suffix.form != "mAk" and suffix.target in ("N", "DK", "VZ"):
+        found = [Template(suffix, letters, "k"), Template(suffix, letters[:-1] + "ğ", "g")]
+    if letters.endswith("A") and len(letters) > 1 and suffix.target in ("V", "VM"):
+        found.append(Template(suffix, letters[:-1], "y"))
+    return found

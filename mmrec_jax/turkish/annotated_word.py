@@ -19,7 +19,7 @@ class AnnotatedWord:
       root_class: of its root, as `suffixes.py` has it.
       boundaries: where its derivational groups begin, the first one left out.
       part: part of speech of its last group, such as "NOUN".
-      features: of its last group; the first value of a repeated name.
+      annotation: the features of its last group, as in the file.
     """
 
     word: str
@@ -27,15 +27,19 @@ class AnnotatedWord:
     root_class: RootClass
     boundaries: tuple[int, ...]
     part: str
-    features: dict[str, str]
+    annotation: str
 
     @property
     def nominal(self) -> tuple[str, str, str]:
         """Number, possessive and case; "Bare" is "Nom"."""
-        case = self.features.get("Case", "")
+        values: dict[str, str] = {}
+        for entry in self.annotation.split("|"):
+            name, _, value = entry.partition("=")
+            values.setdefault(name, value)  # a predicate has two numbers: the noun's comes first
+        case = values.get("Case", "")
         return (
-            self.features.get("PersonNumber", ""),
-            self.features.get("Possessive", ""),
+            values.get("PersonNumber", ""),
+            values.get("Possessive", ""),
             "Nom" if case == "Bare" else case,
         )
 
@@ -63,10 +67,6 @@ def _word(groups: list[list[str]]) -> AnnotatedWord:
     for row in groups[:-1]:
         place += len(row[1])
         boundaries.append(place)
-    features: dict[str, str] = {}
-    for entry in groups[-1][5].split("|"):
-        name, _, value = entry.partition("=")
-        features.setdefault(name, value)
     part, tag = groups[0][3], groups[0][4]
     root_class: RootClass = "X"
     if part in _NOMINAL or tag == "NOMP":
@@ -79,5 +79,5 @@ def _word(groups: list[list[str]]) -> AnnotatedWord:
         root_class=root_class,
         boundaries=tuple(boundaries),
         part=groups[-1][3],
-        features=features,
+        annotation=groups[-1][5],
     )

@@ -73,10 +73,12 @@ class Lexicon:
         """The known roots with exactly these letters."""
         return self._roots.get(letters, [])
 
-    def unknown_costs(self, word: str, root_class: str) -> list[float]:
-        """-ln P(unknown root) of each prefix of `word`, index 0 the empty one."""
-        start = self._unknown[root_class]
-        return [start + cost for cost in self._spelling[root_class].prefix_costs(word)]
+    def unknown_costs(self, word: str, root_class: RootClass, limit: float) -> list[float]:
+        """-ln P(unknown root) of each prefix of `word`, index 0 the empty one.
+
+        The list ends where all longer prefixes cost at least `limit`.
+        """
+        return self._spelling[root_class].prefix_costs(word, self._unknown[root_class], limit)
 
 
 class _Spelling:
@@ -96,21 +98,25 @@ class _Spelling:
             self._pair_totals[pair[0]] += count
         for triple, count in self._triples.items():
             self._triple_totals[triple[:2]] += count
-        self._costs: dict[str, float] = {}
+        self._costs: dict[tuple[str, str, str], float] = {}
 
-    def _cost(self, triple: str) -> float:
-        cost = self._costs.get(triple)
-        if cost is None:
-            pair = (self._pairs[triple[1:]] + 0.2) / (self._pair_totals[triple[1]] + 0.2 * _LETTERS)
-            share = (self._triples[triple] + 3 * pair) / (self._triple_totals[triple[:2]] + 3)
-            cost = self._costs[triple] = -math.log(share)
+    def _cost(self, a: str, b: str, c: str) -> float:
+        pair = (self._pairs[b + c] + 0.2) / (self._pair_totals[b] + 0.2 * _LETTERS)
+        share = (self._triples[a + b + c] + 3 * pair) / (self._triple_totals[a + b] + 3)
+        cost = self._costs[a, b, c] = -math.log(share)
         return cost
 
-    def prefix_costs(self, word: str) -> list[float]:
-        costs, spelled, total = [0.0], f"^^{word}", 0.0
-        for place in range(2, len(spelled)):
-            total += self._cost(spelled[place - 2 : place + 1])
-            costs.append(total + self._cost(spelled[place - 1 : place + 1] + "$"))
+    def prefix_costs(self, word: str, start: float, limit: float) -> list[float]:
+        costs, total, known = [start], start, self._costs
+        a, b = "^", "^"
+        for letter in word:
+            step = known.get((a, b, letter))
+            total += step if step is not None else self._cost(a, b, letter)
+            if total >= limit:
+                break
+            a, b = b, letter
+            step = known.get((a, b, "$"))
+            costs.append(total + (step if step is not None else self._cost(a, b, "$")))
         return costs
 
 

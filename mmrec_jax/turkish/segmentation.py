@@ -1,19 +1,27 @@
 """What the segmenter says of a word."""
 
 import dataclasses
+from typing import NamedTuple
 
+from mmrec_jax.turkish.casing import lower
 from mmrec_jax.turkish.roots import RootClass
 from mmrec_jax.turkish.suffixes import Kind
+from mmrec_jax.turkish.vowels import FRONT, last_vowel
+
+# Derivations whose result stands in a dictionary: önem-li, göz-lük, temiz-le-, bit-ir-.
+LEXICAL = frozenset(
+    "With Wout Ness Agt Rtd Dim Foll Doct Rcpl Make Acq Bcm Cau Rcp Rfx Inh Res".split()
+)
 
 
-@dataclasses.dataclass(frozen=True)
-class Morph:
+class Morph(NamedTuple):
     """A suffix in a word.
 
     Attributes:
       start: index of its first letter in the word (of its buffer letter, where it has one).
       end: index behind its last letter.
       text: its letters as they stand in the word.
+      template: the same with `A` and `H` where vowel harmony chooses: `lAr` of `lar`.
       label: its name, such as "With" or "Loc" (`suffixes.py`).
       kind: of the boundary before it: "derivation" or "inflection".
     """
@@ -21,11 +29,12 @@ class Morph:
     start: int
     end: int
     text: str
+    template: str
     label: str
     kind: Kind
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Segmentation:
     """A word as a root and suffixes.
 
@@ -55,13 +64,23 @@ class Segmentation:
         return tuple(x.start for x in self.suffixes if kind is None or x.kind == kind)
 
     @property
-    def stem_lemma(self) -> str:
-        """The dictionary form behind the last derivation: `kitapçı` of `kitapçılarda`.
+    def dictionary_form(self) -> str:
+        """The word without inflection as a dictionary lists it: `kitapçı` of `kitapçılarda`.
 
-        The letters up to the last derivational suffix, or the lemma of a root without one.
+        The root with the derivations that make words (`LEXICAL`), up to the first suffix that is
+        none of them; in lower case, a verb's without -mek.
         """
-        derived = [morph.end for morph in self.suffixes if morph.kind == "derivation"]
-        return self.word[: derived[-1]] if derived else self.lemma
+        form = self.lemma
+        for place, morph in enumerate(self.suffixes):
+            if morph.label not in LEXICAL:
+                break
+            form = lower(self.word[: morph.end])
+            if morph.template.endswith("ğ"):
+                form = form[:-1] + "k"
+            following = self.suffixes[place + 1 : place + 2]
+            if morph.template == "l" and following and following[0].template == "Hyor":
+                form += "e" if last_vowel(form) in FRONT else "a"
+        return form
 
     def _labels(self) -> list[str]:
         """Labels of the inflection behind the last derivation."""

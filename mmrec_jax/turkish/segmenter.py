@@ -2,47 +2,71 @@
 
     cost(path) = -ln P(root) - sum over its arcs of ln P(arc | state) - ln P(end | last state)
 
-P(root) comes from `lexicon.py`, the arcs' from `suffix_counts.csv`: how often each was on the path
-that agrees with the annotation of the Wikipedia part of the Turkish Web Treebank. A word is read on
-its own: what only its neighbours could tell (`evi`: "his house" or "the house") is decided for the
-commoner.
+P(root) comes from `lexicon.py`, the arcs' from `suffix_counts.py`. A word is read on its own: what
+only its neighbours could tell (`evi`: "his house" or "the house") is decided for the commoner.
 """
 
 import functools
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
-from mmrec_jax.turkish.allomorphs import End, end_of, shapes
+from mmrec_jax.turkish.allomorphs import (
+    End,
+    Template,
+    advance,
+    end_of,
+    fill,
+    fold,
+    loose_templates,
+    shapes,
+)
 from mmrec_jax.turkish.casing import lower
 from mmrec_jax.turkish.lexicon import Lexicon, Root, treebank_lexicon
+from mmrec_jax.turkish.roots import RootClass
 from mmrec_jax.turkish.segmentation import Morph, Segmentation
 from mmrec_jax.turkish.suffix_counts import Arc, arc_costs, read_counts
-from mmrec_jax.turkish.suffixes import FINAL, Suffix
+from mmrec_jax.turkish.suffixes import FINAL
 from mmrec_jax.turkish.vowels import VOWELS
 
 _LONGEST_SUFFIX = 8
-_MAX_REMEMBERED = 1 << 18
+_REMEMBERED = 1 << 18
 _APOSTROPHES = "'’ʼ`´"
+# What a suffix vowel against vowel harmony costs, nats.
+_DISHARMONY = 5.0
 
-# Letters and suffix of each step, the first step outermost; None at the end of the word.
-_Path = tuple[int, Suffix, "_Path"] | None
+
+class _Path(NamedTuple):
+    """The steps from some place to the end of a word."""
+
+    length: int
+    template: Template
+    rest: "_Path | None"
+
+
+_NO_END = End(False, False, "d")
+_OPEN: tuple[RootClass, ...] = ("N", "V")
+
+_Found = tuple[float, _Path | None] | None
 
 
 class Segmenter:
-    """Segments words; remembers what it has seen of their ends."""
+    """Segments words; remembers what it has seen."""
 
     def __init__(self, lexicon: Lexicon, counts: Mapping[Arc, float]) -> None:
         """`counts`: how often each arc was taken, and each state the last."""
         self._lexicon = lexicon
         self._costs = arc_costs(counts)
-        self._rests: dict[tuple[str, str, End], tuple[float, _Path] | None] = {}
+        self._rests: dict[tuple[str, str, End, bool], _Found] = {}
         self.segment = functools.lru_cache(maxsize=1 << 16)(self._segment)
 
-    def _segment(self, word: str) -> Segmentation:
+    def _segment(self, word: str, loose: bool = False) -> Segmentation:
         """The likeliest segmentation of a word.
 
         Args:
           word: letters, any case; an apostrophe ends the root (`Ankara'da`). Any other text is a
             root as a whole.
+          loose: allow suffixes that break vowel harmony, at a price, behind known roots.
         """
         letters = lower(word)
         if len(letters) != len(word) or not letters:
@@ -50,80 +74,102 @@ class Segmenter:
         for mark in _APOSTROPHES:
             place = letters.find(mark)
             if 0 < place < len(letters) - 1:
-                return self._named(word, letters, place)
-        cost, root, length, path = self._best(letters)
-        return _result(word, root, length, path, skipped=None)
+                return self._named(word, letters, place, loose)
+        _, root, length, path = self._best(letters, loose)
+        return _result(word, root, length, length, path)
 
-    def _best(self, letters: str) -> tuple[float, Root, int, _Path]:
-        best: tuple[float, Root, int, _Path] | None = None
-        unknown = {x: self._lexicon.unknown_costs(letters, x) for x in ("N", "V")}
-        has_vowel = False
-        for length in range(1, len(letters) + 1):
-            head, rest = letters[:length], letters[length:]
-            has_vowel = has_vowel or head[-1] in VOWELS
-            roots = self._lexicon.known(head)
-            if length > 1 and has_vowel:
-                end = end_of(head)
-                known = {root.root_class for root in roots}
-                roots = roots + [
-                    Root(x, head, unknown[x][length], end)  # type: ignore[arg-type]
-                    for x in ("N", "V")
-                    if x not in known
-                ]
-            for root in roots:
-                if best is not None and root.cost >= best[0]:
-                    continue
-                found = self._rest(rest, root.root_class, root.end)
-                if found is not None and (best is None or root.cost + found[0] < best[0]):
-                    best = (root.cost + found[0], root, length, found[1])
-        if best is None:
-            return (0.0, Root("X", letters, 0.0, end_of(letters)), len(letters), None)
+    def _best(self, letters: str, loose: bool) -> tuple[float, Root, int, _Path | None]:
+        """The cheapest reading: its cost, root, the root's letters and the path behind it."""
+        limit = math.inf
+        best = (limit, Root("X", letters, 0.0, _NO_END), len(letters), None)
+        known = self._lexicon.known
+        for length in range(len(letters), 0, -1):
+            for root in known(letters[:length]):
+                if root.cost < limit:
+                    found = self._rest(letters[length:], root.root_class, root.end, loose)
+                    if found is not None and root.cost + found[0] < limit:
+                        limit = root.cost + found[0]
+                        best = (limit, root, length, found[1])
+        first_vowel = next((i for i, x in enumerate(letters) if x in VOWELS), len(letters))
+        for root_class in _OPEN:
+            # Costs grow with the length: those that are already too dear are not computed.
+            costs = self._lexicon.unknown_costs(letters, root_class, limit)
+            for length in range(max(first_vowel + 1, 2), len(costs)):
+                cost = costs[length]
+                if cost < limit:
+                    head = letters[:length]
+                    end = end_of(head)
+                    found = self._rest(letters[length:], root_class, end, False)
+                    if found is not None and cost + found[0] < limit:
+                        limit = cost + found[0]
+                        best = (limit, Root(root_class, head, cost, end), length, found[1])
         return best
 
-    def _named(self, word: str, letters: str, place: int) -> Segmentation:
-        """A name with an apostrophe: the root is before it, however foreign it sounds."""
+    def _named(self, word: str, letters: str, place: int, loose: bool) -> Segmentation:
+        """A name with an apostrophe: its root is before it, however foreign it sounds."""
         head, rest = letters[:place], letters[place + 1 :]
-        ends = [root.end for root in self._lexicon.known(head)] + [end_of(head)]
-        ends += [
-            End(front, rounded, last)
-            for front in (False, True)
-            for rounded in (False, True)
-            for last in ("v", "d", "t")
-        ]
-        path: _Path = None
-        for end in ends:
-            found = self._rest(rest, "N", end)
+        roots = [root for root in self._lexicon.known(head) if root.root_class == "N"]
+        # `Savaşı'nda`: the name may itself end in suffixes, of which the case must know.
+        _, root, length, path = self._best(head, loose=False)
+        if not roots and path is not None and self._lexicon.known(letters[:length]):
+            last = path
+            while last.rest is not None:
+                last = last.rest
+            end = advance(root.end, head, last.template.last)
+            found = self._rest(rest, last.template.suffix.target, end, loose)
             if found is not None:
-                path = found[1]
-                break
-        else:
-            return Segmentation(word, 0, len(word), "X", letters, ())
-        root = Root("N", head, 0.0, ends[0])
-        return _result(word, root, place, path, skipped=place)
+                return _result(word, root, length, length, path, (place, found[1]))
+        ends = [root.end for root in roots if root.end.last not in ("g", "y")] or [end_of(head)]
+        for front in (False, True):
+            for rounded in (False, True):
+                ends += [End(front, rounded, last_kind) for last_kind in ("v", "d", "t")]
+        for end in ends:
+            found = self._rest(rest, "N", end, loose)
+            if found is not None:
+                name = Root("N", head, 0.0, end)
+                return _result(word, name, place, place, None, (place, found[1]))
+        return Segmentation(word, 0, len(word), "X", letters, ())
 
-    def _rest(self, rest: str, state: str, end: End) -> tuple[float, _Path] | None:
+    def _rest(self, rest: str, state: str, end: End, loose: bool) -> _Found:
         """The cheapest way from a state to the end of the word, None where there is none."""
         if not rest:
             if state not in FINAL or end.last in ("g", "y"):
                 return None
             return self._costs[state, "", ""], None
-        key = (rest, state, end)
+        key = (rest, state, end, loose)
         if key in self._rests:
             return self._rests[key]
-        best: tuple[float, _Path] | None = None
-        table = shapes(state, end)
+        best: _Found = None
         for length in range(1, min(len(rest), _LONGEST_SUFFIX) + 1):
-            for suffix, after in table.get(rest[:length], ()):
-                tail = self._rest(rest[length:], suffix.target, after)
+            for template, after, price in _steps(rest[:length], state, end, loose):
+                tail = self._rest(rest[length:], template.suffix.target, after, loose)
                 if tail is None:
                     continue
-                cost = tail[0] + self._costs[state, suffix.form, suffix.label]
+                suffix = template.suffix
+                cost = price + tail[0] + self._costs[state, suffix.form, suffix.label]
                 if best is None or cost < best[0]:
-                    best = (cost, (length, suffix, tail[1]))
-        if len(self._rests) >= _MAX_REMEMBERED:
+                    best = (cost, _Path(length, template, tail[1]))
+        if len(self._rests) >= _REMEMBERED:
             self._rests.clear()
         self._rests[key] = best
         return best
+
+
+def _steps(
+    letters: str, state: str, end: End, loose: bool
+) -> Iterator[tuple[Template, End, float]]:
+    """The suffixes with these letters, the end each makes, and what it costs beside its arc."""
+    if not loose:
+        for template, after in shapes(state, end).get(letters, ()):
+            yield template, after, 0.0
+        return
+    for template in loose_templates(state, end.last).get(fold(letters), ()):
+        broken, before = 0, end
+        for place, letter in enumerate(letters):
+            sign = template.letters[place]
+            broken += fill(sign, before) != letter
+            before = advance(before, letter, "")
+        yield template, advance(end, letters, template.last), broken * _DISHARMONY
 
 
 @functools.cache
@@ -149,13 +195,21 @@ def segment(word: str) -> Segmentation:
 
 
 def _result(
-    word: str, root: Root, length: int, path: _Path, *, skipped: int | None
+    word: str,
+    root: Root,
+    length: int,
+    place: int,
+    path: _Path | None,
+    behind: tuple[int, _Path | None] | None = None,
 ) -> Segmentation:
-    place = length + (skipped is not None)
+    """The path as suffixes from `place` on; `behind`: an apostrophe's place, the path behind it."""
     morphs = []
-    while path is not None:
-        letters, suffix, path = path
-        text = word[place : place + letters]
-        morphs.append(Morph(place, place + letters, text, suffix.label, suffix.kind))
-        place += letters
+    while path is not None or behind is not None:
+        if path is None:
+            (mark, path), behind = behind, None
+            place = mark + 1
+            continue
+        stop, (suffix, template, _) = place + path.length, path.template
+        morphs.append(Morph(place, stop, word[place:stop], template, suffix.label, suffix.kind))
+        place, path = stop, path.rest
     return Segmentation(word, 0, length, root.root_class, root.lemma, tuple(morphs))

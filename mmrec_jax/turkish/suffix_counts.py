@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.data.treebank import treebank_file
-from mmrec_jax.turkish.allomorphs import End, end_of, shapes
+from mmrec_jax.turkish.allomorphs import End, shapes
 from mmrec_jax.turkish.annotated_word import AnnotatedWord, annotated_words
 from mmrec_jax.turkish.casing import lower
 from mmrec_jax.turkish.roots import stem_shapes
@@ -103,7 +103,7 @@ def _paths(
     for stop in range(start + 1, len(letters) + 1):
         if any(start < boundary < stop for boundary in boundaries):
             break
-        for suffix, after in table.get(letters[start:stop], ()):
+        for (suffix, _, _), after in table.get(letters[start:stop], ()):
             if (suffix.kind == "derivation") == (start in boundaries):
                 for rest in _paths(letters, stop, suffix.target, after, boundaries):
                     yield [suffix, *rest]

@@ -15,6 +15,7 @@ Turkish Web Treebank. A word is a root of class N, V or X and a path from the st
 | VA | ability |
 | VM | negation |
 | VT, VZ | a tense with the persons -m, -n, -k; with the persons -im, -sin, -iz |
+| VL | the third person plural of a tense |
 | CT, CZ | the same of a copula |
 | DK | -dik- and -ecek-, which lean on a possessive |
 | E | what nothing follows |
@@ -52,14 +53,16 @@ class Suffix:
 # sources | target | kind | form:label, ...; a form ends in > after a vowel, in < after a consonant.
 _TABLE = """
 N | N | d | lH:With, sHz:Wout, lHk:Ness, CH:Agt, CA:Ly, sAl:Rtd, CHk:Dim, CAğHz:Dim, HmsH:Sim
-N | N | d | HmtrAk:Sim, ist:Foll, izm:Doct, gil:Fam, vari:Sim, DAş:Rcpl, HncH<:Ord, ncH>:Ord
+N | N | d | HmtrAk:Sim, ist:Foll, izm:Doct, gil:Fam, vari:Sim, DAş:Rcpl
+N | N | i | HncH<:Ord, ncH>:Ord
 N | V | d | lA:Make, lAn:Acq, lAş:Bcm, Al<:Bcm, lAt:Cau
 N | NP | i | lAr:A3pl
 N NP | NS | i | Hm:P1sg, Hn:P2sg, HmHz:P1pl, HnHz:P2pl
 N NP | N3 | i | SH:P3sg
 N | N3 | i | lArH:P3pl
-N NP NS DK | NC | i | DA:Loc, NHn:Gen
-N NP NS DK | NE | i | YH:Acc, YA:Dat, DAn:Abl, YlA:Ins
+N NP NS | NC | i | DA:Loc, NHn:Gen
+N NP NS | NE | i | YH:Acc, YA:Dat, DAn:Abl, YlA:Ins
+DK | NE | i | DA:Loc, DAn:Abl
 N3 NK | NC | i | nDA:Loc, nHn:Gen
 N3 NK | NE | i | nH:Acc, nA:Dat, nDAn:Abl, ylA:Ins
 N3 | E | d | ncA:By
@@ -91,9 +94,11 @@ V VA VM | E | i | sAnA:Imp2sg, sAnHzA:Imp2pl
 VT | E | i | m:V1sg, n:V2sg, k:V1pl, nHz:V2pl
 VT | CT | i | YDH:PastCop, YsA:CondCop
 VT | CZ | i | YmHş:NarrCop
-VT | CT | i | lAr:V3pl
+VT VZ | VL | i | lAr:V3pl
+VL | E | i | YDH:PastCop, YsA:CondCop, YmHş:NarrCop, DHr:GenCop
+VL | E | d | Yken:While
 VZ | CT | i | YDH:PastCop, YsA:CondCop
-VZ | CZ | i | YmHş:NarrCop, DHr:GenCop, lAr:V3pl
+VZ | CZ | i | YmHş:NarrCop, DHr:GenCop
 VZ CZ | E | d | Yken:While, CAsHnA:AsIf
 V VA VM | N | d | mA:Nonf, mAk:Inf, YHş:Nonf, YAn:PresPart, mHş:PerPart, YHcH:Inh, mAzlHk:NessNeg
 V VA VM | DK | d | DHk:PastPart, YAcAk:FutPart
@@ -125,4 +130,4 @@ def inventory() -> tuple[Suffix, ...]:
     return tuple(found)
 
 
-FINAL = frozenset("N NP NS N3 NC NE NK V VA VM VT VZ CT CZ DK E X".split())
+FINAL = frozenset("N NP NS N3 NC NE NK V VA VM VT VZ VL CT CZ DK E X".split())
