@@ -92,7 +92,9 @@ def _tracks(path: Path) -> dict[str, set[str]]:
     }
 
 
-@pytest.mark.parametrize("folder", ["data", "nn", "optim", "bench", "dashboard", "turkish", "train", "probes"])
+@pytest.mark.parametrize(
+    "folder", ["data", "nn", "optim", "bench", "dashboard", "turkish", "train", "probes"]
+)
 def test_no_folder_imports_in_a_circle(folder):
     waiting = _tracks(_PACKAGE / folder)
     while waiting:

@@ -12,7 +12,6 @@ from mmrec_jax.data.document import Document
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
 
-
 # (document, its tokens, tokenizer) -> the weight of each token in the loss
 Weigh = Callable[[Document, NDArray[np.int32], Tokenizer], NDArray[np.float32]]
 

@@ -52,8 +52,8 @@ def score_samples(
 ) -> dict[str, float]:
     """The metrics (`turkish/scores.py`) of one continuation each of `count` documents.
 
-    The continuation of a document is one of many that would do: all but the vowel harmony compare it
-    with the one that was written, and are for comparing runs.
+    A document could go on in many ways: all metrics but the vowel harmony compare with the one way
+    that it went, and are for comparing runs.
 
     Returns:
       Each metric by its name; empty where no document is long enough.

@@ -128,7 +128,11 @@ def _of_suffix(suffix: Suffix, last: str) -> list[Template]:
         letters += letter
     kind = "v" if letters[-1] in "AH" or letters[-1] in _VOWELS else "t" if sharp else "d"
     found = [Template(suffix, letters, kind)]
-    if letters.endswith(("Hk", "Ak")) and suffix.form != "mAk" and suffix.target in ("N", "DK", "VZ"):
+    if (
+        letters.endswith(("Hk", "Ak"))
+        and suffix.form != "mAk"
+        and suffix.target in ("N", "DK", "VZ")
+    ):
         found = [Template(suffix, letters, "k"), Template(suffix, letters[:-1] + "ğ", "g")]
     if letters.endswith("A") and len(letters) > 1 and suffix.target in ("V", "VM"):
         found.append(Template(suffix, letters[:-1], "y"))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from mmrec_jax.turkish.casing import lower
 from mmrec_jax.turkish.roots import RootClass
 
-_NOMINAL = frozenset("NOUN ADJ PRON NUM".split())
+_NOMINAL = frozenset(["NOUN", "ADJ", "PRON", "NUM"])
 
 
 @dataclasses.dataclass(frozen=True)

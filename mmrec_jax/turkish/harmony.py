@@ -13,7 +13,6 @@ from mmrec_jax.turkish.stem_exceptions import FRONT_SUFFIXES
 from mmrec_jax.turkish.vowels import FRONT, ROUNDED, VOWELS, last_vowel, resolve
 
 
-
 @dataclasses.dataclass(frozen=True)
 class SuffixVowel:
     """A vowel of a suffix.

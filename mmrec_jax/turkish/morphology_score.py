@@ -16,8 +16,8 @@ def morphology_preservation(predictions: Sequence[str], references: Sequence[str
     suffixes are left out. With L the length of the longest common subsequence of the two lists of
     sequences, summed over all pairs of texts: 2 L / (sequences predicted + sequences referred to).
 
-    `morphology_preservation(["evlerde kaldı"], ["köylerde kaldım"])`: the sequences are (A3pl, Loc),
-    (Past) and (A3pl, Loc), (Past, V1sg); L = 1, so the score is 2 / (2 + 2) = 0.5.
+    `morphology_preservation(["evlerde kaldı"], ["köylerde kaldım"])`: the sequences are
+    (A3pl, Loc), (Past) and (A3pl, Loc), (Past, V1sg); L = 1, so it is 2 / (2 + 2) = 0.5.
 
     Args:
       predictions: texts.

@@ -9,9 +9,8 @@ from mmrec_jax.turkish.suffixes import Kind
 from mmrec_jax.turkish.vowels import FRONT, last_vowel
 
 # Derivations whose result stands in a dictionary: önem-li, göz-lük, temiz-le-, bit-ir-.
-LEXICAL = frozenset(
-    "With Wout Ness Agt Rtd Dim Foll Doct Rcpl Make Acq Bcm Cau Rcp Rfx Inh Res".split()
-)
+_LEXICAL = "With Wout Ness Agt Rtd Dim Foll Doct Rcpl Make Acq Bcm Cau Rcp Rfx Inh Res"
+LEXICAL = frozenset(_LEXICAL.split())
 
 
 class Morph(NamedTuple):

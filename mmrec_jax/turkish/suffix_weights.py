@@ -60,8 +60,8 @@ class SuffixWeights:
                 # Only the first word of a text may lack the space that its piece begins with.
                 if index or not text.startswith(piece[1:], place):
                     raise UserError(
-                        f"{document.name}: the tokenizer does not spell this text letter by letter, "
-                        "which config.turkish.suffix_weight needs; set it to 1 or take another "
+                        f"{document.name}: the tokenizer does not spell this text letter by letter"
+                        ", which config.turkish.suffix_weight needs; set it to 1 or take another "
                         "tokenizer"
                     )
                 piece = piece[1:]

@@ -130,4 +130,5 @@ def inventory() -> tuple[Suffix, ...]:
     return tuple(found)
 
 
-FINAL = frozenset("N NP NS N3 NC NE NK V VA VM VT VZ VL CT CZ DK E X".split())
+# States in which a word may end.
+FINAL = frozenset(state for x in inventory() for state in (*x.sources, x.target))

@@ -9,7 +9,7 @@ _PLAIN = str.maketrans("çğıİöşüÇĞIÖŞÜâîûÂÎÛ", "cgiiosucgiosuai
 
 
 def turkish_char_accuracy(predictions: Sequence[str], references: Sequence[str]) -> float:
-    """kept / (kept + lost + invented), over the letters ç ğ ı İ ö ş ü and their capitals.
+    """Kept / (kept + lost + invented), over the letters ç ğ ı İ ö ş ü and their capitals.
 
     Each pair of texts is aligned by its letters without marks and case (a longest matching
     alignment, words first). A Turkish letter of the reference is *kept* if the prediction has the

@@ -1,14 +1,14 @@
 """The `vowel_harmony` objective: how often the next piece would break vowel harmony.
 
-At each place where the current word already has a vowel of class c,
+At each place where the current word already has a vowel, of class c,
 
-    broken = sum of p(v) over pieces v that continue the word and whose first vowel breaks harmony after c
-           / sum of p(v) over pieces v that continue the word and have a first vowel that is judged
+    sum of p(v) over the pieces v that go on with a vowel that breaks harmony after c
+    / sum of p(v) over the pieces v that go on with a vowel that is judged
 
-that is, P(next piece breaks harmony | next piece is a suffix piece with a whole first vowel). It does not
-change where the model ends words early, since it is divided by what goes on; the mass of the pieces
-that go on is reported beside it. Places whose target itself breaks harmony are not counted: roots
-(`kitap`) and loans are as they are.
+that is, P(next piece breaks harmony | next piece is a suffix piece with a whole first vowel). Since
+it is divided by what goes on, ending words early does not lower it; the probability of going on is
+reported beside it. Places whose target itself breaks harmony are not counted: roots (`kitap`) and
+loans are as they are.
 """
 
 from collections.abc import Mapping
@@ -41,8 +41,8 @@ class HarmonyObjective:
           batch: as `data/batch.py` has it.
 
         Returns:
-          bool [B, T], and int32 [B, T], the class of the last vowel of the current word. Counted are
-          places in a word with a vowel whose target has weight and does not itself break harmony.
+          bool [B, T], and int32 [B, T], the class of the last vowel of the current word. Counted
+          are places in a word with a vowel whose target has weight and keeps harmony.
         """
         inputs = batch["inputs"]
         sets, last = jnp.asarray(self._sets)[inputs], jnp.asarray(self._last)[inputs]
@@ -117,4 +117,3 @@ def broken_share(
     bad = jnp.sum(by_class * broken[classes], axis=-1)
     total = jnp.sum(by_class, axis=-1)
     return bad / jnp.where(total > 0, total, 1)
-

@@ -1,8 +1,8 @@
 """What the `vowel_harmony` objective must know of each piece of a vocabulary.
 
-Classes of vowels, as numbers: 0 none or not judged, 1 .. 8 as in `VOWEL_CLASSES`. Only the first six
-are asked anything of when a piece begins with them: e and a are two-fold, i, ı, ü and u four-fold;
-o and ö occur in no suffix but -yor. All eight, and â, î, û, say what may follow.
+Vowels have classes, as numbers: 0 none or not judged, 1 .. 8 as in `VOWEL_CLASSES`. The first six
+are judged where a piece begins with them: a and e by the two-fold rule, ı, i, u and ü by the
+four-fold one; o and ö occur in no suffix but -yor. All eight, and â, î, û, say what may follow.
 """
 
 import dataclasses
@@ -28,9 +28,9 @@ class VowelTable:
     Attributes:
       continues: bool [V], whether the piece begins with a letter or an apostrophe, and so continues
         a word that stands before it.
-      first: int32 [V], class of the first vowel of the word that the piece continues, 1 .. 6; 0: the
-        piece begins a word, has no such vowel, or one that is not judged (o, ö, â, a broken
-        character before it).
+      first: int32 [V], class 1 .. 6 of the first vowel with which the piece continues the word;
+        0: the piece begins a word, has no such vowel, or one that is not judged (o, ö, â, part of
+        a character).
       sets: bool [V], whether the piece decides what the last vowel of the current word is; False:
         it has no vowel and the word goes on.
       last: int32 [V], that class, 0 .. 8; 0: a word has ended or its vowel is not known. Read only

@@ -21,7 +21,13 @@ def test_every_suffix_vowel_has_its_rule():
 
 @pytest.mark.parametrize(
     ("word", "place", "expected"),
-    [("evlar", 3, "e"), ("kitapler", 6, "a"), ("yoldı", 4, "u"), ("gözi", 3, "ü"), ("EVLAR", 3, "e")],
+    [
+        ("evlar", 3, "e"),
+        ("kitapler", 6, "a"),
+        ("yoldı", 4, "u"),
+        ("gözi", 3, "ü"),
+        ("EVLAR", 3, "e"),
+    ],
 )
 def test_a_broken_vowel_is_found(word, place, expected):
     broken = [x for x in harmony(word) if not x.holds]

@@ -67,5 +67,5 @@ def test_the_overall_score_is_the_printed_formula():
 def test_texts_without_partners_are_refused():
     with pytest.raises(ValueError, match="nothing to score"):
         turkish_scores([], [])
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="longer"):
         turkish_scores(["a"], ["a", "b"])

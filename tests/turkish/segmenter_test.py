@@ -78,6 +78,8 @@ def test_derivations_of_unseen_words(web):
 def test_number_possessive_and_case_of_unseen_nouns(web):
     nouns = [word for word in web if word.part == "NOUN"]
     found = [segment(word.word) for word in nouns]
-    right = sum((x.number, x.possessive, x.case) == w.nominal for x, w in zip(found, nouns, strict=True))
+    right = sum(
+        (x.number, x.possessive, x.case) == w.nominal for x, w in zip(found, nouns, strict=True)
+    )
     assert right / len(nouns) >= 0.9
     assert len(nouns) > 3000

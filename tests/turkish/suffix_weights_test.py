@@ -14,7 +14,9 @@ _DOCUMENT = Document("x", "Evlerde 3 göl, kitapçılar.")
 def _expected():
     """A mark for each letter: behind ev- and kitap-."""
     marks = ["x" if 2 <= i < 7 or 20 <= i < 25 else "." for i in range(len(_DOCUMENT.text))]
-    assert "".join(x for x, m in zip(_DOCUMENT.text, marks, strict=True) if m == "x") == "lerdeçılar"
+    assert (
+        "".join(x for x, m in zip(_DOCUMENT.text, marks, strict=True) if m == "x") == "lerdeçılar"
+    )
     return marks
 
 

@@ -29,5 +29,5 @@ def test_counts_are_summed_over_texts():
 
 
 def test_number_of_texts_must_agree():
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="shorter"):
         turkish_char_accuracy(["a"], [])

@@ -78,7 +78,7 @@ def test_classes_along_a_text_are_those_of_its_letters(kind):
     for count, index in enumerate(ids.tolist(), 1):
         state = int(table.last[index]) if table.sets[index] else state
         so_far = tokenizer.decode(ids[:count])
-        if "\ufffd" in so_far or kind == "byte" and ord(so_far[-1]) > 127:
+        if "\ufffd" in so_far or (kind == "byte" and ord(so_far[-1]) > 127):
             assert state == 0  # not known until the next whole vowel
             continue
         word = so_far.replace("Işık'ta", "ışık'ta").replace("Iş", "ış").replace("I", "ı")

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from mmrec_jax.turkish.vowels import follows, fold_of, last_vowel, resolve
+from mmrec_jax.turkish.vowels import fold_of, follows, last_vowel, resolve
 
 # Lewis (2000), I 24: after each vowel, the two-fold and the four-fold suffix vowel.
 _AFTER = {
