@@ -31,14 +31,14 @@ class AnnotatedWord:
 
     @property
     def nominal(self) -> tuple[str, str, str]:
-        """Number, possessive and case; "Bare" is "Nom"."""
+        """Number, possessive and case, "" where it has none; "Bare" is "Nom"."""
         values: dict[str, str] = {}
         for entry in self.annotation.split("|"):
             name, _, value = entry.partition("=")
             values.setdefault(name, value)  # a predicate has two numbers: the noun's comes first
-        case = values.get("Case", "")
+        case, number = values.get("Case", ""), values.get("PersonNumber", "")
         return (
-            values.get("PersonNumber", ""),
+            number if number.startswith("A") else "",
             values.get("Possessive", ""),
             "Nom" if case == "Bare" else case,
         )

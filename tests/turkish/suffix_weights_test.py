@@ -37,7 +37,7 @@ def test_bytes_of_one_letter_have_the_same_weight():
 
 def test_pieces_belong_to_where_their_first_letter_is():
     texts = [_DOCUMENT.text, "evlerde kitapçılar göl"] * 30
-    tokenizer = train_sentencepiece(texts, "unigram", 285, "x")
+    tokenizer = train_sentencepiece(texts, "unigram", 280, "x")
     ids = tokenizer.encode(_DOCUMENT.text)
     weights = SuffixWeights(2.0)(_DOCUMENT, ids, tokenizer)
     marks, place = _expected(), 0
@@ -55,5 +55,5 @@ def test_a_tokenizer_that_loses_letters_is_refused():
             return super()._encode(text.replace("Ev", "ev"))
 
     tokenizer = Lossy()
-    with pytest.raises(UserError, match=r"x: the tokenizer does not spell .* suffix_weight"):
+    with pytest.raises(UserError, match=r"x: the tokenizer does not spell .*suffix_weight"):
         SuffixWeights(2.0)(_DOCUMENT, tokenizer.encode(_DOCUMENT.text), tokenizer)

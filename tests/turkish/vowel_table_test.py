@@ -60,7 +60,7 @@ def _hugging_face():
 
 
 _TOKENIZERS = {
-    "unigram": lambda: train_sentencepiece(_TEXTS, "unigram", 300, "x"),
+    "unigram": lambda: train_sentencepiece(_TEXTS, "unigram", 286, "x"),
     "byte": ByteTokenizer,
     "char": lambda: CharTokenizer.from_texts(_TEXTS),
     "json file": _hugging_face,
