@@ -204,9 +204,9 @@ class _Loop:
         self._require_finite(step, "validation loss", self.validation["loss"])
         self._observe(step)
         self.writer.write(step, "validation", self.validation)
-        self._score(step)
         sample = self._sample(step)
         report.evaluated(bar, step, self.validation, sample)
+        self._score(step, bar)
 
     def _observe(self, step: int) -> None:
         """What the memories do, on the longest rows of the validation split."""
@@ -220,7 +220,7 @@ class _Loop:
         self.writer.write(step, "recurrence", scalars(summary))
         self.writer.write_histograms(step, "recurrence", histograms(summary))
 
-    def _score(self, step: int) -> None:
+    def _score(self, step: int, bar: tqdm) -> None:
         """Metrics of Turkish text on continuations of validation documents."""
         p, train = self.p, self.p.config.train
         count = p.config.turkish.scored_samples
@@ -236,6 +236,7 @@ class _Loop:
             seed=train.seed,
         )
         self.writer.write(step, "turkish", scores)
+        report.scored(bar, scores)
 
     def _sample(self, step: int) -> str:
         p, train = self.p, self.p.config.train

@@ -176,7 +176,8 @@ def realise(lexical: str) -> str:
     """
     surface = apply_rules(lexical, tuple(RULES)).replace("+", "")
     surface = re.sub(r"\*[^*]*\*", "", surface)
-    for sign, letter in {**_SIGN_VOWELS, "K": "k", "Ç": "ç"}.items():
+    # A C that no voiceless consonant has sharpened is a c.
+    for sign, letter in {**_SIGN_VOWELS, "K": "k", "Ç": "ç", "C": "c"}.items():
         surface = surface.replace(sign, letter)
     return "".join(letter for letter in surface if letter == "'" or letter not in _MARKS)
 

@@ -37,8 +37,9 @@ def stem_shapes(lemma: str, root_class: RootClass) -> list[StemShape]:
         shapes.insert(0, StemShape(lemma, plain._replace(front=True)))
     first = shapes[0].end
     if lemma in DROPPED_VOWEL:
-        shapes.append(StemShape(_voice(lemma[:-2] + lemma[-1]), first._replace(last="g")))
-        shapes.append(StemShape(lemma[:-2] + lemma[-1], first._replace(last="g")))
+        short = lemma[:-2] + lemma[-1]  # kayıp, kayb-ı, but vakit, vakt-i
+        for letters in dict.fromkeys((_voice(short), short)):
+            shapes.append(StemShape(letters, first._replace(last="g")))
     if lemma in DOUBLED:
         shapes.append(StemShape(DOUBLED[lemma], first._replace(last="g")))
     voiced = _voice(lemma)

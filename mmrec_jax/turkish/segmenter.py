@@ -8,7 +8,7 @@ only its neighbours could tell (`evi`: "his house" or "the house") is decided fo
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from mmrec_jax.turkish.allomorphs import (
@@ -90,19 +90,22 @@ class Segmenter:
                     if found is not None and root.cost + found[0] < limit:
                         limit = root.cost + found[0]
                         best = (limit, root, length, found[1])
-        first_vowel = next((i for i, x in enumerate(letters) if x in VOWELS), len(letters))
+        ends: list[End | None] = []
         for root_class in _OPEN:
             # Costs grow with the length: those that are already too dear are not computed.
             costs = self._lexicon.unknown_costs(letters, root_class, limit)
-            for length in range(max(first_vowel + 1, 2), len(costs)):
+            for length in range(2, len(costs)):
                 cost = costs[length]
                 if cost < limit:
-                    head = letters[:length]
-                    end = end_of(head)
+                    ends = ends or _ends(letters)
+                    end = ends[length]
+                    if end is None:
+                        continue
                     found = self._rest(letters[length:], root_class, end, False)
                     if found is not None and cost + found[0] < limit:
                         limit = cost + found[0]
-                        best = (limit, Root(root_class, head, cost, end), length, found[1])
+                        root = Root(root_class, letters[:length], cost, end)
+                        best = (limit, root, length, found[1])
         return best
 
     def _named(self, word: str, letters: str, place: int, loose: bool) -> Segmentation:
@@ -140,36 +143,53 @@ class Segmenter:
         if key in self._rests:
             return self._rests[key]
         best: _Found = None
-        for length in range(1, min(len(rest), _LONGEST_SUFFIX) + 1):
-            for template, after, price in _steps(rest[:length], state, end, loose):
-                tail = self._rest(rest[length:], template.suffix.target, after, loose)
-                if tail is None:
-                    continue
-                suffix = template.suffix
-                cost = price + tail[0] + self._costs[state, suffix.form, suffix.label]
-                if best is None or cost < best[0]:
-                    best = (cost, _Path(length, template, tail[1]))
+        limit = math.inf
+        for length, template, after, price in _steps(rest, state, end, loose):
+            suffix = template.suffix
+            cost = price + self._costs[state, suffix.form, suffix.label]
+            if cost < limit:
+                tail = self._rest(rest[length:], suffix.target, after, loose)
+                if tail is not None and cost + tail[0] < limit:
+                    limit = cost + tail[0]
+                    best = (limit, _Path(length, template, tail[1]))
         if len(self._rests) >= _REMEMBERED:
             self._rests.clear()
         self._rests[key] = best
         return best
 
 
-def _steps(
-    letters: str, state: str, end: End, loose: bool
-) -> Iterator[tuple[Template, End, float]]:
-    """The suffixes with these letters, the end each makes, and what it costs beside its arc."""
+def _steps(rest: str, state: str, end: End, loose: bool) -> list[tuple[int, Template, End, float]]:
+    """What `rest` may begin with: length, suffix, the end it makes, its price beside its arc's."""
+    lengths = range(1, min(len(rest), _LONGEST_SUFFIX) + 1)
     if not loose:
-        for template, after in shapes(state, end).get(letters, ()):
-            yield template, after, 0.0
-        return
-    for template in loose_templates(state, end.last).get(fold(letters), ()):
-        broken, before = 0, end
-        for place, letter in enumerate(letters):
-            sign = template.letters[place]
-            broken += fill(sign, before) != letter
-            before = advance(before, letter, "")
-        yield template, advance(end, letters, template.last), broken * _DISHARMONY
+        table = shapes(state, end)
+        return [
+            (length, template, after, 0.0)
+            for length in lengths
+            for template, after in table.get(rest[:length], ())
+        ]
+    steps = []
+    for length in lengths:
+        letters = rest[:length]
+        for template in loose_templates(state, end.last).get(fold(letters), ()):
+            broken, before = 0, end
+            for sign, letter in zip(template.letters, letters, strict=True):
+                broken += fill(sign, before) != letter
+                before = advance(before, letter, "")
+            after = advance(end, letters, template.last)
+            steps.append((length, template, after, broken * _DISHARMONY))
+    return steps
+
+
+def _ends(letters: str) -> list[End | None]:
+    """The end of each prefix of a word, index 0 the empty one; None before the first vowel."""
+    ends: list[End | None] = [None]
+    end: End | None = None
+    for place, letter in enumerate(letters):
+        if end is not None or letter in VOWELS:
+            end = end_of(letters[: place + 1])
+        ends.append(end)
+    return ends
 
 
 @functools.cache

@@ -57,9 +57,9 @@ def count_arcs(words: Iterable[AnnotatedWord]) -> dict[Arc, float]:
     """Counts the arcs of the likeliest path of each word among those that agree with it.
 
     A path agrees if it begins with the lemma, its derivations begin at the word's boundaries, and
-    number, possessive and case are the word's, as far as it has them. The likeliest under the counts of the
-    round before (Viterbi training); in the first round all arcs are alike. Words without such a
-    path are not counted.
+    number, possessive and case are the word's, as far as it has them. The likeliest is that under
+    the counts of the round before (Viterbi training); in the first round all arcs are alike. Words
+    without such a path are not counted.
     """
     frequency = collections.Counter(_frozen(word) for word in words)
     examples = [(list(_agreeing(word)), count) for word, count in frequency.items()]

@@ -77,7 +77,6 @@ N NP NS N3 NC NE NK X | E | d | Yken:While
 N NP NS N3 NC NE NK CZ VZ | E | i | YHm:V1sg, sHn:V2sg, YHz:V1pl, sHnHz:V2pl
 NC NE CZ CT | E | i | lAr:V3pl
 CT | E | i | m:V1sg, n:V2sg, k:V1pl, nHz:V2pl
-CZ | E | d | CAsHnA:AsIf
 V | V | d | Hl<:Pass, Hn<:Pass, n>:Pass, DHr<:Cau, t:Cau, Ht<:Cau, Ar<:Cau, Hr<:Cau
 V | V | d | Hş<:Rcp, ş>:Rcp, HşlA<:Rcp
 V | V | d | AklA<:Iter, HklA<:Iter

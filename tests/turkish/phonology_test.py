@@ -40,6 +40,8 @@ def test_each_rule_agrees_with_its_gold_file(rule):
         ("bordeaux*ö*+DA", "bordeauxde"),
         ("ev+lHk+SH", "evliği"),
         ("ilga+DA+ki+lAr+NHn+mHş+CAsHnA+YsA", "ilgadakilerinmişçesineyse"),
+        ("göz+CH", "gözcü"),
+        ("taş+CH", "taşçı"),
         ("taş", "taş"),
     ],
 )
