@@ -4,7 +4,17 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from mmrec_jax.commands import adapters, bench, data, eval, export, generate, inspect, merge
+from mmrec_jax.commands import (
+    adapters,
+    bench,
+    data,
+    eval,
+    export,
+    generate,
+    inspect,
+    merge,
+    turkish,
+)
 from mmrec_jax.config_file import parse_with_overrides
 from mmrec_jax.errors import exit_on_user_error
 
@@ -23,6 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mmrec", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    for module in (generate, eval, inspect, data, adapters, merge, export, bench):
+    for module in (generate, eval, inspect, data, adapters, merge, export, turkish, bench):
         module.add_parser(commands)
     return parser

@@ -14,6 +14,7 @@ from mmrec_jax.instruction_config import InstructionConfig
 from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.task_config import TaskConfig
+from mmrec_jax.turkish_config import TurkishConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,6 +168,7 @@ class Config:
     tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
     optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
     train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(steps=1000))
+    turkish: TurkishConfig = dataclasses.field(default_factory=TurkishConfig)
 
     def __post_init__(self) -> None:
         require(

@@ -23,6 +23,7 @@ _LEVELS = {
             "task_config",
             "instruction_config",
             "optim_config",
+            "turkish_config",
             "sizes",
             "tree_paths",
             "workdir",
@@ -33,6 +34,7 @@ _LEVELS = {
     **dict.fromkeys(("sampling", "text_stream", "text_state", "prefill", "generation", "chat"), 2),
     **dict.fromkeys(("model_identity", "state_file", "saved_state", "bench", "dashboard"), 2),
     "exported": 2,
+    "turkish": 2,
     "train": 3,
     "probes": 4,
     **dict.fromkeys(("loading", "commands", "cli"), 5),
@@ -93,7 +95,7 @@ def _tracks(path: Path) -> dict[str, set[str]]:
     }
 
 
-_FOLDERS = ("data", "dora", "nn", "optim", "bench", "dashboard", "train", "probes")
+_FOLDERS = ("data", "dora", "nn", "optim", "bench", "dashboard", "turkish", "train", "probes")
 
 
 @pytest.mark.parametrize("folder", _FOLDERS)

@@ -7,9 +7,9 @@
 | `segment_ids` | int32 | 0: padding; above 0 and equal: one segment, one recurrent history |
 | `weights` | float32 | how much each target counts in the loss, at least 0; 0: not at all |
 
-Every token of text has weight 1, of a conversation those of the responses alone; padding has
-weight 0. The loss of a batch is the sum of
-weight x nats over the sum of the weights.
+Every token of text has weight 1, unless the token store says otherwise; of a conversation those of
+the responses alone; padding has weight 0. The loss of a batch is the sum of weight x nats over the
+sum of the weights.
 """
 
 from typing import Any

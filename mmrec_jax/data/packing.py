@@ -43,7 +43,11 @@ class WindowSource:
 
 
 def packed_batches(
-    windows: grain.MapDataset, seq_len: int, rows: int, bins: int, shuffle_seed: int | None
+    windows: grain.MapDataset,
+    seq_len: int,
+    rows: int,
+    bins: int,
+    shuffle_seed: int | None,
 ) -> grain.IterDataset:
     """Batches of `rows` rows (the last one padded with empty rows) from a stream of windows.
 

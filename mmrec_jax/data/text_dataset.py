@@ -10,7 +10,7 @@ from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.longest import longest_documents
 from mmrec_jax.data.pipeline import make_train_iterator, steps_for
-from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.data.token_store import TokenStore, Weigh
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.data.tokenizer_cache import build_tokenizer
 from mmrec_jax.data.train_iterator import TrainIterator
@@ -33,6 +33,7 @@ class TextDataset(Dataset):
         documents: Mapping[str, Sequence[Document]],
         tokenizer_cache: str | os.PathLike[str],
         tokenizer: Tokenizer | None = None,
+        weigh: Weigh | None = None,
     ) -> "TextDataset":
         """Makes or finds the tokenizer and encodes both splits.
 
@@ -41,9 +42,10 @@ class TextDataset(Dataset):
           documents: those of "train" and "validation".
           tokenizer_cache: where trained tokenizers are kept.
           tokenizer: one that is there already, to be used instead.
+          weigh: the weights of the training split's tokens in the loss; None: all alike.
 
         Raises:
-          UserError: the tokenizer cannot be made, or refuses a document.
+          UserError: the tokenizer cannot be made, or it or `weigh` refuses a document.
         """
         tokenizer = tokenizer or build_tokenizer(
             config.tokenizer,
@@ -51,10 +53,8 @@ class TextDataset(Dataset):
             tokenizer_cache,
             default_vocab_size=config.model.vocab_size,
         )
-        train, validation = (
-            TokenStore.from_documents(documents[split], tokenizer)
-            for split in ("train", "validation")
-        )
+        train = TokenStore.from_documents(documents["train"], tokenizer, weigh)
+        validation = TokenStore.from_documents(documents["validation"], tokenizer)
         return cls(config.data, tokenizer, train, validation, config.train.carry_state)
 
     def batches(

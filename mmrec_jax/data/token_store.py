@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
+
+# (document, its tokens, tokenizer) -> the weight of each token in the loss
+Weigh = Callable[[Document, NDArray[np.int32], Tokenizer], NDArray[np.float32]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -24,9 +27,10 @@ class TokenStore:
       tokens: int32 [number of tokens], begin and end tokens included.
       offsets: int64 [number of documents + 1].
       byte_counts: int64 [number of documents], UTF-8 bytes of the NFC text that is scored: all of
-        it, or with `weights` that of the tokens which count.
+        it, or of conversations the responses.
       character_counts: int64 [number of documents], code points of the same text.
-      weights: float32 [number of tokens], how much each token counts as a target; None: all 1.
+      weights: float32 [number of tokens], how much each counts in the loss as a target; None: all
+        1.
     """
 
     tokens: NDArray[np.int32]
@@ -36,16 +40,20 @@ class TokenStore:
     weights: NDArray[np.float32] | None = None
 
     @classmethod
-    def from_documents(cls, documents: Iterable[Document], tokenizer: Tokenizer) -> "TokenStore":
-        """Encodes `documents`, in their order.
+    def from_documents(
+        cls, documents: Iterable[Document], tokenizer: Tokenizer, weigh: Weigh | None = None
+    ) -> "TokenStore":
+        """Encodes `documents`, in their order; with `weigh` their tokens have weights.
 
         Raises:
-          UserError: there are none, or the tokenizer refuses one (named).
+          UserError: there are none, or the tokenizer or `weigh` refuses one (named).
         """
         parts: list[NDArray[np.int32]] = []
         lengths: list[int] = []
         byte_counts: list[int] = []
         character_counts: list[int] = []
+        weights: list[NDArray[np.float32]] = []
+        one = np.ones(1, np.float32)
         bos = np.array([tokenizer.bos_id], np.int32)
         eos = np.array([tokenizer.eos_id], np.int32)
         for document in documents:
@@ -54,6 +62,8 @@ class TokenStore:
             except UserError as error:
                 raise UserError(f"{document.name}: {error}") from None
             parts += [bos, tokens, eos]
+            if weigh is not None:
+                weights += [one, weigh(document, tokens, tokenizer), one]
             lengths.append(len(tokens) + 2)
             byte_counts.append(len(document.text.encode("utf-8")))
             character_counts.append(len(document.text))
@@ -64,6 +74,7 @@ class TokenStore:
             offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
             byte_counts=np.array(byte_counts, np.int64),
             character_counts=np.array(character_counts, np.int64),
+            weights=np.concatenate(weights) if weights else None,
         )
 
     @property

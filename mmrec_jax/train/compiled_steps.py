@@ -15,6 +15,7 @@ from mmrec_jax.train.noise import Noise
 from mmrec_jax.train.prepare import Prepared
 from mmrec_jax.train.state import TrainState
 from mmrec_jax.train.step import Batch, Metrics, make_train_step
+from mmrec_jax.turkish.vowel_objective import HarmonyObjective
 
 
 class CompiledSteps:
@@ -58,7 +59,14 @@ class CompiledSteps:
     def _compile(self, refresh: bool) -> Any:
         p = self._p
         return compile_step(
-            p.config, p.mesh, p.model, p.optimizer, self._state, refresh, noise=p.noise
+            p.config,
+            p.mesh,
+            p.model,
+            p.optimizer,
+            self._state,
+            refresh,
+            noise=p.noise,
+            harmony=p.harmony,
         )
 
 
@@ -71,6 +79,7 @@ def compile_step(
     refresh: bool,
     *,
     noise: Noise | None = None,
+    harmony: HarmonyObjective | None = None,
 ) -> jax.stages.Compiled:
     """Compiles one update of a run, `(state, batch) -> (state, metrics)`; the state is donated.
 
@@ -82,6 +91,7 @@ def compile_step(
       state: arrays, or their shapes, dtypes and shardings.
       refresh: whether the step estimates the curvature.
       noise: on the embedded tokens, if any.
+      harmony: an objective beside the next token, if any.
     """
     shardings = state_shardings(mesh, carry_state=config.train.carry_state)
     accumulate = config.train.accumulate
@@ -89,7 +99,13 @@ def compile_step(
     if refresh:
         estimator = make_estimator(model, config.optim, accumulate, config.adapters)
     step: Any = make_train_step(
-        model, optimizer, accumulate, estimator, adapters=config.adapters, noise=noise
+        model,
+        optimizer,
+        accumulate,
+        estimator,
+        adapters=config.adapters,
+        noise=noise,
+        harmony=harmony,
     )
     return (
         jax.jit(step, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))

@@ -47,7 +47,9 @@ def evaluate(
     Returns:
       `loss` (sum of weight x nats / sum of weights), `perplexity`, `tokens`, and for a whole split
       `bits_per_byte` (all nats, end tokens included, over the UTF-8 bytes of the NFC text; of
-      conversations those of the responses over theirs) and `bits_per_character`.
+      conversations those of the responses over theirs) and `bits_per_character`; if the step
+      measures the `vowel_harmony` objective, its mean and that of `word_continuing`
+      (`turkish/vowel_objective.py`).
     """
     tally = Tally()
     fresh = zero_state(config, batch_size)
@@ -61,6 +63,9 @@ def evaluate(
         state = after if carry else fresh
         tally.add(batch, jax.device_get(predicted))
     result = {"loss": tally.loss, "perplexity": perplexity(tally.loss), "tokens": tally.tokens}
+    if tally.counted:
+        result["vowel_harmony"] = tally.vowel_harmony / tally.counted
+        result["word_continuing"] = tally.word_continuing / tally.counted
     if complete:
         bits = tally.nats / math.log(2)
         result["bits_per_byte"] = bits / max(store.num_bytes, 1)

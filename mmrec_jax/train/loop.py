@@ -18,6 +18,7 @@ from mmrec_jax.dashboard.observer import Observer
 from mmrec_jax.dashboard.summary import histograms, scalars, summarise
 from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
+from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.errors import UserError
 from mmrec_jax.generation import generate
 from mmrec_jax.nn.model import count_parameters
@@ -31,6 +32,7 @@ from mmrec_jax.train.mesh import place_batch
 from mmrec_jax.train.prepare import Prepared, prepare
 from mmrec_jax.train.sophia_health import SophiaHealth
 from mmrec_jax.train.step import make_eval_step
+from mmrec_jax.train.turkish_samples import score_samples
 from mmrec_jax.train.writer import MetricsWriter
 
 # Terms whose value must be finite, in the order in which they are blamed.
@@ -137,7 +139,7 @@ class _Loop:
         p = self.p
         start = time.perf_counter()
         self.train_step = CompiledSteps(p)
-        self.eval_step = jax.jit(make_eval_step(p.model))
+        self.eval_step = jax.jit(make_eval_step(p.model, p.harmony))
         self.observer = Observer(p.model)
         self.apply_adapters = jax.jit(dora.apply)
         now = time.perf_counter()
@@ -217,6 +219,7 @@ class _Loop:
         self.writer.write(step, "validation", validation)
         sample = self._sample(step, params)
         report.evaluated(bar, step, validation, sample)
+        self._score(step, bar, params)
         return validation
 
     def _observe(self, step: int, params: Any) -> None:
@@ -230,6 +233,24 @@ class _Loop:
         summary = summarise(self.observer(params, batch["inputs"], batch["segment_ids"]))
         self.writer.write(step, "recurrence", scalars(summary))
         self.writer.write_histograms(step, "recurrence", histograms(summary))
+
+    def _score(self, step: int, bar: tqdm, params: Any) -> None:
+        """Metrics of Turkish text on continuations of validation documents."""
+        p, train = self.p, self.p.config.train
+        count = p.config.turkish.scored_samples
+        if not count or not isinstance(p.data, TextDataset):
+            return
+        scores = score_samples(
+            p.model,
+            jax.device_put(params, jax.local_devices()[0]),
+            p.data.validation,
+            p.data.tokenizer,
+            count=count,
+            tokens=train.sample_tokens,
+            seed=train.seed,
+        )
+        self.writer.write(step, "turkish", scores)
+        report.scored(bar, scores)
 
     def _sample(self, step: int, params: Any) -> str:
         p, train = self.p, self.p.config.train

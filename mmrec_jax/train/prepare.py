@@ -35,6 +35,10 @@ from mmrec_jax.train.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.train.state import Base, TrainState, initial_state
 from mmrec_jax.train.time_pieces import fit_time_chunk
 from mmrec_jax.train.trained_model import base_record
+from mmrec_jax.turkish.suffix_weights import SuffixWeights
+from mmrec_jax.turkish.vowel_objective import HarmonyObjective
+from mmrec_jax.turkish.vowel_table import vowel_table
+from mmrec_jax.turkish_config import TurkishConfig
 from mmrec_jax.workdir import Workdir
 
 
@@ -48,6 +52,7 @@ class Prepared:
     data: TextDataset | TaskDataset
     model: MMRecLM
     optimizer: optax.GradientTransformation
+    harmony: HarmonyObjective | None
     steps: int
     noise: Noise | None
     base: dict[str, Any] | None  # what the run began with, for its checkpoints
@@ -124,6 +129,7 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
         data=data,
         model=model,
         optimizer=optimizer,
+        harmony=harmony_objective(config, tokenizer, model.config.vocab_size),
         steps=steps,
         noise=noise,
         base=None if base is None else base_record(base),
@@ -148,7 +154,13 @@ def load_data(
     Raises:
       UserError: the data, the tokenizer or a field for them is wrong; the workdir cannot be made.
     """
+    turkish = config.turkish
     if config.data.source in TASKS:
+        if turkish != TurkishConfig():
+            raise UserError(
+                f'config.turkish is for text; with config.data.source "{config.data.source}" its '
+                "fields must be at their defaults"
+            )
         task = TaskDataset(config)
         if tokenizer is not None:
             check_same_tokenizer(
@@ -156,7 +168,18 @@ def load_data(
             )
         make_directory(place.root)
         return task
+    if turkish.scored_samples and not config.train.sample_tokens:
+        raise UserError(
+            f"config.turkish.scored_samples is {turkish.scored_samples}, but "
+            "config.train.sample_tokens is 0: there is no text to score; raise it"
+        )
     if config.data.source in INSTRUCTION_SOURCES:
+        if turkish.suffix_weight != 1:
+            raise UserError(
+                f"config.turkish.suffix_weight is {turkish.suffix_weight}; with "
+                f'config.data.source "{config.data.source}" it must be 1: of conversations the '
+                "responses alone count"
+            )
         conversations = load_conversations(config)
         texts = training_texts(config.instructions, conversations["train"])
         make_directory(place.root)
@@ -169,7 +192,18 @@ def load_data(
         return InstructionDataset.from_conversations(config, conversations, tokenizer)
     documents = {split: load_documents(config.data, split) for split in ("train", "validation")}
     make_directory(place.root)
-    return TextDataset.from_documents(config, documents, place.tokenizer_cache, tokenizer)
+    weigh = SuffixWeights(turkish.suffix_weight) if turkish.suffix_weight != 1 else None
+    return TextDataset.from_documents(config, documents, place.tokenizer_cache, tokenizer, weigh)
+
+
+def harmony_objective(
+    config: Config, tokenizer: Tokenizer, vocab_size: int
+) -> HarmonyObjective | None:
+    """The `vowel_harmony` objective for the run's vocabulary, None where it is off."""
+    weight = config.turkish.vowel_harmony
+    if weight is None:
+        return None
+    return HarmonyObjective(vowel_table(tokenizer), vocab_size, weight)
 
 
 def model_config(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:

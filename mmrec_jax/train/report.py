@@ -51,6 +51,13 @@ def evaluated(bar: tqdm, step: int, validation: dict[str, float], sample: str) -
     bar.refresh()
 
 
+def scored(bar: tqdm, scores: dict[str, float]) -> None:
+    """One line of metrics of generated text."""
+    bar.clear()
+    _say("  scored: " + ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))
+    bar.refresh()
+
+
 def warned(bar: tqdm, line: str) -> None:
     """Something that does not stop the run, and its remedy."""
     bar.clear()
@@ -102,6 +109,11 @@ def _summary(validation: dict[str, float]) -> str:
         parts.append(
             f"{validation['bits_per_byte']:.4f} bits/byte, "
             f"{validation['bits_per_character']:.4f} bits/character"
+        )
+    if "vowel_harmony" in validation:
+        parts.append(
+            f"vowel harmony broken {validation['vowel_harmony']:.4%}, words continued "
+            f"{validation['word_continuing']:.2%}"
         )
     for name, share in validation.items():
         kind, _, length = name.partition("@")

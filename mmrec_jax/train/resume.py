@@ -27,6 +27,7 @@ _FREE = frozenset(
         "train.keep_last",
         "train.keep_best",
         "train.profile_steps",
+        "turkish.scored_samples",
     }
 )
 # With adapters the base itself is compared, wherever it lies (`train/trained_model.py`).

@@ -20,6 +20,7 @@ from mmrec_jax.train.micro_batches import join_states, split_batch, split_state
 from mmrec_jax.train.noise import Noise
 from mmrec_jax.train.reading import Read, read_batch
 from mmrec_jax.train.state import TrainState
+from mmrec_jax.turkish.vowel_objective import HarmonyObjective
 
 Batch = dict[str, Array]  # [B, T] each: `data/batch.py`
 Metrics = dict[str, Array]
@@ -31,6 +32,9 @@ _ESTIMATOR = 2**32 - 1
 # The key of a micro-batch's noise is `fold_in(key of the micro-batch, this)`; its own is dropout's.
 _NOISE = 1
 
+# Metrics of which each micro-batch has its share; of the others the mean is taken.
+_SUMMED = ("loss", "uboo", "vowel_harmony", "word_continuing")
+
 
 def make_train_step(
     model: MMRecLM,
@@ -40,6 +44,7 @@ def make_train_step(
     *,
     adapters: AdapterConfig | None = None,
     noise: Noise | None = None,
+    harmony: HarmonyObjective | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """A pure step `(state, batch) -> (state, metrics)`.
 
@@ -56,17 +61,20 @@ def make_train_step(
 
     Where the state has a `base`, its `params` are adapters of it, put in as `adapters` says: they
     alone have gradients. `noise` perturbs the embedded tokens here and nowhere else.
+    With `harmony` its objective is added to the loss with its weight. It counts as part of the main
+    loss where the auxiliary one is made orthogonal to that.
 
     Metrics, scalars: `loss` (sum of weight x nats / sum of weights), `tokens` (read, padding not
-    counted), `grad_norm` (before clipping), those of Sophia (`optim/sophia.py`), and the model's
-    intermediates averaged over micro-batches.
+    counted), `grad_norm` (before clipping), those of Sophia (`optim/sophia.py`), with `harmony` the
+    means over its places `vowel_harmony` and `word_continuing`, and the model's intermediates
+    averaged over micro-batches.
     """
     config = model.config
     adapters = adapters or AdapterConfig()
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        totals = _totals(config, batch, state.carried)
+        totals = _totals(config, batch, state.carried, harmony)
 
         def one(
             micro: Batch, carried: Carried, index: Array
@@ -89,7 +97,7 @@ def make_train_step(
                     perturb=perturb,
                 )
 
-            return _gradients(config, read, state.params, micro, carried, totals)
+            return _gradients(config, read, state.params, micro, carried, totals, harmony)
 
         if accumulate == 1:
             (parts, metrics), carried = one(batch, state.carried, jnp.zeros((), jnp.int32))
@@ -109,7 +117,7 @@ def make_train_step(
             (parts, metrics), stacked = jax.lax.scan(add, zeros, micros)
             carried = join_states(stacked)
             shares = {name: value / accumulate for name, value in metrics.items()}
-            metrics = shares | {name: metrics[name] for name in ("loss", "uboo") if name in metrics}
+            metrics = shares | {name: metrics[name] for name in _SUMMED if name in metrics}
         # The projection is not linear: it takes the gradients of the whole batch.
         gradients = parts[0] if len(parts) == 1 else _add_orthogonal(*parts)
         extra = {}
@@ -131,12 +139,13 @@ def make_train_step(
 
 
 def make_eval_step(
-    model: MMRecLM,
+    model: MMRecLM, harmony: HarmonyObjective | None = None
 ) -> Callable[[Any, Batch, Any], tuple[dict[str, Array], Any]]:
     """A pure step `(params, batch, model_state) -> (tokens, model_state)`.
 
     `tokens` says of every place [B, T], whatever its weight: `nats`, float32, -log p(target), and
-    `right`, bool, whether the target is the most likely token.
+    `right`, bool, whether the target is the most likely token. With `harmony` also, of its
+    objective, `counted`, bool, `vowel_harmony` and `word_continuing`, float32, 0 where not counted.
     """
 
     def step(params: Any, batch: Batch, model_state: Any) -> tuple[dict[str, Array], Any]:
@@ -145,12 +154,17 @@ def make_eval_step(
         )
         targets = batch["targets"]
         right = jnp.argmax(logits, axis=-1) == targets
-        return {"nats": token_nats(logits, targets), "right": right}, model_state
+        tokens = {"nats": token_nats(logits, targets), "right": right}
+        if harmony is not None:
+            tokens |= harmony.places(logits, batch)
+        return tokens, model_state
 
     return step
 
 
-def _totals(config: ModelConfig, batch: Batch, carried: Carried) -> dict[str, Array]:
+def _totals(
+    config: ModelConfig, batch: Batch, carried: Carried, harmony: HarmonyObjective | None
+) -> dict[str, Array]:
     """What each term's sum over the whole batch is divided by, known before any forward pass."""
     segment_ids = batch["segment_ids"]
     rows, length = segment_ids.shape
@@ -158,9 +172,11 @@ def _totals(config: ModelConfig, batch: Batch, carried: Carried) -> dict[str, Ar
     where = layout(segment_ids, before, length)
     predictable = jnp.sum(where.real & ~where.start)
     weight = jnp.sum(batch["weights"])
+    counted = 0 if harmony is None else jnp.sum(harmony.counted(batch)[0])
     return {
         "loss": jnp.where(weight > 0, weight, 1),  # a batch in which nothing counts has loss 0
         "uboo": jnp.maximum(predictable, 1),
+        "counted": jnp.maximum(counted, 1),
         "tokens": jnp.sum(where.real),
     }
 
@@ -172,6 +188,7 @@ def _gradients(
     batch: Batch,
     carried: Carried,
     totals: dict[str, Array],
+    harmony: HarmonyObjective | None,
 ) -> tuple[tuple[tuple[Gradients, ...], Metrics], Carried]:
     """This micro-batch's share of the gradient and of each metric, and the state it leaves.
 
@@ -184,12 +201,18 @@ def _gradients(
         nats = weighted_nats(logits, batch["targets"], batch["weights"])
         loss = nats / totals["loss"]
         metrics = dict(intermediates)
+        main = loss
+        if harmony is not None:
+            places = harmony.places(logits, batch)
+            for name in ("vowel_harmony", "word_continuing"):
+                metrics[name] = jnp.sum(places[name]) / totals["counted"]
+            main = loss + harmony.weight * metrics["vowel_harmony"]
         uboo = jnp.zeros(())
         if config.use_uboo:
             uboo = metrics["uboo"] * metrics.pop("uboo_tokens") / totals["uboo"]
             metrics["uboo"] = uboo
         left = None if carried is None else after
-        return (loss, config.lambda_p * uboo), (metrics | {"loss": loss}, left)
+        return (main, config.lambda_p * uboo), (metrics | {"loss": loss}, left)
 
     if not (config.use_uboo and config.uboo_orthogonal):
 

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import json
 from collections import Counter
@@ -130,3 +131,11 @@ def test_ids_stay_positive_and_go_on_differing_however_long_the_run(make_store):
     stream.set_state(stream.get_state() | {"taken": 2**31 - 3})
     ids = next(stream)["segment_ids"][0].tolist()
     assert ids == [2**31 - 2, 2**31 - 1, 1, 2, 3, 4]
+
+
+def test_weights_travel_with_their_targets(make_store):
+    store = make_store([5, 9, 3, 30])
+    weights = np.arange(len(store.tokens), dtype=np.float32) / 8 + 1
+    stream = _stream(dataclasses.replace(store, weights=weights), seq_len=4, batch_size=2)
+    for batch in _take(stream, 8):
+        np.testing.assert_array_equal(batch["weights"], weights[batch["targets"] - 1])

@@ -1,3 +1,5 @@
+import dataclasses
+
 import grain
 import numpy as np
 
@@ -48,3 +50,16 @@ def test_shuffle_moves_whole_rows(make_store):
     mixed = rows_of(store, 4, rows=32, bins=32, shuffle_seed=3)[0]["inputs"]
     assert plain.tolist() != mixed.tolist()
     assert sorted(plain.tolist()) == sorted(mixed.tolist())
+
+
+def test_weights_travel_with_their_targets(make_store):
+    store = make_store([2, 3, 1])
+    weights = np.arange(len(store.tokens), dtype=np.float32) / 8 + 1
+    store = dataclasses.replace(store, weights=weights)
+    windows = grain.MapDataset.source(WindowSource(store, cut_windows(store, 4)))
+    (batch,) = packed_batches(windows, 4, rows=3, bins=3, shuffle_seed=None, weighted=True)
+    real = batch["segment_ids"] > 0
+    # Token i + 1 stands at place i of the store.
+    np.testing.assert_array_equal(batch["weights"][real], weights[batch["targets"][real] - 1])
+    assert not batch["weights"][~real].any()
+    assert {name: array.dtype for name, array in batch.items()} == DTYPES

@@ -1,0 +1,1 @@
+"""Turkish: letters, vowel harmony, phonology, morphology, and metrics of text."""

@@ -1,0 +1,85 @@
+import pytest
+
+from mmrec_jax.data.treebank import treebank_file
+from mmrec_jax.turkish.annotated_word import annotated_words
+from mmrec_jax.turkish.segmenter import segment
+
+
+def _written(word):
+    found = segment(word)
+    marks = {"derivation": "|", "inflection": "-"}
+    return found.root + "".join(marks[x.kind] + x.text for x in found.suffixes)
+
+
+@pytest.mark.parametrize(
+    ("word", "written", "lemma"),
+    [
+        ("evlerimizdekilerden", "ev-ler-imiz-de|ki-ler-den", "ev"),
+        ("kitapçılarda", "kitap|çı-lar-da", "kitap"),
+        ("yapılmıştır", "yap|ıl-mış-tır", "yap"),
+        ("gidecekmişsiniz", "gid-ecek-miş-siniz", "git"),
+        ("anlıyordu", "anl-ıyor-du", "anla"),
+        ("oğlunun", "oğl-u-nun", "oğul"),
+        ("saatlerin", "saat-ler-in", "saat"),
+        ("ağacında", "ağac-ı-nda", "ağaç"),
+        ("İSTANBUL'DA", "İSTANBUL-DA", "istanbul"),
+        ("IĞDIR'ın", "IĞDIR-ın", "ığdır"),
+        ("Savaşı'nda", "Savaş-ı-nda", "savaş"),
+    ],
+)
+def test_known_words(word, written, lemma):
+    assert _written(word) == written
+    assert segment(word).lemma == lemma
+
+
+def test_offsets_are_those_of_the_word():
+    found = segment("Ankara'dakiler")
+    assert (found.start, found.end, found.root) == (0, 6, "Ankara")
+    assert [(x.start, x.end) for x in found.suffixes] == [(7, 9), (9, 11), (11, 14)]
+    assert all(found.word[x.start : x.end] == x.text for x in found.suffixes)
+    assert found.boundaries() == (7, 9, 11)
+    assert found.boundaries("derivation") == (9,)
+
+
+def test_features_are_those_behind_the_last_derivation():
+    found = segment("evlerimizden")
+    assert (found.number, found.possessive, found.case) == ("A3pl", "P1pl", "Abl")
+    found = segment("evdekiler")
+    assert (found.number, found.possessive, found.case) == ("A3pl", "Pnon", "Nom")
+    assert segment("önemli").dictionary_form == "önemli"
+    assert segment("gözlüğü").dictionary_form == "gözlük"
+
+
+@pytest.mark.parametrize("text", ["", "a", "xyz", "123", "'", "İ", "-lar", "ﬁ", "日本"])
+def test_any_text_is_at_least_a_root(text):
+    found = segment(text)
+    assert found.word == text
+    assert found.end == len(text) or found.suffixes
+
+
+@pytest.fixture(scope="module")
+def web():
+    """Words whose annotation nothing was counted on, every third of them."""
+    text = treebank_file("web").read_text(encoding="utf-8")
+    return list(annotated_words(text))[::3]
+
+
+def test_derivations_of_unseen_words(web):
+    both = ours = gold = 0
+    for word in web:
+        found = set(segment(word.word).boundaries("derivation"))
+        both += len(found & set(word.boundaries))
+        ours += len(found)
+        gold += len(word.boundaries)
+    assert 2 * both / (ours + gold) >= 0.9
+    assert gold > 1500
+
+
+def test_number_possessive_and_case_of_unseen_nouns(web):
+    nouns = [word for word in web if word.part == "NOUN"]
+    found = [segment(word.word) for word in nouns]
+    right = sum(
+        (x.number, x.possessive, x.case) == w.nominal for x, w in zip(found, nouns, strict=True)
+    )
+    assert right / len(nouns) >= 0.9
+    assert len(nouns) > 3000
