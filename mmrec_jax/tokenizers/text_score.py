@@ -1,0 +1,107 @@
+"""What a tokenizer makes of one text, beside another tokenizer."""
+
+import dataclasses
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from mmrec_jax.tokenizers.encoder import Encoder
+
+_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
+_BATCH = 2_000_000  # characters
+
+
+@dataclasses.dataclass
+class TextScore:
+    """Counts of one text.
+
+    Attributes:
+      name: of the text.
+      bytes: UTF-8 bytes of its NFC form.
+      characters: code points of it.
+      words: what stands between white space.
+      tokens: of the tokenizer.
+      base_tokens: of the base.
+      base_pre_tokens: pieces that the base cuts the text into before any merge; None: not known.
+      sentences: how many were compared.
+      changed_sentences: those whose ids are not those of the base.
+      tokens_per_word: number of distinct words, by how many tokens each is alone, behind a space,
+        every word counted as often as it occurs.
+    """
+
+    name: str
+    bytes: int = 0
+    characters: int = 0
+    words: int = 0
+    tokens: int = 0
+    base_tokens: int = 0
+    base_pre_tokens: int | None = 0
+    sentences: int = 0
+    changed_sentences: int = 0
+    tokens_per_word: Counter[int] = dataclasses.field(default_factory=Counter)
+
+    def figures(self) -> dict[str, float | None]:
+        """Ratios of the counts.
+
+        `reduction` is the share of the base's tokens that are saved; `ceiling` the share that
+        would be if every pre-token of the base were one token.
+        """
+        ceiling = None
+        if self.base_pre_tokens is not None:
+            ceiling = 1 - self.base_pre_tokens / self.base_tokens
+        return {
+            "tokens_per_word": self.tokens / max(self.words, 1),
+            "base_tokens_per_word": self.base_tokens / max(self.words, 1),
+            "bytes_per_token": self.bytes / self.tokens,
+            "characters_per_token": self.characters / self.tokens,
+            "reduction": 1 - self.tokens / self.base_tokens,
+            "ceiling": ceiling,
+            "changed_sentences": self.changed_sentences / max(self.sentences, 1),
+        }
+
+
+def score_text(name: str, pieces: Iterable[str], tokenizer: Encoder, base: Encoder) -> TextScore:
+    """Counts a text piece by piece.
+
+    Args:
+      name: of the text.
+      pieces: of it, in any normal form; tokens do not reach from one into the next.
+      tokenizer: the one that is measured.
+      base: the one that it is compared with.
+    """
+    score = TextScore(name)
+    words: Counter[str] = Counter()
+    for batch in _normalised(pieces):
+        score.bytes += sum(len(piece.encode()) for piece in batch)
+        score.characters += sum(map(len, batch))
+        score.tokens += sum(map(len, tokenizer.encode(batch)))
+        score.base_tokens += sum(map(len, base.encode(batch)))
+        cut = base.count_pre_tokens(batch)
+        score.base_pre_tokens = None if cut is None else (score.base_pre_tokens or 0) + cut
+        sentences = [each for piece in batch for each in _SENTENCE_END.split(piece) if each]
+        pairs = zip(tokenizer.encode(sentences), base.encode(sentences), strict=True)
+        score.sentences += len(sentences)
+        score.changed_sentences += sum(ids != old for ids, old in pairs)
+        for piece in batch:
+            words.update(piece.split())
+    score.words = words.total()
+    for word, ids in zip(words, tokenizer.encode([f" {word}" for word in words]), strict=True):
+        score.tokens_per_word[len(ids)] += words[word]
+    return score
+
+
+def _normalised(pieces: Iterable[str]) -> Iterator[Sequence[str]]:
+    """Batches of a bounded size of NFC pieces that are not blank."""
+    batch: list[str] = []
+    size = 0
+    for piece in pieces:
+        if not piece.strip():
+            continue
+        batch.append(unicodedata.normalize("NFC", piece))
+        size += len(piece)
+        if size > _BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
