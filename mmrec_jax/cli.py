@@ -4,7 +4,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from mmrec_jax.commands import bench, data, eval, generate, inspect
+from mmrec_jax.commands import bench, data, eval, generate, inspect, tokenizer
 from mmrec_jax.config_file import parse_with_overrides
 from mmrec_jax.errors import exit_on_user_error
 
@@ -23,6 +23,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mmrec", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    for module in (generate, eval, inspect, data, bench):
+    for module in (generate, eval, inspect, data, tokenizer, bench):
         module.add_parser(commands)
     return parser

@@ -36,9 +36,7 @@ class BoundaryScore:
         return self.both / max(self.morpheme_boundaries, 1)
 
 
-def score_boundaries(
-    encoder: Encoder, gold: Mapping[str, Collection[int]]
-) -> BoundaryScore:
+def score_boundaries(encoder: Encoder, gold: Mapping[str, Collection[int]]) -> BoundaryScore:
     """Compares the pieces of words, each behind a space, with gold boundaries.
 
     Args:

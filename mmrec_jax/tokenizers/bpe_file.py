@@ -54,13 +54,14 @@ class BpeFile:
         """As `read`, from the bytes of a file that errors call `name`."""
         try:
             settings = json.loads(content)
+            _require_plain_bpe(settings, name)  # of another kind the library may panic
             tokenizers.Tokenizer.from_buffer(content)
         except ValueError as error:
             reason = str(error).splitlines()[0]
             raise UserError(
                 f"{name}: this is not a Hugging Face tokenizer.json: {reason}"
             ) from None
-        _require_byte_level_bpe(settings, name)
+        _require_byte_level(settings, name)
         model = settings["model"]
         added = {token["content"]: token["id"] for token in settings["added_tokens"]}
         vocab = {token: index for token, index in model["vocab"].items() if token not in added}
@@ -109,7 +110,7 @@ class BpeFile:
           split_regex: the new `split_regex`; None: the old one stays.
         """
         settings = copy.deepcopy({**self.settings, "model": None})
-        model = {name: part for name, part in self.settings["model"].items()}
+        model = dict(self.settings["model"].items())
         vocab = self.vocab | self.added
         vocab |= {token: index for index, token in enumerate(tokens, self.next_id)}
         model["vocab"] = dict(sorted(vocab.items(), key=lambda item: item[1]))
@@ -137,8 +138,10 @@ def _pre_tokenizers(settings: dict[str, Any]) -> list[dict[str, Any]]:
     return parts
 
 
-def _require_byte_level_bpe(settings: dict[str, Any], name: str) -> None:
-    model = settings["model"]
+def _require_plain_bpe(settings: Any, name: str) -> None:
+    model = settings.get("model") if isinstance(settings, dict) else None
+    if not isinstance(model, dict):
+        raise ValueError("it has no model")
     if model.get("type") != "BPE":
         raise UserError(
             f"{name}: the model is {model.get('type')}; only byte-level BPE can be extended"
@@ -149,6 +152,9 @@ def _require_byte_level_bpe(settings: dict[str, Any], name: str) -> None:
                 f"{name}: model.{field} is {model[field]!r}; only byte-level BPE without it can "
                 "be extended"
             )
+
+
+def _require_byte_level(settings: dict[str, Any], name: str) -> None:
     kinds = [part["type"] for part in _pre_tokenizers(settings)]
     allowed = {"Split", "Digits", "Punctuation", "ByteLevel"}
     if kinds[-1] != "ByteLevel" or not set(kinds) <= allowed or kinds.count("ByteLevel") > 1:

@@ -31,10 +31,13 @@ def constituents(base: BpeFile, extended: BpeFile) -> dict[int, list[int]]:
     if not same or sorted(new.values())[len(old) :] != list(first):
         raise UserError(f"{extended.name}: this is not {base.name} with more tokens after its own")
     parts: dict[str, list[int]] = {token: [index] for token, index in base.vocab.items()}
-    for left, right in extended.merges[len(base.merges) :]:
-        parts.setdefault(left + right, parts[left] + parts[right])
     tokens = {index: token for token, index in extended.vocab.items()}
-    return {index: parts[tokens[index]] for index in first}
+    try:
+        for left, right in extended.merges[len(base.merges) :]:
+            parts.setdefault(left + right, parts[left] + parts[right])
+        return {index: parts[tokens[index]] for index in first}
+    except KeyError as error:
+        raise UserError(f"{extended.name}: no merge makes the new token {error}") from None
 
 
 def extend_rows(

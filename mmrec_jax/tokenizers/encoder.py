@@ -9,6 +9,7 @@ from mmrec_jax.data.huggingface_tokenizer import HuggingFaceTokenizer
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.data.tokenizer_cache import read_tokenizer_file
 from mmrec_jax.tokenizers.bpe_file import load_tokenizer
+from mmrec_jax.tokenizers.byte_alphabet import ALPHABET
 
 
 class Encoder:
@@ -44,6 +45,17 @@ class Encoder:
             return None
         encodings = self._library.encode_batch(texts, add_special_tokens=False)
         return sum(len(set(encoding.word_ids)) for encoding in encodings)
+
+    def byte_level_tokens(self) -> tuple[tokenizers.Tokenizer, dict[int, str]] | None:
+        """The library's tokenizer and its tokens that stand for bytes; None if it has no such."""
+        if self._library is None:
+            return None
+        special = {token.content for token in self._library.get_added_tokens_decoder().values()}
+        vocab = self._library.get_vocab(with_added_tokens=True)
+        tokens = {index: token for token, index in vocab.items() if token not in special}
+        if not ALPHABET.issuperset("".join(tokens.values())):
+            return None
+        return self._library, tokens
 
     def pieces(self, text: str) -> list[str]:
         """What each id of a short text adds to it; "" for one that ends inside a character."""

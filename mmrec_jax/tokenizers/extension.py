@@ -17,7 +17,7 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.bpe_file import BpeFile
 from mmrec_jax.tokenizers.learning_state import LearningState
 from mmrec_jax.tokenizers.merge_learning import OutOfPairs, Symbols, word_symbols
-from mmrec_jax.tokenizers.morphemes import Boundaries, morpheme_edges
+from mmrec_jax.tokenizers.morphemes import Boundaries, token_morphemes
 from mmrec_jax.tokenizers.pair_counts import pair_key
 from mmrec_jax.tokenizers.subwords import learn_subwords
 from mmrec_jax.tokenizers.superwords import (
@@ -44,7 +44,7 @@ class ExtensionPlan:
       vocab_size: new tokens in all.
       superwords: how many of them are superwords.
       protected: texts whose ids must stay what they are.
-      boundaries: where the morphemes of a word begin, or None; see `morpheme_edges`.
+      boundaries: where the morphemes of a word begin, or None; see `token_morphemes`.
     """
 
     base: BpeFile
@@ -78,7 +78,7 @@ def learn_extension(plan: ExtensionPlan, state: LearningState, report: OnProgres
     table, order = count_words(
         plan.files, plan.field, tokenizer, state, lambda n: report("counting words", n, total)
     )
-    if not len(table):
+    if not (order >= 0).any():
         raise UserError("--text: there is no text in it")
     vocabulary = Vocabulary(plan.base)
     inside, across = _protected_pairs(plan.protected, tokenizer)
@@ -130,10 +130,10 @@ def _word_symbols(
     table: WordTable, boundaries: Boundaries | None, vocabulary: Vocabulary
 ) -> Symbols:
     ids, offsets, counts = table.words()
-    edges = None
+    morphemes = None
     if boundaries is not None:
-        edges = morpheme_edges(ids, offsets, vocabulary.tokens, boundaries)
-    return word_symbols(ids, offsets, counts, edges)
+        morphemes = token_morphemes(ids, offsets, vocabulary.tokens, boundaries)
+    return word_symbols(ids, offsets, counts, morphemes)
 
 
 def _save_symbols(

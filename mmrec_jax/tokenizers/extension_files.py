@@ -6,7 +6,7 @@ from typing import Any
 
 from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
-from mmrec_jax.tokenizers.bpe_file import BpeFile, load_tokenizer
+from mmrec_jax.tokenizers.bpe_file import load_tokenizer
 from mmrec_jax.tokenizers.byte_alphabet import unspell
 from mmrec_jax.tokenizers.reachability import unreachable_tokens
 from mmrec_jax.tokenizers.superwords import superword_expression, superword_texts

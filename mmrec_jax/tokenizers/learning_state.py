@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
 
 _SETTINGS = "settings.json"
 
-Arrays = dict[str, NDArray[np.generic]]
+Arrays = dict[str, np.ndarray]
 
 
 class LearningState:
@@ -57,7 +56,7 @@ class LearningState:
           UserError: it cannot be written.
         """
         stream = io.BytesIO()
-        np.savez(stream, **arrays)  # type: ignore[arg-type]
+        np.savez(stream, **arrays)
         path = self._path(name)
         try:
             replace_file(path, stream.getvalue())

@@ -22,18 +22,12 @@ class Symbols:
     Attributes:
       symbols: int32 [N], token ids; -1 where no merge may reach across.
       weights: int64 [N], what an occurrence counts.
-      edges: bool [N + 1] or None: see `PairCounts`.
+      morphemes: uint8 [N] or None: see `PairCounts`.
     """
 
     symbols: NDArray[np.int32]
     weights: NDArray[np.int64]
-    edges: NDArray[np.bool_] | None = None
-
-    def after(self, pairs: PairCounts) -> "Symbols":
-        """What is left of this sequence after the merges of `pairs`."""
-        symbols, places = pairs.symbols_left()
-        edges = None if self.edges is None else self.edges[np.append(places, len(self.symbols))]
-        return Symbols(symbols, self.weights[places], edges)
+    morphemes: NDArray[np.uint8] | None = None
 
 
 class OutOfPairs(Exception):
@@ -71,7 +65,7 @@ def learn_merges(
     """
     while vocabulary.new_tokens < new_tokens:
         until = min(new_tokens, vocabulary.new_tokens + _BETWEEN_SAVES)
-        pairs = PairCounts(sequence.symbols, sequence.weights, sequence.edges, ranks, at_least)
+        pairs = PairCounts(sequence.symbols, sequence.weights, sequence.morphemes, ranks, at_least)
         while vocabulary.new_tokens < until:
             best = pairs.best()
             if best is None:
@@ -84,7 +78,7 @@ def learn_merges(
             pairs.merge(pair, result)
             if vocabulary.new_tokens % _BETWEEN_REPORTS == 0:
                 on_progress(vocabulary.new_tokens)
-        sequence = sequence.after(pairs)
+        sequence = Symbols(*pairs.left())
         on_progress(vocabulary.new_tokens)
         on_save(sequence)
     return sequence
@@ -94,7 +88,7 @@ def word_symbols(
     ids: NDArray[np.int32],
     offsets: NDArray[np.int64],
     counts: NDArray[np.int64],
-    edges: NDArray[np.bool_] | None,
+    morphemes: NDArray[np.uint8] | None,
 ) -> Symbols:
     """The words of a text, each once, as a sequence to learn from.
 
@@ -102,17 +96,15 @@ def word_symbols(
       ids: int32, of all words, laid end to end.
       offsets: int64 [words + 1], where each begins.
       counts: int64 [words], how often each occurs.
-      edges: bool, as long as `ids`, or None: whether a morpheme begins at a token.
+      morphemes: uint8, as long as `ids`, or None: see `PairCounts`.
     """
     lengths = np.diff(offsets)
     is_token = np.ones(len(ids) + len(lengths), bool)
     is_token[np.cumsum(lengths + 1) - 1] = False
     symbols = np.full(len(is_token), -1, np.int32)
     symbols[is_token] = ids
-    borders = None
-    if edges is not None:
-        borders = np.ones(len(is_token) + 1, bool)
-        borders[:-1][is_token] = edges
-    return Symbols(symbols, np.repeat(counts, lengths + 1), borders)
-
-
+    spread = None
+    if morphemes is not None:
+        spread = np.zeros(len(is_token), np.uint8)
+        spread[is_token] = morphemes
+    return Symbols(symbols, np.repeat(counts, lengths + 1), spread)

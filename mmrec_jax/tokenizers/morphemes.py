@@ -1,5 +1,6 @@
 """Where morphemes begin inside words, and which tokens begin there."""
 
+import itertools
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
@@ -8,18 +9,19 @@ from numpy.typing import NDArray
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.byte_alphabet import unspell
+from mmrec_jax.tokenizers.pair_counts import BEGINS, ENDS, HOLDS
 
 # A word -> the offsets (characters, above 0) at which a morpheme after the first begins.
 Boundaries = Callable[[str], Collection[int]]
 
 
-def morpheme_edges(
+def token_morphemes(
     ids: NDArray[np.int32],
     offsets: NDArray[np.int64],
     tokens: Mapping[int, str],
     boundaries: Boundaries,
-) -> NDArray[np.bool_]:
-    """Whether a morpheme begins at each token of some words.
+) -> NDArray[np.uint8]:
+    """Where morphemes begin and end among the tokens of some words.
 
     Args:
       ids: int32, of all words, laid end to end.
@@ -28,28 +30,36 @@ def morpheme_edges(
       boundaries: asked for each word that is letters alone, without the space before it.
 
     Returns:
-      bool, as long as `ids`; True at the first token of every word.
+      uint8, as long as `ids`: `BEGINS`, `ENDS` and `HOLDS` of `pair_counts`.
     """
-    edges = np.zeros(len(ids), bool)
-    edges[offsets[:-1]] = True
+    found = np.zeros(len(ids), np.uint8)
     numbers = ids.tolist()
     borders = offsets.tolist()
-    for start, stop in zip(borders, borders[1:], strict=False):
-        if stop - start < 2:
-            continue
+    for start, stop in itertools.pairwise(borders):
         pieces = [unspell(tokens[number]) for number in numbers[start:stop]]
-        try:
-            text = b"".join(pieces).decode()
-        except UnicodeDecodeError:
-            continue
-        word = text.removeprefix(" ")
-        if not word.isalpha():
-            continue
-        shift = len(text) - len(word)
-        begins = {len(text[: shift + place].encode()) for place in boundaries(word)}
-        ends = np.cumsum([len(piece) for piece in pieces[:-1]]).tolist()
-        edges[start + 1 : stop] = [end in begins for end in ends]
-    return edges
+        text = b"".join(pieces)
+        edges = {0, len(text), *_byte_offsets(text, boundaries)}
+        ends = np.cumsum([len(piece) for piece in pieces]).tolist()
+        for place, end in enumerate(ends, start):
+            begin = end - len(pieces[place - start])
+            found[place] = (
+                BEGINS * (begin in edges)
+                | ENDS * (end in edges)
+                | HOLDS * any(begin < edge < end for edge in edges)
+            )
+    return found
+
+
+def _byte_offsets(data: bytes, boundaries: Boundaries) -> list[int]:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return []
+    word = text.removeprefix(" ")
+    if not word.isalpha():
+        return []
+    shift = len(text) - len(word)
+    return [len(text[: shift + place].encode()) for place in boundaries(word)]
 
 
 def read_gold_boundaries(path: Path) -> dict[str, frozenset[int]]:

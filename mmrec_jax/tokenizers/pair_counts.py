@@ -13,21 +13,24 @@ from numpy.typing import NDArray
 
 # A merge of before that has become possible again comes before any count.
 _AT_ONCE = -(1 << 62)
-ALIGNED = 4  # what an aligned occurrence counts, an unaligned one counting 1
+# What is known of a piece and the morphemes of its word: one begins with it, one ends with it, one
+# begins inside it.
+BEGINS, ENDS, HOLDS = 1, 2, 4
+ALIGNED = 4  # what an occurrence counts that makes a piece of whole morphemes, or of part of one
 
 
 class PairCounts:
     """The pairs of a sequence of symbols.
 
     Two merges of equal count are taken in the order of their symbols, so that the result depends
-    on the symbols and weights alone; `symbols_left` and a new `PairCounts` continue exactly.
+    on the symbols and weights alone; a new `PairCounts` of what is `left` goes on in the same way.
 
     Args:
       symbols: int32 [N], -1 where a word ends: no pair reaches across.
       weights: int64 [N], what an occurrence at this place counts.
-      edges: bool [N + 1] or None; whether a piece may begin (and one before it end) at a place.
-        With it an occurrence counts `ALIGNED` times its weight if the merged piece begins and ends
-        at such places, and its weight otherwise.
+      morphemes: uint8 [N] or None, `BEGINS`, `ENDS` and `HOLDS` of each symbol. With them an
+        occurrence counts `ALIGNED` times its weight if the merged piece is whole morphemes or lies
+        in one, and its weight otherwise.
       known: rank of the merges made before, by `key`; they are handed out first, in this order.
       at_least: pairs that count less are never handed out.
     """
@@ -36,7 +39,7 @@ class PairCounts:
         self,
         symbols: NDArray[np.int32],
         weights: NDArray[np.int64],
-        edges: NDArray[np.bool_] | None,
+        morphemes: NDArray[np.uint8] | None,
         known: Mapping[int, int],
         at_least: int,
     ) -> None:
@@ -45,9 +48,7 @@ class PairCounts:
         self._weights = weights
         self._next = np.arange(1, size + 2, dtype=np.int32)
         self._previous = np.arange(-1, size, dtype=np.int32)
-        self._begins = self._ends = None
-        if edges is not None:
-            self._begins, self._ends = edges[:-1].copy(), edges[1:].copy()
+        self._morphemes = None if morphemes is None else morphemes.copy()
         self._known = known
         self._at_least = at_least
         self._places: dict[int, NDArray[np.int32]] = {}
@@ -92,17 +93,20 @@ class PairCounts:
         self._symbols[right] = -2
         self._next[left] = after
         self._previous[after] = left
-        if self._ends is not None:
-            self._ends[left] = self._ends[right]
+        if self._morphemes is not None:
+            self._morphemes[left] = _joined(self._morphemes[left], self._morphemes[right])
         before = self._previous[left]
         before = before[(before >= 0) & (self._symbols[before] >= 0)]
         touched = np.unique(np.concatenate([before, left[self._symbols[after] >= 0]]))
         self._enter(touched, push=True)
 
-    def symbols_left(self) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
-        """The symbols after all merges, word ends included, and the place of each in the input."""
+    def left(
+        self,
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8] | None]:
+        """Symbols, weights and morphemes after all merges, word ends included."""
         places = np.flatnonzero(self._symbols[:-1] != -2)
-        return self._symbols[places], places
+        morphemes = None if self._morphemes is None else self._morphemes[places]
+        return self._symbols[places], self._weights[places], morphemes
 
     def _enter(self, places: NDArray[np.int32], push: bool = False) -> None:
         """Adds the pairs that begin at `places`."""
@@ -158,10 +162,18 @@ class PairCounts:
     def _count(self, places: NDArray[np.int32]) -> NDArray[np.int64]:
         """What each occurrence counts."""
         weights = self._weights[places]
-        if self._begins is None or self._ends is None:
+        if self._morphemes is None:
             return weights
-        aligned = self._begins[places] & self._ends[self._next[places]]
+        piece = _joined(self._morphemes[places], self._morphemes[self._next[places]])
+        aligned = (piece & HOLDS == 0) | (piece & (BEGINS | ENDS) == BEGINS | ENDS)
         return np.where(aligned, ALIGNED * weights, weights)
+
+
+def _joined(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """`BEGINS`, `ENDS` and `HOLDS` of two pieces that become one."""
+    holds = ((left | right) & HOLDS) | np.where(left & ENDS, np.uint8(HOLDS), np.uint8(0))
+    joined: NDArray[np.uint8] = (left & BEGINS) | (right & ENDS) | holds
+    return joined
 
 
 def key(left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.int64]:

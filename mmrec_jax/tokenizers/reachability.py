@@ -10,14 +10,14 @@ from mmrec_jax.tokenizers.byte_alphabet import unspell
 _CONTINUATION = range(0x80, 0xC0)
 # What a token that alone is pre-tokenised or merged otherwise may stand beside.
 _CONTEXTS = ((" ", ""), ("a", ""), (" a", ""), ("", "a"), ("\n", ""), ("", "\n"), ("", "  "))
-_MOST_SPELLINGS = 5_000
+_MOST_CHARACTERS = 64  # of those that a part of one is tried in
 
 
 def unreachable_tokens(tokenizer: tokenizers.Tokenizer, tokens: Mapping[int, str]) -> list[int]:
     """The ids that were found in the encoding of none of the texts that could give them.
 
     A token is tried alone, then beside a few others; one that is not whole characters is tried
-    inside the characters that it may be a part of (the first few thousand). Byte-pair encoding
+    inside some of the characters that it may be a part of. Byte-pair encoding
     that makes a token in some word makes it of its text alone, as no merge of before reached over
     its ends; so a token that is not found is one that no word gives.
 
@@ -33,16 +33,14 @@ def unreachable_tokens(tokenizer: tokenizers.Tokenizer, tokens: Mapping[int, str
         except UnicodeDecodeError:
             continue
     encodings = tokenizer.encode_batch_fast(list(whole.values()), add_special_tokens=False)
-    found = {
-        index for index, each in zip(whole, encodings, strict=True) if index in each.ids
-    }
+    found = {index for index, each in zip(whole, encodings, strict=True) if index in each.ids}
     return [
         index
         for index in tokens
         if index not in found
         and not any(
             index in tokenizer.encode(text, add_special_tokens=False).ids
-            for text in itertools.islice(_texts_with(spelled[index]), _MOST_SPELLINGS)
+            for text in _texts_with(spelled[index])
         )
     ]
 
@@ -52,7 +50,11 @@ def _texts_with(data: bytes) -> Iterator[str]:
     whole = data.decode("utf-8", "ignore").encode()
     start = data.find(whole) if whole else 0
     head, tail = (data[:start], data[start + len(whole) :]) if whole else _halves(data)
-    for before, after in itertools.product(_ending_with(head), _beginning_with(tail)):
+    befores, afters = (
+        list(itertools.islice(characters, _MOST_CHARACTERS))
+        for characters in (_ending_with(head), _beginning_with(tail))
+    )
+    for before, after in itertools.product(befores, afters):
         text = before + whole.decode() + after
         yield text
         for left, right in _CONTEXTS:
@@ -69,6 +71,8 @@ def _ending_with(head: bytes) -> Iterable[str]:
     """Characters whose last bytes are `head`, or that have it before their last bytes."""
     if not head:
         return [""]
+    if any(byte not in _CONTINUATION for byte in head):
+        return []
     value = _bits(head)
     found = (
         chr(code)
@@ -84,6 +88,8 @@ def _beginning_with(tail: bytes) -> Iterable[str]:
     """Characters whose first bytes are `tail`."""
     if not tail:
         return [""]
+    if not 0xC2 <= tail[0] < 0xF5:
+        return []
     length = 2 if tail[0] < 0xE0 else 3 if tail[0] < 0xF0 else 4
     missing = length - len(tail)
     value = (tail[0] & (0x7F >> length)) << 6 * (len(tail) - 1) | _bits(tail[1:])

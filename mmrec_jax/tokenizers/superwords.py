@@ -47,11 +47,11 @@ def require_known_expression(base: BpeFile) -> str:
 
 def superword_expression(base: BpeFile, superwords: Iterable[str]) -> str:
     """The expression of `base` with a first alternative for `superwords`."""
-    by_end: dict[str, list[str]] = {_AFTER_LETTERS: [], _AFTER_MARKS: []}
-    for superword in superwords:
-        by_end[_AFTER_LETTERS if _is_letter(superword[-1]) else _AFTER_MARKS].append(superword)
-    first = [trie_regex(strings) + end for end, strings in by_end.items() if strings]
-    return "|".join([*first, require_known_expression(base)])
+    ends = {
+        superword: _AFTER_LETTERS if _is_letter(superword[-1]) else _AFTER_MARKS
+        for superword in superwords
+    }
+    return f"{trie_regex(ends)}|{require_known_expression(base)}"
 
 
 def superword_symbols(words: Symbols, order: NDArray[np.int32], vocabulary: Vocabulary) -> Symbols:

@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.encoder import Encoder
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
@@ -26,8 +27,8 @@ class TextScore:
       base_pre_tokens: pieces that the base cuts the text into before any merge; None: not known.
       sentences: how many were compared.
       changed_sentences: those whose ids are not those of the base.
-      tokens_per_word: number of distinct words, by how many tokens each is alone, behind a space,
-        every word counted as often as it occurs.
+      tokens_per_word: how many words are so many tokens, each word encoded alone behind a space.
+      base_tokens_per_word: the same of the base.
     """
 
     name: str
@@ -39,7 +40,8 @@ class TextScore:
     base_pre_tokens: int | None = 0
     sentences: int = 0
     changed_sentences: int = 0
-    tokens_per_word: Counter[int] = dataclasses.field(default_factory=Counter)
+    tokens_per_word: dict[int, int] = dataclasses.field(default_factory=dict)
+    base_tokens_per_word: dict[int, int] = dataclasses.field(default_factory=dict)
 
     def figures(self) -> dict[str, float | None]:
         """Ratios of the counts.
@@ -51,13 +53,13 @@ class TextScore:
         if self.base_pre_tokens is not None:
             ceiling = 1 - self.base_pre_tokens / self.base_tokens
         return {
-            "tokens_per_word": self.tokens / max(self.words, 1),
-            "base_tokens_per_word": self.base_tokens / max(self.words, 1),
-            "bytes_per_token": self.bytes / self.tokens,
-            "characters_per_token": self.characters / self.tokens,
+            "tokens_a_word": self.tokens / max(self.words, 1),
+            "base_tokens_a_word": self.base_tokens / max(self.words, 1),
+            "bytes_a_token": self.bytes / self.tokens,
+            "characters_a_token": self.characters / self.tokens,
             "reduction": 1 - self.tokens / self.base_tokens,
             "ceiling": ceiling,
-            "changed_sentences": self.changed_sentences / max(self.sentences, 1),
+            "changed": self.changed_sentences / max(self.sentences, 1),
         }
 
 
@@ -69,6 +71,9 @@ def score_text(name: str, pieces: Iterable[str], tokenizer: Encoder, base: Encod
       pieces: of it, in any normal form; tokens do not reach from one into the next.
       tokenizer: the one that is measured.
       base: the one that it is compared with.
+
+    Raises:
+      UserError: there is no text.
     """
     score = TextScore(name)
     words: Counter[str] = Counter()
@@ -85,9 +90,16 @@ def score_text(name: str, pieces: Iterable[str], tokenizer: Encoder, base: Encod
         score.changed_sentences += sum(ids != old for ids, old in pairs)
         for piece in batch:
             words.update(piece.split())
+    if not score.tokens:
+        raise UserError(f"{name}: there is no text in this file")
     score.words = words.total()
-    for word, ids in zip(words, tokenizer.encode([f" {word}" for word in words]), strict=True):
-        score.tokens_per_word[len(ids)] += words[word]
+    alone = [f" {word}" for word in words]
+    for encoder, found in (
+        (tokenizer, score.tokens_per_word),
+        (base, score.base_tokens_per_word),
+    ):
+        for count, ids in zip(words.values(), encoder.encode(alone), strict=True):
+            found[len(ids)] = found.get(len(ids), 0) + count
     return score
 
 

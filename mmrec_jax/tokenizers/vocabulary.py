@@ -1,6 +1,7 @@
 """A vocabulary that grows by merges."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -87,7 +88,7 @@ class Vocabulary:
         """What byte-pair encoding makes of a short sequence of tokens, merge by merge."""
         ids = list(ids)
         while len(ids) > 1:
-            pairs = [pair_key(left, right) for left, right in zip(ids, ids[1:], strict=False)]
+            pairs = [pair_key(left, right) for left, right in itertools.pairwise(ids)]
             place = min(range(len(pairs)), key=lambda i: self.ranks.get(pairs[i], len(self.ranks)))
             if pairs[place] not in self._results:
                 break

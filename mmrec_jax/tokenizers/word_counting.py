@@ -69,9 +69,7 @@ def count_words(
     return table, _read_order(order_path, table)
 
 
-def _save(
-    state: LearningState, table: WordTable, order: IO[bytes], read: tuple[int, int]
-) -> None:
+def _save(state: LearningState, table: WordTable, order: IO[bytes], read: tuple[int, int]) -> None:
     order.flush()
     os.fsync(order.fileno())
     position = np.array([*read, order.tell()], np.int64)

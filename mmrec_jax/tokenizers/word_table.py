@@ -1,5 +1,6 @@
 """The pre-tokens ("words") of a text: which there are, how often, and in which order."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Self
 
@@ -74,9 +75,7 @@ class WordTable:
         """The table that `as_arrays` described."""
         table = cls()
         data, offsets = arrays["ids"].tobytes(), (4 * arrays["offsets"]).tolist()
-        words: Sequence[bytes] = [
-            data[start:stop] for start, stop in zip(offsets, offsets[1:], strict=False)
-        ]
+        words: Sequence[bytes] = [data[start:stop] for start, stop in itertools.pairwise(offsets)]
         table._numbers = dict(zip(words, arrays["numbers"].tolist(), strict=True))
         table._counts = arrays["counts"].tolist()
         return table
@@ -91,4 +90,4 @@ def split_words(encoding: tokenizers.Encoding) -> list[bytes]:
     ids = np.array(encoding.ids, np.int32).tobytes()
     words = np.array(encoding.word_ids, np.int32)
     borders = [0, *(4 * (np.flatnonzero(words[1:] != words[:-1]) + 1)).tolist(), len(ids)]
-    return [ids[start:stop] for start, stop in zip(borders, borders[1:], strict=False) if stop]
+    return [ids[start:stop] for start, stop in itertools.pairwise(borders) if stop]

@@ -1,19 +1,20 @@
 """The arrays against byte-pair learning written down as loops over lists."""
 
+import itertools
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from mmrec_jax.tokenizers.merge_learning import OutOfPairs, Symbols, learn_merges, word_symbols
-from mmrec_jax.tokenizers.pair_counts import ALIGNED, PairCounts, pair_key, split_key
+from mmrec_jax.tokenizers.merge_learning import OutOfPairs, learn_merges, word_symbols
+from mmrec_jax.tokenizers.pair_counts import ALIGNED, BEGINS, ENDS, pair_key, split_key
 
 
 class Names:
     """The least that `learn_merges` needs of a vocabulary: numbers from 100 on, by spelling."""
 
     def __init__(self, letters):
-        self.spelling = {number: letter for number, letter in enumerate(letters)}
+        self.spelling = dict(enumerate(letters))
         self.numbers = {letter: number for number, letter in self.spelling.items()}
         self.new_tokens = 0
         self.results = {}
@@ -47,7 +48,7 @@ def count_pairs(words, counts, aligned):
     found = Counter()
     for number, word in enumerate(words):
         taken = {}
-        for place, pair in enumerate(zip(word, word[1:], strict=False)):
+        for place, pair in enumerate(itertools.pairwise(word)):
             if taken.get(pair) == place and pair[0] == pair[1]:
                 continue
             taken[pair] = place + 1
@@ -56,7 +57,7 @@ def count_pairs(words, counts, aligned):
 
 
 def learn_by_hand(words, counts, names, wanted, forbidden, edges):
-    """Merges as (pair, count). `edges`: for each word the places where a piece may begin or end."""
+    """Merges as (pair, count, result). `edges`: for each word the places between morphemes."""
     words = [list(word) for word in words]
     made = []
 
@@ -66,7 +67,8 @@ def learn_by_hand(words, counts, names, wanted, forbidden, edges):
         lengths = [len(names.spelling[symbol]) for symbol in words[number]]
         begin = sum(lengths[:place])
         end = sum(lengths[: place + 2])
-        return ALIGNED if {begin, end} <= edges[number] else 1
+        inside = any(begin < edge < end for edge in edges[number])
+        return ALIGNED if not inside or {begin, end} <= edges[number] else 1
 
     while names.new_tokens < wanted:
         found = count_pairs(words, counts, aligned)
@@ -99,12 +101,17 @@ def learn_in_arrays(words, counts, names, wanted, forbidden, edges):
     ranks = {}
     flat = np.array([symbol for word in words for symbol in word], np.int32)
     offsets = np.cumsum([0, *map(len, words)])
-    begins = None
+    morphemes = None
     if edges is not None:
-        begins = np.array(
-            [place in edges[n] for n, word in enumerate(words) for place in range(len(word))]
+        morphemes = np.array(
+            [
+                BEGINS * (place in edges[n]) + ENDS * (place + 1 in edges[n])
+                for n, word in enumerate(words)
+                for place in range(len(word))
+            ],
+            np.uint8,
         )
-    symbols = word_symbols(flat, offsets, np.array(counts, np.int64), begins)
+    symbols = word_symbols(flat, offsets, np.array(counts, np.int64), morphemes)
     left = learn_merges(
         names, symbols, wanted, make, ranks, 2, lambda done: None, lambda left: None
     )
@@ -116,16 +123,12 @@ def learn_in_arrays(words, counts, names, wanted, forbidden, edges):
 def test_the_merges_are_those_of_the_loops(seed):
     rng = np.random.default_rng(seed)
     letters = "abcd"[: 2 + seed % 3]
-    words = [
-        rng.integers(0, len(letters), rng.integers(1, 9)).tolist() for _ in range(60)
-    ]
+    words = [rng.integers(0, len(letters), rng.integers(1, 9)).tolist() for _ in range(60)]
     counts = rng.integers(1, 9, len(words)).tolist()
     forbidden = {(0, 1)} if seed % 2 else set()
     edges = None
     if seed % 4 > 1:
-        edges = [
-            {0, len(word), *rng.integers(0, len(word) + 1, 2).tolist()} for word in words
-        ]
+        edges = [{0, len(word), *rng.integers(0, len(word) + 1, 2).tolist()} for word in words]
     settings = (30, forbidden, edges)
     made, left = learn_by_hand(words, counts, Names(letters), *settings)
     assert (made, left) == learn_in_arrays(words, counts, Names(letters), *settings)
