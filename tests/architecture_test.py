@@ -30,6 +30,7 @@ _LEVELS = {
     **dict.fromkeys(("data", "nn", "optim"), 1),
     **dict.fromkeys(("sampling", "text_stream", "text_state", "prefill", "generation"), 2),
     **dict.fromkeys(("model_identity", "state_file", "saved_state", "bench", "dashboard"), 2),
+    "tokenizers": 2,
     "train": 3,
     "probes": 4,
     **dict.fromkeys(("loading", "commands", "cli"), 5),
@@ -90,7 +91,7 @@ def _tracks(path: Path) -> dict[str, set[str]]:
     }
 
 
-@pytest.mark.parametrize("folder", ["data", "nn", "optim", "bench", "dashboard", "train", "probes"])
+@pytest.mark.parametrize("folder", ["data", "nn", "optim", "tokenizers", "bench", "dashboard", "train", "probes"])
 def test_no_folder_imports_in_a_circle(folder):
     waiting = _tracks(_PACKAGE / folder)
     while waiting:

@@ -14,7 +14,7 @@ import tokenizers
 from numpy.typing import NDArray
 
 from mmrec_jax.errors import UserError
-from mmrec_jax.tokenizers.bpe_file import BpeFile
+from mmrec_jax.tokenizers.bpe_file import BpeFile, load_tokenizer
 from mmrec_jax.tokenizers.learning_state import LearningState
 from mmrec_jax.tokenizers.merge_learning import OutOfPairs, Symbols, word_symbols
 from mmrec_jax.tokenizers.morphemes import Boundaries, token_morphemes
@@ -22,7 +22,7 @@ from mmrec_jax.tokenizers.pair_counts import pair_key
 from mmrec_jax.tokenizers.subwords import learn_subwords
 from mmrec_jax.tokenizers.superwords import (
     learn_superwords,
-    require_known_expression,
+    superword_expression,
     superword_symbols,
 )
 from mmrec_jax.tokenizers.vocabulary import Vocabulary
@@ -64,7 +64,7 @@ class ExtensionPlan:
                 f"--vocab-size = {self.vocab_size}, which counts them too"
             )
         if self.superwords:
-            require_known_expression(self.base)
+            superword_expression(self.base)
 
 
 def learn_extension(plan: ExtensionPlan, state: LearningState, report: OnProgress) -> Vocabulary:
@@ -73,7 +73,8 @@ def learn_extension(plan: ExtensionPlan, state: LearningState, report: OnProgres
     Raises:
       UserError: a file is broken, or the text has too few pairs.
     """
-    tokenizer = plan.base.tokenizer()
+    expression = superword_expression(plan.base) if plan.superwords else None
+    tokenizer = load_tokenizer(plan.base.extended([], [], expression))
     total = sum(path.stat().st_size for path in plan.files)
     table, order = count_words(
         plan.files, plan.field, tokenizer, state, lambda n: report("counting words", n, total)
@@ -155,7 +156,7 @@ def _saved_symbols(state: LearningState, stage: str, vocabulary: Vocabulary) -> 
 def _protected_pairs(
     texts: Iterable[str], tokenizer: tokenizers.Tokenizer
 ) -> tuple[set[int], set[int]]:
-    """The pairs of tokens inside the words of some texts, and of neighbouring one-token words."""
+    """The pairs of tokens inside the words of some texts, and of a word's end and the next word."""
     inside: set[int] = set()
     across: set[int] = set()
     for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False):
@@ -164,8 +165,8 @@ def _protected_pairs(
             word: NDArray[np.int32] = np.frombuffer(data, np.int32)
             pairs = zip(word[:-1].tolist(), word[1:].tolist(), strict=True)
             inside.update(pair_key(left, right) for left, right in pairs)
-            if len(before) == len(word) == 1:
-                across.add(pair_key(int(before[0]), int(word[0])))
+            if len(before) and len(word) == 1:
+                across.add(pair_key(int(before[-1]), int(word[0])))
             before = word
     return inside, across
 

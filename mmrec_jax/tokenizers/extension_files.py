@@ -9,7 +9,7 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.bpe_file import load_tokenizer
 from mmrec_jax.tokenizers.byte_alphabet import unspell
 from mmrec_jax.tokenizers.reachability import unreachable_tokens
-from mmrec_jax.tokenizers.superwords import superword_expression, superword_texts
+from mmrec_jax.tokenizers.superwords import followers, superword_expression
 from mmrec_jax.tokenizers.vocabulary import Vocabulary
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -41,8 +41,8 @@ def write_extension(out: Path, vocabulary: Vocabulary, record: dict[str, Any]) -
       UserError: a file cannot be written.
     """
     base = vocabulary.base
-    superwords = superword_texts(vocabulary)
-    expression = superword_expression(base, superwords) if superwords else None
+    behind = followers(vocabulary)
+    expression = superword_expression(base, behind) if behind else None
     content = base.extended(vocabulary.added_tokens(), vocabulary.added_merges(), expression)
     _check(content, vocabulary)
     try:

@@ -1,11 +1,11 @@
 """Superwords: tokens that reach across spaces (SuperBPE; Liu et al. 2025, arXiv:2503.13423).
 
-Here a superword is a run of whole pre-tokens. The pre-tokeniser keeps it in one piece by a first
-alternative in its expression that matches superwords up to the end of a pre-token, and the merges
-make the piece one token. Text without a superword is cut as before.
+The pre-tokeniser keeps a word and the words behind it in one piece as long as they are
+*followers*, words of a list that is learned (", ve", " bir şey", " için"); merges then join the
+end of the first word with its followers, or these among each other. A word that is no follower
+begins a new piece, so that text without followers is cut, and encoded, as before.
 """
 
-import unicodedata
 from collections.abc import Callable, Iterable, Set
 
 import numpy as np
@@ -15,47 +15,54 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.bpe_file import BpeFile
 from mmrec_jax.tokenizers.byte_alphabet import unspell
 from mmrec_jax.tokenizers.merge_learning import Symbols, learn_merges
-from mmrec_jax.tokenizers.pair_counts import split_key
 from mmrec_jax.tokenizers.trie_regex import trie_regex
 from mmrec_jax.tokenizers.vocabulary import Vocabulary
 
 _AT_LEAST = 4  # occurrences
-_CLOSED = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+# Endings behind an apostrophe that the rule for English contractions would cut: 'da is not 'd + a.
+_ENDINGS = (
+    r"'(?:[dt][ae](?:n|ki)?|[dt][ıiuü]r|s[ıiuü](?:n[ae]|n[ıiuü]n?|nd[ae]n?|yl[ae])?)(?!\p{L})"
 )
-# Expressions in which a run of letters ends where no letter follows, and one of marks where neither
-# a mark nor a line end follows: those of Qwen2 and Qwen3, and of GPT-4 and Llama 3.
-_KNOWN = (_CLOSED % "", _CLOSED % "{1,3}")
+_CONTRACTIONS = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d")
+_CONTRACTION = f"(?i:{'|'.join(_CONTRACTIONS)})"
+_WORD = r"[^\r\n\p{L}\p{N}]?\p{L}+"
+_MARKS = r" ?[^\s\p{L}\p{N}]+"
+_SPACE = r"\s*[\r\n]+|\s+(?!\S)|\s+"
+# Qwen2 and Qwen3; GPT-4 and Llama 3.
+_KNOWN = {
+    f"{_CONTRACTION}|{_WORD}|{digits}|{_MARKS}[\\r\\n]*|{_SPACE}": digits
+    for digits in (r"\p{N}", r"\p{N}{1,3}")
+}
+# Where a word of letters, one mark, several marks end: what must not come next.
 _AFTER_LETTERS = r"(?!\p{L})"
+_AFTER_MARK = r"(?![^\s\p{N}]|[\r\n])"
 _AFTER_MARKS = r"(?![^\s\p{L}\p{N}]|[\r\n])"
 
 
-def require_known_expression(base: BpeFile) -> str:
-    """The expression of a pre-tokeniser that superwords can be placed before.
+def superword_expression(base: BpeFile, followers: Iterable[str] = ()) -> str:
+    """The expression of a pre-tokeniser that keeps `followers` with the word before them.
+
+    Without followers it is that of `base` but for `_ENDINGS`.
 
     Raises:
-      UserError: it is another one.
+      UserError: the pre-tokeniser of `base` is not one that this can be done with.
     """
-    if base.split_regex not in _KNOWN:
+    digits = _KNOWN.get(base.split_regex or "")
+    if digits is None:
         raise UserError(
             f"{base.name}: --superwords needs the pre-tokeniser of Qwen2, Qwen3, GPT-4 or Llama 3, "
             "and this file has another; leave --superwords out"
         )
-    return base.split_regex
-
-
-def superword_expression(base: BpeFile, superwords: Iterable[str]) -> str:
-    """The expression of `base` with a first alternative for `superwords`."""
-    ends = {
-        superword: _AFTER_LETTERS if _is_letter(superword[-1]) else _AFTER_MARKS
-        for superword in superwords
-    }
-    return f"{trie_regex(ends)}|{require_known_expression(base)}"
+    ends = {follower: _end(follower) for follower in followers}
+    more = f"(?:{trie_regex(ends)})*" if ends else ""
+    return (
+        f"{_ENDINGS}{more}|{_CONTRACTION}|{_WORD}{more}|{digits}|{_MARKS}(?:[\\r\\n]+|{more})"
+        f"|{_SPACE}"
+    )
 
 
 def superword_symbols(words: Symbols, order: NDArray[np.int32], vocabulary: Vocabulary) -> Symbols:
-    """The text as a sequence of words that may become part of a superword.
+    """The text as what may be joined across words.
 
     Args:
       words: of the table, in the tokens of the vocabulary.
@@ -64,15 +71,24 @@ def superword_symbols(words: Symbols, order: NDArray[np.int32], vocabulary: Voca
       vocabulary: of `words`.
 
     Returns:
-      The token of each word that is one token, made of letters or of marks; -1 for the others:
-      digits stay single, and lines and indentation stay what they are.
+      The last token of each word of letters or marks, -1 for other words (digits stay single, lines
+      and indentation what they are), and a -1 before each word that cannot be a follower: one of
+      several tokens, or that would not be a word behind another one.
     """
     ends = np.flatnonzero(words.symbols == -1)
     starts = np.concatenate([[0], ends[:-1] + 1])
-    tokens = np.where(ends - starts == 1, words.symbols[starts], -1)
-    usable = {token for token in set(tokens.tolist()) - {-1} if _is_part(vocabulary.tokens[token])}
-    tokens = np.where(np.isin(tokens, sorted(usable)), tokens, -1)
-    symbols = np.append(tokens, -1)[order].astype(np.int32)  # order -1: the last element
+    leads, follows = np.zeros(len(ends) + 1, bool), np.zeros(len(ends) + 1, bool)
+    numbers = words.symbols.tolist()
+    for place, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+        data = unspell("".join(vocabulary.tokens[number] for number in numbers[start:end]))
+        text = data.decode("utf-8", "replace")
+        leads[place] = _is_word(text)
+        follows[place] = leads[place] and end - start == 1 and not text[0].isalpha()
+    last = np.append(np.where(leads[:-1], words.symbols[ends - 1], -1), -1)
+    # Place -1 of `order` is the last element of each.
+    places = np.cumsum(2 - follows[order]) - 1
+    symbols = np.full(places[-1] + 1 if len(places) else 0, -1, np.int32)
+    symbols[places] = last[order]
     return Symbols(symbols, np.ones(len(symbols), np.int64))
 
 
@@ -83,66 +99,56 @@ def learn_superwords(
     forbidden: Set[int],
     on_progress: Callable[[int], None],
     on_save: Callable[[Symbols], None],
-) -> None:
+) -> Symbols:
     """Learns superwords until `vocabulary` has `new_tokens` new tokens.
 
     Args:
       vocabulary: grows.
       text: see `superword_symbols`.
       new_tokens: how many are wanted, subwords included.
-      forbidden: pairs of words that must not become one token.
+      forbidden: pairs of the last token of a word and a follower that must not become one token.
       on_progress: see `learn_merges`.
       on_save: see `learn_merges`.
+
+    Returns:
+      The text after the merges.
 
     Raises:
       OutOfPairs: the text has fewer.
     """
-    parts = superword_parts(vocabulary)
 
     def make(pair: int, count: int) -> int | None:
-        if pair in forbidden:
-            return None
-        token = vocabulary.find(vocabulary.concatenation(pair))
-        if token is not None:
-            return token if token in parts else None
-        left, right = split_key(pair)
-        words = parts.get(left, (left,)) + parts.get(right, (right,))
-        # The piece is encoded from its words up, and may meet in another place than the pair.
-        met = vocabulary.encode(words)
-        if len(met) != 2:
-            return None
-        result = vocabulary.merge(met[0] << 32 | met[1], count, "superword")
-        parts[result] = words
-        return result
+        return None if pair in forbidden else vocabulary.merge(pair, count, "superword")
 
-    learn_merges(vocabulary, text, new_tokens, make, {}, _AT_LEAST, on_progress, on_save)
-
-
-def superword_parts(vocabulary: Vocabulary) -> dict[int, tuple[int, ...]]:
-    """The words of each superword learned so far."""
-    parts: dict[int, tuple[int, ...]] = {}
-    for each in vocabulary.learned:
-        if each.stage == "superword":
-            left = parts.get(each.left, (each.left,))
-            parts[each.result] = left + parts.get(each.right, (each.right,))
-    return parts
-
-
-def superword_texts(vocabulary: Vocabulary) -> list[str]:
-    """The superwords learned so far, as text."""
-    return [unspell(vocabulary.tokens[token]).decode() for token in superword_parts(vocabulary)]
-
-
-def _is_part(token: str) -> bool:
-    try:
-        text = unspell(token).decode()
-    except UnicodeDecodeError:
-        return False
-    text = text.removeprefix(" ")
-    return bool(text) and not any(
-        character.isspace() or unicodedata.category(character)[0] == "N" for character in text
+    return learn_merges(
+        vocabulary, text, new_tokens, make, vocabulary.ranks, _AT_LEAST, on_progress, on_save
     )
 
 
-def _is_letter(character: str) -> bool:
-    return unicodedata.category(character)[0] == "L"
+def followers(vocabulary: Vocabulary) -> list[str]:
+    """The words that some superword joins to what is before them, in the order of learning."""
+    parts: dict[int, tuple[int, ...]] = {}
+    found: dict[int, None] = {}
+    for each in vocabulary.learned:
+        if each.stage == "superword":
+            right = parts.get(each.right, (each.right,))
+            parts[each.result] = parts.get(each.left, (each.left,)) + right
+            found |= dict.fromkeys(right)
+    return [unspell(vocabulary.tokens[token]).decode() for token in found]
+
+
+def _is_word(text: str) -> bool:
+    """Letters with perhaps a mark or a space before them, or marks with perhaps a space before."""
+    if text.casefold() in _CONTRACTIONS:
+        return False
+    body = text if text[0].isalpha() else text[1:]
+    if body.isalpha():
+        return text[0] == " " or not text[0].isspace()
+    marks = text.removeprefix(" ")
+    return bool(marks) and not any(each.isspace() or each.isalnum() for each in marks)
+
+
+def _end(follower: str) -> str:
+    if follower[-1].isalpha():
+        return _AFTER_LETTERS
+    return _AFTER_MARK if len(follower) == 1 else _AFTER_MARKS

@@ -60,40 +60,20 @@ class Vocabulary:
         self._results.setdefault(pair, result)
         self.ranks.setdefault(pair, len(self.ranks))
 
-    def find(self, token: str) -> int | None:
-        """The id of a token."""
-        return self._ids.get(token)
-
-    def concatenation(self, pair: int) -> str:
-        """The token that a merge of `pair` makes."""
-        left, right = split_key(pair)
-        return self.tokens[left] + self.tokens[right]
-
     def merge(self, pair: int, count: int, stage: Stage) -> int:
         """The id that `pair` becomes; a merge that is new is entered, and its token if need be."""
         if pair in self._results:
             return self._results[pair]
-        token = self.concatenation(pair)
+        left, right = split_key(pair)
+        token = self.tokens[left] + self.tokens[right]
         result = self._ids.get(token)
         if result is None:
             result = self._ids[token] = self.base.next_id + self.new_tokens
             self.tokens[result] = token
             self.new_tokens += 1
-        left, right = split_key(pair)
         self.learned.append(LearnedMerge(left, right, result, count, stage))
         self._enter(pair, result)
         return result
-
-    def encode(self, ids: Sequence[int]) -> list[int]:
-        """What byte-pair encoding makes of a short sequence of tokens, merge by merge."""
-        ids = list(ids)
-        while len(ids) > 1:
-            pairs = [pair_key(left, right) for left, right in itertools.pairwise(ids)]
-            place = min(range(len(pairs)), key=lambda i: self.ranks.get(pairs[i], len(self.ranks)))
-            if pairs[place] not in self._results:
-                break
-            ids[place : place + 2] = [self._results[pairs[place]]]
-        return ids
 
     def added_tokens(self) -> list[str]:
         """The new tokens, in the order of their ids."""

@@ -17,6 +17,7 @@ from mmrec_jax.tokenizers.encoder import Encoder
 from mmrec_jax.tokenizers.extension_files import CONFIG_FILE, MERGES_FILE, TOKENIZER_FILE
 from mmrec_jax.tokenizers.morphemes import read_gold_boundaries
 from mmrec_jax.tokenizers.reachability import unreachable_tokens
+from mmrec_jax.tokenizers.superwords import superword_expression
 from tests.tokenizers.small_base import (
     ENGLISH,
     SPECIAL,
@@ -108,26 +109,63 @@ def test_any_nfc_text_comes_back(extended, rng):
     assert extended.decode_batch([each.ids for each in encodings]) == texts
 
 
-def test_a_superword_joins_whole_words_and_text_without_one_is_cut_as_before(
-    out, extended, base, rng
-):
-    rows = (line.split("\t") for line in (out / MERGES_FILE).read_text("utf-8").splitlines()[1:])
-    superwords = {row[4] for row in rows if row[1] == "superword"}
-    assert len(superwords) == _SUPERWORDS
-    words = turkish(40).replace("\n", " \n").split(" ")
+def test_text_is_cut_at_fewer_places_and_only_before_followers(extended, base, rng):
+    words = turkish(40).replace("\n", " \n").split(" ") + ["cat", "didn't", "they'd", "..", "(x)"]
     joints = np.array([" ", " ", " ", "", ", ", "'", "\n", "  ", "5", ".", "x"])
     joined = 0
-    for _ in range(300):
+    for _ in range(600):
         some, glue = rng.integers(0, len(words), 6), rng.choice(joints, 6)
         text = "".join(words[i] + joint for i, joint in zip(some, glue, strict=True))
-        old = [cut for _, cut in base.pre_tokenizer.pre_tokenize_str(text)]
-        new = extended.pre_tokenizer.pre_tokenize_str(text)
-        assert {cut[0] for _, cut in new} <= {cut[0] for cut in old}
-        for piece, cut in new:
-            if cut not in old:
-                joined += 1
-                assert piece in superwords
-    assert joined > 50
+        old = {cut[0] for _, cut in base.pre_tokenizer.pre_tokenize_str(text)}
+        new = {cut[0] for _, cut in extended.pre_tokenizer.pre_tokenize_str(text)}
+        assert new <= old
+        joined += new != old
+    assert joined > 100
+    for text in ("It's a cat. (The dog) won't, they'd say: 'no!'", "def f(x): return x[1:], 'do'"):
+        cuts = [each.pre_tokenizer.pre_tokenize_str(text) for each in (base, extended)]
+        assert cuts[0] == cuts[1]
+
+
+def test_superwords_save_what_the_learning_counted(folder, out, extended, monkeypatch):
+    """Tokens of the text with the merges of both stages, and with the first stage's alone."""
+    saved = []
+    learn = extension.learn_superwords
+
+    def count(vocabulary, text, *rest):
+        left = learn(vocabulary, text, *rest)
+        saved.append(int((text.symbols >= 0).sum() - (left.symbols >= 0).sum()))
+        return left
+
+    monkeypatch.setattr(extension, "learn_superwords", count)
+    extend(folder, out="counted")
+    rows = (line.split("\t") for line in (out / MERGES_FILE).read_text("utf-8").splitlines()[1:])
+    stages = [row[1] for row in rows]
+    assert stages.count("superword") >= _SUPERWORDS
+    settings = json.loads((out / TOKENIZER_FILE).read_bytes())
+    merges = settings["model"]["merges"]
+    del merges[len(merges) - stages.count("superword") :]
+    first = load_tokenizer(json.dumps(settings).encode())
+    assert saved == [len(ids(first, turkish())) - len(ids(extended, turkish()))]
+    assert saved[0] > 500
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("İstanbul'da", ["İstanbul", "'da"]),
+        ("Ankara'dan", ["Ankara", "'dan"]),
+        ("göl'dür", ["göl", "'dür"]),
+        ("Ali'sini", ["Ali", "'sini"]),
+        ("Ali'nin", ["Ali", "'nin"]),
+        ("they'd all", ["they", "'d", " all"]),
+        ("it's", ["it", "'s"]),
+        ("'sis", ["'s", "is"]),
+    ],
+)
+def test_turkish_endings_are_no_english_contractions(base, text, pieces):
+    expression = superword_expression(BpeFile.from_content(small_base(), "t.json"))
+    split = tokenizers.pre_tokenizers.Split(tokenizers.Regex(expression), "isolated")
+    assert [piece for piece, _ in split.pre_tokenize_str(text)] == pieces
 
 
 def test_what_was_learned_is_what_the_library_encodes(folder, monkeypatch):
