@@ -23,6 +23,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--vocab-size", type=int, required=True, help="new tokens in all")
     parser.add_argument("--superwords", type=int, default=0, help="how many reach across spaces")
     parser.add_argument(
+        "--balance",
+        type=float,
+        default=1.0,
+        help="count every file as its size to this power: 1 every word the same, 0 every file",
+    )
+    parser.add_argument(
         "--protect",
         metavar="FILES",
         help="text that must keep its ids, such as English and code; the Python manual of the "
@@ -59,6 +65,7 @@ def run(options: argparse.Namespace) -> None:
         field=options.field,
         vocab_size=options.vocab_size,
         superwords=options.superwords,
+        balance=options.balance,
         protected=_protected(options.protect, options.field),
         boundaries=_boundaries(options),
     )
@@ -117,6 +124,7 @@ def _record(options: argparse.Namespace, plan: Any) -> dict[str, Any]:
         "field": plan.field,
         "vocab_size": plan.vocab_size,
         "superwords": plan.superwords,
+        "balance": plan.balance,
         "protected_sha256": hashlib.sha256(protected).hexdigest(),
         "morphemes_sha256": text_sha256([Path(options.gold)]) if options.morph_aware else None,
     }

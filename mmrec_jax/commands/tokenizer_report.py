@@ -69,7 +69,6 @@ def run(options: argparse.Namespace) -> None:
             for name, each in (("tokenizer", encoder), ("base", base))
             if gold
         },
-        disharmony={},
     )
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -57,6 +57,10 @@ class Encoder:
             return None
         return self._library, tokens
 
+    def text_of(self, index: int) -> str:
+        """The text of one id, as far as it is whole characters."""
+        return self.tokenizer.decode([index]).replace("\ufffd", "")
+
     def pieces(self, text: str) -> list[str]:
         """What each id of a short text adds to it; "" for one that ends inside a character."""
         ids = self.tokenizer.encode(text)

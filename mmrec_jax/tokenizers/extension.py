@@ -18,7 +18,7 @@ from mmrec_jax.tokenizers.bpe_file import BpeFile, load_tokenizer
 from mmrec_jax.tokenizers.learning_state import LearningState
 from mmrec_jax.tokenizers.merge_learning import OutOfPairs, Symbols, word_symbols
 from mmrec_jax.tokenizers.morphemes import Boundaries, token_morphemes
-from mmrec_jax.tokenizers.pair_counts import pair_key
+from mmrec_jax.tokenizers.pair_counts import ALIGNED, pair_key
 from mmrec_jax.tokenizers.subwords import learn_subwords
 from mmrec_jax.tokenizers.superwords import (
     learn_superwords,
@@ -28,6 +28,10 @@ from mmrec_jax.tokenizers.superwords import (
 from mmrec_jax.tokenizers.vocabulary import Vocabulary
 from mmrec_jax.tokenizers.word_counting import count_words
 from mmrec_jax.tokenizers.word_table import WordTable, split_words
+
+# A pair that occurs less often says nothing about other text.
+_SUBWORD_OCCURRENCES, _SUPERWORD_OCCURRENCES = 2, 4
+_UNIT = 10  # weight of a word of the largest file, where files are weighted
 
 # A stage's name, how far it is, and how far it goes.
 OnProgress = Callable[[str, int, int], None]
@@ -43,6 +47,8 @@ class ExtensionPlan:
       field: of JSON lines.
       vocab_size: new tokens in all.
       superwords: how many of them are superwords.
+      balance: every file counts as its size to the power of this; 1: every word counts the same, 0:
+        every file does.
       protected: texts whose ids must stay what they are.
       boundaries: where the morphemes of a word begin, or None; see `token_morphemes`.
     """
@@ -52,6 +58,7 @@ class ExtensionPlan:
     field: str
     vocab_size: int
     superwords: int
+    balance: float
     protected: Sequence[str]
     boundaries: Boundaries | None
 
@@ -63,8 +70,18 @@ class ExtensionPlan:
                 f"--superwords is {self.superwords}; it must be at least 0 and below "
                 f"--vocab-size = {self.vocab_size}, which counts them too"
             )
+        if not 0 <= self.balance <= 1:
+            raise UserError(f"--balance is {self.balance}; it must be from 0 to 1")
         if self.superwords:
             superword_expression(self.base)
+
+    def weighted_files(self) -> list[tuple[Path, int]]:
+        """Each file and what a word of it counts."""
+        sizes = [max(path.stat().st_size, 1) for path in self.files]
+        if self.balance == 1:
+            return [(path, 1) for path in self.files]
+        weights = [round(_UNIT * (max(sizes) / size) ** (1 - self.balance)) for size in sizes]
+        return list(zip(self.files, weights, strict=True))
 
 
 def learn_extension(plan: ExtensionPlan, state: LearningState, report: OnProgress) -> Vocabulary:
@@ -76,35 +93,40 @@ def learn_extension(plan: ExtensionPlan, state: LearningState, report: OnProgres
     expression = superword_expression(plan.base) if plan.superwords else None
     tokenizer = load_tokenizer(plan.base.extended([], [], expression))
     total = sum(path.stat().st_size for path in plan.files)
-    table, order = count_words(
-        plan.files, plan.field, tokenizer, state, lambda n: report("counting words", n, total)
+    files = plan.weighted_files()
+    text = count_words(
+        files, plan.field, tokenizer, state, lambda n: report("counting words", n, total)
     )
-    if not (order >= 0).any():
+    if not (text.order >= 0).any():
         raise UserError("--text: there is no text in it")
+    least = min(weight for _, weight in files)
+    once = least if plan.boundaries is None else least * ALIGNED
     vocabulary = Vocabulary(plan.base)
     inside, across = _protected_pairs(plan.protected, tokenizer)
     subwords = plan.vocab_size - plan.superwords
     try:
         words = _saved_symbols(state, "subwords", vocabulary)
         if words is None:
-            words = _word_symbols(table, plan.boundaries, vocabulary)
+            words = _word_symbols(text.table, plan.boundaries, vocabulary)
         words = learn_subwords(
             vocabulary,
             words,
             subwords,
             inside,
+            _SUBWORD_OCCURRENCES * once,
             lambda n: report("subwords", n, subwords),
             lambda symbols: _save_symbols(state, "subwords", vocabulary, symbols),
         )
         if plan.superwords:
-            text = _saved_symbols(state, "superwords", vocabulary)
-            if text is None:
-                text = superword_symbols(words, order, vocabulary)
+            joined = _saved_symbols(state, "superwords", vocabulary)
+            if joined is None:
+                joined = superword_symbols(words, text, vocabulary)
             learn_superwords(
                 vocabulary,
-                text,
+                joined,
                 plan.vocab_size,
                 across,
+                _SUPERWORD_OCCURRENCES * least,
                 lambda n: report("superwords", n - subwords, plan.superwords),
                 lambda symbols: _save_symbols(state, "superwords", vocabulary, symbols),
             )
@@ -114,13 +136,13 @@ def learn_extension(plan: ExtensionPlan, state: LearningState, report: OnProgres
 
 
 def _too_large(plan: ExtensionPlan, vocabulary: Vocabulary) -> UserError:
-    subwords = sum(each.stage == "subword" for each in vocabulary.learned)
-    if vocabulary.new_tokens < plan.vocab_size - plan.superwords:
-        return UserError(
-            f"--vocab-size is {plan.vocab_size}; this text supports at most {subwords:,} subwords "
-            "(pairs that occur twice): give more text or a smaller vocabulary"
-        )
     found = vocabulary.new_tokens - (plan.vocab_size - plan.superwords)
+    if found < 0:
+        return UserError(
+            f"--vocab-size is {plan.vocab_size}; this text supports at most "
+            f"{vocabulary.new_tokens:,} subwords (pairs that occur twice): give more text or a "
+            "smaller vocabulary"
+        )
     return UserError(
         f"--superwords is {plan.superwords}; this text supports at most {found:,}: give more text "
         "or fewer superwords"

@@ -20,8 +20,6 @@ class ReportCard:
       unreachable: the new tokens that no text gives.
       texts: a score a text.
       boundaries: pieces against gold morphology, by "tokenizer" and "base"; may be empty.
-      disharmony: share of the pieces with two vowels or more whose vowels break vowel harmony, by
-        "tokenizer" and "base".
     """
 
     tokenizer: str
@@ -31,7 +29,6 @@ class ReportCard:
     unreachable: Sequence[str] | None
     texts: Sequence[TextScore]
     boundaries: Mapping[str, BoundaryScore]
-    disharmony: Mapping[str, float]
 
     def record(self) -> dict[str, Any]:
         """Everything, fit for JSON."""
@@ -57,22 +54,23 @@ class ReportCard:
         lines += [
             "",
             "| text | words | tokens/word | base | bytes/token | characters/token "
-            "| fewer tokens | ceiling | sentences changed |",
-            "|" + "---|" * 9,
+            "| fewer tokens | ceiling | sentences changed | mixed vowels | base |",
+            "|" + "---|" * 11,
         ]
         for text in self.texts:
             figures = text.figures()
-            ceiling = "" if figures["ceiling"] is None else f"{figures['ceiling']:.2%}"
             lines.append(
                 f"| {text.name} | {text.words:,} | {figures['tokens_a_word']:.3f} "
                 f"| {figures['base_tokens_a_word']:.3f} | {figures['bytes_a_token']:.3f} "
                 f"| {figures['characters_a_token']:.3f} | {figures['reduction']:.2%} "
-                f"| {ceiling} | {figures['changed']:.2%} |"
+                f"| {_percent(figures['ceiling'])} | {figures['changed']:.2%} "
+                f"| {_percent(text.mixed)} | {_percent(text.base_mixed)} |"
             )
         lines += [
             "",
             "Fewer tokens: share of the base's tokens that are saved. Ceiling: the share that would "
-            "be if every pre-token of the base were one token. Changed: other ids than the base's.",
+            "be if every pre-token of the base were one token. Changed: other ids than the base's. "
+            "Mixed vowels: pieces with front and back vowels in one word, of those with two or more.",
         ]
         if self.boundaries:
             lines += [
@@ -85,6 +83,8 @@ class ReportCard:
                 f"| {each.whole_words:,} of {each.words:,} |"
                 for name, each in self.boundaries.items()
             ]
-        for name, share in self.disharmony.items():
-            lines += ["", f"Pieces of the {name} whose vowels break vowel harmony: {share:.2%}."]
         return "\n".join(lines) + "\n"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.2%}"

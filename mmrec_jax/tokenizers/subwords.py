@@ -5,14 +5,13 @@ from collections.abc import Callable, Set
 from mmrec_jax.tokenizers.merge_learning import Symbols, learn_merges
 from mmrec_jax.tokenizers.vocabulary import Vocabulary
 
-_AT_LEAST = 2  # occurrences: a merge seen once says nothing about other text
-
 
 def learn_subwords(
     vocabulary: Vocabulary,
     words: Symbols,
     new_tokens: int,
     forbidden: Set[int],
+    at_least: int,
     on_progress: Callable[[int], None],
     on_save: Callable[[Symbols], None],
 ) -> Symbols:
@@ -26,6 +25,7 @@ def learn_subwords(
       words: see `word_symbols`.
       new_tokens: how many are wanted, those of before included.
       forbidden: pairs that must not be merged.
+      at_least: see `learn_merges`.
       on_progress: see `learn_merges`.
       on_save: see `learn_merges`.
 
@@ -40,5 +40,5 @@ def learn_subwords(
         return None if pair in forbidden else vocabulary.merge(pair, count, "subword")
 
     return learn_merges(
-        vocabulary, words, new_tokens, make, vocabulary.ranks, _AT_LEAST, on_progress, on_save
+        vocabulary, words, new_tokens, make, vocabulary.ranks, at_least, on_progress, on_save
     )

@@ -17,8 +17,8 @@ from mmrec_jax.tokenizers.byte_alphabet import unspell
 from mmrec_jax.tokenizers.merge_learning import Symbols, learn_merges
 from mmrec_jax.tokenizers.trie_regex import trie_regex
 from mmrec_jax.tokenizers.vocabulary import Vocabulary
+from mmrec_jax.tokenizers.word_counting import CountedText
 
-_AT_LEAST = 4  # occurrences
 # Endings behind an apostrophe that the rule for English contractions would cut: 'da is not 'd + a.
 _ENDINGS = (
     r"'(?:[dt][ae](?:n|ki)?|[dt][ıiuü]r|s[ıiuü](?:n[ae]|n[ıiuü]n?|nd[ae]n?|yl[ae])?)(?!\p{L})"
@@ -61,13 +61,12 @@ def superword_expression(base: BpeFile, followers: Iterable[str] = ()) -> str:
     )
 
 
-def superword_symbols(words: Symbols, order: NDArray[np.int32], vocabulary: Vocabulary) -> Symbols:
+def superword_symbols(words: Symbols, text: CountedText, vocabulary: Vocabulary) -> Symbols:
     """The text as what may be joined across words.
 
     Args:
       words: of the table, in the tokens of the vocabulary.
-      order: int32, the place of each word of the text in the table, -1 between texts and for words
-        that are not in it.
+      text: the words in their order.
       vocabulary: of `words`.
 
     Returns:
@@ -81,15 +80,16 @@ def superword_symbols(words: Symbols, order: NDArray[np.int32], vocabulary: Voca
     numbers = words.symbols.tolist()
     for place, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
         data = unspell("".join(vocabulary.tokens[number] for number in numbers[start:end]))
-        text = data.decode("utf-8", "replace")
-        leads[place] = _is_word(text)
-        follows[place] = leads[place] and end - start == 1 and not text[0].isalpha()
+        word = data.decode("utf-8", "replace")
+        leads[place] = _is_word(word)
+        follows[place] = leads[place] and end - start == 1 and not word[0].isalpha()
     last = np.append(np.where(leads[:-1], words.symbols[ends - 1], -1), -1)
-    # Place -1 of `order` is the last element of each.
-    places = np.cumsum(2 - follows[order]) - 1
-    symbols = np.full(places[-1] + 1 if len(places) else 0, -1, np.int32)
-    symbols[places] = last[order]
-    return Symbols(symbols, np.ones(len(symbols), np.int64))
+    # Place -1 of the order is the last element of each.
+    places = np.cumsum(2 - follows[text.order]) - 1
+    symbols = np.full(places[-1] + 1, -1, np.int32)
+    weights = np.ones(len(symbols), np.int64)
+    symbols[places], weights[places] = last[text.order], text.weights
+    return Symbols(symbols, weights)
 
 
 def learn_superwords(
@@ -97,6 +97,7 @@ def learn_superwords(
     text: Symbols,
     new_tokens: int,
     forbidden: Set[int],
+    at_least: int,
     on_progress: Callable[[int], None],
     on_save: Callable[[Symbols], None],
 ) -> Symbols:
@@ -107,6 +108,7 @@ def learn_superwords(
       text: see `superword_symbols`.
       new_tokens: how many are wanted, subwords included.
       forbidden: pairs of the last token of a word and a follower that must not become one token.
+      at_least: see `learn_merges`.
       on_progress: see `learn_merges`.
       on_save: see `learn_merges`.
 
@@ -121,7 +123,7 @@ def learn_superwords(
         return None if pair in forbidden else vocabulary.merge(pair, count, "superword")
 
     return learn_merges(
-        vocabulary, text, new_tokens, make, vocabulary.ranks, _AT_LEAST, on_progress, on_save
+        vocabulary, text, new_tokens, make, vocabulary.ranks, at_least, on_progress, on_save
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.encoder import Encoder
+from mmrec_jax.tokenizers.vowel_mixing import mixed_share
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
 _BATCH = 2_000_000  # characters
@@ -27,6 +28,8 @@ class TextScore:
       base_pre_tokens: pieces that the base cuts the text into before any merge; None: not known.
       sentences: how many were compared.
       changed_sentences: those whose ids are not those of the base.
+      mixed: share of the tokenizer's pieces that break vowel harmony, see `mixed_share`.
+      base_mixed: the same of the base.
       tokens_per_word: how many words are so many tokens, each word encoded alone behind a space.
       base_tokens_per_word: the same of the base.
     """
@@ -40,6 +43,8 @@ class TextScore:
     base_pre_tokens: int | None = 0
     sentences: int = 0
     changed_sentences: int = 0
+    mixed: float | None = None
+    base_mixed: float | None = None
     tokens_per_word: dict[int, int] = dataclasses.field(default_factory=dict)
     base_tokens_per_word: dict[int, int] = dataclasses.field(default_factory=dict)
 
@@ -77,11 +82,13 @@ def score_text(name: str, pieces: Iterable[str], tokenizer: Encoder, base: Encod
     """
     score = TextScore(name)
     words: Counter[str] = Counter()
+    pieces_seen: tuple[Counter[int], Counter[int]] = (Counter(), Counter())
     for batch in _normalised(pieces):
         score.bytes += sum(len(piece.encode()) for piece in batch)
         score.characters += sum(map(len, batch))
-        score.tokens += sum(map(len, tokenizer.encode(batch)))
-        score.base_tokens += sum(map(len, base.encode(batch)))
+        for encoder, seen in zip((tokenizer, base), pieces_seen, strict=True):
+            for ids in encoder.encode(batch):
+                seen.update(ids)
         cut = base.count_pre_tokens(batch)
         score.base_pre_tokens = None if cut is None else (score.base_pre_tokens or 0) + cut
         sentences = [each for piece in batch for each in _SENTENCE_END.split(piece) if each]
@@ -90,9 +97,11 @@ def score_text(name: str, pieces: Iterable[str], tokenizer: Encoder, base: Encod
         score.changed_sentences += sum(ids != old for ids, old in pairs)
         for piece in batch:
             words.update(piece.split())
+    score.tokens, score.base_tokens = (seen.total() for seen in pieces_seen)
     if not score.tokens:
         raise UserError(f"{name}: there is no text in this file")
     score.words = words.total()
+    score.mixed, score.base_mixed = map(mixed_share, (tokenizer, base), pieces_seen)
     alone = [f" {word}" for word in words]
     for encoder, found in (
         (tokenizer, score.tokens_per_word),

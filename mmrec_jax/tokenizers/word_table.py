@@ -21,8 +21,10 @@ class WordTable:
         self._numbers: dict[bytes, int] = {}
         self._counts: list[int] = []  # by number, also of words that were forgotten
 
-    def add(self, encodings: Iterable[tokenizers.Encoding]) -> NDArray[np.int32]:
-        """Counts the words of some texts.
+    def add(
+        self, encodings: Iterable[tokenizers.Encoding], weight: int = 1
+    ) -> NDArray[np.int32]:
+        """Counts the words of some texts, each as `weight` words.
 
         Returns:
           int32: the number of each word in its order, and -1 after each text.
@@ -34,7 +36,7 @@ class WordTable:
                 number = numbers.setdefault(word, len(counts))
                 if number == len(counts):
                     counts.append(0)
-                counts[number] += 1
+                counts[number] += weight
                 order.append(number)
             order.append(-1)
         self._forget_rare()

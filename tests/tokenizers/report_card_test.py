@@ -62,6 +62,8 @@ def test_the_figures(files, tmp_path, capsys):
         str(number): alone.count(number) for number in dict.fromkeys(alone)
     }
     assert sum(score["tokens_per_word"].values()) == 9
+    # Of the text's words none has two vowels in a piece before; " daha" is not one piece either.
+    assert score["base_mixed"] is None
     # " gölde|ki" with gold göl|de|ki: pieces " göl", then letters; before, letters alone.
     now, before = (found["boundaries"][name] for name in ("tokenizer", "base"))
     assert (now["words"], now["morpheme_boundaries"], now["both"]) == (1, 2, 2)

@@ -14,7 +14,7 @@ QWEN_REGEX = (
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 ENGLISH = "The cat sat on the mat, and the dog didn't see it. In the end they'd all be there.\n" * 3
 
-STEMS = [
+_STEMS = [
     "göl",
     "köprü",
     "çiçek",
@@ -28,7 +28,7 @@ STEMS = [
     "İstanbul",
     "Ankara",
 ]
-SUFFIXES = ("", "ler", "lar", "de", "da", "den", "in", "ın", "imiz", "lerimiz", "siz", "'da")
+_SUFFIXES = ("", "ler", "lar", "de", "da", "den", "in", "ın", "imiz", "lerimiz", "siz", "'da")
 _PHRASES = ("bir şey", "ne var ki", "olduğu için", "ya da", "her şeyden önce", "değil mi?")
 
 
@@ -38,8 +38,8 @@ def turkish(lines: int = 300) -> str:
     for i in range(lines):
         words = []
         for j in range(3 + i % 7):
-            stem = STEMS[(i * j + 3 * i + j) % len(STEMS)]
-            words.append(stem + SUFFIXES[(5 * i + j * j) % len(SUFFIXES)])
+            stem = _STEMS[(i * j + 3 * i + j) % len(_STEMS)]
+            words.append(stem + _SUFFIXES[(5 * i + j * j) % len(_SUFFIXES)])
         words.insert(i % 3, _PHRASES[i * i % len(_PHRASES)])
         found.append(", ".join([" ".join(words[:2]), " ".join(words[2:])]) + f". {i}\n")
     return "".join(found)
