@@ -91,7 +91,9 @@ def _tracks(path: Path) -> dict[str, set[str]]:
     }
 
 
-@pytest.mark.parametrize("folder", ["data", "nn", "optim", "tokenizers", "bench", "dashboard", "train", "probes"])
+@pytest.mark.parametrize(
+    "folder", ["data", "nn", "optim", "tokenizers", "bench", "dashboard", "train", "probes"]
+)
 def test_no_folder_imports_in_a_circle(folder):
     waiting = _tracks(_PACKAGE / folder)
     while waiting:

@@ -8,6 +8,7 @@ from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.bpe_file import load_tokenizer
 from mmrec_jax.tokenizers.byte_alphabet import unspell
+from mmrec_jax.tokenizers.learning_state import require_same
 from mmrec_jax.tokenizers.reachability import unreachable_tokens
 from mmrec_jax.tokenizers.superwords import followers, superword_expression
 from mmrec_jax.tokenizers.vocabulary import Vocabulary
@@ -19,11 +20,17 @@ RECORD_FILE = "extension.json"
 
 
 def finished(out: Path, record: dict[str, Any]) -> bool:
-    """Whether the tokenizer that `record` describes is in `out`."""
+    """Whether the tokenizer that `record` describes is in `out`.
+
+    Raises:
+      UserError: another one is.
+    """
     try:
-        return bool(json.loads((out / RECORD_FILE).read_bytes()) == record)
+        there = json.loads((out / RECORD_FILE).read_bytes())
     except (OSError, ValueError):
         return False
+    require_same(there, record, out)
+    return True
 
 
 def write_extension(out: Path, vocabulary: Vocabulary, record: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ class LearningState:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / _SETTINGS
             if path.exists():
-                _require_same(json.loads(path.read_bytes()), json.loads(content), folder)
+                require_same(json.loads(path.read_bytes()), json.loads(content), folder)
             else:
                 replace_file(path, content)
         except (OSError, ValueError) as error:
@@ -79,10 +79,15 @@ class LearningState:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _require_same(there: dict[str, Any], here: dict[str, Any], folder: Path) -> None:
+def require_same(there: dict[str, Any], here: dict[str, Any], folder: Path) -> None:
+    """Refuses to go on with what other settings began.
+
+    Raises:
+      UserError: names the settings that differ.
+    """
     names = sorted(name for name in there | here if there.get(name) != here.get(name))
     if names:
         raise UserError(
-            f"{folder}: this was begun with other settings ({', '.join(names)}); give those to "
-            "continue, or --fresh to begin anew"
+            f"{folder}: what is here was made with other settings ({', '.join(names)}); give those, "
+            "or --fresh to begin anew"
         )

@@ -9,7 +9,6 @@ begins a new piece, so that text without followers is cut, and encoded, as befor
 from collections.abc import Callable, Iterable, Set
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.bpe_file import BpeFile

@@ -1,8 +1,6 @@
 """A vocabulary that grows by merges."""
 
 import dataclasses
-import itertools
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np

@@ -21,9 +21,7 @@ class WordTable:
         self._numbers: dict[bytes, int] = {}
         self._counts: list[int] = []  # by number, also of words that were forgotten
 
-    def add(
-        self, encodings: Iterable[tokenizers.Encoding], weight: int = 1
-    ) -> NDArray[np.int32]:
+    def add(self, encodings: Iterable[tokenizers.Encoding], weight: int = 1) -> NDArray[np.int32]:
         """Counts the words of some texts, each as `weight` words.
 
         Returns:

@@ -65,6 +65,9 @@ def test_other_settings_do_not_continue_what_was_begun(folder, capsys, monkeypat
             main(["tokenizer", "extend", *arguments, "--vocab-size=30"])
     with pytest.raises(SystemExit):
         main(["tokenizer", "extend", *arguments, "--vocab-size=20"])
-    assert "begun with other settings (vocab_size); give those" in capsys.readouterr().err
+    assert "made with other settings (vocab_size); give those" in capsys.readouterr().err
     main(["tokenizer", "extend", *arguments, "--vocab-size=20", "--fresh"])
     assert (folder / "begun" / "tokenizer.json").exists()
+    with pytest.raises(SystemExit):
+        main(["tokenizer", "extend", *arguments, "--vocab-size=30"])
+    assert "made with other settings (vocab_size); give those" in capsys.readouterr().err
