@@ -13,10 +13,25 @@ from mmrec_jax.commands import (
     generate,
     inspect,
     merge,
+    tokenizer,
     turkish,
 )
 from mmrec_jax.config_file import parse_with_overrides
 from mmrec_jax.errors import exit_on_user_error
+
+# In the order of `mmrec --help`.
+_COMMANDS = (
+    generate,
+    eval,
+    inspect,
+    data,
+    tokenizer,
+    turkish,
+    adapters,
+    merge,
+    export,
+    bench,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -33,6 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mmrec", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    for module in (generate, eval, inspect, data, adapters, merge, export, turkish, bench):
+    for module in (
+        generate,
+        eval,
+        inspect,
+        data,
+        adapters,
+        merge,
+        export,
+        tokenizer,
+        turkish,
+        bench,
+    ):
         module.add_parser(commands)
     return parser

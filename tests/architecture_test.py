@@ -35,6 +35,7 @@ _LEVELS = {
     **dict.fromkeys(("model_identity", "state_file", "saved_state", "bench", "dashboard"), 2),
     "exported": 2,
     "turkish": 2,
+    "tokenizers": 2,
     "train": 3,
     "probes": 4,
     **dict.fromkeys(("loading", "commands", "cli"), 5),
@@ -95,7 +96,18 @@ def _tracks(path: Path) -> dict[str, set[str]]:
     }
 
 
-_FOLDERS = ("data", "dora", "nn", "optim", "bench", "dashboard", "turkish", "train", "probes")
+_FOLDERS = (
+    "data",
+    "dora",
+    "nn",
+    "optim",
+    "bench",
+    "dashboard",
+    "tokenizers",
+    "turkish",
+    "train",
+    "probes",
+)
 
 
 @pytest.mark.parametrize("folder", _FOLDERS)

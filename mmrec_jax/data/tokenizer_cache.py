@@ -45,7 +45,7 @@ def build_tokenizer(
     if config.kind == "byte":
         return ByteTokenizer()
     if config.kind == "file":
-        return _read_file(Path(config.path))
+        return read_tokenizer_file(Path(config.path), "config.tokenizer.path")
     texts = list(texts)
     if config.kind == "char":
         if not any(texts):
@@ -98,14 +98,19 @@ def load_tokenizer(directory: str | os.PathLike[str]) -> Tokenizer:
     return tokenizer
 
 
-def _read_file(path: Path) -> Tokenizer:
+def read_tokenizer_file(path: Path, option: str) -> Tokenizer:
+    """A Hugging Face `tokenizer.json`, or else a sentencepiece model; errors begin with `option`.
+
+    Raises:
+      UserError: the file is missing, damaged or without an end-of-text token.
+    """
     path = path.expanduser()
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(f"config.tokenizer.path: {path} cannot be read: {error.strerror}") from None
+        raise UserError(f"{option}: {path} cannot be read: {error.strerror}") from None
     kind = HuggingFaceTokenizer if path.suffix == ".json" else SentencePieceTokenizer
-    return kind.from_content(content, f"config.tokenizer.path: {path}")
+    return kind.from_content(content, f"{option}: {path}")
 
 
 def _cache_key(kind: str, vocab_size: int, texts: Iterable[str]) -> str:

@@ -1,0 +1,1 @@
+"""Existing byte-level BPE tokenizers: extended by a language, measured, and their embeddings."""

@@ -1,0 +1,98 @@
+"""Rows of an embedding matrix for the tokens that a tokenizer was extended by."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.bpe_file import BpeFile
+
+Method = Literal["mean", "weighted", "average"]
+METHODS: tuple[Method, ...] = ("mean", "weighted", "average")
+
+Matrix = NDArray[Any]  # float16, bfloat16, float32 or float64
+_CHUNK = 4_096  # rows brought to float64 at once
+
+
+def constituents(base: BpeFile, extended: BpeFile) -> dict[int, list[int]]:
+    """The tokens of `base` that each new token is made of, left to right, by its id.
+
+    The merge that first makes a token is taken apart until only old tokens are left.
+
+    Raises:
+      UserError: `extended` is not `base` with more tokens and merges.
+    """
+    old = base.vocab | base.added
+    new = extended.vocab | extended.added
+    first = range(base.next_id, base.next_id + len(new) - len(old))
+    same = extended.merges[: len(base.merges)] == base.merges and old.items() <= new.items()
+    if not same or sorted(new.values())[len(old) :] != list(first):
+        raise UserError(f"{extended.name}: this is not {base.name} with more tokens after its own")
+    parts: dict[str, list[int]] = {token: [index] for token, index in base.vocab.items()}
+    tokens = {index: token for token, index in extended.vocab.items()}
+    try:
+        for left, right in extended.merges[len(base.merges) :]:
+            parts.setdefault(left + right, parts[left] + parts[right])
+        return {index: parts[tokens[index]] for index in first}
+    except KeyError as error:
+        raise UserError(f"{extended.name}: no merge makes the new token {error}") from None
+
+
+def extend_rows(
+    matrix: Matrix,
+    used: int,
+    parts: Mapping[int, Sequence[int]],
+    lengths: Mapping[int, int],
+    method: Method = "mean",
+    noise: float = 0.0,
+    multiple: int = 1,
+    seed: int = 0,
+) -> Matrix:
+    """A matrix with a row for every new token, computed in float64.
+
+    Methods: "mean", the mean of the rows of a token's constituents (Gee et al. 2022,
+    arXiv:2402.09977); "weighted", the same, a constituent counting its length in bytes; "average",
+    the mean of all used rows (Hewitt 2021, "Initializing new word embeddings for pretrained
+    language models").
+
+    Args:
+      matrix: [rows, D], a row a token, and perhaps unused rows at the end.
+      used: rows of `matrix` that belong to tokens; the others are dropped.
+      parts: the constituents of each new token; the new ids follow the old ones.
+      lengths: bytes of the old tokens.
+      method: see above.
+      noise: standard deviation of the Gaussian noise on each new row, as a share of the standard
+        deviation of the used rows in that dimension.
+      multiple: the number of rows is padded to a multiple of this.
+      seed: of the noise.
+
+    Returns:
+      [rows, D] in the dtype of `matrix`: its first `used` rows bit for bit, the new ones, and
+      padding rows that are the mean of the used ones.
+    """
+    total = -(-(used + len(parts)) // multiple) * multiple
+    center, deviation = _moments(matrix[:used])
+    result = np.empty((total, matrix.shape[1]), matrix.dtype)
+    result[:used] = matrix[:used]
+    result[used:] = center
+    rng = np.random.default_rng(seed)
+    for token, pieces in sorted(parts.items()):
+        row = center
+        if method != "average":
+            weights = [lengths[piece] for piece in pieces] if method == "weighted" else None
+            row = np.average(matrix[list(pieces)].astype(np.float64), axis=0, weights=weights)
+        if noise:
+            row = row + noise * deviation * rng.standard_normal(matrix.shape[1])
+        result[token] = row
+    return result
+
+
+def _moments(rows: Matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation [D] of some rows, in two passes."""
+    chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
+    zero = np.zeros(rows.shape[1])
+    mean = sum((chunk.astype(np.float64).sum(axis=0) for chunk in chunks), zero) / len(rows)
+    squares = ((chunk.astype(np.float64) - mean[None]) ** 2 for chunk in chunks)
+    return mean, np.sqrt(sum((each.sum(axis=0) for each in squares), zero) / len(rows))

@@ -1,0 +1,28 @@
+"""Pieces of words whose vowels break palatal harmony."""
+
+import re
+from collections.abc import Mapping
+
+from mmrec_jax.tokenizers.encoder import Encoder
+
+_FRONT, _BACK = frozenset("eiöü"), frozenset("aıou")
+_CASE = str.maketrans("Iİ", "ıi")  # str.lower would make i of I
+_WORD = re.compile(r"[^\W\d_]+")
+
+
+def mixed_share(encoder: Encoder, counts: Mapping[int, int]) -> float | None:
+    """The share of pieces with front and back vowels in one word, of those with two vowels or more.
+
+    `counts`: how often each id occurs. None where no piece has two vowels in a word.
+    """
+    mixed = several = 0
+    for index, count in counts.items():
+        vowels = [_vowels(word) for word in _WORD.findall(encoder.text_of(index))]
+        if any(len(found) > 1 for found in vowels):
+            several += count
+            mixed += count * any(_FRONT & set(found) and _BACK & set(found) for found in vowels)
+    return mixed / several if several else None
+
+
+def _vowels(word: str) -> list[str]:
+    return [each for each in word.translate(_CASE).lower() if each in _FRONT | _BACK]
