@@ -48,17 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mmrec", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    for module in (
-        generate,
-        eval,
-        inspect,
-        data,
-        adapters,
-        merge,
-        export,
-        tokenizer,
-        turkish,
-        bench,
-    ):
+    for module in _COMMANDS:
         module.add_parser(commands)
     return parser
