@@ -49,6 +49,7 @@ def _config(text, base, **overrides):
         "train__checkpoint_every": 2,
         "train__eval_every": _STEPS,
         "train__neftune_alpha": 5.0,
+        "train__devices": 2,
         "train__sample_tokens": 0,
     }
     return linear_config(text, **(fields | overrides))
