@@ -43,10 +43,8 @@ def read_beginning(config: Config, place: Workdir, *, fresh: bool) -> TrainedMod
         checkpointer = Checkpointer(place.checkpoints, read_only=True)
         step = checkpointer.latest_step()
         if step:
-            where, record = (
-                str(place.checkpoints / str(step)),
-                checkpointer.read_meta(step).get("base"),
-            )
+            where = str(place.checkpoints / str(step))
+            record = checkpointer.read_meta(step).get("base")
         checkpointer.close()
     base = read_model(origin, record["step"] if record else "best")
     if record:
