@@ -65,6 +65,9 @@ def test_applied_in_micro_batches_the_loss_and_gradient_are_those_by_hand(batch)
     """Against the gradient of the weighted mean with the adapted weights formed outside."""
     config = dataclasses.replace(_CONFIG, kind="lora", path="apply", embedding_rows="")
     state = jax.jit(lambda: _start(_RECORDER, config))()
+    rng = np.random.default_rng(1)
+    moved = jax.tree.map(lambda x: x + np.float32(0.1 * rng.normal(size=x.shape)), state.params)
+    state = state.replace(params=moved)
     after, metrics = jax.jit(make_train_step(_MODEL, _RECORDER, 2, adapters=config))(state, batch)
 
     def loss(adapters):
@@ -84,6 +87,7 @@ def test_applied_in_micro_batches_the_loss_and_gradient_are_those_by_hand(batch)
     np.testing.assert_allclose(metrics["loss"], value, rtol=1e-5)
     for name, leaf in named_leaves(expected).items():
         scale = np.max(np.abs(leaf))
+        assert scale > 0, name
         actual = named_leaves(after.opt_state)[name]
         np.testing.assert_allclose(actual, leaf, rtol=0, atol=2e-5 * scale, err_msg=name)
 
