@@ -92,17 +92,16 @@ def test_applied_in_micro_batches_the_loss_and_gradient_are_those_by_hand(batch)
         np.testing.assert_allclose(actual, leaf, rtol=0, atol=2e-5 * scale, err_msg=name)
 
 
-@pytest.mark.parametrize(("name", "scalars"), [("adamw", 2), ("sophia_g", 6), ("muon", None)])
-def test_the_optimizer_remembers_adapters_alone(batch, name, scalars):
-    """Two moments of each adapter and some scalars: AdamW's two counts, say."""
+@pytest.mark.parametrize("name", ["adamw", "sophia_g", "muon"])
+def test_the_optimizer_remembers_adapters_alone(batch, name):
+    """Two moments of each adapter (Muon here: everything is Adam's) and a few scalars."""
     optimizer = build_optimizer(OptimConfig(name=name), 10)
     state = jax.eval_shape(lambda: _start(optimizer, _CONFIG))
     trained = sum(4 * leaf.size for leaf in jax.tree.leaves(state.params))
     held = sum(leaf.dtype.itemsize * leaf.size for leaf in jax.tree.leaves(state.opt_state))
     assert trained == 4 * _numbers(state.base.params)
     assert trained < 0.3 * sum(4 * leaf.size for leaf in jax.tree.leaves(state.base.params))
-    if scalars is not None:
-        assert held == 2 * trained + 4 * scalars
+    assert 2 * trained <= held <= 2 * trained + 64
     after, _ = jax.eval_shape(make_train_step(_MODEL, optimizer, adapters=_CONFIG), state, batch)
     assert jax.tree.structure(after) == jax.tree.structure(state)
 
