@@ -127,8 +127,8 @@ def forward(
         state,
         segment_ids,
         deterministic=dropout_key is None,
-        perturb=perturb,
         rngs=rngs,
+        **({} if perturb is None else {"perturb": perturb}),
     )
     logits, state, intermediates = outputs
     return logits, state, intermediates

@@ -3,6 +3,7 @@
 import dataclasses
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -36,15 +37,14 @@ def read_beginning(config: Config, place: Workdir, *, fresh: bool) -> TrainedMod
     origin = Path(config.init_from).expanduser()
     if origin.resolve() == place.root.resolve():
         raise UserError(f"config.init_from is {config.init_from}, the run's own --workdir")
-    where, record = "", None
+    where = ""
+    record: dict[str, Any] | None = None
     if not fresh and place.checkpoints.is_dir():
         checkpointer = Checkpointer(place.checkpoints, read_only=True)
         step = checkpointer.latest_step()
         if step:
-            where, record = (
-                str(place.checkpoints / str(step)),
-                checkpointer.read_meta(step).get("base"),
-            )
+            where = str(place.checkpoints / str(step))
+            record = checkpointer.read_meta(step).get("base")
         checkpointer.close()
     base = read_model(origin, record["step"] if record else "best")
     if record:

@@ -35,7 +35,6 @@ def _moved(tree, seed):
 
 
 def test_values_and_gradients_are_those_of_the_applied_weights():
-    """With the norm's own gradient; `tests/train/adapted_step_test.py` has it detached."""
     model, x = _Layers(), np.random.default_rng(0).normal(size=(4, 3, 6)).astype(np.float32)
 
     def start():
@@ -45,11 +44,11 @@ def test_values_and_gradients_are_those_of_the_applied_weights():
     params, trained = _moved(jax.jit(start)(), 1)
 
     def applied(trained, x):
-        params_ = dora.apply(params, trained, detach_norm=False)
+        params_ = dora.apply(params, trained)
         return jnp.sum(jnp.cos(model.apply({"params": params_}, x)))
 
     def intercepted(trained, x):
-        with dora.intercept(params, trained, detach_norm=False) as variables:
+        with dora.intercept(params, trained) as variables:
             return jnp.sum(jnp.cos(model.apply(variables, x)))
 
     both = [jax.jit(jax.value_and_grad(f, (0, 1)))(trained, x) for f in (applied, intercepted)]
