@@ -5,7 +5,6 @@ Lewis, Turkish Grammar (2nd ed., 2000), I 24-33. What is judged are suffixes, no
 """
 
 import dataclasses
-from typing import Literal
 
 from mmrec_jax.turkish.casing import lower
 from mmrec_jax.turkish.lexicon import treebank_lexicon
@@ -28,7 +27,7 @@ class SuffixVowel:
 
     place: int
     vowel: str
-    rule: Literal["A", "H"] | None
+    rule: str | None
     expected: str
 
     @property
@@ -69,7 +68,7 @@ def harmony(word: str) -> tuple[SuffixVowel, ...]:
             if vowel not in VOWELS:
                 continue
             sign = morph.template[place - morph.start]
-            rule: Literal["A", "H"] | None = sign if sign in ("A", "H") else None  # type: ignore[assignment]
+            rule = sign if sign in ("A", "H") else None
             expected = vowel
             if rule and before:
                 expected = resolve(rule, front=front, rounded=before in ROUNDED)

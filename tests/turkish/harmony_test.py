@@ -41,6 +41,9 @@ def test_a_broken_vowel_is_found(word, place, expected):
         "geliyorken",  # -yor and -ken never change
         "akşamki",
         "yoldaki",
+        "akşamleyin",
+        "yeşilimtırak",
+        "amcamgil",
         "saatler",  # front suffixes behind a back vowel
         "rolü",
         "kalbi",
