@@ -249,8 +249,9 @@ class _Loop:
             tokens=train.sample_tokens,
             seed=train.seed,
         )
-        self.writer.write(step, "turkish", scores)
-        report.scored(bar, scores)
+        if scores:
+            self.writer.write(step, "turkish", scores)
+            report.scored(bar, scores)
 
     def _sample(self, step: int, params: Any) -> str:
         p, train = self.p, self.p.config.train

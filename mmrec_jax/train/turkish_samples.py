@@ -36,7 +36,8 @@ def beginnings(
             continue
         prompt = " ".join(words[:_PROMPT_WORDS])
         rest = tokenizer.encode(text.removeprefix(prompt))
-        found.append((prompt, tokenizer.decode(rest[:tokens])))
+        # A character of which only the first bytes are within the length is left out.
+        found.append((prompt, tokenizer.decode(rest[:tokens]).rstrip("\ufffd")))
     return found
 
 

@@ -5,11 +5,11 @@ Lewis, Turkish Grammar (2nd ed., 2000), I 24-33. What is judged are suffixes, no
 """
 
 import dataclasses
-from typing import Literal
 
 from mmrec_jax.turkish.casing import lower
+from mmrec_jax.turkish.lexicon import treebank_lexicon
 from mmrec_jax.turkish.segmenter import treebank_segmenter
-from mmrec_jax.turkish.stem_exceptions import FRONT_SUFFIXES
+from mmrec_jax.turkish.stem_exceptions import EITHER_SUFFIXES, FRONT_SUFFIXES
 from mmrec_jax.turkish.vowels import FRONT, ROUNDED, VOWELS, last_vowel, resolve
 
 
@@ -27,7 +27,7 @@ class SuffixVowel:
 
     place: int
     vowel: str
-    rule: Literal["A", "H"] | None
+    rule: str | None
     expected: str
 
     @property
@@ -47,6 +47,7 @@ def harmony(word: str) -> tuple[SuffixVowel, ...]:
     Raises:
       UserError: the package `turkish-treebanks`, from which roots are known, is not installed.
     """
+    lexicon = treebank_lexicon()
     found = treebank_segmenter().segment(word, loose=True)
     letters = lower(word)
     # A noun's form may have lost its vowel (kabir, kabr-i), a verb's rules over its dictionary form
@@ -58,20 +59,21 @@ def harmony(word: str) -> tuple[SuffixVowel, ...]:
     if found.lemma in FRONT_SUFFIXES:
         front = True
     judged = []
-    unknown_name = found.suffixes and found.suffixes[0].start > found.end
+    # How a foreign name is spoken is not known: its first suffix vowel says. So for futbol-u, -ü.
+    name = bool(found.suffixes) and found.suffixes[0].start > found.end
+    open_ended = found.lemma in EITHER_SUFFIXES or (name and not lexicon.known(written))
     for morph in found.suffixes:
         for place in range(morph.start, morph.end):
             vowel = letters[place]
             if vowel not in VOWELS:
                 continue
             sign = morph.template[place - morph.start]
-            rule: Literal["A", "H"] | None = sign if sign in ("A", "H") else None  # type: ignore[assignment]
+            rule = sign if sign in ("A", "H") else None
             expected = vowel
             if rule and before:
                 expected = resolve(rule, front=front, rounded=before in ROUNDED)
-            if unknown_name:
-                # How a foreign name is spoken is not known: its first suffix vowel says.
-                expected, unknown_name = vowel, False
+            if open_ended:
+                expected, open_ended = vowel, False
             judged.append(SuffixVowel(place, vowel, rule, expected))
             before, front = vowel, vowel in FRONT
     return tuple(judged)

@@ -6,6 +6,7 @@ from mmrec_jax.turkish.allomorphs import End, end_of
 from mmrec_jax.turkish.stem_exceptions import (
     DOUBLED,
     DROPPED_VOWEL,
+    EITHER_SUFFIXES,
     FRONT_SUFFIXES,
     VOICED_VERBS,
 )
@@ -35,6 +36,8 @@ def stem_shapes(lemma: str, root_class: RootClass) -> list[StemShape]:
     shapes = [StemShape(lemma, plain)]
     if lemma in FRONT_SUFFIXES:
         shapes.insert(0, StemShape(lemma, plain._replace(front=True)))
+    elif lemma in EITHER_SUFFIXES:
+        shapes.append(StemShape(lemma, plain._replace(front=True)))
     first = shapes[0].end
     if lemma in DROPPED_VOWEL:
         short = lemma[:-2] + lemma[-1]  # kayıp, kayb-ı, but vakit, vakt-i

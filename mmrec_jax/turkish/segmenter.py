@@ -76,12 +76,13 @@ class Segmenter:
             if 0 < place < len(letters) - 1:
                 return self._named(word, letters, place, loose)
         _, root, length, path = self._best(letters, loose)
-        return _result(word, root, length, length, path)
+        return _result(word, root, length, (length, path))
 
     def _best(self, letters: str, loose: bool) -> tuple[float, Root, int, _Path | None]:
         """The cheapest reading: its cost, root, the root's letters and the path behind it."""
         limit = math.inf
-        best = (limit, Root("X", letters, 0.0, _NO_END), len(letters), None)
+        nothing = Root("X", letters, 0.0, _NO_END)
+        best: tuple[float, Root, int, _Path | None] = (limit, nothing, len(letters), None)
         known = self._lexicon.known
         for length in range(len(letters), 0, -1):
             for root in known(letters[:length]):
@@ -121,7 +122,7 @@ class Segmenter:
             end = advance(root.end, head, last.template.last)
             found = self._rest(rest, last.template.suffix.target, end, loose)
             if found is not None:
-                return _result(word, root, length, length, path, (place, found[1]))
+                return _result(word, root, length, (length, path), (place + 1, found[1]))
         ends = [root.end for root in roots if root.end.last not in ("g", "y")] or [end_of(head)]
         for front in (False, True):
             for rounded in (False, True):
@@ -130,7 +131,7 @@ class Segmenter:
             found = self._rest(rest, "N", end, loose)
             if found is not None:
                 name = Root("N", head, 0.0, end)
-                return _result(word, name, place, place, None, (place, found[1]))
+                return _result(word, name, place, (place + 1, found[1]))
         return Segmentation(word, 0, len(word), "X", letters, ())
 
     def _rest(self, rest: str, state: str, end: End, loose: bool) -> _Found:
@@ -214,22 +215,12 @@ def segment(word: str) -> Segmentation:
     return treebank_segmenter().segment(word)
 
 
-def _result(
-    word: str,
-    root: Root,
-    length: int,
-    place: int,
-    path: _Path | None,
-    behind: tuple[int, _Path | None] | None = None,
-) -> Segmentation:
-    """The path as suffixes from `place` on; `behind`: an apostrophe's place, the path behind it."""
+def _result(word: str, root: Root, length: int, *paths: tuple[int, _Path | None]) -> Segmentation:
+    """The root's letters and the suffixes of some paths, each from its place in the word."""
     morphs = []
-    while path is not None or behind is not None:
-        if path is None:
-            (mark, path), behind = behind, None
-            place = mark + 1
-            continue
-        stop, (suffix, template, _) = place + path.length, path.template
-        morphs.append(Morph(place, stop, word[place:stop], template, suffix.label, suffix.kind))
-        place, path = stop, path.rest
+    for place, path in paths:
+        while path is not None:
+            stop, (suffix, template, _) = place + path.length, path.template
+            morphs.append(Morph(place, stop, word[place:stop], template, suffix.label, suffix.kind))
+            place, path = stop, path.rest
     return Segmentation(word, 0, length, root.root_class, root.lemma, tuple(morphs))

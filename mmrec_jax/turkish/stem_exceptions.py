@@ -1,20 +1,22 @@
 """Stems that break a rule of vowel harmony or change before a suffix. Lewis (2000), I and II."""
 
 _FRONT_SUFFIXES = """
-ahval alkol amiral ampul anormal basketbol beyzbol celal cemaat cemal dijital dikkat emsal
-enstrümantal eşkal federal feodal festival final fiskal formol futbol general genital glikol
-global gol hakikat hal harf harp hayal helal hentbol hilal hilkat hiperbol hâl ideal idol idrak
-ihlal ihmal ihtilal ihtimal ikbal ikmal infial integral intikal iptal ishal istikbal istiklal
-istimal itaat ithal itidal işgal iştigal kabahat kabul kalp kanaat kapital kardinal karnaval
-katedral kemal kolesterol kontrol kristal kıraat liberal lokal lügat mahal mahsul makbul maksimal
-makul mareşal marjinal materyal meal mecal menfaat menkul mentol mesul meçhul meşgul mineral
-minimal misal moral müzikal nasihat normal optimal orijinal parabol petrol protokol radikal
-refakat resital riyal rol saat sadakat santral sembol seyahat sinyal sosyal spiral sual sürat
-sıhhat terminal total tropikal usul vals ventral viral vital vokal voleybol zeval ziraat şefaat
-şefkat şeriat şimal şümul
+ahval alkol amiral ampul anormal celal cemaat cemal dijital dikkat emsal enstrümantal eşkal
+federal feodal festival final fiskal formol general genital glikol global gol hakikat hal harf
+harp hayal helal hilal hilkat hiperbol hâl ideal idol idrak ihlal ihmal ihtilal ihtimal ikbal
+ikmal infial integral intikal iptal ishal istikbal istiklal istimal itaat ithal itidal işgal
+iştigal kabahat kabul kalp kanaat kapital kardinal karnaval katedral kemal kolesterol kontrol
+kristal kıraat liberal lokal lügat mahal mahsul makbul maksimal makul mareşal marjinal materyal
+meal mecal menfaat menkul mentol mesul meçhul meşgul mineral minimal misal moral müzikal nasihat
+normal optimal orijinal parabol petrol protokol radikal refakat resital riyal rol saat sadakat
+santral sembol seyahat sinyal sosyal spiral sual sürat sıhhat terminal total tropikal usul vals
+ventral viral vital vokal zeval ziraat şefaat şefkat şeriat şimal şümul
 """
 # The last vowel is a back one, the suffixes are front: saat-ler, rol-ü, kalp-i.
 FRONT_SUFFIXES = frozenset(_FRONT_SUFFIXES.split())
+
+# Both are written: futbol-u and futbol-ü, futbol-cu.
+EITHER_SUFFIXES = frozenset({"futbol", "basketbol", "voleybol", "hentbol", "beyzbol"})
 
 _DROPPED_VOWEL = """
 ahit akis akit akıl alın asıl atıf ayıp azil azim ağız bahis bağır beniz beyin beyit boyun burun

@@ -53,7 +53,8 @@ class Suffix:
 # sources | target | kind | form:label, ...; a form ends in > after a vowel, in < after a consonant.
 _TABLE = """
 N | N | d | lH:With, sHz:Wout, lHk:Ness, CH:Agt, CA:Ly, sAl:Rtd, CHk:Dim, CAğHz:Dim, HmsH:Sim
-N | N | d | HmtrAk:Sim, ist:Foll, izm:Doct, gil:Fam, vari:Sim, DAş:Rcpl
+N | E | d | leyin:Time
+N | N | d | Hmtırak:Sim, ist:Foll, izm:Doct, gil:Fam, vari:Sim, DAş:Rcpl
 N | N | i | HncH<:Ord, ncH>:Ord
 N | V | d | lA:Make, lAn:Acq, lAş:Bcm, Al<:Bcm, lAt:Cau
 N | NP | i | lAr:A3pl

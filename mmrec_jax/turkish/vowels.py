@@ -4,10 +4,6 @@ Lewis, Turkish Grammar (2nd ed., 2000), I 24-33. A suffix vowel is either two-fo
 front vowel, a after a back one) or four-fold (`H`: i, ü, ı or u, which also copies the rounding).
 """
 
-from typing import Literal
-
-Fold = Literal["A", "H"]
-
 VOWELS = "aeıioöuüâîû"
 FRONT = frozenset("eiöüî")
 ROUNDED = frozenset("oöuüû")
@@ -22,14 +18,14 @@ def last_vowel(text: str) -> str:
     return next((letter for letter in reversed(text) if letter in VOWELS), "")
 
 
-def fold_of(vowel: str) -> Fold | None:
+def fold_of(vowel: str) -> str | None:
     """The rule that a suffix vowel shows: two-fold e/a, four-fold ı/i/u/ü, None for the others."""
     if vowel in TWO_FOLD:
         return "A"
     return "H" if vowel in FOUR_FOLD else None
 
 
-def resolve(fold: Fold, *, front: bool, rounded: bool) -> str:
+def resolve(fold: str, *, front: bool, rounded: bool) -> str:
     """The vowel that an archiphoneme becomes: `resolve("H", front=True, rounded=False) == "i"`."""
     if fold == "A":
         return "e" if front else "a"

@@ -65,7 +65,7 @@ def test_beginnings_go_on_where_the_document_does(tmp_path):
     for prompt, rest in pairs:
         assert any(text.startswith(prompt + rest) for text in texts)
         assert len(prompt.split(" ")) == 8
-        assert len(rest.encode()) == 20
+        assert 18 <= len(rest.encode()) <= 20
     assert not beginnings(data.validation, data.tokenizer, 0, 20)
 
 
