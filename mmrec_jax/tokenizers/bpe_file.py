@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
@@ -75,7 +76,7 @@ class BpeFile:
             )
         return cls(name, settings, vocab, merges, added, hashlib.sha256(content).hexdigest())
 
-    @property
+    @functools.cached_property
     def next_id(self) -> int:
         """The first id that no token has."""
         return max(*self.vocab.values(), *self.added.values()) + 1

@@ -56,7 +56,7 @@ class LearningState:
           UserError: it cannot be written.
         """
         stream = io.BytesIO()
-        np.savez(stream, **arrays)
+        np.savez(stream, allow_pickle=False, **arrays)
         path = self._path(name)
         try:
             replace_file(path, stream.getvalue())
@@ -88,6 +88,6 @@ def require_same(there: dict[str, Any], here: dict[str, Any], folder: Path) -> N
     names = sorted(name for name in there | here if there.get(name) != here.get(name))
     if names:
         raise UserError(
-            f"{folder}: what is here was made with other settings ({', '.join(names)}); give those, "
-            "or --fresh to begin anew"
+            f"{folder}: what is here was made with other settings ({', '.join(names)}); give "
+            "those, or --fresh to begin anew"
         )

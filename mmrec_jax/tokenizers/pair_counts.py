@@ -171,9 +171,8 @@ class PairCounts:
 
 def _joined(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """`BEGINS`, `ENDS` and `HOLDS` of two pieces that become one."""
-    holds = ((left | right) & HOLDS) | np.where(left & ENDS, np.uint8(HOLDS), np.uint8(0))
-    joined: NDArray[np.uint8] = (left & BEGINS) | (right & ENDS) | holds
-    return joined
+    holds = ((left | right) & HOLDS) | np.where(left & ENDS, HOLDS, 0)
+    return ((left & BEGINS) | (right & ENDS) | holds).astype(np.uint8)
 
 
 def key(left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.int64]:

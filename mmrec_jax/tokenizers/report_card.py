@@ -68,9 +68,9 @@ class ReportCard:
             )
         lines += [
             "",
-            "Fewer tokens: share of the base's tokens that are saved. Ceiling: the share that would "
-            "be if every pre-token of the base were one token. Changed: other ids than the base's. "
-            "Mixed vowels: pieces with front and back vowels in one word, of those with two or more.",
+            "Fewer tokens: the base's tokens that are saved. Ceiling: those that would be if every "
+            "pre-token of the base were one token. Changed: other ids than the base's. Mixed "
+            "vowels: pieces with front and back vowels in one word, of those with two or more.",
         ]
         if self.boundaries:
             lines += [

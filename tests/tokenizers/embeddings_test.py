@@ -43,13 +43,13 @@ def test_new_rows_are_those_of_the_loop_and_old_ones_keep_their_bits(matrix, met
 
 def test_noise_has_the_spread_that_was_asked_for(rng):
     matrix = (rng.normal(size=(50, 8)) * np.arange(1, 9)[None]).astype(np.float32)
-    parts = {50 + i: [i % 50] for i in range(4_000)}
+    parts = {50 + i: [i % 50] for i in range(2_000)}
     plain, noisy, again = (
         extend_rows(matrix, 50, parts, {}, noise=noise, seed=1) for noise in (0.0, 0.1, 0.1)
     )
     added = (noisy - plain)[50:].astype(np.float64)
-    np.testing.assert_allclose(added.std(axis=0), 0.1 * matrix.std(axis=0), rtol=0.05)
-    assert np.abs(added.mean(axis=0) / added.std(axis=0)).max() < 0.05
+    np.testing.assert_allclose(added.std(axis=0), 0.1 * matrix.std(axis=0), rtol=0.07)
+    assert np.abs(added.mean(axis=0) / added.std(axis=0)).max() < 0.07
     assert noisy.tobytes() == again.tobytes()
     assert noisy[:50].tobytes() == matrix.tobytes()
 

@@ -108,7 +108,7 @@ def test_any_nfc_text_comes_back(extended, rng):
 
 
 def test_text_is_cut_at_fewer_places_and_only_before_followers(extended, base, rng):
-    words = turkish(40).replace("\n", " \n").split(" ") + ["cat", "didn't", "they'd", "..", "(x)"]
+    words = [*turkish(40).replace("\n", " \n").split(" "), "cat", "didn't", "they'd", "..", "(x)"]
     joints = np.array([" ", " ", " ", "", ", ", "'", "\n", "  ", "5", ".", "x"])
     joined = 0
     for _ in range(600):
