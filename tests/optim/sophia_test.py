@@ -85,7 +85,7 @@ def test_metrics_describe_the_step():
     optimizer = scale_by_sophia(b1=0.0, b2=0.0, gamma=1.0, eps=1e-3)
     params = {"a": jnp.zeros(2), "b": jnp.zeros(2)}
     gradient = {"a": jnp.array([1.0, 5.0]), "b": jnp.array([0.0, -1.0])}
-    hessian = {"a": jnp.array([2.0, 4.0]), "b": jnp.array([-4.0, 0.0])}
+    hessian = {"a": jnp.array([2.0, -4.0]), "b": jnp.array([-4.0, 0.0])}
     updates, state = optimizer.update(gradient, optimizer.init(params), hessian=hessian)
     np.testing.assert_array_equal(updates["a"], [0.5, 1.0])
     np.testing.assert_array_equal(updates["b"], [0.0, -1.0])
@@ -94,7 +94,7 @@ def test_metrics_describe_the_step():
         "sophia_unclipped": 0.5,
         "sophia_update_rms": 0.75,
         "sophia_h_norm": 6.0,
-        "sophia_h_nonpositive": 0.5,
+        "sophia_h_nonpositive": 0.75,
     }
     assert sophia_metrics(optax.adam(1.0).init(params)) == {}
 
