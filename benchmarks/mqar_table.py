@@ -32,7 +32,6 @@ SHAPES: tuple[Shape, ...] = (
     (1, 8, 64),
     (1, 16, 64),
     (1, 32, 64),
-    (2, 32, 32),
     (1, 64, 64),
 )
 _SHAPE = (1, 64, 64)  # of the table of models: the config's
@@ -141,7 +140,7 @@ def _options() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--mmrec-rates", type=float, nargs="+", default=[5e-3], metavar="LR")
-    add("--attention-rates", type=float, nargs="+", default=[1e-3, 3e-3, 1e-2], metavar="LR")
+    add("--attention-rates", type=float, nargs="+", default=[1e-3, 3e-3], metavar="LR")
     add("--steps", type=int, default=1500, help="of 32 examples each")
     add("--seed", type=int, default=0, help="of the parameters and the examples")
     add("--log", type=Path, default=Path("benchmarks/logs/mqar.jsonl"))
