@@ -57,7 +57,7 @@ def test_weights_travel_with_their_targets(make_store):
     weights = np.arange(len(store.tokens), dtype=np.float32) / 8 + 1
     store = dataclasses.replace(store, weights=weights)
     windows = grain.MapDataset.source(WindowSource(store, cut_windows(store, 4)))
-    (batch,) = packed_batches(windows, 4, rows=3, bins=3, shuffle_seed=None, weighted=True)
+    (batch,) = packed_batches(windows, 4, rows=3, bins=3, shuffle_seed=None)
     real = batch["segment_ids"] > 0
     # Token i + 1 stands at place i of the store.
     np.testing.assert_array_equal(batch["weights"][real], weights[batch["targets"][real] - 1])

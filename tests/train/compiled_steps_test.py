@@ -16,7 +16,7 @@ def compiled(monkeypatch):
     """Programs are replaced by ones that say whether they refresh; the list has those compiled."""
     done = []
 
-    def compile_step(config, mesh, model, optimizer, state, refresh):
+    def compile_step(config, mesh, model, optimizer, state, refresh, **objectives):
         done.append(refresh)
         return lambda state, batch: (state, {"refresh": jnp.float32(refresh)})
 
@@ -25,7 +25,7 @@ def compiled(monkeypatch):
 
 
 def _steps(start=0, **optim):
-    parts = dict.fromkeys(("mesh", "model", "optimizer"))
+    parts = dict.fromkeys(("mesh", "model", "optimizer", "noise", "harmony"))
     config = Config(optim=OptimConfig(**optim))
     return CompiledSteps(SimpleNamespace(config=config, state={}, start=start, **parts))
 

@@ -51,7 +51,7 @@ def start():
 
 
 def _step(start, batch, harmony, accumulate=1):
-    step = jax.jit(make_train_step(_MODEL, _RECORDER, accumulate, None, harmony))
+    step = jax.jit(make_train_step(_MODEL, _RECORDER, accumulate, harmony=harmony))
     after, metrics = step(start, batch)
     return after.opt_state, metrics
 
