@@ -34,7 +34,7 @@ class WindowSource:
     def __getitem__(self, index: int) -> Batch:
         start = self._windows.starts[index]
         stop = start + self._windows.lengths[index]
-        window = {"pairs": self._pairs[start:stop]}
+        window: Batch = {"pairs": self._pairs[start:stop]}
         if self._weights is not None:
             window["weights"] = self._weights[start + 1 : stop + 1]
         return window
