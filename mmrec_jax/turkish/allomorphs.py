@@ -45,6 +45,7 @@ class Shape(NamedTuple):
     end: End
 
 
+@functools.lru_cache(maxsize=1 << 12)
 def end_of(text: str) -> End:
     """The end of `text`, which has a letter, all in lower case."""
     last = "v" if text[-1] in _VOWELS else "t" if text[-1] in _VOICELESS else "d"
@@ -68,6 +69,15 @@ def shapes(source: str, end: End) -> dict[str, list[Shape]]:
         after = advance(end, letters, template.last)
         found.setdefault(letters, []).append(Shape(template, after))
     return found
+
+
+@functools.cache
+def lengths(source: str, end: End) -> dict[str, tuple[int, ...]]:
+    """How long the keys of `shapes` are that begin with each letter."""
+    found: dict[str, set[int]] = {}
+    for letters in shapes(source, end):
+        found.setdefault(letters[0], set()).add(len(letters))
+    return {letter: tuple(sorted(sizes)) for letter, sizes in found.items()}
 
 
 @functools.cache

@@ -18,6 +18,7 @@ from mmrec_jax.turkish.allomorphs import (
     end_of,
     fill,
     fold,
+    lengths,
     loose_templates,
     shapes,
 )
@@ -161,16 +162,16 @@ class Segmenter:
 
 def _steps(rest: str, state: str, end: End, loose: bool) -> list[tuple[int, Template, End, float]]:
     """What `rest` may begin with: length, suffix, the end it makes, its price beside its arc's."""
-    lengths = range(1, min(len(rest), _LONGEST_SUFFIX) + 1)
     if not loose:
         table = shapes(state, end)
         return [
             (length, template, after, 0.0)
-            for length in lengths
+            for length in lengths(state, end).get(rest[0], ())
+            if length <= len(rest)
             for template, after in table.get(rest[:length], ())
         ]
     steps = []
-    for length in lengths:
+    for length in range(1, min(len(rest), _LONGEST_SUFFIX) + 1):
         letters = rest[:length]
         for template in loose_templates(state, end.last).get(fold(letters), ()):
             broken, before = 0, end
@@ -186,9 +187,9 @@ def _ends(letters: str) -> list[End | None]:
     """The end of each prefix of a word, index 0 the empty one; None before the first vowel."""
     ends: list[End | None] = [None]
     end: End | None = None
-    for place, letter in enumerate(letters):
+    for letter in letters:
         if end is not None or letter in VOWELS:
-            end = end_of(letters[: place + 1])
+            end = advance(end or _NO_END, letter, end_of(letter).last)
         ends.append(end)
     return ends
 

@@ -39,8 +39,10 @@ def test_objective_and_scores_are_logged(metrics):
 
 
 def test_training_tokens_have_weights_and_validation_tokens_none(tmp_path):
-    config = linear_config(session_text(), **_LENGTH, turkish__suffix_weight=2.0)
-    prepared = prepare(config, tmp_path, fresh=False)
+    text = tmp_path / "suffixes.txt"
+    text.write_text("evlerde göllerin yolları\n\ndenizden kuşlar geldi\n\n" * 20, "utf-8")
+    config = linear_config(text, **_LENGTH, turkish__suffix_weight=2.0)
+    prepared = prepare(config, tmp_path / "run", fresh=False)
     prepared.checkpointer.close()
     weights = prepared.data.train.weights
     assert set(weights.tolist()) == {1.0, 2.0}

@@ -15,6 +15,7 @@ def test_sequences_of_the_worked_example():
         ("evlerde kaldı", "evlerde kaldı", 1),
         ("kaldı evlerde", "evlerde kaldı", 0.5),  # the order counts
         ("ev", "evlerde", 0),
+        ("evlerde", "evde", 0),  # the whole sequence counts, not its end
         ("", "", 1),
     ],
 )
