@@ -3,6 +3,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -84,9 +85,13 @@ def test_the_estimator_does_not_see_it(accumulate):
 
 def _drawn(step, batch, **fields):
     noise = make_noise(_config(**fields), _STEPS, ByteTokenizer())
-    zeros = np.zeros((8, 12, 6), np.float32)
-    perturb = jax.jit(lambda batch: noise(jax.random.key(3), np.int32(step), batch)(zeros))
-    return np.asarray(perturb(batch))
+
+    @jax.jit
+    def drawn(batch):
+        perturb = noise(jax.random.key(3), jnp.asarray(step, jnp.int32), batch)
+        return perturb(jnp.zeros((8, 12, 6)))
+
+    return np.asarray(drawn(batch))
 
 
 def test_schedule_and_table_scale_the_noise_of_the_function(tmp_path):
