@@ -153,19 +153,21 @@ def table(report: dict[str, Any]) -> list[str]:
 
 
 def _prepare(config: Config, name: str, refresh: bool, mesh: Mesh, model: MMRecLM) -> Timed:
-    optim = dataclasses.replace(
-        config.optim, name=name, warmup_steps=10, b1=None, b2=None, eps=None, gamma=None
-    )
+    own = dict.fromkeys(("b1", "b2", "eps", "gamma"))
+    changes: dict[str, Any] = {"name": name, "warmup_steps": 10, **own}
+    optim = dataclasses.replace(config.optim, **changes)
     config = dataclasses.replace(config, optim=optim)
     optimizer = build_optimizer(optim, steps=1000)
     shardings = state_shardings(mesh, carry_state=False)
     state = jax.jit(lambda: initial_state(model, optimizer, 0), out_shardings=shardings)()
     program = compile_step(config, mesh, model, optimizer, state, refresh)
+    memory = program.memory_analysis()
+    assert memory is not None
     return Timed(
         program=program,
         state=state,
         moment_bytes=sum(x.nbytes for x in jax.tree.leaves(state.opt_state)),
-        temporary_bytes=program.memory_analysis().temp_size_in_bytes,
+        temporary_bytes=memory.temp_size_in_bytes,
     )
 
 

@@ -85,9 +85,10 @@ def runs(
 
 
 def _at(base: Config, name: str, point: Point, seed: int) -> Config:
+    changes: dict[str, Any] = {"name": name, **point}
     return dataclasses.replace(
         base,
-        optim=dataclasses.replace(base.optim, name=name, **point),
+        optim=dataclasses.replace(base.optim, **changes),
         data=dataclasses.replace(base.data, seed=seed),
         train=dataclasses.replace(base.train, seed=seed),
     )

@@ -58,7 +58,6 @@ def ends_table(ends: Mapping[str, Sequence[Record]], cost: Mapping[str, float]) 
         ]
     )
     means = {name: statistics.fmean(map(bits, records)) for name, records in ends.items()}
-    target = means.get("adamw")
     for name in sorted(ends, key=means.__getitem__):
         records = ends[name]
         values = [bits(record) for record in records]
@@ -66,20 +65,24 @@ def ends_table(ends: Mapping[str, Sequence[Record]], cost: Mapping[str, float]) 
         cells = [TITLES[name], point(records[0]), ", ".join(map(_bits, records))]
         cells += [f"{means[name]:.4f}", spread]
         relative = cost.get(name)
-        if target is None:
+        if "adamw" not in ends:
             cells += ["-", "-", _number(relative), "-"]
         else:
-            share = mean_share(records, target)
+            share = mean_share(records, ends["adamw"])
             time = None if share is None or relative is None else share * relative
-            cells += [f"{means[name] - target:+.4f}", _percent(share), _number(relative)]
+            cells += [f"{means[name] - means['adamw']:+.4f}", _percent(share), _number(relative)]
             cells.append(_percent(time) if relative is not None or share is None else "-")
         lines.append(row(cells))
     return lines
 
 
-def mean_share(records: Sequence[Record], target: float) -> float | None:
-    """The mean of `share_to_reach` over the runs; None if one of them never gets there."""
-    shares = [share_to_reach(record, target) for record in records]
+def mean_share(records: Sequence[Record], others: Sequence[Record]) -> float | None:
+    """The mean share of its tokens after which a run is where another one of its seed ends.
+
+    None if one of the runs never gets there.
+    """
+    pairs = zip(records, others, strict=True)
+    shares = [share_to_reach(record, bits(other)) for record, other in pairs]
     known = [share for share in shares if share is not None]
     return statistics.fmean(known) if len(known) == len(shares) else None
 

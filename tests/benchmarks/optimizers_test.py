@@ -93,8 +93,8 @@ def test_tokens_to_a_target_are_read_off_a_straight_line():
     assert share_to_reach(run, 3.25) == pytest.approx(0.875)
     assert share_to_reach(run, 4.5) == 0.5
     assert share_to_reach(run, 2.9) is None
-    assert mean_share([run, _result(2.0)], 3.0) == pytest.approx((1 + 0.75) / 2)
-    assert mean_share([run, _result(2.0)], 2.5) is None
+    assert mean_share([run, _result(2.0)], [_result(3.0), _result(3.5)]) == pytest.approx(0.8125)
+    assert mean_share([run, _result(2.0)], [_result(2.9), _result(3.5)]) is None
 
 
 def _write(folder, last):
