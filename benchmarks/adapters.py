@@ -107,6 +107,7 @@ def compile_method(model: MMRecLM, name: str, rank: int, batch: dict[str, Any]) 
     step = make_train_step(model, optimizer, adapters=config)
     compiled = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
     memory = compiled.memory_analysis()
+    assert memory is not None
     used = memory.argument_size_in_bytes + memory.temp_size_in_bytes
     used += memory.output_size_in_bytes - memory.alias_size_in_bytes
     return Method(compiled, state, used)

@@ -1,7 +1,5 @@
 """The attention peer, called as MM-Rec is, so that the library's own steps can train it."""
 
-from collections.abc import Callable
-
 from flax import linen as nn
 
 from benchmarks.peers.attention_config import AttentionConfig
@@ -28,7 +26,6 @@ class AttentionAdapter(nn.Module):
         segment_ids: Int[Array, "B T"] | None = None,
         *,
         deterministic: bool = True,
-        perturb: Callable[[Array], Array] | None = None,
     ) -> tuple[Float[Array, "B T V"], MMRecState, Intermediates]:
         """Reads rows from their beginning.
 
@@ -37,13 +34,11 @@ class AttentionAdapter(nn.Module):
           state: handed back as it came, or the zero state: attention remembers nothing.
           segment_ids: a token attends to earlier tokens of the row with its own id.
           deterministic: of no effect, there is no dropout.
-          perturb: refused, no comparison needs noise.
 
         Returns:
           Logits in float32, the state, and no intermediates.
         """
         del deterministic
-        assert perturb is None
         logits = AttentionLM(self.attention, name="attention")(tokens, segment_ids)
         if state is None:
             state = zero_state(self.config, tokens.shape[0])

@@ -121,6 +121,7 @@ def forward(
     `others` are collections of variables beside them, such as those of `dora.intercept`.
     """
     rngs = None if dropout_key is None else {"dropout": dropout_key}
+    noise: dict[str, Any] = {} if perturb is None else {"perturb": perturb}
     outputs: Any = model.apply(
         {"params": params, **(others or {})},
         tokens,
@@ -128,7 +129,7 @@ def forward(
         segment_ids,
         deterministic=dropout_key is None,
         rngs=rngs,
-        **({} if perturb is None else {"perturb": perturb}),
+        **noise,
     )
     logits, state, intermediates = outputs
     return logits, state, intermediates
