@@ -70,14 +70,14 @@ def init(key: Array, params: Any, rules: Sequence[AdapterRule | RowRule]) -> dic
     for name, (rule, layout) in kernels.items():
         own = jax.random.fold_in(key, zlib.crc32(name.encode()))
         made[name] = _start(own, leaves[name], rule, layout)
-    for rule in rules:
-        if isinstance(rule, RowRule):
-            name = choose_embedding(shapes, rule)
+    for rows_rule in rules:
+        if isinstance(rows_rule, RowRule):
+            name = choose_embedding(shapes, rows_rule)
             if name in made:
                 raise UserError(f"{name} has two rules")
-            empty = Rows(rows=jnp.zeros(0), ranges=rule.ranges)
+            empty = Rows(rows=jnp.zeros(0), ranges=rows_rule.ranges)
             rows = leaves[name][empty.indices]
-            made[name] = empty.replace(rows=rows.astype(wide(rows.dtype)))
+            made[name] = Rows(rows=rows.astype(wide(rows.dtype)), ranges=empty.ranges)
     return nested(made)
 
 
