@@ -15,6 +15,7 @@ from statistics import median
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.markdown import header, row
@@ -144,8 +145,7 @@ def table(methods: dict[str, Method]) -> list[str]:
 
 
 def _init(model: MMRecLM) -> Callable[[], Any]:
-    tokens = np.zeros((1, 2), np.int32)
-    return lambda: model.init(jax.random.key(0), tokens)["params"]
+    return lambda: model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))["params"]
 
 
 if __name__ == "__main__":
