@@ -1,36 +1,38 @@
-"""Fine-tuning on prompts and responses: one epoch of the built-in Turkish instructions.
+"""Fine-tuning on prompts and responses: DoRA and NEFTune, one epoch of the built-in instructions.
 
-python train.py --config=configs/finetune.py
+python train.py --config=configs/tiny.py
+python train.py --config=configs/finetune.py --config.init_from=runs/tiny
+
+`--config.adapters.kind=none` trains all parameters instead, with a third of the learning rate.
 
 Your own pairs, in any of the common shapes (mmrec_jax/data/instructions/record.py):
 
-python train.py --config=configs/finetune.py --config.data.source=instructions \
-  --config.data.train=pairs.jsonl
+python train.py --config=configs/finetune.py --config.init_from=RUN \
+  --config.data.source=instructions --config.data.train=pairs.jsonl
 
 The loss and the bits per byte are those of the responses alone. Held-out responses are scored
 before the first step and at the end.
 """
 
-import dataclasses
-
 from ml_collections import ConfigDict
 
+from mmrec_jax.adapter_config import AdapterConfig
 from mmrec_jax.config import Config, DataConfig, TrainConfig
 from mmrec_jax.config_tree import to_config_dict
 from mmrec_jax.optim_config import OptimConfig
-from mmrec_jax.sizes import SIZES
 
 
 def get_config() -> ConfigDict:
     """The run; every field can be overridden on the command line."""
-    model = dataclasses.replace(SIZES["tiny"], vocab_size=500)
     return to_config_dict(
         Config(
-            model=model,
+            init_from="runs/tiny",
+            adapters=AdapterConfig(kind="dora", rank=8),
             data=DataConfig(source="treebank_instructions", seq_len=256, packing_bins=64),
-            optim=OptimConfig(lr=1e-3, warmup_steps=20),
+            optim=OptimConfig(lr=3e-3, warmup_steps=20),
             train=TrainConfig(
                 epochs=1.0,
+                neftune_alpha=5.0,
                 batch_size=4,
                 eval_first=True,
                 eval_every=200,
