@@ -100,7 +100,9 @@ def _changed(dropout: float) -> Callable[..., Any]:
         module = context.module
         if context.method_name != "__call__" or not module.has_variable(_COLLECTION, "kernel"):
             return call(*args, **kwargs)
-        if not isinstance(module, nn.Dense | nn.DenseGeneral) or getattr(module, "batch_dims", None):
+        if not isinstance(module, nn.Dense | nn.DenseGeneral) or getattr(
+            module, "batch_dims", None
+        ):
             name = "/".join(module.path)
             raise TypeError(f"{name}: {type(module).__name__} cannot be intercepted; use apply")
         (inputs,) = (*args, *kwargs.values())
