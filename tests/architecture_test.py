@@ -35,7 +35,7 @@ _LEVELS = {
     **dict.fromkeys(("model_identity", "state_file", "saved_state", "bench", "dashboard"), 2),
     "exported": 2,
     "turkish": 2,
-    "tokenizers": 2,
+    "tokenizers": 3,
     "train": 3,
     "probes": 4,
     **dict.fromkeys(("loading", "commands", "cli"), 5),

@@ -37,9 +37,14 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--morph-aware",
         action="store_true",
-        help="prefer pieces that begin and end at the morpheme boundaries of --gold",
+        help="prefer pieces that begin and end where the morphemes of Turkish words do",
     )
-    parser.add_argument("--gold", metavar="FILE", help="CoNLL-U split into inflectional groups")
+    parser.add_argument(
+        "--gold",
+        metavar="FILE",
+        help="with --morph-aware: the boundaries of this CoNLL-U file, split into inflectional "
+        "groups, instead of the segmenter's",
+    )
     parser.add_argument("--out", required=True, help="the folder to write")
     parser.add_argument("--fresh", action="store_true", help="begin anew where something is there")
     parser.set_defaults(run=run)
@@ -57,8 +62,8 @@ def run(options: argparse.Namespace) -> None:
     from mmrec_jax.tokenizers.extension_files import finished, write_extension
     from mmrec_jax.tokenizers.learning_state import LearningState
 
-    if options.morph_aware and not options.gold:
-        raise UserError("--morph-aware needs --gold: a treebank that says where morphemes begin")
+    if options.gold and not options.morph_aware:
+        raise UserError("--gold is used with --morph-aware alone")
     plan = ExtensionPlan(
         base=BpeFile.read(Path(options.base)),
         files=find_files(options.text, "--text"),
@@ -104,6 +109,10 @@ def _boundaries(options: argparse.Namespace) -> Any:
     """Where the morphemes of a word begin (`morphemes.Boundaries`), None without --morph-aware."""
     if not options.morph_aware:
         return None
+    if not options.gold:
+        from mmrec_jax.turkish.segmenter import segment
+
+        return lambda word: segment(word).boundaries()
     from mmrec_jax.tokenizers.morphemes import read_gold_boundaries
 
     gold = read_gold_boundaries(Path(options.gold))
@@ -126,8 +135,21 @@ def _record(options: argparse.Namespace, plan: Any) -> dict[str, Any]:
         "superwords": plan.superwords,
         "balance": plan.balance,
         "protected_sha256": hashlib.sha256(protected).hexdigest(),
-        "morphemes_sha256": text_sha256([Path(options.gold)]) if options.morph_aware else None,
+        "morphemes": _morphemes(options),
     }
+
+
+def _morphemes(options: argparse.Namespace) -> str | None:
+    """What says where morphemes begin: a file's sha256, or the segmenter and its version."""
+    from importlib.metadata import version
+
+    from mmrec_jax.tokenizers.extension import text_sha256
+
+    if not options.morph_aware:
+        return None
+    if options.gold:
+        return text_sha256([Path(options.gold)])
+    return f"segmenter of mmrec_jax {version('mmrec_jax')}"
 
 
 class _Bars:

@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping
 
 from mmrec_jax.tokenizers.encoder import Encoder
+from mmrec_jax.turkish.casing import lower
+from mmrec_jax.turkish.vowels import FRONT, VOWELS
 
-_FRONT, _BACK = frozenset("eiöü"), frozenset("aıou")
-_CASE = str.maketrans("Iİ", "ıi")  # str.lower would make i of I
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -20,9 +20,9 @@ def mixed_share(encoder: Encoder, counts: Mapping[int, int]) -> float | None:
         vowels = [_vowels(word) for word in _WORD.findall(encoder.text_of(index))]
         if any(len(found) > 1 for found in vowels):
             several += count
-            mixed += count * any(_FRONT & set(found) and _BACK & set(found) for found in vowels)
+            mixed += count * any(len({each in FRONT for each in found}) == 2 for found in vowels)
     return mixed / several if several else None
 
 
 def _vowels(word: str) -> list[str]:
-    return [each for each in word.translate(_CASE).lower() if each in _FRONT | _BACK]
+    return [each for each in lower(word) if each in VOWELS]

@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
             "--superwords is 1990; this text supports at most",
         ),
         (["--base=FOLDER/other.json", "--superwords=5"], "--superwords needs the pre-tokeniser of"),
-        (["--morph-aware"], "--morph-aware needs --gold"),
+        (["--gold=FOLDER/text.txt"], "--gold is used with --morph-aware alone"),
         (["--morph-aware", "--gold=FOLDER/text.txt"], "text.txt:1: 1 columns; CoNLL-U has 10"),
         (["--protect=FOLDER/no.txt"], "--protect: there is no file"),
         (["--out=FOLDER/text.txt"], "cannot keep what is learned here"),
