@@ -13,6 +13,7 @@ _LEVELS = {
         (
             "adapter_config",
             "errors",
+            "json_object",
             "array_typing",
             "atomic_file",
             "config",

@@ -19,6 +19,7 @@ from typing import Any
 
 from mmrec_jax.data.conversation import ROLES, Role
 from mmrec_jax.errors import UserError
+from mmrec_jax.json_object import read_json_object
 
 TEMPLATE_FILE = "chat_template.json"
 
@@ -106,14 +107,7 @@ def read_template(path: Path, tokenizer: str | None) -> ChatTemplate:
     Raises:
       UserError: the file cannot be read, is no template, or belongs to another tokenizer.
     """
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise UserError(f"{path}: this chat template is not JSON: {error}") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{path}: a chat template is a JSON object")
+    tree = read_json_object(path, f"{path}: this chat template")
     known = {"name", "tokenizer", *ROLES}
     if unknown := sorted(tree.keys() - known):
         raise UserError(f"{path}: {unknown[0]!r} is no field of a chat template")

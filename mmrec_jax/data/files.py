@@ -102,18 +102,26 @@ def json_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """
     text = _decode(path, _read_bytes(path))
     for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        place = f"{path}:{number}"
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{place}: bad JSON: {error.msg} at column {error.colno}") from None
-        except RecursionError:
-            raise UserError(f"{place}: bad JSON: nested too deeply") from None
-        if not isinstance(record, dict):
-            raise UserError(f"{place}: this line is a {json_type(record)}, not a JSON object")
-        yield place, record
+        if line.strip():
+            place = f"{path}:{number}"
+            yield place, json_record(line, place)
+
+
+def json_record(line: str, place: str) -> dict[str, Any]:
+    """The object in a line of JSON that stands at `place` ("file:line").
+
+    Raises:
+      UserError: the line is not a JSON object.
+    """
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{place}: bad JSON: {error.msg} at column {error.colno}") from None
+    except RecursionError:
+        raise UserError(f"{place}: bad JSON: nested too deeply") from None
+    if not isinstance(record, dict):
+        raise UserError(f"{place}: this line is a {json_type(record)}, not a JSON object")
+    return record
 
 
 def string_field(record: Mapping[str, Any], field: str, place: str, option: str = "") -> str:

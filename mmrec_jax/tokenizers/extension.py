@@ -19,9 +19,8 @@ from mmrec_jax.tokenizers.learning_state import LearningState
 from mmrec_jax.tokenizers.merge_learning import OutOfPairs, Symbols, word_symbols
 from mmrec_jax.tokenizers.morphemes import Boundaries, token_morphemes
 from mmrec_jax.tokenizers.pair_counts import ALIGNED, pair_key
-from mmrec_jax.tokenizers.subwords import learn_subwords
+from mmrec_jax.tokenizers.stage_learning import learn_stage
 from mmrec_jax.tokenizers.superwords import (
-    learn_superwords,
     superword_expression,
     superword_symbols,
 )
@@ -108,7 +107,8 @@ def learn_extension(plan: ExtensionPlan, state: LearningState, report: OnProgres
         words = _saved_symbols(state, "subwords", vocabulary)
         if words is None:
             words = _word_symbols(text.table, plan.boundaries, vocabulary)
-        words = learn_subwords(
+        words = learn_stage(
+            "subword",
             vocabulary,
             words,
             subwords,
@@ -121,7 +121,8 @@ def learn_extension(plan: ExtensionPlan, state: LearningState, report: OnProgres
             joined = _saved_symbols(state, "superwords", vocabulary)
             if joined is None:
                 joined = superword_symbols(words, text, vocabulary)
-            learn_superwords(
+            learn_stage(
+                "superword",
                 vocabulary,
                 joined,
                 plan.vocab_size,

@@ -6,14 +6,14 @@ end of the first word with its followers, or these among each other. A word that
 begins a new piece, so that text without followers is cut, and encoded, as before.
 """
 
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Iterable
 
 import numpy as np
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.bpe_file import BpeFile
 from mmrec_jax.tokenizers.byte_alphabet import unspell
-from mmrec_jax.tokenizers.merge_learning import Symbols, learn_merges
+from mmrec_jax.tokenizers.merge_learning import Symbols
 from mmrec_jax.tokenizers.trie_regex import trie_regex
 from mmrec_jax.tokenizers.vocabulary import Vocabulary
 from mmrec_jax.tokenizers.word_counting import CountedText
@@ -89,41 +89,6 @@ def superword_symbols(words: Symbols, text: CountedText, vocabulary: Vocabulary)
     weights = np.ones(len(symbols), np.int64)
     symbols[places], weights[places] = last[text.order], text.weights
     return Symbols(symbols, weights)
-
-
-def learn_superwords(
-    vocabulary: Vocabulary,
-    text: Symbols,
-    new_tokens: int,
-    forbidden: Set[int],
-    at_least: int,
-    on_progress: Callable[[int], None],
-    on_save: Callable[[Symbols], None],
-) -> Symbols:
-    """Learns superwords until `vocabulary` has `new_tokens` new tokens.
-
-    Args:
-      vocabulary: grows.
-      text: see `superword_symbols`.
-      new_tokens: how many are wanted, subwords included.
-      forbidden: pairs of the last token of a word and a follower that must not become one token.
-      at_least: see `learn_merges`.
-      on_progress: see `learn_merges`.
-      on_save: see `learn_merges`.
-
-    Returns:
-      The text after the merges.
-
-    Raises:
-      OutOfPairs: the text has fewer.
-    """
-
-    def make(pair: int, count: int) -> int | None:
-        return None if pair in forbidden else vocabulary.merge(pair, count, "superword")
-
-    return learn_merges(
-        vocabulary, text, new_tokens, make, vocabulary.ranks, at_least, on_progress, on_save
-    )
 
 
 def followers(vocabulary: Vocabulary) -> list[str]:

@@ -2,13 +2,12 @@
 
 import codecs
 import gzip
-import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
 
-from mmrec_jax.data.files import is_json_lines
+from mmrec_jax.data.files import is_json_lines, json_record, string_field
 from mmrec_jax.errors import UserError
 
 _BLOCK = 1 << 18  # bytes read at once
@@ -34,27 +33,14 @@ def text_pieces(path: Path, field: str = "text") -> Iterator[str]:
     if is_json_lines(path):
         for number, line in enumerate(_lines(path), 1):
             if line.strip():
-                yield _json_text(line, field, f"{path}:{number}")
+                place = f"{path}:{number}"
+                yield string_field(json_record(line, place), field, place)
     elif name.endswith(".conllu"):
         for line in _lines(path):
             if line.startswith(_CONLLU_TEXT):
                 yield line.removeprefix(_CONLLU_TEXT)
     else:
         yield from _line_blocks(path)
-
-
-def _json_text(line: str, field: str, place: str) -> str:
-    try:
-        text = json.loads(line)[field]
-    except (ValueError, TypeError, RecursionError):
-        raise UserError(f"{place}: this line is not a JSON object") from None
-    except KeyError:
-        raise UserError(f"{place}: there is no field {field!r}") from None
-    try:
-        text.encode("utf-8")
-    except (AttributeError, UnicodeEncodeError):
-        raise UserError(f"{place}: field {field!r} is not a text") from None
-    return cast(str, text)
 
 
 def _lines(path: Path) -> Iterator[str]:

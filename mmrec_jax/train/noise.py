@@ -1,6 +1,5 @@
 """The noise of fine-tuning, from the config to what a training step does with embedded tokens."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from mmrec_jax.array_typing import Array
 from mmrec_jax.config import TrainConfig
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
+from mmrec_jax.json_object import read_json_object
 from mmrec_jax.nn.neftune import neftune
 
 # (key, number of updates done, batch) -> what is done to the embedded tokens of that batch
@@ -45,14 +45,7 @@ def make_noise(config: TrainConfig, steps: int, tokenizer: Tokenizer) -> Noise |
 def _read_table(path: str, tokenizer: Tokenizer) -> np.ndarray:
     """The factor of each token, [V] float32."""
     where = f"config.train.neftune_table: {path}"
-    try:
-        factors = json.loads(Path(path).expanduser().read_text("utf-8"))
-    except OSError as error:
-        raise UserError(f"{where} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise UserError(f"{where}: bad JSON ({error})") from None
-    if not isinstance(factors, dict):
-        raise UserError(f"{where}: it must be an object of tokens and their factors")
+    factors = read_json_object(Path(path).expanduser(), where)
     ids = {tokenizer.id_to_piece(index): index for index in range(tokenizer.vocab_size)}
     table = np.ones(tokenizer.vocab_size, np.float32)
     for piece, factor in factors.items():

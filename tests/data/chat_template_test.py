@@ -86,7 +86,9 @@ def test_a_broken_one_is_one_line(tmp_path, change, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("content", "message"), [("{", "not JSON"), ("[]", "is a JSON object")])
+@pytest.mark.parametrize(
+    ("content", "message"), [("{", "bad JSON"), ("[]", "must be a JSON object")]
+)
 def test_another_file_is_refused(tmp_path, content, message):
     with pytest.raises(UserError, match=message):
         read_template(written(tmp_path, content), None)

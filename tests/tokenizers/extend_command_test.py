@@ -60,7 +60,7 @@ def test_other_settings_do_not_continue_what_was_begun(folder, capsys, monkeypat
     arguments = [f"--base={folder / 'tokenizer.json'}", f"--text={folder / 'text.txt'}"]
     arguments += [f"--out={folder / 'begun'}", "--protect="]
     with monkeypatch.context() as patch:
-        patch.setattr("mmrec_jax.tokenizers.extension.learn_subwords", stop)
+        patch.setattr("mmrec_jax.tokenizers.extension.learn_stage", stop)
         with pytest.raises(SystemExit):
             main(["tokenizer", "extend", *arguments, "--vocab-size=30"])
     with pytest.raises(SystemExit):

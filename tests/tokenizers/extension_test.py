@@ -127,14 +127,15 @@ def test_text_is_cut_at_fewer_places_and_only_before_followers(extended, base, r
 def test_superwords_save_what_the_learning_counted(folder, out, extended, monkeypatch):
     """Tokens of the text with the merges of both stages, and with the first stage's alone."""
     saved = []
-    learn = extension.learn_superwords
+    learn = extension.learn_stage
 
-    def count(vocabulary, text, *rest):
-        left = learn(vocabulary, text, *rest)
-        saved.append(int((text.symbols >= 0).sum() - (left.symbols >= 0).sum()))
+    def count(stage, vocabulary, text, *rest):
+        left = learn(stage, vocabulary, text, *rest)
+        if stage == "superword":
+            saved.append(int((text.symbols >= 0).sum() - (left.symbols >= 0).sum()))
         return left
 
-    monkeypatch.setattr(extension, "learn_superwords", count)
+    monkeypatch.setattr(extension, "learn_stage", count)
     extend(folder, out="counted")
     rows = (line.split("\t") for line in (out / MERGES_FILE).read_text("utf-8").splitlines()[1:])
     stages = [row[1] for row in rows]
@@ -169,14 +170,14 @@ def test_turkish_endings_are_no_english_contractions(base, text, pieces):
 def test_what_was_learned_is_what_the_library_encodes(folder, monkeypatch):
     """The words as the learning left them, against the library with the merges written."""
     kept = {}
-    learn = extension.learn_subwords
+    learn = extension.learn_stage
 
-    def remember(vocabulary, words, *rest):
-        kept["words"] = learn(vocabulary, words, *rest)
+    def remember(stage, vocabulary, words, *rest):
+        kept["words"] = learn(stage, vocabulary, words, *rest)
         kept["vocabulary"] = vocabulary
         return kept["words"]
 
-    monkeypatch.setattr(extension, "learn_subwords", remember)
+    monkeypatch.setattr(extension, "learn_stage", remember)
     out = extend(folder, "--vocab-size=100", "--superwords=0", out="subwords")
     tokenizer = load_tokenizer((out / TOKENIZER_FILE).read_bytes())
     symbols = kept["words"].symbols

@@ -50,10 +50,14 @@ def test_json_lines_treebanks_and_archives(tmp_path):
         ("a.txt", "göl".encode("utf-16"), "not UTF-8 at byte offset 0 (0xff)"),
         ("a.txt", "göl".encode()[:2], "not UTF-8 at byte offset 1 (0xc3)"),
         ("a.txt.gz", gzip.compress(b"x" * 9_000, mtime=0)[:-12], "this .gz file is damaged"),
-        ("a.jsonl", b'{"text": "a"}\n["text"]\n', "a.jsonl:2: this line is not a JSON object"),
+        (
+            "a.jsonl",
+            b'{"text": "a"}\n["text"]\n',
+            "a.jsonl:2: this line is a list, not a JSON object",
+        ),
         ("a.jsonl", b'{"body": "a"}\n', "a.jsonl:1: there is no field 'text'"),
-        ("a.jsonl", b'{"text": 5}\n', "a.jsonl:1: field 'text' is not a text"),
-        ("a.jsonl", b'{"text": "\\ud800"}\n', "a.jsonl:1: field 'text' is not a text"),
+        ("a.jsonl", b'{"text": 5}\n', "a.jsonl:1: field 'text' is a number, not a string"),
+        ("a.jsonl", b'{"text": "\\ud800"}\n', "a.jsonl:1: field 'text' holds half"),
     ],
 )
 def test_a_broken_file_is_named_with_the_place(tmp_path, small_blocks, name, content, expected):

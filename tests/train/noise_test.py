@@ -112,7 +112,7 @@ def test_schedule_and_table_scale_the_noise_of_the_function(tmp_path):
     [
         (None, "cannot be read: No such file"),
         ("{", "bad JSON"),
-        ("[1]", "must be an object of tokens and their factors"),
+        ("[1]", "must be a JSON object"),
         ('{"nowhere": 1}', "the tokenizer has no token 'nowhere'"),
         ('{"a": -1}', "the factor of 'a' is -1; it must be at least 0"),
     ],

@@ -1,14 +1,15 @@
-"""Continued byte-pair learning: more merges inside the pre-tokens, after those there are."""
+"""Continued byte-pair learning, in stages: subwords inside the pre-tokens, then superwords."""
 
 from collections.abc import Callable, Set
 
 from mmrec_jax.tokenizers.merge_learning import Symbols, learn_merges
-from mmrec_jax.tokenizers.vocabulary import Vocabulary
+from mmrec_jax.tokenizers.vocabulary import Stage, Vocabulary
 
 
-def learn_subwords(
+def learn_stage(
+    stage: Stage,
     vocabulary: Vocabulary,
-    words: Symbols,
+    sequence: Symbols,
     new_tokens: int,
     forbidden: Set[int],
     at_least: int,
@@ -21,8 +22,9 @@ def learn_subwords(
     an older merge can then go on from it, that is done at once, as an encoder would do it.
 
     Args:
+      stage: what the merges are recorded as, "subword" or "superword".
       vocabulary: grows.
-      words: see `word_symbols`.
+      sequence: see `word_symbols` and `superword_symbols`.
       new_tokens: how many are wanted, those of before included.
       forbidden: pairs that must not be merged.
       at_least: see `learn_merges`.
@@ -30,15 +32,15 @@ def learn_subwords(
       on_save: see `learn_merges`.
 
     Returns:
-      The words in the new tokens.
+      The sequence in the new tokens.
 
     Raises:
       OutOfPairs: the text has fewer.
     """
 
     def make(pair: int, count: int) -> int | None:
-        return None if pair in forbidden else vocabulary.merge(pair, count, "subword")
+        return None if pair in forbidden else vocabulary.merge(pair, count, stage)
 
     return learn_merges(
-        vocabulary, words, new_tokens, make, vocabulary.ranks, at_least, on_progress, on_save
+        vocabulary, sequence, new_tokens, make, vocabulary.ranks, at_least, on_progress, on_save
     )

@@ -1,0 +1,28 @@
+"""A small JSON file of the user's."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mmrec_jax.errors import UserError
+
+
+def read_json_object(path: Path, where: str) -> dict[str, Any]:
+    """The object in a UTF-8 file.
+
+    Args:
+      path: the file.
+      where: names the file in errors, and the field of the config it came from, if any.
+
+    Raises:
+      UserError: the file cannot be read, is no JSON, or holds something else than an object.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UserError(f"{where}: cannot be read: {error.strerror}") from None
+    except ValueError as error:  # bad UTF-8 too
+        raise UserError(f"{where}: bad JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{where}: must be a JSON object")
+    return content
