@@ -15,6 +15,7 @@ continues what was interrupted. Needs sacrebleu.
 
 import argparse
 import dataclasses
+import hashlib
 import importlib.util
 import shutil
 import time
@@ -86,6 +87,10 @@ class Finetuning:
         self._train, self._held_out = write_pairs(
             options.pairs, shapes, options.count, options.held_out, options.workdir
         )
+        # The name says what is in it, since runs are known by names (`run_log.py`).
+        text = b"".join(path.read_bytes() for path in find_files(options.text, "--text"))
+        digest = hashlib.sha256(text).hexdigest()[:8]
+        self._base = options.workdir / f"base_{options.base_tokens}_{digest}"
         rank = options.rank
         self._methods = [
             Method("full"),
@@ -133,10 +138,6 @@ class Finetuning:
         }
         return read_config(_CONFIG, [f"--config.{name}={x}" for name, x in fields.items()])
 
-    @property
-    def _base(self) -> Path:
-        return self._options.workdir / "base"
-
     def _rates(self, method: Method) -> list[float]:
         return self._options.adapter_rates if method.rank else self._options.full_rates
 
@@ -144,7 +145,8 @@ class Finetuning:
         _finish(base_config(self._options.text, self._options.base_tokens), self._base)
 
     def _run(self, method: Method, rate: float, seed: int, *, neftune: bool) -> Record:
-        name = f"{method.name}{' + NEFTune' if neftune else ''}"
+        # All that is not in the config, so that other options are other runs.
+        name = f"{method.name}{' + NEFTune' if neftune else ''}, chrF of {self._options.generated}"
         config = self.config(method, rate, seed, neftune=neftune)
         found = self._log.find(name, config)
         if found is not None:

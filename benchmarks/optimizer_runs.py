@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.run_log import Record, RunLog
 from mmrec_jax.config import Config
-from mmrec_jax.errors import UserError
+from mmrec_jax.errors import NotFiniteError, UserError
 
 MODEL = "mmrec"
 _LANE: list[int] = []  # of this process: the number of its core and of its folder
@@ -73,9 +73,7 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             status = run(config, place.root, fresh=True)
-    except UserError:
-        if not read_metrics(place.metrics):
-            raise
+    except NotFiniteError:
         diverged = True
     else:
         if status:

@@ -19,7 +19,8 @@ from typing import Any
 
 from benchmarks.optimizer_runs import MODEL, finish
 from benchmarks.optimizers_picture import draw
-from benchmarks.optimizers_table import bits, ends_table, points_table
+from benchmarks.optimizers_table import ends_table, points_table
+from benchmarks.quality_table import bits
 from benchmarks.run_log import Record, RunLog
 from mmrec_jax.config import Config
 from mmrec_jax.config_file import parse_with_overrides, read_config

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from benchmarks.markdown import header, row
+from benchmarks.quality_table import bits
 from benchmarks.run_log import Record
 
 TITLES = {
@@ -14,11 +15,6 @@ TITLES = {
     "muon": "Muon",
 }
 _KNOBS = ("lr", "b1", "b2", "gamma", "weight_decay")
-
-
-def bits(record: Record) -> float:
-    """Validation bits per byte at the end; infinite for a run that diverged."""
-    return record["metrics"]["bits_per_byte"] if record["metrics"] else float("inf")
 
 
 def share_to_reach(record: Record, target: float) -> float | None:

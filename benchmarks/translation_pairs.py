@@ -1,5 +1,6 @@
 """A training set and a held-out set of sentence pairs, always the same ones of a file."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,14 +43,18 @@ def write_pairs(
             "to train on are asked for"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    parts = {
-        folder / f"pairs_{train}.jsonl": pairs[held_out : held_out + train],
-        folder / f"held_out_{held_out}.jsonl": pairs[:held_out],
-    }
-    for path, part in parts.items():
-        path.write_text(_lines(part), "utf-8")
-    written, other = parts
-    return written, other
+    return (
+        _write(folder / f"pairs_{train}", pairs[held_out : held_out + train]),
+        _write(folder / f"held_out_{held_out}", pairs[:held_out]),
+    )
+
+
+def _write(path: Path, pairs: Sequence[Conversation]) -> Path:
+    """The name says what is in the file, since runs are known by names (`run_log.py`)."""
+    content = _lines(pairs).encode()
+    path = path.with_name(f"{path.name}_{hashlib.sha256(content).hexdigest()[:8]}.jsonl")
+    path.write_bytes(content)
+    return path
 
 
 def _lines(pairs: Sequence[Conversation]) -> str:

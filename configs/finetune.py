@@ -3,7 +3,7 @@
 python train.py --config=configs/tiny.py
 python train.py --config=configs/finetune.py --config.init_from=runs/tiny
 
-`--config.adapters.kind=none` trains all parameters instead, with a third of the learning rate.
+`--config.adapters.kind=none --config.optim.lr=1e-3` trains all parameters instead.
 
 Your own pairs, in any of the common shapes (mmrec_jax/data/instructions/record.py):
 

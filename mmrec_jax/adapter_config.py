@@ -1,6 +1,7 @@
 """The fields of the adapters: `config.adapters`."""
 
 import dataclasses
+import itertools
 import re
 from typing import Literal
 
@@ -49,6 +50,21 @@ class AdapterConfig:
             self.embedding_rows,
             'rows such as "500-511,600"',
         )
+        rows = sorted(self.row_ranges)
+        require(
+            all(before[1] < after[0] for before, after in itertools.pairwise(rows)),
+            "adapters.embedding_rows",
+            self.embedding_rows,
+            "rows that are each named once",
+        )
+        for name, off in (("dropout", 0.0), ("embedding_rows", "")):
+            value = getattr(self, name)
+            require(
+                self.used or value == off,
+                f"adapters.{name}",
+                value,
+                f'{off!r} with adapters.kind "none", which trains every parameter',
+            )
 
     @property
     def used(self) -> bool:

@@ -144,6 +144,14 @@ class TrainConfig:
         for name in ("sample_tokens", "keep_best", "profile_steps"):
             require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "at least 0")
         require(self.neftune_alpha >= 0, "train.neftune_alpha", self.neftune_alpha, "at least 0")
+        for name, off in (("neftune_schedule", "constant"), ("neftune_table", "")):
+            value = getattr(self, name)
+            require(
+                bool(self.neftune_alpha) or value == off,
+                f"train.{name}",
+                value,
+                f'"{off}" where train.neftune_alpha is 0',
+            )
         require(self.keep_last > 0, "train.keep_last", self.keep_last, "at least 1")
         require(
             self.batch_size % self.accumulate == 0,
@@ -176,4 +184,10 @@ class Config:
             "init_from",
             self.init_from,
             f'the run to adapt, with adapters.kind "{self.adapters.kind}"',
+        )
+        require(
+            self.optim.name != "muon" or not self.adapters.used,
+            "optim.name",
+            self.optim.name,
+            "another one with adapters: muon is for whole weight matrices",
         )

@@ -14,6 +14,10 @@ class UserError(Exception):
     """A mistake the user can repair. The message names the file, field or line, and the remedy."""
 
 
+class NotFiniteError(UserError):
+    """Training diverged: a loss or a gradient is no number any more."""
+
+
 @contextlib.contextmanager
 def exit_on_user_error() -> Iterator[None]:
     """Turns a `UserError` into one line on standard error and exit status 2, Ctrl-C into 130."""

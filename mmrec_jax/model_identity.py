@@ -10,13 +10,17 @@ from mmrec_jax.config_tree import to_dict
 from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.tree_paths import path_name
 
-# Fields that leave the function of given parameters alone: how it is computed, how it is trained,
-# and where its parameters began. A field that is not listed counts.
+# How a model is computed, and what only training has: every run decides these for itself.
+OWN_FIELDS = (
+    *("scan", "chunk", "remat", "time_chunk", "dropout"),
+    *("use_uboo", "lambda_p", "uboo_isolate", "uboo_orthogonal"),
+)
+# Fields that leave the function of given parameters alone: those, and where its parameters began.
+# A field that is not listed counts.
 _FREE = frozenset(
     {
-        *("scan", "chunk", "remat", "time_chunk"),
-        *("context", "dropout", "param_dtype"),
-        *("use_uboo", "lambda_p", "uboo_isolate", "uboo_orthogonal"),
+        *OWN_FIELDS,
+        *("context", "param_dtype"),
         *("gate_init_scale", "gamma_halflife_min", "gamma_halflife_max"),
         *("alpha_halflife_min", "alpha_halflife_max"),
     }

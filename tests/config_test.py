@@ -158,3 +158,13 @@ def test_a_whole_number_is_accepted_for_a_float():
     config = from_config_dict({"optim": {"lr": 1}, "train": {"epochs": 2}})
     assert (config.optim.lr, type(config.optim.lr)) == (1.0, float)
     assert (config.train.epochs, type(config.train.epochs)) == (2.0, float)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"neftune_schedule": "linear"}, {"neftune_table": "factors.json"}]
+)
+def test_fields_of_noise_are_refused_where_there_is_none(fields):
+    (name,) = fields
+    with pytest.raises(UserError, match=rf"config\.train\.{name} is .* train\.neftune_alpha is 0"):
+        TrainConfig(steps=1, **fields)
+    TrainConfig(steps=1, neftune_alpha=5.0, **fields)

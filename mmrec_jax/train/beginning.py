@@ -11,16 +11,11 @@ from mmrec_jax import dora
 from mmrec_jax.config import Config
 from mmrec_jax.errors import UserError
 from mmrec_jax.model_config import ModelConfig
+from mmrec_jax.model_identity import OWN_FIELDS
 from mmrec_jax.train.adapter_rules import adapter_rules
 from mmrec_jax.train.checkpoint import Checkpointer
 from mmrec_jax.train.trained_model import TrainedModel, check_same_base, read_model
 from mmrec_jax.workdir import Workdir
-
-# Fields of the model that a run decides for itself: how it is computed, and what only training has.
-_OWN = (
-    *("scan", "chunk", "remat", "time_chunk", "dropout"),
-    *("use_uboo", "lambda_p", "uboo_isolate", "uboo_orthogonal"),
-)
 
 
 def read_beginning(config: Config, place: Workdir, *, fresh: bool) -> TrainedModel | None:
@@ -64,6 +59,6 @@ def read_beginning(config: Config, place: Workdir, *, fresh: bool) -> TrainedMod
 
 def with_model_of(config: Config, base: TrainedModel) -> Config:
     """The config with the model of the base; how it is trained stays as it is."""
-    own = {name: getattr(config.model, name) for name in _OWN}
+    own = {name: getattr(config.model, name) for name in OWN_FIELDS}
     model: ModelConfig = dataclasses.replace(base.model, **own)
     return dataclasses.replace(config, model=model)

@@ -11,14 +11,15 @@ _SIDE = 1024
 _REPEATS = 5
 
 
-def training_flops_per_token(config: ModelConfig, parameters: int) -> float:
+def training_flops_per_token(config: ModelConfig, trained: int, frozen: int = 0) -> float:
     """Floating-point operations of forward and backward pass, recomputation not counted.
 
-    6 a parameter (the tied embedding counts once: the lookup is free, the logits are not) and,
-    for the long-term memory's definition, 3 products of 2 S K a token, three times over.
+    6 a trained parameter (the tied embedding counts once: the lookup is free, the logits are not),
+    4 a frozen one, which has no gradient of its own, and, for the long-term memory's definition,
+    3 products of 2 S K a token, three times over.
     """
     memory = 18 * config.num_layers * config.H * config.S * config.K
-    return 6.0 * parameters + memory
+    return 6.0 * trained + 4.0 * frozen + memory
 
 
 def matmul_flops_per_second(dtype: str) -> float:

@@ -19,7 +19,7 @@ from mmrec_jax.dashboard.summary import histograms, scalars, summarise
 from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.data.text_dataset import TextDataset
-from mmrec_jax.errors import UserError
+from mmrec_jax.errors import NotFiniteError, UserError
 from mmrec_jax.generation import generate
 from mmrec_jax.nn.model import count_parameters
 from mmrec_jax.train import report
@@ -85,14 +85,14 @@ class _Loop:
 
     def run(self, interrupt: Interrupt) -> None:
         p, train = self.p, self.p.config.train
-        base = self.state.base
-        parameters = count_parameters(self.state.params if base is None else base.params)
-        report.opening(p, parameters)
+        trained = count_parameters(self.state.params)
+        frozen = 0 if self.state.base is None else count_parameters(self.state.base.params)
+        report.opening(p, frozen or trained)
         if p.start >= p.steps or self._reached_target():
             report.closing(p, p.start, self.validation, begin=self.begin)
             return
         self._compile()
-        self.flops = training_flops_per_token(p.model.config, parameters)
+        self.flops = training_flops_per_token(p.model.config, trained, frozen)
         self.peak_flops = matmul_flops_per_second(p.config.model.dtype) * p.mesh.size
         step = p.start
         bar = tqdm(
@@ -188,7 +188,7 @@ class _Loop:
             return
         good = self.p.checkpointer.latest_step()
         kept = f"the checkpoint of step {good} is intact" if good else "nothing was saved"
-        raise UserError(
+        raise NotFiniteError(
             f"step {step}: {term} is {value}, training stops ({kept}). Lower config.optim.lr, "
             "lengthen config.optim.warmup_steps or lower config.optim.clip_norm, and start with "
             "--fresh"
@@ -238,8 +238,9 @@ class _Loop:
         """Metrics of Turkish text on continuations of validation documents."""
         p, train = self.p, self.p.config.train
         count = p.config.turkish.scored_samples
-        if not count or not isinstance(p.data, TextDataset):
+        if not count:  # of running text alone: `prepare` refuses it elsewhere
             return
+        assert isinstance(p.data, TextDataset)
         scores = score_samples(
             p.model,
             jax.device_put(params, jax.local_devices()[0]),

@@ -1,5 +1,6 @@
 """The noise of fine-tuning, from the config to what a training step does with embedded tokens."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,7 +52,8 @@ def _read_table(path: str, tokenizer: Tokenizer) -> np.ndarray:
     for piece, factor in factors.items():
         if piece not in ids:
             raise UserError(f"{where}: the tokenizer has no token {piece!r}")
-        if isinstance(factor, bool) or not isinstance(factor, int | float) or factor < 0:
+        number = isinstance(factor, int | float) and not isinstance(factor, bool)
+        if not (number and 0 <= factor < math.inf):
             raise UserError(
                 f"{where}: the factor of {piece!r} is {factor!r}; it must be at least 0"
             )

@@ -174,11 +174,17 @@ def load_data(
             "config.train.sample_tokens is 0: there is no text to score; raise it"
         )
     if config.data.source in INSTRUCTION_SOURCES:
-        if turkish.suffix_weight != 1:
+        for name, off in (("suffix_weight", 1), ("scored_samples", 0)):
+            if getattr(turkish, name) != off:
+                raise UserError(
+                    f"config.turkish.{name} is {getattr(turkish, name)}; with config.data.source "
+                    f'"{config.data.source}" it must be {off}: it is for running text'
+                )
+        if config.train.sample_tokens and not config.train.sample_prompt.strip():
             raise UserError(
-                f"config.turkish.suffix_weight is {turkish.suffix_weight}; with "
-                f'config.data.source "{config.data.source}" it must be 1: of conversations the '
-                "responses alone count"
+                "config.train.sample_prompt is empty; with config.data.source "
+                f'"{config.data.source}" name a message to respond to, or set '
+                "config.train.sample_tokens=0"
             )
         conversations = load_conversations(config)
         texts = training_texts(config.instructions, conversations["train"])

@@ -32,7 +32,7 @@ _FREE = frozenset(
 )
 # With adapters the base itself is compared, wherever it lies (`train/trained_model.py`).
 _BASE = frozenset({"init_from"})
-# The length matters only through the schedule.
+# The length matters only through schedules.
 _LENGTH = frozenset({"train.steps", "train.epochs", "train.tokens"})
 
 
@@ -48,7 +48,8 @@ def check_same_run(config: Config, saved: dict[str, Any], where: str) -> None:
       UserError: naming every field that differs, with both values.
     """
     now, before = _flat(to_dict(config)), _flat(saved)
-    free = _FREE | (_LENGTH if config.optim.schedule == "constant" else frozenset())
+    schedules = {config.optim.schedule, config.train.neftune_schedule}
+    free = _FREE | (_LENGTH if schedules == {"constant"} else frozenset())
     free |= _BASE if config.adapters.used else frozenset()
     differing = [
         f"config.{name} ({before.get(name, 'absent')!r} in the checkpoint, "

@@ -3,6 +3,8 @@
 import argparse
 import json
 import sys
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +12,6 @@ from benchmarks import finetuning
 from benchmarks.finetuning import Finetuning, Method, base_config
 from benchmarks.run_log import RunLog
 from benchmarks.translation_pairs import write_pairs
-from mmrec_jax.config import Config
-from mmrec_jax.config_file import read_config
-from mmrec_jax.config_tree import to_dict
 from mmrec_jax.errors import UserError
 from mmrec_jax.instruction_config import InstructionConfig
 from tests.small_run import write_text
@@ -55,7 +54,7 @@ def calls(monkeypatch):
 
     def run(config, workdir):
         workdir.mkdir(parents=True, exist_ok=True)
-        if workdir.name == "base":
+        if workdir.name.startswith("base"):
             return 0
         done.append(config)
         bits = 1 + abs(config.optim.lr - 0.004) + 0.01 * config.train.seed
@@ -68,22 +67,9 @@ def calls(monkeypatch):
         (workdir / "checkpoints" / "30" / "arrays").write_bytes(b"x" * 1_500_000)
         return 0
 
-    def read(path, overrides):
-        return read_config(path, [each for each in overrides if _is_field(each)])
-
     monkeypatch.setattr(finetuning, "run", run)
-    monkeypatch.setattr(finetuning, "read_config", read)
     monkeypatch.setattr(Finetuning, "_chrf", lambda self, workdir: 30.0)
     return done
-
-
-def _is_field(override):
-    node = to_dict(Config())
-    for name in override.partition("=")[0].removeprefix("--config.").split("."):
-        if name not in node:
-            return False
-        node = node[name]
-    return True
 
 
 def test_each_method_is_tuned_alike_and_run_with_and_without_noise(options, calls, tmp_path):
@@ -102,10 +88,36 @@ def test_each_method_is_tuned_alike_and_run_with_and_without_noise(options, call
     for config in calls:
         assert config.train.eval_first
         assert config.train.seed == config.data.seed
-        assert config.data.train.endswith("pairs_30.jsonl")
-        assert config.data.validation.endswith("held_out_12.jsonl")
+        assert Path(config.data.train).name.startswith("pairs_30_")
+        assert Path(config.data.validation).name.startswith("held_out_12_")
+        assert Path(config.init_from).name.startswith("base_1000_")
+    made = Counter((c.adapters.kind, c.adapters.rank, c.train.neftune_alpha) for c in calls)
+    assert made == {
+        ("none", 8, 0.0): 3,
+        ("none", 8, 5.0): 2,
+        **{(kind, 16, 0.0): 4 for kind in ("lora", "dora")},
+        **{(kind, 16, 5.0): 2 for kind in ("lora", "dora")},
+        ("dora", 8, 0.0): 4,
+        ("dora", 8, 5.0): 2,
+    }
     assert Finetuning(options, RunLog(log)).table() == lines
     assert len(calls) == 5 + 18
+
+
+def test_other_options_are_other_runs(options, calls, tmp_path):
+    log = tmp_path / "log.jsonl"
+    Finetuning(options, RunLog(log)).table()
+    done = len(calls)
+    for name, value in (("generated", 6), ("base_tokens", 2000)):
+        setattr(options, name, value)
+        Finetuning(options, RunLog(log)).table()
+        done += 5 + 18
+        assert len(calls) == done, name
+    other = tmp_path / "other.jsonl"
+    other.write_text(Path(options.pairs).read_text("utf-8").replace(': "t', ': "u'), "utf-8")
+    options.pairs = str(other)
+    Finetuning(options, RunLog(log)).table()
+    assert len(calls) == done + 5 + 18
 
 
 def test_what_each_method_changes():

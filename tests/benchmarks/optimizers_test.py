@@ -13,7 +13,7 @@ from benchmarks.optimizers_picture import draw
 from benchmarks.optimizers_table import ends_table, mean_share, points_table, share_to_reach
 from benchmarks.run_log import RunLog
 from mmrec_jax.config_file import read_config
-from mmrec_jax.errors import UserError
+from mmrec_jax.errors import NotFiniteError, UserError
 from mmrec_jax.train import loop
 from mmrec_jax.train.writer import MetricsWriter
 from mmrec_jax.workdir import Workdir
@@ -114,7 +114,7 @@ def test_a_run_is_what_the_training_loop_logged(tmp_path, monkeypatch):
         workdir.mkdir(parents=True, exist_ok=True)
         _write(workdir, 100 if config.optim.lr < 1 else 60)
         if config.optim.lr >= 1:
-            raise UserError("step 67: loss is nan, training stops")
+            raise NotFiniteError("step 67: loss is nan, training stops")
         return 0
 
     monkeypatch.setattr(loop, "run", run)

@@ -92,9 +92,9 @@ def test_applied_in_micro_batches_the_loss_and_gradient_are_those_by_hand(batch)
         np.testing.assert_allclose(actual, leaf, rtol=0, atol=2e-5 * scale, err_msg=name)
 
 
-@pytest.mark.parametrize("name", ["adamw", "sophia_g", "muon"])
+@pytest.mark.parametrize("name", ["adamw", "sophia_g"])
 def test_the_optimizer_remembers_adapters_alone(batch, name):
-    """Two moments of each adapter (Muon here: everything is Adam's) and a few scalars."""
+    """Two moments of each adapter and a few scalars."""
     optimizer = build_optimizer(OptimConfig(name=name), 10)
     state = jax.eval_shape(lambda: _start(optimizer, _CONFIG))
     trained = sum(4 * leaf.size for leaf in jax.tree.leaves(state.params))

@@ -13,6 +13,7 @@ def test_the_formula_by_hand():
     # A write, a read and the prediction it corrects: 2 S K each, and twice more for the gradient.
     assert training_flops_per_token(config, 1000) == 6 * 1000 + 3 * 2 * (3 * 2 * 5 * 7) * 3
     assert training_flops_per_token(ModelConfig(memory="none"), 1000) == 6000
+    assert training_flops_per_token(ModelConfig(memory="none"), 10, frozen=1000) == 4060
 
 
 def test_the_formula_is_what_the_compiler_counts_where_matrix_products_dominate():

@@ -16,6 +16,7 @@ import pytest
 import mmrec_jax
 from mmrec_jax.cli import main
 from mmrec_jax.config_file import read_config
+from mmrec_jax.errors import UserError
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.prepare import load_data, prepare
 from mmrec_jax.train.step import make_train_step
@@ -217,3 +218,17 @@ def test_the_shipped_config_has_instructions_built_in(tmp_path):
     said = load_data(config, Workdir(tmp_path)).describe()
     assert re.match(r"treebank_instructions, 4,\d{3} training examples, \d{2,3},", said)
     assert config.train.eval_first
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"turkish__scored_samples": 2}, r"config\.turkish\.scored_samples is 2; .* it must be 0"),
+        ({"turkish__suffix_weight": 2.0}, r"config\.turkish\.suffix_weight is 2.0; .* must be 1"),
+        ({"train__sample_prompt": " "}, r"config\.train\.sample_prompt is empty; .* to respond to"),
+    ],
+)
+def test_what_conversations_have_no_use_for_is_refused(config_of, tmp_path, change, expected):
+    with pytest.raises(UserError, match=expected):
+        prepare(config_of(**change), tmp_path / "run", fresh=False)
+    assert not (tmp_path / "run").exists()

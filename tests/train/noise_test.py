@@ -115,6 +115,7 @@ def test_schedule_and_table_scale_the_noise_of_the_function(tmp_path):
         ("[1]", "must be a JSON object"),
         ('{"nowhere": 1}', "the tokenizer has no token 'nowhere'"),
         ('{"a": -1}', "the factor of 'a' is -1; it must be at least 0"),
+        ('{"a": NaN}', "the factor of 'a' is nan; it must be at least 0"),
     ],
 )
 def test_a_wrong_table_is_one_clear_error(tmp_path, content, expected):

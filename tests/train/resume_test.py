@@ -84,6 +84,10 @@ def test_what_does_not_change_the_result_is_free(change):
 def test_the_length_is_free_without_a_schedule_that_depends_on_it():
     config = Config(optim=OptimConfig(schedule="constant"), train=TrainConfig(steps=100))
     check_same_run(_changed(config, train__steps=200), to_dict(config), "here")
+    train = TrainConfig(steps=100, neftune_alpha=5.0, neftune_schedule="linear")
+    noisy = dataclasses.replace(config, train=train)
+    with pytest.raises(UserError, match=r"config\.train\.steps \(100 in the checkpoint"):
+        check_same_run(_changed(noisy, train__steps=200), to_dict(noisy), "here")
 
 
 @pytest.mark.parametrize("direction", ["field of a later version", "field of an earlier version"])
