@@ -43,6 +43,11 @@ def text_pieces(path: Path, field: str = "text") -> Iterator[str]:
         yield from _line_blocks(path, _LONGEST)
 
 
+def text_size(path: Path, field: str = "text") -> int:
+    """The bytes of the text of a file, without what its form adds; see `text_pieces`."""
+    return sum(len(piece.encode()) for piece in text_pieces(path, field))
+
+
 def _lines(path: Path) -> Iterator[str]:
     for block in _line_blocks(path, None):
         yield from block.removesuffix("\n").split("\n")
