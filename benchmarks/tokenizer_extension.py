@@ -12,14 +12,17 @@ one. What follows the options goes to `mmrec tokenizer extend`.
 import argparse
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmrec_jax.cli import main as mmrec
 from mmrec_jax.data.files import find_files, text_documents
 from mmrec_jax.data.split import hold_out
+from mmrec_jax.errors import UserError, exit_on_user_error
 
 _FRACTION = 0.05
 _FEW = 10  # blocks; a file with fewer is cut at lines
@@ -36,7 +39,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--name", default="tokenizer", help="of the folder in --work")
     options, extension = parser.parse_known_args()
-    training, held = _split(find_files(options.text, "--text"), options.work)
+    with exit_on_user_error():
+        training, held = split(find_files(options.text, "--text"), options.work)
     out = options.work / options.name
     base = f"--base={options.base}"
     command = [
@@ -66,21 +70,34 @@ def main() -> None:
     )
 
 
-def _split(files: list[Path], work: Path) -> tuple[str, str]:
-    """Writes both parts of every file; returns patterns that name them."""
-    for part in ("training", "held_out"):
-        (work / part).mkdir(parents=True, exist_ok=True)
+def split(files: Sequence[Path], work: Path) -> tuple[str, str]:
+    """Writes both parts of every file, and nothing else, into folders of `work`.
+
+    Returns:
+      The files of either part, separated by commas.
+
+    Raises:
+      UserError: two files would be written under one name, or a file cannot be read.
+    """
+    named: dict[str, Path] = {}
     for path in files:
+        name = path.stem if path.suffix.lower() == ".gz" else path.name
+        other = named.setdefault(name, path)
+        if other != path:
+            raise UserError(f"--text: {other} and {path} would both be written as {name}")
+    folders = (work / "training", work / "held_out")
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    for name, path in named.items():
         documents = text_documents(path, "block")
         joint = "\n\n"
         if len(documents) < _FEW:
             documents, joint = text_documents(path, "line"), "\n"
-        for part, some in zip(
-            ("training", "held_out"), hold_out(documents, _FRACTION), strict=True
-        ):
-            text = joint.join(document.text for document in some)
-            (work / part / path.name).write_text(text, "utf-8")
-    return str(work / "training" / "*"), str(work / "held_out" / "*")
+        for folder, some in zip(folders, hold_out(documents, _FRACTION), strict=True):
+            (folder / name).write_text(joint.join(document.text for document in some), "utf-8")
+    training, held = (",".join(str(folder / name) for name in named) for folder in folders)
+    return training, held
 
 
 def _standard_library() -> str:

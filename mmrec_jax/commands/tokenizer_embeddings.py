@@ -6,6 +6,7 @@ from typing import Any
 
 from mmrec_jax.commands.options import require_positive
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.embedding_method import METHODS
 
 _INPUT = "model.embed_tokens.weight"
 _OUTPUT = "lm_head.weight"
@@ -32,7 +33,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--method",
         default="mean",
-        choices=("mean", "weighted", "average"),
+        choices=METHODS,
         help="mean of the rows of the old tokens that a new one is made of; the same weighted by "
         "their bytes; the average of all old tokens",
     )
@@ -53,9 +54,12 @@ def run(options: argparse.Namespace) -> None:
     require_positive(options, "multiple")
     if not 0 <= options.noise < float("inf"):
         raise UserError(f"--noise is {options.noise}; it must be at least 0 and finite")
+    if options.seed < 0:
+        raise UserError(f"--seed is {options.seed}; it must be at least 0")
     from safetensors.numpy import save
 
     from mmrec_jax.atomic_file import replace_file
+    from mmrec_jax.data.seeds import hashed_seed
     from mmrec_jax.tokenizers.bpe_file import BpeFile
     from mmrec_jax.tokenizers.byte_alphabet import unspell
     from mmrec_jax.tokenizers.embeddings import constituents, extend_rows
@@ -79,7 +83,7 @@ def run(options: argparse.Namespace) -> None:
             options.method,
             options.noise,
             options.multiple,
-            options.seed,
+            hashed_seed("embedding noise", name, options.seed),
         )
         print(f"{name}: {list(matrix.shape)} -> {list(tensors[name].shape)} {matrix.dtype}")
     try:

@@ -140,16 +140,18 @@ def _record(options: argparse.Namespace, plan: Any) -> dict[str, Any]:
 
 
 def _morphemes(options: argparse.Namespace) -> str | None:
-    """What says where morphemes begin: a file's sha256, or the segmenter and its version."""
-    from importlib.metadata import version
-
+    """What says where morphemes begin: a file, or the segmenter and what its lexicon is from."""
+    from mmrec_jax import turkish
+    from mmrec_jax.data.treebank import treebank_version
     from mmrec_jax.tokenizers.extension import text_sha256
 
     if not options.morph_aware:
         return None
     if options.gold:
         return text_sha256([Path(options.gold)])
-    return f"segmenter of mmrec_jax {version('mmrec_jax')}"
+    folder = Path(turkish.__path__[0])
+    sources = sorted([*folder.glob("*.py"), *folder.glob("*.csv")])
+    return f"segmenter {text_sha256(sources)}, {treebank_version()}"
 
 
 class _Bars:

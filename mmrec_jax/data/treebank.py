@@ -14,6 +14,7 @@ from mmrec_jax.data.document import Document
 from mmrec_jax.errors import UserError
 
 _DISTRIBUTION = "turkish-treebanks"
+_REMEDY = f'install it with "pip install {_DISTRIBUTION}"'
 _SENTENCE_ID = "# sent_id = "
 _TEXT = "# text = "
 
@@ -45,16 +46,28 @@ def treebank_file(part: Literal["wiki", "web"]) -> Path:
     Raises:
       UserError: the package is not installed or the file is gone.
     """
+    distribution = _distribution()
+    path = Path(str(distribution.locate_file(f"data/{part}.conllu")))
+    if not path.is_file():
+        raise UserError(f"{path}: this file of {_DISTRIBUTION} is missing; re{_REMEDY}")
+    return path
+
+
+def treebank_version() -> str:
+    """The name and version of the package that the treebank is read from.
+
+    Raises:
+      UserError: it is not installed.
+    """
+    return f"{_DISTRIBUTION} {_distribution().version}"
+
+
+def _distribution() -> importlib.metadata.Distribution:
     # The package itself is never imported: it would load its protobuf schema.
-    remedy = f'install it with "pip install {_DISTRIBUTION}"'
     try:
-        distribution = importlib.metadata.distribution(_DISTRIBUTION)
+        return importlib.metadata.distribution(_DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
         raise UserError(
             f"the Turkish treebank needs the package {_DISTRIBUTION}, which is not installed; "
-            f"{remedy}, or choose another config.data.source"
+            f"{_REMEDY}, or choose another config.data.source"
         ) from None
-    path = Path(str(distribution.locate_file(f"data/{part}.conllu")))
-    if not path.is_file():
-        raise UserError(f"{path}: this file of {_DISTRIBUTION} is missing; re{remedy}")
-    return path

@@ -48,8 +48,9 @@ def score_boundaries(encoder: Encoder, gold: Mapping[str, Collection[int]]) -> B
     for word, expected in gold.items():
         if not expected:
             continue
-        ends = accumulate(len(piece) for piece in encoder.pieces(f" {word}"))
-        found = {end - 1 for end in ends} - {0, len(word)}
+        ends = list(accumulate(len(piece) for piece in encoder.pieces(f" {word}")))
+        shift = ends[-1] - len(word)  # 0 where the pieces do not spell the space
+        found = {end - shift for end in ends} - {0, len(word)}
         words += 1
         pieces += len(found)
         morphemes += len(expected)

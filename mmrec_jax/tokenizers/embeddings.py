@@ -1,16 +1,14 @@
 """Rows of an embedding matrix for the tokens that a tokenizer was extended by."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.bpe_file import BpeFile
-
-Method = Literal["mean", "weighted", "average"]
-METHODS: tuple[Method, ...] = ("mean", "weighted", "average")
+from mmrec_jax.tokenizers.embedding_method import Method
 
 Matrix = NDArray[Any]  # float16, bfloat16, float32 or float64
 _CHUNK = 4_096  # rows brought to float64 at once

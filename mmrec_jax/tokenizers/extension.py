@@ -24,6 +24,7 @@ from mmrec_jax.tokenizers.superwords import (
     superword_expression,
     superword_symbols,
 )
+from mmrec_jax.tokenizers.text_pieces import text_size
 from mmrec_jax.tokenizers.vocabulary import Vocabulary
 from mmrec_jax.tokenizers.word_counting import count_words
 from mmrec_jax.tokenizers.word_table import WordTable, split_words
@@ -46,8 +47,8 @@ class ExtensionPlan:
       field: of JSON lines.
       vocab_size: new tokens in all.
       superwords: how many of them are superwords.
-      balance: every file counts as its size to the power of this; 1: every word counts the same, 0:
-        every file does.
+      balance: every file counts as the size of its text to the power of this; 1: every word counts
+        the same, 0: every file does.
       protected: texts whose ids must stay what they are.
       boundaries: where the morphemes of a word begin, or None; see `token_morphemes`.
     """
@@ -74,11 +75,15 @@ class ExtensionPlan:
         if self.superwords:
             superword_expression(self.base)
 
-    def weighted_files(self) -> list[tuple[Path, int]]:
+    def text_sizes(self) -> list[int]:
+        """The bytes of text in each file."""
+        return [text_size(path, self.field) for path in self.files]
+
+    def weighted_files(self, text_sizes: Sequence[int]) -> list[tuple[Path, int]]:
         """Each file and what a word of it counts."""
-        sizes = [max(path.stat().st_size, 1) for path in self.files]
         if self.balance == 1:
             return [(path, 1) for path in self.files]
+        sizes = [max(size, 1) for size in text_sizes]
         weights = [round(_UNIT * (max(sizes) / size) ** (1 - self.balance)) for size in sizes]
         return list(zip(self.files, weights, strict=True))
 
@@ -91,8 +96,9 @@ def learn_extension(plan: ExtensionPlan, state: LearningState, report: OnProgres
     """
     expression = superword_expression(plan.base) if plan.superwords else None
     tokenizer = load_tokenizer(plan.base.extended([], [], expression))
-    total = sum(path.stat().st_size for path in plan.files)
-    files = plan.weighted_files()
+    sizes = plan.text_sizes()
+    total = sum(sizes)
+    files = plan.weighted_files(sizes)
     text = count_words(
         files, plan.field, tokenizer, state, lambda n: report("counting words", n, total)
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mmrec_jax.data.word_groups import word_groups
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.byte_alphabet import unspell
 from mmrec_jax.tokenizers.pair_counts import BEGINS, ENDS, HOLDS
@@ -63,36 +64,29 @@ def _byte_offsets(data: bytes, boundaries: Boundaries) -> list[int]:
 
 
 def read_gold_boundaries(path: Path) -> dict[str, frozenset[int]]:
-    """The boundaries of the words of a treebank that splits words into inflectional groups.
+    """The boundaries of the words of a treebank that splits them, see `word_groups`.
 
-    In the Turkish Web Treebank (https://pypi.org/project/turkish-treebanks) a word is written as
-    its groups, one a row; every row but the last has the relation `ig` to the next one. The
-    boundaries are therefore those of *derivations*. A word that occurs with several analyses has
-    those of the commonest one, of equally common ones the first.
+    In the Turkish Web Treebank (https://pypi.org/project/turkish-treebanks) they are those of
+    *derivations*. A word that occurs with several analyses has the boundaries of the commonest one,
+    of equally common ones the first.
 
     Raises:
       UserError: the file cannot be read or is not such a treebank.
     """
     found: dict[str, dict[frozenset[int], int]] = {}
-    groups: list[str] = []
     try:
-        lines = path.read_text("utf-8").split("\n")
+        text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: cannot be read: {reason}") from None
-    for number, line in enumerate(lines, 1):
-        if not line or line.startswith("#"):
-            continue
-        columns = line.split("\t")
-        if len(columns) != 10:
-            raise UserError(f"{path}:{number}: {len(columns)} columns; CoNLL-U has 10")
-        groups.append(columns[1])
-        if columns[7] == "ig":
-            continue
-        ends = np.cumsum([len(group) for group in groups[:-1]]).tolist()
-        counts = found.setdefault("".join(groups), {})
-        counts[frozenset(ends)] = counts.get(frozenset(ends), 0) + 1
-        groups = []
-    if not found:
-        raise UserError(f"{path}: there are no words in this file")
+    split = False
+    for groups in word_groups(text, str(path)):
+        ends = frozenset(itertools.accumulate(len(row[1]) for row in groups[:-1]))
+        counts = found.setdefault("".join(row[1] for row in groups), {})
+        counts[ends] = counts.get(ends, 0) + 1
+        split |= bool(ends)
+    if not split:
+        raise UserError(
+            f"{path}: no word is split into inflectional groups (rows with the relation ig) here"
+        )
     return {word: max(counts, key=lambda each: counts[each]) for word, counts in found.items()}

@@ -11,7 +11,7 @@ from mmrec_jax.data.files import is_json_lines, json_record, string_field
 from mmrec_jax.errors import UserError
 
 _BLOCK = 1 << 18  # bytes read at once
-_LONGEST = 1 << 20  # characters; a longer line is cut at a space
+_LONGEST = 1 << 20  # characters; a longer line of plain text is cut at a space
 _CONLLU_TEXT = "# text = "
 
 
@@ -40,20 +40,26 @@ def text_pieces(path: Path, field: str = "text") -> Iterator[str]:
             if line.startswith(_CONLLU_TEXT):
                 yield line.removeprefix(_CONLLU_TEXT)
     else:
-        yield from _line_blocks(path)
+        yield from _line_blocks(path, _LONGEST)
+
+
+def text_size(path: Path, field: str = "text") -> int:
+    """The bytes of the text of a file, without what its form adds; see `text_pieces`."""
+    return sum(len(piece.encode()) for piece in text_pieces(path, field))
 
 
 def _lines(path: Path) -> Iterator[str]:
-    for block in _line_blocks(path):
+    for block in _line_blocks(path, None):
         yield from block.removesuffix("\n").split("\n")
 
 
-def _line_blocks(path: Path) -> Iterator[str]:
+def _line_blocks(path: Path, longest: int | None) -> Iterator[str]:
+    """Whole lines; one of more characters than `longest` is cut."""
     rest = ""
     for block in _decoded(path):
         text = rest + block
         cut = text.rfind("\n") + 1
-        if not cut and len(text) > _LONGEST:
+        if not cut and longest is not None and len(text) > longest:
             cut = text.rfind(" ")  # the space belongs to the word after it
             cut = cut if cut > 0 else len(text)
         if cut:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 
+from mmrec_jax.data.word_groups import word_groups
 from mmrec_jax.turkish.casing import lower
 from mmrec_jax.turkish.roots import RootClass
 
@@ -44,22 +45,11 @@ class AnnotatedWord:
         )
 
 
-def annotated_words(conllu: str) -> Iterator[AnnotatedWord]:
-    """The words of an annotated text that have a letter, in their order.
-
-    A row with the relation "ig" is continued by the row behind it: the two are groups of one word.
-    """
-    groups: list[list[str]] = []
-    for line in conllu.split("\n"):
-        if not line or line[0] == "#":
-            groups = []
-            continue
-        row = line.split("\t")
-        groups.append(row)
-        if row[7] != "ig":
-            if any(letter.isalpha() for letter in groups[0][1]):
-                yield _word(groups)
-            groups = []
+def annotated_words(conllu: str, name: str) -> Iterator[AnnotatedWord]:
+    """The words of an annotated text that have a letter, in their order; see `word_groups`."""
+    for groups in word_groups(conllu, name):
+        if any(letter.isalpha() for letter in groups[0][1]):
+            yield _word(groups)
 
 
 def _word(groups: list[list[str]]) -> AnnotatedWord:

@@ -127,13 +127,14 @@ def treebank_lexicon() -> Lexicon:
     Raises:
       UserError: the package `turkish-treebanks` is not installed or its file is gone.
     """
-    return Lexicon(count_roots(treebank_file("wiki").read_text(encoding="utf-8")))
+    path = treebank_file("wiki")
+    return Lexicon(count_roots(path.read_text(encoding="utf-8"), str(path)))
 
 
-def count_roots(conllu: str) -> dict[tuple[str, RootClass], int]:
+def count_roots(conllu: str, name: str) -> dict[tuple[str, RootClass], int]:
     """How often each (lemma, class) is the root of a word in an annotated text."""
     return collections.Counter(
         (word.lemma, word.root_class)
-        for word in annotated_words(conllu)
+        for word in annotated_words(conllu, name)
         if any(map(str.isalpha, word.lemma))
     )

@@ -144,8 +144,8 @@ def _nominal(path: list[Suffix]) -> tuple[str, str, str]:
 
 def main() -> None:
     """Counts anew."""
-    text = treebank_file("wiki").read_text(encoding="utf-8")
-    counts = count_arcs(annotated_words(text))
+    path = treebank_file("wiki")
+    counts = count_arcs(annotated_words(path.read_text(encoding="utf-8"), str(path)))
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("state", "form", "label", "count"))

@@ -8,6 +8,7 @@ from safetensors.numpy import load_file, save_file
 from mmrec_jax.cli import main
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.bpe_file import BpeFile
+from mmrec_jax.tokenizers.embedding_method import METHODS
 from mmrec_jax.tokenizers.embeddings import constituents, extend_rows
 from tests.tokenizers.small_base import small_base
 
@@ -30,7 +31,7 @@ def by_hand(matrix, token, method):
     return np.array(row).astype(matrix.dtype)
 
 
-@pytest.mark.parametrize("method", ["mean", "weighted", "average"])
+@pytest.mark.parametrize("method", METHODS)
 def test_new_rows_are_those_of_the_loop_and_old_ones_keep_their_bits(matrix, method):
     found = extend_rows(matrix, 7, _PARTS, _LENGTHS, method, multiple=8)
     assert (found.shape, found.dtype) == ((16, 4), np.float32)
@@ -102,6 +103,23 @@ def test_the_command_extends_both_matrices_and_copies_the_rest(files, tmp_path, 
             assert found[name][token].tobytes() == expected.tobytes()
 
 
+def test_each_matrix_has_noise_of_its_own(files, tmp_path, rng):
+    weights, out = tmp_path / "model.safetensors", tmp_path / "new.safetensors"
+    rows = rng.normal(size=(299, 4)).astype(np.float32)
+    save_file({"model.embed_tokens.weight": rows, "lm_head.weight": rows.copy()}, weights)
+    options = [f"--base={files[0]}", f"--tokenizer={files[1]}", f"--weights={weights}"]
+    command = ["tokenizer", "init-embeddings", *options, "--noise=0.1", "--multiple=1"]
+    found = []
+    for more in ([], ["--seed=0"], ["--seed=1"]):
+        main([*command, f"--out={out}", *more])
+        found.append({name: new[299:] for name, new in load_file(out).items()})
+    first, again, other = found
+    for name, new in first.items():
+        assert new.tobytes() == again[name].tobytes()
+        assert (new != other[name]).all()
+    assert (first["model.embed_tokens.weight"] != first["lm_head.weight"]).all()
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -115,6 +133,7 @@ def test_the_command_extends_both_matrices_and_copies_the_rest(files, tmp_path, 
         (["--matrices=b"], "b is float32 [298, 2]; the matrix of this tokenizer has"),
         (["--noise=-1"], "--noise is -1.0"),
         (["--multiple=0"], "--multiple is 0"),
+        (["--seed=-1"], "--seed is -1; it must be at least 0"),
     ],
 )
 def test_a_mistake_is_one_line(files, tmp_path, capsys, arguments, expected):

@@ -10,6 +10,7 @@ from tests.tokenizers.small_base import turkish, write_base
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mistakes")
     (folder / "text.txt").write_text(turkish(60), "utf-8")
+    (folder / "whole.conllu").write_text("1\tgöl" + "\t_" * 8 + "\n", "utf-8")
     (folder / "empty.txt").write_text("")
     (folder / "latin5.txt").write_bytes("şehir ".encode("iso-8859-9"))
     base = write_base(folder)
@@ -37,6 +38,7 @@ def folder(tmp_path_factory):
         (["--base=FOLDER/other.json", "--superwords=5"], "--superwords needs the pre-tokeniser of"),
         (["--gold=FOLDER/text.txt"], "--gold is used with --morph-aware alone"),
         (["--morph-aware", "--gold=FOLDER/text.txt"], "text.txt:1: 1 columns; CoNLL-U has 10"),
+        (["--morph-aware", "--gold=FOLDER/whole.conllu"], "whole.conllu: no word is split"),
         (["--protect=FOLDER/no.txt"], "--protect: there is no file"),
         (["--out=FOLDER/text.txt"], "cannot keep what is learned here"),
     ],

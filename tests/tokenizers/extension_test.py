@@ -1,6 +1,8 @@
 """Learning on a small text: what the library makes of the files."""
 
+import importlib.metadata
 import json
+import re
 import unicodedata
 
 import numpy as np
@@ -14,7 +16,12 @@ from mmrec_jax.tokenizers.boundary_score import score_boundaries
 from mmrec_jax.tokenizers.bpe_file import BpeFile, load_tokenizer
 from mmrec_jax.tokenizers.byte_alphabet import unspell
 from mmrec_jax.tokenizers.encoder import Encoder
-from mmrec_jax.tokenizers.extension_files import CONFIG_FILE, MERGES_FILE, TOKENIZER_FILE
+from mmrec_jax.tokenizers.extension_files import (
+    CONFIG_FILE,
+    MERGES_FILE,
+    RECORD_FILE,
+    TOKENIZER_FILE,
+)
 from mmrec_jax.tokenizers.morphemes import read_gold_boundaries
 from mmrec_jax.tokenizers.reachability import unreachable_tokens
 from mmrec_jax.tokenizers.superwords import superword_expression
@@ -250,6 +257,15 @@ def test_merges_that_keep_to_morphemes_give_pieces_that_do(folder):
     assert plain.words == aware.words == len(words)
     assert plain.precision < 0.5 < aware.precision
     assert plain.recall < 0.5 < aware.recall
+
+
+def test_the_record_names_what_the_segmenter_is_made_of(folder):
+    sizes = ("--vocab-size=10", "--superwords=0")
+    written = extend(folder, *sizes, "--morph-aware", out="segmenter")
+    record = json.loads((written / RECORD_FILE).read_text())
+    source, lexicon = record["morphemes"].split(", ")
+    assert re.fullmatch("segmenter [0-9a-f]{64}", source)
+    assert lexicon == f"turkish-treebanks {importlib.metadata.version('turkish-treebanks')}"
 
 
 def test_the_trainer_reads_it(out):

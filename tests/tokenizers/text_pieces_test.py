@@ -33,6 +33,19 @@ def test_a_long_line_is_cut_before_a_space(tmp_path, small_blocks):
     assert all(piece.startswith(" ") for piece in pieces[1:])
 
 
+def test_a_long_line_of_json_or_of_a_treebank_is_one_line(tmp_path, small_blocks):
+    book = ("kelime " * 60).strip()
+    lines = tmp_path / "a.jsonl"
+    lines.write_text(f'{{"text": "{book}"}}\n{{"text": "son"}}\n[]\n', "utf-8")
+    pieces = text_pieces(lines)
+    assert [next(pieces), next(pieces)] == [book, "son"]
+    with pytest.raises(UserError, match=r"a\.jsonl:3: "):
+        next(pieces)
+    treebank = tmp_path / "a.conllu"
+    treebank.write_text(f"# text = {book}\n1\tkelime\n", "utf-8")
+    assert list(text_pieces(treebank)) == [book]
+
+
 def test_json_lines_treebanks_and_archives(tmp_path):
     lines = tmp_path / "a.jsonl.gz"
     lines.write_bytes(gzip.compress('{"body": "bir"}\n\n{"body": "iki\\nüç"}\n'.encode()))

@@ -17,7 +17,7 @@ CONLLU = "\n".join(
 
 
 def test_groups_are_joined_to_words():
-    house, weighty, stayed = annotated_words(CONLLU)
+    house, weighty, stayed = annotated_words(CONLLU, "made_up.conllu")
     assert (house.word, house.lemma, house.root_class) == ("Evdekileri", "ev", "N")
     assert house.boundaries == (4,)
     assert house.nominal == ("A3pl", "Pnon", "Acc")
@@ -26,7 +26,8 @@ def test_groups_are_joined_to_words():
 
 
 def test_the_treebank_is_read_whole():
-    words = list(annotated_words(treebank_file("web").read_text(encoding="utf-8")))
+    path = treebank_file("web")
+    words = list(annotated_words(path.read_text(encoding="utf-8"), str(path)))
     assert len(words) == 22240
     assert sum(len(word.boundaries) for word in words) == 5901
     assert words[0].word == "Burda"

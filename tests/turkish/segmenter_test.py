@@ -60,8 +60,8 @@ def test_any_text_is_at_least_a_root(text):
 @pytest.fixture(scope="module")
 def web():
     """Words whose annotation nothing was counted on, every third of them."""
-    text = treebank_file("web").read_text(encoding="utf-8")
-    return list(annotated_words(text))[::3]
+    path = treebank_file("web")
+    return list(annotated_words(path.read_text(encoding="utf-8"), str(path)))[::3]
 
 
 def test_derivations_of_unseen_words(web):

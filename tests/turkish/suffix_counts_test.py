@@ -9,7 +9,7 @@ from tests.turkish.annotated_word_test import CONLLU
 
 
 def test_the_arcs_of_annotated_words_are_counted():
-    counts = count_arcs(annotated_words(CONLLU))
+    counts = count_arcs(annotated_words(CONLLU, "made_up.conllu"))
     taken = {arc for arc, count in counts.items() if count == 1}
     assert taken >= {
         ("N", "DA", "Loc"),
@@ -25,7 +25,7 @@ def test_the_arcs_of_annotated_words_are_counted():
 
 def test_a_boundary_must_be_a_derivation_and_no_other_place():
     moved = CONLLU.replace("önem\tönem", "öne\töne").replace("\tli\t_", "\tmli\t_")
-    assert ("N", "lH", "With") not in count_arcs(annotated_words(moved))
+    assert ("N", "lH", "With") not in count_arcs(annotated_words(moved, "made_up.conllu"))
 
 
 def test_costs_are_the_smoothed_shares():

@@ -10,8 +10,7 @@ the response follows from the prompt and the language alone:
 | `Bu cümleyi tamamla: ` and the first half of the sentence | the other half |
 
 Which task a sentence gets depends on its name alone. Roots are the lemmas of the annotation (small
-letters, no apostrophe), the predicate is the word whose relation is `root`. The treebank splits
-a word at each derivation; its parts, joined here, are linked by the relation `ig`.
+letters, no apostrophe), the predicate is the word whose relation is `root`.
 """
 
 import dataclasses
@@ -20,6 +19,7 @@ from collections.abc import Iterator
 from mmrec_jax.data.conversation import Conversation, Message
 from mmrec_jax.data.seeds import hashed_seed
 from mmrec_jax.data.treebank import treebank_file
+from mmrec_jax.data.word_groups import word_groups
 
 _SENTENCE_ID = "# sent_id = "
 _TEXT = "# text = "
@@ -80,23 +80,20 @@ def _rest(text: str, words: list[_Word]) -> tuple[str, str] | None:
 def _sentences() -> Iterator[tuple[str, str, list[_Word]]]:
     """Name, text and words of each sentence, in the order of the files."""
     for part in ("wiki", "web"):
-        for block in treebank_file(part).read_text(encoding="utf-8").split("\n\n"):
+        path = treebank_file(part)
+        line = 1
+        for block in path.read_text(encoding="utf-8").split("\n\n"):
             lines = block.strip().split("\n")
             name = next((x for x in lines if x.startswith(_SENTENCE_ID)), "")
             text = next((x for x in lines if x.startswith(_TEXT)), "")
-            rows = [line.split("\t") for line in lines if line and not line.startswith("#")]
-            if rows:
-                yield name.removeprefix(_SENTENCE_ID), text.removeprefix(_TEXT), _words(rows)
+            words = [_word(groups) for groups in word_groups(block, str(path), line)]
+            line += block.count("\n") + 2
+            if words:
+                yield name.removeprefix(_SENTENCE_ID), text.removeprefix(_TEXT), words
 
 
-def _words(rows: list[list[str]]) -> list[_Word]:
+def _word(groups: list[list[str]]) -> _Word:
     """Columns of CoNLL-U: 1 form, 2 lemma, 3 category, 7 relation."""
-    words, parts = [], []
-    for row in rows:
-        parts.append(row)
-        if row[7] != "ig":
-            form = "".join(part[1] for part in parts)
-            predicate = any(part[7] == "root" for part in parts)
-            words.append(_Word(form, parts[0][2], parts[0][3], predicate))
-            parts = []
-    return words
+    form = "".join(row[1] for row in groups)
+    predicate = any(row[7] == "root" for row in groups)
+    return _Word(form, groups[0][2], groups[0][3], predicate)

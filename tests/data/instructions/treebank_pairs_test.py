@@ -1,8 +1,10 @@
 import pytest
 
+from mmrec_jax.data.instructions import treebank_pairs as module
 from mmrec_jax.data.instructions.treebank_pairs import treebank_pairs
 from mmrec_jax.data.split import fixed_split
 from mmrec_jax.data.treebank import treebank_documents
+from mmrec_jax.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +54,12 @@ def test_documents_are_split_like_those_of_the_text(pairs):
     counts = {split: splits.count(split) for split in ("train", "validation", "test")}
     assert min(counts.values()) > 150
     assert {document for document, _ in pairs} <= {each.name for each in treebank_documents()}
+
+
+def test_a_broken_row_is_named_by_its_line_in_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.conllu"
+    sentence = "# sent_id = a:S1\n# text = Ev.\n1\tEv" + "\t_" * 8 + "\n\n"
+    path.write_text(sentence * 2 + "# sent_id = a:S3\n1\tEv\n", "utf-8")
+    monkeypatch.setattr(module, "treebank_file", lambda part: path)
+    with pytest.raises(UserError, match=r"a\.conllu:10: 2 columns"):
+        treebank_pairs()

@@ -1,0 +1,40 @@
+"""Which files the tokenizer's benchmark learns from and measures on."""
+
+import gzip
+
+import pytest
+
+from benchmarks.tokenizer_extension import split
+from mmrec_jax.data.files import find_files
+from mmrec_jax.errors import UserError
+
+_TEXT = "".join(f"satır {i}\n" for i in range(40))
+
+
+def test_parts_are_those_of_this_run_under_plain_names(tmp_path):
+    work = tmp_path / "work"
+    for part in ("training", "held_out"):
+        (work / part).mkdir(parents=True)
+        (work / part / "stale.txt").write_text("eski")
+    (tmp_path / "a.txt").write_text(_TEXT, "utf-8")
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(_TEXT.encode()))
+    parts = split([tmp_path / "a.txt", tmp_path / "b.txt.gz"], work)
+    for part, pattern in zip(("training", "held_out"), parts, strict=True):
+        files = find_files(pattern, "--text")
+        assert files == [work / part / "a.txt", work / part / "b.txt"]
+        assert sorted((work / part).iterdir()) == files
+        assert files[0].read_text("utf-8") == files[1].read_text("utf-8")
+    lines = [
+        line for pattern in parts for line in find_files(pattern, "")[0].read_text().split("\n")
+    ]
+    assert sorted(lines) == sorted(_TEXT.split("\n")[:-1])
+
+
+@pytest.mark.parametrize("second", ["b/a.txt", "b/a.txt.gz"])
+def test_equal_names_are_refused(tmp_path, second):
+    kept = tmp_path / "training" / "kept.txt"
+    kept.parent.mkdir()
+    kept.write_text("eski")
+    with pytest.raises(UserError, match=r"a\.txt and .*a\.txt.* would both be written as a\.txt"):
+        split([tmp_path / "a" / "a.txt", tmp_path / second], tmp_path)
+    assert kept.exists()
