@@ -27,7 +27,6 @@ from mmrec_jax.turkish.lexicon import Lexicon, Root, treebank_lexicon
 from mmrec_jax.turkish.roots import RootClass
 from mmrec_jax.turkish.segmentation import Morph, Segmentation
 from mmrec_jax.turkish.suffix_counts import Arc, arc_costs, read_counts
-from mmrec_jax.turkish.suffixes import FINAL
 from mmrec_jax.turkish.vowels import VOWELS
 
 _LONGEST_SUFFIX = 8
@@ -138,7 +137,7 @@ class Segmenter:
     def _rest(self, rest: str, state: str, end: End, loose: bool) -> _Found:
         """The cheapest way from a state to the end of the word, None where there is none."""
         if not rest:
-            if state not in FINAL or end.last in ("g", "y"):
+            if end.last in ("g", "y"):
                 return None
             return self._costs[state, "", ""], None
         key = (rest, state, end, loose)
