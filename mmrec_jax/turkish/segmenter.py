@@ -70,7 +70,7 @@ class Segmenter:
         """
         letters = lower(word)
         if len(letters) != len(word) or not letters:
-            return Segmentation(word, 0, len(word), "X", letters, ())
+            return Segmentation(word, len(word), "X", letters, ())
         for mark in _APOSTROPHES:
             place = letters.find(mark)
             if 0 < place < len(letters) - 1:
@@ -132,7 +132,7 @@ class Segmenter:
             if found is not None:
                 name = Root("N", head, 0.0, end)
                 return _result(word, name, place, (place + 1, found[1]))
-        return Segmentation(word, 0, len(word), "X", letters, ())
+        return Segmentation(word, len(word), "X", letters, ())
 
     def _rest(self, rest: str, state: str, end: End, loose: bool) -> _Found:
         """The cheapest way from a state to the end of the word, None where there is none."""
@@ -223,4 +223,4 @@ def _result(word: str, root: Root, length: int, *paths: tuple[int, _Path | None]
             stop, (suffix, template, _) = place + path.length, path.template
             morphs.append(Morph(place, stop, word[place:stop], template, suffix.label, suffix.kind))
             place, path = stop, path.rest
-    return Segmentation(word, 0, length, root.root_class, root.lemma, tuple(morphs))
+    return Segmentation(word, length, root.root_class, root.lemma, tuple(morphs))

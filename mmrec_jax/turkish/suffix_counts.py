@@ -17,6 +17,7 @@ from mmrec_jax.data.treebank import treebank_file
 from mmrec_jax.turkish.allomorphs import End, shapes
 from mmrec_jax.turkish.annotated_word import AnnotatedWord, annotated_words
 from mmrec_jax.turkish.casing import lower
+from mmrec_jax.turkish.nominal import nominal_of
 from mmrec_jax.turkish.roots import stem_shapes
 from mmrec_jax.turkish.suffixes import STATES, Suffix, inventory
 
@@ -101,7 +102,8 @@ def _agreeing(key: tuple) -> Iterator[list[Arc]]:
         ):
             start = len(shape.letters)
             for path in _paths(letters, start, root_class, shape.end, boundaries):
-                if all(x in ("", y) for x, y in zip(nominal, _nominal(path), strict=True)):
+                ours = nominal_of((suffix.label, suffix.kind) for suffix in path)
+                if all(x in ("", y) for x, y in zip(nominal, ours, strict=True)):
                     arcs, state = [], root_class
                     for suffix in path:
                         arcs.append((state, suffix.form, suffix.label))
@@ -125,20 +127,6 @@ def _paths(
             if (suffix.kind == "derivation") == (start in boundaries):
                 for rest in _paths(letters, stop, suffix.target, after, boundaries):
                     yield [suffix, *rest]
-
-
-def _nominal(path: list[Suffix]) -> tuple[str, str, str]:
-    number, possessive, case = "A3sg", "Pnon", "Nom"
-    for suffix in path:
-        if suffix.kind == "derivation":
-            number, possessive, case = "A3sg", "Pnon", "Nom"
-        elif suffix.label == "A3pl":
-            number = "A3pl"
-        elif suffix.label in ("P1sg", "P2sg", "P3sg", "P1pl", "P2pl", "P3pl"):
-            possessive = suffix.label
-        elif suffix.label in ("Acc", "Dat", "Loc", "Abl", "Gen", "Ins"):
-            case = suffix.label
-    return number, possessive, case
 
 
 def main() -> None:
