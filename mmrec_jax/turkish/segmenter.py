@@ -16,7 +16,6 @@ from mmrec_jax.turkish.allomorphs import (
     Template,
     advance,
     end_of,
-    fill,
     fold,
     lengths,
     loose_templates,
@@ -27,11 +26,11 @@ from mmrec_jax.turkish.lexicon import Lexicon, Root, treebank_lexicon
 from mmrec_jax.turkish.roots import RootClass
 from mmrec_jax.turkish.segmentation import Morph, Segmentation
 from mmrec_jax.turkish.suffix_counts import Arc, arc_costs, read_counts
-from mmrec_jax.turkish.vowels import VOWELS
+from mmrec_jax.turkish.vowels import VOWELS, fill
+from mmrec_jax.turkish.words import APOSTROPHES
 
 _LONGEST_SUFFIX = 8
 _REMEMBERED = 1 << 18
-_APOSTROPHES = "'’ʼ`´"
 # What a suffix vowel against vowel harmony costs, nats.
 _DISHARMONY = 5.0
 
@@ -71,7 +70,7 @@ class Segmenter:
         letters = lower(word)
         if len(letters) != len(word) or not letters:
             return Segmentation(word, len(word), "X", letters, ())
-        for mark in _APOSTROPHES:
+        for mark in APOSTROPHES:
             place = letters.find(mark)
             if 0 < place < len(letters) - 1:
                 return self._named(word, letters, place, loose)
@@ -175,7 +174,7 @@ def _steps(rest: str, state: str, end: End, loose: bool) -> list[tuple[int, Temp
         for template in loose_templates(state, end.last).get(fold(letters), ()):
             broken, before = 0, end
             for sign, letter in zip(template.letters, letters, strict=True):
-                broken += fill(sign, before) != letter
+                broken += fill(sign, front=before.front, rounded=before.rounded) != letter
                 before = advance(before, letter, "")
             after = advance(end, letters, template.last)
             steps.append((length, template, after, broken * _DISHARMONY))
