@@ -1,5 +1,6 @@
 import pytest
 
+from benchmarks.segmenter_measures import derivations, nominal_shares, nouns_of
 from mmrec_jax.data.treebank import treebank_file
 from mmrec_jax.turkish.annotated_word import annotated_words
 from mmrec_jax.turkish.segmenter import segment
@@ -63,19 +64,12 @@ def web():
 
 
 def test_derivations_of_unseen_words(web):
-    both = ours = gold = 0
-    for word in web:
-        found = set(segment(word.word).boundaries("derivation"))
-        both += len(found & set(word.boundaries))
-        ours += len(found)
-        gold += len(word.boundaries)
-    assert 2 * both / (ours + gold) >= 0.9
-    assert gold > 1500
+    score = derivations(web)
+    assert score.f1 >= 0.9
+    assert score.gold > 1500
 
 
 def test_number_possessive_and_case_of_unseen_nouns(web):
-    nouns = [word for word in web if word.part == "NOUN"]
-    found = [segment(word.word) for word in nouns]
-    right = sum(x.nominal == w.nominal for x, w in zip(found, nouns, strict=True))
-    assert right / len(nouns) >= 0.9
+    nouns = nouns_of(web)
+    assert nominal_shares(nouns)[0] >= 0.9
     assert len(nouns) > 3000
