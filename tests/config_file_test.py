@@ -29,6 +29,12 @@ def test_there_are_shipped_configs():
     assert _SHIPPED
 
 
+def test_the_turkish_run_is_that_of_tiny_with_its_own_group():
+    tiny, turkish = read_config(_TINY), read_config(str(ROOT / "configs" / "turkish.py"))
+    assert turkish.turkish != tiny.turkish
+    assert dataclasses.replace(turkish, turkish=tiny.turkish) == tiny
+
+
 def test_overrides_change_their_fields_and_nothing_else():
     config = read_config(
         _TINY,

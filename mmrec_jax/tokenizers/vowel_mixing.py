@@ -1,13 +1,11 @@
 """Pieces of words whose vowels break palatal harmony."""
 
-import re
 from collections.abc import Mapping
 
 from mmrec_jax.tokenizers.encoder import Encoder
 from mmrec_jax.turkish.casing import lower
 from mmrec_jax.turkish.vowels import FRONT, VOWELS
-
-_WORD = re.compile(r"[^\W\d_]+")
+from mmrec_jax.turkish.words import LETTERS
 
 
 def mixed_share(encoder: Encoder, counts: Mapping[int, int]) -> float | None:
@@ -17,7 +15,7 @@ def mixed_share(encoder: Encoder, counts: Mapping[int, int]) -> float | None:
     """
     mixed = several = 0
     for index, count in counts.items():
-        vowels = [_vowels(word) for word in _WORD.findall(encoder.text_of(index))]
+        vowels = [_vowels(word) for word in LETTERS.findall(encoder.text_of(index))]
         if any(len(found) > 1 for found in vowels):
             several += count
             mixed += count * any(len({each in FRONT for each in found}) == 2 for found in vowels)

@@ -3,10 +3,10 @@
 import functools
 from typing import NamedTuple
 
+from mmrec_jax.turkish.consonants import VOICELESS
 from mmrec_jax.turkish.suffixes import Suffix, inventory
-from mmrec_jax.turkish.vowels import FRONT, ROUNDED, VOWELS, resolve
+from mmrec_jax.turkish.vowels import FRONT, ROUNDED, VOWELS, fill
 
-_VOICELESS = frozenset("pçtkfhsş")
 _VOWELS = frozenset(VOWELS)
 _FOLDED = str.maketrans("aeıiuü", "AAHHHH")
 
@@ -48,7 +48,7 @@ class Shape(NamedTuple):
 @functools.lru_cache(maxsize=1 << 12)
 def end_of(text: str) -> End:
     """The end of `text`, which has a letter, all in lower case."""
-    last = "v" if text[-1] in _VOWELS else "t" if text[-1] in _VOICELESS else "d"
+    last = "v" if text[-1] in _VOWELS else "t" if text[-1] in VOICELESS else "d"
     return advance(End(False, False, ""), text, last)
 
 
@@ -65,7 +65,7 @@ def shapes(source: str, end: End) -> dict[str, list[Shape]]:
     """What may follow `end` in the state `source` by vowel harmony, by its letters."""
     found: dict[str, list[Shape]] = {}
     for template in _templates(source, end.last):
-        letters = fill(template.letters, end)
+        letters = fill(template.letters, front=end.front, rounded=end.rounded)
         after = advance(end, letters, template.last)
         found.setdefault(letters, []).append(Shape(template, after))
     return found
@@ -92,19 +92,6 @@ def loose_templates(source: str, last: str) -> dict[str, list[Template]]:
 def fold(letters: str) -> str:
     """The letters with a/e as A and ı/i/u/ü as H: equal for all shapes of a suffix."""
     return letters.translate(_FOLDED)
-
-
-def fill(letters: str, end: End) -> str:
-    """A template's letters as vowel harmony wants them: `fill("lArH", ...)` is `ları` or `leri`."""
-    front, rounded = end.front, end.rounded
-    filled = []
-    for letter in letters:
-        if letter in ("A", "H"):
-            letter = resolve(letter, front=front, rounded=rounded)
-        if letter in _VOWELS:
-            front, rounded = letter in FRONT, letter in ROUNDED
-        filled.append(letter)
-    return "".join(filled)
 
 
 @functools.cache
@@ -134,7 +121,7 @@ def _of_suffix(suffix: Suffix, last: str) -> list[Template]:
     letters, sharp = "", last in ("t", "k")
     for sign in form:
         letter = {"D": "dt", "C": "cç"}[sign][sharp] if sign in "DC" else sign
-        sharp = letter in _VOICELESS
+        sharp = letter in VOICELESS
         letters += letter
     kind = "v" if letters[-1] in "AH" or letters[-1] in _VOWELS else "t" if sharp else "d"
     found = [Template(suffix, letters, kind)]

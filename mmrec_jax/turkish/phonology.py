@@ -24,18 +24,18 @@ syntactically expressive morphological analyzer for Turkish"), the rules Lewis's
 import re
 from collections.abc import Callable, Sequence
 
-from mmrec_jax.turkish.vowels import FRONT, ROUNDED, VOWELS, resolve
+from mmrec_jax.turkish.consonants import VOICELESS, voice_last
+from mmrec_jax.turkish.vowels import FRONT, ROUNDED, VOWELS, fill
 
 # Signs that stand for a vowel, with the letter and whether it counts as front.
 _SIGN_VOWELS = {"{": "a", "[": "â", "}": "u", "%": "o", "E": "e"}
 _FRONT = FRONT | frozenset(_SIGN_VOWELS)
 _ROUNDED = ROUNDED | frozenset("}%")
 _ANY_VOWEL = frozenset(VOWELS) | frozenset(_SIGN_VOWELS) | frozenset("AH")
-_VOICELESS = frozenset("pçtkfhsşÇK")
+_VOICELESS = VOICELESS | frozenset("ÇK")
 _MARKS = frozenset("~\"?^'*")
 # A suffix that begins with a vowel: at once, or after a buffer that a consonant removes.
 _VOWEL_FIRST = re.compile("[SNY]?[AH]")
-_VOICED = {"p~": "b", "t~": "d", "k": "ğ", "ç": "c"}
 
 
 def insert_y(parts: list[str]) -> list[str]:
@@ -130,18 +130,11 @@ def raise_vowels(parts: list[str]) -> list[str]:
 
 def harmonise(parts: list[str]) -> list[str]:
     """`bubi+SH+NA` becomes `bubi+Si+Ne`."""
-    changed = parts[:1]
-    before = next((x for x in reversed(_spoken(parts[0])) if x in _ANY_VOWEL), "")
-    for part in parts[1:]:
-        letters = []
-        for letter in part:
-            if letter in ("A", "H"):
-                letter = resolve(letter, front=before in _FRONT, rounded=before in _ROUNDED)
-            if letter in _ANY_VOWEL:
-                before = letter
-            letters.append(letter)
-        changed.append("".join(letters))
-    return changed
+    stem, *suffixes = parts
+    before = next((x for x in reversed(_spoken(stem)) if x in _ANY_VOWEL), "")
+    joined = "".join("+" + suffix for suffix in suffixes)
+    filled = fill(joined, front=before in _FRONT, rounded=before in _ROUNDED)
+    return (stem + filled).split("+")
 
 
 # In their order: each sees what those before it have made.
@@ -200,5 +193,4 @@ def _voice_end(part: str) -> str:
     if match is None:
         return part
     before, consonant, mark = match.groups()
-    voiced = "g" if consonant == "k" and before.endswith("n") else _VOICED[consonant]
-    return before + voiced + mark
+    return voice_last(before + consonant[0]) + mark

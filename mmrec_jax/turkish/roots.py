@@ -3,6 +3,7 @@
 from typing import Literal, NamedTuple
 
 from mmrec_jax.turkish.allomorphs import End, end_of
+from mmrec_jax.turkish.consonants import voice_last
 from mmrec_jax.turkish.stem_exceptions import (
     DOUBLED,
     DROPPED_VOWEL,
@@ -13,8 +14,6 @@ from mmrec_jax.turkish.stem_exceptions import (
 from mmrec_jax.turkish.vowels import VOWELS
 
 RootClass = Literal["N", "V", "X"]
-
-_VOICED = {"p": "b", "ç": "c", "t": "d", "k": "ğ"}
 
 
 class StemShape(NamedTuple):
@@ -41,11 +40,11 @@ def stem_shapes(lemma: str, root_class: RootClass) -> list[StemShape]:
     first = shapes[0].end
     if lemma in DROPPED_VOWEL:
         short = lemma[:-2] + lemma[-1]  # kayıp, kayb-ı, but vakit, vakt-i
-        for letters in dict.fromkeys((_voice(short), short)):
+        for letters in dict.fromkeys((voice_last(short), short)):
             shapes.append(StemShape(letters, first._replace(last="g")))
     if lemma in DOUBLED:
         shapes.append(StemShape(DOUBLED[lemma], first._replace(last="g")))
-    voiced = _voice(lemma)
+    voiced = voice_last(lemma)
     if voiced != lemma:
         shapes.append(StemShape(voiced, first._replace(last="g")))
     if lemma in ("su", "ne"):
@@ -61,14 +60,5 @@ def _verb_shapes(stem: str, end: End) -> list[StemShape]:
         if stem in ("de", "ye"):
             shapes.append(StemShape(stem[:-1] + "i", end))
     if stem in VOICED_VERBS or stem.endswith("et"):
-        shapes.append(StemShape(stem[:-1] + "d", end._replace(last="g")))
+        shapes.append(StemShape(voice_last(stem), end._replace(last="g")))
     return shapes
-
-
-def _voice(stem: str) -> str:
-    """`kitap` -> `kitab`, `renk` -> `reng`, `katalog` -> `kataloğ`; others as they are."""
-    if stem.endswith("nk"):
-        return stem[:-1] + "g"
-    if stem.endswith("og"):
-        return stem[:-1] + "ğ"
-    return stem[:-1] + _VOICED.get(stem[-1], stem[-1])

@@ -4,6 +4,7 @@ import dataclasses
 from typing import NamedTuple
 
 from mmrec_jax.turkish.casing import lower
+from mmrec_jax.turkish.nominal import Nominal, nominal_of
 from mmrec_jax.turkish.roots import RootClass
 from mmrec_jax.turkish.suffixes import Kind
 from mmrec_jax.turkish.vowels import FRONT, last_vowel
@@ -39,7 +40,6 @@ class Segmentation:
 
     Attributes:
       word: as it was given.
-      start: 0; with `end` the offsets of the root.
       end: index behind the root's last letter.
       root_class: "N" nominal, "V" verb, "X" hardly inflected.
       lemma: the root's dictionary form, a verb's without -mek; in lower case.
@@ -47,7 +47,6 @@ class Segmentation:
     """
 
     word: str
-    start: int
     end: int
     root_class: RootClass
     lemma: str
@@ -81,25 +80,7 @@ class Segmentation:
                 form += "e" if last_vowel(form) in FRONT else "a"
         return form
 
-    def _labels(self) -> list[str]:
-        """Labels of the inflection behind the last derivation."""
-        labels: list[str] = []
-        for morph in self.suffixes:
-            labels = [] if morph.kind == "derivation" else [*labels, morph.label]
-        return labels
-
     @property
-    def number(self) -> str:
-        """Of a nominal: "A3pl" with the plural suffix, else "A3sg"."""
-        return "A3pl" if "A3pl" in self._labels() else "A3sg"
-
-    @property
-    def possessive(self) -> str:
-        """Of a nominal: "P1sg" ... "P3pl", or "Pnon"."""
-        return next((x for x in self._labels() if x[0] == "P" and x[-2:] in ("sg", "pl")), "Pnon")
-
-    @property
-    def case(self) -> str:
-        """Of a nominal: "Acc", "Dat", "Loc", "Abl", "Gen", "Ins", or "Nom"."""
-        cases = ("Acc", "Dat", "Loc", "Abl", "Gen", "Ins")
-        return next((x for x in self._labels() if x in cases), "Nom")
+    def nominal(self) -> Nominal:
+        """Number, possessive and case, behind the last derivation."""
+        return nominal_of((morph.label, morph.kind) for morph in self.suffixes)

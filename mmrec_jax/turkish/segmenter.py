@@ -16,7 +16,6 @@ from mmrec_jax.turkish.allomorphs import (
     Template,
     advance,
     end_of,
-    fill,
     fold,
     lengths,
     loose_templates,
@@ -27,12 +26,11 @@ from mmrec_jax.turkish.lexicon import Lexicon, Root, treebank_lexicon
 from mmrec_jax.turkish.roots import RootClass
 from mmrec_jax.turkish.segmentation import Morph, Segmentation
 from mmrec_jax.turkish.suffix_counts import Arc, arc_costs, read_counts
-from mmrec_jax.turkish.suffixes import FINAL
-from mmrec_jax.turkish.vowels import VOWELS
+from mmrec_jax.turkish.vowels import VOWELS, fill
+from mmrec_jax.turkish.words import APOSTROPHES
 
 _LONGEST_SUFFIX = 8
 _REMEMBERED = 1 << 18
-_APOSTROPHES = "'’ʼ`´"
 # What a suffix vowel against vowel harmony costs, nats.
 _DISHARMONY = 5.0
 
@@ -71,8 +69,8 @@ class Segmenter:
         """
         letters = lower(word)
         if len(letters) != len(word) or not letters:
-            return Segmentation(word, 0, len(word), "X", letters, ())
-        for mark in _APOSTROPHES:
+            return Segmentation(word, len(word), "X", letters, ())
+        for mark in APOSTROPHES:
             place = letters.find(mark)
             if 0 < place < len(letters) - 1:
                 return self._named(word, letters, place, loose)
@@ -133,12 +131,12 @@ class Segmenter:
             if found is not None:
                 name = Root("N", head, 0.0, end)
                 return _result(word, name, place, (place + 1, found[1]))
-        return Segmentation(word, 0, len(word), "X", letters, ())
+        return Segmentation(word, len(word), "X", letters, ())
 
     def _rest(self, rest: str, state: str, end: End, loose: bool) -> _Found:
         """The cheapest way from a state to the end of the word, None where there is none."""
         if not rest:
-            if state not in FINAL or end.last in ("g", "y"):
+            if end.last in ("g", "y"):
                 return None
             return self._costs[state, "", ""], None
         key = (rest, state, end, loose)
@@ -176,7 +174,7 @@ def _steps(rest: str, state: str, end: End, loose: bool) -> list[tuple[int, Temp
         for template in loose_templates(state, end.last).get(fold(letters), ()):
             broken, before = 0, end
             for sign, letter in zip(template.letters, letters, strict=True):
-                broken += fill(sign, before) != letter
+                broken += fill(sign, front=before.front, rounded=before.rounded) != letter
                 before = advance(before, letter, "")
             after = advance(end, letters, template.last)
             steps.append((length, template, after, broken * _DISHARMONY))
@@ -224,4 +222,4 @@ def _result(word: str, root: Root, length: int, *paths: tuple[int, _Path | None]
             stop, (suffix, template, _) = place + path.length, path.template
             morphs.append(Morph(place, stop, word[place:stop], template, suffix.label, suffix.kind))
             place, path = stop, path.rest
-    return Segmentation(word, 0, length, root.root_class, root.lemma, tuple(morphs))
+    return Segmentation(word, length, root.root_class, root.lemma, tuple(morphs))

@@ -17,8 +17,9 @@ from mmrec_jax.data.treebank import treebank_file
 from mmrec_jax.turkish.allomorphs import End, shapes
 from mmrec_jax.turkish.annotated_word import AnnotatedWord, annotated_words
 from mmrec_jax.turkish.casing import lower
+from mmrec_jax.turkish.nominal import nominal_of
 from mmrec_jax.turkish.roots import stem_shapes
-from mmrec_jax.turkish.suffixes import FINAL, Suffix, inventory
+from mmrec_jax.turkish.suffixes import STATES, Suffix, inventory
 
 COUNTS_FILE = Path(__file__).with_name("suffix_counts.csv")
 _SMOOTHING = 0.3
@@ -27,7 +28,6 @@ _ROUNDS = 4
 # least: the shares in the fiction of UD_Turkish-FrameNet's training split.
 _POSSESSIVES = {"P1sg": 0.1, "P2sg": 0.05, "P1pl": 0.02, "P2pl": 0.01}
 _PERSONS = {"V1sg": 0.2, "V2sg": 0.1, "V1pl": 0.1, "V2pl": 0.02}
-_STATES = sorted({state for x in inventory() for state in (*x.sources, x.target)})
 
 # An arc's name: state, form, label; with an empty form, the end of a word in that state.
 Arc = tuple[str, str, str]
@@ -44,9 +44,9 @@ def read_counts(path: Path = COUNTS_FILE) -> dict[Arc, float]:
 def arc_costs(counts: Mapping[Arc, float]) -> dict[Arc, float]:
     """-ln P(arc | state) of every arc and every end of a word, from counts that may lack some."""
     costs: dict[Arc, float] = {}
-    for state in _STATES:
+    for state in STATES:
         arcs = [(state, x.form, x.label) for x in inventory() if state in x.sources]
-        arcs += [(state, "", "")] if state in FINAL else []
+        arcs.append((state, "", ""))
         total = sum(counts.get(arc, 0) + _SMOOTHING for arc in arcs)
         for arc in arcs:
             costs[arc] = math.log(total) - math.log(counts.get(arc, 0) + _SMOOTHING)
@@ -102,7 +102,8 @@ def _agreeing(key: tuple) -> Iterator[list[Arc]]:
         ):
             start = len(shape.letters)
             for path in _paths(letters, start, root_class, shape.end, boundaries):
-                if all(x in ("", y) for x, y in zip(nominal, _nominal(path), strict=True)):
+                ours = nominal_of((suffix.label, suffix.kind) for suffix in path)
+                if all(x in ("", y) for x, y in zip(nominal, ours, strict=True)):
                     arcs, state = [], root_class
                     for suffix in path:
                         arcs.append((state, suffix.form, suffix.label))
@@ -115,7 +116,7 @@ def _paths(
 ) -> Iterator[list[Suffix]]:
     """All ways from a place and state to the end of a word that derive at the boundaries alone."""
     if start == len(letters):
-        if state in FINAL and end.last not in ("g", "y"):
+        if end.last not in ("g", "y"):
             yield []
         return
     table = shapes(state, end)
@@ -126,20 +127,6 @@ def _paths(
             if (suffix.kind == "derivation") == (start in boundaries):
                 for rest in _paths(letters, stop, suffix.target, after, boundaries):
                     yield [suffix, *rest]
-
-
-def _nominal(path: list[Suffix]) -> tuple[str, str, str]:
-    number, possessive, case = "A3sg", "Pnon", "Nom"
-    for suffix in path:
-        if suffix.kind == "derivation":
-            number, possessive, case = "A3sg", "Pnon", "Nom"
-        elif suffix.label == "A3pl":
-            number = "A3pl"
-        elif suffix.label in ("P1sg", "P2sg", "P3sg", "P1pl", "P2pl", "P3pl"):
-            possessive = suffix.label
-        elif suffix.label in ("Acc", "Dat", "Loc", "Abl", "Gen", "Ins"):
-            case = suffix.label
-    return number, possessive, case
 
 
 def main() -> None:

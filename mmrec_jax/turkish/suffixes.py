@@ -130,5 +130,5 @@ def inventory() -> tuple[Suffix, ...]:
     return tuple(found)
 
 
-# States in which a word may end.
-FINAL = frozenset(state for x in inventory() for state in (*x.sources, x.target))
+# In any of them a word may end.
+STATES = tuple(sorted({state for x in inventory() for state in (*x.sources, x.target)}))

@@ -14,6 +14,7 @@ from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.turkish.casing import lower
 from mmrec_jax.turkish.piece_text import piece_texts
 from mmrec_jax.turkish.vowels import VOWELS, follows
+from mmrec_jax.turkish.words import APOSTROPHES
 
 VOWEL_CLASSES = "aeıiuüoö"
 _JUDGED = 6
@@ -86,4 +87,4 @@ def _row(text: str | None) -> tuple[bool, int, bool, int]:
 
 
 def _in_word(letter: str) -> bool:
-    return letter.isalpha() or letter in "'’"
+    return letter.isalpha() or letter in APOSTROPHES

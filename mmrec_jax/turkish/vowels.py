@@ -32,6 +32,24 @@ def resolve(fold: str, *, front: bool, rounded: bool) -> str:
     return _FOUR[front, rounded]
 
 
+def fill(letters: str, *, front: bool, rounded: bool) -> str:
+    """`letters` with each `A` and `H` as vowel harmony wants it: `lArH` is `ları` or `leri`.
+
+    Args:
+      letters: of suffixes, one behind the other.
+      front: whether the vowel before them counts as front.
+      rounded: whether it counts as rounded.
+    """
+    filled = []
+    for letter in letters:
+        if letter in ("A", "H"):
+            letter = resolve(letter, front=front, rounded=rounded)
+        if letter in VOWELS:
+            front, rounded = letter in FRONT, letter in ROUNDED
+        filled.append(letter)
+    return "".join(filled)
+
+
 def follows(vowel: str, before: str, *, front: bool | None = None) -> bool:
     """Whether a suffix vowel may stand after the vowel `before`.
 

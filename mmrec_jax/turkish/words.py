@@ -2,8 +2,12 @@
 
 import re
 
-# Letters, and an apostrophe between letters; digits and underscores are none.
-WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+# What people write between a name and its suffixes.
+APOSTROPHES = "'’ʼ`´"
+# Digits, underscores and apostrophes are no letters.
+LETTERS = re.compile(rf"[^\W\d_{APOSTROPHES}]+")
+# Letters, and an apostrophe between letters.
+WORD = re.compile(f"{LETTERS.pattern}(?:[{APOSTROPHES}]{LETTERS.pattern})*")
 
 
 def words(text: str) -> list[str]:

@@ -7,9 +7,9 @@ import pytest
 _MORPHOLOGY = Path(__file__).parents[3] / "shared/data/morph"
 
 
-def gold_lines(name: str) -> list[str]:
-    """The lines of a file of gold morphology; skips the test where there is none."""
+def gold_file(name: str) -> Path:
+    """A file of gold morphology; skips the test where there is none."""
     path = _MORPHOLOGY / name
     if not path.exists():
         pytest.skip(f"needs {path}, which is no part of the project")
-    return path.read_text("utf-8").split("\n")
+    return path

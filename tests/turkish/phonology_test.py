@@ -1,16 +1,17 @@
 import pytest
 
-from mmrec_jax.turkish.phonology import RULES, apply_rules, realise
-from tests.turkish.gold import gold_lines
+from benchmarks.gold_morphology import rule_pairs
+from benchmarks.segmenter_measures import misspelt
+from mmrec_jax.turkish.phonology import RULES, realise
+from tests.turkish.gold import gold_file
 
 
 @pytest.mark.parametrize("rule", [name for name in RULES if name != "vowel_change"])
 def test_each_rule_agrees_with_its_gold_file(rule):
-    rows = [line.split("\t") for line in gold_lines(f"phonology-{rule}.tsv")]
-    pairs = [(row[1], row[2]) for row in rows if len(row) == 3]
+    named, pairs = rule_pairs(gold_file(f"phonology-{rule}.tsv"))
+    assert named == rule
     assert len(pairs) > 50
-    wrong = [(x, y, apply_rules(x, [rule])) for x, y in pairs if apply_rules(x, [rule]) != y]
-    assert not wrong
+    assert not misspelt(rule, pairs)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from mmrec_jax.turkish.annotated_word import annotated_words
 from mmrec_jax.turkish.suffix_counts import arc_costs, count_arcs, read_counts
-from mmrec_jax.turkish.suffixes import FINAL, inventory
+from mmrec_jax.turkish.suffixes import STATES, inventory
 from tests.turkish.annotated_word_test import CONLLU
 
 
@@ -32,7 +32,7 @@ def test_costs_are_the_smoothed_shares():
     costs = arc_costs({("NK", "lAr", "A3pl"): 3.0, ("NK", "", ""): 1.0})
     ways = sum("NK" in suffix.sources for suffix in inventory()) + 1
     assert costs["NK", "lAr", "A3pl"] == pytest.approx(-math.log(3.3 / (4 + 0.3 * ways)))
-    for state in FINAL:
+    for state in STATES:
         arcs = [(state, x.form, x.label) for x in inventory() if state in x.sources]
         shares = [math.exp(-costs[arc]) for arc in [*arcs, (state, "", "")]]
         assert sum(shares) == pytest.approx(1)
@@ -40,7 +40,7 @@ def test_costs_are_the_smoothed_shares():
 
 def test_the_table_counts_suffixes_of_the_inventory():
     known = {(state, x.form, x.label) for x in inventory() for state in x.sources}
-    known |= {(state, "", "") for state in FINAL}
+    known |= {(state, "", "") for state in STATES}
     counts = read_counts()
     assert set(counts) <= known
     assert len(counts) > 150

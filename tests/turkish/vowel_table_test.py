@@ -32,6 +32,7 @@ _EXPECTED = {
     "I": (True, _class("ı"), True, _class("ı")),
     "lî": (True, 0, True, _class("i")),
     "'": (True, 0, False, 0),
+    "´da": (True, _class("a"), True, _class("a")),
     "": (False, 0, True, 0),
 }
 

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from mmrec_jax.turkish.vowels import fold_of, follows, last_vowel, resolve
+from mmrec_jax.turkish.vowels import fill, fold_of, follows, last_vowel, resolve
 
 # Lewis (2000), I 24: after each vowel, the two-fold and the four-fold suffix vowel.
 _AFTER = {
@@ -38,6 +38,13 @@ def test_without_a_vowel_before_nothing_is_asked():
     assert all(follows(vowel, "") for vowel in "aeıiuü")
     assert last_vowel("sss") == ""
     assert last_vowel("kitap") == "a"
+
+
+def test_harmony_runs_through_a_suffix():
+    assert fill("lArH", front=True, rounded=True) == "leri"
+    assert fill("nHzHn", front=False, rounded=True) == "nuzun"
+    assert fill("Hyor", front=True, rounded=True) == "üyor"
+    assert fill("+lAr+DAn", front=True, rounded=False) == "+ler+Den"
 
 
 def test_folds():
