@@ -105,11 +105,14 @@ def test_a_bad_line_of_json(command, tmp_path, compiled, line, expected):
     assert not compiled
 
 
+_INSTRUCTIONS = ["--config.data.source=instructions", "--config.train.sample_tokens=0"]
+
+
 def test_a_malformed_line_of_instructions(command, tmp_path, compiled):
     path = tmp_path / "pairs.jsonl"
     lines = ['{"prompt": "göl", "completion": "göller"}'] * 30
     path.write_text("\n".join([*lines[:16], '{"prompt": "göl", "completion": ', *lines[17:]]))
-    said = command("--config.data.source=instructions", text=path)
+    said = command(*_INSTRUCTIONS, text=path)
     assert f"{path}:17: bad JSON: " in said
     assert not compiled
     assert not (tmp_path / "run").exists()
@@ -118,8 +121,7 @@ def test_a_malformed_line_of_instructions(command, tmp_path, compiled):
 def test_a_chat_template_that_the_tokenizer_has_no_tokens_for(command, tmp_path, compiled):
     path = tmp_path / "pairs.jsonl"
     path.write_text("".join(f'{{"prompt": "{i}", "completion": "b"}}\n' for i in range(40)))
-    arguments = ["--config.data.source=instructions", "--config.instructions.template=chatml"]
-    said = command(*arguments, text=path)
+    said = command(*_INSTRUCTIONS, "--config.instructions.template=chatml", text=path)
     assert "the chat template \"chatml\" needs the token '<|im_start|>', which this" in said
     assert not compiled
 
