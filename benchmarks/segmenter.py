@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def _print_web(path: Path) -> None:
-    words = list(annotated_words(read(path)))
+    words = list(annotated_words(read(path), str(path)))
     running, distinct = words_per_second([word.word for word in words])
     score, nouns = derivations(words), nouns_of(words)
     if not score.gold or not nouns:
