@@ -11,10 +11,14 @@ class Document:
     Attributes:
       name: where the text comes from, fit for an error message ("corpus.txt:17").
       text: the text, brought to Unicode normal form C on construction.
+      composed: whether that changed it.
     """
 
     name: str
     text: str
+    composed: bool = dataclasses.field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "text", unicodedata.normalize("NFC", self.text))
+        text = unicodedata.normalize("NFC", self.text)
+        object.__setattr__(self, "composed", text != self.text)
+        object.__setattr__(self, "text", text)

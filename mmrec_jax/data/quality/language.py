@@ -3,8 +3,8 @@
 The letters of a text are taken as drawn one by one. Its evidence for Turkish is the mean over its
 letters of log P(letter | Turkish) - log P(letter | other), where "other" is the one of five that
 fits the whole text best: English, German, French, Spanish, or any script but the Latin one. That
-weighs in one number what else would be rules: ğ, ı, ş, İ, which no other of them has; q, w, x, which
-Turkish does not use; the vowels; and the share of other scripts.
+weighs in one number what else would be rules: ğ, ı, ş, İ, which no other of them has; q, w, x,
+which Turkish does not use; the vowels; and the share of other scripts.
 
 The Turkish frequencies are counted in the training split of the Turkish Web Treebank (`treebank`,
 325,873 letters); the others are published counts in percent (English: Lewand, Cryptological
@@ -62,7 +62,7 @@ def _read(table: str) -> dict[str, float]:
 
 
 _TABLES = [_read(table) for table in (_TURKISH, *_OTHERS)]
-_LETTERS = sorted(set().union(*_TABLES) - {"foreign"}) + ["foreign"]
+_LETTERS = [*sorted(set().union(*_TABLES) - {"foreign"}), "foreign"]
 _UNCOUNTED = len(_LETTERS)  # the place of everything that is not counted
 
 
