@@ -14,6 +14,7 @@ from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.instructions.conversation_sources import INSTRUCTION_SOURCES, load_conversations
 from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
 from mmrec_jax.data.instructions.template_choice import training_texts
+from mmrec_jax.data.prepared.prepared_dataset import open_prepared
 from mmrec_jax.data.sources import load_documents
 from mmrec_jax.data.tasks.registry import TASKS
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
@@ -196,6 +197,15 @@ def load_data(
             default_vocab_size=config.model.vocab_size,
         )
         return InstructionDataset.from_conversations(config, conversations, tokenizer)
+    if config.data.source == "prepared":
+        if turkish.suffix_weight != 1:
+            raise UserError(
+                f"config.turkish.suffix_weight is {turkish.suffix_weight}; with config.data.source "
+                '"prepared" it must be 1: prepared tokens have no weights'
+            )
+        prepared = open_prepared(config, tokenizer)
+        make_directory(place.root)
+        return prepared
     documents = {split: load_documents(config.data, split) for split in ("train", "validation")}
     make_directory(place.root)
     weigh = SuffixWeights(turkish.suffix_weight) if turkish.suffix_weight != 1 else None

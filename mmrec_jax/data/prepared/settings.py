@@ -3,22 +3,21 @@
 import dataclasses
 from typing import Any, Literal, get_args
 
+from mmrec_jax.data.formats.text_chunk import Cut
 from mmrec_jax.data.quality.document_filter import DocumentFilter
 from mmrec_jax.data.quality.duplicates import Dedup
 from mmrec_jax.errors import UserError
-
-OnError = Literal["stop", "skip"]
 
 
 @dataclasses.dataclass(frozen=True)
 class PrepareSettings:
     """The options of `mmrec data prepare` of the same names, where they are described."""
 
-    documents: Literal["block", "line", "file"] = "block"
+    documents: Cut = "block"
     field: str = "text"
-    max_record_mb: float = 64.0
+    max_record_mb: int = 64
     validation_fraction: float = 0.005
-    shard_mb: float = 256.0
+    shard_mb: float = 256
     dedup: Dedup = "none"
     language: Literal["", "tr"] = ""
     min_chars: int = 0

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from mmrec_jax.data.formats.chunk import Chunk
+from mmrec_jax.data.formats.refusals import OnError
 from mmrec_jax.data.prepared.encoded_chunk import EncodedChunk, encode_chunk
-from mmrec_jax.data.prepared.settings import OnError, PrepareSettings
+from mmrec_jax.data.prepared.settings import PrepareSettings
 from mmrec_jax.data.tokenizer_cache import load_tokenizer
 from mmrec_jax.errors import UserError
 

@@ -1,6 +1,7 @@
 """Documents that were there before, whole or nearly: the first one in the order is kept."""
 
 import hashlib
+import re
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from mmrec_jax.data.quality.shingles import shingles
 Dedup = Literal["none", "exact", "minhash"]
 Duplicate = Literal["exact_duplicate", "near_duplicate"]
 
+_WHITE_SPACE = re.compile(r"\s+")
 _COLUMNS: dict[Dedup, int] = {"none": 0, "exact": 1, "minhash": 1 + BANDS}
 
 
@@ -24,7 +26,7 @@ def duplicate_keys(text: str, dedup: Dedup) -> NDArray[np.uint64]:
     """
     keys = np.zeros(_COLUMNS[dedup], np.uint64)
     if len(keys):
-        plain = " ".join(text.split()).encode()
+        plain = _WHITE_SPACE.sub(" ", text.strip()).encode()
         keys[:] = int.from_bytes(hashlib.blake2b(plain, digest_size=8).digest(), "little")
     if len(keys) > 1 and len(found := shingles(text)):
         keys[1:] = band_keys(signature(found))
@@ -59,8 +61,9 @@ class Duplicates:
         """
         if not keys.shape[1]:
             return [None] * len(keys)
-        known = self._texts.contains(keys[:, 0])
-        near = self._bands.contains(keys[:, 1:].ravel()).reshape(len(keys), -1).any(axis=1)
+        known = self._texts.contains(keys[:, 0]).tolist()
+        bands_known = self._bands.contains(keys[:, 1:].ravel())
+        near: list[bool] = np.any(bands_known.reshape(keys[:, 1:].shape), axis=1).tolist()
         verdicts: list[Duplicate | None] = []
         texts: set[int] = set()
         bands: set[int] = set()
