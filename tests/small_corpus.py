@@ -1,0 +1,41 @@
+"""Text files for tests that read some, with something of all that can be in such files."""
+
+import gzip
+import json
+import random
+from pathlib import Path
+
+from mmrec_jax.data.formats.source import Source, find_sources
+
+_WORDS = ("bir", "iki", "göl", "köprü", "çiçek", "ağaç", "ışık", "İstanbul", "deniz", "yol", "kuş")
+_COPY = "bu metin birkaç kez geçer"
+_ENGLISH = "this is what they would have written in those other words"
+
+
+def corpus_texts(name: str, count: int) -> list[str]:
+    """Documents of 3 to 30 words, every tenth one special; the same ones for the same name."""
+    choose = random.Random(name)
+
+    def words() -> str:
+        return " ".join(choose.choice(_WORDS) for _ in range(choose.randint(3, 30)))
+
+    special = (_COPY, "kısa", _ENGLISH, f"{words()}\x07 {words()}\x00", "cu\u0308ce " + words())
+    return [
+        words() if number % 10 else special[number // 10 % len(special)] for number in range(count)
+    ]
+
+
+def write_corpus(folder: Path) -> str:
+    """Two sources of 150 documents each: blocks of text, compressed JSON lines; their pattern."""
+    text, lines = folder / "books.txt", folder / "web.jsonl.gz"
+    text.write_text("\n\n".join(corpus_texts("books", 150)) + "\n", "utf-8")
+    records = [json.dumps({"text": each}, ensure_ascii=False) for each in corpus_texts("web", 150)]
+    lines.write_bytes(gzip.compress("\n".join(records).encode(), mtime=0))
+    return f"{text},{lines}"
+
+
+def small_sources(pattern: str, chunk_bytes: int = 1500) -> list[Source]:
+    """The sources, in so small chunks that there are many."""
+    return find_sources(
+        pattern, "--source", "block", "text", max_record_bytes=1 << 16, chunk_bytes=chunk_bytes
+    )
