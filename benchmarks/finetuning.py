@@ -199,9 +199,7 @@ def base_config(text: str, tokens: int) -> Config:
         model=ModelConfig(
             vocab_size=_VOCABULARY, model_dim=128, num_layers=4, num_memories=4, context=1024
         ),
-        data=DataConfig(
-            source="text", train=text, validation_fraction=0.01, seq_len=256, packing_bins=64
-        ),
+        data=DataConfig(source="text", train=text, validation_fraction=0.01, seq_len=256),
         train=TrainConfig(tokens=tokens, batch_size=8, eval_every=1000, sample_tokens=0),
     )
 

@@ -28,19 +28,24 @@ from mmrec_jax.errors import UserError, exit_on_user_error
 
 Point = dict[str, float]
 # Fields of `OptimConfig`. Decay is stronger where rates are lower: what a step takes away is
-# lr x weight_decay.
+# lr x weight_decay. Beside the best point of a first sweep, at the upper end of its rates for each
+# optimizer, stands twice its rate.
 POINTS: dict[str, tuple[Point, ...]] = {
-    "adamw": tuple({"lr": lr, "b2": b2} for lr in (4e-3, 1e-2) for b2 in (0.95, 0.99)),
+    "adamw": tuple({"lr": lr, "b2": b2} for lr in (1e-2, 2e-2) for b2 in (0.95, 0.99)),
     "sophia_g": tuple(
-        {"lr": lr, "gamma": gamma, "weight_decay": 0.2} for lr in (2e-3, 5e-3) for gamma in (0.3, 1)
+        {"lr": lr, "gamma": gamma, "weight_decay": 0.2}
+        for lr in (5e-3, 1e-2)
+        for gamma in (0.1, 0.3)
     ),
     "sophia_h": tuple(
-        {"lr": lr, "gamma": gamma, "weight_decay": 0.2} for lr in (2e-3, 5e-3) for gamma in (0.3, 1)
+        {"lr": lr, "gamma": gamma, "weight_decay": 0.2}
+        for lr in (5e-3, 1e-2)
+        for gamma in (0.1, 1.0)
     ),
     "lion": tuple(
-        {"lr": lr, "b2": b2, "weight_decay": 0.4} for lr in (1e-3, 2.5e-3) for b2 in (0.95, 0.99)
+        {"lr": lr, "b2": b2, "weight_decay": 0.4} for lr in (2.5e-3, 5e-3) for b2 in (0.9, 0.95)
     ),
-    "muon": tuple({"lr": lr, "b1": b1} for lr in (4e-3, 1e-2) for b1 in (0.9, 0.95)),
+    "muon": tuple({"lr": lr, "b1": b1} for lr in (1e-2, 2e-2) for b1 in (0.85, 0.9)),
 }
 _HERE = Path(__file__).resolve().parent
 _CONFIG = _HERE / "optimizers_config.py"

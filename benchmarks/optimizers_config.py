@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
             model=ModelConfig(
                 vocab_size=500, model_dim=64, num_layers=2, num_memories=2, context=128
             ),
-            data=DataConfig(source="treebank", seq_len=128, packing_bins=64),
+            data=DataConfig(source="treebank", seq_len=128),
             optim=OptimConfig(warmup_steps=30),
             train=TrainConfig(
                 steps=300,

@@ -69,9 +69,7 @@ def base_config(data: str, tokens: int) -> Config:
         model=ModelConfig(
             vocab_size=2000, model_dim=128, num_layers=4, num_memories=4, context=512
         ),
-        data=DataConfig(
-            source="text", train=data, validation_fraction=0.04, seq_len=512, packing_bins=64
-        ),
+        data=DataConfig(source="text", train=data, validation_fraction=0.04, seq_len=512),
         train=TrainConfig(tokens=tokens, batch_size=4, eval_every=100, sample_tokens=0),
     )
 

@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
         Config(
             init_from="runs/tiny",
             adapters=AdapterConfig(kind="dora", rank=8),
-            data=DataConfig(source="treebank_instructions", seq_len=256, packing_bins=64),
+            data=DataConfig(source="treebank_instructions", seq_len=256),
             optim=OptimConfig(lr=3e-3, warmup_steps=20),
             train=TrainConfig(
                 epochs=1.0,

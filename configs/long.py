@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
     return to_config_dict(
         Config(
             model=model,
-            data=DataConfig(source="manual", seq_len=32_768, packing_bins=4),
+            data=DataConfig(source="manual", seq_len=32_768),
             tokenizer=TokenizerConfig(kind="byte"),
             optim=OptimConfig(lr=3e-3, warmup_steps=10),
             train=TrainConfig(

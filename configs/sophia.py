@@ -19,7 +19,7 @@ def get_config() -> ConfigDict:
     return to_config_dict(
         Config(
             model=model,
-            data=DataConfig(source="treebank", seq_len=256, packing_bins=64),
+            data=DataConfig(source="treebank", seq_len=256),
             optim=OptimConfig(name="sophia_g", lr=1e-3, warmup_steps=100),
             train=TrainConfig(
                 steps=1500,

@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
     return to_config_dict(
         Config(
             model=model,
-            data=DataConfig(source="treebank", seq_len=256, packing_bins=64),
+            data=DataConfig(source="treebank", seq_len=256),
             optim=OptimConfig(lr=3e-3, warmup_steps=50),
             train=TrainConfig(
                 steps=1500,

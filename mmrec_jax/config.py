@@ -52,13 +52,15 @@ class DataConfig:
     on_error: Literal["stop", "skip"] = "stop"  # "skip": leave bad records out, and list them
     tfds_dir: str = ""  # of "tfds:"; empty: $TFDS_DATA_DIR or ~/tensorflow_datasets
     seq_len: int = 256  # T, tokens in a row
-    packing_bins: int = 16  # rows filled at the same time (unless train.carry_state is set)
+    packing_windows: int = 1024  # pieces packed into rows together (without train.carry_state)
     seed: int = 0  # of the shuffle, or of a task's training examples
 
     def __post_init__(self) -> None:
         require(self.seq_len > 0, "data.seq_len", self.seq_len, "at least 1")
-        require(self.packing_bins > 0, "data.packing_bins", self.packing_bins, "at least 1")
         require(self.max_record_mb > 0, "data.max_record_mb", self.max_record_mb, "at least 1")
+        require(
+            self.packing_windows > 0, "data.packing_windows", self.packing_windows, "at least 1"
+        )
         require(
             0 < self.validation_fraction < 1,
             "data.validation_fraction",

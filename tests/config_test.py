@@ -55,7 +55,7 @@ def test_configs_cannot_be_changed():
         (ModelConfig, "gamma_halflife_min", 0.0),
         (ModelConfig, "alpha_halflife_min", 5000.0),
         (DataConfig, "seq_len", 0),
-        (DataConfig, "packing_bins", 0),
+        (DataConfig, "packing_windows", 0),
         (DataConfig, "validation_fraction", 1.0),
         (DataConfig, "train", "a.txt"),
         (TaskConfig, "min_length", 0),

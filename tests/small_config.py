@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
     return to_config_dict(
         Config(
             model=model,
-            data=DataConfig(source="text", train="words.txt", seq_len=32, packing_bins=4),
+            data=DataConfig(source="text", train="words.txt", seq_len=32),
             tokenizer=TokenizerConfig(kind="byte"),
             optim=OptimConfig(lr=1e-2, warmup_steps=5),
             train=TrainConfig(

@@ -3,17 +3,17 @@
 import heapq
 from collections.abc import Iterator
 
-import grain
 import numpy as np
 from numpy.typing import NDArray
 
 from mmrec_jax.data.batch import Batch, empty_batch
-from mmrec_jax.data.packing import WindowSource, packed_batches
+from mmrec_jax.data.packing import pack, write_row
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.data.windows import cut_windows
 from mmrec_jax.errors import UserError
 
-_MIN_BINS = 64
+# Windows that are packed together.
+_GROUP = 4096
 
 
 def evaluation_batches(
@@ -21,7 +21,7 @@ def evaluation_batches(
 ) -> Iterator[Batch]:
     """One pass over a split, as batches [batch_size, seq_len].
 
-    Without `carry`, the windows are those of training, packed in their order; each begins from the
+    Without `carry`, the windows are those of training; each begins from the
     zero state. With it, the documents are dealt to `batch_size` lanes of about equal length and
     each lane is cut into rows: row b of a batch continues row b of the batch before, so the caller
     hands the model's state on. The segment id is then the number of the document, from 1. Padding
@@ -36,9 +36,14 @@ def evaluation_batches(
 
 
 def _packed(store: TokenStore, batch_size: int, seq_len: int) -> Iterator[Batch]:
-    windows = grain.MapDataset.source(WindowSource(store, cut_windows(store, seq_len)))
-    bins = max(_MIN_BINS, batch_size)
-    return iter(packed_batches(windows, seq_len, batch_size, bins, shuffle_seed=None))
+    windows = cut_windows(store, seq_len)
+    for first in range(0, len(windows), _GROUP):
+        rows = pack(windows.lengths[first : first + _GROUP], seq_len)
+        for start in range(0, len(rows), batch_size):
+            batch = empty_batch(batch_size, seq_len)
+            for row, pieces in enumerate(rows[start : start + batch_size]):
+                write_row(batch, row, store, windows, [first + piece for piece in pieces])
+            yield batch
 
 
 def _carried(store: TokenStore, batch_size: int, seq_len: int) -> Iterator[Batch]:

@@ -1,80 +1,59 @@
-"""Windows packed into rows, rows stacked into batches (grain).
+"""Windows packed into rows, so that as few places as possible are padding.
 
-Rows are filled first-fit: `bins` rows are open at a time, each window goes to the first
-one with room, and when one fits nowhere all of them are emitted. Windows are never cut here. The
-state of the iterator is the place in the stream of windows at which the current group of rows began
-and the row that comes next, so leftover windows are packed again, not stored.
+Best-fit decreasing (Johnson 1973): the longest window first, each into the row with the least room
+that is enough for it. Windows are never cut here.
 """
 
-from collections.abc import Sequence
-
-import grain
 import numpy as np
-from grain import experimental
+from numpy.typing import NDArray
 
-from mmrec_jax.data.batch import Batch, empty_batch
+from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.data.windows import Windows
 
 
-class WindowSource:
-    """Random access to windows.
-
-    An element is {"pairs": int32 [length, 2], "weights": float32 [length]}: inputs and targets, and
-    how much each target counts.
-    """
-
-    def __init__(self, store: TokenStore, windows: Windows) -> None:
-        self._pairs = np.lib.stride_tricks.sliding_window_view(store.tokens, 2)
-        self._store = store
-        self._windows = windows
-
-    def __len__(self) -> int:
-        return len(self._windows)
-
-    def __getitem__(self, index: int) -> Batch:
-        start = self._windows.starts[index]
-        end = start + self._windows.lengths[index]
-        weights = self._store.target_weights(slice(start + 1, end + 1))
-        return {"pairs": self._pairs[start:end], "weights": weights}
-
-    def __repr__(self) -> str:
-        return f"WindowSource({len(self)} windows)"
-
-
-def packed_batches(
-    windows: grain.MapDataset,
-    seq_len: int,
-    rows: int,
-    bins: int,
-    shuffle_seed: int | None,
-) -> grain.IterDataset:
-    """Batches of `rows` rows (the last one padded with empty rows) from a stream of windows.
+def pack(lengths: NDArray[np.int32], capacity: int) -> list[list[int]]:
+    """Rows of pieces whose lengths add up to at most `capacity`.
 
     Args:
-      windows: elements as of `WindowSource`, none longer than `seq_len`.
-      seq_len: T.
-      rows: B.
-      bins: rows that are open at the same time.
-      shuffle_seed: shuffles each emitted group of rows, since first-fit leaves the last rows of a
-        group emptier than the first; None: no shuffle.
+      lengths: of the pieces, 1 .. capacity.
+      capacity: of a row.
+
+    Returns:
+      The numbers of the pieces in each row, every piece in one row; about as many rows as
+      `sum(lengths) / capacity`, and at most 11/9 of the fewest possible, plus a row.
     """
-    # Everything is in memory: reading ahead in threads would only cost.
-    stream = windows.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
-    packed = experimental.FirstFitPackIterDataset(
-        stream,
-        length_struct={"pairs": seq_len, "weights": seq_len},
-        num_packing_bins=bins,
-        shuffle_bins=shuffle_seed is not None,
-        seed=shuffle_seed or 0,
-    )
+    rows: list[list[int]] = []
+    with_room: list[list[int]] = [[] for _ in range(capacity + 1)]
+    rooms = 0  # bit r: a row has just r places left
+    for piece in np.argsort(-lengths, kind="stable").tolist():
+        length = int(lengths[piece])
+        enough = rooms >> length
+        if enough:
+            room = length + (enough & -enough).bit_length() - 1
+            row = with_room[room].pop()
+            if not with_room[room]:
+                rooms ^= 1 << room
+        else:
+            room, row = capacity, len(rows)
+            rows.append([])
+        rows[row].append(piece)
+        with_room[room - length].append(row)
+        rooms |= 1 << (room - length)
+    return rows
 
-    def stack(elements: Sequence[Batch]) -> Batch:
-        batch = empty_batch(rows, seq_len)
-        for row, element in enumerate(elements):
-            batch["inputs"][row], batch["targets"][row] = element["pairs"].T
-            batch["segment_ids"][row] = element["pairs_segment_ids"]
-            batch["weights"][row] = element["weights"]
-        return batch
 
-    return packed.batch(rows, drop_remainder=False, batch_fn=stack)
+def write_row(
+    batch: Batch, row: int, store: TokenStore, windows: Windows, numbers: list[int]
+) -> None:
+    """Lays some windows end to end into a row of an empty batch, as segments 1, 2, ..."""
+    filled = 0
+    for segment, number in enumerate(numbers, 1):
+        start, length = int(windows.starts[number]), int(windows.lengths[number])
+        places, targets = slice(filled, filled + length), slice(start + 1, start + 1 + length)
+        tokens = store.tokens[start : start + 1 + length]
+        batch["inputs"][row, places] = tokens[:-1]
+        batch["targets"][row, places] = tokens[1:]
+        batch["segment_ids"][row, places] = segment
+        batch["weights"][row, places] = store.target_weights(targets)
+        filled += length

@@ -3,16 +3,13 @@
 import math
 from typing import Any
 
-import grain
 import numpy as np
 
 from mmrec_jax.config import DataConfig
 from mmrec_jax.data.lanes import LaneStream
-from mmrec_jax.data.packing import WindowSource, packed_batches
-from mmrec_jax.data.seeds import hashed_seed
+from mmrec_jax.data.packed_stream import PackedStream
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.data.train_iterator import TrainIterator, process_rows
-from mmrec_jax.data.windows import cut_windows
 from mmrec_jax.errors import UserError
 
 _FILL_BATCHES = 64
@@ -29,13 +26,14 @@ def make_train_iterator(
 ) -> TrainIterator:
     """Shuffled batches of the training split, epoch after epoch.
 
-    Each epoch is a new permutation of all windows, packed into rows. Process p reads the windows p,
-    p + P, p + 2P, ... of that stream, so the processes together see each window once an epoch. With
-    `carry_state` it is a permutation of all documents, and rows continue each other (`LaneStream`).
+    Windows are packed into rows (`PackedStream`); with `carry_state` rows continue each other
+    (`LaneStream`). Batches do not depend
+    on the number of processes, each of which builds its own rows of them; neither does the place in
+    the stream, so a run of N processes continues on M.
 
     Args:
       store: the training split.
-      config: `seq_len`, `seed` and (without `carry_state`) `packing_bins` are used.
+      config: `seq_len`, `seed` and (without `carry_state`) `packing_windows` are used.
       batch_size: rows of a step over all processes.
       carry_state: whether a row continues the same row of the batch before.
       process_index: this process, from 0.
@@ -60,25 +58,11 @@ def make_train_iterator(
     if carry_state:
         lanes = LaneStream(store, config.seq_len, batch_size, rows, config.seed)
         return TrainIterator(lanes, identity)
-    dataset = packed_batches(
-        window_stream(store, config, process_index, process_count),
-        config.seq_len,
-        rows=len(rows),
-        bins=config.packing_bins,
-        shuffle_seed=_seed("rows", config.seed),
+    identity["data.packing_windows"] = config.packing_windows
+    packed = PackedStream(
+        store, config.seq_len, batch_size, rows, config.packing_windows, config.seed
     )
-    identity["data.packing_bins"] = config.packing_bins
-    identity["process"] = f"{process_index} of {process_count}"
-    return TrainIterator(iter(dataset), identity)
-
-
-def window_stream(
-    store: TokenStore, config: DataConfig, process_index: int, process_count: int
-) -> grain.MapDataset:
-    """The endless shuffled stream of windows of one process."""
-    source = WindowSource(store, cut_windows(store, config.seq_len))
-    epochs = grain.MapDataset.source(source).shuffle(seed=_seed("windows", config.seed)).repeat()
-    return epochs.slice(slice(process_index, None, process_count))
+    return TrainIterator(packed, identity)
 
 
 def steps_for(
@@ -128,8 +112,3 @@ def _check_size(store: TokenStore, seq_len: int, batch_size: int) -> None:
             f"config.train.batch_size x config.data.seq_len is {batch_size} x {seq_len}; lower "
             "one of them or add text"
         )
-
-
-def _seed(purpose: str, seed: int) -> int:
-    """A 32-bit seed. grain adds the epoch to it, so neighbouring seeds must not stay neighbours."""
-    return hashed_seed(purpose, seed) >> 32

@@ -54,8 +54,8 @@ class TrainIterator(Iterator[Batch]):
         """Continues from `state` exactly as the iterator it was taken from would have.
 
         Raises:
-          UserError: the state was saved for other data, other settings of the data, or another
-            number of processes; the message names what differs.
+          UserError: the state was saved for other data or other settings of the data; the message
+            names what differs.
         """
         saved = state["identity"]
         differing = [

@@ -1,65 +1,65 @@
-import dataclasses
-
-import grain
+import hypothesis
 import numpy as np
+import pytest
+from hypothesis import strategies
 
-from mmrec_jax.data.batch import DTYPES
-from mmrec_jax.data.packing import WindowSource, packed_batches
+from mmrec_jax.data.batch import DTYPES, empty_batch
+from mmrec_jax.data.packing import pack, write_row
 from mmrec_jax.data.windows import cut_windows
 
 
-def rows_of(store, seq_len, rows, bins, shuffle_seed=None):
-    windows = grain.MapDataset.source(WindowSource(store, cut_windows(store, seq_len)))
-    return list(packed_batches(windows, seq_len, rows, bins, shuffle_seed))
+def best_fit_decreasing(lengths, capacity):
+    """The definition, by looking at every row for every piece."""
+    rows = []
+    for piece in sorted(range(len(lengths)), key=lambda piece: (-lengths[piece], piece)):
+        used = [sum(lengths[other] for other in row) for row in rows]
+        fitting = [row for row, n in enumerate(used) if n + lengths[piece] <= capacity]
+        if fitting:
+            fullest = max(used[row] for row in fitting)
+            rows[max(row for row in fitting if used[row] == fullest)].append(piece)
+        else:
+            rows.append([piece])
+    return rows
 
 
-def test_hand_made_rows(make_store):
-    # Pairs of the documents: (1,2)(2,3) | (4,5)(5,6)(6,7) | (8,9) | (10,11)..(14,15); T = 4.
-    # Windows of 2, 3, 1, 4 and 1 pairs. First-fit into two open rows: the 2 opens row 0, the 3
-    # opens row 1, the 1 fits in row 0; the 4 fits nowhere, both rows leave, and it opens the next
-    # group, whose second row takes the last pair.
-    (first, second) = rows_of(make_store([2, 3, 1, 5]), seq_len=4, rows=2, bins=2)
-    np.testing.assert_array_equal(first["inputs"], [[1, 2, 8, 0], [4, 5, 6, 0]])
-    np.testing.assert_array_equal(first["targets"], [[2, 3, 9, 0], [5, 6, 7, 0]])
-    np.testing.assert_array_equal(first["segment_ids"], [[1, 1, 2, 0], [1, 1, 1, 0]])
-    np.testing.assert_array_equal(second["inputs"], [[10, 11, 12, 13], [14, 0, 0, 0]])
-    np.testing.assert_array_equal(second["targets"], [[11, 12, 13, 14], [15, 0, 0, 0]])
-    np.testing.assert_array_equal(second["segment_ids"], [[1, 1, 1, 1], [1, 0, 0, 0]])
-    np.testing.assert_array_equal(second["weights"], [[1, 1, 1, 1], [1, 0, 0, 0]])
+@hypothesis.settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@hypothesis.given(
+    capacity=strategies.integers(1, 40),
+    shares=strategies.lists(strategies.floats(0, 1), max_size=60),
+)
+def test_rows_are_those_of_best_fit_decreasing(capacity, shares):
+    lengths = [max(1, round(share * capacity)) for share in shares]
+    rows = pack(np.array(lengths, np.int32), capacity)
+    filled = sorted(sum(lengths[piece] for piece in row) for row in rows)
+    expected = best_fit_decreasing(lengths, capacity)
+    assert filled == sorted(sum(lengths[piece] for piece in row) for row in expected)
+    assert sorted(piece for row in rows for piece in row) == list(range(len(lengths)))
 
 
-def test_arrays_have_their_dtypes_and_one_shape(make_store):
-    batches = rows_of(make_store([2, 3, 1, 5, 7]), seq_len=4, rows=3, bins=2)
-    for batch in batches:
-        assert {name: array.dtype for name, array in batch.items()} == DTYPES
-        for array in batch.values():
-            assert array.shape == (3, 4)
-            assert array.flags.c_contiguous
+def test_hand_made_rows():
+    # 5 opens a row, 4 too; 3 fits into the row of the 5, 2 into that of the 4, as does the next 2.
+    assert pack(np.array([2, 5, 2, 3, 4], np.int32), 8) == [[1, 3], [4, 0, 2]]
 
 
-def test_last_batch_is_filled_with_empty_rows(make_store):
-    batches = rows_of(make_store([4, 4, 4]), seq_len=4, rows=2, bins=8)
-    assert len(batches) == 2
-    assert batches[1]["segment_ids"].tolist() == [[1, 1, 1, 1], [0, 0, 0, 0]]
-    assert not batches[1]["inputs"][1].any()
+@pytest.mark.parametrize("seq_len", [128, 1024])
+def test_hardly_a_place_is_wasted(seq_len):
+    documents = np.random.default_rng(0).lognormal(4.5, 1, 3000).astype(np.int64) + 1
+    windows = [min(seq_len, n - at) for n in documents.tolist() for at in range(0, n, seq_len)]
+    lengths = np.array(windows[:1024], np.int32)
+    assert lengths.sum() / len(pack(lengths, seq_len)) / seq_len > 0.99
 
 
-def test_shuffle_moves_whole_rows(make_store):
-    store = make_store([4] * 32)
-    plain = rows_of(store, 4, rows=32, bins=32)[0]["inputs"]
-    mixed = rows_of(store, 4, rows=32, bins=32, shuffle_seed=3)[0]["inputs"]
-    assert plain.tolist() != mixed.tolist()
-    assert sorted(plain.tolist()) == sorted(mixed.tolist())
-
-
-def test_weights_travel_with_their_targets(make_store):
-    store = make_store([2, 3, 1])
+def test_a_row_is_windows_end_to_end(make_store):
+    # Pairs of the documents: (1,2)(2,3) | (4,5)(5,6)(6,7)(7,8)(8,9); T = 4: windows of 2, 4, 1.
+    store = make_store([2, 5])
     weights = np.arange(len(store.tokens), dtype=np.float32) / 8 + 1
-    store = dataclasses.replace(store, weights=weights)
-    windows = grain.MapDataset.source(WindowSource(store, cut_windows(store, 4)))
-    (batch,) = packed_batches(windows, 4, rows=3, bins=3, shuffle_seed=None)
-    real = batch["segment_ids"] > 0
-    # Token i + 1 stands at place i of the store.
-    np.testing.assert_array_equal(batch["weights"][real], weights[batch["targets"][real] - 1])
-    assert not batch["weights"][~real].any()
+    store = type(store)(**{**vars(store), "weights": weights})
+    batch = empty_batch(2, 4)
+    write_row(batch, 1, store, cut_windows(store, 4), [2, 0])
+    assert not any(array[0].any() for array in batch.values())
+    assert batch["inputs"][1].tolist() == [8, 1, 2, 0]
+    assert batch["targets"][1].tolist() == [9, 2, 3, 0]
+    assert batch["segment_ids"][1].tolist() == [1, 2, 2, 0]
+    np.testing.assert_array_equal(batch["weights"][1, :3], weights[[8, 1, 2]])
+    assert batch["weights"][1, 3] == 0
     assert {name: array.dtype for name, array in batch.items()} == DTYPES

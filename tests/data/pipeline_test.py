@@ -10,16 +10,16 @@ from hypothesis import strategies
 
 from mmrec_jax.config import DataConfig
 from mmrec_jax.data.batch import DTYPES
+from mmrec_jax.data.packing import pack
 from mmrec_jax.data.pipeline import (
     make_train_iterator,
     steps_for,
     tokens_per_batch,
-    window_stream,
 )
 from mmrec_jax.data.windows import cut_windows
 from mmrec_jax.errors import UserError
 
-CONFIG = DataConfig(seq_len=32, packing_bins=6)
+CONFIG = DataConfig(seq_len=32, packing_windows=40)
 
 
 def assert_same(left, right):
@@ -43,12 +43,10 @@ def targets_of(batches):
     seed=strategies.integers(-5, 2**40),
 )
 def test_every_pair_once_an_epoch(make_store, lengths, seq_len, seed):
-    # Groups of rows end where batches end (rows a batch = bins), so after any batch the stream has
-    # used a prefix of its windows: each pair as often as any other, or once more.
     store = make_store(lengths)
     hypothesis.assume(store.num_pairs >= 4 * seq_len)
-    config = DataConfig(seq_len=seq_len, packing_bins=4, seed=seed)
-    iterator = make_train_iterator(store, config, 4)
+    config = DataConfig(seq_len=seq_len, seed=seed)
+    iterator = make_train_iterator(store, config, 1)
     counts = Counter()
     expected = set(np.delete(store.tokens, store.offsets[:-1]).tolist())
     while sum(counts.values()) < 2 * store.num_pairs:
@@ -79,16 +77,18 @@ def test_rows_hold_whole_windows_with_their_targets(treebank_like_store):
 
 
 def test_epochs_and_seeds_have_other_orders(treebank_like_store):
+    store = treebank_like_store
+    windows = cut_windows(store, CONFIG.seq_len)
+    rows = len(pack(windows.lengths, CONFIG.seq_len))
+
     def order(seed, epoch):
-        config = dataclasses.replace(CONFIG, seed=seed)
-        stream = window_stream(treebank_like_store, config, 0, 1)
-        count = len(cut_windows(treebank_like_store, CONFIG.seq_len))
-        places = range(epoch * count, (epoch + 1) * count)
-        return tuple(int(stream[place]["pairs"][0, 0]) for place in places)
+        config = dataclasses.replace(CONFIG, seed=seed, packing_windows=len(windows))
+        batches = take(make_train_iterator(store, config, 1), rows * (epoch + 1))[rows * epoch :]
+        return tuple(tuple(targets_of([batch])) for batch in batches)
 
     orders = {order(seed, epoch) for seed in range(3) for epoch in range(3)}
     assert len(orders) == 9
-    assert len({tuple(sorted(each)) for each in orders}) == 1
+    assert len({tuple(sorted(sum(each, ()))) for each in orders}) == 1
     assert order(1, 1) in orders
 
 
@@ -118,7 +118,7 @@ def test_resumed_stream_is_the_uninterrupted_one(treebank_like_store, batch_size
     ("change", "message"),
     [
         ({"seq_len": 16}, r"data\.seq_len \(saved 32, now 16\)$"),
-        ({"packing_bins": 5}, r"data\.packing_bins \(saved 6, now 5\)$"),
+        ({"packing_windows": 5}, r"data\.packing_windows \(saved 40, now 5\)$"),
         ({"seed": 1}, r"data\.seed \(saved 0, now 1\)$"),
     ],
 )
@@ -129,27 +129,35 @@ def test_state_of_other_settings_is_refused(treebank_like_store, change, message
         other.set_state(state)
 
 
-def test_state_of_other_text_batch_or_process_is_refused(treebank_like_store, make_store):
+def test_state_of_other_text_or_batch_is_refused(treebank_like_store, make_store):
     state = make_train_iterator(treebank_like_store, CONFIG, 4).get_state()
     with pytest.raises(UserError, match=r"other data: tokens \(saved \w+, now \w+\)$"):
         make_train_iterator(make_store([50] * 9), CONFIG, 4).set_state(state)
     with pytest.raises(UserError, match=r"train\.batch_size \(saved 4, now 8\)$"):
         make_train_iterator(treebank_like_store, CONFIG, 8).set_state(state)
-    second = make_train_iterator(treebank_like_store, CONFIG, 4, process_index=1, process_count=2)
-    with pytest.raises(UserError, match=r"process \(saved 0 of 1, now 1 of 2\)$"):
-        second.set_state(state)
 
 
-def test_processes_share_the_stream(treebank_like_store):
-    def starts(process_index, process_count, count):
-        stream = window_stream(treebank_like_store, CONFIG, process_index, process_count)
-        return [int(stream[place]["pairs"][0, 0]) for place in range(count)]
+def of_process(store, index, count):
+    return make_train_iterator(store, CONFIG, 4, process_index=index, process_count=count)
 
-    # A number of windows that 4 does not divide, over four epochs.
-    whole = starts(0, 1, 900)
-    assert len(cut_windows(treebank_like_store, CONFIG.seq_len)) == 225
-    for process in range(4):
-        assert starts(process, 4, 225) == whole[process::4]
+
+@pytest.mark.parametrize("before", [1, 2, 4])
+@pytest.mark.parametrize("after", [1, 2, 4])
+def test_a_run_of_n_processes_continues_on_m(treebank_like_store, before, after):
+    # Every batch, put together from the rows of the processes, is that of one process alone: so
+    # each window is read once an epoch, whatever number of processes read which part of it.
+    whole = take(make_train_iterator(treebank_like_store, CONFIG, 4), 60)
+    first = [of_process(treebank_like_store, index, before) for index in range(before)]
+    parts = list(zip(*(take(iterator, 23) for iterator in first), strict=True))
+    (state,) = {json.dumps(iterator.get_state()) for iterator in first}
+    second = [of_process(treebank_like_store, index, after) for index in range(after)]
+    for iterator in second:
+        iterator.set_state(json.loads(state))
+    parts += zip(*(take(iterator, 37) for iterator in second), strict=True)
+    together = [
+        {name: np.concatenate([part[name] for part in each]) for name in DTYPES} for each in parts
+    ]
+    assert_same(together, whole)
 
 
 def test_rows_are_divided_among_processes(treebank_like_store):

@@ -8,7 +8,7 @@ from mmrec_jax.data.pipeline import make_train_iterator, steps_for
 from mmrec_jax.data.text_dataset import TextDataset
 
 _CONFIG = Config(
-    data=DataConfig(seq_len=32, packing_bins=4),
+    data=DataConfig(seq_len=32),
     tokenizer=TokenizerConfig(kind="byte"),
     train=TrainConfig(steps=5),
 )

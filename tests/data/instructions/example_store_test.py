@@ -126,7 +126,7 @@ def assert_weights(batch):
 
 @pytest.mark.parametrize("carry", [False, True])
 def test_weights_stand_beside_their_targets_in_every_layout(store, carry):
-    config = DataConfig(seq_len=48, packing_bins=4)
+    config = DataConfig(seq_len=48)
     iterator = make_train_iterator(store, config, 4, carry_state=carry)
     batches = [next(iterator) for _ in range(12)]
     for batch in batches:
