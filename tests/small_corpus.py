@@ -19,10 +19,12 @@ def corpus_texts(name: str, count: int) -> list[str]:
     def words() -> str:
         return " ".join(choose.choice(_WORDS) for _ in range(choose.randint(3, 30)))
 
-    special = (_COPY, "kısa", _ENGLISH, f"{words()}\x07 {words()}\x00", "cu\u0308ce " + words())
-    return [
-        words() if number % 10 else special[number // 10 % len(special)] for number in range(count)
-    ]
+    texts = []
+    for number in range(count):
+        special = (_COPY, "kısa", _ENGLISH + f" {name} {number}", f"{words()}\x07 {words()}\x00")
+        special = (*special, f"cu\u0308ce {words()}")
+        texts.append(words() if number % 10 else special[number // 10 % len(special)])
+    return texts
 
 
 def write_corpus(folder: Path) -> str:
