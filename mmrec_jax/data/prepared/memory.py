@@ -51,4 +51,4 @@ def affordable_workers(wanted: int, budget: float, tokenizer_bytes: int) -> int:
             f"{each / MB:,.0f} MB beside the {own / MB:,.0f} MB of this one; raise it to at least "
             f"{(own + each) / MB:,.0f}"
         )
-    return min(wanted, fitting)
+    return min(wanted, max(0, fitting))
