@@ -4,8 +4,18 @@ import gzip
 import json
 import random
 from pathlib import Path
+from typing import Any
 
+from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.formats.source import Source, find_sources
+from mmrec_jax.data.prepared.preparation import Outcome, Resources, prepare_text
+from mmrec_jax.data.prepared.settings import PrepareSettings
+from mmrec_jax.data.tokenizer import Tokenizer
+
+SPLIT = PrepareSettings(validation_fraction=0.1, shard_mb=0.008)
+FILTERED = PrepareSettings(
+    validation_fraction=0.1, shard_mb=0.008, dedup="exact", language="tr", min_chars=6
+)
 
 _WORDS = ("bir", "iki", "göl", "köprü", "çiçek", "ağaç", "ışık", "İstanbul", "deniz", "yol", "kuş")
 _COPY = "bu metin birkaç kez geçer"
@@ -41,3 +51,23 @@ def small_sources(pattern: str, chunk_bytes: int = 1500) -> list[Source]:
     return find_sources(
         pattern, "--source", "block", "text", max_record_bytes=1 << 16, chunk_bytes=chunk_bytes
     )
+
+
+def prepare_small(
+    out: Path,
+    pattern: str,
+    settings: PrepareSettings = SPLIT,
+    tokenizer: Tokenizer | None = None,
+    workers: int = 0,
+    ram_mb: float = 10_000,
+    **options: Any,
+) -> Outcome:
+    """Prepares the small sources, with `options` of `prepare_text`."""
+    sources, resources = small_sources(pattern), Resources(workers, ram_mb)
+    return prepare_text(out, sources, tokenizer or ByteTokenizer(), settings, resources, **options)
+
+
+def file_contents(folder: Path) -> dict[str, bytes]:
+    """The bytes of each file in a folder, at any depth."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}

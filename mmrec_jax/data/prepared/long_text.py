@@ -38,7 +38,7 @@ def _cut(text: str, place: int, tokenizer: Tokenizer) -> int:
         place = text.find("\n", place) + 1
         if not place:
             break
-        left, right = text[place - _CONTEXT : place], text[place : place + _CONTEXT]
+        left, right = text[max(0, place - _CONTEXT) : place], text[place : place + _CONTEXT]
         halves = [tokenizer.encode(left), tokenizer.encode(right)]
         if np.array_equal(np.concatenate(halves), tokenizer.encode(left + right)):
             return place

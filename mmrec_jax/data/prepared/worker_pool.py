@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import mmrec_jax
 from mmrec_jax.data.formats.chunk import Chunk
 from mmrec_jax.data.formats.refusals import OnError
 from mmrec_jax.data.prepared.encoded_chunk import EncodedChunk, encode_chunk
@@ -27,12 +28,13 @@ class _Worker:
         Args:
           opening: what it is told first.
         """
-        path = os.pathsep.join(part for part in sys.path if part)
+        path = [str(Path(mmrec_jax.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "mmrec_jax.data.prepared.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
+            env=os.environ
+            | {"PYTHONPATH": os.pathsep.join(filter(None, path)), "OPENBLAS_NUM_THREADS": "1"},
         )
         self.pid = self._process.pid
         self._opening = opening

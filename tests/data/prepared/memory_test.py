@@ -34,7 +34,9 @@ def test_workers_that_do_not_fit_are_not_started():
     assert affordable_workers(8, own + 3.5 * each, 1_000_000) == 3
     assert affordable_workers(2, own + 3.5 * each, 1_000_000) == 2
     assert affordable_workers(0, 1, 1_000_000) == 0
-    with pytest.raises(UserError, match="--ram-mb is .* but one worker process needs about 121 MB"):
+    with pytest.raises(
+        UserError, match=r"--ram-mb is .* but one worker process needs about 121 MB"
+    ):
         affordable_workers(2, own + 0.5 * each, 1_000_000)
 
 
@@ -48,7 +50,8 @@ def test_it_gives_back_first_and_stops_last(monkeypatch):
         return len(shrunk) <= 3
 
     watch = MemoryWatch(100e6, lambda: [], shrink)
-    for now, taken in ((1, 84e6), (2, 86e6), (3, 99e6), (3.1, 200e6), (5, 90e6), (6, 101e6)):
+    for second, size in ((1, 84e6), (2, 86e6), (3, 99e6), (3.1, 2e8), (5, 90e6), (6, 101e6)):
+        now, taken = second, size
         watch.look()
     assert shrunk == [2, 5, 6]  # patience at 3; at 3.1 it is not time to look yet
     assert watch.peak == 101e6

@@ -1,6 +1,7 @@
 """Training from a prepared folder is training from the same documents in memory."""
 
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -8,32 +9,24 @@ import shutil
 import numpy as np
 import pytest
 
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.char_tokenizer import CharTokenizer
 from mmrec_jax.data.evaluation import evaluation_batches
 from mmrec_jax.data.prepared.prepared_dataset import open_prepared, validation_documents
-from mmrec_jax.data.prepared.preparation import Resources, prepare_text
 from mmrec_jax.data.prepared.settings import PrepareSettings
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.errors import UserError
 from mmrec_jax.train.prepare import load_data
 from mmrec_jax.workdir import Workdir
-from tests.small_corpus import small_sources, write_corpus
+from tests.small_corpus import prepare_small, write_corpus
 from tests.small_run import small_config
-
-
-def _prepare(out, pattern, tokenizer=None, fraction=0.1):
-    tokenizer = tokenizer or ByteTokenizer()
-    settings = PrepareSettings(validation_fraction=fraction, shard_mb=0.008)
-    prepare_text(out, small_sources(pattern), tokenizer, settings, Resources(0, 10_000))
-    return out
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     base = tmp_path_factory.mktemp("prepared")
-    return _prepare(base / "out", write_corpus(base))
+    prepare_small(base / "out", write_corpus(base))
+    return base / "out"
 
 
 @pytest.fixture
@@ -95,13 +88,14 @@ def test_a_run_reads_it(folder, tmp_path):
     data = load_data(_config(folder), Workdir(tmp_path / "run"))
     assert data.train.num_documents > 200
     assert (tmp_path / "run").is_dir()
-    with pytest.raises(UserError, match="suffix_weight is 2.0; .* it must be 1"):
+    with pytest.raises(UserError, match=r"suffix_weight is 2.0; .* it must be 1"):
         load_data(_config(folder, turkish__suffix_weight=2.0), Workdir(tmp_path / "run"))
 
 
 def test_folders_are_read_one_after_the_other(folder, tmp_path):
     pattern = write_corpus(tmp_path).split(",")[1]
-    other = _prepare(tmp_path / "other", pattern)
+    other = tmp_path / "other"
+    prepare_small(other, pattern)
     one, two, both = (
         open_prepared(_config(name)) for name in (folder, other, f"{folder}, {other}")
     )
@@ -161,8 +155,7 @@ def test_a_flipped_byte_is_named_when_it_is_trained_on(copy):
     _flip(copy / "train-00002.tokens", 100)
     batches = open_prepared(_config(copy)).batches(8)
     with pytest.raises(UserError, match=r"train-00002.tokens: this shard is damaged between the"):
-        for _ in range(90):
-            next(batches)
+        list(itertools.islice(batches, 90))
 
 
 def test_another_tokenizer_is_refused(copy, folder, tmp_path):
@@ -170,7 +163,8 @@ def test_another_tokenizer_is_refused(copy, folder, tmp_path):
     with pytest.raises(UserError, match="was prepared with another tokenizer than that of runs/a"):
         open_prepared(dataclasses.replace(_config(copy), init_from="runs/a"), other)
     (tmp_path / "a.txt").write_text("abc\n\nab\n\ncab\n\nbac\n\nca\n\nbca\n\ncc")
-    letters = _prepare(tmp_path / "letters", str(tmp_path / "a.txt"), other, fraction=0.3)
+    letters, settings = tmp_path / "letters", PrepareSettings(validation_fraction=0.3)
+    prepare_small(letters, str(tmp_path / "a.txt"), settings, other)
     with pytest.raises(UserError, match=r"letters was prepared with another tokenizer than .*copy"):
         open_prepared(_config(f"{copy},{letters}"))
     shutil.rmtree(copy / "tokenizer")

@@ -1,26 +1,15 @@
 import json
 
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
-from mmrec_jax.data.prepared.preparation import Resources, prepare_text
 from mmrec_jax.data.prepared.report import report_json, report_markdown, report_record
 from mmrec_jax.data.prepared.report_picture import draw_report
-from mmrec_jax.data.prepared.settings import PrepareSettings
-from tests.small_corpus import small_sources, write_corpus
+from tests.small_corpus import FILTERED, prepare_small, write_corpus
 
 
 def test_the_report_says_what_became_of_the_documents(tmp_path):
     pattern = write_corpus(tmp_path)
     (tmp_path / "books.txt").write_bytes((tmp_path / "books.txt").read_bytes() + b"\n\n\xff\n")
-    settings = PrepareSettings(validation_fraction=0.1, dedup="exact", language="tr", min_chars=6)
     out = tmp_path / "out"
-    manifest = prepare_text(
-        out,
-        small_sources(pattern),
-        ByteTokenizer(),
-        settings,
-        Resources(0, 10_000),
-        on_error="skip",
-    ).manifest
+    manifest = prepare_small(out, pattern, FILTERED, on_error="skip").manifest
     record = report_record(manifest)
     assert json.loads(report_json(record)) == record
     text = report_markdown(out, record)

@@ -79,7 +79,7 @@ def test_a_flipped_bit_is_found_when_it_is_read_and_not_before(files, tmp_path, 
 
 
 def test_every_bit_is_guarded(files, tmp_path, rng):
-    folder, entries, tokens = files
+    folder, entries, _ = files
     data = (folder / entries[2]["tokens_file"]).read_bytes()
     for place in rng.integers(0, len(data), 10):
         flipped = bytearray(data)
