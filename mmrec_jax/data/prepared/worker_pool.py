@@ -10,7 +10,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import mmrec_jax
 from mmrec_jax.data.formats.chunk import Chunk
 from mmrec_jax.data.formats.refusals import OnError
 from mmrec_jax.data.prepared.encoded_chunk import EncodedChunk, encode_chunk
@@ -28,7 +27,7 @@ class _Worker:
         Args:
           opening: what it is told first.
         """
-        path = [str(Path(mmrec_jax.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        path = [str(Path(__file__).resolve().parents[3]), os.environ.get("PYTHONPATH", "")]
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "mmrec_jax.data.prepared.worker"],
             stdin=subprocess.PIPE,

@@ -69,7 +69,6 @@ def test_a_file_that_cannot_be_read(tmp_path):
     pattern = write_corpus(tmp_path)
     sources = small_sources(pattern)
     (tmp_path / "books.txt").unlink()
-    settings = PrepareSettings(validation_fraction=0.1)
     arguments = (sources, ByteTokenizer(), SPLIT, Resources(0, 10_000))
     with pytest.raises(UserError, match=r"books.txt: .*No such file"):
         prepare_text(tmp_path / "out", *arguments)

@@ -26,3 +26,5 @@ def test_the_report_says_what_became_of_the_documents(tmp_path):
     pictures = draw_report(record, out)
     assert len(pictures) == 3
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
+    # Its own report is no reason to take the folder for another's.
+    prepare_small(out, pattern, FILTERED, on_error="skip", fresh=True)
