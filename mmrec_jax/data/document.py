@@ -16,9 +16,10 @@ class Document:
 
     name: str
     text: str
-    composed: bool = dataclasses.field(init=False, compare=False)
+    composed: bool = dataclasses.field(default=False, init=False, compare=False)
 
     def __post_init__(self) -> None:
         text = unicodedata.normalize("NFC", self.text)
-        object.__setattr__(self, "composed", text != self.text)
-        object.__setattr__(self, "text", text)
+        if text is not self.text:
+            object.__setattr__(self, "composed", text != self.text)
+            object.__setattr__(self, "text", text)
