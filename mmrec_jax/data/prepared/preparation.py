@@ -157,17 +157,14 @@ class _Run:
         try:
             with WorkerPool(self._workers, folder, settings, on_error) as pool:
                 watch = MemoryWatch(self._budget, lambda: pool.pids, lambda: self._shrink(pool))
-                sizes = [file.size for source in self._sources for file in source.files]
-                begun = self._files_before()
-                place = self._journal.place
+                place, total = self._journal.place, self._bytes_before((len(self._sources), 0, 0))
+                progress(self._bytes_before(place), total, 0)
                 for place, encoded in self._encoded(pool, watch):
                     writer.add(place[0], encoded)
                     if writer.full:
                         writer.commit(place)
                     tokens += len(encoded.tokens)
-                    file = begun[place[0]] + place[1]
-                    inside = min(place[2] * CHUNK_BYTES, sizes[file])
-                    progress(sum(sizes[:file]) + inside, sum(sizes), tokens)
+                    progress(self._bytes_before(place), total, tokens)
                 if writer.pending:
                     writer.commit(place)
         finally:
@@ -221,10 +218,15 @@ class _Run:
             return True
         return pool.retire()
 
-    def _files_before(self) -> list[int]:
-        """How many files there are in the sources before each."""
-        counts = [len(source.files) for source in self._sources]
-        return [sum(counts[:place]) for place in range(len(counts))]
+    def _bytes_before(self, place: Place) -> int:
+        """How much of the files stands before a place; about, inside of a file."""
+        source, file, chunk = place
+        whole = [each.size for before in self._sources[:source] for each in before.files]
+        if source < len(self._sources):
+            files = self._sources[source].files
+            whole += [each.size for each in files[:file]]
+            whole.append(min(chunk * CHUNK_BYTES, files[file].size))
+        return sum(whole)
 
     def _known_duplicates(self) -> Duplicates:
         """The table of duplicates as it was at the end of the last step."""

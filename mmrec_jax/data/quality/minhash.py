@@ -34,6 +34,7 @@ def _draw(purpose: str, count: int) -> NDArray[np.uint64]:
 _FACTORS = _draw("minhash factor", PERMUTATIONS) | np.uint64(1)
 _SUMMANDS = _draw("minhash summand", PERMUTATIONS)
 _BAND_SEEDS = _draw("minhash band", BANDS)
+_ROW_FACTORS = _draw("minhash row", ROWS) | np.uint64(1)
 
 
 def signature(shingles: NDArray[np.uint64]) -> NDArray[np.uint32]:
@@ -48,7 +49,4 @@ def signature(shingles: NDArray[np.uint64]) -> NDArray[np.uint32]:
 def band_keys(signature: NDArray[np.uint32]) -> NDArray[np.uint64]:
     """A 64-bit key [BANDS] of each band of a signature."""
     entries = signature.reshape(BANDS, ROWS).astype(np.uint64)
-    keys = _BAND_SEEDS.copy()
-    for row in range(ROWS):
-        keys = mix(keys + entries[:, row])
-    return keys
+    return mix(_BAND_SEEDS + entries @ _ROW_FACTORS)

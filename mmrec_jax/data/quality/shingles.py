@@ -37,8 +37,8 @@ def _shingles(text: str) -> NDArray[np.uint64]:
     count = len(words) - length + 1 if length else 0
     total = np.zeros(count, np.uint64)
     for place in range(length):
-        total = mix(total + words[place : place + count])
-    return total
+        total = total * _BASE + words[place : place + count]
+    return mix(total)
 
 
 def _word_hashes(text: str) -> NDArray[np.uint64]:
