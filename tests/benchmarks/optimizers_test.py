@@ -79,7 +79,7 @@ def test_every_optimizer_has_the_same_budget_and_no_run_is_done_twice(calls, tmp
     ranked = [line.split(" | ")[0] for line in lines[2:]]
     assert (ranked[0], len(ranked)) == ("| Muon", 5)
     assert "| 2.2000, 2.2100, 2.2200 | 2.2100 | 0.0100 | -0.5000 | 86% | 1.50 | 129% |" in lines[2]
-    assert "lr 0.01, b2 0.99 |" in next(line for line in lines if line.startswith("| AdamW"))
+    assert "lr 0.02, b2 0.99 |" in next(line for line in lines if line.startswith("| AdamW"))
     lines = points_table(sweeps)
     assert len(lines) == 2 + 20
     assert sum("diverged after step 60" in line for line in lines) == 1

@@ -5,12 +5,14 @@ import optax
 import pytest
 
 from mmrec_jax.config import TrainConfig
+from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.nn.model import MMRecLM
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.train.estimator import make_estimator
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.mesh import make_mesh, place_batch, replicated
+from mmrec_jax.train.noise import make_noise
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step
 from mmrec_jax.workdir import Workdir
@@ -39,13 +41,16 @@ def _batch():
     return batch | {"weights": weights.astype(np.float32)}
 
 
-def _estimates(name="sophia_g", accumulate=1, devices=1, fraction=0.5, steps=1, **model):
+def _estimates(
+    name="sophia_g", accumulate=1, devices=1, fraction=0.5, steps=1, noise=None, **model
+):
     """Of successive steps on the same batch at the same parameters."""
     model = MMRecLM(small_model(gate="none", memory="none", **model))
     config = OptimConfig(name=name, estimator_batch=fraction)
     mesh = make_mesh(TrainConfig(steps=1, batch_size=_ROWS, accumulate=accumulate, devices=devices))
     start = jax.jit(lambda: initial_state(model, _RECORDER, 0), out_shardings=replicated(mesh))
-    step = make_train_step(model, _RECORDER, accumulate, make_estimator(model, config, accumulate))
+    estimator = make_estimator(model, config, accumulate)
+    step = make_train_step(model, _RECORDER, accumulate, estimator, noise=noise)
     program, state, batch = jax.jit(step), start(), place_batch(_batch(), mesh)
     found = []
     for _ in range(steps):
@@ -81,9 +86,10 @@ def estimate(estimates):
     return estimates[0]
 
 
-def test_clipping_dropout_and_auxiliary_losses_do_not_touch_the_estimate(estimate):
+def test_clipping_noise_and_auxiliary_losses_do_not_touch_the_estimate(estimate):
     assert max(float(jnp.max(x)) for x in jax.tree.leaves(estimate)) > 1e-3
-    (noisy,) = _estimates(dropout=0.5, use_uboo=True, lambda_p=3.0)
+    noise = make_noise(TrainConfig(steps=1, neftune_alpha=50.0), 1, ByteTokenizer())
+    (noisy,) = _estimates(dropout=0.5, use_uboo=True, lambda_p=3.0, noise=noise)
     _assert_same(noisy, estimate)
     assert not np.any(noisy["blocks"]["uboo"]["kernel"])
 
