@@ -62,7 +62,7 @@ def test_killed_it_continues_and_the_bytes_are_the_same(arguments, tmp_path, cap
     assert "| exact duplicate | 4 (2.67%) | 6 (4.00%) | 0 (0.00%) | 10 (0.30%) |" in (
         capsys.readouterr().out
     )
-    assert (killed / "report_documents.png").exists()
+    assert (killed / "report_left_out.png").exists()
 
 
 @pytest.mark.parametrize(
