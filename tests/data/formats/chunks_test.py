@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mmrec_jax.data.formats import byte_window
 from mmrec_jax.data.formats.documents import text_documents
 from mmrec_jax.data.formats.refusals import Refusals
 from tests.data.formats.written import (
@@ -23,6 +24,14 @@ TEXTS = [
     for n in range(40)
 ]
 TEXTS[17] = "uzun\n" + "çok uzun, " * 100  # several chunks
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_reads():
+    """As in a large file, what is in memory ends anywhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(byte_window, "_READ", 29)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +55,7 @@ _NAMES = [
 
 @pytest.mark.parametrize("name", _NAMES)
 def test_each_document_is_in_one_chunk(folder, name):
-    for chunk_bytes in (61, 256, 1 << 18):
+    for chunk_bytes in (61, 400, 1 << 18):
         file = source_file(folder / name, chunk_bytes)
         whole = numbered_texts(file, _STOP)
         assert in_order(whole) == TEXTS
@@ -74,7 +83,7 @@ _PIECES = st.sampled_from(
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.lists(_PIECES, max_size=50), st.integers(3, 40), st.booleans())
 @example(["a", "\n \n", " \r\n", "\r\n", "b"], 7, False)
 @example(["\r\n", "a", "\n\n"], 7, True)
@@ -97,7 +106,7 @@ def test_any_text_in_any_chunks_is_that_of_one_chunk(
 _TEXTS = st.lists(st.text(st.sampled_from('a"\\{}[],: \n\t/ş\u2028😀'), min_size=1), max_size=8)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(_TEXTS, st.integers(1, 60), st.booleans(), st.sampled_from([None, 0, 3]))
 def test_any_array_is_that_of_the_json_module(tmp_path_factory, texts, size, ascii_only, indent):
     path = tmp_path_factory.getbasetemp() / "any.json"
