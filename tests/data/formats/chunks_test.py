@@ -21,7 +21,7 @@ from tests.data.formats.written import (
 _STOP = Refusals("stop")
 TEXTS = [
     f"{n} köşe \u2028\x0c" + "ğ" * (n * 37 % 90) + ("\nikinci satır" if n % 3 else "")
-    for n in range(40)
+    for n in range(30)
 ]
 TEXTS[17] = "uzun\n" + "çok uzun, " * 100  # several chunks
 
@@ -30,7 +30,7 @@ TEXTS[17] = "uzun\n" + "çok uzun, " * 100  # several chunks
 def small_reads():
     """As in a large file, what is in memory ends anywhere."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(byte_window, "_READ", 29)
+        patch.setattr(byte_window, "_READ", 97)
         yield
 
 
@@ -47,9 +47,9 @@ def folder(tmp_path_factory):
 
 
 _NAMES = [
-    name + suffix
-    for name in FORMATS
-    for suffix in (PACKERS if name.endswith((".txt", ".jsonl", ".json")) else [""])
+    *FORMATS,
+    *(name + suffix for name in ("blocks.txt", "lines.jsonl") for suffix in (".gz", ".zst", ".xz")),
+    "dense.json.xz",
 ]
 
 
