@@ -23,7 +23,13 @@ def add_parser(commands: Any) -> None:
         "killed at any moment, the same command continues.",
     )
     add = parser.add_argument
-    add("--source", required=True, help="comma-separated paths, globs or folders; each a source")
+    add(
+        "--source",
+        required=True,
+        metavar="PATTERN",
+        help="comma-separated paths, globs, folders, tfds:NAME/CONFIG:split or hf:NAME:split; "
+        "the report counts each for itself",
+    )
     add(
         "--tokenizer",
         required=True,
@@ -35,6 +41,7 @@ def add_parser(commands: Any) -> None:
     add("--workers", type=int, help="processes that tokenise; one a core when left out; 0: none")
     add("--documents", choices=("block", "line", "file"), default="block", help="of a text file")
     add("--field", default="text", help="field of a record (JSON, Parquet, ...)")
+    add("--tfds-dir", default="", help="of tfds:; $TFDS_DATA_DIR or ~/tensorflow_datasets")
     add("--max-record-mb", type=int, default=64, help="a longer document or record is refused")
     add("--on-error", choices=("stop", "skip"), default="stop", help="skip: leave out, and list")
     add(
@@ -82,7 +89,12 @@ def run(options: argparse.Namespace) -> None:
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     sources = find_sources(
-        options.source, "--source", settings.documents, settings.field, settings.max_record_mb << 20
+        options.source,
+        "--source",
+        settings.documents,
+        settings.field,
+        settings.max_record_mb << 20,
+        tfds_dir=options.tfds_dir,
     )
     with _Bar() as bar:
         outcome = prepare_text(

@@ -101,5 +101,10 @@ def check_identity(saved: dict[str, Any], now: dict[str, Any], folder: Path) -> 
 def _changed_sources(saved: list[list[str]], now: list[list[str]]) -> str:
     if len(saved) != len(now):
         return f"{len(now)} sources, there were {len(saved)}"
-    changed = [name for (_, was), (name, is_) in zip(saved, now, strict=True) if was != is_]
-    return f"the names or sizes of the files of {', '.join(changed)} have changed"
+    differing = []
+    for (old_name, was), (name, is_) in zip(saved, now, strict=True):
+        if name != old_name:
+            differing.append(f"{name} (there {old_name})")
+        elif is_ != was:
+            differing.append(f"the names or sizes of the files of {name} have changed")
+    return ", ".join(differing)

@@ -128,6 +128,9 @@ def test_other_options_are_refused(corpus, whole, tmp_path, finished):
         prepare_small(tmp_path, corpus, other)
     with pytest.raises(UserError, match="--tokenizer is another tokenizer"):
         prepare_small(tmp_path, corpus, FILTERED, tokenizer=CharTokenizer.from_texts(["abc"]))
+    swapped = ",".join(reversed(corpus.split(",")))
+    with pytest.raises(UserError, match=r"--source: .*web.jsonl.gz \(there .*books.txt\)"):
+        prepare_small(tmp_path, swapped, FILTERED)
     with pytest.raises(UserError, match="--source: 1 sources, there were 2"):
         prepare_small(tmp_path, corpus.split(",")[0], FILTERED)
     prepare_small(tmp_path, corpus, other, fresh=True)
