@@ -110,6 +110,8 @@ def run(options: argparse.Namespace) -> None:
     if outcome.done_before:
         print(f"{options.out}: this text is prepared already; --fresh does it again")
     else:
+        if outcome.workers < workers:
+            print(f"no more than {outcome.workers} workers fit into --ram-mb {options.ram_mb:,.0f}")
         print(bar.summary(outcome.workers, outcome.peak_bytes))
     print(_describe(outcome.manifest.tallies, outcome.manifest.shards))
     if records := outcome.manifest.skipped["records"]:
