@@ -38,12 +38,17 @@ class DataConfig:
         "k_hop",
         "needle",
     ] = "treebank"
-    train: str = ""  # your files: comma-separated paths or globs; .gz is read too
+    # Your files: comma-separated paths, globs, folders, "tfds:NAME/CONFIG:split" (a local data set)
+    # or "hf:NAME:split"; .gz, .zst and .xz are read too.
+    train: str = ""
     validation: str = ""  # the same; empty: a share of the training documents is held out
     validation_fraction: float = 0.05  # used when `validation` is empty
     # "block": one document a blank-line block, "line": one a line, "file": one a file.
     documents: Literal["block", "line", "file"] = "block"
-    field: str = "text"  # the field of a JSONL line that holds the text
+    field: str = "text"  # the field of a record (JSON, Parquet, ...) that holds the text
+    max_record_mb: int = 64  # MiB; a longer document or record is refused
+    on_error: Literal["stop", "skip"] = "stop"  # "skip": leave bad records out, and list them
+    tfds_dir: str = ""  # of "tfds:"; empty: $TFDS_DATA_DIR or ~/tensorflow_datasets
     seq_len: int = 256  # T, tokens in a row
     packing_bins: int = 16  # rows filled at the same time (unless train.carry_state is set)
     seed: int = 0  # of the shuffle, or of a task's training examples
@@ -51,6 +56,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         require(self.seq_len > 0, "data.seq_len", self.seq_len, "at least 1")
         require(self.packing_bins > 0, "data.packing_bins", self.packing_bins, "at least 1")
+        require(self.max_record_mb > 0, "data.max_record_mb", self.max_record_mb, "at least 1")
         require(
             0 < self.validation_fraction < 1,
             "data.validation_fraction",

@@ -1,0 +1,46 @@
+"""Documents in JSON objects, one a line."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from mmrec_jax.data.document import Document
+from mmrec_jax.data.formats.byte_chunk import ByteChunk
+from mmrec_jax.data.formats.chunk import Refuse
+from mmrec_jax.data.formats.json_record import json_record, string_field
+from mmrec_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JsonChunk(ByteChunk):
+    """JSON lines, the text of each in one field; blank lines are skipped."""
+
+    field: str
+
+    def records(self, refuse: Refuse) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The place ("file:line") and the object of each record."""
+        for place, text in self._texts(refuse):
+            try:
+                record = json_record(text, place)
+            except UserError as error:
+                refuse(error)
+                continue
+            yield place, record
+
+    def _texts(self, refuse: Refuse) -> Iterator[tuple[str, str]]:
+        """The place and the JSON of each record."""
+        for piece, offset, line in self.lines():
+            if piece and not piece.isspace():
+                text = self.decode(piece, offset, refuse)
+                if text is not None and text.strip():
+                    yield self.place(line, offset), text
+
+    def _documents(self, refuse: Refuse) -> Iterator[Document]:
+        for place, record in self.records(refuse):
+            try:
+                text = string_field(record, self.field, place, "config.data.field")
+            except UserError as error:
+                refuse(error)
+                continue
+            if text.strip():
+                yield Document(place, text)

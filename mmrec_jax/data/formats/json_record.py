@@ -1,0 +1,55 @@
+"""A JSON object and its fields."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from mmrec_jax.errors import UserError
+
+
+def json_record(line: str, place: str) -> dict[str, Any]:
+    """The object in a line of JSON that stands at `place` ("file:line").
+
+    Raises:
+      UserError: the line is not a JSON object.
+    """
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{place}: bad JSON: {error.msg} at column {error.colno}") from None
+    except RecursionError:
+        raise UserError(f"{place}: bad JSON: nested too deeply") from None
+    if not isinstance(record, dict):
+        raise UserError(f"{place}: this line is a {json_type(record)}, not a JSON object")
+    return record
+
+
+def string_field(record: Mapping[str, Any], field: str, place: str, option: str = "") -> str:
+    """The text in a field of a JSON object.
+
+    Args:
+      record: the object.
+      field: the name of the field.
+      place: where the object stands, for error messages.
+      option: the config field that holds `field`, if one does, for error messages.
+
+    Raises:
+      UserError: the field is missing, is not a string, or holds half a surrogate pair.
+    """
+    if field not in record:
+        names = ", ".join(sorted(record)) or "none"
+        hint = f" ({option})" if option else ""
+        raise UserError(f"{place}: there is no field {field!r}; the fields are: {names}{hint}")
+    value = record[field]
+    if not isinstance(value, str):
+        raise UserError(f"{place}: field {field!r} is a {json_type(value)}, not a string")
+    if re.search("[\ud800-\udfff]", value):
+        raise UserError(f"{place}: field {field!r} holds half a surrogate pair")
+    return value
+
+
+def json_type(value: object) -> str:
+    """What JSON calls the type of a value."""
+    names = {type(None): "null", bool: "boolean", str: "string", list: "list", dict: "object"}
+    return names.get(type(value), "number")

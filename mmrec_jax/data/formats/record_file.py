@@ -1,0 +1,152 @@
+"""Text and JSON lines: files whose records are parted by line ends."""
+
+import codecs
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from mmrec_jax.data.formats.byte_chunk import ByteChunk
+from mmrec_jax.data.formats.byte_window import ByteWindow
+from mmrec_jax.data.formats.chunk import CHUNK_BYTES, Chunk
+from mmrec_jax.data.formats.compression import compression_of
+from mmrec_jax.data.formats.json_chunk import JsonChunk
+from mmrec_jax.data.formats.text_chunk import Cut, TextChunk
+
+# Before each record but the first stands a match; a match holds no newline but its first and last
+# byte, and two matches have different first bytes.
+_BORDERS = {
+    "line": re.compile(rb"\n"),
+    "block": re.compile(rb"\n[ \t\f\v]*\r?\n"),
+    "file": re.compile(rb"(?!)"),  # there is none
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordFile:
+    """A text or JSON-lines file, `.gz`, `.zst`, `.xz` or plain, as chunks.
+
+    Chunk i has the records before which a border begins in bytes [i S, (i + 1) S) of the text
+    (S = `chunk_bytes`), and chunk 0 the first record of the file. Whether one begins is seen from
+    the bytes behind: a plain file is sought, and what lies between the chunks asked for is not
+    read. Memory: S and the longest record.
+
+    Attributes:
+      path: where it is.
+      size: its bytes, as they are stored.
+      kind: "text" or "json" lines.
+      cut: of a text: what a document is.
+      field: of JSON lines: where the text stands.
+      max_record_bytes: a longer record is refused.
+      chunk_bytes: S.
+    """
+
+    path: Path
+    size: int
+    kind: Literal["text", "json"]
+    cut: Cut
+    field: str
+    max_record_bytes: int
+    chunk_bytes: int = CHUNK_BYTES
+
+    @property
+    def name(self) -> str:
+        """The path, as error messages have it."""
+        return str(self.path)
+
+    def chunks(self, first: int = 0, step: int = 1) -> Iterator[Chunk]:
+        """Chunks `first`, `first + step`, ... of the file, without those that have no record.
+
+        Nothing is raised for what is wrong in the file: the chunk where it was seen carries it.
+        """
+        whole = self.kind == "text" and self.cut == "file"
+        told = False
+        with ByteWindow(self.path) as window:
+            number = first
+            while window.move(number * self.chunk_bytes) and not (whole and number > 0):
+                data, errors = self._read(window, number)
+                if window.damage and (whole or number == window.end // self.chunk_bytes):
+                    errors, told = (*errors, window.damage), True
+                if errors or (data and not data.isspace()):
+                    yield self._chunk(window, number, data, errors)
+                number += step
+            broken = 0 if whole else window.end // self.chunk_bytes
+            if window.damage and not told and broken >= first and (broken - first) % step == 0:
+                yield self._chunk(window, broken, b"", (window.damage,))
+
+    def _read(self, window: ByteWindow, number: int) -> tuple[bytes, tuple[str, ...]]:
+        """The records of a chunk, which the window then begins with, and what is wrong."""
+        stop = (number + 1) * self.chunk_bytes
+        begin = self._border(window, window.start, stop) if number else self._beginning(window)
+        if begin is None:
+            return b"", ()
+        window.move(begin)
+        end = self._border(window, stop, stop + self.max_record_bytes)
+        at_end = end is None and window.ended and not window.damage
+        if at_end:
+            end = window.end
+        last = begin
+        if end is None or end - begin > self.max_record_bytes:
+            for match in self._pattern.finditer(window.data, 0, stop - begin):
+                last = begin + match.start()
+        errors: tuple[str, ...] = ()
+        if end is None or end - last > self.max_record_bytes:
+            at_end = False
+            if not window.damage:
+                errors = (
+                    f"{self.name}: the record at byte {last + (last > 0)} is longer than "
+                    f"{self.max_record_bytes:,} bytes (config.data.max_record_mb)",
+                )
+            end = last
+        # With the newline that begins the border: the last line, if blank, is seen to be one.
+        return bytes(window.data[: end - begin + (end > begin and not at_end)]), errors
+
+    def _beginning(self, window: ByteWindow) -> int:
+        """Where the first record begins: behind a byte-order mark."""
+        while len(window.data) < len(codecs.BOM_UTF8) and window.extend():
+            pass
+        return len(codecs.BOM_UTF8) if window.data.startswith(codecs.BOM_UTF8) else 0
+
+    def _chunk(
+        self, window: ByteWindow, number: int, data: bytes, errors: tuple[str, ...]
+    ) -> ByteChunk:
+        compressed = bool(compression_of(self.path.name))
+        if self.kind == "json":
+            return JsonChunk(
+                file=self.name,
+                number=number,
+                errors=errors,
+                data=data,
+                offset=window.start,
+                line=window.line,
+                compressed=compressed,
+                field=self.field,
+            )
+        return TextChunk(
+            file=self.name,
+            number=number,
+            errors=errors,
+            data=data,
+            offset=window.start,
+            line=window.line,
+            compressed=compressed,
+            cut=self.cut,
+        )
+
+    @property
+    def _pattern(self) -> re.Pattern[bytes]:
+        return _BORDERS["line" if self.kind == "json" else self.cut]
+
+    def _border(self, window: ByteWindow, start: int, stop: int) -> int | None:
+        """The first border that begins in [start, stop)."""
+        search = start
+        while True:
+            match = self._pattern.search(window.data, max(0, search - window.start))
+            if match:
+                found = window.start + match.start()
+                return found if found < stop else None
+            newline = window.data.rfind(b"\n", max(0, search - window.start))
+            search = window.end if newline < 0 else window.start + newline
+            if search >= stop or not window.extend():
+                return None

@@ -1,0 +1,32 @@
+"""What was wrong in the data, and what is done about it."""
+
+import dataclasses
+from typing import Literal
+
+from mmrec_jax.errors import UserError
+
+OnError = Literal["stop", "skip"]
+_LISTED = 100
+
+
+@dataclasses.dataclass
+class Refusals:
+    """Takes the errors of records and files: raises the first, or counts all and lists some.
+
+    Attributes:
+      on_error: "stop" raises; "skip" counts.
+      count: errors so far.
+      messages: the first 100 of them.
+    """
+
+    on_error: OnError
+    count: int = 0
+    messages: list[str] = dataclasses.field(default_factory=list)
+
+    def __call__(self, error: UserError) -> None:
+        """Raises `error`, or counts it."""
+        if self.on_error == "stop":
+            raise error
+        self.count += 1
+        if len(self.messages) < _LISTED:
+            self.messages.append(str(error))
