@@ -43,12 +43,12 @@ class Mixture:
         Raises:
           UserError: `text` is something else.
         """
-        stages = []
+        stages: list[Stage] = []
         for number, part in enumerate(text.split(";")):
             step, colon, weights = part.rpartition(":")
             if bool(colon) != bool(number):
                 raise _refusal(option, text, 'write "3,1" or "3,1; 500: 1,1"')
-            first_step = _number(int, step, option, text) if number else 1
+            first_step = int(_number(int, step, option, text)) if number else 1
             values = tuple(_number(float, each, option, text) for each in weights.split(","))
             if len(values) != num_sources:
                 raise _refusal(

@@ -25,14 +25,14 @@ class Locator(NamedTuple):
       epoch: in which it was read.
       file: its number in the source.
       chunk: its number in the file.
-      index: its number in the chunk, among all documents there.
+      record: its number in the chunk, among all documents there.
     """
 
     source: int
     epoch: int
     file: int
     chunk: int
-    index: int
+    record: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +98,8 @@ class BlockReader:
         place = int(self._order[self._taken])
         self._taken += 1
         start, end = self._ends[place], self._ends[place + 1]
-        file, chunk, index = self._places[3 * place : 3 * place + 3]
-        locator = Locator(self._number, self._start[0], file, chunk, index)
+        file, chunk, record = self._places[3 * place : 3 * place + 3]
+        locator = Locator(self._number, self._start[0], file, chunk, record)
         return locator, self._text[start:end].decode("utf-8")
 
     def find(self, locator: Locator) -> Document:
@@ -111,12 +111,12 @@ class BlockReader:
         file = self._source.files[locator.file]
         chunk = next(file.chunks(locator.chunk), None)
         if chunk is not None and chunk.number == locator.chunk:
-            documents = chunk.documents(lambda error: None)[locator.index :]
+            documents = chunk.documents(lambda error: None)[locator.record :]
             document = self._admit(documents[0]) if documents else None
             if document is not None:
                 return document
         raise UserError(
-            f"{file.name}: document {locator.index} of chunk {locator.chunk}, which training was "
+            f"{file.name}: document {locator.record} of chunk {locator.chunk}, which training was "
             "reading, is not there any more: the file has changed"
         )
 
@@ -157,12 +157,12 @@ class BlockReader:
                 ends_epoch = True
                 break
             file, chunk = found
-            for index, document in enumerate(chunk.documents(self._refuse)):
+            for record, document in enumerate(chunk.documents(self._refuse)):
                 admitted = self._admit(document)
                 if admitted is not None:
                     self._text += admitted.text.encode("utf-8")
                     self._ends.append(len(self._text))
-                    self._places.extend((file, chunk.number, index))
+                    self._places.extend((file, chunk.number, record))
         seed = hashed_seed("block", self._shuffle.seed, self._number, self._shard, *self._start)
         self._order = np.random.default_rng(seed).permutation(len(self._ends) - 1)
         return ends_epoch

@@ -20,9 +20,7 @@ class ChunkWalk:
       number: of the first chunk in it that was not read yet.
     """
 
-    def __init__(
-        self, source: Source, shard: int, shards: int, seed: int, refuse: Refuse
-    ) -> None:
+    def __init__(self, source: Source, shard: int, shards: int, seed: int, refuse: Refuse) -> None:
         """Begins with the first epoch.
 
         Args:

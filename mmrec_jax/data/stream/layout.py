@@ -30,7 +30,7 @@ def hosted_shards(batch_size: int, process_index: int, process_count: int) -> ra
             f"do not divide evenly over {process_count} processes; make it a multiple of "
             f"{math.lcm(batch_size, process_count)}"
             if process_count in (2, 4, 8)
-            else f"config.data.source \"stream\" is for 1, 2, 4 or 8 processes, not {process_count}"
+            else f'config.data.source "stream" is for 1, 2, 4 or 8 processes, not {process_count}'
         )
     each = shards // process_count
     return range(process_index * each, (process_index + 1) * each)

@@ -89,26 +89,28 @@ def _read(
     opening: Opening,
 ) -> None:
     """Adds the share of one source to `opening`."""
+    held_bytes = HELD_OUT_BYTES // num_sources if admission.held_out else 0
     trained = held = searched = 0
     begun = False
     for document in all_documents(source, refuse):
         size = len(document.text.encode("utf-8"))
         searched += size
         if admission.is_held_out(document):
-            cleaned = admission.cleaned(document) if held < HELD_OUT_BYTES // num_sources else None
+            cleaned = admission.cleaned(document) if held < held_bytes else None
             if cleaned is not None:
                 opening.held_out.append(cleaned)
                 held += size
-        elif trained < train_bytes or not begun:
-            cleaned = admission.cleaned(document)
-            if cleaned is not None:
-                begun = True
-                trained += size
-                if trained <= train_bytes:
-                    opening.train.append(cleaned.text)
-        elif not admission.held_out or held >= HELD_OUT_BYTES // num_sources:
-            break
-        elif held and searched > _SEARCHED_BYTES // num_sources:
-            break
+            continue
+        searched_enough = held >= held_bytes or (held and searched > _SEARCHED_BYTES // num_sources)
+        if begun and trained >= train_bytes:
+            if searched_enough:
+                break
+            continue
+        cleaned = admission.cleaned(document)
+        if cleaned is not None:
+            begun = True
+            trained += size
+            if train_bytes:
+                opening.train.append(cleaned.text)
     if not begun:
         raise no_document(source)

@@ -34,6 +34,11 @@ class _Lane:
     read: int
     segment: int
 
+    @classmethod
+    def empty(cls) -> "_Lane":
+        """Before the first document."""
+        return cls(None, np.zeros(0, np.int32), 0, 0)
+
 
 class Shard:
     """Rows without end.
@@ -43,9 +48,7 @@ class Shard:
     The segment id is the number of the document in the shard, from 1.
     """
 
-    def __init__(
-        self, plan: StreamPlan, number: int, tokenizer: Tokenizer, refuse: Refuse
-    ) -> None:
+    def __init__(self, plan: StreamPlan, number: int, tokenizer: Tokenizer, refuse: Refuse) -> None:
         """Begins with the first documents.
 
         Args:
@@ -60,7 +63,9 @@ class Shard:
             BlockReader(source, index, number, plan.shuffle, plan.admission, refuse)
             for index, source in enumerate(plan.sources)
         ]
-        self.set_state(initial_state(plan))
+        self._step, self._documents = 0, 0
+        self._tokens = [0] * len(plan.sources)
+        self._lanes = [_Lane.empty() for _ in range(plan.lanes)]
 
     def fill(self, rows: Batch) -> None:
         """Writes the next row of each lane.
@@ -74,7 +79,7 @@ class Shard:
         self._step += 1
         stage = self._plan.mixture.stage(self._step)
         if stage.first_step == self._step:
-            self._tokens = [0] * len(self._readers)
+            self._tokens = [0 for _ in self._readers]
         for row, lane in enumerate(self._lanes):
             filled = 0
             while filled < self._plan.seq_len:
@@ -110,9 +115,8 @@ class Shard:
         Raises:
           UserError: a document that was being read has gone.
         """
-        self._step: int = state["step"]
-        self._documents: int = state["documents"]
-        self._tokens: list[int] = list(state["tokens"])
+        self._step, self._documents = state["step"], state["documents"]
+        self._tokens = list(state["tokens"])
         for reader, place in zip(self._readers, state["sources"], strict=True):
             reader.set_state(place)
         self._lanes = [self._lane_at(lane) for lane in state["lanes"]]
@@ -144,7 +148,7 @@ class Shard:
 
     def _lane_at(self, saved: list[Any] | None) -> _Lane:
         if saved is None:
-            return _Lane(None, np.zeros(0, np.int32), 0, 0)
+            return _Lane.empty()
         place, read, segment = saved
         locator = Locator(*place)
         text = self._readers[locator.source].find(locator).text

@@ -6,7 +6,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from mmrec_jax.data.batch import Batch
-from mmrec_jax.data.formats.refusals import Refusals
 from mmrec_jax.data.stream.budget import MEGABYTE, Allowance
 from mmrec_jax.data.stream.group import Piece, ShardGroup
 from mmrec_jax.data.stream.plan import StreamPlan
@@ -28,9 +27,6 @@ class StreamBatches:
 
     The position is that of each shard, by its number: of several processes, the union. Workers
     start with the first batch and end with `close`, with an error, and with this process.
-
-    Attributes:
-      skipped: the records and files that were left out since the workers started.
     """
 
     def __init__(
@@ -52,7 +48,7 @@ class StreamBatches:
         self._pieces: list[_Pieces] = []
         self._checked = 0.0
         self._memory = 0
-        self.skipped = Refusals("skip")
+        self._num_skipped, self._skipped = 0, list[str]()
 
     def __next__(self) -> Batch:
         """The next batch: the rows of this process, [lanes x shards, T].
@@ -61,8 +57,7 @@ class StreamBatches:
           UserError: the data is wrong, a worker was killed, or `data.ram_mb` does not suffice.
         """
         try:
-            if not self._pieces:
-                self._start()
+            self.start()
             pieces = [source.next_piece() for source in self._pieces]
             self._check_memory()
         except Exception:
@@ -70,12 +65,11 @@ class StreamBatches:
             raise
         for piece in pieces:
             self._positions |= piece.positions
-            self.skipped.count += piece.skipped.count
-            self.skipped.messages += piece.skipped.messages
+            self._num_skipped += piece.skipped.count
+            self._skipped += piece.skipped.messages
         self._epochs = np.mean([each for piece in pieces for each in piece.epochs], axis=0).tolist()
         batch = {
-            name: np.concatenate([piece.rows[name] for piece in pieces])
-            for name in pieces[0].rows
+            name: np.concatenate([piece.rows[name] for piece in pieces]) for name in pieces[0].rows
         }
         return batch | {"weights": np.ones(batch["inputs"].shape, np.float32)}
 
@@ -102,6 +96,8 @@ class StreamBatches:
     def metrics(self) -> dict[str, float]:
         """What a log says of the input: memory in MB, ready batches, epochs of each source."""
         values: dict[str, float] = {}
+        if self._num_skipped:
+            values["skipped_records"] = self._num_skipped
         if self._workers:
             values["input_memory_mb"] = round(self._memory / MEGABYTE, 1)
             values["ready_batches"] = min(worker.num_ready for worker in self._workers)
@@ -111,6 +107,11 @@ class StreamBatches:
         return values | {
             f"epochs of {name}": read for name, read in zip(names, self._epochs, strict=True)
         }
+
+    def warnings(self) -> list[str]:
+        """See `TrainIterator.warnings`."""
+        lines, self._skipped = self._skipped, []
+        return [f"skipped: {line}" for line in lines]
 
     def worker_ids(self) -> list[int]:
         """The ids of the worker processes."""
@@ -122,7 +123,10 @@ class StreamBatches:
             worker.close()
         self._workers, self._pieces = [], []
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Starts the workers, unless they work already."""
+        if self._pieces:
+            return
         if not self._allowance.workers:
             own = self._positions
             self._pieces = [ShardGroup(self._plan, self._shards, self._tokenizer, own)]

@@ -14,10 +14,18 @@ class StreamIterator(TrainIterator):
         super().__init__(stream, identity)
         self.batches = stream
 
+    def start(self) -> None:
+        """See `TrainIterator.start`."""
+        self.batches.start()
+
     def metrics(self) -> dict[str, float]:
-        """See `StreamBatches.metrics`."""
+        """See `TrainIterator.metrics`."""
         return self.batches.metrics()
 
+    def warnings(self) -> list[str]:
+        """See `TrainIterator.warnings`."""
+        return self.batches.warnings()
+
     def close(self) -> None:
-        """Ends the workers."""
+        """See `TrainIterator.close`."""
         self.batches.close()
