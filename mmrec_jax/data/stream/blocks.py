@@ -42,12 +42,15 @@ class Shuffle:
     Attributes:
       seed: of all permutations.
       shards: V.
-      block: chunks that are shuffled together.
+      block: chunks that are shuffled together, at most.
+      block_bytes: of their text, after which no other chunk is added: a chunk of one long document
+        may be larger than others.
     """
 
     seed: int
     shards: int
     block: int
+    block_bytes: int
 
 
 class BlockReader:
@@ -163,6 +166,8 @@ class BlockReader:
                     self._text += admitted.text.encode("utf-8")
                     self._ends.append(len(self._text))
                     self._places.extend((file, chunk.number, record))
+            if len(self._text) >= self._shuffle.block_bytes:
+                break
         seed = hashed_seed("block", self._shuffle.seed, self._number, self._shard, *self._start)
         self._order = np.random.default_rng(seed).permutation(len(self._ends) - 1)
         return ends_epoch

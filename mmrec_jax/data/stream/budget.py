@@ -7,7 +7,8 @@ from mmrec_jax.data.stream.plan import StreamPlan
 from mmrec_jax.errors import UserError
 
 MEGABYTE = 2**20
-READY_PIECES = 16
+# Text comes in bursts: what is ready bridges the time in which a block is read.
+_READY_BYTES, _MOST_READY, _LEAST_READY = 2 * MEGABYTE, 128, 4
 # An interpreter with NumPy, the tokenizer libraries and a vocabulary (measured: 45 to 60 MB).
 _WORKER_BYTES = 60 * MEGABYTE
 # Of a shard's block: the buffer grows by an eighth at a time, and a number a document stands beside
@@ -41,7 +42,7 @@ def estimated_bytes(plan: StreamPlan, shards: int, workers: int, ready: int) -> 
       ready: pieces that each keeps ready.
     """
     used = sum(plan.mixture.uses(source) for source in range(len(plan.sources)))
-    block = _BLOCK_FACTOR * plan.shuffle.block * CHUNK_BYTES * used
+    block = _BLOCK_FACTOR * plan.shuffle.block_bytes * used
     piece = plan.lanes * plan.seq_len * _BYTES_PER_PLACE
     reading = max(1, workers) * _PARSED_CHUNKS * CHUNK_BYTES
     return int(workers * _WORKER_BYTES + reading + shards * (block + (ready + 2) * piece))
@@ -59,15 +60,17 @@ def allow(plan: StreamPlan, shards: int, wanted: int, megabytes: int) -> Allowan
     Raises:
       UserError: one worker with one ready piece would not fit.
     """
-    choices = [(workers, READY_PIECES) for workers in range(min(wanted, shards), 1, -1)]
+    piece = plan.lanes * plan.seq_len * _BYTES_PER_PLACE * -(-shards // max(1, wanted))
+    most = max(_LEAST_READY, min(_MOST_READY, _READY_BYTES // piece))
+    choices = [(workers, most) for workers in range(min(wanted, shards), 1, -1)]
     least = min(wanted, 1)
-    choices += [(least, ready) for ready in (READY_PIECES, 4, 1)]
+    choices += [(least, ready) for ready in (most, _LEAST_READY, 1)]
     for workers, ready in choices:
         if estimated_bytes(plan, shards, workers, ready) <= megabytes * MEGABYTE:
             return Allowance(workers, ready, megabytes)
     needed = estimated_bytes(plan, shards, least, 1) / MEGABYTE
     raise UserError(
         f"config.data.ram_mb is {megabytes}; reading this data takes about {needed:.0f} MB (one "
-        f"worker, {plan.shuffle.block * CHUNK_BYTES / MEGABYTE:g} MB of each source shuffled in "
+        f"worker, {plan.shuffle.block_bytes / MEGABYTE:g} MB of each source shuffled in "
         f"each of {shards} shards): raise it or lower config.data.shuffle_mb"
     )

@@ -131,11 +131,11 @@ class StreamBatches:
             own = self._positions
             self._pieces = [ShardGroup(self._plan, self._shards, self._tokenizer, own)]
             return
-        stored = (self._tokenizer.kind, self._tokenizer.content)
+        stored, ready = (self._tokenizer.kind, self._tokenizer.content), self._allowance.ready
         for numbers in np.array_split(np.array(self._shards), self._allowance.workers):
             positions = {shard: self._positions[shard] for shard in numbers.tolist()}
-            task = Task(self._plan, tuple(positions), positions, stored)
-            self._workers.append(WorkerProcess(task, self._allowance.ready))
+            task = Task(self._plan, tuple(positions), positions, stored, max(1, ready // 8))
+            self._workers.append(WorkerProcess(task, ready))
         self._pieces = list(self._workers)
 
     def _check_memory(self) -> None:

@@ -94,12 +94,13 @@ class StreamDataset(Dataset):
         """See `Dataset.batches`."""
         data, shards = self.config.data, count_shards(batch_size)
         hosted = hosted_shards(batch_size, process_index, process_count)
-        block = max(1, data.shuffle_mb * MEGABYTE // (shards * CHUNK_BYTES))
+        block_bytes = data.shuffle_mb * MEGABYTE // shards
+        block = max(1, block_bytes // CHUNK_BYTES)
         plan = StreamPlan(
             self.sources,
             self.mixture,
             self.admission,
-            Shuffle(data.seed, shards, block),
+            Shuffle(data.seed, shards, block, block_bytes),
             batch_size // shards,
             data.seq_len,
             data.on_error,

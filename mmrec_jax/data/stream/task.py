@@ -15,12 +15,14 @@ class Task:
       numbers: its shards.
       positions: where each begins.
       tokenizer: kind and content.
+      bundle: pieces in a message, at most.
     """
 
     plan: StreamPlan
     numbers: tuple[int, ...]
     positions: dict[int, dict[str, Any]]
     tokenizer: tuple[str, bytes]
+    bundle: int
 
 
 @dataclasses.dataclass(frozen=True)

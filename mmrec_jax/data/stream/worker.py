@@ -1,8 +1,8 @@
 """A process that reads and tokenises: `python -m mmrec_jax.data.stream.worker`.
 
 It gets one pickled `Task` on standard input and writes one pickled message after another to
-standard output: a `Piece`, or at last a `Failure`. It ends when either pipe closes, so it outlives
-the training process by no more than a moment, however that one ends.
+standard output: lists of `Piece`, or at last a `Failure`. It ends when either pipe closes, so it
+outlives the training process by no more than a moment, however that one ends.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ import threading
 import traceback
 from typing import Any
 
-from mmrec_jax.data.stream.group import ShardGroup
+from mmrec_jax.data.stream.group import Piece, ShardGroup
 from mmrec_jax.data.stream.task import Failure, Task
 from mmrec_jax.data.tokenizer_cache import tokenizer_of
 from mmrec_jax.errors import UserError
@@ -34,8 +34,10 @@ def main() -> None:
             kind, content = task.tokenizer
             tokenizer = tokenizer_of(kind, content, "the tokenizer of the run")
             group = ShardGroup(task.plan, task.numbers, tokenizer, task.positions)
+            count = 1  # the first batch is waited for
             while True:
-                _send(output, group.next_piece())
+                _send_bundle(output, group, count)
+                count = min(2 * count, task.bundle)
         except BrokenPipeError:
             raise
         except UserError as error:
@@ -45,6 +47,17 @@ def main() -> None:
         except Exception:
             _send(output, Failure(traceback.format_exc(), by_user=False))
     os._exit(0)  # without waiting for the thread, or for a pipe that nobody reads
+
+
+def _send_bundle(output: Any, group: ShardGroup, count: int) -> None:
+    """Sends the next pieces; what there is of them, if one fails."""
+    bundle: list[Piece] = []
+    try:
+        for _ in range(count):
+            bundle.append(group.next_piece())
+    finally:
+        if bundle:
+            _send(output, bundle)
 
 
 def _send(output: Any, message: object) -> None:

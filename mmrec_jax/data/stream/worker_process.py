@@ -10,7 +10,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import mmrec_jax
 from mmrec_jax.data.stream.group import Piece
 from mmrec_jax.data.stream.memory import process_memory
 from mmrec_jax.data.stream.task import Failure, Task
@@ -23,7 +22,7 @@ class WorkerProcess:
     """Starts a worker, keeps some of its pieces ready, and ends it.
 
     Attributes:
-      limit: pieces that are kept ready, at most; may be lowered at any time.
+      limit: with so many pieces ready no more are taken in; may be lowered at any time.
     """
 
     def __init__(self, task: Task, limit: int) -> None:
@@ -58,9 +57,9 @@ class WorkerProcess:
             if not self._ready:
                 assert self._failure is not None
                 raise self._failure
-            piece = self._ready.popleft()
-            self._changed.notify_all()
-            return piece
+            if len(self._ready) <= self.limit:  # there is room again
+                self._changed.notify_all()
+            return self._ready.popleft()
 
     @property
     def num_ready(self) -> int:
@@ -101,7 +100,7 @@ class WorkerProcess:
                     )
                     return
                 with self._changed:
-                    self._ready.append(message)
+                    self._ready.extend(message)
                     self._changed.notify_all()
         except (EOFError, OSError, pickle.UnpicklingError, ValueError):
             self._fail(self._explain_end())
@@ -143,7 +142,7 @@ class WorkerProcess:
 
 def _environment() -> dict[str, str]:
     """A worker finds this package, runs one thread, and gives memory back when it is freed."""
-    package = str(Path(mmrec_jax.__file__).resolve().parents[1])
+    package = str(Path(__file__).resolve().parents[3])
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
     threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
     return os.environ | {

@@ -82,6 +82,15 @@ def test_orders_differ_by_epoch_and_seed_and_blocks_mix(folder):
     assert len([name for name, _ in itertools.groupby(t.split(".")[0] for t in first)]) > 3
 
 
+def test_a_block_ends_after_so_much_text(folder):
+    (whole,) = shard_documents(take(stream(sources(folder), batch=1, length=64), 60), 1)
+    (parts,) = shard_documents(
+        take(stream(sources(folder), batch=1, length=64, block=2, block_bytes=1), 60), 1
+    )
+    (single,) = shard_documents(take(stream(sources(folder), batch=1, length=64, block=1), 60), 1)
+    assert parts == single != whole
+
+
 @pytest.mark.parametrize("saved_by", [1, 2, 4])
 @pytest.mark.parametrize("continued_by", [1, 2, 4])
 def test_processes_come_and_go(folder, whole, saved_by, continued_by):
