@@ -20,7 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmrec_jax.cli import main as mmrec
-from mmrec_jax.data.files import find_files, text_documents
+from mmrec_jax.data.formats.documents import text_documents
+from mmrec_jax.data.formats.paths import find_files
 from mmrec_jax.data.split import hold_out
 from mmrec_jax.errors import UserError, exit_on_user_error
 

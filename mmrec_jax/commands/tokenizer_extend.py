@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
       UserError: an option or a file is wrong, or the text has too few pairs.
     """
-    from mmrec_jax.data.files import find_files
+    from mmrec_jax.data.formats.paths import find_files
     from mmrec_jax.tokenizers.bpe_file import BpeFile
     from mmrec_jax.tokenizers.extension import ExtensionPlan, learn_extension
     from mmrec_jax.tokenizers.extension_files import finished, write_extension
@@ -97,7 +97,7 @@ def _protected(pattern: str | None, field: str) -> list[str]:
         return [document.text for document in manual_documents()]
     if not pattern:
         return []
-    from mmrec_jax.data.files import find_files
+    from mmrec_jax.data.formats.paths import find_files
     from mmrec_jax.tokenizers.text_pieces import text_pieces
 
     return [

@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
       UserError: a file is wrong, or the folder cannot be written.
     """
     from mmrec_jax.atomic_file import replace_file
-    from mmrec_jax.data.files import find_files
+    from mmrec_jax.data.formats.paths import find_files
     from mmrec_jax.tokenizers.boundary_score import score_boundaries
     from mmrec_jax.tokenizers.encoder import Encoder
     from mmrec_jax.tokenizers.morphemes import read_gold_boundaries

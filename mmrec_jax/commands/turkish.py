@@ -45,7 +45,7 @@ def score_files(options: argparse.Namespace) -> None:
 
 
 def _lines(name: str) -> list[str]:
-    from mmrec_jax.data.files import text_documents
+    from mmrec_jax.data.formats.documents import text_documents
 
     documents = text_documents(Path(name), "file")
     if not documents:

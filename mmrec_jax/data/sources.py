@@ -1,8 +1,13 @@
 """The front door to text: from a `DataConfig` to the documents of a split."""
 
+import sys
+
 from mmrec_jax.config import DataConfig
 from mmrec_jax.data.document import Document
-from mmrec_jax.data.files import Cut, find_files, is_json_lines, json_documents, text_documents
+from mmrec_jax.data.formats.documents import all_documents
+from mmrec_jax.data.formats.refusals import Refusals
+from mmrec_jax.data.formats.source import find_sources
+from mmrec_jax.data.formats.text_chunk import Cut
 from mmrec_jax.data.manual import manual_documents
 from mmrec_jax.data.split import Split, fixed_split, hold_out
 from mmrec_jax.data.treebank import treebank_documents
@@ -28,12 +33,10 @@ def load_documents(config: DataConfig, split: Split) -> list[Document]:
             f'config.data.source "{config.source}" has no test split; evaluate a file of its own '
             "with: mmrec eval loss --data FILE"
         )
-    json_lines = config.source == "jsonl"
     if config.validation:
         name = "train" if split == "train" else "validation"
-        pattern, option = getattr(config, name), f"config.data.{name}"
-        return _read(pattern, option, config.documents, config.field, json_lines)
-    documents = _read(config.train, "config.data.train", config.documents, config.field, json_lines)
+        return _read_own(config, getattr(config, name), f"config.data.{name}")
+    documents = _read_own(config, config.train, "config.data.train")
     train, validation = hold_out(documents, config.validation_fraction)
     return train if split == "train" else validation
 
@@ -41,29 +44,39 @@ def load_documents(config: DataConfig, split: Split) -> list[Document]:
 def read_documents(
     pattern: str, documents: Cut = "block", field: str = "text", option: str = "--data"
 ) -> list[Document]:
-    """All documents of some files, each file read as its suffix says (`files.is_json_lines`).
+    """All documents of some files, each file read as its suffix says (`formats.paths`).
 
     Args:
-      pattern: comma-separated paths or globs.
+      pattern: comma-separated paths, globs, folders or names of data sets (`find_sources`).
       documents: how a text file is cut: see `DataConfig.documents`.
-      field: the field of a JSON line that holds the text.
+      field: the field of a record that holds the text.
       option: what to call `pattern` in an error message.
 
     Raises:
       UserError: as `load_documents`.
     """
-    return _read(pattern, option, documents, field, None)
+    sources = find_sources(pattern, option, documents, field, sys.maxsize)
+    return _require_text(all_documents(sources, Refusals("stop")), pattern, option)
 
 
-def _read(
-    pattern: str, option: str, cut: Cut, field: str, json_lines: bool | None
-) -> list[Document]:
-    documents: list[Document] = []
-    for path in find_files(pattern, option):
-        if is_json_lines(path) if json_lines is None else json_lines:
-            documents += json_documents(path, field)
-        else:
-            documents += text_documents(path, cut)
+def _read_own(config: DataConfig, pattern: str, option: str) -> list[Document]:
+    sources = find_sources(
+        pattern,
+        option,
+        config.documents,
+        config.field,
+        config.max_record_mb * 2**20,
+        kind="json" if config.source == "jsonl" else "text",
+        tfds_dir=config.tfds_dir,
+    )
+    refusals = Refusals(config.on_error)
+    documents = all_documents(sources, refusals)
+    if refusals.count:
+        print(refusals.describe(), file=sys.stderr)
+    return _require_text(documents, pattern, option)
+
+
+def _require_text(documents: list[Document], pattern: str, option: str) -> list[Document]:
     if not documents:
         raise UserError(f"{option}: the corpus is empty: there is no text in {pattern}")
     return documents

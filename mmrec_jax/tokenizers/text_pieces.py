@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
 
-from mmrec_jax.data.files import is_json_lines, json_record, string_field
+from mmrec_jax.data.formats.json_record import json_record, string_field
+from mmrec_jax.data.formats.paths import file_kind
 from mmrec_jax.errors import UserError
 
 _BLOCK = 1 << 18  # bytes read at once
@@ -30,7 +31,7 @@ def text_pieces(path: Path, field: str = "text") -> Iterator[str]:
         file's name promises.
     """
     name = path.name.lower().removesuffix(".gz")
-    if is_json_lines(path):
+    if file_kind(path) == "json":
         for number, line in enumerate(_lines(path), 1):
             if line.strip():
                 place = f"{path}:{number}"

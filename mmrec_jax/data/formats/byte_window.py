@@ -1,13 +1,16 @@
 """The part of a file that is in memory while it is read forward."""
 
-import io
 import os
 from pathlib import Path
 
-from mmrec_jax.data.formats.compression import DAMAGE, compression_of, open_bytes
-from mmrec_jax.errors import UserError
+from mmrec_jax.data.formats.compression import (
+    DAMAGE,
+    ByteStream,
+    compression_of,
+    open_bytes,
+)
 
-_READ = 1 << 16  # bytes asked for at once
+_READ = 1 << 18  # bytes asked for at once
 
 
 class ByteWindow:
@@ -29,7 +32,7 @@ class ByteWindow:
         self.ended = False
         self.damage: str | None = None
         self._path = path
-        self._stream: io.RawIOBase | io.BufferedIOBase | None = None
+        self._stream: ByteStream | None = None
         self._seeks = not compression_of(path.name)
         try:
             self._stream = open_bytes(path)
@@ -56,11 +59,8 @@ class ByteWindow:
             return False
         assert self._stream is not None
         try:
-            if isinstance(self._stream, io.FileIO):
-                read = self._stream.read(_READ)
-            else:
-                # One piece of the compressed file at a time: what came before damage is not lost.
-                read = self._stream.read1(_READ)
+            # Of a compressed file one piece at a time: what comes before damage is not lost.
+            read = self._stream.read1(_READ)
         except (*DAMAGE, OSError) as error:
             self._fail(error)
             return False
@@ -72,18 +72,19 @@ class ByteWindow:
         """Forgets the bytes before `offset`; False if the file ends there or before."""
         while self.end <= offset:
             if self._seeks and not self.ended and self.end < offset < self._size:
-                assert isinstance(self._stream, io.FileIO)
+                assert self._stream is not None
                 self._stream.seek(offset)
                 self.start, self.line = offset, None
                 self.data.clear()
             else:
-                self._drop(self.end)
+                self.drop(self.end)
                 if not self.extend():
                     return False
-        self._drop(offset)
+        self.drop(offset)
         return True
 
-    def _drop(self, offset: int) -> None:
+    def drop(self, offset: int) -> None:
+        """Forgets the bytes before `offset`, which lies in the window or at its end."""
         count = offset - self.start
         if self.line is not None:
             self.line += self.data.count(b"\n", 0, count)

@@ -3,6 +3,7 @@
 import abc
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from mmrec_jax.data.document import Document
 from mmrec_jax.errors import UserError
@@ -32,12 +33,20 @@ class Chunk(abc.ABC):
         """The documents in their order; blank ones are left out.
 
         Args:
-          refuse: is handed each error, in its order; it raises, or returns: then the record is
-            left out.
+          refuse: is handed each error; it raises, or returns: then the record is left out.
         """
         found = list(self._documents(refuse))
-        for message in self.errors:
-            refuse(UserError(message))
+        self._refuse_errors(refuse)
+        return found
+
+    def records(self, refuse: Refuse) -> list[tuple[str, dict[str, Any]]]:
+        """The place ("file:line") and the object of each record, where these are JSON objects.
+
+        Raises:
+          UserError: they are not.
+        """
+        found = list(self._records(refuse))
+        self._refuse_errors(refuse)
         return found
 
     @property
@@ -47,3 +56,15 @@ class Chunk(abc.ABC):
 
     @abc.abstractmethod
     def _documents(self, refuse: Refuse) -> Iterator[Document]: ...
+
+    def _records(self, refuse: Refuse) -> Iterator[tuple[str, dict[str, Any]]]:
+        raise UserError(f"{self.file}: this is no file of JSON objects")
+
+    def _refuse_errors(self, refuse: Refuse) -> None:
+        for message in self.errors:
+            refuse(UserError(message))
+
+
+def too_long(record: str, limit: int) -> str:
+    """What is said of a record (named with its file) that is longer than `limit` bytes."""
+    return f"{record} is longer than {limit:,} bytes (config.data.max_record_mb)"

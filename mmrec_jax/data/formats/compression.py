@@ -5,12 +5,13 @@ import io
 import lzma
 import zlib
 from pathlib import Path
+from typing import Protocol
 
-from mmrec_jax.errors import UserError
+import zstandard
 
 COMPRESSED = (".gz", ".zst", ".xz")
 # What the streams raise where their bytes are not what was compressed.
-DAMAGE = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError)
+DAMAGE = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 
 _PIECE = 1 << 12  # compressed bytes given to Zstandard at once: what comes out is not bounded
 
@@ -21,11 +22,26 @@ def compression_of(name: str) -> str:
     return suffix if suffix in COMPRESSED else ""
 
 
-def open_bytes(path: Path) -> io.RawIOBase | io.BufferedIOBase:
+class ByteStream(Protocol):
+    """A file opened for reading."""
+
+    def read1(self, size: int, /) -> bytes:
+        """Some bytes, `size` at most, from one read of the file below; none at the end."""
+
+    def seek(self, offset: int, /) -> int:
+        """Goes to an offset."""
+
+    def fileno(self) -> int:
+        """The descriptor."""
+
+    def close(self) -> None:
+        """Closes the file."""
+
+
+def open_bytes(path: Path) -> ByteStream:
     """The bytes of a file, compression undone; only those of a plain file can be sought.
 
     Raises:
-      UserError: the package that undoes the compression is not installed.
       OSError: the file cannot be opened.
     """
     kind = compression_of(path.name)
@@ -35,36 +51,29 @@ def open_bytes(path: Path) -> io.RawIOBase | io.BufferedIOBase:
         return lzma.open(path, "rb")
     if kind == ".zst":
         return _ZstandardStream(path)
-    return open(path, "rb", buffering=0)
+    return open(path, "rb")
 
 
-class _ZstandardStream(io.RawIOBase):
+class _ZstandardStream(io.BufferedIOBase):
     """Frames end to end. The package's own stream takes a file that was cut off for a whole one."""
 
     def __init__(self, path: Path):
-        import zstandard
-
-        self._error = zstandard.ZstdError
+        self._file = open(path, "rb")  # noqa: SIM115 - closed with this stream
         self._decompressor = zstandard.ZstdDecompressor()
-        self._file = open(path, "rb")
-        self._frame = None
+        self._frame: zstandard.ZstdDecompressionObj | None = None
         self._rest = b""
         self._ready = b""
 
-    def read1(self, size: int) -> bytes:
-        """Up to `size` bytes; none at the end."""
+    def read1(self, size: int = -1, /) -> bytes:
+        """See `ByteStream.read1`."""
         while not self._ready:
             piece = self._rest or self._file.read(_PIECE)
-            self._rest = b""
             if not piece:
                 if self._frame is not None:
                     raise EOFError("it ends in the middle of a frame")
                 return b""
             frame = self._frame or self._decompressor.decompressobj()
-            try:
-                self._ready = frame.decompress(piece)
-            except self._error as error:
-                raise EOFError(str(error)) from None
+            self._ready = frame.decompress(piece)
             self._rest = frame.unused_data
             self._frame = None if frame.eof else frame
         found, self._ready = self._ready[:size], self._ready[size:]

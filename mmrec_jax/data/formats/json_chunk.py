@@ -17,8 +17,7 @@ class JsonChunk(ByteChunk):
 
     field: str
 
-    def records(self, refuse: Refuse) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The place ("file:line") and the object of each record."""
+    def _records(self, refuse: Refuse) -> Iterator[tuple[str, dict[str, Any]]]:
         for place, text in self._texts(refuse):
             try:
                 record = json_record(text, place)
@@ -36,7 +35,7 @@ class JsonChunk(ByteChunk):
                     yield self.place(line, offset), text
 
     def _documents(self, refuse: Refuse) -> Iterator[Document]:
-        for place, record in self.records(refuse):
+        for place, record in self._records(refuse):
             try:
                 text = string_field(record, self.field, place, "config.data.field")
             except UserError as error:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmrec_jax.errors import UserError
@@ -38,15 +38,20 @@ def string_field(record: Mapping[str, Any], field: str, place: str, option: str 
       UserError: the field is missing, is not a string, or holds half a surrogate pair.
     """
     if field not in record:
-        names = ", ".join(sorted(record)) or "none"
-        hint = f" ({option})" if option else ""
-        raise UserError(f"{place}: there is no field {field!r}; the fields are: {names}{hint}")
+        raise UserError(no_field(field, record, place, option))
     value = record[field]
     if not isinstance(value, str):
         raise UserError(f"{place}: field {field!r} is a {json_type(value)}, not a string")
     if re.search("[\ud800-\udfff]", value):
         raise UserError(f"{place}: field {field!r} holds half a surrogate pair")
     return value
+
+
+def no_field(field: str, fields: Iterable[str], place: str, option: str = "") -> str:
+    """What is said where a record lacks a field."""
+    names = ", ".join(sorted(fields)) or "none"
+    hint = f" ({option})" if option else ""
+    return f"{place}: there is no field {field!r}; the fields are: {names}{hint}"
 
 
 def json_type(value: object) -> str:

@@ -1,14 +1,20 @@
 """The files that a user names."""
 
 import glob
+import re
 from pathlib import Path
+from typing import Literal
 
 from mmrec_jax.data.formats.compression import COMPRESSED
 from mmrec_jax.errors import UserError
 
-JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
-# Files of a folder with other names are no data.
-_KNOWN = (".txt", *JSON_SUFFIXES)
+Kind = Literal["text", "json", "parquet", "arrow", "array_record"]
+
+_JSON = (".jsonl", ".json", ".ndjson")
+_TABLES: dict[str, Kind] = {".parquet": "parquet", ".arrow": "arrow"}
+_ARRAY_RECORD = re.compile(r".*\.array_?record(-\d+-of-\d+)?", re.DOTALL)
+_INFO_FILE = "dataset_info.json"  # of a TensorFlow or Hugging Face data set
+_KNOWN = ".txt, .md, .jsonl, .json, .ndjson, .parquet, .arrow, .array_record"
 
 
 def split_pattern(pattern: str, option: str) -> list[str]:
@@ -48,12 +54,11 @@ def matching_files(part: str, option: str) -> list[Path]:
     """
     path = Path(part).expanduser()
     if path.is_dir():
-        inside = (each for each in path.rglob("*") if each.is_file() and is_known(each.name))
-        found = sorted(each for each in inside if not _hidden(each.relative_to(path)))
+        found = sorted(each for each in path.rglob("*") if _is_data(each, path))
         if not found:
             raise UserError(
-                f"{option}: the folder {part} has no file of a known kind ({', '.join(_KNOWN)}; "
-                f'compressed or not); name its files, for example "{part.rstrip("/")}/*"'
+                f"{option}: the folder {part} has no file of a known kind ({_KNOWN}; compressed or "
+                f'not); name its files, for example "{part.rstrip("/")}/*"'
             )
         return found
     if path.is_file():
@@ -67,23 +72,41 @@ def matching_files(part: str, option: str) -> list[Path]:
     return found
 
 
-def bare_name(name: str) -> str:
+def is_json_lines(path: Path) -> bool:
+    """Whether the name says that each line is a JSON object."""
+    return _bare(path).endswith((".jsonl", ".ndjson"))
+
+
+def file_kind(path: Path) -> Kind:
+    """What a file is by its name, a compression's suffix left aside: "text" if nothing else."""
+    return _known_kind(path) or "text"
+
+
+def _known_kind(path: Path) -> Kind | None:
+    name = path.name.lower()
+    if _ARRAY_RECORD.fullmatch(name):
+        return "array_record"
+    kind = _TABLES.get(path.suffix.lower())
+    if kind:
+        return kind
+    if _bare(path).endswith(_JSON):
+        return "json"
+    return "text" if _bare(path).endswith((".txt", ".md")) else None
+
+
+def _bare(path: Path) -> str:
     """The name in small letters, without the suffix of a compression."""
-    name = name.lower()
+    name = path.name.lower()
     for suffix in COMPRESSED:
         name = name.removesuffix(suffix)
     return name
 
 
-def is_json(path: Path) -> bool:
-    """Whether the name says so: `.jsonl`, `.json` or `.ndjson`, perhaps compressed."""
-    return bare_name(path.name).endswith(JSON_SUFFIXES)
-
-
-def is_known(name: str) -> bool:
-    """Whether a folder's file is taken for data."""
-    return bare_name(name).endswith(_KNOWN)
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _is_data(path: Path, folder: Path) -> bool:
+    """Whether something in a folder is a file of data: not hidden, nor about a data set."""
+    if not _known_kind(path) or any(
+        part.startswith(".") for part in path.relative_to(folder).parts
+    ):
+        return False
+    about = path.suffix == ".json" and (path.parent / _INFO_FILE).is_file()
+    return path.is_file() and not about

@@ -9,7 +9,7 @@ from typing import Literal
 
 from mmrec_jax.data.formats.byte_chunk import ByteChunk
 from mmrec_jax.data.formats.byte_window import ByteWindow
-from mmrec_jax.data.formats.chunk import CHUNK_BYTES, Chunk
+from mmrec_jax.data.formats.chunk import CHUNK_BYTES, Chunk, too_long
 from mmrec_jax.data.formats.compression import compression_of
 from mmrec_jax.data.formats.json_chunk import JsonChunk
 from mmrec_jax.data.formats.text_chunk import Cut, TextChunk
@@ -94,9 +94,10 @@ class RecordFile:
         if end is None or end - last > self.max_record_bytes:
             at_end = False
             if not window.damage:
+                # A border begins with the newline before the record.
+                offset = last if number == 0 and last == begin else last + 1
                 errors = (
-                    f"{self.name}: the record at byte {last + (last > 0)} is longer than "
-                    f"{self.max_record_bytes:,} bytes (config.data.max_record_mb)",
+                    too_long(f"{self.name}: the record at byte {offset}", self.max_record_bytes),
                 )
             end = last
         # With the newline that begins the border: the last line, if blank, is seen to be one.

@@ -30,3 +30,10 @@ class Refusals:
         self.count += 1
         if len(self.messages) < _LISTED:
             self.messages.append(str(error))
+
+    def describe(self) -> str:
+        """How many were skipped, and the list, a line each."""
+        rest = self.count - len(self.messages)
+        lines = [f"skipped {self.count:,} records or files that could not be read:"]
+        lines += [f"  {message}" for message in self.messages]
+        return "\n".join([*lines, f"  and {rest:,} more"] if rest else lines)

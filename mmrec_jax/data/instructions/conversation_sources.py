@@ -2,7 +2,7 @@
 
 from mmrec_jax.config import Config
 from mmrec_jax.data.conversation import Conversation
-from mmrec_jax.data.files import find_files, json_records
+from mmrec_jax.data.formats.documents import json_objects
 from mmrec_jax.data.instructions.record import read_record
 from mmrec_jax.data.instructions.treebank_pairs import treebank_pairs
 from mmrec_jax.data.split import Split, fixed_split, held_out
@@ -53,10 +53,10 @@ def load_conversations(config: Config) -> dict[Split, list[Conversation]]:
 def read_conversations(
     pattern: str, config: InstructionConfig, option: str = "--data"
 ) -> list[Conversation]:
-    """All conversations of some files of JSON lines, `.gz` or not.
+    """All conversations of some files of JSON lines or JSON arrays, compressed or not.
 
     Args:
-      pattern: comma-separated paths or globs.
+      pattern: comma-separated paths, globs or folders.
       config: which fields hold them.
       option: what to call `pattern` in an error message.
 
@@ -64,9 +64,7 @@ def read_conversations(
       UserError: a file is missing, a line is broken (named), or there is none.
     """
     conversations = [
-        read_record(record, place, config)
-        for path in find_files(pattern, option)
-        for place, record in json_records(path)
+        read_record(record, place, config) for place, record in json_objects(pattern, option)
     ]
     if not conversations:
         raise UserError(f"{option}: there is no line in {pattern}")

@@ -3,8 +3,8 @@ import json
 import re
 
 import pytest
-
 from mmrec_jax.data.files import find_files, is_json_lines, json_documents, text_documents
+
 from mmrec_jax.errors import UserError
 
 

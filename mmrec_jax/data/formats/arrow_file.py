@@ -1,0 +1,96 @@
+"""Rows of an Arrow file, as `datasets` and others write them."""
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmrec_jax.data.formats.chunk import CHUNK_BYTES, Chunk
+from mmrec_jax.data.formats.column import column_values, import_pyarrow, require_text
+from mmrec_jax.data.formats.value_chunk import ValueChunk
+from mmrec_jax.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_FILE_MAGIC = b"ARROW1"  # the form with an index; the other is a bare stream
+
+
+@dataclasses.dataclass(frozen=True)
+class ArrowFile:
+    """An Arrow IPC file or stream, memory-mapped, as chunks.
+
+    Each record batch is cut into chunks of equally many rows, about `chunk_bytes` of the column
+    together. Only the rows of the wanted chunks are touched.
+
+    Attributes:
+      path: where it is.
+      size: its bytes.
+      field: the column with the text.
+      max_record_bytes: a longer text is refused.
+      chunk_bytes: about the bytes of a chunk.
+    """
+
+    path: Path
+    size: int
+    field: str
+    max_record_bytes: int
+    chunk_bytes: int = CHUNK_BYTES
+
+    @property
+    def name(self) -> str:
+        """The path, as error messages have it."""
+        return str(self.path)
+
+    def chunks(self, first: int = 0, step: int = 1) -> Iterator[Chunk]:
+        """See `SourceFile.chunks`.
+
+        Raises:
+          UserError: pyarrow is not installed.
+        """
+        pyarrow = import_pyarrow(self.name)
+        wanted, number, row = range(first, sys.maxsize, step), 0, 1
+        try:
+            for column in self._columns():
+                rows = self._rows_of_a_chunk(column)
+                for begin in range(0, len(column), rows):
+                    if number in wanted:
+                        values = column_values(column[begin : begin + rows])
+                        yield self._chunk(number).with_values(
+                            values, row + begin, self.max_record_bytes
+                        )
+                    number += 1
+                row += len(column)
+        except (OSError, pyarrow.ArrowException) as error:
+            if number in wanted:
+                yield self._chunk(
+                    number, f"{self.name}: cannot be read as Arrow behind record {row - 1}: {error}"
+                )
+        except UserError as error:
+            if number in wanted:
+                yield self._chunk(number, str(error))
+
+    def _columns(self) -> Iterator["pyarrow.Array"]:
+        """The column of each record batch."""
+        pyarrow = import_pyarrow(self.name)
+        with pyarrow.memory_map(str(self.path)) as mapped:
+            if mapped.read(len(_FILE_MAGIC)) == _FILE_MAGIC:
+                file = pyarrow.ipc.open_file(mapped)
+                require_text(file.schema, self.field, self.name)
+                for index in range(file.num_record_batches):
+                    yield file.get_batch(index).column(self.field)
+                return
+            mapped.seek(0)
+            stream = pyarrow.ipc.open_stream(mapped)
+            require_text(stream.schema, self.field, self.name)
+            for batch in stream:
+                yield batch.column(self.field)
+
+    def _rows_of_a_chunk(self, column: "pyarrow.Array") -> int:
+        return max(1, self.chunk_bytes * len(column) // max(column.nbytes, 1))
+
+    def _chunk(self, number: int, *errors: str) -> ValueChunk:
+        return ValueChunk(
+            file=self.name, number=number, errors=errors, content="text", field=self.field
+        )

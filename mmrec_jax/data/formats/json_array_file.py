@@ -1,0 +1,195 @@
+"""A JSON array of objects, read without ever holding it."""
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmrec_jax.data.formats.byte_window import ByteWindow
+from mmrec_jax.data.formats.chunk import CHUNK_BYTES, Chunk, too_long
+from mmrec_jax.data.formats.compression import compression_of
+from mmrec_jax.data.formats.json_chunk import JsonChunk
+from mmrec_jax.data.formats.json_record import json_type
+from mmrec_jax.data.formats.json_scanner import JsonScanner
+
+_BEGINNING = 1 << 12  # bytes looked at for the first one that is not blank
+_BLANK = b" \t\r\n"
+_MARKS = b"\xef\xbb\xbf" + _BLANK  # a byte-order mark too
+
+
+def is_json_array(path: Path) -> bool:
+    """Whether a file of JSON begins as an array; False where it cannot be read."""
+    with ByteWindow(path) as window:
+        return _beginning(window) > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class JsonArrayFile:
+    """A file that is one JSON array, `.gz`, `.zst`, `.xz` or plain, as chunks.
+
+    Chunk i has the records whose first byte is one of bytes [i S, (i + 1) S) (S = `chunk_bytes`).
+    The file is always read from its beginning. Memory: S and the longest record.
+
+    Attributes:
+      path: where it is.
+      size: its bytes, as they are stored.
+      field: where the text stands in a record.
+      max_record_bytes: a longer record is refused.
+      chunk_bytes: S.
+    """
+
+    path: Path
+    size: int
+    field: str
+    max_record_bytes: int
+    chunk_bytes: int = CHUNK_BYTES
+
+    @property
+    def name(self) -> str:
+        """The path, as error messages have it."""
+        return str(self.path)
+
+    def chunks(self, first: int = 0, step: int = 1) -> Iterator[Chunk]:
+        """See `SourceFile.chunks`."""
+        with ByteWindow(self.path) as window:
+            yield from _Pass(self, window, first, step).chunks()
+
+
+class _Pass:
+    """One reading of the array, from its beginning."""
+
+    def __init__(self, file: JsonArrayFile, window: ByteWindow, first: int, step: int):
+        self._file = file
+        self._window = window
+        self._first, self._step = first, step
+        self._records: list[tuple[int, int]] = []  # begin and end of those not given out yet
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The wanted chunks."""
+        number, errors = 0, list[str]()
+        for place, found in self._elements():
+            if place // self._file.chunk_bytes != number:
+                yield from self._collected(number, errors)
+                number, errors = place // self._file.chunk_bytes, []
+            if self._wanted(place):
+                if isinstance(found, str):
+                    errors.append(found)
+                else:
+                    self._records.append((place, found))
+        yield from self._collected(number, errors)
+
+    def _wanted(self, place: int) -> bool:
+        number = place // self._file.chunk_bytes
+        return number >= self._first and (number - self._first) % self._step == 0
+
+    def _elements(self) -> Iterator[tuple[int, int | str]]:
+        """(begin, end) of each record, or (place, what is wrong there), in their order.
+
+        The bytes of a record stay in the window until those before it are forgotten.
+        """
+        window, limit = self._window, self._file.max_record_bytes
+        scanner = JsonScanner()
+        previous = scanned = _beginning(window)  # behind the record that ended last
+        begin: int | None = None  # of the record that has not ended
+        comma = long = closed = False  # long: what is read belongs to nothing that is kept
+        while not closed:
+            read, events = scanner.scan(bytes(window.data[scanned - window.start :]), scanned)
+            scanned += read
+            for event, place in events:
+                if event == "end":
+                    assert begin is not None
+                    if not long and place - begin <= limit:
+                        yield begin, place
+                    elif not long:
+                        yield begin, self._too_long(begin)
+                    previous, begin, comma, long = place, None, True, False
+                    continue
+                if not long and self._wanted(place):
+                    yield from self._between(previous, place, comma and event == "begin")
+                long = False
+                begin, previous, closed = place, place + 1, event == "close"
+                if closed:
+                    break
+            pending = previous if begin is None else begin
+            if not (closed or long) and window.end - pending > limit:
+                yield pending, self._too_long(pending)
+                long = True
+            self._forget(window.end if long else pending)
+            if not closed and not window.extend():
+                break
+        yield from self._ending(previous, closed)
+
+    def _too_long(self, begin: int) -> str:
+        record = f"{self._file.name}: the record at byte {begin}"
+        return too_long(record, self._file.max_record_bytes)
+
+    def _between(self, begin: int, end: int, comma: bool) -> Iterator[tuple[int, str]]:
+        """What is wrong with the bytes between two records; there should be one comma."""
+        start = self._window.start
+        text = bytes(self._window.data[begin - start : end - start]).strip(_BLANK)
+        if text == (b"," if comma else b""):
+            return
+        where = f"{self._file.name}, byte {begin}"
+        try:
+            values = json.loads(b"[" + text.strip(b"," + _BLANK) + b"]")
+        except ValueError:
+            values = []
+        for value in values:
+            yield end, f"{where}: here is a {json_type(value)}, not a JSON object"
+        if not values:
+            yield end, f"{where}: bad JSON: here should be a comma, or nothing"
+
+    def _ending(self, previous: int, closed: bool) -> Iterator[tuple[int, str]]:
+        """Reads what is behind the array, and says what is wrong with it."""
+        window, file = self._window, self._file
+        clean = closed
+        self._forget(previous)
+        while closed and (window.data or window.extend()):
+            place = max(previous, window.start)
+            if clean and bytes(window.data[place - window.start :]).strip(_BLANK):
+                yield place, f"{file.name}, byte {place}: bad JSON: this stands behind the array"
+                clean = False
+            self._forget(window.end)
+            if not window.extend():
+                break
+        if window.damage:
+            yield window.end, window.damage
+        elif not closed:
+            yield window.end, f"{file.name}: bad JSON: the array has no end; is the file whole?"
+
+    def _forget(self, place: int) -> None:
+        """Lets go of the bytes before `place` that no record needs."""
+        self._window.drop(min([place, *(begin for begin, _ in self._records[:1])]))
+
+    def _collected(self, number: int, errors: list[str]) -> Iterator[Chunk]:
+        """The chunk of the records that were found, as JSON lines of the same offsets."""
+        records, self._records = self._records, []
+        if not (records or errors):
+            return
+        begin, end = (records[0][0], records[-1][1]) if records else (0, 0)
+        start = self._window.start
+        # A line end in a record becomes another blank; one in a string remains an error.
+        data = self._window.data[begin - start : end - start].replace(b"\n", b"\r")
+        for (_, last), (following, _) in itertools.pairwise(records):
+            gap = following - last - 1
+            data[last - begin : following - begin] = b"\n" + b" " * gap
+        yield JsonChunk(
+            file=self._file.name,
+            number=number,
+            errors=tuple(errors),
+            data=bytes(data),
+            offset=begin,
+            line=None,
+            compressed=bool(compression_of(self._file.path.name)),
+            field=self._file.field,
+        )
+
+
+def _beginning(window: ByteWindow) -> int:
+    """The offset behind the first bracket; 0 where something else stands there."""
+    while len(window.data) < _BEGINNING and window.extend():
+        pass
+    head = bytes(window.data[:_BEGINNING])
+    body = head.lstrip(_MARKS)
+    return len(head) - len(body) + 1 if body.startswith(b"[") else 0

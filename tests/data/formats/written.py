@@ -1,0 +1,103 @@
+"""One list of texts, written in every format."""
+
+import gzip
+import json
+import lzma
+
+import pyarrow
+import pyarrow.parquet
+import zstandard
+from array_record.python import array_record_module
+
+from mmrec_jax.data.formats.example_proto import write_example
+from mmrec_jax.data.formats.source import find_sources
+
+PACKERS = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress, ".xz": lzma.compress}
+
+
+def write_text(path, texts):
+    path.write_bytes(("\ufeff" + "\r\n \t\r\n".join(texts)).encode())
+
+
+def write_lines(path, texts):
+    lines = [json.dumps({"id": n, "text": t}, ensure_ascii=n % 2 > 0) for n, t in enumerate(texts)]
+    path.write_bytes("\n\n".join(lines).encode())
+
+
+def write_array(path, texts, **style):
+    records = [{"meta": {"a": ["]\\\"{"]}, "text": text} for text in texts]
+    path.write_bytes(json.dumps(records, **style).encode())
+
+
+def write_pretty_array(path, texts):
+    write_array(path, texts, indent=2, ensure_ascii=False)
+
+
+def write_parquet(path, texts):
+    table = pyarrow.table({"id": range(len(texts)), "text": texts})
+    pyarrow.parquet.write_table(table, path, row_group_size=7)
+
+
+def write_arrow(path, texts):
+    schema = pyarrow.schema({"text": pyarrow.string()})
+    with pyarrow.ipc.new_stream(path, schema) as stream:
+        for begin in range(0, len(texts), 5):
+            stream.write_batch(pyarrow.record_batch([texts[begin : begin + 5]], schema))
+
+
+def write_records(path, values):
+    writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
+    for value in values:
+        writer.write(value)
+    writer.close()
+
+
+def write_text_records(path, texts):
+    write_records(path, [text.encode() for text in texts])
+
+
+def write_json_records(path, texts):
+    write_records(path, [json.dumps({"text": text}).encode() for text in texts])
+
+
+def write_examples(path, texts):
+    write_records(path, [write_example({"text": text.encode(), "id": b"7"}) for text in texts])
+
+
+# The name of a file, and what writes it.
+FORMATS = {
+    "blocks.txt": write_text,
+    "lines.jsonl": write_lines,
+    "dense.json": write_array,
+    "pretty.json": write_pretty_array,
+    "rows.parquet": write_parquet,
+    "rows.arrow": write_arrow,
+    "texts.array_record": write_text_records,
+    "objects.array_record": write_json_records,
+    "examples.array_record-00000-of-00001": write_examples,
+}
+
+
+def source_file(path, chunk_bytes, cut="block", limit=1 << 20, **options):
+    """The one file of a source."""
+    sources = find_sources(
+        str(path), "--data", cut, "text", limit, chunk_bytes=chunk_bytes, **options
+    )
+    ((file,),) = (source.files for source in sources)
+    return file
+
+
+def numbered_texts(file, refuse, first=0, step=1):
+    """The texts of each chunk by its number."""
+    found = {}
+    for chunk in file.chunks(first, step):
+        assert chunk.number not in found
+        assert chunk.number >= first
+        assert (chunk.number - first) % step == 0
+        found[chunk.number] = [document.text for document in chunk.documents(refuse)]
+    return found
+
+
+def in_order(numbered):
+    """The texts of all chunks in the order of their numbers."""
+    return [text for number in sorted(numbered) for text in numbered[number]]
