@@ -1,7 +1,7 @@
 """The first documents of the sources: what a tokenizer is trained on, and what is held out."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.formats.chunk import Refuse
@@ -48,13 +48,6 @@ def read_opening(
     return opening
 
 
-def all_documents(source: Source, refuse: Refuse) -> Iterator[Document]:
-    """The documents of a source, in the order of its files."""
-    for file in source.files:
-        for chunk in file.chunks():
-            yield from chunk.documents(refuse)
-
-
 def read_whole(
     sources: Sequence[Source], admission: Admission, option: str, most_bytes: int, refuse: Refuse
 ) -> list[Document]:
@@ -64,17 +57,16 @@ def read_whole(
       UserError: there are none, or they have more than `most_bytes` of text.
     """
     found, size = [], 0
-    for source in sources:
-        for document in all_documents(source, refuse):
-            cleaned = admission.cleaned(document)
-            if cleaned is not None:
-                found.append(cleaned)
-                size += len(cleaned.text.encode("utf-8"))
-            if size > most_bytes:
-                raise UserError(
-                    f"{option}: there are more than {most_bytes / 2**20:.0f} MB of text, which are "
-                    "held in memory; name fewer files"
-                )
+    for document in _documents(sources, refuse):
+        cleaned = admission.cleaned(document)
+        if cleaned is not None:
+            found.append(cleaned)
+            size += len(cleaned.text.encode("utf-8"))
+        if size > most_bytes:
+            raise UserError(
+                f"{option}: there are more than {most_bytes / 2**20:.0f} MB of text, which are "
+                "held in memory; name fewer files"
+            )
     if not found:
         raise UserError(f"{option}: the corpus is empty: there is no text in it")
     return found
@@ -92,7 +84,7 @@ def _read(
     held_bytes = HELD_OUT_BYTES // num_sources if admission.held_out else 0
     trained = held = searched = 0
     begun = False
-    for document in all_documents(source, refuse):
+    for document in _documents([source], refuse):
         size = len(document.text.encode("utf-8"))
         searched += size
         if admission.is_held_out(document):
@@ -114,3 +106,11 @@ def _read(
                 opening.train.append(cleaned.text)
     if not begun:
         raise no_document(source)
+
+
+def _documents(sources: Iterable[Source], refuse: Refuse) -> Iterator[Document]:
+    """The documents in the order of the files; no more than a chunk of them is in memory."""
+    for source in sources:
+        for file in source.files:
+            for chunk in file.chunks():
+                yield from chunk.documents(refuse)

@@ -5,7 +5,7 @@ import pytest
 
 from mmrec_jax.config import Config, DataConfig, TokenizerConfig, TrainConfig
 from mmrec_jax.data.split import hash_share
-from mmrec_jax.data.stream import stream_dataset
+from mmrec_jax.data.stream import stream_text
 from mmrec_jax.data.stream.stream_dataset import StreamDataset
 from mmrec_jax.errors import UserError
 from tests.small_run import write_text
@@ -54,7 +54,7 @@ def test_validation_files_are_held_whole_and_nothing_else_is_held_out(
     dataset = StreamDataset.open(config, tmp_path)
     assert dataset.validation.num_documents == 2
     assert _texts(dataset) == set(_lines(folder))
-    monkeypatch.setattr(stream_dataset, "_VALIDATION_BYTES", 5)
+    monkeypatch.setattr(stream_text, "_VALIDATION_BYTES", 5)
     with pytest.raises(UserError, match=r"config\.data\.validation: there are more than 0 MB"):
         StreamDataset.open(config, tmp_path)
 
