@@ -25,7 +25,7 @@ def write_lines(path, texts):
 
 
 def write_array(path, texts, **style):
-    records = [{"meta": {"a": ["]\\\"{"]}, "text": text} for text in texts]
+    records = [{"meta": {"a": [']\\"{']}, "text": text} for text in texts]
     path.write_bytes(json.dumps(records, **style).encode())
 
 

@@ -150,6 +150,15 @@ def test_weights_are_kept_to_one_document_in_each_shard(folder, other):
         assert all(text.startswith("other") for text in texts[-10:])
 
 
+def test_a_stage_counts_from_its_beginning(folder, other):
+    batches = stream(sources(folder, other, pooled=False), weights="1,0; 101: 1,1", batch=2)
+    take(batches, 130)
+    for state in batches.get_state()["shards"].values():
+        first, second = state["tokens"]
+        assert abs(first - second) <= 300  # the longest document
+        assert first + second <= 30 * LENGTH + 300
+
+
 def test_epochs_of_each_source_are_counted(folder, other):
     batches = stream(sources(folder, other, pooled=False), weights="1,1")
     take(batches, 100)
