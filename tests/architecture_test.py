@@ -90,15 +90,21 @@ def test_imports_go_down_the_ladder():
 
 
 def _tracks(path: Path) -> dict[str, set[str]]:
-    """Which modules of its own part each module of a folder imports."""
+    """Which modules of its own folder each module of a folder imports."""
+    prefix = ".".join(path.relative_to(ROOT).parts) + "."
     return {
-        module.stem: {name.split(".")[2] for name in _imports(module) if _part(name) == path.name}
+        module.stem: {
+            name.removeprefix(prefix).split(".")[0]
+            for name in _imports(module)
+            if name.startswith(prefix)
+        }
         for module in path.glob("*.py")
     }
 
 
 _FOLDERS = (
     "data",
+    "data/formats",
     "dora",
     "nn",
     "optim",

@@ -1,22 +1,23 @@
-"""`mmrec data inspect`: the rows that a model would see."""
+"""`mmrec data`: what is done with training data; `inspect` is here, the others in their modules."""
 
 import argparse
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from mmrec_jax.commands import data_build_tfds
 from mmrec_jax.commands.options import require_positive
 
 
 def add_parser(commands: Any) -> None:
     """Adds the subcommand to those of `mmrec`."""
-    data = commands.add_parser("data", help="look at training data")
-    inspect = data.add_subparsers(required=True, metavar="command").add_parser(
-        "inspect", help="print decoded rows with their segments"
-    )
+    data = commands.add_parser("data", help="look at training data, and change its form")
+    subcommands = data.add_subparsers(required=True, metavar="command")
+    inspect = subcommands.add_parser("inspect", help="print decoded rows with their segments")
     inspect.add_argument("--config", required=True, help="a file such as configs/tiny.py")
     inspect.add_argument("--rows", type=int, default=2)
     inspect.set_defaults(run=inspect_data)
+    data_build_tfds.add_parser(subcommands)
 
 
 def inspect_data(options: argparse.Namespace) -> None:

@@ -17,4 +17,6 @@ class Document:
     text: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "text", unicodedata.normalize("NFC", self.text))
+        text = unicodedata.normalize("NFC", self.text)
+        if text is not self.text:
+            object.__setattr__(self, "text", text)

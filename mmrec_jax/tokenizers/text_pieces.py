@@ -1,42 +1,38 @@
 """Text of any size, a piece at a time."""
 
 import codecs
-import gzip
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, cast
 
-from mmrec_jax.data.formats.json_record import json_record, string_field
-from mmrec_jax.data.formats.paths import file_kind
+from mmrec_jax.data.formats.byte_window import ByteWindow
+from mmrec_jax.data.formats.paths import bare_name, file_kind
+from mmrec_jax.data.formats.refusals import Refusals
+from mmrec_jax.data.formats.source import open_file
 from mmrec_jax.errors import UserError
 
-_BLOCK = 1 << 18  # bytes read at once
 _LONGEST = 1 << 20  # characters; a longer line of plain text is cut at a space
 _CONLLU_TEXT = "# text = "
 
 
 def text_pieces(path: Path, field: str = "text") -> Iterator[str]:
-    """The text of a file in its order: some whole lines at a time, or one JSON line.
+    """The text of a file in its order: some whole lines at a time, or one record.
 
     The pieces of a text file, laid end to end, are the text without a byte-order mark. Of a
-    `.conllu` file the sentences are read. Any of them may be followed by `.gz`.
+    `.conllu` file the sentences are read; files of other forms as `data.formats` does.
 
     Args:
-      path: the file.
-      field: of a JSON line, that holds the text.
+      path: the file; text, `.conllu` and JSON may be compressed.
+      field: of a record, that holds the text.
 
     Raises:
-      UserError: the file cannot be read, is a damaged .gz or not UTF-8, or a line is not what the
+      UserError: the file cannot be read, is damaged or not UTF-8, or a record is not what the
         file's name promises.
     """
-    name = path.name.lower().removesuffix(".gz")
-    if file_kind(path) == "json":
-        for number, line in enumerate(_lines(path), 1):
-            if line.strip():
-                place = f"{path}:{number}"
-                yield string_field(json_record(line, place), field, place)
-    elif name.endswith(".conllu"):
+    if file_kind(path) != "text":
+        for chunk in open_file(path, field).chunks():
+            for document in chunk.documents(Refusals("stop")):
+                yield document.text
+    elif bare_name(path).endswith(".conllu"):
         for line in _lines(path):
             if line.startswith(_CONLLU_TEXT):
                 yield line.removeprefix(_CONLLU_TEXT)
@@ -72,32 +68,20 @@ def _line_blocks(path: Path, longest: int | None) -> Iterator[str]:
 
 def _decoded(path: Path) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder("utf-8")()
-    read = 0
-    first = True
-    try:
-        with _open(path) as stream:
-            while True:
-                block = stream.read(_BLOCK)
-                pending = len(decoder.getstate()[0])
-                try:
-                    text = decoder.decode(block, final=not block)
-                except UnicodeDecodeError as error:
-                    raise UserError(
-                        f"{path}: not UTF-8 at byte offset {read - pending + error.start} "
-                        f"(0x{error.object[error.start]:02x}); convert the file to UTF-8"
-                    ) from None
-                yield text.removeprefix("\ufeff") if first else text
-                first = first and not text
-                read += len(block)
-                if not block:
-                    return
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: this .gz file is damaged: {error}") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
-
-
-def _open(path: Path) -> IO[bytes]:
-    if path.suffix.lower() == ".gz":
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    return open(path, "rb")
+    first = more = True
+    with ByteWindow(path) as window:
+        while more:
+            more = window.extend()
+            if window.damage:
+                raise UserError(window.damage)
+            pending = len(decoder.getstate()[0])
+            try:
+                text = decoder.decode(bytes(window.data), final=not more)
+            except UnicodeDecodeError as error:
+                raise UserError(
+                    f"{path}: not UTF-8 at byte offset {window.start - pending + error.start} "
+                    f"(0x{error.object[error.start]:02x}); convert the file to UTF-8"
+                ) from None
+            window.drop(window.end)
+            yield text.removeprefix("\ufeff") if first else text
+            first = first and not text

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,16 @@ def test_usual_cut_of_tiny_shakespeare():
     assert len(train[0].text) == 1_003_854
     assert len(validation[0].text) == 111_540
     assert len(set(train[0].text)) == 65
+
+
+def test_bad_records_are_skipped_and_listed_when_asked(folder, capsys):
+    (folder / "b.jsonl").write_text('{"text": "dört"}\nno\n', encoding="utf-8")
+    config = DataConfig(
+        source="jsonl", train=f"{folder}/b.jsonl", validation=f"{folder}/b.jsonl", on_error="skip"
+    )
+    assert texts(load_documents(config, "train")) == ["dört"]
+    shown = capsys.readouterr().err
+    assert shown.startswith("skipped 1 records or files that could not be read:\n")
+    assert "b.jsonl:2: bad JSON" in shown
+    with pytest.raises(UserError, match=r"b\.jsonl:2: bad JSON"):
+        load_documents(dataclasses.replace(config, on_error="stop"), "train")

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 
-from mmrec_jax.data.formats.chunk import Chunk, Refuse
+from mmrec_jax.data.formats.chunk import Chunk
 from mmrec_jax.errors import UserError
 
 
@@ -42,17 +42,18 @@ class ByteChunk(Chunk):
             return f"{self.file}, byte {self.offset + offset}"
         return f"{self.file}:{self.line + line}"
 
-    def decode(self, piece: bytes, offset: int, refuse: Refuse) -> str | None:
-        """The text of a piece; None where it was refused."""
+    def decode(self, piece: bytes, offset: int) -> str:
+        """The text of a piece that stands at `offset` of the chunk.
+
+        Raises:
+          UserError: it is not UTF-8.
+        """
         try:
             return piece.decode("utf-8")
         except UnicodeDecodeError as error:
             kind = "uncompressed byte" if self.compressed else "byte"
             start = self.offset + offset + error.start
-            refuse(
-                UserError(
-                    f"{self.file}: not UTF-8 at {kind} offset {start} "
-                    f"(0x{piece[error.start]:02x}); convert the file to UTF-8"
-                )
-            )
-        return None
+            raise UserError(
+                f"{self.file}: not UTF-8 at {kind} offset {start} "
+                f"(0x{piece[error.start]:02x}); convert the file to UTF-8"
+            ) from None

@@ -173,7 +173,7 @@ class _Pass:
         data = self._window.data[begin - start : end - start].replace(b"\n", b"\r")
         for (_, last), (following, _) in itertools.pairwise(records):
             gap = following - last - 1
-            data[last - begin : following - begin] = b"\n" + b" " * gap
+            data[last - begin : following - begin] = b" " * gap + b"\n"
         yield JsonChunk(
             file=self._file.name,
             number=number,

@@ -18,21 +18,15 @@ class JsonChunk(ByteChunk):
     field: str
 
     def _records(self, refuse: Refuse) -> Iterator[tuple[str, dict[str, Any]]]:
-        for place, text in self._texts(refuse):
-            try:
-                record = json_record(text, place)
-            except UserError as error:
-                refuse(error)
-                continue
-            yield place, record
-
-    def _texts(self, refuse: Refuse) -> Iterator[tuple[str, str]]:
-        """The place and the JSON of each record."""
         for piece, offset, line in self.lines():
             if piece and not piece.isspace():
-                text = self.decode(piece, offset, refuse)
-                if text is not None and text.strip():
-                    yield self.place(line, offset), text
+                place = self.place(line, offset)
+                try:
+                    record = json_record(self.decode(piece, offset), place)
+                except UserError as error:
+                    refuse(error)
+                    continue
+                yield place, record
 
     def _documents(self, refuse: Refuse) -> Iterator[Document]:
         for place, record in self._records(refuse):

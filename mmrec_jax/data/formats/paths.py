@@ -74,7 +74,7 @@ def matching_files(part: str, option: str) -> list[Path]:
 
 def is_json_lines(path: Path) -> bool:
     """Whether the name says that each line is a JSON object."""
-    return _bare(path).endswith((".jsonl", ".ndjson"))
+    return bare_name(path).endswith((".jsonl", ".ndjson"))
 
 
 def file_kind(path: Path) -> Kind:
@@ -89,12 +89,12 @@ def _known_kind(path: Path) -> Kind | None:
     kind = _TABLES.get(path.suffix.lower())
     if kind:
         return kind
-    if _bare(path).endswith(_JSON):
+    if bare_name(path).endswith(_JSON):
         return "json"
-    return "text" if _bare(path).endswith((".txt", ".md")) else None
+    return "text" if bare_name(path).endswith((".txt", ".md")) else None
 
 
-def _bare(path: Path) -> str:
+def bare_name(path: Path) -> str:
     """The name in small letters, without the suffix of a compression."""
     name = path.name.lower()
     for suffix in COMPRESSED:

@@ -86,19 +86,18 @@ class RecordFile:
         at_end = end is None and window.ended and not window.damage
         if at_end:
             end = window.end
-        last = begin
+        last = place = begin  # the border before the last record, and where that begins
         if end is None or end - begin > self.max_record_bytes:
-            for match in self._pattern.finditer(window.data, 0, stop - begin):
-                last = begin + match.start()
+            for match in self._pattern.finditer(window.data):
+                if begin + match.start() >= stop:
+                    break
+                last, place = begin + match.start(), begin + match.end()
         errors: tuple[str, ...] = ()
         if end is None or end - last > self.max_record_bytes:
             at_end = False
             if not window.damage:
-                # A border begins with the newline before the record.
-                offset = last if number == 0 and last == begin else last + 1
-                errors = (
-                    too_long(f"{self.name}: the record at byte {offset}", self.max_record_bytes),
-                )
+                record = f"{self.name}: the record at byte {place}"
+                errors = (too_long(record, self.max_record_bytes),)
             end = last
         # With the newline that begins the border: the last line, if blank, is seen to be one.
         return bytes(window.data[: end - begin + (end > begin and not at_end)]), errors
@@ -148,6 +147,6 @@ class RecordFile:
                 found = window.start + match.start()
                 return found if found < stop else None
             newline = window.data.rfind(b"\n", max(0, search - window.start))
-            search = window.end if newline < 0 else window.start + newline
+            search = max(search, window.end) if newline < 0 else window.start + newline
             if search >= stop or not window.extend():
                 return None

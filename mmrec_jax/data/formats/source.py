@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
@@ -141,6 +142,11 @@ def find_sources(
     """
     reading = _Reading(option, cut, field, max_record_bytes, kind, tfds_dir, chunk_bytes)
     return [Source(part, tuple(reading.find(part))) for part in split_pattern(pattern, option)]
+
+
+def open_file(path: Path, field: str) -> SourceFile:
+    """One file as its name says, without a limit on its records; a text's documents are blocks."""
+    return _Reading("", "block", field, sys.maxsize, None, "", CHUNK_BYTES).open(path)
 
 
 def _size(path: Path) -> int:

@@ -8,11 +8,13 @@ from typing import Literal
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.formats.byte_chunk import ByteChunk
 from mmrec_jax.data.formats.chunk import Refuse
+from mmrec_jax.errors import UserError
 
 Cut = Literal["block", "line", "file"]
 
-# Two or more line ends with nothing but blanks between them.
-_BLANK_LINES = re.compile(rb"\r?\n(?:[ \t\f\v]*\r?\n)+")
+# Two or more line ends with nothing but blanks between them. The carriage return of the first one
+# is removed with the line ends of the block: a pattern that begins with one byte is found faster.
+_BLANK_LINES = re.compile(rb"\n(?:[ \t\f\v]*\r?\n)+")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,8 +29,12 @@ class TextChunk(ByteChunk):
 
     def _documents(self, refuse: Refuse) -> Iterator[Document]:
         for piece, offset, line in self._pieces():
-            text = self.decode(piece, offset, refuse)
-            if text is not None and text.strip():
+            try:
+                text = self.decode(piece, offset)
+            except UserError as error:
+                refuse(error)
+                continue
+            if text.strip():
                 yield Document(self.file if self.cut == "file" else self.place(line, offset), text)
 
     def _pieces(self) -> Iterator[tuple[bytes, int, int]]:

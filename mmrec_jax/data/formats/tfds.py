@@ -59,6 +59,16 @@ def tfds_shards(name: str, directory: str, field: str, option: str) -> list[tupl
         raise UserError(f"{option}: {folder / INFO_FILE}: this file is damaged") from None
 
 
+def shard_path(folder: Path, template: str, name: str, split: str, number: int, count: int) -> Path:
+    """Where file `number` of `count` of a split lies."""
+    return folder / template.format(
+        DATASET=name,
+        SPLIT=split,
+        FILEFORMAT=FILE_FORMAT,
+        SHARD_X_OF_Y=f"{number:05d}-of-{count:05d}",
+    )
+
+
 def _newest(folder: Path) -> Path | None:
     """The folder itself, or the highest of the versions in it."""
     if (folder / INFO_FILE).is_file():
@@ -99,12 +109,7 @@ def _shards(
     lengths = [int(length) for length in splits[split]["shardLengths"]]
     template = splits[split].get("filepathTemplate", FILE_TEMPLATE)
     for number, length in enumerate(lengths):
-        path = folder / template.format(
-            DATASET=info["name"],
-            SPLIT=split,
-            FILEFORMAT=FILE_FORMAT,
-            SHARD_X_OF_Y=f"{number:05d}-of-{len(lengths):05d}",
-        )
+        path = shard_path(folder, template, info["name"], split, number, len(lengths))
         if not path.is_file():
             raise UserError(f"{option}: a file of the data set is missing: {path}")
         yield path, length

@@ -3,9 +3,12 @@ import json
 import re
 
 import pytest
-from mmrec_jax.data.files import find_files, is_json_lines, json_documents, text_documents
 
+from mmrec_jax.data.formats.documents import all_documents, json_objects, text_documents
+from mmrec_jax.data.formats.refusals import Refusals
+from mmrec_jax.data.formats.source import find_sources
 from mmrec_jax.errors import UserError
+from tests.data.formats.written import PACKERS
 
 
 def write(path, data):
@@ -13,31 +16,13 @@ def write(path, data):
     return path
 
 
+def json_documents(path, field):
+    sources = find_sources(str(path), "--data", "line", field, 1 << 20, kind="json")
+    return all_documents(sources, Refusals("stop"))
+
+
 def fails_with(pattern):
     return pytest.raises(UserError, match=pattern)
-
-
-def test_find_files_takes_paths_globs_and_lists(tmp_path):
-    for name in ("b.txt", "a.txt", "c.md"):
-        write(tmp_path / name, "x")
-    pattern = f"{tmp_path}/c.md, {tmp_path}/*.txt,{tmp_path}/a.txt"
-    assert [path.name for path in find_files(pattern, "f")] == ["c.md", "a.txt", "b.txt"]
-
-
-def test_find_files_takes_a_name_that_looks_like_a_glob(tmp_path):
-    path = write(tmp_path / "a[1].txt", "x")
-    assert find_files(str(path), "f") == [path]
-
-
-def test_find_files_errors(tmp_path):
-    with fails_with(r"config\.data\.train: there is no file .*nothing\.txt"):
-        find_files(f"{tmp_path}/nothing.txt", "config.data.train")
-    with fails_with(r"config\.data\.train: no file matches .*/\*\.txt"):
-        find_files(f"{tmp_path}/*.txt", "config.data.train")
-    with fails_with(r"is a folder; name its files, for example .*/\*"):
-        find_files(f"{tmp_path}/", "config.data.train")
-    with fails_with("must name at least one file"):
-        find_files(" , ", "config.data.train")
 
 
 @pytest.mark.parametrize(
@@ -60,9 +45,10 @@ def test_blank_text_has_no_documents(tmp_path, cut):
     assert text_documents(write(tmp_path / "b.txt", ""), cut) == []
 
 
-def test_gz_and_byte_order_mark(tmp_path):
-    path = write(tmp_path / "a.txt.gz", gzip.compress("\ufeffçay\n".encode()))
-    assert text_documents(path, "line")[0].text == "çay"
+def test_compression_and_byte_order_mark(tmp_path):
+    for suffix, pack in PACKERS.items():
+        path = write(tmp_path / f"a.txt{suffix}", pack("\ufeffçay\n".encode()))
+        assert text_documents(path, "line")[0].text == "çay"
 
 
 def test_not_utf8_names_file_and_offset(tmp_path):
@@ -74,17 +60,52 @@ def test_not_utf8_names_file_and_offset(tmp_path):
         json_documents(path, "text")
 
 
-def test_damaged_gz(tmp_path):
-    whole = gzip.compress(bytes(range(256)) * 40)
-    broken = {"cut": whole[:-20], "none": b"plain text", "bits": whole[:30] + b"\xff" * 60}
+@pytest.mark.parametrize("suffix", [".gz", ".zst", ".xz"])
+@pytest.mark.parametrize("cut", ["block", "line", "file"])
+def test_damaged_file(tmp_path, suffix, cut):
+    whole = PACKERS[suffix](b"".join(b"%d\n\n" % (n * n) for n in range(4000)))
+    broken = {
+        "end": whole[:-1],
+        "cut": whole[: len(whole) // 2],
+        "none": b"plain text",
+        "bits": whole[:40] + bytes(byte ^ 255 for byte in whole[40:60]) + whole[60:],
+    }
     for name, data in broken.items():
-        with fails_with(rf"{name}\.gz: this \.gz file is damaged"):
-            text_documents(write(tmp_path / f"{name}.gz", data), "block")
+        path = write(tmp_path / f"{name}.txt{suffix}", data)
+        with fails_with(rf"{name}\.txt\{suffix}: this \{suffix} file is damaged"):
+            text_documents(path, cut)
+
+
+def test_several_compressed_parts_are_one_text(tmp_path):
+    for suffix in (".gz", ".zst", ".xz"):
+        path = write(
+            tmp_path / f"a.txt{suffix}", PACKERS[suffix](b"bir ") + PACKERS[suffix](b"iki")
+        )
+        assert text_documents(path, "block")[0].text == "bir iki"
 
 
 def test_unreadable_file(tmp_path):
     with fails_with("gone.txt: cannot be read: No such file"):
         text_documents(tmp_path / "gone.txt", "block")
+
+
+def test_json_objects_of_lines_and_arrays(tmp_path):
+    write(tmp_path / "a.jsonl", '{"a": 1}\n\n{"b": []}')
+    write(tmp_path / "b.json", '\n[{"c": 2},\n {"d": {}}\n]\n')
+    found = list(json_objects(str(tmp_path), "--data"))
+    places = [place.removeprefix(str(tmp_path)) for place, _ in found]
+    assert places == ["/a.jsonl:1", "/a.jsonl:3", "/b.json, byte 2", "/b.json, byte 13"]
+    assert [record for _, record in found] == [{"a": 1}, {"b": []}, {"c": 2}, {"d": {}}]
+    write(tmp_path / "c.array_record", b"")
+    with fails_with("c.array_record: this is no file of JSON objects"):
+        list(json_objects(f"{tmp_path}/c.array_record", "--data"))
+
+
+def test_a_file_named_twice_is_read_once(tmp_path):
+    path = write(tmp_path / "a.txt", "bir")
+    sources = find_sources(f"{path}, {tmp_path}/*.txt", "--data", "line", "text", 99)
+    assert len(sources) == 2
+    assert len(all_documents(sources, Refusals("stop"))) == 1
 
 
 def test_json_lines(tmp_path):
@@ -113,10 +134,3 @@ def test_json_errors_name_file_and_line(tmp_path, line, message):
     with fails_with(re.escape(str(path)) + message) as caught:
         json_documents(path, "text")
     assert "\n" not in str(caught.value)
-
-
-def test_which_names_are_json_lines(tmp_path):
-    yes = ("a.jsonl", "a.json", "A.JSONL.gz", "a.ndjson", "a.json.gz")
-    no = ("a.txt", "a.gz", "a.jsonl.txt", "jsonl")
-    assert all(is_json_lines(tmp_path / name) for name in yes)
-    assert not any(is_json_lines(tmp_path / name) for name in no)

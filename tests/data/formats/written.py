@@ -12,7 +12,12 @@ from array_record.python import array_record_module
 from mmrec_jax.data.formats.example_proto import write_example
 from mmrec_jax.data.formats.source import find_sources
 
-PACKERS = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress, ".xz": lzma.compress}
+PACKERS = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".zst": zstandard.ZstdCompressor(write_checksum=True).compress,
+    ".xz": lzma.compress,
+}
 
 
 def write_text(path, texts):

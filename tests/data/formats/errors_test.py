@@ -1,0 +1,163 @@
+"""Nothing that is wrong in a file is dropped in silence, and nothing is told twice."""
+
+import json
+import os
+
+import pytest
+
+from mmrec_jax.data.formats.refusals import Refusals
+from mmrec_jax.errors import UserError
+from tests.data.formats.written import (
+    PACKERS,
+    numbered_texts,
+    source_file,
+    write_records,
+)
+
+
+def read(file, steps=(1, 2, 3)):
+    """Texts and messages; the same whatever the step."""
+    found = []
+    for step in steps:
+        refusals = Refusals("skip")
+        parts = [numbered_texts(file, refusals, first, step) for first in range(step)]
+        numbered = {number: texts for part in parts for number, texts in part.items()}
+        texts = [text for number in sorted(numbered) for text in numbered[number]]
+        found.append((texts, sorted(refusals.messages)))
+    assert found[1:] == found[:-1]
+    return found[0]
+
+
+def first_error(file):
+    with pytest.raises(UserError) as caught:
+        numbered_texts(file, Refusals("stop"))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.json"])
+def test_a_record_above_the_limit_is_refused_with_its_place(tmp_path, name, suffix):
+    texts = ["bir", "x" * 3000, "iki " * 5 + "dört", "y" * 5000, "üç"]
+    records = [text if name == "a.txt" else json.dumps({"text": text}) for text in texts]
+    joint = {"a.txt": "\n\n", "a.jsonl": "\n", "a.json": ", "}[name]
+    data = joint.join(records)
+    data = (f"[{data}]" if name == "a.json" else data).encode()
+    path = tmp_path / f"{name}{suffix}"
+    path.write_bytes(PACKERS[suffix](data))
+    found, messages = read(source_file(path, 64, limit=1000))
+    assert found == [texts[0], texts[2], texts[4]]
+    ending = "is longer than 1,000 bytes (config.data.max_record_mb)"
+    offsets = [data.index(records[place].encode()) for place in (1, 3)]
+    expected = [f"{path}: the record at byte {at} {ending}" for at in offsets]
+    assert messages == sorted(expected)
+    assert first_error(source_file(path, 64, limit=1000)) == expected[0]
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst", ".xz"])
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.json"])
+def test_a_file_that_was_cut_off_is_told_once(tmp_path, name, suffix):
+    texts = [f"{n} {n * n * n}" * 9 for n in range(3000)]
+    data = {
+        "a.txt": "\n\n".join(texts),
+        "a.jsonl": "\n".join(json.dumps({"text": text}) for text in texts),
+        "a.json": json.dumps([{"text": text} for text in texts]),
+    }[name].encode()
+    packed = PACKERS[suffix](data)
+    path = tmp_path / f"{name}{suffix}"
+    path.write_bytes(packed[: len(packed) * 3 // 4])
+    found, messages = read(source_file(path, 5000), steps=(1, 3))
+    (message,) = messages
+    assert message.startswith(f"{path}: this {suffix} file is damaged: ")
+    assert "behind uncompressed byte" in message or not found
+    assert found == texts[: len(found)]
+    assert len(found) < len(texts)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="to root every file is readable")
+def test_a_file_that_may_not_be_read(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("bir")
+    path.chmod(0)
+    assert read(source_file(path, 100)) == ([], [f"{path}: cannot be read: Permission denied"])
+
+
+@pytest.mark.parametrize(
+    "name", ["a.txt", "a.jsonl", "a.json.gz", "a.parquet", "a.arrow", "a.array_record"]
+)
+def test_a_file_that_is_gone(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(b"")
+    file = source_file(path, 100)
+    path.unlink()
+    found, messages = read(file)
+    assert found == []
+    assert len(messages) == 1
+    assert messages[0].startswith(f"{path}: cannot be read")
+    assert "No such file" in messages[0]
+
+
+def test_bad_lines_are_skipped_alone(tmp_path):
+    path = tmp_path / "a.jsonl"
+    lines = [b'{"text": "bir"}', b"{", b'{"text": "\xff"}', b'{"a": 1}', b"[]", b'{"text": "iki"}']
+    path.write_bytes(b"\n".join(lines))
+    found, messages = read(source_file(path, 1 << 18))
+    assert found == ["bir", "iki"]
+    assert len(messages) == 4
+    assert f"{path}: not UTF-8 at byte offset 28 (0xff); convert the file to UTF-8" in messages
+    assert read(source_file(path, 8), steps=(1, 1))[0] == found
+
+
+@pytest.mark.parametrize(
+    ("data", "texts", "message"),
+    [
+        ('[{"text": "a"}, 5, "b", {"text": "c"}]', "ac", ", byte 14: here is a number"),
+        ('[{"text": "a"} {"text": "c"}]', "ac", ", byte 14: bad JSON: here should be a comma"),
+        ('[{"text": "a"}, {"text": nope}, {"text": "c"}]', "ac", ", byte 16: bad JSON: "),
+        ('[{"text": "a"}, {"text": "c"},]', "ac", ", byte 29: bad JSON: here should be a comma"),
+        ('[{"text": "a"}, {"text": "c"}', "ac", ": bad JSON: the array has no end"),
+        ('[{"text": "a"}, {"text": "c', "a", ": bad JSON: the array has no end"),
+        ('[{"text": "a"}, {"text": "c"}] x', "ac", ", byte 30: bad JSON: this stands behind"),
+        ('[{"text": "a"}, ["text"], {"text": "c"}]', "ac", ", byte 16: this line is a list"),
+        ('[{"text": "a"}, {"body": "c"}]', "a", ", byte 16: there is no field 'text'"),
+        ('[{"text": "a"}, {"text": "b\nc"}]', "a", ", byte 16: bad JSON: Invalid control"),
+        ("[]", "", None),
+        (" [ ] \n", "", None),
+    ],
+)
+def test_arrays_that_are_not_whole(tmp_path, data, texts, message):
+    path = tmp_path / "a.json"
+    path.write_text(data)
+    found, messages = read(source_file(path, 5))
+    assert "".join(found) == texts
+    if message is None:
+        assert not messages
+    else:
+        assert messages[0].startswith(f"{path}{message}")
+
+
+def test_array_record_damage(tmp_path):
+    path = tmp_path / "a.array_record"
+    texts = [os.urandom(400).hex() for _ in range(1000)]
+    write_records(path, [text.encode() for text in texts])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
+    found, messages = read(source_file(path, 4000), steps=(1, 2))
+    assert found == []
+    assert messages == [f"{path}: this ArrayRecord file is damaged: it has no index"]
+    path.write_bytes(whole[:200_000] + bytes([whole[200_000] ^ 1]) + whole[200_001:])
+    found, messages = read(source_file(path, 4000), steps=(1, 2))
+    assert 950 < len(found) < 1000
+    assert set(found) < set(texts)
+    (message,) = messages
+    begin, end = (int(word) for word in message.split() if word.rstrip(")").isdecimal())
+    assert texts[: begin - 1] + texts[end:] == found
+
+
+def test_skipped_errors_are_counted_and_listed():
+    refusals = Refusals("skip")
+    for number in range(1200):
+        refusals(UserError(f"error {number}"))
+    lines = refusals.describe().split("\n")
+    assert lines[0] == "skipped 1,200 records or files that could not be read:"
+    assert lines[1] == "  error 0"
+    assert lines[-1] == "  and 1,100 more"
