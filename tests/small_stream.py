@@ -76,7 +76,7 @@ def stream(
         length,
         on_error,
     )
-    return StreamBatches(plan, TOKENIZER, hosted, Allowance(workers, 4, megabytes))
+    return StreamBatches(plan, TOKENIZER, hosted, Allowance(workers, 32, megabytes))
 
 
 def take(batches, count):

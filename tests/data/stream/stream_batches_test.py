@@ -82,6 +82,15 @@ def test_orders_differ_by_epoch_and_seed_and_blocks_mix(folder):
     assert len([name for name, _ in itertools.groupby(t.split(".")[0] for t in first)]) > 3
 
 
+def test_files_come_in_another_order_each_epoch(tmp_path):
+    folder = write_lines(tmp_path / "a", (2,) * 6)
+    (texts,) = shard_documents(take(stream(sources(folder), batch=1, block=1), 120), 1)
+    epochs = [tuple(text[0] for text in texts[start : start + 12]) for start in (0, 12, 24)]
+    assert len(set(epochs)) == 3
+    assert all(sorted(epoch) == sorted("012345" * 2) for epoch in epochs)
+    assert all(epoch[::2] == epoch[1::2] for epoch in epochs)  # blocks of a chunk do not mix
+
+
 def test_a_block_ends_after_so_much_text(folder):
     (whole,) = shard_documents(take(stream(sources(folder), batch=1, length=64), 60), 1)
     (parts,) = shard_documents(
