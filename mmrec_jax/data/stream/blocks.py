@@ -103,7 +103,10 @@ class BlockReader:
         start, end = self._ends[place], self._ends[place + 1]
         file, chunk, record = self._places[3 * place : 3 * place + 3]
         locator = Locator(self._number, self._start[0], file, chunk, record)
-        return locator, self._text[start:end].decode("utf-8")
+        text = self._text[start:end].decode("utf-8")
+        if self._taken == len(self._order):
+            self._text = bytearray()
+        return locator, text
 
     def find(self, locator: Locator) -> Document:
         """Reads one document again.

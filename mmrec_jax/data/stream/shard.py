@@ -24,13 +24,13 @@ class _Lane:
 
     Attributes:
       locator: where the document stands; None before the first one.
-      tokens: int32, begin and end tokens included.
+      tokens: uint16 or int32, begin and end tokens included.
       read: pairs that were read.
       segment: the number of the document in the shard.
     """
 
     locator: Locator | None
-    tokens: NDArray[np.int32]
+    tokens: NDArray[np.integer]
     read: int
     segment: int
 
@@ -154,9 +154,13 @@ class Shard:
         text = self._readers[locator.source].find(locator).text
         return _Lane(locator, self._encode(text), read, segment)
 
-    def _encode(self, text: str) -> NDArray[np.int32]:
-        ends = np.array([self._tokenizer.bos_id, self._tokenizer.eos_id], np.int32)
-        return np.concatenate([ends[:1], encode_long(self._tokenizer, text), ends[1:]])
+    def _encode(self, text: str) -> NDArray[np.integer]:
+        tokens = encode_long(self._tokenizer, text)
+        # A lane keeps a document as long as it reads it, which may be millions of tokens.
+        kind = np.uint16 if self._tokenizer.vocab_size <= 2**16 else np.int32
+        whole = np.empty(len(tokens) + 2, kind)
+        whole[0], whole[1:-1], whole[-1] = self._tokenizer.bos_id, tokens, self._tokenizer.eos_id
+        return whole
 
 
 def initial_state(plan: StreamPlan) -> dict[str, Any]:
