@@ -141,12 +141,14 @@ class BlockReader:
 
     @property
     def epochs(self) -> float:
-        """About how many times the source was read."""
-        return self._walk.epoch + self._walk.share
+        """About how many times the documents were taken."""
+        share = self._taken / max(1, len(self._order))
+        return self._begun + share * (self._walk.epochs - self._begun)
 
     def _begin_block(self) -> None:
         walk = self._walk
         self._start = walk.epoch, walk.place, walk.number
+        self._begun = walk.epochs
         self._text = bytearray()
         self._ends = array("q", [0])
         self._places = array("q")

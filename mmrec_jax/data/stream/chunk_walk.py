@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mmrec_jax.data.formats.chunk import Chunk, Refuse
+from mmrec_jax.data.formats.chunk import CHUNK_BYTES, Chunk, Refuse
 from mmrec_jax.data.formats.source import Source
 from mmrec_jax.data.seeds import hashed_seed
 from mmrec_jax.data.stream.layout import first_chunk
@@ -65,6 +65,10 @@ class ChunkWalk:
         return None
 
     @property
-    def share(self) -> float:
-        """About how much of the epoch was read: the share of the files."""
-        return self.place / max(1, len(self._order))
+    def epochs(self) -> float:
+        """About how many times the source was read, as the sizes of its files tell."""
+        if self.place == len(self._order):
+            return self.epoch + 1.0
+        size = self._source.files[int(self._order[self.place])].size
+        share = min(1.0, self.number * CHUNK_BYTES / max(1, size))
+        return self.epoch + (self.place + share) / len(self._order)

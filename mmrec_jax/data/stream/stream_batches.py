@@ -1,6 +1,6 @@
 """The batches of one training process, from its workers."""
 
-import time
+import threading
 from typing import Any, Protocol
 
 import numpy as np
@@ -46,8 +46,9 @@ class StreamBatches:
         self._epochs = [0.0] * len(plan.sources)
         self._workers: list[WorkerProcess] = []
         self._pieces: list[_Pieces] = []
-        self._checked = 0.0
         self._memory = 0
+        self._over_budget: UserError | None = None
+        self._closing = threading.Event()
         self._num_skipped, self._skipped = 0, list[str]()
 
     def __next__(self) -> Batch:
@@ -59,7 +60,8 @@ class StreamBatches:
         try:
             self.start()
             pieces = [source.next_piece() for source in self._pieces]
-            self._check_memory()
+            if self._over_budget is not None:
+                raise self._over_budget
         except Exception:
             self.close()
             raise
@@ -119,6 +121,7 @@ class StreamBatches:
 
     def close(self) -> None:
         """Ends the workers; the next batch would start others where these were."""
+        self._closing.set()
         for worker in self._workers:
             worker.close()
         self._workers, self._pieces = [], []
@@ -137,22 +140,27 @@ class StreamBatches:
             task = Task(self._plan, tuple(positions), positions, stored, max(1, ready // 8))
             self._workers.append(WorkerProcess(task, ready))
         self._pieces = list(self._workers)
+        self._closing = threading.Event()
+        threading.Thread(target=self._watch, args=(self._closing,), daemon=True).start()
+
+    def _watch(self, closing: threading.Event) -> None:
+        """The thread that looks at the memory, so that no batch waits for it."""
+        while not closing.is_set():
+            self._check_memory()
+            closing.wait(_SECONDS_BETWEEN_CHECKS)
 
     def _check_memory(self) -> None:
-        """Now and then: fewer ready pieces where too much is used, then an error."""
-        now = time.monotonic()
-        if not self._workers or now - self._checked < _SECONDS_BETWEEN_CHECKS:
-            return
-        self._checked = now
-        self._memory = sum(worker.memory for worker in self._workers)
+        """Fewer ready pieces where too much is used, then an error with the next batch."""
+        workers = self._workers
+        self._memory = sum(worker.memory for worker in workers)
         if self._memory <= self._allowance.megabytes * MEGABYTE:
             return
-        limit = self._workers[0].limit
+        limit = workers[0].limit
         if limit == 1:
-            raise UserError(
+            self._over_budget = UserError(
                 f"config.data.ram_mb is {self._allowance.megabytes}, but the input uses "
-                f"{self._memory / MEGABYTE:.0f} MB in {len(self._workers)} workers with one ready "
+                f"{self._memory / MEGABYTE:.0f} MB in {len(workers)} workers with one ready "
                 "batch: raise it, or lower config.data.shuffle_mb or config.data.stream_workers"
             )
-        for worker in self._workers:
-            worker.limit = limit // 2
+        for worker in workers:
+            worker.limit = max(1, limit // 2)

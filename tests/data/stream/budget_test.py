@@ -1,13 +1,12 @@
 import pytest
 
 from mmrec_jax.data.mixture import Mixture
-from mmrec_jax.data.stream import stream_batches
 from mmrec_jax.data.stream.blocks import Shuffle
 from mmrec_jax.data.stream.budget import MEGABYTE, Allowance, allow
 from mmrec_jax.data.stream.group import ShardGroup
 from mmrec_jax.data.stream.plan import Admission, StreamPlan
 from mmrec_jax.errors import UserError
-from tests.small_stream import sources, stream, take, write_lines
+from tests.small_stream import sources, stream, write_lines
 
 
 def _plan(block_megabytes=8, lanes=2, seq_len=256, weights="1"):
@@ -53,8 +52,7 @@ class _Worker(ShardGroup):
         self.closed = True
 
 
-def _with_worker(folder, monkeypatch, megabytes):
-    monkeypatch.setattr(stream_batches, "_SECONDS_BETWEEN_CHECKS", 0.0)
+def _with_worker(folder, megabytes):
     batches = stream(sources(folder))
     batches.start()
     (group,) = batches._pieces
@@ -64,16 +62,23 @@ def _with_worker(folder, monkeypatch, megabytes):
     return batches, group
 
 
-def test_over_the_budget_less_is_kept_ready(tmp_path, monkeypatch):
-    batches, worker = _with_worker(write_lines(tmp_path / "a"), monkeypatch, 7)
-    assert [(next(batches), worker.limit)[1] for _ in range(4)] == [2, 2, 2, 2]
+def test_over_the_budget_less_is_kept_ready(tmp_path):
+    batches, worker = _with_worker(write_lines(tmp_path / "a"), 7)
+    for _ in range(3):
+        batches._check_memory()
+        assert worker.limit == 2
     assert batches.metrics()["input_memory_mb"] == 7
     assert batches.metrics()["ready_batches"] == 3
+    next(batches)
 
 
-def test_a_budget_that_does_not_suffice_ends_training(tmp_path, monkeypatch):
-    batches, worker = _with_worker(write_lines(tmp_path / "a"), monkeypatch, 5)
-    take(batches, 2)
+def test_a_budget_that_does_not_suffice_ends_training(tmp_path):
+    batches, worker = _with_worker(write_lines(tmp_path / "a"), 5)
+    for limit in (2, 1):
+        batches._check_memory()
+        next(batches)
+        assert worker.limit == limit
+    batches._check_memory()
     with pytest.raises(UserError, match=r"ram_mb is 5, but the input uses 6 MB in 1 workers"):
         next(batches)
     assert worker.closed

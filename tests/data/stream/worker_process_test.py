@@ -54,6 +54,7 @@ def test_any_number_of_workers_reads_the_same(folder):
     one = stream(sources(folder), workers=1)
     one.set_state(state)
     assert_same(take(one, 5), expected[7:])
+    one._check_memory()
     metrics = one.metrics()
     assert metrics.keys() == {"epochs", "ready_batches", "input_memory_mb"}
     assert 20 < metrics["input_memory_mb"] < 150
