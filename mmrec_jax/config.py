@@ -21,7 +21,8 @@ from mmrec_jax.turkish_config import TurkishConfig
 class DataConfig:
     """Where the text comes from and how it becomes rows of tokens."""
 
-    # "treebank" (built-in, Turkish), "manual" (built-in, English), "text" or "jsonl" (your files);
+    # "treebank" (built-in, Turkish), "manual" (built-in, English), "text" or "jsonl" (your files,
+    # held in memory), "stream" (your files, of any size, read as they are needed);
     # prompts and responses: "instructions" (your files of JSON lines) or "treebank_instructions"
     # (built-in, Turkish); or a synthetic task (`data/tasks`): the other names.
     source: Literal[
@@ -29,6 +30,7 @@ class DataConfig:
         "manual",
         "text",
         "jsonl",
+        "stream",
         "instructions",
         "treebank_instructions",
         "parity",
@@ -52,12 +54,28 @@ class DataConfig:
     seq_len: int = 256  # T, tokens in a row
     packing_windows: int = 1024  # pieces packed into rows together (without train.carry_state)
     seed: int = 0  # of the shuffle, or of a task's training examples
+    # Of source "stream". Tokens from each part of `train`: "3,1", or "3,1; 500: 1,1" with other
+    # weights from step 500 on; empty: every document once an epoch.
+    weights: str = ""
+    shuffle_mb: int = 64  # MiB of text of each source that are shuffled together
+    tokenizer_mb: int = 32  # MiB of text that a tokenizer is trained on
+    stream_workers: int | None = None  # processes that read; one a core, at most 8, when None
+    ram_mb: int = 1500  # MiB that the workers and what they have ready may use together
 
     def __post_init__(self) -> None:
         require(self.seq_len > 0, "data.seq_len", self.seq_len, "at least 1")
-        require(self.max_record_mb > 0, "data.max_record_mb", self.max_record_mb, "at least 1")
+        sizes = ("packing_windows", "max_record_mb", "shuffle_mb", "tokenizer_mb", "ram_mb")
+        for name in sizes:
+            require(getattr(self, name) > 0, f"data.{name}", getattr(self, name), "at least 1")
+        workers = self.stream_workers
         require(
-            self.packing_windows > 0, "data.packing_windows", self.packing_windows, "at least 1"
+            workers is None or workers >= 0, "data.stream_workers", workers, "at least 0, or None"
+        )
+        require(
+            not self.weights or self.source == "stream",
+            "data.weights",
+            self.weights,
+            f'empty with data.source "{self.source}"',
         )
         require(
             0 < self.validation_fraction < 1,
@@ -65,7 +83,7 @@ class DataConfig:
             self.validation_fraction,
             "in (0, 1)",
         )
-        if self.source in ("text", "jsonl", "instructions"):
+        if self.source in ("text", "jsonl", "stream", "instructions"):
             require(bool(self.train), "data.train", self.train, "a path or glob of your files")
         else:
             for name in ("train", "validation"):
@@ -74,7 +92,7 @@ class DataConfig:
                     f"data.{name}",
                     getattr(self, name),
                     f'empty with the built-in source "{self.source}" (for your own files set '
-                    "data.source=text, jsonl or instructions)",
+                    "data.source=text, jsonl, stream or instructions)",
                 )
 
 

@@ -69,3 +69,17 @@ class TrainIterator(Iterator[Batch]):
                 + "; ".join(differing)
             )
         self._stream.set_state(state["position"])
+
+    def start(self) -> None:
+        """Lets what works in the background begin, if anything does."""
+
+    def metrics(self) -> dict[str, float]:
+        """What a log says of the input."""
+        return {}
+
+    def warnings(self) -> list[str]:
+        """What was left out of the data since the last call, a line each."""
+        return []
+
+    def close(self) -> None:
+        """Ends what works in the background; the next batch would start it again."""
