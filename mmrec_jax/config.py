@@ -22,7 +22,8 @@ class DataConfig:
     """Where the text comes from and how it becomes rows of tokens."""
 
     # "treebank" (built-in, Turkish), "manual" (built-in, English), "text" or "jsonl" (your files,
-    # held in memory), "stream" (your files, of any size, read as they are needed);
+    # held in memory), "stream" (your files, of any size, read as they are needed), "prepared"
+    # (folders that `mmrec data prepare` wrote, with their own tokenizer);
     # prompts and responses: "instructions" (your files of JSON lines) or "treebank_instructions"
     # (built-in, Turkish); or a synthetic task (`data/tasks`): the other names.
     source: Literal[
@@ -31,6 +32,7 @@ class DataConfig:
         "text",
         "jsonl",
         "stream",
+        "prepared",
         "instructions",
         "treebank_instructions",
         "parity",
@@ -85,6 +87,11 @@ class DataConfig:
         )
         if self.source in ("text", "jsonl", "stream", "instructions"):
             require(bool(self.train), "data.train", self.train, "a path or glob of your files")
+        elif self.source == "prepared":
+            folder = "a folder that mmrec data prepare wrote"
+            require(bool(self.train), "data.train", self.train, folder)
+            rule = "empty with prepared text, which has a validation split of its own"
+            require(not self.validation, "data.validation", self.validation, rule)
         else:
             for name in ("train", "validation"):
                 require(
@@ -92,7 +99,7 @@ class DataConfig:
                     f"data.{name}",
                     getattr(self, name),
                     f'empty with the built-in source "{self.source}" (for your own files set '
-                    "data.source=text, jsonl, stream or instructions)",
+                    "data.source=text, jsonl, stream, prepared or instructions)",
                 )
 
 

@@ -5,19 +5,20 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from mmrec_jax.commands import data_build_tfds
+from mmrec_jax.commands import data_build_tfds, data_prepare, data_report
 from mmrec_jax.commands.options import require_positive
 
 
 def add_parser(commands: Any) -> None:
     """Adds the subcommand to those of `mmrec`."""
-    data = commands.add_parser("data", help="look at training data, and change its form")
+    data = commands.add_parser("data", help="prepare training data, change its form, look at it")
     subcommands = data.add_subparsers(required=True, metavar="command")
     inspect = subcommands.add_parser("inspect", help="print decoded rows with their segments")
     inspect.add_argument("--config", required=True, help="a file such as configs/tiny.py")
     inspect.add_argument("--rows", type=int, default=2)
     inspect.set_defaults(run=inspect_data)
-    data_build_tfds.add_parser(subcommands)
+    for module in (data_prepare, data_report, data_build_tfds):
+        module.add_parser(subcommands)
 
 
 def inspect_data(options: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.instructions.conversation_sources import INSTRUCTION_SOURCES, load_conversations
 from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
 from mmrec_jax.data.instructions.template_choice import training_texts
+from mmrec_jax.data.prepared.prepared_dataset import open_prepared
 from mmrec_jax.data.sources import load_documents
 from mmrec_jax.data.stream.stream_dataset import StreamDataset
 from mmrec_jax.data.tasks.registry import TASKS
@@ -197,15 +198,19 @@ def load_data(config: Config, place: Workdir, tokenizer: Tokenizer | None = None
             default_vocab_size=config.model.vocab_size,
         )
         return InstructionDataset.from_conversations(config, conversations, tokenizer)
-    if config.data.source == "stream":
+    if config.data.source in ("stream", "prepared"):
         if turkish.suffix_weight != 1:
             raise UserError(
-                f"config.turkish.suffix_weight is {turkish.suffix_weight}; with "
-                'config.data.source "stream" it must be 1'
+                f"config.turkish.suffix_weight is {turkish.suffix_weight}; with config.data.source "
+                f'"{config.data.source}" it must be 1'
             )
-        stream = StreamDataset.open(config, place.tokenizer_cache, tokenizer)
+        data: RunData
+        if config.data.source == "stream":
+            data = StreamDataset.open(config, place.tokenizer_cache, tokenizer)
+        else:
+            data = open_prepared(config, tokenizer)
         make_directory(place.root)
-        return stream
+        return data
     documents = {split: load_documents(config.data, split) for split in ("train", "validation")}
     make_directory(place.root)
     weigh = SuffixWeights(turkish.suffix_weight) if turkish.suffix_weight != 1 else None

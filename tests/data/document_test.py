@@ -17,3 +17,10 @@ def test_line_ends_and_spaces_are_kept():
 def test_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Document("a", "b").text = "c"
+
+
+def test_it_is_known_whether_the_text_was_changed():
+    assert Document("a", "s\u0327").composed
+    assert not Document("a", "ş\u0331").composed  # normalised anew, and the same
+    assert not Document("a", "abc").composed
+    assert Document("a", "s\u0327") == Document("a", "ş")

@@ -1,0 +1,45 @@
+"""A process that tokenises chunks: `python -m mmrec_jax.data.prepared.worker`.
+
+It reads pickles from its standard input, first (folder of the tokenizer, settings, on_error), then
+chunks, and answers each on its standard output: first with None, a chunk with its `EncodedChunk`,
+a mistake of the user's with the `UserError`. It ends when its input does, so it never outlives the
+process that started it by more than a chunk, however that one ended.
+"""
+
+import contextlib
+import os
+import pickle
+import signal
+import sys
+from typing import Any
+
+from mmrec_jax.data.prepared.encoded_chunk import encode_chunk
+from mmrec_jax.data.tokenizer_cache import load_tokenizer
+from mmrec_jax.errors import UserError
+
+
+def main() -> None:
+    """Answers until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # nothing that a library prints may come between the answers
+
+    def answer(value: Any) -> None:
+        pickle.dump(value, answers, pickle.HIGHEST_PROTOCOL)
+        answers.flush()
+
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        folder, settings, on_error = pickle.load(sys.stdin.buffer)
+        tokenizer = load_tokenizer(folder)
+        answer(None)
+        while True:
+            chunk = pickle.load(sys.stdin.buffer)
+            try:
+                answer(encode_chunk(chunk, tokenizer, settings, on_error))
+            except UserError as error:
+                answer(error)
+    os._exit(0)  # what could not be written to a closed pipe is of no use
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""Worker processes that tokenise chunks, and who has which."""
+
+import os
+import pickle
+import queue
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from mmrec_jax.data.formats.chunk import Chunk
+from mmrec_jax.data.formats.refusals import OnError
+from mmrec_jax.data.prepared.encoded_chunk import EncodedChunk, encode_chunk
+from mmrec_jax.data.prepared.settings import PrepareSettings
+from mmrec_jax.data.tokenizer_cache import load_tokenizer
+from mmrec_jax.errors import UserError
+
+
+class _Worker:
+    """One process (`worker`), which is asked for one thing at a time."""
+
+    def __init__(self, opening: Any) -> None:
+        """Starts it; it answers once its imports are done.
+
+        Args:
+          opening: what it is told first.
+        """
+        path = [str(Path(__file__).resolve().parents[3]), os.environ.get("PYTHONPATH", "")]
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "mmrec_jax.data.prepared.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ
+            | {"PYTHONPATH": os.pathsep.join(filter(None, path)), "OPENBLAS_NUM_THREADS": "1"},
+        )
+        self.pid = self._process.pid
+        self._opening = opening
+
+    def ask(self, chunk: Chunk) -> EncodedChunk:
+        """Has a chunk tokenised.
+
+        Raises:
+          UserError: what the worker raised, or that it died.
+        """
+        if self._opening is not None:
+            self._exchange(self._opening)
+            self._opening = None
+        answer: EncodedChunk = self._exchange(chunk)
+        return answer
+
+    def stop(self) -> None:
+        """Ends the process at once."""
+        self._process.kill()
+        self._process.wait()
+
+    def _exchange(self, value: Any) -> Any:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        try:
+            pickle.dump(value, stdin, pickle.HIGHEST_PROTOCOL)
+            stdin.flush()
+            answer = pickle.load(stdout)
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError):
+            raise UserError(
+                f"a worker process of the preparation died (exit status {self._process.wait()}); "
+                "if the system ran out of memory, give fewer --workers; the same command continues"
+            ) from None
+        if isinstance(answer, UserError):
+            raise answer
+        return answer
+
+
+class WorkerPool:
+    """Processes that tokenise; results are taken in any order.
+
+    With 0 workers the chunks are tokenised in this process, when they are handed in.
+    """
+
+    def __init__(
+        self, count: int, tokenizer: Path, settings: PrepareSettings, on_error: OnError
+    ) -> None:
+        """Starts `count` processes, which load the tokenizer from its folder."""
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._encode: Callable[[Chunk], EncodedChunk] = self._ask
+        if not count:
+            loaded = load_tokenizer(tokenizer)
+            self._encode = lambda chunk: encode_chunk(chunk, loaded, settings, on_error)
+        self._workers = [_Worker((str(tokenizer), settings, on_error)) for _ in range(count)]
+        for worker in self._workers:
+            self._idle.put(worker)
+        self._threads = ThreadPoolExecutor(count) if count else None
+
+    def __enter__(self) -> "WorkerPool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            worker.stop()
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes."""
+        return [worker.pid for worker in self._workers]
+
+    def submit(self, chunk: Chunk) -> "Future[EncodedChunk]":
+        """Has a chunk tokenised; the result raises what `_Worker.ask` does."""
+        if self._threads is not None:
+            return self._threads.submit(self._encode, chunk)
+        done: Future[EncodedChunk] = Future()
+        try:
+            done.set_result(self._encode(chunk))
+        except UserError as error:
+            done.set_exception(error)
+        return done
+
+    def retire(self) -> bool:
+        """Ends one of several workers once it has nothing to do; False: there is only one."""
+        if len(self._workers) < 2:
+            return False
+        worker = self._idle.get()
+        self._workers.remove(worker)
+        worker.stop()
+        return True
+
+    def _ask(self, chunk: Chunk) -> EncodedChunk:
+        worker = self._idle.get()
+        try:
+            return worker.ask(chunk)
+        finally:
+            self._idle.put(worker)

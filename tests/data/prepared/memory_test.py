@@ -1,0 +1,62 @@
+import os
+
+import pytest
+
+from mmrec_jax.data.prepared import memory_watch
+from mmrec_jax.data.prepared.memory import (
+    affordable_workers,
+    proportional_set_size,
+    total_memory,
+    worker_bytes,
+)
+from mmrec_jax.data.prepared.memory_watch import MemoryWatch
+from mmrec_jax.errors import UserError
+
+_SAYS = os.path.exists("/proc/self/smaps_rollup")
+
+
+@pytest.mark.skipif(not _SAYS, reason="this system does not say how much memory a process takes")
+def test_memory_that_is_taken_is_seen():
+    before = total_memory(())
+    taken = bytearray(os.urandom(1)) * 40_000_000
+    after = total_memory(())
+    assert 35e6 < after - before < 60e6
+    assert len(taken) == 40_000_000
+
+
+def test_a_process_that_ended_takes_nothing():
+    assert proportional_set_size(2**22 + 1) is None
+
+
+def test_workers_that_do_not_fit_are_not_started():
+    own = total_memory(())
+    each = worker_bytes(1_000_000)
+    assert affordable_workers(8, own + 3.5 * each, 1_000_000) == 3
+    assert affordable_workers(2, own + 3.5 * each, 1_000_000) == 2
+    assert affordable_workers(0, 1, 1_000_000) == 0
+    with pytest.raises(
+        UserError, match=r"--ram-mb is .* but one worker process needs about 121 MB"
+    ):
+        affordable_workers(2, own + 0.5 * each, 1_000_000)
+
+
+def test_it_gives_back_first_and_stops_last(monkeypatch):
+    taken, now, shrunk = 0.0, 0.0, []
+    monkeypatch.setattr(memory_watch, "total_memory", lambda _: int(taken))
+    monkeypatch.setattr(memory_watch.time, "monotonic", lambda: now)
+
+    def shrink():
+        shrunk.append(now)
+        return len(shrunk) <= 3
+
+    watch = MemoryWatch(100e6, lambda: [], shrink)
+    for second, size in ((1, 84e6), (2, 86e6), (3, 99e6), (3.1, 2e8), (5, 90e6), (6, 101e6)):
+        now, taken = second, size
+        watch.look()
+    assert shrunk == [2, 5, 6]  # patience at 3; at 3.1 it is not time to look yet
+    assert watch.peak == 101e6
+    now, taken = 9, 99e6
+    watch.look()  # nothing left to give back, but within the budget
+    now, taken = 10, 120e6
+    with pytest.raises(UserError, match="takes 120 MB and --ram-mb allows 100, with one worker"):
+        watch.look()
