@@ -56,9 +56,10 @@ class DataConfig:
     seq_len: int = 256  # T, tokens in a row
     packing_windows: int = 1024  # pieces packed into rows together (without train.carry_state)
     seed: int = 0  # of the shuffle, or of a task's training examples
-    # Of source "stream". Tokens from each part of `train`: "3,1", or "3,1; 500: 1,1" with other
-    # weights from step 500 on; empty: every document once an epoch.
+    # Of sources "stream" and "prepared": tokens from each part of `train`: "3,1", or
+    # "3,1; 500: 1,1" with other weights from step 500 on; empty: every document once an epoch.
     weights: str = ""
+    # Of source "stream":
     shuffle_mb: int = 64  # MiB of text of each source that are shuffled together
     tokenizer_mb: int = 32  # MiB of text that a tokenizer is trained on
     stream_workers: int | None = None  # processes that read; one a core, at most 8, when None
@@ -74,7 +75,7 @@ class DataConfig:
             workers is None or workers >= 0, "data.stream_workers", workers, "at least 0, or None"
         )
         require(
-            not self.weights or self.source == "stream",
+            not self.weights or self.source in ("stream", "prepared"),
             "data.weights",
             self.weights,
             f'empty with data.source "{self.source}"',

@@ -18,10 +18,6 @@ class StreamIterator(TrainIterator):
         """See `TrainIterator.start`."""
         self.batches.start()
 
-    def metrics(self) -> dict[str, float]:
-        """See `TrainIterator.metrics`."""
-        return self.batches.metrics()
-
     def warnings(self) -> list[str]:
         """See `TrainIterator.warnings`."""
         return self.batches.warnings()
