@@ -46,6 +46,13 @@ def test_weights_change_at_their_step(store):
     assert tokens_by_source(store, batches[46:])[0] == 0
 
 
+def test_shares_are_counted_anew_from_the_step_of_their_change(store):
+    stream = stream_of(store, "1,0; 41: 1,1")
+    batches = [next(stream) for _ in range(100)]
+    taken = tokens_by_source(store, batches[46:])
+    assert taken[0] / taken.sum() == pytest.approx(0.5, abs=0.03)
+
+
 def test_every_window_of_a_source_once_in_its_epoch(store):
     stream = stream_of(store, "2,1")
     counts = np.zeros(len(store.tokens) + 2, int)
@@ -67,7 +74,7 @@ def test_a_continued_mixture_is_the_uninterrupted_one_on_any_number_of_processes
     for _ in range(40):
         states.append(json.dumps(whole.get_state()))
         batches.append(next(whole))
-    for stop in range(0, 35, 3):
+    for stop in range(35):
         parts = [stream_of(store, "3,1; 9: 1,3; 20: 0,1", range(a, a + 2)) for a in (0, 2)]
         for part in parts:
             next(part)
