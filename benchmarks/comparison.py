@@ -32,7 +32,7 @@ from mmrec_jax.train.evaluate import evaluate
 from mmrec_jax.train.evaluate_task import evaluate_task
 from mmrec_jax.train.mesh import abstract_batch, make_mesh, place_batch, replicated, split_cpu
 from mmrec_jax.train.mesh import state_shardings as shardings_of
-from mmrec_jax.train.prepare import load_data, model_config, run_length
+from mmrec_jax.train.prepare import RunData, load_data, model_config, run_length
 from mmrec_jax.train.state import TrainState, initial_state
 from mmrec_jax.train.step import make_eval_step, make_train_step
 from mmrec_jax.train.time_pieces import fit_time_chunk
@@ -210,7 +210,7 @@ def check(model: str, config: Config) -> None:
         )
 
 
-def _load(config: Config, place: Workdir) -> TextDataset | TaskDataset:
+def _load(config: Config, place: Workdir) -> RunData:
     """As `load_data`; the text of the last run is at hand, whatever its shuffle."""
     if config.data.source in TASKS:
         return load_data(config, place)
@@ -228,9 +228,7 @@ def _load_text(config: Config, place: Workdir) -> Any:
     return load_data(config, place)
 
 
-def _evaluation(
-    network: Any, config: Config, data: TextDataset | TaskDataset, mesh: Mesh
-) -> Evaluation:
+def _evaluation(network: Any, config: Config, data: RunData, mesh: Mesh) -> Evaluation:
     """From parameters to what the loop of `train.py` says of them."""
     step = jax.jit(make_eval_step(network))
     rows = config.train.batch_size
@@ -253,7 +251,7 @@ def _evaluation(
     )
 
 
-def _sizes(data: TextDataset | TaskDataset) -> dict[str, int]:
+def _sizes(data: RunData) -> dict[str, int]:
     sizes = {"vocabulary": data.tokenizer.vocab_size}
     if isinstance(data, TextDataset):
         for name, store in (("train", data.train), ("validation", data.validation)):

@@ -21,8 +21,9 @@ from mmrec_jax.turkish_config import TurkishConfig
 class DataConfig:
     """Where the text comes from and how it becomes rows of tokens."""
 
-    # "treebank" (built-in, Turkish), "manual" (built-in, English), "text" or "jsonl" (your files),
-    # "prepared" (folders that `mmrec data prepare` wrote, with their own tokenizer);
+    # "treebank" (built-in, Turkish), "manual" (built-in, English), "text" or "jsonl" (your files,
+    # held in memory), "stream" (your files, of any size, read as they are needed), "prepared"
+    # (folders that `mmrec data prepare` wrote, with their own tokenizer);
     # prompts and responses: "instructions" (your files of JSON lines) or "treebank_instructions"
     # (built-in, Turkish); or a synthetic task (`data/tasks`): the other names.
     source: Literal[
@@ -30,6 +31,7 @@ class DataConfig:
         "manual",
         "text",
         "jsonl",
+        "stream",
         "prepared",
         "instructions",
         "treebank_instructions",
@@ -54,12 +56,29 @@ class DataConfig:
     seq_len: int = 256  # T, tokens in a row
     packing_windows: int = 1024  # pieces packed into rows together (without train.carry_state)
     seed: int = 0  # of the shuffle, or of a task's training examples
+    # Of sources "stream" and "prepared": tokens from each part of `train`: "3,1", or
+    # "3,1; 500: 1,1" with other weights from step 500 on; empty: every document once an epoch.
+    weights: str = ""
+    # Of source "stream":
+    shuffle_mb: int = 64  # MiB of text of each source that are shuffled together
+    tokenizer_mb: int = 32  # MiB of text that a tokenizer is trained on
+    stream_workers: int | None = None  # processes that read; one a core, at most 8, when None
+    ram_mb: int = 1500  # MiB that the workers and what they have ready may use together
 
     def __post_init__(self) -> None:
         require(self.seq_len > 0, "data.seq_len", self.seq_len, "at least 1")
-        require(self.max_record_mb > 0, "data.max_record_mb", self.max_record_mb, "at least 1")
+        sizes = ("packing_windows", "max_record_mb", "shuffle_mb", "tokenizer_mb", "ram_mb")
+        for name in sizes:
+            require(getattr(self, name) > 0, f"data.{name}", getattr(self, name), "at least 1")
+        workers = self.stream_workers
         require(
-            self.packing_windows > 0, "data.packing_windows", self.packing_windows, "at least 1"
+            workers is None or workers >= 0, "data.stream_workers", workers, "at least 0, or None"
+        )
+        require(
+            not self.weights or self.source in ("stream", "prepared"),
+            "data.weights",
+            self.weights,
+            f'empty with data.source "{self.source}"',
         )
         require(
             0 < self.validation_fraction < 1,
@@ -67,7 +86,7 @@ class DataConfig:
             self.validation_fraction,
             "in (0, 1)",
         )
-        if self.source in ("text", "jsonl", "instructions"):
+        if self.source in ("text", "jsonl", "stream", "instructions"):
             require(bool(self.train), "data.train", self.train, "a path or glob of your files")
         elif self.source == "prepared":
             folder = "a folder that mmrec data prepare wrote"
@@ -81,7 +100,7 @@ class DataConfig:
                     f"data.{name}",
                     getattr(self, name),
                     f'empty with the built-in source "{self.source}" (for your own files set '
-                    "data.source=text, jsonl, prepared or instructions)",
+                    "data.source=text, jsonl, stream, prepared or instructions)",
                 )
 
 

@@ -133,6 +133,27 @@ def test_no_file_is_long():
     assert in_package[len(in_package) // 2] <= 150
 
 
+def test_workers_that_read_text_do_not_import_jax():
+    """An interpreter with jax costs 300 MB and seconds, and so does grain, which imports it."""
+    waiting, seen = {"mmrec_jax.data.stream.worker"}, set()
+    while waiting:
+        module = waiting.pop()
+        seen.add(module)
+        path = ROOT / f"{module.replace('.', '/')}.py"
+        names = _imports(path)
+        modules = {name if _is_module(name) else name.rpartition(".")[0] for name in names}
+        waiting |= {name for name in modules if _is_module(name)} - seen
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            imported += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {name.split(".")[0] for name in imported} & {"jax", "flax", "grain"}, path
+    assert "mmrec_jax.data.formats.record_file" in seen
+
+
+def _is_module(name: str) -> bool:
+    return (ROOT / f"{name.replace('.', '/')}.py").exists()
+
+
 def test_every_file_is_named_after_what_it_holds():
     assert not {path.stem for path in _SOURCES} & {"utils", "common", "helpers", "misc"}
 

@@ -39,6 +39,8 @@ def inspect_data(options: argparse.Namespace) -> None:
         origin = Workdir(Path(config.init_from)).tokenizer
         tokenizer = load_tokenizer(origin) if config.init_from else None
         data = load_data(config, Workdir(Path(workdir)), tokenizer)
-    batch = next(data.batches(config.train.batch_size))
+    batches = data.batches(config.train.batch_size)
+    batch = next(batches)
+    batches.close()
     print(inspect_rows(batch, data.tokenizer, options.rows))
     print(f"{data.describe()}; rows {fill(batch):.1%} full")

@@ -7,6 +7,7 @@ from mmrec_jax.data.document import Document
 from mmrec_jax.data.instructions.conversation_sources import INSTRUCTION_SOURCES
 from mmrec_jax.data.prepared.prepared_dataset import validation_documents
 from mmrec_jax.data.sources import load_documents, read_documents
+from mmrec_jax.data.stream.stream_text import StreamText
 from mmrec_jax.errors import UserError
 
 
@@ -27,6 +28,8 @@ def run_text(options: argparse.Namespace, config: Config) -> tuple[str, list[Doc
             f"{options.workdir} was trained on conversations: give some text with --data=FILE"
         )
     name = f"the run's validation split ({config.data.source})"
+    if config.data.source == "stream":
+        return name, StreamText.open(config.data, 0).validation
     if config.data.source == "prepared":
         return name, validation_documents(config)
     return name, load_documents(config.data, "validation")

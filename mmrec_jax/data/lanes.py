@@ -82,6 +82,10 @@ class LaneStream:
         self._taken = state["taken"]
         self._lanes = [(piece, read, segment) for piece, read, segment in state["lanes"]]
 
+    def metrics(self) -> dict[str, float]:
+        """See `BatchStream.metrics`: epochs, by the documents that were begun."""
+        return {"epochs": self._taken / len(self._pieces)}
+
     def _take(self) -> tuple[int, int, int]:
         """A lane at the beginning of the next document."""
         epoch, place = divmod(self._taken, len(self._pieces))

@@ -44,7 +44,7 @@ def make_train_iterator(
 
     Raises:
       UserError: the corpus is smaller than one row or one batch, or `batch_size` is not a multiple
-        of the number of processes.
+        of the number of processes, or `weights` does not suit the sources.
     """
     _check_size(store, config.seq_len, batch_size)
     rows = process_rows(batch_size, process_index, process_count)
@@ -56,11 +56,23 @@ def make_train_iterator(
         "train.carry_state": carry_state,
     }
     if carry_state:
+        if config.weights:
+            raise UserError(
+                f"config.data.weights is {config.weights!r}; with config.train.carry_state and "
+                f'config.data.source "{config.source}" it must be empty'
+            )
         lanes = LaneStream(store, config.seq_len, batch_size, rows, config.seed)
         return TrainIterator(lanes, identity)
     identity["data.packing_windows"] = config.packing_windows
+    identity["data.weights"] = config.weights
     packed = PackedStream(
-        store, config.seq_len, batch_size, rows, config.packing_windows, config.seed
+        store,
+        config.seq_len,
+        batch_size,
+        rows,
+        config.packing_windows,
+        config.seed,
+        config.weights,
     )
     return TrainIterator(packed, identity)
 

@@ -31,6 +31,8 @@ class TokenStore:
       character_counts: int64 [number of documents], code points of the same text.
       weights: float32 [number of tokens], how much each counts in the loss as a target; None: all
         1.
+      sources: name and number of documents of each source, in the order of the documents; empty
+        where they are not told apart.
     """
 
     tokens: NDArray[np.int32]
@@ -38,6 +40,7 @@ class TokenStore:
     byte_counts: NDArray[np.int64]
     character_counts: NDArray[np.int64]
     weights: NDArray[np.float32] | None = None
+    sources: tuple[tuple[str, int], ...] = ()
 
     @classmethod
     def from_documents(

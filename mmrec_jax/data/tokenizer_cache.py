@@ -18,6 +18,11 @@ from mmrec_jax.errors import UserError
 # Part of the cache key: raise it when training changes, so that old entries are not found.
 _TRAINING_VERSION = 1
 
+_KINDS: dict[str, type[Tokenizer]] = {
+    each.kind: each
+    for each in (ByteTokenizer, CharTokenizer, HuggingFaceTokenizer, SentencePieceTokenizer)
+}
+
 
 def build_tokenizer(
     config: TokenizerConfig,
@@ -76,26 +81,28 @@ def load_tokenizer(directory: str | os.PathLike[str]) -> Tokenizer:
         raise UserError(f"{folder}: there is no tokenizer here ({INFO_FILE} is missing)") from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{folder / INFO_FILE}: this file is damaged") from None
-    kinds: tuple[type[Tokenizer], ...] = (
-        ByteTokenizer,
-        CharTokenizer,
-        HuggingFaceTokenizer,
-        SentencePieceTokenizer,
-    )
-    chosen = next((each for each in kinds if each.kind == kind), None)
-    if chosen is None:
+    if str(kind) not in _KINDS:
         raise UserError(f"{folder / INFO_FILE}: unknown kind of tokenizer {kind!r}")
-    path = folder / chosen.content_file
+    path = folder / _KINDS[kind].content_file
     try:
         content = path.read_bytes()
     except OSError:
         raise UserError(f"{path}: this file of the tokenizer is missing") from None
     if fingerprint(kind, content) != expected:
         raise UserError(f"{path}: the tokenizer is not the one that {INFO_FILE} describes")
-    tokenizer = chosen.from_content(content, str(path))
+    tokenizer = tokenizer_of(kind, content, str(path))
     if (folder / TEMPLATE_FILE).exists():
         tokenizer.chat_template = read_template(folder / TEMPLATE_FILE, tokenizer.fingerprint)
     return tokenizer
+
+
+def tokenizer_of(kind: str, content: bytes, name: str) -> Tokenizer:
+    """The tokenizer of a stored `kind` and `content`; errors call it `name`.
+
+    Raises:
+      UserError: `content` is damaged.
+    """
+    return _KINDS[kind].from_content(content, name)
 
 
 def read_tokenizer_file(path: Path, option: str) -> Tokenizer:

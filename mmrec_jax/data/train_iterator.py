@@ -34,6 +34,9 @@ class BatchStream(Protocol):
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes to a position that `get_state` gave."""
 
+    def metrics(self) -> dict[str, float]:
+        """What a log says of the input."""
+
 
 class TrainIterator(Iterator[Batch]):
     """A `BatchStream` that refuses the position of another one."""
@@ -69,3 +72,17 @@ class TrainIterator(Iterator[Batch]):
                 + "; ".join(differing)
             )
         self._stream.set_state(state["position"])
+
+    def start(self) -> None:
+        """Lets what works in the background begin, if anything does."""
+
+    def metrics(self) -> dict[str, float]:
+        """See `BatchStream.metrics`."""
+        return self._stream.metrics()
+
+    def warnings(self) -> list[str]:
+        """What was left out of the data since the last call, a line each."""
+        return []
+
+    def close(self) -> None:
+        """Ends what works in the background; the next batch would start it again."""

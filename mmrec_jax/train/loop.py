@@ -18,7 +18,6 @@ from mmrec_jax.dashboard.observer import Observer
 from mmrec_jax.dashboard.summary import histograms, scalars, summarise
 from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
-from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.errors import NotFiniteError, UserError
 from mmrec_jax.generation import generate
 from mmrec_jax.nn.model import count_parameters
@@ -27,6 +26,7 @@ from mmrec_jax.train.compiled_steps import CompiledSteps
 from mmrec_jax.train.evaluate import evaluate
 from mmrec_jax.train.evaluate_task import evaluate_task
 from mmrec_jax.train.flops import matmul_flops_per_second, training_flops_per_token
+from mmrec_jax.train.input_monitor import InputMonitor
 from mmrec_jax.train.interrupt import Interrupt
 from mmrec_jax.train.mesh import place_batch
 from mmrec_jax.train.prepare import Prepared, prepare
@@ -61,7 +61,7 @@ def run(config: Config, workdir: Path, *, fresh: bool = False) -> int:
         prepared = prepare(config, workdir, fresh=fresh)
         with contextlib.closing(prepared.checkpointer), Interrupt() as interrupt:
             loop = _Loop(prepared, begin)
-            with contextlib.closing(loop.writer):
+            with contextlib.closing(loop.writer), contextlib.closing(prepared.batches):
                 loop.run(interrupt)
     except OSError as error:  # a full disk, say, met outside a save
         raise UserError(
@@ -91,6 +91,7 @@ class _Loop:
         if p.start >= p.steps or self._reached_target():
             report.closing(p, p.start, self.validation, begin=self.begin)
             return
+        self.input = InputMonitor(p.batches)
         self._compile()
         self.flops = training_flops_per_token(p.model.config, trained, frozen)
         self.peak_flops = matmul_flops_per_second(p.config.model.dtype) * p.mesh.size
@@ -109,7 +110,7 @@ class _Loop:
             previous: dict[str, jax.Array] | None = None
             for step in range(p.start + 1, p.steps + 1):
                 self._profile(step)
-                batch = place_batch(next(p.batches), p.mesh)
+                batch = place_batch(next(self.input), p.mesh)
                 self.state, metrics = self.train_step(step, self.state, batch)
                 # The update runs in the background: meanwhile look at the one before.
                 if previous is not None:
@@ -162,6 +163,7 @@ class _Loop:
     def _begin_window(self) -> None:
         """Throughput is measured over training alone: not over evaluations and saves."""
         self.window_start, self.window_tokens = time.perf_counter(), 0
+        self.input.begin_window()
 
     def _take(self, step: int, metrics: dict[str, jax.Array], bar: tqdm) -> None:
         """Waits for the metrics of one update, checks them, and reports them when it is time."""
@@ -173,6 +175,8 @@ class _Loop:
         warning = self.health.warning(step, values)
         if warning:
             report.warned(bar, warning)
+        for line in self.input.warnings():
+            report.warned(bar, line)
         if step % self.p.config.train.log_every and step != self.p.steps:
             return
         rate = self.window_tokens / max(time.perf_counter() - self.window_start, 1e-9)
@@ -180,6 +184,7 @@ class _Loop:
         values |= {
             "tokens_per_second": rate,
             "flop_utilisation": rate * self.flops / self.peak_flops,
+            **self.input.metrics(),
         }
         self.writer.write(step, "train", values)
 
@@ -240,7 +245,7 @@ class _Loop:
         count = p.config.turkish.scored_samples
         if not count:  # of running text alone: `prepare` refuses it elsewhere
             return
-        assert isinstance(p.data, TextDataset)
+        assert not isinstance(p.data, TaskDataset)
         scores = score_samples(
             p.model,
             jax.device_put(params, jax.local_devices()[0]),

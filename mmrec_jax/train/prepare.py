@@ -16,6 +16,7 @@ from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
 from mmrec_jax.data.instructions.template_choice import training_texts
 from mmrec_jax.data.prepared.prepared_dataset import open_prepared
 from mmrec_jax.data.sources import load_documents
+from mmrec_jax.data.stream.stream_dataset import StreamDataset
 from mmrec_jax.data.tasks.registry import TASKS
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.data.text_dataset import TextDataset
@@ -42,6 +43,8 @@ from mmrec_jax.turkish.vowel_table import vowel_table
 from mmrec_jax.turkish_config import TurkishConfig
 from mmrec_jax.workdir import Workdir
 
+RunData = TextDataset | StreamDataset | TaskDataset
+
 
 @dataclasses.dataclass
 class Prepared:
@@ -50,7 +53,7 @@ class Prepared:
     config: Config
     workdir: Workdir
     mesh: Mesh
-    data: TextDataset | TaskDataset
+    data: RunData
     model: MMRecLM
     optimizer: optax.GradientTransformation
     harmony: HarmonyObjective | None
@@ -142,9 +145,7 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
     )
 
 
-def load_data(
-    config: Config, place: Workdir, tokenizer: Tokenizer | None = None
-) -> TextDataset | TaskDataset:
+def load_data(config: Config, place: Workdir, tokenizer: Tokenizer | None = None) -> RunData:
     """The run's data. The workdir is made once the data is there, before a tokenizer is trained.
 
     Args:
@@ -197,15 +198,19 @@ def load_data(
             default_vocab_size=config.model.vocab_size,
         )
         return InstructionDataset.from_conversations(config, conversations, tokenizer)
-    if config.data.source == "prepared":
+    if config.data.source in ("stream", "prepared"):
         if turkish.suffix_weight != 1:
             raise UserError(
                 f"config.turkish.suffix_weight is {turkish.suffix_weight}; with config.data.source "
-                '"prepared" it must be 1: prepared tokens have no weights'
+                f'"{config.data.source}" it must be 1'
             )
-        prepared = open_prepared(config, tokenizer)
+        data: RunData
+        if config.data.source == "stream":
+            data = StreamDataset.open(config, place.tokenizer_cache, tokenizer)
+        else:
+            data = open_prepared(config, tokenizer)
         make_directory(place.root)
-        return prepared
+        return data
     documents = {split: load_documents(config.data, split) for split in ("train", "validation")}
     make_directory(place.root)
     weigh = SuffixWeights(turkish.suffix_weight) if turkish.suffix_weight != 1 else None

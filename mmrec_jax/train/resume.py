@@ -9,6 +9,8 @@ from mmrec_jax.errors import UserError
 # Fields that do not change what is learnt: they may differ between a run and its continuation.
 _FREE = frozenset(
     {
+        "data.ram_mb",
+        "data.stream_workers",
         "model.remat",
         "model.scan",
         "task.eval_lengths",

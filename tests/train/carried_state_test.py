@@ -197,7 +197,7 @@ _RUN = {
     "train__sample_tokens": 0,
     "optim__schedule": "constant",
 }
-_TIMED = ("tokens_per_second", "flop_utilisation")
+_TIMED = ("tokens_per_second", "flop_utilisation", "input_wait")
 
 
 def _metrics(folder):

@@ -22,7 +22,7 @@ _OPTIONS = flags(
     train__sample_tokens=0, train__dashboard=False, train__keep_last=1, train__keep_best=0
 )
 _AS_SAVED = ocp.args.StandardRestore()
-_TIMED = ("tokens_per_second", "flop_utilisation")
+_TIMED = ("tokens_per_second", "flop_utilisation", "input_wait")
 
 
 def _metrics(folder):

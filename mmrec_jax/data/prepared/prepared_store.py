@@ -52,6 +52,10 @@ class PreparedStore(TokenStore):
             offsets=np.concatenate([[0], np.cumsum(documents[:, 0])]).astype(np.int64),
             byte_counts=np.ascontiguousarray(documents[:, 1]),
             character_counts=np.ascontiguousarray(documents[:, 2]),
+            sources=tuple(
+                (str(folder), sum(entry["documents"] for entry in manifest.shards[split]))
+                for folder, manifest in folders
+            ),
             shard_hashes=tuple(
                 entry[name] for _, _, entry in listed for name in ("sha256", "documents_sha256")
             ),

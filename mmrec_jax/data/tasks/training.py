@@ -54,6 +54,10 @@ class ExampleStream:
         self._step += 1
         return batch
 
+    def metrics(self) -> dict[str, float]:
+        """See `BatchStream.metrics`: every example is new, so there are no epochs."""
+        return {}
+
     def get_state(self) -> dict[str, Any]:
         """See `BatchStream.get_state`."""
         return {"step": self._step}
