@@ -1,7 +1,8 @@
 """From text, or from a synthetic task, to batches and evaluation layouts.
 
-Reading order: `document`, `sources`, `tokenizer`, `tokenizer_cache`, `token_store`, `windows`,
-`batch`, `packing`, `packed_stream`, `lanes`, `train_iterator`, `pipeline`, `evaluation`, `dataset`,
-`text_dataset`; then `conversation`, `chat_template`, `chat_encoder` and `instructions`; then
-`tasks`. Everything here is NumPy on the host; no device is touched.
+Reading order: `document`, `formats`, `sources`, `tokenizer`, `tokenizer_cache`, `token_store`,
+`windows`, `batch`, `packing`, `packed_stream`, `lanes`, `train_iterator`, `pipeline`, `evaluation`,
+`dataset`, `text_dataset`; then `quality` and `prepared`; then `conversation`, `chat_template`,
+`chat_encoder` and `instructions`; then `tasks`. Everything here is NumPy on the host; no device is
+touched.
 """

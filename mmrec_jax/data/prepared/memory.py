@@ -37,13 +37,13 @@ def worker_bytes(tokenizer_bytes: int) -> float:
     return _WORKER_BYTES + _TOKENIZER_FACTOR * tokenizer_bytes
 
 
-def affordable_workers(wanted: int, budget: float, tokenizer_bytes: int) -> int:
-    """How many of the wanted workers fit into a budget beside this process.
+def affordable_workers(wanted: int, budget: float, own: float, tokenizer_bytes: int) -> int:
+    """How many of the wanted workers fit into a budget beside the `own` memory of this process.
 
     Raises:
       UserError: not even one does.
     """
-    each, own = worker_bytes(tokenizer_bytes), total_memory(())
+    each = worker_bytes(tokenizer_bytes)
     fitting = int((budget - own) // each)
     if wanted and fitting < 1:
         raise UserError(

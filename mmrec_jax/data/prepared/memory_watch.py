@@ -33,7 +33,7 @@ class MemoryWatch:
         self._budget = budget
         self._pids = pids
         self._shrink = shrink
-        self._looked = self._shrunk = 0.0
+        self._looked = self._shrunk = time.monotonic()
 
     def look(self) -> None:
         """Looks if it is time to, and has memory given back if there is little left.

@@ -63,7 +63,7 @@ class OutputFolder:
         return manifest
 
     def begin(self, identity: dict[str, Any], fresh: bool) -> Journal:
-        """The journal to continue with; files of no completed step are removed.
+        """The journal to continue with. What was begun of the next step will be written over.
 
         Raises:
           UserError: the folder holds something else, another preparation (and `fresh` is not set),
@@ -90,7 +90,6 @@ class OutputFolder:
             return journal
         check_identity(journal.identity, identity, self.path)
         self._check_files(journal)
-        self._remove(keep=journal.files | {JOURNAL})
         return journal
 
     def _check_files(self, journal: Journal) -> None:

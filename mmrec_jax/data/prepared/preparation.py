@@ -134,10 +134,11 @@ class _Run:
         self._journal = journal
         self._budget = resources.ram_mb * MB
         size = len(tokenizer.content)
-        self._workers = affordable_workers(resources.workers, self._budget, size)
+        own = total_memory(())
+        self._workers = affordable_workers(resources.workers, self._budget, own, size)
         self._in_flight_bytes = _IN_FLIGHT_SHARE * self._budget
         self._read_ahead = 2 * max(1, self._workers)
-        taken = total_memory(()) + self._workers * worker_bytes(size) + self._in_flight_bytes
+        taken = own + self._workers * worker_bytes(size) + self._in_flight_bytes
         self._tables = max(0, int(self._budget - taken))
 
     def finish(self, on_error: OnError, progress: Progress) -> Outcome:

@@ -6,7 +6,7 @@ union) agree in an entry with probability s (Broder 1997, "On the resemblance an
 documents"). The signature is cut into `BANDS` bands of `ROWS` entries; documents that agree in
 a whole band are taken for near duplicates, which two of similarity s do with probability
 1 - (1 - s^ROWS)^BANDS (Indyk and Motwani 1998; Leskovec et al., Mining of Massive Datasets, 3.4):
-0.6 % at s = 0.4, 5 % at 0.5, 21 % at 0.6, 56 % at 0.7, 92 % at 0.8, 99.96 % at 0.9. Bands and rows
+0.9 % at s = 0.4, 5 % at 0.5, 21 % at 0.6, 56 % at 0.7, 92 % at 0.8, 99.96 % at 0.9. Bands and rows
 are those of FineWeb (arXiv 2406.17557).
 """
 

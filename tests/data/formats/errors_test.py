@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 
 import pytest
 
@@ -71,6 +72,15 @@ def test_a_file_that_was_cut_off_is_told_once(tmp_path, name, suffix):
     assert "behind uncompressed byte" in message or not found
     assert found == texts[: len(found)]
     assert len(found) < len(texts)
+
+
+def test_a_file_that_was_cut_off_in_a_long_record_is_told_once(tmp_path):
+    path = tmp_path / "a.txt.gz"
+    packed = PACKERS[".gz"](f"bir\n\niki\n\n{random.Random(0).randbytes(20_000).hex()}".encode())
+    path.write_bytes(packed[:-2000])
+    found, messages = read(source_file(path, 150))
+    assert found == ["bir", "iki"]
+    assert len(messages) == 1
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="to root every file is readable")

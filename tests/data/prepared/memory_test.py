@@ -29,15 +29,12 @@ def test_a_process_that_ended_takes_nothing():
 
 
 def test_workers_that_do_not_fit_are_not_started():
-    own = total_memory(())
-    each = worker_bytes(1_000_000)
-    assert affordable_workers(8, own + 3.5 * each, 1_000_000) == 3
-    assert affordable_workers(2, own + 3.5 * each, 1_000_000) == 2
-    assert affordable_workers(0, 1, 1_000_000) == 0
-    with pytest.raises(
-        UserError, match=r"--ram-mb is .* but one worker process needs about 121 MB"
-    ):
-        affordable_workers(2, own + 0.5 * each, 1_000_000)
+    own, each = 50e6, worker_bytes(1_000_000)
+    assert affordable_workers(8, own + 3.5 * each, own, 1_000_000) == 3
+    assert affordable_workers(2, own + 3.5 * each, own, 1_000_000) == 2
+    assert affordable_workers(0, 1, own, 1_000_000) == 0
+    with pytest.raises(UserError, match=r"about 121 MB beside the 50 MB .* to at least 171"):
+        affordable_workers(2, own + 0.5 * each, own, 1_000_000)
 
 
 def test_it_gives_back_first_and_stops_last(monkeypatch):

@@ -84,7 +84,7 @@ def test_the_bytes_do_not_depend_on_the_workers(corpus, whole, tmp_path, workers
 
 def test_they_do_not_depend_on_interruptions(corpus, whole, tmp_path):
     expected, begun = file_contents(whole), 0
-    for chunks in range(2, 26, 4):
+    for chunks in range(3, 24, 5):
         shutil.rmtree(tmp_path)
         try:
             prepare_small(tmp_path, corpus, FILTERED, progress=_stop_after(chunks))

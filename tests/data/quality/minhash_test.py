@@ -46,6 +46,9 @@ def test_a_band_is_keyed_by_all_its_rows_and_its_place(rng):
         changed = entries.copy()
         changed[place] ^= 1
         assert np.flatnonzero(band_keys(changed) != keys).tolist() == [place // ROWS]
+    swapped = entries.copy()
+    swapped[[0, 1]] = entries[[1, 0]]
+    assert np.flatnonzero(band_keys(swapped) != keys).tolist() == [0]
     assert len(set(band_keys(np.zeros(PERMUTATIONS, np.uint32)).tolist())) == BANDS
 
 
@@ -61,3 +64,8 @@ def test_a_signature_is_the_least_value_of_each_hash(rng):
         )
         expected.append(min(((a | 1) * x + b) % 2**64 >> 32 for x in numbers.tolist()))
     assert signature(numbers)[[0, 1, -1]].tolist() == expected
+
+
+def test_the_threshold_is_where_it_is_said_to_be():
+    shares = [1 - (1 - s**ROWS) ** BANDS for s in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)]
+    assert [round(share, 2) for share in shares] == [0.01, 0.05, 0.21, 0.56, 0.92, 1.0]
