@@ -80,9 +80,8 @@ class PackedStream:
         self._seed = seed
         self._windows = cut_windows(store, seq_len)
         self._group = min(group, len(self._windows))
-        self._names, documents = ("",), [store.num_documents]
-        if weights:
-            self._names, documents = zip(*store.sources, strict=True)
+        sources = store.sources if weights else (("", store.num_documents),)
+        self._names, documents = [name for name, _ in sources], [count for _, count in sources]
         self._mixture = Mixture.parse(weights or "1", len(documents))
         borders = np.searchsorted(self._windows.documents, np.cumsum([0, *documents])).tolist()
         self._sources = [range(a, b) for a, b in itertools.pairwise(borders)]
