@@ -3,5 +3,6 @@
 Reading order: `document`, `sources`, `tokenizer`, `tokenizer_cache`, `token_store`, `windows`,
 `batch`, `packing`, `lanes`, `train_iterator`, `pipeline`, `evaluation`, `dataset`,
 `text_dataset`; then `conversation`, `chat_template`, `chat_encoder` and `instructions`; then
-`tasks`. Everything here is NumPy on the host; no device is touched.
+`tasks`; then `mixture`, `long_text` and `stream`. Everything here is NumPy on the host; no device
+is touched.
 """

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.formats.chunk import Refuse
@@ -104,8 +105,8 @@ class BlockReader:
         file, chunk, record = self._places[3 * place : 3 * place + 3]
         locator = Locator(self._number, self._start[0], file, chunk, record)
         text = self._text[start:end].decode("utf-8")
-        if self._taken == len(self._order):
-            self._text = bytearray()
+        if self._taken == len(self._order) and len(self._text) > 2 * self._shuffle.block_bytes:
+            self._text.clear()  # of a long document, which a lane may read for hours
         return locator, text
 
     def find(self, locator: Locator) -> Document:
@@ -149,10 +150,10 @@ class BlockReader:
         walk = self._walk
         self._start = walk.epoch, walk.place, walk.number
         self._begun = walk.epochs
-        self._text = bytearray()
-        self._ends = array("q", [0])
-        self._places = array("q")
-        self._order = np.zeros(0, np.int64)
+        self._text: bytearray = bytearray()
+        self._ends: array[int] = array("q", [0])
+        self._places: array[int] = array("q")
+        self._order: NDArray[np.int64] = np.zeros(0, np.int64)
         self._taken = 0
 
     def _read_block(self) -> bool:
