@@ -1,7 +1,6 @@
 """`mmrec data build-tfds`: any source as a TensorFlow data set."""
 
 import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,8 +63,7 @@ def build(options: argparse.Namespace) -> None:
         options.config,
         options.shard_mb * 2**20,
     )
-    if refusals.count:
-        print(refusals.describe(), file=sys.stderr)
+    refusals.show()
     listed = ", ".join(f"{count:,} of {split}" for split, count in counts.items())
     print(f"{folder}: {listed}")
 

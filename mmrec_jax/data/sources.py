@@ -36,7 +36,8 @@ def load_documents(config: DataConfig, split: Split) -> list[Document]:
     if config.validation:
         name = "train" if split == "train" else "validation"
         return _read_own(config, getattr(config, name), f"config.data.{name}")
-    documents = _read_own(config, config.train, "config.data.train")
+    # Both splits are read from these files; what is wrong in them is told once.
+    documents = _read_own(config, config.train, "config.data.train", listed=split == "train")
     train, validation = hold_out(documents, config.validation_fraction)
     return train if split == "train" else validation
 
@@ -59,7 +60,10 @@ def read_documents(
     return _require_text(all_documents(sources, Refusals("stop")), pattern, option)
 
 
-def _read_own(config: DataConfig, pattern: str, option: str) -> list[Document]:
+def _read_own(
+    config: DataConfig, pattern: str, option: str, *, listed: bool = True
+) -> list[Document]:
+    """The documents of the user's own files; `listed`: what was skipped is told."""
     sources = find_sources(
         pattern,
         option,
@@ -71,8 +75,8 @@ def _read_own(config: DataConfig, pattern: str, option: str) -> list[Document]:
     )
     refusals = Refusals(config.on_error)
     documents = all_documents(sources, refusals)
-    if refusals.count:
-        print(refusals.describe(), file=sys.stderr)
+    if listed:
+        refusals.show()
     return _require_text(documents, pattern, option)
 
 

@@ -74,7 +74,6 @@ class ArrayRecordFile:
             except (RuntimeError, IndexError) as error:
                 where = f"records {begin + 1} to {end} were not read"
                 yield self._chunk(number, content, f"{self._damage(error)} ({where})")
-                reader = self._open()  # the other one reads no more
                 continue
             yield self._chunk(number, content).with_values(values, begin + 1, self.max_record_bytes)
 

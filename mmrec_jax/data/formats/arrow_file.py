@@ -19,10 +19,10 @@ _FILE_MAGIC = b"ARROW1"  # the form with an index; the other is a bare stream
 
 @dataclasses.dataclass(frozen=True)
 class ArrowFile:
-    """An Arrow IPC file or stream, memory-mapped, as chunks.
+    """An Arrow IPC file or stream as chunks.
 
     Each record batch is cut into chunks of equally many rows, about `chunk_bytes` of the column
-    together. Only the rows of the wanted chunks are touched.
+    together. The column is always read whole, one record batch at a time.
 
     Attributes:
       path: where it is.
@@ -74,18 +74,22 @@ class ArrowFile:
     def _columns(self) -> Iterator["pyarrow.Array"]:
         """The column of each record batch."""
         pyarrow = import_pyarrow(self.name)
-        with pyarrow.memory_map(str(self.path)) as mapped:
-            if mapped.read(len(_FILE_MAGIC)) == _FILE_MAGIC:
-                file = pyarrow.ipc.open_file(mapped)
-                require_text(file.schema, self.field, self.name)
-                for index in range(file.num_record_batches):
-                    yield file.get_batch(index).column(self.field)
-                return
-            mapped.seek(0)
-            stream = pyarrow.ipc.open_stream(mapped)
-            require_text(stream.schema, self.field, self.name)
-            for batch in stream:
-                yield batch.column(self.field)
+        # Not memory-mapped: the pages would count as memory of this process.
+        with pyarrow.OSFile(str(self.path)) as stored:
+            is_file = stored.read(len(_FILE_MAGIC)) == _FILE_MAGIC
+            stored.seek(0)
+            open_ipc = pyarrow.ipc.open_file if is_file else pyarrow.ipc.open_stream
+            schema = open_ipc(stored).schema
+            require_text(schema, self.field, self.name)
+            stored.seek(0)
+            options = pyarrow.ipc.IpcReadOptions(
+                use_threads=False, included_fields=[schema.get_field_index(self.field)]
+            )
+            batches = open_ipc(stored, options=options)
+            if is_file:
+                batches = map(batches.get_batch, range(batches.num_record_batches))
+            for batch in batches:
+                yield batch.column(0)
 
     def _rows_of_a_chunk(self, column: "pyarrow.Array") -> int:
         return max(1, self.chunk_bytes * len(column) // max(column.nbytes, 1))

@@ -18,19 +18,23 @@ def all_documents(sources: Iterable[Source], refuse: Refuse) -> list[Document]:
     return [each for chunk in _chunks(sources) for each in chunk.documents(refuse)]
 
 
-def json_objects(pattern: str, option: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def json_objects(
+    pattern: str, option: str, refuse: Refuse, max_record_bytes: int = sys.maxsize
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """The place ("file:line") and the object of each record of files of JSON.
 
     Args:
       pattern: as of `find_sources`.
       option: what to call `pattern` in an error message.
+      refuse: see `Chunk.records`.
+      max_record_bytes: a longer record is refused.
 
     Raises:
-      UserError: a file is missing or broken, or holds something else.
+      UserError: there is no such file, or it holds something else.
     """
-    sources = find_sources(pattern, option, "line", "", sys.maxsize, kind="json")
+    sources = find_sources(pattern, option, "line", "", max_record_bytes, kind="json")
     for chunk in _chunks(sources):
-        yield from chunk.records(Refusals("stop"))
+        yield from chunk.records(refuse)
 
 
 def text_documents(path: Path, cut: Cut) -> list[Document]:

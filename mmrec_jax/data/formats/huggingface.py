@@ -1,6 +1,7 @@
 """Data sets of the Hugging Face `datasets` package, as the Arrow files that it writes."""
 
 import json
+import re
 from pathlib import Path
 
 from mmrec_jax.errors import UserError
@@ -12,8 +13,8 @@ def huggingface_files(name: str, option: str) -> list[Path]:
     """The Arrow files of a split.
 
     Args:
-      name: "NAME:split", "NAME/CONFIG..." is not known: NAME is what `datasets.load_dataset` takes,
-        or a folder that `save_to_disk` wrote (then the split may be left out where there is none).
+      name: "NAME:split", where NAME is what `datasets.load_dataset` takes, or a folder that
+        `save_to_disk` wrote; of one with a single split, ":split" may be left out.
       option: the name of the config field or option, for error messages.
 
     Raises:
@@ -23,8 +24,11 @@ def huggingface_files(name: str, option: str) -> list[Path]:
     folder = Path(place or name).expanduser()
     if is_saved(folder):
         return _saved_files(folder, split if place else "", option)
-    if not (place and split):
-        raise UserError(f"{option}: hf:{name} must be hf:NAME:split")
+    # Of a part, such as train[:10%], `datasets` would name the whole files.
+    if not (place and re.fullmatch(r"\w[\w.-]*", split)):
+        raise UserError(
+            f"{option}: hf:{name} must be hf:NAME:split, with the name of a whole split"
+        )
     try:
         import datasets
     except ImportError:

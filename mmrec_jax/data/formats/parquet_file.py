@@ -107,19 +107,11 @@ class ParquetFile:
         self, file: "pyarrow.parquet.ParquetFile", group: int, rows: int
     ) -> Iterator["pyarrow.Array"]:
         """The column in pieces of `rows` rows, the last one perhaps shorter."""
-        pyarrow = import_pyarrow(self.name)
-        pieces: list[pyarrow.Array] = []
         batches = file.iter_batches(
             batch_size=rows, row_groups=[group], columns=[self.field], use_threads=False
         )
         for batch in batches:
-            pieces.append(batch.column(0))
-            if sum(map(len, pieces)) >= rows:
-                whole = pieces[0] if len(pieces) == 1 else pyarrow.concat_arrays(pieces)
-                yield whole[:rows]
-                pieces = [whole[rows:]] if len(whole) > rows else []
-        if pieces:
-            yield pyarrow.concat_arrays(pieces)
+            yield batch.column(0)
 
     def _chunk(self, number: int, *errors: str) -> ValueChunk:
         return ValueChunk(

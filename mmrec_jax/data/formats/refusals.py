@@ -1,6 +1,7 @@
 """What was wrong in the data, and what is done about it."""
 
 import dataclasses
+import sys
 from typing import Literal
 
 from mmrec_jax.errors import UserError
@@ -30,6 +31,11 @@ class Refusals:
         self.count += 1
         if len(self.messages) < _LISTED:
             self.messages.append(str(error))
+
+    def show(self) -> None:
+        """Prints the list to standard error, if anything was skipped."""
+        if self.count:
+            print(self.describe(), file=sys.stderr)
 
     def describe(self) -> str:
         """How many were skipped, and the list, a line each."""

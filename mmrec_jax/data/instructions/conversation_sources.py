@@ -1,8 +1,11 @@
 """The front door to instructions: from a config to the conversations of both splits."""
 
+import sys
+
 from mmrec_jax.config import Config
 from mmrec_jax.data.conversation import Conversation
 from mmrec_jax.data.formats.documents import json_objects
+from mmrec_jax.data.formats.refusals import OnError, Refusals
 from mmrec_jax.data.instructions.record import read_record
 from mmrec_jax.data.instructions.treebank_pairs import treebank_pairs
 from mmrec_jax.data.split import Split, fixed_split, held_out
@@ -31,9 +34,10 @@ def load_conversations(config: Config) -> dict[Split, list[Conversation]]:
             split: [pair for document, pair in pairs if fixed_split(document) == split]
             for split in splits
         }
-    train = read_conversations(data.train, shapes, "config.data.train")
+    limits = data.on_error, data.max_record_mb * 2**20
+    train = read_conversations(data.train, shapes, "config.data.train", *limits)
     if data.validation:
-        validation = read_conversations(data.validation, shapes, "config.data.validation")
+        validation = read_conversations(data.validation, shapes, "config.data.validation", *limits)
         return {"train": train, "validation": validation}
     sides: tuple[tuple[Split, bool], ...] = (("train", False), ("validation", True))
     below = held_out([each.prompt for each in train], data.validation_fraction)
@@ -51,7 +55,11 @@ def load_conversations(config: Config) -> dict[Split, list[Conversation]]:
 
 
 def read_conversations(
-    pattern: str, config: InstructionConfig, option: str = "--data"
+    pattern: str,
+    config: InstructionConfig,
+    option: str = "--data",
+    on_error: OnError = "stop",
+    max_record_bytes: int = sys.maxsize,
 ) -> list[Conversation]:
     """All conversations of some files of JSON lines or JSON arrays, compressed or not.
 
@@ -59,13 +67,19 @@ def read_conversations(
       pattern: comma-separated paths, globs or folders.
       config: which fields hold them.
       option: what to call `pattern` in an error message.
+      on_error: see `Refusals`; what was skipped is listed on standard error.
+      max_record_bytes: a longer record is refused.
 
     Raises:
       UserError: a file is missing, a line is broken (named), or there is none.
     """
-    conversations = [
-        read_record(record, place, config) for place, record in json_objects(pattern, option)
-    ]
+    refusals, conversations = Refusals(on_error), []
+    for place, record in json_objects(pattern, option, refusals, max_record_bytes):
+        try:
+            conversations.append(read_record(record, place, config))
+        except UserError as error:
+            refusals(error)
+    refusals.show()
     if not conversations:
         raise UserError(f"{option}: there is no line in {pattern}")
     return conversations

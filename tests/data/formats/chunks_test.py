@@ -1,12 +1,13 @@
 """What every format must do: each document exactly once, however the chunks are dealt."""
 
+import json
 import pickle
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mmrec_jax.data.formats import byte_window
+from mmrec_jax.data.formats import byte_window, json_array_file
 from mmrec_jax.data.formats.documents import text_documents
 from mmrec_jax.data.formats.refusals import Refusals
 from tests.data.formats.written import (
@@ -31,6 +32,7 @@ def small_reads():
     """As in a large file, what is in memory ends anywhere."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(byte_window, "_READ", 97)
+        patch.setattr(json_array_file, "_BEGINNING", 1)
         yield
 
 
@@ -75,6 +77,31 @@ def test_files_and_chunks_can_be_sent_to_another_process(folder, name):
     chunks = list(file.chunks())
     assert pickle.loads(pickle.dumps(chunks)) == chunks
     assert all(0 < chunk.size < 10_000 for chunk in chunks)
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.arrow", "texts.array_record"])
+def test_records_are_named_by_their_number(folder, name):
+    path = folder / name
+    expected = [f"{path}, record {number}" for number in range(1, len(TEXTS) + 1)]
+    for step in (1, 2):
+        chunks = [c for first in range(step) for c in source_file(path, 200).chunks(first, step)]
+        chunks.sort(key=lambda chunk: chunk.number)
+        found = [each.name for chunk in chunks for each in chunk.documents(_STOP)]
+        assert found == expected
+
+
+@pytest.mark.parametrize("name", ["blocks.txt", "lines.jsonl", "pretty.json"])
+def test_places_behind_what_was_not_read_are_bytes(folder, name):
+    path = folder / name
+    data = path.read_bytes()
+    for chunk in source_file(path, 200).chunks(2, 3):
+        for document in chunk.documents(_STOP):
+            place = int(document.name.removeprefix(f"{path}, byte "))
+            if name == "blocks.txt":
+                assert data.startswith(document.text.encode(), place)
+            else:
+                record, _ = json.JSONDecoder().raw_decode(data[place:].decode())
+                assert record["text"] == document.text
 
 
 _PIECES = st.sampled_from(

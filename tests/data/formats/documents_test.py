@@ -92,13 +92,13 @@ def test_unreadable_file(tmp_path):
 def test_json_objects_of_lines_and_arrays(tmp_path):
     write(tmp_path / "a.jsonl", '{"a": 1}\n\n{"b": []}')
     write(tmp_path / "b.json", '\n[{"c": 2},\n {"d": {}}\n]\n')
-    found = list(json_objects(str(tmp_path), "--data"))
+    found = list(json_objects(str(tmp_path), "--data", Refusals("stop")))
     places = [place.removeprefix(str(tmp_path)) for place, _ in found]
     assert places == ["/a.jsonl:1", "/a.jsonl:3", "/b.json, byte 2", "/b.json, byte 13"]
     assert [record for _, record in found] == [{"a": 1}, {"b": []}, {"c": 2}, {"d": {}}]
     write(tmp_path / "c.array_record", b"")
     with fails_with("c.array_record: this is no file of JSON objects"):
-        list(json_objects(f"{tmp_path}/c.array_record", "--data"))
+        list(json_objects(f"{tmp_path}/c.array_record", "--data", Refusals("stop")))
 
 
 def test_a_file_named_twice_is_read_once(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 
 import pytest
 
@@ -56,7 +57,7 @@ def test_a_record_above_the_limit_is_refused_with_its_place(tmp_path, name, suff
 @pytest.mark.parametrize("suffix", [".gz", ".zst", ".xz"])
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.json"])
 def test_a_file_that_was_cut_off_is_told_once(tmp_path, name, suffix):
-    texts = [f"{n} {n * n * n}" * 9 for n in range(3000)]
+    texts = [f"{n} {n * n * n}" * 9 for n in range(1500)]
     data = {
         "a.txt": "\n\n".join(texts),
         "a.jsonl": "\n".join(json.dumps({"text": text}) for text in texts),
@@ -65,12 +66,21 @@ def test_a_file_that_was_cut_off_is_told_once(tmp_path, name, suffix):
     packed = PACKERS[suffix](data)
     path = tmp_path / f"{name}{suffix}"
     path.write_bytes(packed[: len(packed) * 3 // 4])
-    found, messages = read(source_file(path, 5000), steps=(1, 3))
+    found, messages = read(source_file(path, 150), steps=(1, 3))
     (message,) = messages
     assert message.startswith(f"{path}: this {suffix} file is damaged: ")
     assert "behind uncompressed byte" in message or not found
     assert found == texts[: len(found)]
     assert len(found) < len(texts)
+
+
+def test_a_file_that_was_cut_off_in_a_long_record_is_told_once(tmp_path):
+    path = tmp_path / "a.txt.gz"
+    packed = PACKERS[".gz"](f"bir\n\niki\n\n{random.Random(0).randbytes(20_000).hex()}".encode())
+    path.write_bytes(packed[:-2000])
+    found, messages = read(source_file(path, 150))
+    assert found == ["bir", "iki"]
+    assert len(messages) == 1
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="to root every file is readable")

@@ -1,5 +1,6 @@
 import importlib
 import json
+import re
 import subprocess
 import sys
 
@@ -113,8 +114,9 @@ def test_what_save_to_disk_wrote(tmp_path):
     assert texts(f"hf:{tmp_path}/two:test") == ["dört"]
     with pytest.raises(UserError, match=r"two has the splits train, test; name one: hf:.*two:tra"):
         texts(f"hf:{tmp_path}/two")
-    with pytest.raises(UserError, match="hf:words must be hf:NAME:split"):
-        texts("hf:words")
+    for name in ("words", "words:train[:10%]"):
+        with pytest.raises(UserError, match=f"hf:{re.escape(name)} must be hf:NAME:split"):
+            texts(f"hf:{name}")
 
 
 def test_nothing_here_imports_jax():

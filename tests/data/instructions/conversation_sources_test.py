@@ -73,3 +73,14 @@ def test_real_files_by_named_fields(file, prompt, response, count):
     found = read_conversations(str(_SHARED / f"{file}.jsonl"), config)
     assert len(found) == count
     assert all(len(each.messages) == 2 for each in found)
+
+
+def test_bad_lines_are_skipped_and_listed_when_asked(tmp_path, capsys):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"prompt": "a", "completion": "b"}\n{\n{"prompt": 5}\n')
+    found = read_conversations(str(path), InstructionConfig(), on_error="skip")
+    assert [each.prompt for each in found] == ["a"]
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[0] == "skipped 2 records or files that could not be read:"
+    assert "a.jsonl:2: bad JSON" in shown[1]
+    assert "a.jsonl:3: field 'prompt' is a number" in shown[2]
