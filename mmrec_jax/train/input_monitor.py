@@ -5,6 +5,8 @@ import time
 from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.train_iterator import TrainIterator
 
+_MOST_WARNINGS = 1000
+
 
 class InputMonitor:
     """Hands out batches and measures the wait for them, a window of steps at a time."""
@@ -32,8 +34,9 @@ class InputMonitor:
         return {"input_wait": self._waited / elapsed, **self._batches.metrics()}
 
     def warnings(self) -> list[str]:
-        """What was left out of the data since the last call; each line once."""
+        """What was left out of the data since the last call; each line once, 1,000 in all."""
         lines = dict.fromkeys(self._batches.warnings())
         fresh = [line for line in lines if line not in self._warned]
+        fresh = fresh[: _MOST_WARNINGS - len(self._warned)]
         self._warned.update(fresh)
         return fresh

@@ -1,7 +1,6 @@
 """A JSON array of objects, read without ever holding it."""
 
 import dataclasses
-import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,21 +62,25 @@ class _Pass:
         self._file = file
         self._window = window
         self._first, self._step = first, step
-        self._records: list[tuple[int, int]] = []  # begin and end of those not given out yet
 
     def chunks(self) -> Iterator[Chunk]:
         """The wanted chunks."""
-        number, errors = 0, list[str]()
+        number, records, errors = 0, list[tuple[int, bytes]](), list[str]()
         for place, found in self._elements():
             if place // self._file.chunk_bytes != number:
-                yield from self._collected(number, errors)
-                number, errors = place // self._file.chunk_bytes, []
+                if records or errors:
+                    yield self._chunk(number, records, errors)
+                number, records, errors = place // self._file.chunk_bytes, [], []
             if self._wanted(place):
                 if isinstance(found, str):
                     errors.append(found)
                 else:
-                    self._records.append((place, found))
-        yield from self._collected(number, errors)
+                    start = self._window.start
+                    # A line end in a record becomes another blank; one in a string stays an error.
+                    record = self._window.data[place - start : found - start].replace(b"\n", b"\r")
+                    records.append((place, bytes(record)))
+        if records or errors:
+            yield self._chunk(number, records, errors)
 
     def _wanted(self, place: int) -> bool:
         number = place // self._file.chunk_bytes
@@ -86,7 +89,7 @@ class _Pass:
     def _elements(self) -> Iterator[tuple[int, int | str]]:
         """(begin, end) of each record, or (place, what is wrong there), in their order.
 
-        The bytes of a record stay in the window until those before it are forgotten.
+        The bytes of a record are in the window when it is given out.
         """
         window, limit = self._window, self._file.max_record_bytes
         scanner = JsonScanner()
@@ -115,7 +118,7 @@ class _Pass:
             if not (closed or long) and window.end - pending > limit:
                 yield pending, self._too_long(pending)
                 long = True
-            self._forget(window.end if long else pending)
+            window.drop(scanned if long else pending)
             if not closed and not window.extend():
                 break
         yield from self._ending(previous, closed)
@@ -144,13 +147,14 @@ class _Pass:
         """Reads what is behind the array, and says what is wrong with it."""
         window, file = self._window, self._file
         clean = closed
-        self._forget(previous)
+        if closed:
+            window.drop(previous)
         while closed and (window.data or window.extend()):
             place = max(previous, window.start)
             if clean and bytes(window.data[place - window.start :]).strip(_BLANK):
                 yield place, f"{file.name}, byte {place}: bad JSON: this stands behind the array"
                 clean = False
-            self._forget(window.end)
+            window.drop(window.end)
             if not window.extend():
                 break
         if window.damage:
@@ -158,28 +162,20 @@ class _Pass:
         elif not closed:
             yield window.end, f"{file.name}: bad JSON: the array has no end; is the file whole?"
 
-    def _forget(self, place: int) -> None:
-        """Lets go of the bytes before `place` that no record needs."""
-        self._window.drop(min([place, *(begin for begin, _ in self._records[:1])]))
-
-    def _collected(self, number: int, errors: list[str]) -> Iterator[Chunk]:
-        """The chunk of the records that were found, as JSON lines of the same offsets."""
-        records, self._records = self._records, []
-        if not (records or errors):
-            return
-        begin, end = (records[0][0], records[-1][1]) if records else (0, 0)
-        start = self._window.start
-        # A line end in a record becomes another blank; one in a string remains an error.
-        data = self._window.data[begin - start : end - start].replace(b"\n", b"\r")
-        for (_, last), (following, _) in itertools.pairwise(records):
-            gap = following - last - 1
-            data[last - begin : following - begin] = b" " * gap + b"\n"
-        yield JsonChunk(
+    def _chunk(self, number: int, records: list[tuple[int, bytes]], errors: list[str]) -> Chunk:
+        """Records, each with the place of its first byte, as JSON lines at the same places."""
+        data = bytearray()
+        offset = records[0][0] if records else 0
+        for place, record in records:
+            if data:
+                data += b" " * (place - offset - len(data) - 1) + b"\n"
+            data += record
+        return JsonChunk(
             file=self._file.name,
             number=number,
             errors=tuple(errors),
             data=bytes(data),
-            offset=begin,
+            offset=offset,
             line=None,
             compressed=bool(compression_of(self._file.path.name)),
             field=self._file.field,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.formats.chunk import Refuse
@@ -57,7 +58,8 @@ class BlockReader:
     """Documents without end: each once an epoch, in an order that the arguments determine.
 
     Blocks of neighbouring chunks are read, and their documents permuted. The text of a block is
-    one buffer of UTF-8, not an object a document: it costs what it weighs, and leaves no holes.
+    one buffer of UTF-8, not an object a document: it costs what it weighs and leaves no holes, and
+    the next block is written over it, so that the memory stays what it is.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class BlockReader:
         self._admit, self._refuse = admit, refuse
         seed = hashed_seed(shuffle.seed, number)
         self._walk = ChunkWalk(source, shard, shuffle.shards, seed, refuse)
+        self._text = bytearray()
         self._begin_block()
 
     def take(self) -> tuple[Locator, str]:
@@ -104,8 +107,8 @@ class BlockReader:
         file, chunk, record = self._places[3 * place : 3 * place + 3]
         locator = Locator(self._number, self._start[0], file, chunk, record)
         text = self._text[start:end].decode("utf-8")
-        if self._taken == len(self._order):
-            self._text = bytearray()
+        if self._taken == len(self._order) and len(self._text) > 2 * self._shuffle.block_bytes:
+            self._text.clear()  # of a long document, which a lane may read for hours
         return locator, text
 
     def find(self, locator: Locator) -> Document:
@@ -131,12 +134,21 @@ class BlockReader:
         return [*self._start, self._taken]
 
     def set_state(self, state: list[int]) -> None:
-        """Goes to where `get_state` was called, reading the block again."""
+        """Goes to where `get_state` was called, reading the block again.
+
+        Raises:
+          UserError: the block has fewer documents than were taken of it.
+        """
         *start, taken = state
         self._walk.go_to(*start)
         self._begin_block()
         if taken:
             self._read_block()
+        if taken > len(self._order):
+            raise UserError(
+                f"{self._source.name}: documents that training had read are not there any more: "
+                "a file has changed"
+            )
         self._taken = taken
 
     @property
@@ -149,10 +161,9 @@ class BlockReader:
         walk = self._walk
         self._start = walk.epoch, walk.place, walk.number
         self._begun = walk.epochs
-        self._text = bytearray()
-        self._ends = array("q", [0])
-        self._places = array("q")
-        self._order = np.zeros(0, np.int64)
+        self._ends: array[int] = array("q", [0])
+        self._places: array[int] = array("q")
+        self._order: NDArray[np.int64] = np.zeros(0, np.int64)
         self._taken = 0
 
     def _read_block(self) -> bool:
@@ -168,10 +179,12 @@ class BlockReader:
             for record, document in enumerate(chunk.documents(self._refuse)):
                 admitted = self._admit(document)
                 if admitted is not None:
-                    self._text += admitted.text.encode("utf-8")
-                    self._ends.append(len(self._text))
+                    text = admitted.text.encode("utf-8")
+                    start, end = self._ends[-1], self._ends[-1] + len(text)
+                    self._text[start:end] = text
+                    self._ends.append(end)
                     self._places.extend((file, chunk.number, record))
-            if len(self._text) >= self._shuffle.block_bytes:
+            if self._ends[-1] >= self._shuffle.block_bytes:
                 break
         seed = hashed_seed("block", self._shuffle.seed, self._number, self._shard, *self._start)
         self._order = np.random.default_rng(seed).permutation(len(self._ends) - 1)

@@ -158,7 +158,7 @@ class Shard:
         tokens = encode_long(self._tokenizer, text)
         # A lane keeps a document as long as it reads it, which may be millions of tokens.
         kind = np.uint16 if self._tokenizer.vocab_size <= 2**16 else np.int32
-        whole = np.empty(len(tokens) + 2, kind)
+        whole: NDArray[np.integer] = np.empty(len(tokens) + 2, kind)
         whole[0], whole[1:-1], whole[-1] = self._tokenizer.bos_id, tokens, self._tokenizer.eos_id
         return whole
 

@@ -16,6 +16,7 @@ from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
 
 _SECONDS_BETWEEN_CHECKS = 1.0
+_MOST_LISTED = 1000  # until the list is asked for
 
 
 class _Pieces(Protocol):
@@ -68,7 +69,7 @@ class StreamBatches:
         for piece in pieces:
             self._positions |= piece.positions
             self._num_skipped += piece.skipped.count
-            self._skipped += piece.skipped.messages
+            self._skipped += piece.skipped.messages[: _MOST_LISTED - len(self._skipped)]
         self._epochs = np.mean([each for piece in pieces for each in piece.epochs], axis=0).tolist()
         batch = {
             name: np.concatenate([piece.rows[name] for piece in pieces]) for name in pieces[0].rows

@@ -48,13 +48,15 @@ class StreamText:
         mixture = Mixture.parse(data.weights or "1", len(sources))
         admission = Admission(0.0 if data.validation else data.validation_fraction)
         used = [source for index, source in enumerate(sources) if mixture.uses(index)]
-        refusals = Refusals(data.on_error)
-        opening = read_opening(used, admission, opening_bytes, refusals)
+        # What is skipped here is met, and told, again when it is its turn to be trained on.
+        opening = read_opening(used, admission, opening_bytes, Refusals(data.on_error))
         validation = opening.held_out
         if data.validation:
             option = "config.data.validation"
             named = _find(data, data.validation, option, pooled=True)
+            refusals = Refusals(data.on_error)
             validation = read_whole(named, admission, option, _VALIDATION_BYTES, refusals)
+            refusals.show()
         if not validation:
             raise UserError(
                 f"config.data.validation_fraction = {data.validation_fraction} holds out none of "

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from mmrec_jax.data.formats import byte_window, json_array_file
 from mmrec_jax.data.formats.refusals import Refusals
 from mmrec_jax.errors import UserError
 from tests.data.formats.written import (
@@ -143,6 +144,20 @@ def test_arrays_that_are_not_whole(tmp_path, data, texts, message):
         assert not messages
     else:
         assert messages[0].startswith(f"{path}{message}")
+
+
+@pytest.mark.parametrize("size", range(5, 12))
+def test_a_long_record_of_an_array_is_passed_over(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(byte_window, "_READ", size)
+    monkeypatch.setattr(json_array_file, "_BEGINNING", 1)
+    path = tmp_path / "a.json"
+    long = json.dumps({"text": '\\"]\n' * 300})
+    path.write_text(f'[{{"text": "a"}}, {long}, {{"text": "b"}}]')
+    message = f"{path}: the record at byte 16 is longer than 100 bytes (config.data.max_record_mb)"
+    assert read(source_file(path, 90, limit=100)) == (["a", "b"], [message])
+    path.write_text(f'[{{"text": "a"}}, {long[:-9]}')
+    ending = f"{path}: bad JSON: the array has no end; is the file whole?"
+    assert read(source_file(path, 90, limit=100)) == (["a"], [ending, message])
 
 
 def test_array_record_damage(tmp_path):

@@ -220,5 +220,10 @@ def test_a_changed_file_is_seen_when_a_lane_reads_on(tmp_path):
     state = batches.get_state()
     path.write_text(" " * 150, "utf-8")
     batches.set_state(state)
+    with pytest.raises(UserError, match="all: documents that training had read are not there"):
+        take(batches, 1)
+    for shard in state["shards"].values():
+        shard["sources"] = [[0, 0, 0, 0]]
+    batches.set_state(state)
     with pytest.raises(UserError, match=r"a\.txt: document 0 of chunk 0.*the file has changed"):
         take(batches, 1)

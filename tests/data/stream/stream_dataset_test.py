@@ -59,6 +59,13 @@ def test_validation_files_are_held_whole_and_nothing_else_is_held_out(
         StreamDataset.open(config, tmp_path)
 
 
+def test_what_is_skipped_in_validation_files_is_told(folder, tmp_path, capsys):
+    (tmp_path / "v.jsonl").write_text('{"text": "bir"}\n{"text": 5}\n', "utf-8")
+    config = _config(folder, validation=str(tmp_path / "v.jsonl"), on_error="skip")
+    assert StreamDataset.open(config, tmp_path).validation.num_documents == 1
+    assert "v.jsonl:2" in capsys.readouterr().err
+
+
 def test_a_tokenizer_is_made_of_the_beginning_of_every_source(tmp_path):
     for name, character in (("a", "ş"), ("b", "ğ")):
         (tmp_path / name).mkdir()
