@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import flags
 from numpy.typing import NDArray
 
 from mmrec_jax.config import Config, DataConfig, TrainConfig
@@ -85,6 +86,7 @@ def plain_grain(work: Work) -> Batches:
     rows = experimental.ConcatThenSplitIterDataset(pairs, length_struct=lengths)
     batches = rows.batch(work.batch_size)
     if work.workers:
+        flags.FLAGS.mark_as_parsed()  # grain reads a flag of its own before it forks
         batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=work.workers))
     return iter(batches)
 
