@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import flags
 from numpy.typing import NDArray
 
 from mmrec_jax.config import Config, DataConfig, TrainConfig
@@ -76,7 +75,11 @@ def hugging_face(work: Work) -> Batches:
 
 
 def plain_grain(work: Work) -> Batches:
-    """Plain grain, over an index of the lines that is built beforehand."""
+    """Plain grain, over an index of the lines that is built beforehand.
+
+    Without workers alone: those of grain wait for ever where absl has not started the program.
+    """
+    assert not work.workers
     import grain
     from grain import experimental
 
@@ -85,9 +88,6 @@ def plain_grain(work: Work) -> Batches:
     lengths = {"inputs": work.seq_len, "targets": work.seq_len}
     rows = experimental.ConcatThenSplitIterDataset(pairs, length_struct=lengths)
     batches = rows.batch(work.batch_size)
-    if work.workers:
-        flags.FLAGS.mark_as_parsed()  # grain reads a flag of its own before it forks
-        batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=work.workers))
     return iter(batches)
 
 

@@ -48,6 +48,7 @@ def main() -> int:
 def _by_turns(options: argparse.Namespace) -> dict[tuple[str, int], list[float]]:
     """Rates by pipeline and number of workers, one of each round."""
     cells = [(name, workers) for workers in options.workers for name in options.pipelines]
+    cells = [(name, workers) for name, workers in cells if name != "grain" or not workers]
     rates: dict[tuple[str, int], list[float]] = {cell: [] for cell in cells}
     for turn in range(options.rounds):
         for name, workers in cells if turn % 2 == 0 else cells[::-1]:
