@@ -2,7 +2,7 @@
 
 Reading order: `layout` (which shard reads what), `chunk_walk`, `blocks`, `plan`, `shard`, `group`
 (some shards together), `task` and `worker` (a process with one group), `worker_process` (its
-handle in the training process), `memory`, `budget`, `stream_batches`, `stream_iterator`; `opening`,
+handle in the training process), `budget`, `stream_batches`, `stream_iterator`; `opening`,
 `stream_text`, `stream_dataset`.
 
 A worker must not import jax: an interpreter with it costs 300 MB and seconds.

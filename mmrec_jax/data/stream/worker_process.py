@@ -10,8 +10,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from mmrec_jax.data.process_memory import process_memory
 from mmrec_jax.data.stream.group import Piece
-from mmrec_jax.data.stream.memory import process_memory
 from mmrec_jax.data.stream.task import Failure, Task
 from mmrec_jax.errors import UserError
 
