@@ -9,10 +9,10 @@ import numpy as np
 from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.stream.budget import MEGABYTE, Allowance
 from mmrec_jax.data.stream.group import Piece, ShardGroup
+from mmrec_jax.data.stream.piece_queue import PieceQueue
 from mmrec_jax.data.stream.plan import StreamPlan
 from mmrec_jax.data.stream.shard import initial_state
 from mmrec_jax.data.stream.task import Task
-from mmrec_jax.data.stream.worker_process import WorkerProcess
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
 
@@ -46,7 +46,7 @@ class StreamBatches:
         self._shards, self._allowance = shards, allowance
         self._positions = {shard: initial_state(plan) for shard in shards}
         self._epochs = [0.0] * len(plan.sources)
-        self._workers: list[WorkerProcess] = []
+        self._workers: list[PieceQueue] = []
         self._pieces: list[_Pieces] = []
         self._memory = 0
         self._over_budget: UserError | None = None
@@ -147,7 +147,7 @@ class StreamBatches:
         for numbers in np.array_split(np.array(self._shards), self._allowance.workers):
             positions = {shard: self._positions[shard] for shard in numbers.tolist()}
             task = Task(self._plan, tuple(positions), positions, stored, max(1, ready // 8))
-            self._workers.append(WorkerProcess(task, ready))
+            self._workers.append(PieceQueue(task, ready))
         self._pieces = list(self._workers)
         self._closing = threading.Event()
         threading.Thread(target=self._watch, args=(self._closing,), daemon=True).start()
