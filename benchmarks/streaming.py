@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from mmrec_jax.config import Config, DataConfig, TrainConfig
-from mmrec_jax.data.stream.memory import process_memory
+from mmrec_jax.data.process_memory import process_memory
 from mmrec_jax.data.stream.stream_dataset import StreamDataset
 from mmrec_jax.data.tokenizer_cache import load_tokenizer
 from mmrec_jax.errors import exit_on_user_error

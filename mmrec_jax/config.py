@@ -64,8 +64,20 @@ class DataConfig:
     tokenizer_mb: int = 32  # MiB of text that a tokenizer is trained on
     stream_workers: int | None = None  # processes that read; one a core, at most 8, when None
     ram_mb: int = 1500  # MiB that the workers and what they have ready may use together
+    # Of source "stream" too (`mmrec data prepare` has them as options, and always cleans): which
+    # documents are trained and evaluated on. Characters between the white space at the ends count.
+    clean: bool = False  # leave out control characters; carriage returns become newlines
+    language: Literal["", "tr"] = ""  # documents in this language alone
+    min_chars: int = 0  # leave out shorter documents
+    max_chars: int | None = None  # leave out longer documents; None: none
 
     def __post_init__(self) -> None:
+        self._check_numbers()
+        self._check_files()
+        if self.source != "stream":
+            self._refuse_filters()
+
+    def _check_numbers(self) -> None:
         require(self.seq_len > 0, "data.seq_len", self.seq_len, "at least 1")
         sizes = ("packing_windows", "max_record_mb", "shuffle_mb", "tokenizer_mb", "ram_mb")
         for name in sizes:
@@ -75,16 +87,26 @@ class DataConfig:
             workers is None or workers >= 0, "data.stream_workers", workers, "at least 0, or None"
         )
         require(
-            not self.weights or self.source in ("stream", "prepared"),
-            "data.weights",
-            self.weights,
-            f'empty with data.source "{self.source}"',
-        )
-        require(
             0 < self.validation_fraction < 1,
             "data.validation_fraction",
             self.validation_fraction,
             "in (0, 1)",
+        )
+        require(self.min_chars >= 0, "data.min_chars", self.min_chars, "at least 0")
+        least = max(1, self.min_chars)
+        require(
+            self.max_chars is None or self.max_chars >= least,
+            "data.max_chars",
+            self.max_chars,
+            f"at least {least}" + (", data.min_chars" if self.min_chars else "") + ", or None",
+        )
+
+    def _check_files(self) -> None:
+        require(
+            not self.weights or self.source in ("stream", "prepared"),
+            "data.weights",
+            self.weights,
+            f'empty with data.source "{self.source}"',
         )
         if self.source in ("text", "jsonl", "stream", "instructions"):
             require(bool(self.train), "data.train", self.train, "a path or glob of your files")
@@ -102,6 +124,15 @@ class DataConfig:
                     f'empty with the built-in source "{self.source}" (for your own files set '
                     "data.source=text, jsonl, stream, prepared or instructions)",
                 )
+
+    def _refuse_filters(self) -> None:
+        who = 'only "stream" filters documents as it reads them'
+        if self.source == "prepared":
+            who = "mmrec data prepare has cleaned and filtered them"
+        unset = {"clean": False, "language": "", "min_chars": 0, "max_chars": None}
+        for name, value in unset.items():
+            rule = f'{value!r} with data.source "{self.source}": {who}'
+            require(getattr(self, name) == value, f"data.{name}", getattr(self, name), rule)
 
 
 @dataclasses.dataclass(frozen=True)

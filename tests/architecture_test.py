@@ -105,6 +105,9 @@ def _tracks(path: Path) -> dict[str, set[str]]:
 _FOLDERS = (
     "data",
     "data/formats",
+    "data/prepared",
+    "data/quality",
+    "data/stream",
     "dora",
     "nn",
     "optim",

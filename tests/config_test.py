@@ -115,6 +115,36 @@ def test_the_users_own_source_needs_files(source):
         DataConfig(source=source)
 
 
+_FILTERS = {"clean": True, "language": "tr", "min_chars": 5, "max_chars": 5}
+
+
+@pytest.mark.parametrize("name", _FILTERS)
+def test_the_stream_alone_filters_documents_as_it_reads_them(name):
+    filters = {name: _FILTERS[name]}
+    DataConfig(source="stream", train="a.txt", **filters)
+    refusal = rf"config\.data\.{name} is .* with data\.source"
+    with pytest.raises(UserError, match=rf'{refusal} "text": only "stream" filters'):
+        DataConfig(source="text", train="a.txt", **filters)
+    with pytest.raises(UserError, match=rf'{refusal} "prepared": mmrec data prepare has cleaned'):
+        DataConfig(source="prepared", train="a", **filters)
+
+
+@pytest.mark.parametrize(
+    ("filters", "said"),
+    [
+        ({"min_chars": -1}, "min_chars is -1; it must be at least 0"),
+        ({"max_chars": 0}, "max_chars is 0; it must be at least 1, or None"),
+        (
+            {"min_chars": 9, "max_chars": 8},
+            r"max_chars is 8; it must be at least 9, data\.min_chars, or None",
+        ),
+    ],
+)
+def test_limits_of_a_document_that_leave_none_are_refused(filters, said):
+    with pytest.raises(UserError, match=said):
+        DataConfig(source="stream", train="a.txt", **filters)
+
+
 def test_an_unknown_field_is_refused_with_the_known_ones():
     tree = to_dict(Config())
     tree["optim"]["learning_rate"] = 1.0

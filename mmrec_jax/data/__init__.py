@@ -2,7 +2,7 @@
 
 Reading order: `document`, `formats`, `sources`, `tokenizer`, `tokenizer_cache`, `token_store`,
 `windows`, `batch`, `packing`, `packed_stream`, `lanes`, `train_iterator`, `pipeline`, `evaluation`,
-`dataset`, `text_dataset`; then `mixture`, `long_text`, `stream`, `quality` and `prepared`; then
-`conversation`, `chat_template`, `chat_encoder` and `instructions`; then `tasks`. Everything here is
-NumPy on the host; no device is touched.
+`dataset`, `text_dataset`; then `mixture`, `long_text`, `process_memory`, `worker_process`,
+`quality`, `stream` and `prepared`; then `conversation`, `chat_template`, `chat_encoder` and
+`instructions`; then `tasks`. Everything here is NumPy on the host; no device is touched.
 """

@@ -7,42 +7,46 @@ from numpy.typing import NDArray
 
 from mmrec_jax.data.tokenizer import Tokenizer
 
-_PIECE_CHARACTERS = 2**18
-# In order of preference: before a line that begins with something, before a word, anywhere.
-_BORDERS = (re.compile(r"\n(?=\S)"), re.compile(r"\S(?=\s)"))
+# Characters of a piece: at least this, at most twice. While it encodes a text a tokenizer may take
+# 200 bytes for a character of it.
+_PIECE = 2**17
+_CONTEXT = 256  # characters on either side of a cut that are looked at
+_ATTEMPTS = 64
+_TO_LAST_WORD_END = re.compile(r".*\S(?=\s)", re.DOTALL)
 
 
 def encode_long(tokenizer: Tokenizer, text: str) -> NDArray[np.int32]:
-    """`tokenizer.encode(text)`, a piece of at most 262,144 characters at a time.
+    """`tokenizer.encode(text)`, of a text of more than 262,144 characters piece by piece.
 
-    A tokenizer needs many times the memory of the text that it is given at once. Longer texts are
-    cut at the last line end before a line that is not indented, where no token of the tokenizers
-    trained here, or of those that read words and line ends apart, goes across; without one, at the
-    last word end; without one, at the length itself.
+    A piece ends behind a newline where that does not change the tokens around it: where the text on
+    both sides has the same tokens as its two halves. Tokenizers that cut text into words before all
+    else, and those that give a newline a token of its own, then have the same tokens everywhere.
+    Where the second half of a piece has no such place, the piece ends at its last word end; without
+    one, after 262,144 characters.
 
     Raises:
       UserError: as `Tokenizer.encode`.
     """
-    if len(text) <= _PIECE_CHARACTERS:
-        return tokenizer.encode(text)
-    pieces, start = [], 0
-    while start < len(text):
-        end = min(start + _PIECE_CHARACTERS, len(text))
-        if end < len(text):
-            end = _last_border(text, start, end)
-        pieces.append(tokenizer.encode(text[start:end]))
-        start = end
-    return np.concatenate(pieces)
+    parts: list[NDArray[np.int32]] = []
+    start = 0
+    while len(text) - start > 2 * _PIECE:
+        stop = _cut(tokenizer, text, start)
+        parts.append(tokenizer.encode(text[start:stop]))
+        start = stop
+    parts.append(tokenizer.encode(text[start:]))
+    return np.concatenate(parts)
 
 
-def _last_border(text: str, start: int, end: int) -> int:
-    for border in _BORDERS:
-        # Backwards in growing steps: most often the border is near.
-        reach = 1024
-        while reach < 2 * (end - start):
-            first = max(start, end - reach)
-            found = [match.end() for match in border.finditer(text, first, end)]
-            if found and found[-1] > start:
-                return found[-1]
-            reach *= 4
-    return end
+def _cut(tokenizer: Tokenizer, text: str, start: int) -> int:
+    """Where the piece from `start` on ends."""
+    place, last = start + _PIECE, start + 2 * _PIECE
+    for _ in range(_ATTEMPTS):
+        place = text.find("\n", place, last) + 1
+        if not place:
+            break
+        left, right = text[max(start, place - _CONTEXT) : place], text[place : place + _CONTEXT]
+        halves = [tokenizer.encode(left), tokenizer.encode(right)]
+        if np.array_equal(np.concatenate(halves), tokenizer.encode(left + right)):
+            return place
+    found = _TO_LAST_WORD_END.match(text, start, last)
+    return found.end() if found else last

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.formats.chunk import Chunk
 from mmrec_jax.data.formats.refusals import OnError
-from mmrec_jax.data.prepared.long_text import encode_long
+from mmrec_jax.data.long_text import encode_long
 from mmrec_jax.data.prepared.settings import PrepareSettings
 from mmrec_jax.data.quality.cleaning import clean
 from mmrec_jax.data.quality.duplicates import duplicate_keys
@@ -81,7 +81,7 @@ def encode_chunk(
             counts[reason] += 1
             continue
         try:
-            kept.append((document, encode_long(document.text, tokenizer)))
+            kept.append((document, encode_long(tokenizer, document.text)))
         except UserError as error:
             lengths.pop()
             refuse(UserError(f"{document.name}: {error}"))

@@ -1,9 +1,9 @@
-"""What processes take of the machine's memory."""
+"""How much memory a preparation takes, and how many workers fit into some."""
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 
+from mmrec_jax.data.process_memory import process_memory
 from mmrec_jax.errors import UserError
 
 MB = 1e6
@@ -14,22 +14,9 @@ _WORKER_BYTES = 110 * MB
 _TOKENIZER_FACTOR = 11
 
 
-def proportional_set_size(pid: int) -> int | None:
-    """Bytes of a process's memory, shared pages divided by who shares them (PSS).
-
-    None where the system does not say, or the process has ended.
-    """
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines()
-    except OSError:
-        return None
-    sizes = [line.split()[1] for line in lines if line.startswith("Pss:")]
-    return int(sizes[0]) * 1024 if sizes else None
-
-
 def total_memory(pids: Iterable[int]) -> int:
-    """The PSS of this process and of others together; 0 where the system does not say."""
-    return sum(proportional_set_size(pid) or 0 for pid in (os.getpid(), *pids))
+    """Bytes of this process and of others together (`process_memory`)."""
+    return sum(map(process_memory, (os.getpid(), *pids)))
 
 
 def worker_bytes(tokenizer_bytes: int) -> float:

@@ -8,36 +8,28 @@ process that started it by more than a chunk, however that one ended.
 
 import contextlib
 import os
-import pickle
 import signal
-import sys
-from typing import Any
 
 from mmrec_jax.data.prepared.encoded_chunk import encode_chunk
 from mmrec_jax.data.tokenizer_cache import load_tokenizer
+from mmrec_jax.data.worker_process import ParentProcess
 from mmrec_jax.errors import UserError
 
 
 def main() -> None:
     """Answers until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # nothing that a library prints may come between the answers
-
-    def answer(value: Any) -> None:
-        pickle.dump(value, answers, pickle.HIGHEST_PROTOCOL)
-        answers.flush()
-
+    parent = ParentProcess()
     with contextlib.suppress(EOFError, BrokenPipeError):
-        folder, settings, on_error = pickle.load(sys.stdin.buffer)
+        folder, settings, on_error = parent.receive()
         tokenizer = load_tokenizer(folder)
-        answer(None)
+        parent.send(None)
         while True:
-            chunk = pickle.load(sys.stdin.buffer)
+            chunk = parent.receive()
             try:
-                answer(encode_chunk(chunk, tokenizer, settings, on_error))
+                parent.send(encode_chunk(chunk, tokenizer, settings, on_error))
             except UserError as error:
-                answer(error)
+                parent.send(error)
     os._exit(0)  # what could not be written to a closed pipe is of no use
 
 

@@ -1,10 +1,6 @@
 """Worker processes that tokenise chunks, and who has which."""
 
-import os
-import pickle
 import queue
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +11,7 @@ from mmrec_jax.data.formats.refusals import OnError
 from mmrec_jax.data.prepared.encoded_chunk import EncodedChunk, encode_chunk
 from mmrec_jax.data.prepared.settings import PrepareSettings
 from mmrec_jax.data.tokenizer_cache import load_tokenizer
+from mmrec_jax.data.worker_process import WorkerEndedError, WorkerProcess
 from mmrec_jax.errors import UserError
 
 
@@ -27,14 +24,7 @@ class _Worker:
         Args:
           opening: what it is told first.
         """
-        path = [str(Path(__file__).resolve().parents[3]), os.environ.get("PYTHONPATH", "")]
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "mmrec_jax.data.prepared.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ
-            | {"PYTHONPATH": os.pathsep.join(filter(None, path)), "OPENBLAS_NUM_THREADS": "1"},
-        )
+        self._process = WorkerProcess("mmrec_jax.data.prepared.worker", "give fewer --workers")
         self.pid = self._process.pid
         self._opening = opening
 
@@ -53,20 +43,14 @@ class _Worker:
     def stop(self) -> None:
         """Ends the process at once."""
         self._process.kill()
-        self._process.wait()
 
     def _exchange(self, value: Any) -> Any:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
         try:
-            pickle.dump(value, stdin, pickle.HIGHEST_PROTOCOL)
-            stdin.flush()
-            answer = pickle.load(stdout)
-        except (EOFError, BrokenPipeError, pickle.UnpicklingError):
+            self._process.send(value)
+            answer = self._process.receive()
+        except WorkerEndedError as end:
             raise UserError(
-                f"a worker process of the preparation died (exit status {self._process.wait()}); "
-                "if the system ran out of memory, give fewer --workers; the same command continues"
+                f"a worker process of the preparation {end}; the same command continues"
             ) from None
         if isinstance(answer, UserError):
             raise answer

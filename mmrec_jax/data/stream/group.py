@@ -1,6 +1,7 @@
 """Some shards together: what one process reads."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,12 +26,14 @@ class Piece:
       positions: by the number of a shard, its position after these rows.
       epochs: of each shard, about how many times each source was read.
       skipped: records and files that were refused on the way here.
+      left_out: documents that were not kept on the way here, by the `Reason`.
     """
 
     rows: Batch
     positions: dict[int, dict[str, Any]]
     epochs: list[list[float]]
     skipped: Refusals
+    left_out: Counter[str]
 
 
 class ShardGroup:
@@ -56,7 +59,10 @@ class ShardGroup:
         """
         self._plan = plan
         self._refusals = Refusals(plan.on_error)
-        self._shards = [Shard(plan, number, tokenizer, self._refuse) for number in numbers]
+        self._left_out: Counter[str] = Counter()
+        self._shards = [
+            Shard(plan, number, tokenizer, self._refuse, self._leave_out) for number in numbers
+        ]
         for shard in self._shards:
             shard.set_state(positions[shard.number])
 
@@ -76,9 +82,13 @@ class ShardGroup:
             {shard.number: shard.get_state() for shard in self._shards},
             [shard.epochs for shard in self._shards],
             self._refusals,
+            self._left_out,
         )
-        self._refusals = Refusals(self._plan.on_error)
+        self._refusals, self._left_out = Refusals(self._plan.on_error), Counter()
         return piece
 
     def _refuse(self, error: UserError) -> None:
         self._refusals(error)
+
+    def _leave_out(self, reason: str) -> None:
+        self._left_out[reason] += 1

@@ -1,6 +1,7 @@
 """The first documents of the sources: what a tokenizer is trained on, and what is held out."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from mmrec_jax.data.document import Document
@@ -51,22 +52,25 @@ def read_opening(
 def read_whole(
     sources: Sequence[Source], admission: Admission, option: str, most_bytes: int, refuse: Refuse
 ) -> list[Document]:
-    """All documents of some sources, cleaned.
+    """All documents of some sources that are kept.
 
     Raises:
       UserError: there are none, or they have more than `most_bytes` of text.
     """
     found, size = [], 0
+    left_out: Counter[str] = Counter()
     for document in _documents(sources, refuse):
-        cleaned = admission.cleaned(document)
-        if cleaned is not None:
-            found.append(cleaned)
-            size += len(cleaned.text.encode("utf-8"))
+        kept = admission.kept(document, lambda reason: left_out.update([reason]))
+        if kept is not None:
+            found.append(kept)
+            size += len(kept.text.encode("utf-8"))
         if size > most_bytes:
             raise UserError(
                 f"{option}: there are more than {most_bytes / 2**20:.0f} MB of text, which are "
                 "held in memory; name fewer files"
             )
+    if not found and left_out:
+        raise _none_left(option, left_out)
     if not found:
         raise UserError(f"{option}: the corpus is empty: there is no text in it")
     return found
@@ -84,28 +88,37 @@ def _read(
     held_bytes = HELD_OUT_BYTES // num_sources if admission.held_out else 0
     trained = held = searched = 0
     begun = False
+    left_out: Counter[str] = Counter()
     for document in _documents([source], refuse):
-        size = len(document.text.encode("utf-8"))
-        searched += size
-        if admission.is_held_out(document):
-            cleaned = admission.cleaned(document) if held < held_bytes else None
-            if cleaned is not None:
-                opening.held_out.append(cleaned)
-                held += size
-            continue
         searched_enough = held >= held_bytes or (held and searched > _SEARCHED_BYTES // num_sources)
-        if begun and trained >= train_bytes:
-            if searched_enough:
-                break
+        if begun and trained >= train_bytes and searched_enough:
+            break
+        searched += len(document.text.encode("utf-8"))
+        kept = admission.kept(document, lambda reason: left_out.update([reason]))
+        if kept is None:
             continue
-        cleaned = admission.cleaned(document)
-        if cleaned is not None:
+        size = len(kept.text.encode("utf-8"))
+        if admission.is_held_out(kept):
+            if held < held_bytes:
+                opening.held_out.append(kept)
+                held += size
+        elif not begun or trained < train_bytes:
             begun = True
             trained += size
             if train_bytes:
-                opening.train.append(cleaned.text)
+                opening.train.append(kept.text)
+    if not begun and left_out:
+        raise _none_left(f"config.data.train: {source.name}", left_out)
     if not begun:
         raise no_document(source)
+
+
+def _none_left(where: str, left_out: Counter[str]) -> UserError:
+    counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(left_out.items()))
+    return UserError(
+        f"{where}: no document is left to use; config.data.clean, language, min_chars and "
+        f"max_chars leave out: {counts}"
+    )
 
 
 def _documents(sources: Iterable[Source], refuse: Refuse) -> Iterator[Document]:

@@ -7,8 +7,12 @@ from mmrec_jax.data.document import Document
 from mmrec_jax.data.formats.refusals import OnError
 from mmrec_jax.data.formats.source import Source
 from mmrec_jax.data.mixture import Mixture
+from mmrec_jax.data.quality.cleaning import clean
+from mmrec_jax.data.quality.document_filter import DocumentFilter, Reason
 from mmrec_jax.data.split import hash_share
 from mmrec_jax.data.stream.blocks import Shuffle
+
+LeaveOut = Callable[[Reason], object]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,25 +21,31 @@ class Admission:
 
     Attributes:
       held_out: the share of documents that is kept for validation, by a hash of their text.
-      clean: brings a document into the form that is trained on, or drops it (None); None: nothing
-        is changed.
+      clean: whether control characters are left out.
+      filter: which documents are kept at all.
     """
 
     held_out: float = 0.0
-    clean: Callable[[Document], Document | None] | None = None
+    clean: bool = False
+    filter: DocumentFilter = dataclasses.field(default_factory=DocumentFilter)
 
-    def __call__(self, document: Document) -> Document | None:
-        """The document as it is trained on, or None."""
-        if self.is_held_out(document):
+    def __call__(self, document: Document, leave_out: LeaveOut) -> Document | None:
+        """The document as it is trained on, or None; see `kept`."""
+        kept = self.kept(document, leave_out)
+        return None if kept is None or self.is_held_out(kept) else kept
+
+    def kept(self, document: Document, leave_out: LeaveOut) -> Document | None:
+        """The document as it is trained or evaluated on; None: `leave_out` is told why not."""
+        if self.clean:
+            document, _ = clean(document)
+        reason = self.filter.refuse(document.text)
+        if reason is not None:
+            leave_out(reason)
             return None
-        return self.cleaned(document)
-
-    def cleaned(self, document: Document) -> Document | None:
-        """The document in the form that is trained and evaluated on, or None."""
-        return document if self.clean is None else self.clean(document)
+        return document
 
     def is_held_out(self, document: Document) -> bool:
-        """Whether it is kept for validation."""
+        """Whether a document that is kept is for validation."""
         return self.held_out > 0 and hash_share(document.text) < self.held_out
 
 

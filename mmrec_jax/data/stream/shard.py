@@ -1,6 +1,7 @@
 """One shard of the stream: its lanes, and the documents that they read."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from mmrec_jax.data.formats.chunk import Refuse
 from mmrec_jax.data.long_text import encode_long
 from mmrec_jax.data.mixture import next_source
 from mmrec_jax.data.stream.blocks import BlockReader, Locator
-from mmrec_jax.data.stream.plan import StreamPlan
+from mmrec_jax.data.stream.plan import LeaveOut, StreamPlan
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
 
@@ -48,7 +49,14 @@ class Shard:
     The segment id is the number of the document in the shard, from 1.
     """
 
-    def __init__(self, plan: StreamPlan, number: int, tokenizer: Tokenizer, refuse: Refuse) -> None:
+    def __init__(
+        self,
+        plan: StreamPlan,
+        number: int,
+        tokenizer: Tokenizer,
+        refuse: Refuse,
+        leave_out: LeaveOut,
+    ) -> None:
         """Begins with the first documents.
 
         Args:
@@ -56,11 +64,13 @@ class Shard:
           number: v, from 0.
           tokenizer: of the run.
           refuse: is handed each record and file that cannot be read.
+          leave_out: is told of each document that is not kept (`Admission.kept`) why.
         """
+        admit = functools.partial(plan.admission, leave_out=leave_out)
         self.number = number
         self._plan, self._tokenizer, self._refuse = plan, tokenizer, refuse
         self._readers = [
-            BlockReader(source, index, number, plan.shuffle, plan.admission, refuse)
+            BlockReader(source, index, number, plan.shuffle, admit, refuse)
             for index, source in enumerate(plan.sources)
         ]
         self._step, self._documents = 0, 0

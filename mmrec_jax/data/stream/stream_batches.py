@@ -1,6 +1,7 @@
 """The batches of one training process, from its workers."""
 
 import threading
+from collections import Counter
 from typing import Any, Protocol
 
 import numpy as np
@@ -8,10 +9,10 @@ import numpy as np
 from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.stream.budget import MEGABYTE, Allowance
 from mmrec_jax.data.stream.group import Piece, ShardGroup
+from mmrec_jax.data.stream.piece_queue import PieceQueue
 from mmrec_jax.data.stream.plan import StreamPlan
 from mmrec_jax.data.stream.shard import initial_state
 from mmrec_jax.data.stream.task import Task
-from mmrec_jax.data.stream.worker_process import WorkerProcess
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
 
@@ -45,12 +46,13 @@ class StreamBatches:
         self._shards, self._allowance = shards, allowance
         self._positions = {shard: initial_state(plan) for shard in shards}
         self._epochs = [0.0] * len(plan.sources)
-        self._workers: list[WorkerProcess] = []
+        self._workers: list[PieceQueue] = []
         self._pieces: list[_Pieces] = []
         self._memory = 0
         self._over_budget: UserError | None = None
         self._closing = threading.Event()
         self._num_skipped, self._skipped = 0, list[str]()
+        self._left_out: Counter[str] = Counter()
 
     def __next__(self) -> Batch:
         """The next batch: the rows of this process, [lanes x shards, T].
@@ -68,6 +70,7 @@ class StreamBatches:
             raise
         for piece in pieces:
             self._positions |= piece.positions
+            self._left_out += piece.left_out
             self._num_skipped += piece.skipped.count
             self._skipped += piece.skipped.messages[: _MOST_LISTED - len(self._skipped)]
         self._epochs = np.mean([each for piece in pieces for each in piece.epochs], axis=0).tolist()
@@ -97,10 +100,15 @@ class StreamBatches:
         self._positions = {shard: saved[str(shard)] for shard in self._shards}
 
     def metrics(self) -> dict[str, float]:
-        """What a log says of the input: memory in MB, ready batches, epochs of each source."""
+        """What a log says of the input.
+
+        Records that could not be read, documents that were left out (by the reason), memory in MB,
+        ready batches, epochs of each source.
+        """
         values: dict[str, float] = {}
         if self._num_skipped:
             values["skipped_records"] = self._num_skipped
+        values |= {f"left_out_{reason}": count for reason, count in sorted(self._left_out.items())}
         if self._workers:
             values["input_memory_mb"] = round(self._memory / MEGABYTE, 1)
             values["ready_batches"] = min(worker.num_ready for worker in self._workers)
@@ -139,7 +147,7 @@ class StreamBatches:
         for numbers in np.array_split(np.array(self._shards), self._allowance.workers):
             positions = {shard: self._positions[shard] for shard in numbers.tolist()}
             task = Task(self._plan, tuple(positions), positions, stored, max(1, ready // 8))
-            self._workers.append(WorkerProcess(task, ready))
+            self._workers.append(PieceQueue(task, ready))
         self._pieces = list(self._workers)
         self._closing = threading.Event()
         threading.Thread(target=self._watch, args=(self._closing,), daemon=True).start()

@@ -7,6 +7,7 @@ from mmrec_jax.data.document import Document
 from mmrec_jax.data.formats.refusals import Refusals
 from mmrec_jax.data.formats.source import Source, find_sources
 from mmrec_jax.data.mixture import Mixture
+from mmrec_jax.data.quality.document_filter import DocumentFilter
 from mmrec_jax.data.stream.budget import MEGABYTE
 from mmrec_jax.data.stream.opening import read_opening, read_whole
 from mmrec_jax.data.stream.plan import Admission
@@ -46,7 +47,11 @@ class StreamText:
         """
         sources = _find(data, data.train, "config.data.train", pooled=not data.weights)
         mixture = Mixture.parse(data.weights or "1", len(sources))
-        admission = Admission(0.0 if data.validation else data.validation_fraction)
+        admission = Admission(
+            0.0 if data.validation else data.validation_fraction,
+            data.clean,
+            DocumentFilter(data.min_chars, data.max_chars or 0, data.language),
+        )
         used = [source for index, source in enumerate(sources) if mixture.uses(index)]
         # What is skipped here is met, and told, again when it is its turn to be trained on.
         opening = read_opening(used, admission, opening_bytes, Refusals(data.on_error))

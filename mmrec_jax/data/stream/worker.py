@@ -7,16 +7,14 @@ outlives the training process by no more than a moment, however that one ends.
 
 import contextlib
 import os
-import pickle
 import signal
-import sys
 import threading
 import traceback
-from typing import Any
 
 from mmrec_jax.data.stream.group import Piece, ShardGroup
 from mmrec_jax.data.stream.task import Failure, Task
 from mmrec_jax.data.tokenizer_cache import tokenizer_of
+from mmrec_jax.data.worker_process import ParentProcess
 from mmrec_jax.errors import UserError
 
 
@@ -25,10 +23,9 @@ def main() -> None:
     # The training process decides when it is over: it may want to save first.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no message
-    task: Task = pickle.load(sys.stdin.buffer)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    parent = ParentProcess()
+    task: Task = parent.receive()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     with contextlib.suppress(BrokenPipeError):
         try:
             kind, content = task.tokenizer
@@ -36,20 +33,20 @@ def main() -> None:
             group = ShardGroup(task.plan, task.numbers, tokenizer, task.positions)
             count = 1  # the first batch is waited for
             while True:
-                _send_bundle(output, group, count)
+                _send_bundle(parent, group, count)
                 count = min(2 * count, task.bundle)
         except BrokenPipeError:
             raise
         except UserError as error:
-            _send(output, Failure(str(error), by_user=True))
+            parent.send(Failure(str(error), by_user=True))
         except MemoryError:
-            _send(output, Failure("an input process has run out of memory", by_user=True))
+            parent.send(Failure("an input process has run out of memory", by_user=True))
         except Exception:
-            _send(output, Failure(traceback.format_exc(), by_user=False))
+            parent.send(Failure(traceback.format_exc(), by_user=False))
     os._exit(0)  # without waiting for the thread, or for a pipe that nobody reads
 
 
-def _send_bundle(output: Any, group: ShardGroup, count: int) -> None:
+def _send_bundle(parent: ParentProcess, group: ShardGroup, count: int) -> None:
     """Sends the next pieces; what there is of them, if one fails."""
     bundle: list[Piece] = []
     try:
@@ -57,16 +54,11 @@ def _send_bundle(output: Any, group: ShardGroup, count: int) -> None:
             bundle.append(group.next_piece())
     finally:
         if bundle:
-            _send(output, bundle)
+            parent.send(bundle)
 
 
-def _send(output: Any, message: object) -> None:
-    pickle.dump(message, output, protocol=pickle.HIGHEST_PROTOCOL)
-    output.flush()
-
-
-def _end_with_parent() -> None:
-    os.read(sys.stdin.fileno(), 1)  # nothing more is sent: this returns when the pipe closes
+def _end_with(parent: ParentProcess) -> None:
+    parent.wait_for_end()
     os._exit(0)
 
 

@@ -1,31 +1,9 @@
-import os
-
 import pytest
 
 from mmrec_jax.data.prepared import memory_watch
-from mmrec_jax.data.prepared.memory import (
-    affordable_workers,
-    proportional_set_size,
-    total_memory,
-    worker_bytes,
-)
+from mmrec_jax.data.prepared.memory import affordable_workers, worker_bytes
 from mmrec_jax.data.prepared.memory_watch import MemoryWatch
 from mmrec_jax.errors import UserError
-
-_SAYS = os.path.exists("/proc/self/smaps_rollup")
-
-
-@pytest.mark.skipif(not _SAYS, reason="this system does not say how much memory a process takes")
-def test_memory_that_is_taken_is_seen():
-    before = total_memory(())
-    taken = bytearray(os.urandom(1)) * 40_000_000
-    after = total_memory(())
-    assert 35e6 < after - before < 60e6
-    assert len(taken) == 40_000_000
-
-
-def test_a_process_that_ended_takes_nothing():
-    assert proportional_set_size(2**22 + 1) is None
 
 
 def test_workers_that_do_not_fit_are_not_started():

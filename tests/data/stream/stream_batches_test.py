@@ -4,6 +4,7 @@ import json
 import pytest
 
 from mmrec_jax.data.batch import DTYPES
+from mmrec_jax.data.quality.document_filter import DocumentFilter
 from mmrec_jax.data.stream.plan import Admission
 from mmrec_jax.errors import UserError
 from tests.small_stream import (
@@ -191,9 +192,9 @@ def stream_states(folder):
     return batches.get_state()["shards"].values()
 
 
-@pytest.mark.parametrize("admission", [Admission(), Admission(clean=lambda document: None)])
+@pytest.mark.parametrize("admission", [Admission(), Admission(filter=DocumentFilter(99))])
 def test_a_source_without_text_is_an_error_not_a_loop(tmp_path, admission):
-    text = "\n \n" if admission.clean is None else "dropped\n"
+    text = "\n \n" if admission == Admission() else "dropped\n"
     (tmp_path / "blank.txt").write_text(text, "utf-8")
     with pytest.raises(UserError, match="the corpus is empty: there is no text in all"):
         next(stream(sources(tmp_path), admission=admission))
