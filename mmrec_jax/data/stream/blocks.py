@@ -155,12 +155,12 @@ class BlockReader:
     def epochs(self) -> float:
         """About how many times the documents were taken."""
         share = self._taken / max(1, len(self._order))
-        return self._begun + share * (self._walk.epochs - self._begun)
+        return self._begun + share * (self._ended - self._begun)
 
     def _begin_block(self) -> None:
         walk = self._walk
         self._start = walk.epoch, walk.place, walk.number
-        self._begun = walk.epochs
+        self._begun = self._ended = walk.epochs
         self._ends: array[int] = array("q", [0])
         self._places: array[int] = array("q")
         self._order: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -188,6 +188,7 @@ class BlockReader:
                 break
         seed = hashed_seed("block", self._shuffle.seed, self._number, self._shard, *self._start)
         self._order = np.random.default_rng(seed).permutation(len(self._ends) - 1)
+        self._ended = self._walk.epochs
         return ends_epoch
 
 

@@ -45,7 +45,7 @@ class StreamBatches:
         self._plan, self._tokenizer = plan, tokenizer
         self._shards, self._allowance = shards, allowance
         self._positions = {shard: initial_state(plan) for shard in shards}
-        self._epochs = [0.0] * len(plan.sources)
+        self._epochs = [[0.0] * len(plan.sources)]  # of each shard
         self._workers: list[PieceQueue] = []
         self._pieces: list[_Pieces] = []
         self._memory = 0
@@ -73,7 +73,7 @@ class StreamBatches:
             self._left_out += piece.left_out
             self._num_skipped += piece.skipped.count
             self._skipped += piece.skipped.messages[: _MOST_LISTED - len(self._skipped)]
-        self._epochs = np.mean([each for piece in pieces for each in piece.epochs], axis=0).tolist()
+        self._epochs = [each for piece in pieces for each in piece.epochs]
         batch = {
             name: np.concatenate([piece.rows[name] for piece in pieces]) for name in pieces[0].rows
         }
@@ -112,11 +112,12 @@ class StreamBatches:
         if self._workers:
             values["input_memory_mb"] = round(self._memory / MEGABYTE, 1)
             values["ready_batches"] = min(worker.num_ready for worker in self._workers)
-        if len(self._epochs) == 1:
-            return values | {"epochs": self._epochs[0]}
+        epochs = np.mean(self._epochs, axis=0).tolist()
+        if len(epochs) == 1:
+            return values | {"epochs": epochs[0]}
         names = (source.name for source in self._plan.sources)
         return values | {
-            f"epochs of {name}": read for name, read in zip(names, self._epochs, strict=True)
+            f"epochs of {name}": read for name, read in zip(names, epochs, strict=True)
         }
 
     def warnings(self) -> list[str]:
