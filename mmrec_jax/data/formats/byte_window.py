@@ -23,6 +23,7 @@ class ByteWindow:
         over without being read.
       ended: whether nothing more can be read.
       damage: why reading ended before the file did, None as long as nothing is wrong.
+      passing: whether who reads the file at another time may see no damage: the system failed.
     """
 
     def __init__(self, path: Path):
@@ -31,6 +32,7 @@ class ByteWindow:
         self.line: int | None = 1
         self.ended = False
         self.damage: str | None = None
+        self.passing = False
         self._path = path
         self._stream: ByteStream | None = None
         self._seeks = not compression_of(path.name)
@@ -99,5 +101,6 @@ class ByteWindow:
             if self.end:
                 self.damage += f" (behind uncompressed byte {self.end})"
         else:
+            self.passing = True
             reason = getattr(error, "strerror", None) or error
             self.damage = f"{self._path}: cannot be read: {reason}"

@@ -26,6 +26,11 @@ def import_pyarrow(name: str) -> Any:
     return pyarrow
 
 
+def is_passing(error: Exception) -> bool:
+    """Whether the system failed, and not what the file holds: Arrow raises OSError for both."""
+    return isinstance(error, OSError) and error.errno is not None
+
+
 def require_text(schema: "pyarrow.Schema", field: str, file: str) -> None:
     """Refuses a table without the field, or with another type in it.
 
