@@ -51,7 +51,7 @@ class JsonArrayFile:
 
     def chunks(self, first: int = 0, step: int = 1) -> Iterator[Chunk]:
         """See `SourceFile.chunks`."""
-        with ByteWindow(self.path) as window:
+        with ByteWindow(self.path, self.size) as window:
             yield from _Pass(self, window, first, step).chunks()
 
 

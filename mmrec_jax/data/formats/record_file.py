@@ -64,7 +64,7 @@ class RecordFile:
         if whole and first > 0:
             return
         told = False
-        with ByteWindow(self.path) as window:
+        with ByteWindow(self.path, self.size) as window:
             number = first
             while window.move(number * self.chunk_bytes) and not (whole and number > 0):
                 data, errors = self._read(window, number)

@@ -168,6 +168,24 @@ def test_each_reader_that_the_system_fails_is_told(tmp_path, monkeypatch, name):
                 assert refusals.messages == [f"{path}: cannot be read: Input/output error"]
 
 
+@pytest.mark.parametrize("name", ["blocks.txt", "lines.jsonl", "dense.json"])
+def test_a_file_that_shrinks_is_told(tmp_path, name):
+    path = tmp_path / name
+    texts = [f"{number} " + "uzun " * 3000 for number in range(40)]
+    FORMATS[name](path, texts)
+    file, size = source_file(path, 9000), path.stat().st_size
+    expected = [f"{path}: this file has become shorter than {size:,} bytes"]
+    refusals = Refusals("skip")
+    chunks = file.chunks()
+    first = [each.text for each in next(chunks).documents(refusals)]
+    os.truncate(path, size // 2)
+    found = first + [each.text for chunk in chunks for each in chunk.documents(refusals)]
+    assert found == texts[: len(found)]
+    assert refusals.messages == expected
+    for start, step in ((0, 1), (2, 3), (size // 9000, 1)):
+        assert messages_of(file, start, step) == expected
+
+
 def test_bad_lines_are_skipped_alone(tmp_path):
     path = tmp_path / "a.jsonl"
     lines = [b'{"text": "bir"}', b"{", b'{"text": "\xff"}', b'{"a": 1}', b"[]", b'{"text": "iki"}']
