@@ -85,6 +85,14 @@ def test_a_wrong_option_is_named(arguments, tmp_path, capsys, option, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_an_output_folder_in_a_source_is_refused(arguments, tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("bir")
+    with pytest.raises(SystemExit):
+        cli.main([*arguments, f"--source={tmp_path}", f"--out={tmp_path / 'out'}"])
+    assert "lies in the folder" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_report_of_another_folder_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.main(["data", "report", str(tmp_path)])
