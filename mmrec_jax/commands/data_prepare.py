@@ -97,10 +97,11 @@ def run(options: argparse.Namespace) -> None:
         settings.max_record_mb << 20,
         tfds_dir=options.tfds_dir,
     )
-    require_outside(Path(options.out), "--out", options.source, "--source")
+    out = Path(options.out).expanduser()
+    require_outside(out, "--out", options.source, "--source")
     with _Bar() as bar:
         outcome = prepare_text(
-            Path(options.out),
+            out,
             sources,
             _read_tokenizer(Path(options.tokenizer).expanduser()),
             settings,

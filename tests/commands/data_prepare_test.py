@@ -36,7 +36,7 @@ def _contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def test_killed_it_continues_and_the_bytes_are_the_same(arguments, tmp_path, capsys):
+def test_killed_it_continues_and_the_bytes_are_the_same(arguments, tmp_path, monkeypatch, capsys):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     cli.main([*arguments, f"--out={whole}", "--workers=0"])
     out = capsys.readouterr().out
@@ -58,7 +58,10 @@ def test_killed_it_continues_and_the_bytes_are_the_same(arguments, tmp_path, cap
     capsys.readouterr()
     cli.main([*arguments, f"--out={killed}"])
     assert "prepared already" in capsys.readouterr().out
-    cli.main(["data", "report", str(killed)])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    cli.main([*arguments, "--out=~/killed"])
+    assert "prepared already" in capsys.readouterr().out
+    cli.main(["data", "report", "~/killed", "--out=~/killed"])
     assert "| exact duplicate | 4 (2.67%) | 6 (4.00%) | 0 (0.00%) | 10 (0.67%) |" in (
         capsys.readouterr().out
     )
