@@ -87,4 +87,5 @@ def telling_chunk(seen: int, first: int, step: int, always: bool = False) -> int
 
 def too_long(record: str, limit: int) -> str:
     """What is said of a record (named with its file) that is longer than `limit` bytes."""
-    return f"{record} is longer than {limit:,} bytes (config.data.max_record_mb)"
+    option = "config.data.max_record_mb, or --max-record-mb"
+    return f"{record} is longer than {limit:,} bytes ({option})"

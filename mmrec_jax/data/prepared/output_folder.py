@@ -34,9 +34,12 @@ class OutputFolder:
             raise UserError(f"--out {path}: {error.strerror}") from None
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
             os.close(self._descriptor)
-            raise UserError(f"--out {path}: another process is preparing into it") from None
+            reason = "another process is preparing into it"
+            if not isinstance(error, BlockingIOError):
+                reason = f"the folder cannot be locked: {error.strerror}"
+            raise UserError(f"--out {path}: {reason}") from None
 
     def __enter__(self) -> "OutputFolder":
         return self

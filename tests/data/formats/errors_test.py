@@ -59,7 +59,7 @@ def test_a_record_above_the_limit_is_refused_with_its_place(tmp_path, name, suff
     path.write_bytes(PACKERS[suffix](data))
     found, messages = read(source_file(path, 64, limit=1000))
     assert found == [texts[0], texts[2], texts[4]]
-    ending = "is longer than 1,000 bytes (config.data.max_record_mb)"
+    ending = "is longer than 1,000 bytes (config.data.max_record_mb, or --max-record-mb)"
     offsets = [data.index(records[place].encode()) for place in (1, 3)]
     expected = [f"{path}: the record at byte {at} {ending}" for at in offsets]
     assert messages == sorted(expected)
@@ -232,7 +232,7 @@ def test_a_long_record_of_an_array_is_passed_over(tmp_path, monkeypatch, size):
     path = tmp_path / "a.json"
     long = json.dumps({"text": '\\"]\n' * 300})
     path.write_text(f'[{{"text": "a"}}, {long}, {{"text": "b"}}]')
-    message = f"{path}: the record at byte 16 is longer than 100 bytes (config.data.max_record_mb)"
+    message = f"{path}: the record at byte 16 is longer than 100 bytes (config.data.max_record_mb, or --max-record-mb)"
     assert read(source_file(path, 90, limit=100)) == (["a", "b"], [message])
     path.write_text(f'[{{"text": "a"}}, {long[:-9]}')
     ending = f"{path}: bad JSON: the array has no end; is the file whole?"

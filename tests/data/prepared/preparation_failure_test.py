@@ -7,6 +7,7 @@ import pytest
 
 from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.char_tokenizer import CharTokenizer
+from mmrec_jax.data.prepared.output_folder import OutputFolder
 from mmrec_jax.data.prepared.preparation import Resources, prepare_text
 from mmrec_jax.data.prepared.settings import PrepareSettings
 from mmrec_jax.data.prepared.shard_writer import ShardWriter
@@ -95,6 +96,15 @@ def test_a_disk_that_fills_up(corpus, whole, tmp_path, monkeypatch):
     assert not list(tmp_path.glob("*.part"))
     prepare_small(tmp_path, corpus, FILTERED)
     assert file_contents(tmp_path) == file_contents(whole)
+
+
+def test_a_folder_that_cannot_be_locked(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(UserError, match=r"the folder cannot be locked: No locks available"):
+        OutputFolder(tmp_path)
 
 
 @pytest.mark.parametrize(
