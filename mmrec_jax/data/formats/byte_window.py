@@ -23,8 +23,8 @@ class ByteWindow:
         over without being read.
       ended: whether nothing more can be read.
       damage: why reading ended before the file did, None as long as nothing is wrong.
-      passing: whether who reads the file at another time may see no damage: the system failed, or the
-        file has changed.
+      passing: whether who reads the file at another time may see no damage: the system failed, or
+        the file has changed.
     """
 
     def __init__(self, path: Path, size: int = 0):

@@ -232,7 +232,8 @@ def test_a_long_record_of_an_array_is_passed_over(tmp_path, monkeypatch, size):
     path = tmp_path / "a.json"
     long = json.dumps({"text": '\\"]\n' * 300})
     path.write_text(f'[{{"text": "a"}}, {long}, {{"text": "b"}}]')
-    message = f"{path}: the record at byte 16 is longer than 100 bytes (config.data.max_record_mb, or --max-record-mb)"
+    ending = "is longer than 100 bytes (config.data.max_record_mb, or --max-record-mb)"
+    message = f"{path}: the record at byte 16 {ending}"
     assert read(source_file(path, 90, limit=100)) == (["a", "b"], [message])
     path.write_text(f'[{{"text": "a"}}, {long[:-9]}')
     ending = f"{path}: bad JSON: the array has no end; is the file whole?"
