@@ -1,5 +1,6 @@
 """What a preparation writes between two of its commits: a shard of each split, and its lists."""
 
+import contextlib
 import hashlib
 import io
 from pathlib import Path
@@ -133,5 +134,6 @@ class StepWriter:
 
     def discard(self) -> None:
         """Removes what was written since the last commit."""
-        for writer in self._writers.values():
-            writer.discard()
+        with contextlib.ExitStack() as all_of_them:
+            for writer in self._writers.values():
+                all_of_them.callback(writer.discard)

@@ -3,10 +3,12 @@
 import errno
 import os
 
+import numpy as np
 import pytest
 
 from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.char_tokenizer import CharTokenizer
+from mmrec_jax.data.prepared.journal import Journal
 from mmrec_jax.data.prepared.output_folder import OutputFolder
 from mmrec_jax.data.prepared.preparation import Resources, prepare_text
 from mmrec_jax.data.prepared.settings import PrepareSettings
@@ -96,6 +98,41 @@ def test_a_disk_that_fills_up(corpus, whole, tmp_path, monkeypatch):
     assert not list(tmp_path.glob("*.part"))
     prepare_small(tmp_path, corpus, FILTERED)
     assert file_contents(tmp_path) == file_contents(whole)
+
+
+def test_a_full_disk_leaves_no_part_of_a_shard(tmp_path, monkeypatch):
+    writer = ShardWriter(tmp_path, "train-00000")
+    writer.add(np.zeros(9, np.uint16), np.array([[9, 9, 0]]))
+
+    class Full:
+        def close(self):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    writer._file.close()
+    writer._file = Full()
+    with pytest.raises(OSError, match="No space"):
+        writer.discard()
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_of_a_completed_step_are_missed(tmp_path):
+    rows = tmp_path / "train-00000.documents.npy"
+    entry = {"tokens_file": "train-00000.tokens", "bytes": 2, "documents": 3}
+    shards = {"train": [{**entry, "documents_file": rows.name}], "validation": []}
+    skipped = {"records": 1, "files": ["skipped-00000.txt"]}
+    Journal({}, shards=shards, skipped=skipped).write(tmp_path)
+    (tmp_path / "train-00000.tokens").write_bytes(b"ab")
+    with OutputFolder(tmp_path) as folder:
+        for size in (None, 20):
+            if size:
+                rows.write_bytes(bytes(size))
+            with pytest.raises(UserError, match="npy: this finished index is missing or cut"):
+                folder.begin({}, fresh=False)
+        rows.write_bytes(bytes(200))
+        with pytest.raises(UserError, match=r"skipped-00000.txt: this list is missing"):
+            folder.begin({}, fresh=False)
+        (tmp_path / "skipped-00000.txt").write_text("x")
+        folder.begin({}, fresh=False)
 
 
 def test_a_folder_that_cannot_be_locked(tmp_path, monkeypatch):

@@ -82,3 +82,5 @@ def test_a_budget_that_does_not_suffice_ends_training(tmp_path):
     with pytest.raises(UserError, match=r"ram_mb is 5, but the input uses 6 MB in 1 workers"):
         next(batches)
     assert worker.closed
+    batches._allowance = Allowance(0, 4, 5)
+    next(batches)  # others begin anew
