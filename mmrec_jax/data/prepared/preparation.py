@@ -25,7 +25,7 @@ from mmrec_jax.data.prepared.memory import MB, affordable_workers, total_memory,
 from mmrec_jax.data.prepared.memory_watch import INTERVAL, MemoryWatch
 from mmrec_jax.data.prepared.output_folder import OutputFolder
 from mmrec_jax.data.prepared.settings import PrepareSettings
-from mmrec_jax.data.prepared.step_writer import StepWriter
+from mmrec_jax.data.prepared.step_writer import StepWriter, most_documents, step_bytes
 from mmrec_jax.data.prepared.tally import REASONS, total_counts
 from mmrec_jax.data.prepared.worker_pool import WorkerPool
 from mmrec_jax.data.quality.duplicates import Duplicates
@@ -139,6 +139,7 @@ class _Run:
         self._in_flight_bytes = _IN_FLIGHT_SHARE * self._budget
         self._read_ahead = 2 * max(1, self._workers)
         taken = own + self._workers * worker_bytes(size) + self._in_flight_bytes
+        taken += step_bytes(settings.dedup)
         self._tables = max(0, int(self._budget - taken))
 
     def finish(self, on_error: OnError, progress: Progress) -> Outcome:
@@ -152,6 +153,7 @@ class _Run:
             duplicates,
             settings.validation_fraction,
             settings.shard_mb * MB,
+            most_documents(settings.dedup),
         )
         folder = self._out / TOKENIZER
         tokens = 0

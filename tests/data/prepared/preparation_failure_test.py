@@ -8,12 +8,15 @@ import pytest
 
 from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.char_tokenizer import CharTokenizer
+from mmrec_jax.data.prepared import preparation
 from mmrec_jax.data.prepared.journal import Journal
 from mmrec_jax.data.prepared.output_folder import OutputFolder
 from mmrec_jax.data.prepared.preparation import Resources, prepare_text
 from mmrec_jax.data.prepared.settings import PrepareSettings
 from mmrec_jax.data.prepared.shard_writer import ShardWriter
+from mmrec_jax.data.prepared.step_writer import most_documents, step_bytes
 from mmrec_jax.data.prepared.tally import KEPT, REASONS
+from mmrec_jax.data.quality.duplicates import Duplicates, num_keys
 from mmrec_jax.errors import UserError
 from tests.small_corpus import (
     FILTERED,
@@ -166,6 +169,20 @@ def test_a_table_of_duplicates_that_does_not_fit_is_refused(corpus, tmp_path, mo
         UserError, match=r"the table of duplicates needs .* --ram-mb leaves it 0 MB"
     ):
         prepare_small(tmp_path, corpus, FILTERED, workers=2)
+
+
+def test_the_keys_of_a_step_are_counted():
+    assert [most_documents(kind) for kind in ("none", "exact")] == [2**19, 2**19]
+    assert most_documents("minhash") * num_keys("minhash") <= 2**21
+    assert all(step_bytes(kind) < 64e6 for kind in ("none", "exact", "minhash"))
+
+
+def test_the_table_gets_what_a_step_leaves(corpus, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(preparation, "total_memory", lambda _: 0)
+    monkeypatch.setattr(preparation, "Duplicates", lambda *a: given.append(a[1]) or Duplicates(*a))
+    prepare_small(tmp_path, corpus, FILTERED, ram_mb=1000)
+    assert given == [int(900e6) - step_bytes("exact")]
 
 
 def test_too_little_memory_is_refused_up_front(corpus, tmp_path):
