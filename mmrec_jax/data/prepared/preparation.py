@@ -8,6 +8,7 @@ is brought up to date: whatever ends the process, the next one begins there.
 import dataclasses
 import hashlib
 import io
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -132,6 +133,11 @@ class _Run:
         self._tokenizer = tokenizer
         self._settings = settings
         self._journal = journal
+        self._begins: list[list[int]] = []  # of each source: where its files begin, and their end
+        for each in sources:
+            before = self._begins[-1][-1] if self._begins else 0
+            sizes = (file.size for file in each.files)
+            self._begins.append(list(itertools.accumulate(sizes, initial=before)))
         self._budget = resources.ram_mb * MB
         size = len(tokenizer.content)
         own = total_memory(())
@@ -224,12 +230,10 @@ class _Run:
     def _bytes_before(self, place: Place) -> int:
         """How much of the files stands before a place; about, inside of a file."""
         source, file, chunk = place
-        whole = [each.size for before in self._sources[:source] for each in before.files]
-        if source < len(self._sources):
-            files = self._sources[source].files
-            whole += [each.size for each in files[:file]]
-            whole.append(min(chunk * CHUNK_BYTES, files[file].size))
-        return sum(whole)
+        if source == len(self._sources):
+            return self._begins[-1][-1]
+        begins = self._begins[source]
+        return min(begins[file] + chunk * CHUNK_BYTES, begins[min(file + 1, len(begins) - 1)])
 
     def _known_duplicates(self) -> Duplicates:
         """The table of duplicates as it was at the end of the last step."""

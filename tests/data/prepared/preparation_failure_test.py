@@ -8,6 +8,7 @@ import pytest
 
 from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.char_tokenizer import CharTokenizer
+from mmrec_jax.data.formats.source import Source
 from mmrec_jax.data.prepared import preparation
 from mmrec_jax.data.prepared.journal import Journal
 from mmrec_jax.data.prepared.output_folder import OutputFolder
@@ -81,6 +82,18 @@ def test_a_file_that_cannot_be_read(tmp_path):
     manifest = prepare_text(tmp_path / "out", *arguments, on_error="skip").manifest
     assert manifest.tallies[0]["counts"] == {"read": 1, "refused": 1}
     assert manifest.tallies[1]["counts"]["read"] == 150
+
+
+def test_a_source_without_files(tmp_path):
+    sources = [Source("none", ()), *small_sources(write_corpus(tmp_path)), Source("no", ())]
+    told, size = [], sum(each.stat().st_size for each in tmp_path.iterdir())
+    progress = lambda done, total, _: told.append((done, total))  # noqa: E731
+    prepare_text(
+        tmp_path / "out", sources, ByteTokenizer(), SPLIT, Resources(0, 10_000), progress=progress
+    )
+    assert told[0] == (0, size)
+    assert told[-1] == (size, size)
+    assert told == sorted(told)
 
 
 def test_a_disk_that_fills_up(corpus, whole, tmp_path, monkeypatch):
