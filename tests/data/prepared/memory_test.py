@@ -57,6 +57,6 @@ def test_it_gives_back_first_and_stops_last(monkeypatch):
     now, taken = 10, 120e6
     with pytest.raises(
         UserError,
-        match="takes 120 MB and --ram-mb allows 100, .*ahead; raise it: the same command",
+        match=r"takes 120 MB and --ram-mb allows 100, .*ahead; raise it: the same command",
     ):
         watch.look()
