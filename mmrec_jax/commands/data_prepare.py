@@ -70,6 +70,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
       UserError: an option or a file is wrong, the memory does not suffice, or the disk is full.
     """
+    from mmrec_jax.data.formats.paths import require_outside
     from mmrec_jax.data.formats.source import find_sources
     from mmrec_jax.data.prepared.preparation import Resources, prepare_text
     from mmrec_jax.data.prepared.settings import PrepareSettings, flag
@@ -96,9 +97,11 @@ def run(options: argparse.Namespace) -> None:
         settings.max_record_mb << 20,
         tfds_dir=options.tfds_dir,
     )
+    out = Path(options.out).expanduser()
+    require_outside(out, "--out", options.source, "--source")
     with _Bar() as bar:
         outcome = prepare_text(
-            Path(options.out),
+            out,
             sources,
             _read_tokenizer(Path(options.tokenizer).expanduser()),
             settings,

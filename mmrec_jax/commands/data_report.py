@@ -34,9 +34,9 @@ def run(options: argparse.Namespace) -> None:
     from mmrec_jax.data.prepared.report import report_json, report_markdown, report_record
     from mmrec_jax.data.prepared.report_picture import draw_report
 
-    folder = Path(options.folder)
+    folder = Path(options.folder).expanduser()
     record = report_record(read_manifest(folder, "DIR"))
-    out = Path(options.out) if options.out else folder
+    out = Path(options.out).expanduser() if options.out else folder
     try:
         text = report_markdown(folder, record)
         out.mkdir(parents=True, exist_ok=True)

@@ -9,8 +9,9 @@ import optax
 from jax.sharding import Mesh
 
 from mmrec_jax import dora
-from mmrec_jax.config import Config
+from mmrec_jax.config import Config, DataConfig
 from mmrec_jax.data.dataset import Dataset
+from mmrec_jax.data.formats.paths import require_outside
 from mmrec_jax.data.instructions.conversation_sources import INSTRUCTION_SOURCES, load_conversations
 from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
 from mmrec_jax.data.instructions.template_choice import training_texts
@@ -74,6 +75,7 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
       UserError: anything in the config, the files or the checkpoint is wrong.
     """
     place = Workdir(workdir)
+    _require_other_folders(config.data, workdir)
     split_cpu(config.train)
     mesh = make_mesh(config.train)
     base = read_beginning(config, place, fresh=fresh)
@@ -143,6 +145,14 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
         start=start,
         meta=meta,
     )
+
+
+def _require_other_folders(data: DataConfig, workdir: Path) -> None:
+    """Refuses a run in a folder that it reads, where its own files would become data."""
+    for name in ("train", "validation"):
+        pattern = getattr(data, name)
+        if pattern and data.source != "prepared":
+            require_outside(workdir, "--workdir", pattern, f"config.data.{name}")
 
 
 def load_data(config: Config, place: Workdir, tokenizer: Tokenizer | None = None) -> RunData:

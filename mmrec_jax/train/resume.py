@@ -9,8 +9,10 @@ from mmrec_jax.errors import UserError
 # Fields that do not change what is learnt: they may differ between a run and its continuation.
 _FREE = frozenset(
     {
+        "data.on_error",  # it stopped at a bad record, and goes on without it
         "data.ram_mb",
         "data.stream_workers",
+        "data.tfds_dir",
         "model.remat",
         "model.scan",
         "task.eval_lengths",

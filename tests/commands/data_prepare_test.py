@@ -36,7 +36,7 @@ def _contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def test_killed_it_continues_and_the_bytes_are_the_same(arguments, tmp_path, capsys):
+def test_killed_it_continues_and_the_bytes_are_the_same(arguments, tmp_path, monkeypatch, capsys):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     cli.main([*arguments, f"--out={whole}", "--workers=0"])
     out = capsys.readouterr().out
@@ -58,7 +58,10 @@ def test_killed_it_continues_and_the_bytes_are_the_same(arguments, tmp_path, cap
     capsys.readouterr()
     cli.main([*arguments, f"--out={killed}"])
     assert "prepared already" in capsys.readouterr().out
-    cli.main(["data", "report", str(killed)])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    cli.main([*arguments, "--out=~/killed"])
+    assert "prepared already" in capsys.readouterr().out
+    cli.main(["data", "report", "~/killed", "--out=~/killed"])
     assert "| exact duplicate | 4 (2.67%) | 6 (4.00%) | 0 (0.00%) | 10 (0.67%) |" in (
         capsys.readouterr().out
     )
@@ -82,6 +85,14 @@ def test_a_wrong_option_is_named(arguments, tmp_path, capsys, option, message):
     with pytest.raises(SystemExit):
         cli.main([*arguments, f"--out={tmp_path / 'out'}", option])
     assert f"error: {message}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_folder_in_a_source_is_refused(arguments, tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("bir")
+    with pytest.raises(SystemExit):
+        cli.main([*arguments, f"--source={tmp_path}", f"--out={tmp_path / 'out'}"])
+    assert "lies in the folder" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

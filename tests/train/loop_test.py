@@ -123,6 +123,12 @@ def test_a_sample_prompt_that_cannot_be_spelled_is_refused_before_training(text,
         prepare(config, tmp_path, fresh=False)
 
 
+def test_a_workdir_in_a_folder_that_is_read_is_refused(text, tmp_path):
+    config = linear_config(tmp_path)
+    with pytest.raises(UserError, match=r"--workdir .*/run lies in the folder .* of config\.data"):
+        prepare(config, tmp_path / "run", fresh=False)
+
+
 def test_a_workdir_that_cannot_be_made_is_one_line(text, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match=r"--workdir .*/file/run: Not a directory"):

@@ -65,6 +65,8 @@ def test_what_changes_the_result_is_refused(change):
 @pytest.mark.parametrize(
     "change",
     [
+        {"data__on_error": "skip"},
+        {"data__tfds_dir": "/elsewhere"},
         {"train__devices": 1},
         {"train__target_loss": 1.0},
         {"train__log_every": 1},

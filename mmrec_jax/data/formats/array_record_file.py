@@ -7,7 +7,7 @@ from typing import Any
 
 from array_record.python import array_record_module
 
-from mmrec_jax.data.formats.chunk import CHUNK_BYTES, Chunk
+from mmrec_jax.data.formats.chunk import CHUNK_BYTES, Chunk, telling_chunk
 from mmrec_jax.data.formats.example_proto import read_example
 from mmrec_jax.data.formats.json_record import json_record
 from mmrec_jax.data.formats.value_chunk import Content, ValueChunk
@@ -54,13 +54,17 @@ class ArrayRecordFile:
             total = reader.num_records()
             places = range(0, total, max(1, total // _SAMPLES))
             samples = [reader.read([place])[0] for place in places]
-        except UserError as error:
-            if first == 0:
-                yield self._chunk(0, "text", str(error))
+        except OSError as error:
+            reason = error.strerror or error
+            yield self._chunk(first, "text", f"{self.name}: cannot be read: {reason}")
             return
-        except (RuntimeError, IndexError) as error:
-            if first == 0:
-                yield self._chunk(0, "text", f"{self._damage(error)} (no record was read)")
+        except UserError as error:
+            telling = telling_chunk(0, first, step)
+            if telling is not None:
+                yield self._chunk(telling, "text", str(error))
+            return
+        except (RuntimeError, IndexError) as error:  # which does not say if the disk failed
+            yield self._chunk(first, "text", f"{self._damage(error)} (no record was read)")
             return
         if not samples:
             return
@@ -78,11 +82,8 @@ class ArrayRecordFile:
             yield self._chunk(number, content).with_values(values, begin + 1, self.max_record_bytes)
 
     def _open(self) -> Any:
-        try:
-            with open(self.path, "rb"):
-                reader = array_record_module.ArrayRecordReader(self.name, _OPTIONS)
-        except OSError as error:
-            raise UserError(f"{self.name}: cannot be read: {error.strerror or error}") from None
+        with open(self.path, "rb"):  # says why it cannot be
+            reader = array_record_module.ArrayRecordReader(self.name, _OPTIONS)
         if not reader.ok():
             raise UserError(f"{self.name}: this ArrayRecord file is damaged: it has no index")
         found = reader.num_records()

@@ -6,8 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmrec_jax.data.formats.chunk import CHUNK_BYTES, Chunk
-from mmrec_jax.data.formats.column import column_values, import_pyarrow, require_text
+from mmrec_jax.data.formats.chunk import CHUNK_BYTES, Chunk, telling_chunk
+from mmrec_jax.data.formats.column import (
+    column_values,
+    import_pyarrow,
+    is_passing,
+    require_text,
+)
 from mmrec_jax.data.formats.value_chunk import ValueChunk
 from mmrec_jax.errors import UserError
 
@@ -63,13 +68,16 @@ class ArrowFile:
                     number += 1
                 row += len(column)
         except (OSError, pyarrow.ArrowException) as error:
-            if number in wanted:
+            telling = telling_chunk(number, first, step, is_passing(error))
+            if telling is not None:
                 yield self._chunk(
-                    number, f"{self.name}: cannot be read as Arrow behind record {row - 1}: {error}"
+                    telling,
+                    f"{self.name}: cannot be read as Arrow behind record {row - 1}: {error}",
                 )
         except UserError as error:
-            if number in wanted:
-                yield self._chunk(number, str(error))
+            telling = telling_chunk(number, first, step)
+            if telling is not None:
+                yield self._chunk(telling, str(error))
 
     def _columns(self) -> Iterator["pyarrow.Array"]:
         """The column of each record batch."""

@@ -23,21 +23,25 @@ class ByteWindow:
         over without being read.
       ended: whether nothing more can be read.
       damage: why reading ended before the file did, None as long as nothing is wrong.
+      passing: whether who reads the file at another time may see no damage: the system failed, or
+        the file has changed.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, size: int = 0):
+        """Opens a file that has `size` stored bytes, or more; what fails is in `damage`."""
         self.data = bytearray()
         self.start = 0
         self.line: int | None = 1
         self.ended = False
         self.damage: str | None = None
+        self.passing = False
         self._path = path
         self._stream: ByteStream | None = None
         self._seeks = not compression_of(path.name)
         try:
             self._stream = open_bytes(path)
             if self._seeks:
-                self._size = os.fstat(self._stream.fileno()).st_size
+                self._size = max(size, os.fstat(self._stream.fileno()).st_size)
         except OSError as error:
             self._fail(error)
 
@@ -65,6 +69,9 @@ class ByteWindow:
             self._fail(error)
             return False
         self.ended = not read
+        if self.ended and self._seeks and self.end < self._size:
+            self.passing = True  # who opens it later takes it for whole
+            self.damage = f"{self._path}: this file has become shorter than {self._size:,} bytes"
         self.data += read
         return bool(read)
 
@@ -99,5 +106,6 @@ class ByteWindow:
             if self.end:
                 self.damage += f" (behind uncompressed byte {self.end})"
         else:
+            self.passing = True
             reason = getattr(error, "strerror", None) or error
             self.damage = f"{self._path}: cannot be read: {reason}"

@@ -65,6 +65,27 @@ class Chunk(abc.ABC):
             refuse(UserError(message))
 
 
+def telling_chunk(seen: int, first: int, step: int, always: bool = False) -> int | None:
+    """Which of chunks `first`, `first + step`, ... tells of what is wrong from chunk `seen` on.
+
+    Of those who share a file, the one whose chunk it is. Where a reader continued, damage may lie
+    before its first chunk: it came since, and would hide all that is left. Of chunk `first - step`
+    the reader told when it was there.
+
+    Args:
+      seen: where reading ended.
+      first: the first chunk that is asked for.
+      step: how many share the file.
+      always: others need not meet it (the disk failed once): each tells.
+
+    Returns:
+      The number, or None: another tells.
+    """
+    following = first + max(0, -(-(seen - first) // step)) * step
+    return following if always or following == seen or seen < first - step else None
+
+
 def too_long(record: str, limit: int) -> str:
     """What is said of a record (named with its file) that is longer than `limit` bytes."""
-    return f"{record} is longer than {limit:,} bytes (config.data.max_record_mb)"
+    option = "config.data.max_record_mb, or --max-record-mb"
+    return f"{record} is longer than {limit:,} bytes ({option})"

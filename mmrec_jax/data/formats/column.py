@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from mmrec_jax.data.formats.json_record import no_field
+from mmrec_jax.data.formats.json_record import FIELD_OPTION, no_field
 from mmrec_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,6 +26,11 @@ def import_pyarrow(name: str) -> Any:
     return pyarrow
 
 
+def is_passing(error: Exception) -> bool:
+    """Whether the system failed, and not what the file holds: Arrow raises OSError for both."""
+    return isinstance(error, OSError) and error.errno is not None
+
+
 def require_text(schema: "pyarrow.Schema", field: str, file: str) -> None:
     """Refuses a table without the field, or with another type in it.
 
@@ -34,7 +39,7 @@ def require_text(schema: "pyarrow.Schema", field: str, file: str) -> None:
     """
     pyarrow = import_pyarrow(file)
     if schema.names.count(field) != 1:
-        raise UserError(no_field(field, schema.names, file, "config.data.field"))
+        raise UserError(no_field(field, schema.names, file, FIELD_OPTION))
     kind = schema.field(field).type
     if pyarrow.types.is_dictionary(kind):
         kind = kind.value_type

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmrec_jax.data.formats.byte_window import ByteWindow
-from mmrec_jax.data.formats.chunk import CHUNK_BYTES, Chunk, too_long
+from mmrec_jax.data.formats.chunk import CHUNK_BYTES, Chunk, telling_chunk, too_long
 from mmrec_jax.data.formats.compression import compression_of
 from mmrec_jax.data.formats.json_chunk import JsonChunk
 from mmrec_jax.data.formats.json_record import json_type
@@ -51,7 +51,7 @@ class JsonArrayFile:
 
     def chunks(self, first: int = 0, step: int = 1) -> Iterator[Chunk]:
         """See `SourceFile.chunks`."""
-        with ByteWindow(self.path) as window:
+        with ByteWindow(self.path, self.size) as window:
             yield from _Pass(self, window, first, step).chunks()
 
 
@@ -157,10 +157,13 @@ class _Pass:
             window.drop(window.end)
             if not window.extend():
                 break
-        if window.damage:
-            yield window.end, window.damage
-        elif not closed:
-            yield window.end, f"{file.name}: bad JSON: the array has no end; is the file whole?"
+        message = window.damage
+        if not (message or closed):
+            message = f"{file.name}: bad JSON: the array has no end; is the file whole?"
+        seen = window.end // file.chunk_bytes
+        telling = telling_chunk(seen, self._first, self._step, window.passing)
+        if message and telling is not None:
+            yield max(window.end, telling * file.chunk_bytes), message
 
     def _chunk(self, number: int, records: list[tuple[int, bytes]], errors: list[str]) -> Chunk:
         """Records, each with the place of its first byte, as JSON lines at the same places."""

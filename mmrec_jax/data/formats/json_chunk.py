@@ -7,7 +7,7 @@ from typing import Any
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.formats.byte_chunk import ByteChunk
 from mmrec_jax.data.formats.chunk import Refuse
-from mmrec_jax.data.formats.json_record import json_record, string_field
+from mmrec_jax.data.formats.json_record import FIELD_OPTION, json_record, string_field
 from mmrec_jax.errors import UserError
 
 
@@ -31,7 +31,7 @@ class JsonChunk(ByteChunk):
     def _documents(self, refuse: Refuse) -> Iterator[Document]:
         for place, record in self._records(refuse):
             try:
-                text = string_field(record, self.field, place, "config.data.field")
+                text = string_field(record, self.field, place, FIELD_OPTION)
             except UserError as error:
                 refuse(error)
                 continue

@@ -6,6 +6,9 @@ from typing import Any
 
 from mmrec_jax.errors import UserError
 
+# What holds the name of the field that is read: of a run, and of the commands.
+FIELD_OPTION = "config.data.field, or --field"
+
 
 def json_record(line: str, place: str) -> dict[str, Any]:
     """The object in a line of JSON that stands at `place` ("file:line").

@@ -6,8 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmrec_jax.data.formats.chunk import CHUNK_BYTES, Chunk
-from mmrec_jax.data.formats.column import column_values, import_pyarrow, require_text
+from mmrec_jax.data.formats.chunk import CHUNK_BYTES, Chunk, telling_chunk
+from mmrec_jax.data.formats.column import (
+    column_values,
+    import_pyarrow,
+    is_passing,
+    require_text,
+)
 from mmrec_jax.data.formats.value_chunk import ValueChunk
 from mmrec_jax.errors import UserError
 
@@ -62,11 +67,13 @@ class ParquetFile:
                 require_text(file.schema_arrow, self.field, self.name)
                 yield from self._groups(file, wanted)
         except (OSError, pyarrow.ArrowException) as error:
-            if 0 in wanted:
-                yield self._chunk(0, f"{self.name}: cannot be read as Parquet: {error}")
+            telling = telling_chunk(0, first, step, is_passing(error))
+            if telling is not None:
+                yield self._chunk(telling, f"{self.name}: cannot be read as Parquet: {error}")
         except UserError as error:
-            if 0 in wanted:
-                yield self._chunk(0, str(error))
+            telling = telling_chunk(0, first, step)
+            if telling is not None:
+                yield self._chunk(telling, str(error))
 
     def _groups(self, file: "pyarrow.parquet.ParquetFile", wanted: range) -> Iterator[Chunk]:
         pyarrow = import_pyarrow(self.name)
@@ -87,10 +94,11 @@ class ParquetFile:
                             )
                         number += 1
             except (OSError, pyarrow.ArrowException) as error:
-                if number in wanted:
+                telling = telling_chunk(number, wanted.start, wanted.step, is_passing(error))
+                if telling is not None and telling < end:
                     where = f"{self.name}: row group {group} cannot be read"
                     yield self._chunk(
-                        number, f"{where} behind row {rows * (number - begin)}: {error}"
+                        telling, f"{where} behind row {rows * (number - begin)}: {error}"
                     )
             begin, before = end, before + count
 

@@ -72,6 +72,24 @@ def matching_files(part: str, option: str) -> list[Path]:
     return found
 
 
+def require_outside(folder: Path, option: str, pattern: str, pattern_option: str) -> None:
+    """Refuses to write into a folder that is read: with the next command it would be other data.
+
+    Raises:
+      UserError: `folder` (of `option`) is one of the folders that `pattern` names, or in one.
+    """
+    place = folder.expanduser().resolve()
+    for part in split_pattern(pattern, pattern_option):
+        read = Path(part).expanduser()
+        if not (read.is_dir() and place.is_relative_to(read.resolve())):
+            continue
+        if not any(name.startswith(".") for name in place.relative_to(read.resolve()).parts):
+            raise UserError(
+                f"{option} {folder} lies in the folder {part} of {pattern_option}, where what is "
+                "written would be read as data; name another, or the files instead of the folder"
+            )
+
+
 def is_json_lines(path: Path) -> bool:
     """Whether the name says that each line is a JSON object."""
     return bare_name(path).endswith((".jsonl", ".ndjson"))

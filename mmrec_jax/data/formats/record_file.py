@@ -9,7 +9,7 @@ from typing import Literal
 
 from mmrec_jax.data.formats.byte_chunk import ByteChunk
 from mmrec_jax.data.formats.byte_window import ByteWindow
-from mmrec_jax.data.formats.chunk import CHUNK_BYTES, Chunk, too_long
+from mmrec_jax.data.formats.chunk import CHUNK_BYTES, Chunk, telling_chunk, too_long
 from mmrec_jax.data.formats.compression import compression_of
 from mmrec_jax.data.formats.json_chunk import JsonChunk
 from mmrec_jax.data.formats.text_chunk import Cut, TextChunk
@@ -61,19 +61,24 @@ class RecordFile:
         Nothing is raised for what is wrong in the file: the chunk where it was seen carries it.
         """
         whole = self.kind == "text" and self.cut == "file"
+        if whole and first > 0:
+            return
         told = False
-        with ByteWindow(self.path) as window:
+        with ByteWindow(self.path, self.size) as window:
             number = first
             while window.move(number * self.chunk_bytes) and not (whole and number > 0):
                 data, errors = self._read(window, number)
-                if window.damage and (whole or number == window.end // self.chunk_bytes):
+                here = whole or window.passing or number == window.end // self.chunk_bytes
+                if window.damage and here:
                     errors, told = (*errors, window.damage), True
                 if errors or (data and not data.isspace()):
                     yield self._chunk(window, number, data, errors)
                 number += step
-            broken = 0 if whole else window.end // self.chunk_bytes
-            if window.damage and not told and broken >= first and (broken - first) % step == 0:
-                yield self._chunk(window, broken, b"", (window.damage,))
+            if window.damage and not told:
+                seen = 0 if whole else window.end // self.chunk_bytes
+                telling = telling_chunk(seen, first, step, window.passing)
+                if telling is not None:
+                    yield self._chunk(window, telling, b"", (window.damage,))
 
     def _read(self, window: ByteWindow, number: int) -> tuple[bytes, tuple[str, ...]]:
         """The records of a chunk, which the window then begins with, and what is wrong."""

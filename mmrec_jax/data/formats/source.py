@@ -36,7 +36,9 @@ class SourceFile(Protocol):
         """Chunks `first`, `first + step`, ... of the file, without those that have no record.
 
         Nothing is raised for what is wrong in the file: the chunk where it was seen carries it,
-        so the chunks of all of `range(step)` together carry every record and every error once.
+        so the chunks of all of `range(step)` together carry every record and every error once; but
+        where the system fails to read, each carries it. Damage before `first`, which came since
+        that chunk was reached, is carried by `first`.
 
         Raises:
           UserError: a package that reads such files is not installed.

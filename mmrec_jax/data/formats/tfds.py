@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmrec_jax.data.formats.json_record import no_field
+from mmrec_jax.data.formats.json_record import FIELD_OPTION, no_field
 from mmrec_jax.errors import UserError
 from mmrec_jax.json_object import read_json_object
 
@@ -43,7 +43,7 @@ def tfds_shards(name: str, directory: str, field: str, option: str) -> list[tupl
     if folder is None:
         raise UserError(
             f"{option}: there is no data set {place} in {root} (config.data.tfds_dir, or "
-            "TFDS_DATA_DIR)"
+            "--tfds-dir, or TFDS_DATA_DIR)"
         )
     info = read_json_object(folder / INFO_FILE, f"{option}: {folder / INFO_FILE}")
     if info.get("fileFormat") != FILE_FORMAT:
@@ -88,7 +88,7 @@ def _require_text(folder: Path, field: str, option: str) -> None:
     content = read_json_object(path, f"{option}: {path}")
     features = content.get("featuresDict", {}).get("features", {})
     if field not in features:
-        raise UserError(no_field(field, features, f"{option}: {path}", "config.data.field"))
+        raise UserError(no_field(field, features, f"{option}: {path}", FIELD_OPTION))
     kind = features[field].get("pythonClassName", "")
     dtype = features[field].get("tensor", {}).get("dtype", "")
     if kind != TEXT_FEATURE and dtype not in ("string", "object"):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.formats.chunk import Chunk, Refuse, too_long
 from mmrec_jax.data.formats.example_proto import read_example
-from mmrec_jax.data.formats.json_record import json_record, no_field, string_field
+from mmrec_jax.data.formats.json_record import FIELD_OPTION, json_record, no_field, string_field
 from mmrec_jax.errors import UserError
 
 # What each value is: UTF-8 text, a JSON object with the field, or a tf.train.Example with it.
@@ -83,7 +83,7 @@ class ValueChunk(Chunk):
             raise UserError(f"{place}: field {self.field!r} is a null, not a string")
         if self.content == "text":
             return _utf8(value, place)
-        option = "config.data.field"
+        option = FIELD_OPTION
         if self.content == "json":
             return string_field(json_record(_utf8(value, place), place), self.field, place, option)
         try:

@@ -54,6 +54,6 @@ class MemoryWatch:
         if not self._shrink() and over:
             raise UserError(
                 f"the preparation takes {used / MB:,.0f} MB and --ram-mb allows "
-                f"{self._budget / MB:,.0f}, with one worker and nothing read ahead; raise it or "
-                "lower --max-record-mb; the same command continues"
+                f"{self._budget / MB:,.0f}, with one worker and nothing read ahead; raise it: "
+                "the same command continues"
             )

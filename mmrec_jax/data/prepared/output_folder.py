@@ -14,6 +14,7 @@ from mmrec_jax.errors import UserError
 _PARTS = r"(train|validation)-\d{5}\.(tokens|tokens\.part|documents\.npy)|keys-\d{5}\.npy"
 _OURS = re.compile(rf"{_PARTS}|skipped-\d{{5}}\.txt")
 _TEMPORARY = re.compile(r"\..+\.\d+\.tmp")  # what a kill leaves of `replace_file`
+_ROW_BYTES = 24  # of a document in the index, at least
 _REPORT = re.compile(r"report\.(md|json)|report_\w+\.png")
 
 
@@ -34,9 +35,12 @@ class OutputFolder:
             raise UserError(f"--out {path}: {error.strerror}") from None
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
             os.close(self._descriptor)
-            raise UserError(f"--out {path}: another process is preparing into it") from None
+            reason = "another process is preparing into it"
+            if not isinstance(error, BlockingIOError):
+                reason = f"the folder cannot be locked: {error.strerror}"
+            raise UserError(f"--out {path}: {reason}") from None
 
     def __enter__(self) -> "OutputFolder":
         return self
@@ -102,6 +106,14 @@ class OutputFolder:
                     f"{path}: this finished shard is {found}, not {entry['bytes']:,} bytes; "
                     "--fresh begins anew"
                 )
+            index = self.path / entry["documents_file"]
+            if not index.exists() or index.stat().st_size < _ROW_BYTES * entry["documents"]:
+                raise UserError(
+                    f"{index}: this finished index is missing or cut short; --fresh begins anew"
+                )
+        for name in journal.skipped["files"]:
+            if not (self.path / name).exists():
+                raise UserError(f"{self.path / name}: this list is missing; --fresh begins anew")
 
     def _remove(self, keep: set[str]) -> None:
         """Removes files of ours but these."""

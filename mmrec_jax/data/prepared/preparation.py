@@ -8,6 +8,7 @@ is brought up to date: whatever ends the process, the next one begins there.
 import dataclasses
 import hashlib
 import io
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -25,7 +26,7 @@ from mmrec_jax.data.prepared.memory import MB, affordable_workers, total_memory,
 from mmrec_jax.data.prepared.memory_watch import INTERVAL, MemoryWatch
 from mmrec_jax.data.prepared.output_folder import OutputFolder
 from mmrec_jax.data.prepared.settings import PrepareSettings
-from mmrec_jax.data.prepared.step_writer import StepWriter
+from mmrec_jax.data.prepared.step_writer import StepWriter, most_documents, step_bytes
 from mmrec_jax.data.prepared.tally import REASONS, total_counts
 from mmrec_jax.data.prepared.worker_pool import WorkerPool
 from mmrec_jax.data.quality.duplicates import Duplicates
@@ -132,6 +133,11 @@ class _Run:
         self._tokenizer = tokenizer
         self._settings = settings
         self._journal = journal
+        self._begins: list[list[int]] = []  # of each source: where its files begin, and their end
+        for each in sources:
+            before = self._begins[-1][-1] if self._begins else 0
+            sizes = (file.size for file in each.files)
+            self._begins.append(list(itertools.accumulate(sizes, initial=before)))
         self._budget = resources.ram_mb * MB
         size = len(tokenizer.content)
         own = total_memory(())
@@ -139,6 +145,7 @@ class _Run:
         self._in_flight_bytes = _IN_FLIGHT_SHARE * self._budget
         self._read_ahead = 2 * max(1, self._workers)
         taken = own + self._workers * worker_bytes(size) + self._in_flight_bytes
+        taken += step_bytes(settings.dedup)
         self._tables = max(0, int(self._budget - taken))
 
     def finish(self, on_error: OnError, progress: Progress) -> Outcome:
@@ -152,6 +159,7 @@ class _Run:
             duplicates,
             settings.validation_fraction,
             settings.shard_mb * MB,
+            most_documents(settings.dedup),
         )
         folder = self._out / TOKENIZER
         tokens = 0
@@ -222,12 +230,10 @@ class _Run:
     def _bytes_before(self, place: Place) -> int:
         """How much of the files stands before a place; about, inside of a file."""
         source, file, chunk = place
-        whole = [each.size for before in self._sources[:source] for each in before.files]
-        if source < len(self._sources):
-            files = self._sources[source].files
-            whole += [each.size for each in files[:file]]
-            whole.append(min(chunk * CHUNK_BYTES, files[file].size))
-        return sum(whole)
+        if source == len(self._sources):
+            return self._begins[-1][-1]
+        begins = self._begins[source]
+        return min(begins[file] + chunk * CHUNK_BYTES, begins[min(file + 1, len(begins) - 1)])
 
     def _known_duplicates(self) -> Duplicates:
         """The table of duplicates as it was at the end of the last step."""

@@ -87,5 +87,7 @@ class ShardWriter:
     def discard(self) -> None:
         """Leaves nothing behind of a shard that is not complete."""
         if self._file is not None:
-            self._file.close()
-            self._part.unlink(missing_ok=True)
+            try:
+                self._file.close()  # writes what is buffered, for which there may be no room
+            finally:
+                self._part.unlink(missing_ok=True)

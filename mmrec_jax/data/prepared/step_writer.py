@@ -1,5 +1,6 @@
 """What a preparation writes between two of its commits: a shard of each split, and its lists."""
 
+import contextlib
 import hashlib
 import io
 from pathlib import Path
@@ -13,9 +14,22 @@ from mmrec_jax.data.prepared.encoded_chunk import EncodedChunk
 from mmrec_jax.data.prepared.journal import Journal, Place
 from mmrec_jax.data.prepared.shard_writer import ShardWriter
 from mmrec_jax.data.prepared.tally import KEPT, SourceTally
-from mmrec_jax.data.quality.duplicates import Duplicates
+from mmrec_jax.data.quality.duplicates import Dedup, Duplicates, num_keys
 
-_MAX_DOCUMENTS = 1 << 19  # of a step: what is kept of each in memory is bounded by it
+# Of a step: what is kept of each in memory is bounded by it.
+_MAX_DOCUMENTS, _MAX_KEYS = 1 << 19, 1 << 21
+_ROW_BYTES, _KEY_BYTES = 24, 8
+_COPIES = 3  # as they came, in one array, and as the bytes of a file
+
+
+def most_documents(dedup: Dedup) -> int:
+    """After how many documents a step is full at the latest."""
+    return min(_MAX_DOCUMENTS, _MAX_KEYS // max(1, num_keys(dedup)))
+
+
+def step_bytes(dedup: Dedup) -> int:
+    """The most memory that the documents' keys and rows of a step take."""
+    return _COPIES * most_documents(dedup) * (_ROW_BYTES + _KEY_BYTES * num_keys(dedup))
 
 
 class StepWriter:
@@ -33,6 +47,7 @@ class StepWriter:
         duplicates: Duplicates,
         validation_fraction: float,
         shard_bytes: float,
+        max_documents: int,
     ) -> None:
         """Begins the step that the journal says.
 
@@ -43,12 +58,14 @@ class StepWriter:
           duplicates: what was kept so far.
           validation_fraction: share of the documents that are held out.
           shard_bytes: tokens at which the step is full.
+          max_documents: at which it is full, too; of records that could not be read likewise.
         """
         self._folder = folder
         self._journal = journal
         self._duplicates = duplicates
         self._fraction = validation_fraction
         self._shard_bytes = shard_bytes
+        self._max_documents = max_documents
         records = journal.tallies or [{}] * num_sources
         self._tallies = [SourceTally(record) for record in records]
         self._begin()
@@ -66,7 +83,7 @@ class StepWriter:
         documents = sum(writer.num_documents for writer in self._writers.values())
         return (
             self._writers["train"].num_bytes >= self._shard_bytes
-            or max(documents, len(self._refused)) >= _MAX_DOCUMENTS
+            or max(documents, len(self._refused)) >= self._max_documents
         )
 
     def add(self, source: int, encoded: EncodedChunk) -> None:
@@ -133,5 +150,6 @@ class StepWriter:
 
     def discard(self) -> None:
         """Removes what was written since the last commit."""
-        for writer in self._writers.values():
-            writer.discard()
+        with contextlib.ExitStack() as all_of_them:
+            for writer in self._writers.values():
+                all_of_them.callback(writer.discard)

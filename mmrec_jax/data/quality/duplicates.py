@@ -18,6 +18,11 @@ _WHITE_SPACE = re.compile(r"\s+")
 _COLUMNS: dict[Dedup, int] = {"none": 0, "exact": 1, "minhash": 1 + BANDS}
 
 
+def num_keys(dedup: Dedup) -> int:
+    """How many keys (of 8 bytes) a document has."""
+    return _COLUMNS[dedup]
+
+
 def duplicate_keys(text: str, dedup: Dedup) -> NDArray[np.uint64]:
     """By what a document is recognised: the hash of its text, then (minhash) those of its bands.
 

@@ -140,6 +140,7 @@ class StreamBatches:
         """Starts the workers, unless they work already."""
         if self._pieces:
             return
+        self._over_budget = None
         if not self._allowance.workers:
             own = self._positions
             self._pieces = [ShardGroup(self._plan, self._shards, self._tokenizer, own)]

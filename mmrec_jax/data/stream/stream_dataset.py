@@ -84,7 +84,7 @@ class StreamDataset(Dataset):
             data.on_error,
         )
         wanted = _cores() if data.stream_workers is None else data.stream_workers
-        allowance = allow(plan, len(hosted), wanted, data.ram_mb)
+        allowance = allow(plan, len(hosted), wanted, data.ram_mb, len(self.tokenizer.content))
         stream = StreamBatches(plan, self.tokenizer, hosted, allowance)
         return StreamIterator(stream, self._identity(batch_size))
 

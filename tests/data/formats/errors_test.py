@@ -1,5 +1,7 @@
 """Nothing that is wrong in a file is dropped in silence, and nothing is told twice."""
 
+import errno
+import io
 import json
 import os
 import random
@@ -10,7 +12,9 @@ from mmrec_jax.data.formats import byte_window, json_array_file
 from mmrec_jax.data.formats.refusals import Refusals
 from mmrec_jax.errors import UserError
 from tests.data.formats.written import (
+    FORMATS,
     PACKERS,
+    in_order,
     numbered_texts,
     source_file,
     write_records,
@@ -28,6 +32,13 @@ def read(file, steps=(1, 2, 3)):
         found.append((texts, sorted(refusals.messages)))
     assert found[1:] == found[:-1]
     return found[0]
+
+
+def messages_of(file, first, step=1):
+    """What one reader is told."""
+    refusals = Refusals("skip")
+    numbered_texts(file, refusals, first, step)
+    return refusals.messages
 
 
 def first_error(file):
@@ -48,7 +59,7 @@ def test_a_record_above_the_limit_is_refused_with_its_place(tmp_path, name, suff
     path.write_bytes(PACKERS[suffix](data))
     found, messages = read(source_file(path, 64, limit=1000))
     assert found == [texts[0], texts[2], texts[4]]
-    ending = "is longer than 1,000 bytes (config.data.max_record_mb)"
+    ending = "is longer than 1,000 bytes (config.data.max_record_mb, or --max-record-mb)"
     offsets = [data.index(records[place].encode()) for place in (1, 3)]
     expected = [f"{path}: the record at byte {at} {ending}" for at in offsets]
     assert messages == sorted(expected)
@@ -73,6 +84,11 @@ def test_a_file_that_was_cut_off_is_told_once(tmp_path, name, suffix):
     assert "behind uncompressed byte" in message or not found
     assert found == texts[: len(found)]
     assert len(found) < len(texts)
+    # Who continues behind the chunk that told is not told again; farther on it came since.
+    (told,) = (chunk.number for chunk in source_file(path, 150).chunks() if chunk.errors)
+    assert not messages_of(source_file(path, 150), told + 1)
+    assert messages_of(source_file(path, 150), told + 2) == [message]
+    assert messages_of(source_file(path, 150), told + 7, 3) == [message]
 
 
 def test_a_file_that_was_cut_off_in_a_long_record_is_told_once(tmp_path):
@@ -89,7 +105,8 @@ def test_a_file_that_may_not_be_read(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("bir")
     path.chmod(0)
-    assert read(source_file(path, 100)) == ([], [f"{path}: cannot be read: Permission denied"])
+    expected = [], [f"{path}: cannot be read: Permission denied"]
+    assert read(source_file(path, 100), steps=(1,)) == expected
 
 
 @pytest.mark.parametrize(
@@ -100,11 +117,73 @@ def test_a_file_that_is_gone(tmp_path, name):
     path.write_bytes(b"")
     file = source_file(path, 100)
     path.unlink()
-    found, messages = read(file)
-    assert found == []
-    assert len(messages) == 1
-    assert messages[0].startswith(f"{path}: cannot be read")
-    assert "No such file" in messages[0]
+    for first, step in ((0, 1), (0, 3), (2, 3), (40, 1)):
+        (message,) = messages_of(file, first, step)
+        assert message.startswith(f"{path}: cannot be read")
+        assert "No such file" in message
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.arrow", "texts.array_record"])
+def test_damage_that_came_before_a_reader_continued_is_told(tmp_path, name):
+    path = tmp_path / name
+    FORMATS[name](path, [f"{number} kısa" for number in range(40)])
+    file = source_file(path, 30)
+    path.write_bytes(path.read_bytes()[:40])
+    (message,) = messages_of(file, 0)
+    assert messages_of(file, 5) == [message]
+    assert [messages_of(file, first, 4) for first in range(4)] == [[message], [], [], []]
+
+
+class _Failing(io.BytesIO):
+    """A file whose disk fails at `place`."""
+
+    place = 0
+
+    def read1(self, size=-1, /):
+        if self.tell() >= self.place:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().read1(min(size, self.place - self.tell()))
+
+    def fileno(self):
+        return 0
+
+
+@pytest.mark.parametrize("name", ["blocks.txt", "lines.jsonl", "dense.json"])
+def test_each_reader_that_the_system_fails_is_told(tmp_path, monkeypatch, name):
+    path = tmp_path / name
+    FORMATS[name](path, [f"{number} " + "x" * (number * 37 % 90) for number in range(12)])
+    data, file = path.read_bytes(), source_file(path, 100)
+    whole = [numbered_texts(file, Refusals("stop"), first, 3) for first in range(3)]
+    monkeypatch.setattr(byte_window, "open_bytes", lambda _: _Failing(data))
+    monkeypatch.setattr(byte_window.os, "fstat", lambda _: path.stat())
+    monkeypatch.setattr(byte_window, "_READ", 64)
+    for _Failing.place in range(5, len(data), 41):
+        for first in range(3):
+            refusals = Refusals("skip")
+            found = in_order(numbered_texts(file, refusals, first, 3))
+            expected = in_order(whole[first])
+            assert found == expected[: len(found)]
+            assert len(refusals.messages) <= 1
+            if found != expected:
+                assert refusals.messages == [f"{path}: cannot be read: Input/output error"]
+
+
+@pytest.mark.parametrize("name", ["blocks.txt", "lines.jsonl", "dense.json"])
+def test_a_file_that_shrinks_is_told(tmp_path, name):
+    path = tmp_path / name
+    texts = [f"{number} " + "uzun " * 3000 for number in range(40)]
+    FORMATS[name](path, texts)
+    file, size = source_file(path, 9000), path.stat().st_size
+    expected = [f"{path}: this file has become shorter than {size:,} bytes"]
+    refusals = Refusals("skip")
+    chunks = file.chunks()
+    first = [each.text for each in next(chunks).documents(refusals)]
+    os.truncate(path, size // 2)
+    found = first + [each.text for chunk in chunks for each in chunk.documents(refusals)]
+    assert found == texts[: len(found)]
+    assert refusals.messages == expected
+    for start, step in ((0, 1), (2, 3), (size // 9000, 1)):
+        assert messages_of(file, start, step) == expected
 
 
 def test_bad_lines_are_skipped_alone(tmp_path):
@@ -153,7 +232,8 @@ def test_a_long_record_of_an_array_is_passed_over(tmp_path, monkeypatch, size):
     path = tmp_path / "a.json"
     long = json.dumps({"text": '\\"]\n' * 300})
     path.write_text(f'[{{"text": "a"}}, {long}, {{"text": "b"}}]')
-    message = f"{path}: the record at byte 16 is longer than 100 bytes (config.data.max_record_mb)"
+    ending = "is longer than 100 bytes (config.data.max_record_mb, or --max-record-mb)"
+    message = f"{path}: the record at byte 16 {ending}"
     assert read(source_file(path, 90, limit=100)) == (["a", "b"], [message])
     path.write_text(f'[{{"text": "a"}}, {long[:-9]}')
     ending = f"{path}: bad JSON: the array has no end; is the file whole?"

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mmrec_jax.data.formats.paths import file_kind, find_files, is_json_lines
+from mmrec_jax.data.formats.paths import file_kind, find_files, is_json_lines, require_outside
 from mmrec_jax.errors import UserError
 
 
@@ -46,6 +46,18 @@ def test_find_files_errors(tmp_path):
         find_files(f"{tmp_path}/", "config.data.train")
     with fails_with("must name at least one file"):
         find_files(" , ", "config.data.train")
+
+
+def test_a_folder_that_is_read_is_not_written_into(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "texts/a.txt")
+    for out in ("texts", "texts/out", f"{tmp_path}/texts/../texts/b/c"):
+        with fails_with(r"--out .* lies in the folder texts/ of --source"):
+            require_outside(Path(out), "--out", "b.txt, texts/", "--source")
+    for pattern in ("texts", "texts/a.txt", "texts/*", "tfds:texts:train"):
+        require_outside(Path("texts2/out"), "--out", pattern, "--source")
+        require_outside(Path("texts/.out"), "--out", pattern, "--source")
+    require_outside(Path("texts/out"), "--out", "texts/*", "--source")
 
 
 def test_what_names_say():

@@ -62,11 +62,15 @@ def test_tables_whose_text_is_none(tmp_path, name):
     assert numbered_texts(source_file(path, 1 << 18, limit=100), refusals)[0] == ["a", "b"]
     assert refusals.messages == [
         f"{path}, record 2: field 'text' is a null, not a string",
-        f"{path}, record 3 is longer than 100 bytes (config.data.max_record_mb)",
+        f"{path}, record 3 is longer than 100 bytes "
+        "(config.data.max_record_mb, or --max-record-mb)",
     ]
     for field, message in (
         ("number", "field 'number' is of type int64, not a string"),
-        ("body", r"there is no field 'body'; the fields are: number, text \(config.data.field\)"),
+        (
+            "body",
+            r"there is no field 'body'; the fields are: number, text \(config",
+        ),
     ):
         sources = find_sources(str(path), "--data", "block", field, 99)
         with pytest.raises(UserError, match=f"{name}: {message}"):

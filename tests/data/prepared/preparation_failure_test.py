@@ -3,14 +3,21 @@
 import errno
 import os
 
+import numpy as np
 import pytest
 
 from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.char_tokenizer import CharTokenizer
+from mmrec_jax.data.formats.source import Source
+from mmrec_jax.data.prepared import preparation
+from mmrec_jax.data.prepared.journal import Journal
+from mmrec_jax.data.prepared.output_folder import OutputFolder
 from mmrec_jax.data.prepared.preparation import Resources, prepare_text
 from mmrec_jax.data.prepared.settings import PrepareSettings
 from mmrec_jax.data.prepared.shard_writer import ShardWriter
+from mmrec_jax.data.prepared.step_writer import most_documents, step_bytes
 from mmrec_jax.data.prepared.tally import KEPT, REASONS
+from mmrec_jax.data.quality.duplicates import Duplicates, num_keys
 from mmrec_jax.errors import UserError
 from tests.small_corpus import (
     FILTERED,
@@ -77,6 +84,18 @@ def test_a_file_that_cannot_be_read(tmp_path):
     assert manifest.tallies[1]["counts"]["read"] == 150
 
 
+def test_a_source_without_files(tmp_path):
+    sources = [Source("none", ()), *small_sources(write_corpus(tmp_path)), Source("no", ())]
+    told, size = [], sum(each.stat().st_size for each in tmp_path.iterdir())
+    progress = lambda done, total, _: told.append((done, total))  # noqa: E731
+    prepare_text(
+        tmp_path / "out", sources, ByteTokenizer(), SPLIT, Resources(0, 10_000), progress=progress
+    )
+    assert told[0] == (0, size)
+    assert told[-1] == (size, size)
+    assert told == sorted(told)
+
+
 def test_a_disk_that_fills_up(corpus, whole, tmp_path, monkeypatch):
     add, left = ShardWriter.add, 20_000
 
@@ -95,6 +114,50 @@ def test_a_disk_that_fills_up(corpus, whole, tmp_path, monkeypatch):
     assert not list(tmp_path.glob("*.part"))
     prepare_small(tmp_path, corpus, FILTERED)
     assert file_contents(tmp_path) == file_contents(whole)
+
+
+def test_a_full_disk_leaves_no_part_of_a_shard(tmp_path, monkeypatch):
+    writer = ShardWriter(tmp_path, "train-00000")
+    writer.add(np.zeros(9, np.uint16), np.array([[9, 9, 0]]))
+
+    class Full:
+        def close(self):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    writer._file.close()
+    writer._file = Full()
+    with pytest.raises(OSError, match="No space"):
+        writer.discard()
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_of_a_completed_step_are_missed(tmp_path):
+    rows = tmp_path / "train-00000.documents.npy"
+    entry = {"tokens_file": "train-00000.tokens", "bytes": 2, "documents": 3}
+    shards = {"train": [{**entry, "documents_file": rows.name}], "validation": []}
+    skipped = {"records": 1, "files": ["skipped-00000.txt"]}
+    Journal({}, shards=shards, skipped=skipped).write(tmp_path)
+    (tmp_path / "train-00000.tokens").write_bytes(b"ab")
+    with OutputFolder(tmp_path) as folder:
+        for size in (None, 20):
+            if size:
+                rows.write_bytes(bytes(size))
+            with pytest.raises(UserError, match="npy: this finished index is missing or cut"):
+                folder.begin({}, fresh=False)
+        rows.write_bytes(bytes(200))
+        with pytest.raises(UserError, match=r"skipped-00000.txt: this list is missing"):
+            folder.begin({}, fresh=False)
+        (tmp_path / "skipped-00000.txt").write_text("x")
+        folder.begin({}, fresh=False)
+
+
+def test_a_folder_that_cannot_be_locked(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(UserError, match=r"the folder cannot be locked: No locks available"):
+        OutputFolder(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +182,20 @@ def test_a_table_of_duplicates_that_does_not_fit_is_refused(corpus, tmp_path, mo
         UserError, match=r"the table of duplicates needs .* --ram-mb leaves it 0 MB"
     ):
         prepare_small(tmp_path, corpus, FILTERED, workers=2)
+
+
+def test_the_keys_of_a_step_are_counted():
+    assert [most_documents(kind) for kind in ("none", "exact")] == [2**19, 2**19]
+    assert most_documents("minhash") * num_keys("minhash") <= 2**21
+    assert all(step_bytes(kind) < 64e6 for kind in ("none", "exact", "minhash"))
+
+
+def test_the_table_gets_what_a_step_leaves(corpus, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(preparation, "total_memory", lambda _: 0)
+    monkeypatch.setattr(preparation, "Duplicates", lambda *a: given.append(a[1]) or Duplicates(*a))
+    prepare_small(tmp_path, corpus, FILTERED, ram_mb=1000)
+    assert given == [int(900e6) - step_bytes("exact")]
 
 
 def test_too_little_memory_is_refused_up_front(corpus, tmp_path):

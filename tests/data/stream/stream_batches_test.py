@@ -219,7 +219,7 @@ def test_a_changed_file_is_seen_when_a_lane_reads_on(tmp_path):
     batches = stream(sources(tmp_path))
     next(batches)
     state = batches.get_state()
-    path.write_text(" " * 150, "utf-8")
+    path.write_text(" " * 151, "utf-8")
     batches.set_state(state)
     with pytest.raises(UserError, match="all: documents that training had read are not there"):
         take(batches, 1)
