@@ -63,7 +63,8 @@ class DataConfig:
     shuffle_mb: int = 64  # MiB of text of each source that are shuffled together
     tokenizer_mb: int = 32  # MiB of text that a tokenizer is trained on
     stream_workers: int | None = None  # processes that read; one a core, at most 8, when None
-    ram_mb: int = 1500  # MiB that the workers and what they have ready may use together
+    # MiB that the workers and what they have ready may use together; nothing watches 0 workers.
+    ram_mb: int = 1500
     # Of source "stream" too (`mmrec data prepare` has them as options, and always cleans): which
     # documents are trained and evaluated on. Characters between the white space at the ends count.
     clean: bool = False  # leave out control characters; carriage returns become newlines
