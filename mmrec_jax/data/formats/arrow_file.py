@@ -1,18 +1,17 @@
 """Rows of an Arrow file, as `datasets` and others write them."""
 
-import dataclasses
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmrec_jax.data.formats.chunk import CHUNK_BYTES, Chunk, telling_chunk
+from mmrec_jax.data.formats.chunk import Chunk, telling_chunk
 from mmrec_jax.data.formats.column import (
     column_values,
     import_pyarrow,
     is_passing,
     require_text,
 )
+from mmrec_jax.data.formats.field_file import FieldFile
 from mmrec_jax.data.formats.value_chunk import ValueChunk
 from mmrec_jax.errors import UserError
 
@@ -22,31 +21,12 @@ if TYPE_CHECKING:
 _FILE_MAGIC = b"ARROW1"  # the form with an index; the other is a bare stream
 
 
-@dataclasses.dataclass(frozen=True)
-class ArrowFile:
+class ArrowFile(FieldFile):
     """An Arrow IPC file or stream as chunks.
 
     Each record batch is cut into chunks of equally many rows, about `chunk_bytes` of the column
     together. The column is always read whole, one record batch at a time.
-
-    Attributes:
-      path: where it is.
-      size: its bytes.
-      field: the column with the text.
-      max_record_bytes: a longer text is refused.
-      chunk_bytes: about the bytes of a chunk.
     """
-
-    path: Path
-    size: int
-    field: str
-    max_record_bytes: int
-    chunk_bytes: int = CHUNK_BYTES
-
-    @property
-    def name(self) -> str:
-        """The path, as error messages have it."""
-        return str(self.path)
 
     def chunks(self, first: int = 0, step: int = 1) -> Iterator[Chunk]:
         """See `SourceFile.chunks`.

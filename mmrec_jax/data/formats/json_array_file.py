@@ -1,13 +1,13 @@
 """A JSON array of objects, read without ever holding it."""
 
-import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from mmrec_jax.data.formats.byte_window import ByteWindow
-from mmrec_jax.data.formats.chunk import CHUNK_BYTES, Chunk, telling_chunk, too_long
+from mmrec_jax.data.formats.chunk import Chunk, telling_chunk, too_long
 from mmrec_jax.data.formats.compression import compression_of
+from mmrec_jax.data.formats.field_file import FieldFile
 from mmrec_jax.data.formats.json_chunk import JsonChunk
 from mmrec_jax.data.formats.json_record import json_type
 from mmrec_jax.data.formats.json_scanner import JsonScanner
@@ -23,31 +23,12 @@ def is_json_array(path: Path) -> bool:
         return _beginning(window) > 0
 
 
-@dataclasses.dataclass(frozen=True)
-class JsonArrayFile:
+class JsonArrayFile(FieldFile):
     """A file that is one JSON array, `.gz`, `.zst`, `.xz` or plain, as chunks.
 
     Chunk i has the records whose first byte is one of bytes [i S, (i + 1) S) (S = `chunk_bytes`).
     The file is always read from its beginning. Memory: S and the longest record.
-
-    Attributes:
-      path: where it is.
-      size: its bytes, as they are stored.
-      field: where the text stands in a record.
-      max_record_bytes: a longer record is refused.
-      chunk_bytes: S.
     """
-
-    path: Path
-    size: int
-    field: str
-    max_record_bytes: int
-    chunk_bytes: int = CHUNK_BYTES
-
-    @property
-    def name(self) -> str:
-        """The path, as error messages have it."""
-        return str(self.path)
 
     def chunks(self, first: int = 0, step: int = 1) -> Iterator[Chunk]:
         """See `SourceFile.chunks`."""

@@ -1,18 +1,17 @@
 """Rows of a Parquet file."""
 
-import dataclasses
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmrec_jax.data.formats.chunk import CHUNK_BYTES, Chunk, telling_chunk
+from mmrec_jax.data.formats.chunk import Chunk, telling_chunk
 from mmrec_jax.data.formats.column import (
     column_values,
     import_pyarrow,
     is_passing,
     require_text,
 )
+from mmrec_jax.data.formats.field_file import FieldFile
 from mmrec_jax.data.formats.value_chunk import ValueChunk
 from mmrec_jax.errors import UserError
 
@@ -24,31 +23,12 @@ _MOST_ROWS = 1024
 _BUFFER = 1 << 20  # bytes of a column read at once
 
 
-@dataclasses.dataclass(frozen=True)
-class ParquetFile:
+class ParquetFile(FieldFile):
     """A Parquet file as chunks of equally many rows, about `chunk_bytes` of the column together.
 
     The chunks of a row group are decoded one after the other; row groups without a wanted chunk
     are not read.
-
-    Attributes:
-      path: where it is.
-      size: its bytes.
-      field: the column with the text.
-      max_record_bytes: a longer text is refused.
-      chunk_bytes: about the bytes of a chunk.
     """
-
-    path: Path
-    size: int
-    field: str
-    max_record_bytes: int
-    chunk_bytes: int = CHUNK_BYTES
-
-    @property
-    def name(self) -> str:
-        """The path, as error messages have it."""
-        return str(self.path)
 
     def chunks(self, first: int = 0, step: int = 1) -> Iterator[Chunk]:
         """See `SourceFile.chunks`.
