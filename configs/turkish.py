@@ -33,6 +33,6 @@ def get_config() -> ConfigDict:
                 checkpoint_every=100,
                 sample_prompt="Bir gün",
             ),
-            turkish=TurkishConfig(vowel_harmony=1.0, scored_samples=8),
+            turkish=TurkishConfig(vowel_harmony=0.3, scored_samples=8),
         )
     )
