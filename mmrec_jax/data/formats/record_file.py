@@ -5,7 +5,7 @@ import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mmrec_jax.data.formats.byte_chunk import ByteChunk
 from mmrec_jax.data.formats.byte_window import ByteWindow
@@ -116,28 +116,18 @@ class RecordFile:
     def _chunk(
         self, window: ByteWindow, number: int, data: bytes, errors: tuple[str, ...]
     ) -> ByteChunk:
-        compressed = bool(compression_of(self.path.name))
+        common: dict[str, Any] = {
+            "file": self.name,
+            "number": number,
+            "errors": errors,
+            "data": data,
+            "offset": window.start,
+            "line": window.line,
+            "compressed": bool(compression_of(self.path.name)),
+        }
         if self.kind == "json":
-            return JsonChunk(
-                file=self.name,
-                number=number,
-                errors=errors,
-                data=data,
-                offset=window.start,
-                line=window.line,
-                compressed=compressed,
-                field=self.field,
-            )
-        return TextChunk(
-            file=self.name,
-            number=number,
-            errors=errors,
-            data=data,
-            offset=window.start,
-            line=window.line,
-            compressed=compressed,
-            cut=self.cut,
-        )
+            return JsonChunk(**common, field=self.field)
+        return TextChunk(**common, cut=self.cut)
 
     @property
     def _pattern(self) -> re.Pattern[bytes]:

@@ -3,15 +3,13 @@
 import os
 from collections.abc import Iterable
 
-from mmrec_jax.data.process_memory import process_memory
+from mmrec_jax.data.process_memory import process_memory, tokenizer_memory
 from mmrec_jax.errors import UserError
 
 MB = 1e6
 
 # A process with Python, NumPy and the tokenizers' libraries, and what a chunk in it needs.
 _WORKER_BYTES = 110 * MB
-# In memory a tokenizer takes so many times its file: Qwen3's (11 MB) 120 MB.
-_TOKENIZER_FACTOR = 11
 
 
 def total_memory(pids: Iterable[int]) -> int:
@@ -21,7 +19,7 @@ def total_memory(pids: Iterable[int]) -> int:
 
 def worker_bytes(tokenizer_bytes: int) -> float:
     """What a worker process will take, about."""
-    return _WORKER_BYTES + _TOKENIZER_FACTOR * tokenizer_bytes
+    return _WORKER_BYTES + tokenizer_memory(tokenizer_bytes)
 
 
 def affordable_workers(wanted: int, budget: float, own: float, tokenizer_bytes: int) -> int:

@@ -3,6 +3,7 @@
 import dataclasses
 
 from mmrec_jax.data.formats.chunk import CHUNK_BYTES
+from mmrec_jax.data.process_memory import tokenizer_memory
 from mmrec_jax.data.stream.plan import StreamPlan
 from mmrec_jax.errors import UserError
 
@@ -10,8 +11,7 @@ MEGABYTE = 2**20
 # Text comes in bursts: what is ready bridges the time in which a block is read.
 _READY_BYTES, _MOST_READY, _LEAST_READY = 2 * MEGABYTE, 128, 4
 # An interpreter with NumPy, the tokenizer libraries and a small vocabulary (measured: 45 to 60 MB).
-# A large one takes so many times its file: Qwen3's (11 MB) 120 MB.
-_WORKER_BYTES, _TOKENIZER_FACTOR = 60 * MEGABYTE, 11
+_WORKER_BYTES = 60 * MEGABYTE
 # Of a shard's block: the buffer grows by an eighth at a time, and a number a document stands beside
 # its text. Of the chunk that is being parsed: its bytes, its text, its documents.
 _BLOCK_FACTOR, _PARSED_CHUNKS = 1.4, 8
@@ -49,7 +49,7 @@ def estimated_bytes(
     block = _BLOCK_FACTOR * plan.shuffle.block_bytes * used
     piece = plan.lanes * plan.seq_len * _BYTES_PER_PLACE
     reading = max(1, workers) * _PARSED_CHUNKS * CHUNK_BYTES
-    worker = _WORKER_BYTES + _TOKENIZER_FACTOR * tokenizer_bytes
+    worker = _WORKER_BYTES + tokenizer_memory(tokenizer_bytes)
     return int(workers * worker + reading + shards * (block + (ready + 2) * piece))
 
 
