@@ -8,18 +8,19 @@ from benchmarks.tokenizer_extension import split
 from mmrec_jax.data.formats.paths import find_files
 from mmrec_jax.errors import UserError
 
+_NAMES = ("training", "held_out")
 _TEXT = "".join(f"satır {i}\n" for i in range(40))
 
 
 def test_parts_are_those_of_this_run_under_plain_names(tmp_path):
     work = tmp_path / "work"
-    for part in ("training", "held_out"):
+    for part in _NAMES:
         (work / part).mkdir(parents=True)
         (work / part / "stale.txt").write_text("eski")
     (tmp_path / "a.txt").write_text(_TEXT, "utf-8")
     (tmp_path / "b.txt.gz").write_bytes(gzip.compress(_TEXT.encode()))
-    parts = split([tmp_path / "a.txt", tmp_path / "b.txt.gz"], work)
-    for part, pattern in zip(("training", "held_out"), parts, strict=True):
+    parts = split([tmp_path / "a.txt", tmp_path / "b.txt.gz"], work, _NAMES, 0.5)
+    for part, pattern in zip(_NAMES, parts, strict=True):
         files = find_files(pattern, "--text")
         assert files == [work / part / "a.txt", work / part / "b.txt"]
         assert sorted((work / part).iterdir()) == files
@@ -36,5 +37,5 @@ def test_equal_names_are_refused(tmp_path, second):
     kept.parent.mkdir()
     kept.write_text("eski")
     with pytest.raises(UserError, match=r"a\.txt and .*a\.txt.* would both be written as a\.txt"):
-        split([tmp_path / "a" / "a.txt", tmp_path / second], tmp_path)
+        split([tmp_path / "a" / "a.txt", tmp_path / second], tmp_path, _NAMES, 0.5)
     assert kept.exists()
