@@ -19,12 +19,21 @@ def main() -> int:
     parser.add_argument("--config", required=True, help="the run, a file such as configs/tiny.py")
     parser.add_argument("--workdir", help="the run's folder; runs/<config name> by default")
     parser.add_argument("--fresh", action="store_true", help="forget the run in the workdir")
+    parser.add_argument(
+        "--distributed",
+        metavar="WHERE",
+        help="one of several processes that train together, in one --workdir: auto on a cluster "
+        "that JAX knows, or ADDRESS:PORT,COUNT,NUMBER",
+    )
     options = parse_with_overrides(parser)
     with exit_on_user_error():
         config = read_config(options.config, options.overrides)
         # Imported late: a mistake in the config is told at once, not after JAX has started.
         from mmrec_jax.train.loop import run
+        from mmrec_jax.train.processes import join
 
+        if options.distributed:
+            join(options.distributed)
         workdir = options.workdir or f"runs/{Path(options.config).stem}"
         return run(config, Path(workdir), fresh=options.fresh)
 

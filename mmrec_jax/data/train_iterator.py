@@ -1,6 +1,6 @@
 """A stream of training batches that knows its place and which data the place belongs to."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from mmrec_jax.data.batch import Batch
@@ -20,6 +20,20 @@ def process_rows(batch_size: int, process_index: int, process_count: int) -> ran
         )
     rows = batch_size // process_count
     return range(process_index * rows, (process_index + 1) * rows)
+
+
+def joined_state(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The `TrainIterator.get_state` of a whole run, which any number of processes can go on from.
+
+    Args:
+      states: of each process. They are the same, but that each has the positions of its own shards
+        where the stream has shards.
+    """
+    whole = dict(states[0])
+    if "shards" in whole["position"]:
+        parts = [state["position"]["shards"] for state in states]
+        whole["position"] = {"shards": {shard: own[shard] for own in parts for shard in own}}
+    return whole
 
 
 class BatchStream(Protocol):

@@ -25,6 +25,7 @@ from orbax.checkpoint.checkpoint_managers import (
 )
 
 from mmrec_jax.errors import UserError
+from mmrec_jax.train.processes import is_first, wait_for_all
 from mmrec_jax.train.state import TrainState
 from mmrec_jax.tree_paths import leaf_names, map_named
 
@@ -58,7 +59,9 @@ class Checkpointer:
             )
         self.directory = directory.resolve()
         if not read_only:
-            self._remove_incomplete()
+            if is_first():
+                self._remove_incomplete()
+            wait_for_all("incomplete checkpoints removed")
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(

@@ -11,7 +11,8 @@ from mmrec_jax.data.evaluation import evaluation_batches
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.nn.state import zero_state
-from mmrec_jax.train.mesh import place_batch
+from mmrec_jax.train.mesh import place_whole_batch
+from mmrec_jax.train.processes import fetch
 from mmrec_jax.train.tally import Tally
 
 EvalStep = Callable[[Any, Any, Any], tuple[dict[str, jax.Array], Any]]
@@ -59,9 +60,9 @@ def evaluate(
         if index == max_batches:
             complete = False
             break
-        predicted, after = eval_step(params, place_batch(batch, mesh), state)
+        predicted, after = eval_step(params, place_whole_batch(batch, mesh), state)
         state = after if carry else fresh
-        tally.add(batch, jax.device_get(predicted))
+        tally.add(batch, fetch(predicted))
     result = {"loss": tally.loss, "perplexity": perplexity(tally.loss), "tokens": tally.tokens}
     if tally.counted:
         result["vowel_harmony"] = tally.vowel_harmony / tally.counted

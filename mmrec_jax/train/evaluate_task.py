@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -10,7 +9,8 @@ from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.model_config import ModelConfig
 from mmrec_jax.nn.state import zero_state
 from mmrec_jax.train.evaluate import EvalStep
-from mmrec_jax.train.mesh import place_batch
+from mmrec_jax.train.mesh import place_whole_batch
+from mmrec_jax.train.processes import fetch
 from mmrec_jax.train.tally import Tally
 
 
@@ -44,8 +44,8 @@ def evaluate_task(
         tally, finals, right = Tally(), 0, 0
         state = zero_state(config, batch_size)
         for batch, final in data.scoring(length, batch_size):
-            predicted, state = eval_step(params, place_batch(batch, mesh), state)
-            on_host = jax.device_get(predicted)
+            predicted, state = eval_step(params, place_whole_batch(batch, mesh), state)
+            on_host = fetch(predicted)
             tally.add(batch, on_host)
             finals += int(np.count_nonzero(final))
             right += int(np.count_nonzero(on_host["right"][final]))

@@ -31,6 +31,11 @@ class Interrupt:
         """Status to exit with after the signal, as a shell would report it; 0 without one."""
         return 0 if self.received is None else _EXIT_BASE + self.received
 
+    def agree(self, number: int) -> None:
+        """Takes the signal of this number as received, if it is one; 0 is none."""
+        if number:
+            self.received = signal.Signals(number)
+
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number)
         self._restore()

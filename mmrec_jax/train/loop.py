@@ -5,41 +5,29 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import jax
 from tqdm import tqdm
 
-from mmrec_jax import dora
-from mmrec_jax.chat import reply
 from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
-from mmrec_jax.dashboard.observer import Observer
-from mmrec_jax.dashboard.summary import histograms, scalars, summarise
-from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
-from mmrec_jax.data.tasks.task_dataset import TaskDataset
+from mmrec_jax.data.train_iterator import joined_state
 from mmrec_jax.errors import NotFiniteError, UserError
-from mmrec_jax.generation import generate
 from mmrec_jax.nn.model import count_parameters
 from mmrec_jax.train import report
 from mmrec_jax.train.compiled_steps import CompiledSteps
-from mmrec_jax.train.evaluate import evaluate
-from mmrec_jax.train.evaluate_task import evaluate_task
+from mmrec_jax.train.evaluator import Evaluator
 from mmrec_jax.train.flops import matmul_flops_per_second, training_flops_per_token
 from mmrec_jax.train.input_monitor import InputMonitor
 from mmrec_jax.train.interrupt import Interrupt
 from mmrec_jax.train.mesh import place_batch
 from mmrec_jax.train.prepare import Prepared, prepare
+from mmrec_jax.train.processes import gather, is_first, largest
 from mmrec_jax.train.sophia_health import SophiaHealth
-from mmrec_jax.train.step import make_eval_step
-from mmrec_jax.train.turkish_samples import score_samples
-from mmrec_jax.train.writer import MetricsWriter
+from mmrec_jax.train.writer import open_writer
 
 # Terms whose value must be finite, in the order in which they are blamed.
 _TERMS = ("loss", "uboo", "grad_norm")
-
-# What the dashboard reads at each evaluation, at most.
-_OBSERVED_ROWS, _OBSERVED_TOKENS = 4, 1024
 
 
 def run(config: Config, workdir: Path, *, fresh: bool = False) -> int:
@@ -77,7 +65,7 @@ class _Loop:
     def __init__(self, prepared: Prepared, begin: float) -> None:
         self.p = prepared
         self.begin = begin
-        self.writer = MetricsWriter(prepared.workdir, resume_step=prepared.start)
+        self.writer = open_writer(prepared.workdir, resume_step=prepared.start)
         self.validation: dict[str, float] = (prepared.meta or {}).get("validation") or {}
         self.state = prepared.state
         self.tracing = False
@@ -102,6 +90,7 @@ class _Loop:
             unit="step",
             dynamic_ncols=True,
             mininterval=0.2 if sys.stderr.isatty() else 15,
+            disable=not is_first(),
         )
         with bar:
             if train.eval_first and not step:
@@ -117,7 +106,7 @@ class _Loop:
                     self._take(step - 1, previous, bar)
                 previous = metrics
                 p.checkpointer.check()
-                last = step == p.steps or interrupt.received is not None
+                last = step == p.steps or self._is_asked_to_stop(step, interrupt)
                 evaluates = step % train.eval_every == 0 or step == p.steps
                 if last or evaluates or step % train.checkpoint_every == 0:
                     self._take(step, previous, bar)
@@ -136,13 +125,19 @@ class _Loop:
         else:
             report.closing(p, step, self.validation, begin=self.begin)
 
+    def _is_asked_to_stop(self, step: int, interrupt: Interrupt) -> bool:
+        """Whether a signal has come: to any of several processes, which all stop at one step."""
+        if jax.process_count() > 1:
+            if step % self.p.config.train.log_every:  # the question waits for the update
+                return False
+            interrupt.agree(largest(interrupt.received or 0))
+        return interrupt.received is not None
+
     def _compile(self) -> None:
         p = self.p
         start = time.perf_counter()
         self.train_step = CompiledSteps(p)
-        self.eval_step = jax.jit(make_eval_step(p.model, p.harmony))
-        self.observer = Observer(p.model)
-        self.apply_adapters = jax.jit(dora.apply)
+        self.evaluator = Evaluator(p, self.writer)
         now = time.perf_counter()
         report.compiled(now - start, now - self.begin)
 
@@ -200,91 +195,15 @@ class _Loop:
         )
 
     def _evaluate(self, step: int, bar: tqdm) -> dict[str, float]:
-        """Scores the validation split, and writes and tells all that there is to say of a step."""
-        p, config = self.p, self.p.config
-        params, base = self.state.params, self.state.base
-        if base is not None:
-            params = self.apply_adapters(base.params, params)
-        with_model = (self.eval_step, params, p.model.config)
-        rows = config.train.batch_size
-        if isinstance(p.data, TaskDataset):
-            validation = evaluate_task(*with_model, p.data, p.mesh, batch_size=rows)
-        else:
-            validation = evaluate(
-                *with_model,
-                p.data.validation,
-                p.mesh,
-                batch_size=rows,
-                seq_len=config.data.seq_len,
-                carry=config.train.eval_carry,
-                max_batches=config.train.eval_batches,
-            )
+        validation = self.evaluator(step, self.state, bar)
         self._require_finite(step, "validation loss", validation["loss"])
-        self._observe(step, params)
-        self.writer.write(step, "validation", validation)
-        sample = self._sample(step, params)
-        report.evaluated(bar, step, validation, sample)
-        self._score(step, bar, params)
         return validation
-
-    def _observe(self, step: int, params: Any) -> None:
-        """What the memories do, on the longest rows of the validation split."""
-        p = self.p
-        if not p.config.train.dashboard:
-            return
-        rows = min(p.config.train.batch_size, _OBSERVED_ROWS)
-        batch = p.data.longest(rows, min(p.config.data.seq_len, _OBSERVED_TOKENS))
-        params = jax.device_put(params, jax.local_devices()[0])
-        summary = summarise(self.observer(params, batch["inputs"], batch["segment_ids"]))
-        self.writer.write(step, "recurrence", scalars(summary))
-        self.writer.write_histograms(step, "recurrence", histograms(summary))
-
-    def _score(self, step: int, bar: tqdm, params: Any) -> None:
-        """Metrics of Turkish text on continuations of validation documents."""
-        p, train = self.p, self.p.config.train
-        count = p.config.turkish.scored_samples
-        if not count:  # of running text alone: `prepare` refuses it elsewhere
-            return
-        assert not isinstance(p.data, TaskDataset)
-        scores = score_samples(
-            p.model,
-            jax.device_put(params, jax.local_devices()[0]),
-            p.data.validation,
-            p.data.tokenizer,
-            count=count,
-            tokens=train.sample_tokens,
-            seed=train.seed,
-        )
-        if scores:
-            self.writer.write(step, "turkish", scores)
-            report.scored(bar, scores)
-
-    def _sample(self, step: int, params: Any) -> str:
-        p, train = self.p, self.p.config.train
-        if not train.sample_tokens:
-            return ""
-        params = jax.device_put(params, jax.local_devices()[0])
-        write = reply if isinstance(p.data, InstructionDataset) else generate
-        text = write(
-            p.model,
-            params,
-            p.data.tokenizer,
-            train.sample_prompt,
-            max_tokens=train.sample_tokens,
-            seed=train.seed,
-        )[0]
-        p.workdir.samples.mkdir(exist_ok=True)
-        path = p.workdir.samples / f"step_{step:07d}.txt"
-        # A response begins a line of its own.
-        text = train.sample_prompt + ("\n" if write is reply else "") + text
-        path.write_text(text + "\n", "utf-8")
-        return text
 
     def _save(self, step: int, *, evaluated: bool) -> None:
         p = self.p
         p.checkpointer.save(
             self.state,
-            data=p.batches.get_state(),
+            data=joined_state(gather(p.batches.get_state())),
             meta={
                 "config": to_dict(p.config),
                 "tokenizer": p.data.tokenizer.fingerprint,

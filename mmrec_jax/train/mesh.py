@@ -22,10 +22,12 @@ def split_cpu(config: TrainConfig) -> None:
 
     XLA then runs the rows side by side, which is faster than splitting each small operation over
     the cores. Nothing is changed where the number of CPU devices has been set from outside, or
-    where JAX has started already; other kinds of devices are not touched.
+    where JAX has started already; other kinds of devices are not touched. Each of several processes
+    keeps one.
     """
     chosen = _DEVICE_COUNT_FLAG in os.environ.get("XLA_FLAGS", "")
-    if chosen or jax.config.jax_num_cpu_devices != -1:  # type: ignore[attr-defined]
+    chosen |= jax.config.jax_num_cpu_devices != -1  # type: ignore[attr-defined]
+    if chosen or jax.distributed.is_initialized():
         return
     rows = config.batch_size // config.accumulate
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -45,6 +47,11 @@ def make_mesh(config: TrainConfig) -> Mesh:
     count = config.devices or len(available)
     if count > len(available):
         raise UserError(f"config.train.devices is {count}; this machine has {len(available)}")
+    if count < len(available) and jax.process_count() > 1:
+        raise UserError(
+            f"config.train.devices is {count}; {jax.process_count()} processes use all of their "
+            f"{len(available)} devices: leave it out"
+        )
     rows = config.batch_size // config.accumulate
     if rows % count:
         raise UserError(
@@ -92,6 +99,15 @@ def abstract_batch(config: Config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct
     return {
         name: jax.ShapeDtypeStruct(shape, dtype, sharding=by_row(mesh))
         for name, dtype in DTYPES.items()
+    }
+
+
+def place_whole_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:
+    """The rows of all processes, as every process has them, as one global array each."""
+    sharding = by_row(mesh)
+    return {
+        name: jax.make_array_from_callback(rows.shape, sharding, rows.__getitem__)
+        for name, rows in batch.items()
     }
 
 

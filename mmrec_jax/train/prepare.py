@@ -34,6 +34,7 @@ from mmrec_jax.train.checkpoint import Checkpointer, abstract_on
 from mmrec_jax.train.compile_cache import enable_compile_cache
 from mmrec_jax.train.mesh import make_mesh, replicated, split_cpu, state_shardings
 from mmrec_jax.train.noise import Noise, make_noise
+from mmrec_jax.train.processes import first_before_others, is_first, wait_for_all
 from mmrec_jax.train.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.train.state import Base, TrainState, initial_state
 from mmrec_jax.train.time_pieces import fit_time_chunk
@@ -81,7 +82,8 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
     base = read_beginning(config, place, fresh=fresh)
     if base is not None:
         config = with_model_of(config, base)
-    data = load_data(config, place, None if base is None else base.tokenizer)
+    with first_before_others("data"):  # it makes the tokenizer that they find
+        data = load_data(config, place, None if base is None else base.tokenizer)
     enable_compile_cache(place.compile_cache.resolve())
     tokenizer = data.tokenizer
     batches = data.batches(
@@ -97,7 +99,9 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
     check_prompt(config.train.sample_prompt, tokenizer)
 
     if fresh:
-        place.clear()
+        if is_first():
+            place.clear()
+        wait_for_all("cleared")
     checkpointer = Checkpointer(
         place.checkpoints, keep_last=config.train.keep_last, keep_best=config.train.keep_best
     )
@@ -107,8 +111,9 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
         meta = checkpointer.read_meta(start)
         check_same_run(config, meta["config"], where)
         check_same_tokenizer(tokenizer.fingerprint, meta["tokenizer"], where)
-    place.write_config(config, model.config.vocab_size)
-    tokenizer.save(place.tokenizer)
+    if is_first():
+        place.write_config(config, model.config.vocab_size)
+        tokenizer.save(place.tokenizer)
 
     rules = adapter_rules(config.adapters)
 

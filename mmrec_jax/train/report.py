@@ -13,15 +13,18 @@ from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.train.curve import draw_loss
 from mmrec_jax.train.prepare import Prepared
+from mmrec_jax.train.processes import is_first
 from mmrec_jax.train.writer import read_metrics
 
 
 def opening(p: Prepared, parameters: int) -> None:
     """Data, model and devices, before the wait for the compiler."""
     config = p.config
+    others = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
     _say(f"data: {p.data.describe()}")
     _say(
-        f"model: {parameters:,} parameters; {p.mesh.size} {jax.default_backend()} device(s); "
+        f"model: {parameters:,} parameters; {p.mesh.size} {jax.default_backend()} device(s)"
+        f"{others}; "
         f"{p.steps:,} steps of {config.train.batch_size} x {config.data.seq_len} tokens"
     )
     if p.base is not None:
@@ -59,9 +62,9 @@ def scored(bar: tqdm, scores: dict[str, float]) -> None:
 
 
 def warned(bar: tqdm, line: str) -> None:
-    """Something that does not stop the run, and its remedy."""
+    """Something that does not stop the run, and its remedy; of any process."""
     bar.clear()
-    _say(f"warning: {line}")
+    print(f"warning: {line}", flush=True)
     bar.refresh()
 
 
@@ -72,6 +75,8 @@ def interrupted(signal_name: str, step: int) -> None:
 
 def closing(p: Prepared, step: int, validation: dict[str, float], *, begin: float) -> None:
     """The result, where it lies, and what to type next."""
+    if not is_first():
+        return
     draw_loss(p.workdir)
     root = p.workdir.root
     # Linux counts in KiB, macOS in bytes.
@@ -124,4 +129,6 @@ def _summary(validation: dict[str, float]) -> str:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    """Once for all processes."""
+    if is_first():
+        print(line, flush=True)

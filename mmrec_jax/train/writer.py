@@ -4,12 +4,48 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 from tensorboardX import SummaryWriter
 
+from mmrec_jax.train.processes import is_first
 from mmrec_jax.workdir import Workdir
+
+
+class Writer(Protocol):
+    """Where the numbers of a run go."""
+
+    def write(self, step: int, split: str, values: dict[str, float]) -> None:
+        """Some numbers of one step."""
+
+    def write_histograms(
+        self, step: int, split: str, histograms: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]
+    ) -> None:
+        """For each name the edges of the bins, and how many are in each."""
+
+    def close(self) -> None:
+        """The end."""
+
+
+def open_writer(workdir: Workdir, *, resume_step: int) -> Writer:
+    """A `MetricsWriter` in the first process of a run, nothing in others."""
+    return MetricsWriter(workdir, resume_step=resume_step) if is_first() else _Silence()
+
+
+class _Silence:
+    """Writes nothing."""
+
+    def write(self, step: int, split: str, values: dict[str, float]) -> None:
+        pass
+
+    def write_histograms(
+        self, step: int, split: str, histograms: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]
+    ) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 class MetricsWriter:

@@ -1,0 +1,143 @@
+"""Runs of several processes: what they compute, save and say is what one process does."""
+
+import contextlib
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+from mmrec_jax.data.train_iterator import joined_state
+from mmrec_jax.errors import UserError
+from mmrec_jax.train.processes import fetch, first_before_others, gather, join, largest
+from tests.small_run import LINEAR, command, environment, flags, session_directory, train
+
+_RUN = {
+    **{f"model__{name}": value for name, value in LINEAR.items()},
+    "data__source": "stream",
+    "data__stream_workers": 0,
+    "data__shuffle_mb": 1,
+    "train__dashboard": False,
+    "train__steps": 4,
+    "train__eval_every": 4,
+    "train__checkpoint_every": 2,
+    "train__keep_last": 2,
+    "train__sample_tokens": 0,
+}
+
+
+@contextlib.contextmanager
+def _processes(workdir, count, **overrides):
+    """A run of so many processes with a device each; they are killed at the end."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{free.getsockname()[1]},{count}"
+    with contextlib.ExitStack() as stack:
+        started = []
+        for number in range(count):
+            process = subprocess.Popen(
+                command(
+                    workdir, *flags(**{**_RUN, **overrides}), f"--distributed={where},{number}"
+                ),
+                env=environment(),
+                cwd=session_directory(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            stack.callback(process.kill)
+            started.append(process)
+        yield started
+
+
+def _finish(processes):
+    """The standard outputs, once all have ended well."""
+    outputs = []
+    for process in processes:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        outputs.append(out)
+    return outputs
+
+
+def _metrics(folder):
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text("utf-8").splitlines())
+    names = ("step", "split", "loss", "grad_norm", "bits_per_byte")
+    return [{name: line[name] for name in names if name in line} for line in lines]
+
+
+def _position(folder, step):
+    data = json.loads((folder / "checkpoints" / str(step) / "data" / "metadata").read_text())
+    return data["position"]["shards"]
+
+
+def test_two_processes_are_one_and_either_goes_on_from_the_other(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    result = train(one, *flags(**_RUN), devices=2)
+    assert result.returncode == 0, result.stderr
+    with _processes(two, 2) as started:
+        first, second = _finish(started)
+    assert "2 cpu device(s) in 2 processes; 4 steps" in first
+    assert "done: step 4" in first
+    assert [line for line in second.splitlines() if not line.startswith("[Gloo]")] == []
+    assert _metrics(two) == _metrics(one)
+    assert [line["step"] for line in _metrics(one)] == [1, 2, 3, 4, 4]
+    assert _position(two, 2) == _position(one, 2)
+    assert len(_position(two, 2)) == 8
+    for folder in (one, two):
+        shutil.rmtree(folder / "checkpoints" / "4")  # as if killed before that save
+    expected = _metrics(one)
+    result = train(two, *flags(**_RUN), devices=2)
+    assert "continuing from the checkpoint of step 2" in result.stdout, result.stderr
+    with _processes(one, 2) as started:
+        assert "continuing from the checkpoint of step 2" in _finish(started)[0]
+    assert _metrics(one) == _metrics(two) == expected
+    assert _position(one, 4) == _position(two, 4)
+
+
+def test_a_signal_to_one_process_stops_all_at_one_step(tmp_path):
+    with _processes(tmp_path, 2, train__steps=100_000, train__log_every=3) as started:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "checkpoints" / "4").exists():
+            assert time.monotonic() < deadline
+            assert [process.poll() for process in started] == [None, None]
+            time.sleep(0.1)
+        started[1].send_signal(signal.SIGTERM)
+        out, err = started[0].communicate(timeout=60)
+        started[1].communicate(timeout=60)
+    status = 128 + signal.SIGTERM
+    assert [process.returncode for process in started] == [status, status], err
+    last = max(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    assert f"SIGTERM: saved at step {last:,}." in out
+    assert last % 3 == 0
+    assert len(_position(tmp_path, last)) == 8
+
+
+def test_a_position_is_joined_from_those_of_the_processes():
+    identity = {"data.train": "abc"}
+    states = [
+        {"identity": identity, "position": {"shards": {str(s): {"step": s} for s in own}}}
+        for own in ((0, 1), (2, 3))
+    ]
+    joined = joined_state(states)
+    assert joined["identity"] == identity
+    assert joined["position"]["shards"] == {str(s): {"step": s} for s in range(4)}
+    same = {"identity": identity, "position": {"taken": 3}}
+    assert joined_state([same, same]) == same
+
+
+def test_one_process_alone_waits_for_nobody():
+    assert gather({"a": 1}) == [{"a": 1}]
+    assert largest(7) == 7
+    with first_before_others("test"):
+        pass
+    assert fetch({"a": 1.0}) == {"a": 1.0}
+
+
+@pytest.mark.parametrize("where", ["nowhere", "host:1,2,x", "host:1,2,2", "auto"])
+def test_what_is_no_place_is_refused(where):
+    with pytest.raises(UserError, match=f"--distributed={where}: .*ADDRESS:PORT,COUNT,NUMBER"):
+        join(where)
