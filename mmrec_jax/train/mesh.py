@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from typing import Any
 
 import jax
 import numpy as np
@@ -100,6 +101,19 @@ def abstract_batch(config: Config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct
         name: jax.ShapeDtypeStruct(shape, dtype, sharding=by_row(mesh))
         for name, dtype in DTYPES.items()
     }
+
+
+def place_everywhere(tree: Any, mesh: Mesh) -> Any:
+    """Arrays that every process has, whole on each device of the mesh."""
+    sharding = replicated(mesh)
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+
+    def place(array: jax.Array) -> jax.Array:
+        on_host = np.asarray(array)
+        return jax.make_array_from_callback(on_host.shape, sharding, on_host.__getitem__)
+
+    return jax.tree.map(place, tree)
 
 
 def place_whole_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:

@@ -32,7 +32,7 @@ from mmrec_jax.train.adapter_rules import adapter_rules
 from mmrec_jax.train.beginning import read_beginning, with_model_of
 from mmrec_jax.train.checkpoint import Checkpointer, abstract_on
 from mmrec_jax.train.compile_cache import enable_compile_cache
-from mmrec_jax.train.mesh import make_mesh, replicated, split_cpu, state_shardings
+from mmrec_jax.train.mesh import make_mesh, place_everywhere, split_cpu, state_shardings
 from mmrec_jax.train.noise import Noise, make_noise
 from mmrec_jax.train.processes import first_before_others, is_first, wait_for_all
 from mmrec_jax.train.resume import check_same_run, check_same_tokenizer
@@ -122,7 +122,7 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
         seed = config.train.seed
         return initial_state(model, optimizer, seed, rows, params=params, rules=rules)
 
-    params = None if base is None else jax.device_put(base.params, replicated(mesh))
+    params = None if base is None else place_everywhere(base.params, mesh)
     shardings = state_shardings(mesh, carry_state=config.train.carry_state)
     if start:
         abstract = abstract_on(jax.eval_shape(new_state, params), shardings)
