@@ -52,13 +52,16 @@ def build(options: argparse.Namespace) -> None:
         raise UserError(
             f"--validation-fraction is {options.validation_fraction}; it must be in [0, 1)"
         )
+    from mmrec_jax.data.formats.paths import require_outside
     from mmrec_jax.data.formats.refusals import Refusals
     from mmrec_jax.data.formats.tfds_writer import write_tfds
 
+    out = Path(options.out).expanduser()
+    require_outside(out, "--out", options.source, "--source")
     refusals = Refusals(options.on_error)
     folder, counts = write_tfds(
         _texts(options, refusals),
-        Path(options.out).expanduser(),
+        out,
         options.name,
         options.config,
         options.shard_mb * 2**20,

@@ -105,6 +105,7 @@ def test_bad_options_of_the_command(tmp_path, capsys):
         (["--name", "a", "--validation-fraction", "1"], "--validation-fraction is 1.0; it must"),
         (["--name", "a"], "--source: there is no text in"),
         (["--name", "a", "--out", "/dev/null"], "--out: "),
+        (["--name", "a", "--source", str(tmp_path)], "lies in the folder"),
     ):
         with pytest.raises(SystemExit):
             main([*base, *options])
