@@ -65,7 +65,7 @@ def _finish(processes):
 
 def _metrics(folder):
     lines = map(json.loads, (folder / "metrics.jsonl").read_text("utf-8").splitlines())
-    names = ("step", "split", "loss", "grad_norm", "bits_per_byte")
+    names = ("step", "split", "loss", "grad_norm", "epochs", "bits_per_byte")
     return [{name: line[name] for name in names if name in line} for line in lines]
 
 

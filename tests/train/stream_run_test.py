@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmrec_jax.errors import UserError
-from mmrec_jax.train.input_monitor import InputMonitor
+from mmrec_jax.train.input_monitor import InputMonitor, joined_metrics
 from mmrec_jax.train.loop import run
 from tests.small_run import linear_config
 
@@ -90,3 +90,15 @@ def test_the_share_of_time_that_was_waited(monkeypatch):
     assert monitor.metrics()["input_wait"] == 0
     assert monitor.warnings() == ["a", "b"]
     assert monitor.warnings() == []
+
+
+def test_metrics_of_several_processes():
+    parts = [
+        {"input_wait": 0.1, "epochs": 1.0, "epochs of a": 0.5, "ready_batches": 3, "left_out": 2},
+        {"input_wait": 0.3, "epochs": 2.0, "epochs of a": 0.0, "ready_batches": 9},
+    ]
+    assert joined_metrics(parts) == {
+        **{"input_wait": 0.3, "epochs": 1.5, "epochs of a": 0.25},
+        **{"ready_batches": 3, "left_out": 2},
+    }
+    assert joined_metrics(parts[:1]) == parts[0]
