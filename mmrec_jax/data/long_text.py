@@ -16,7 +16,7 @@ _TO_LAST_WORD_END = re.compile(r".*\S(?=\s)", re.DOTALL)
 
 
 def encode_long(tokenizer: Tokenizer, text: str) -> NDArray[np.int32]:
-    """`tokenizer.encode(text)`, of a text of more than 262,144 characters piece by piece.
+    """`tokenizer.encode_nfc(text)`, of a text of more than 262,144 characters piece by piece.
 
     A piece ends behind a newline where that does not change the tokens around it: where the text on
     both sides has the same tokens as its two halves. Tokenizers that cut text into words before all
@@ -25,15 +25,15 @@ def encode_long(tokenizer: Tokenizer, text: str) -> NDArray[np.int32]:
     one, after 262,144 characters.
 
     Raises:
-      UserError: as `Tokenizer.encode`.
+      UserError: as `Tokenizer.encode_nfc`.
     """
     parts: list[NDArray[np.int32]] = []
     start = 0
     while len(text) - start > 2 * _PIECE:
         stop = _cut(tokenizer, text, start)
-        parts.append(tokenizer.encode(text[start:stop]))
+        parts.append(tokenizer.encode_nfc(text[start:stop]))
         start = stop
-    parts.append(tokenizer.encode(text[start:]))
+    parts.append(tokenizer.encode_nfc(text[start:]))
     return np.concatenate(parts)
 
 
@@ -45,8 +45,8 @@ def _cut(tokenizer: Tokenizer, text: str, start: int) -> int:
         if not place:
             break
         left, right = text[max(start, place - _CONTEXT) : place], text[place : place + _CONTEXT]
-        halves = [tokenizer.encode(left), tokenizer.encode(right)]
-        if np.array_equal(np.concatenate(halves), tokenizer.encode(left + right)):
+        halves = [tokenizer.encode_nfc(left), tokenizer.encode_nfc(right)]
+        if np.array_equal(np.concatenate(halves), tokenizer.encode_nfc(left + right)):
             return place
     found = _TO_LAST_WORD_END.match(text, start, last)
     return found.end() if found else last

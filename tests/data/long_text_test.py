@@ -9,13 +9,13 @@ from mmrec_jax.data.long_text import encode_long
 def _listen(tokenizer, monkeypatch):
     """The lengths of the texts that tokenizers of this class encode from now on, in their order."""
     lengths = []
-    encode = type(tokenizer).encode
+    encode = type(tokenizer).encode_nfc
 
     def listen(self, text):
         lengths.append(len(text))
         return encode(self, text)
 
-    monkeypatch.setattr(type(tokenizer), "encode", listen)
+    monkeypatch.setattr(type(tokenizer), "encode_nfc", listen)
     return lengths
 
 

@@ -179,9 +179,8 @@ class BlockReader:
             for record, document in enumerate(chunk.documents(self._refuse)):
                 admitted = self._admit(document)
                 if admitted is not None:
-                    text = admitted.text.encode("utf-8")
-                    start, end = self._ends[-1], self._ends[-1] + len(text)
-                    self._text[start:end] = text
+                    start, end = self._ends[-1], self._ends[-1] + len(admitted.utf8)
+                    self._text[start:end] = admitted.utf8
                     self._ends.append(end)
                     self._places.extend((file, chunk.number, record))
             if self._ends[-1] >= self._shuffle.block_bytes:
