@@ -15,8 +15,8 @@ _ATTEMPTS = 64
 _TO_LAST_WORD_END = re.compile(r".*\S(?=\s)", re.DOTALL)
 
 
-def encode_long(tokenizer: Tokenizer, text: str) -> NDArray[np.int32]:
-    """`tokenizer.encode_nfc(text)`, of a text of more than 262,144 characters piece by piece.
+def encode_long(tokenizer: Tokenizer, utf8: bytes) -> NDArray[np.int32]:
+    """`tokenizer.encode_utf8(utf8)`, of a text of more than 262,144 characters piece by piece.
 
     A piece ends behind a newline where that does not change the tokens around it: where the text on
     both sides has the same tokens as its two halves. Tokenizers that cut text into words before all
@@ -24,16 +24,23 @@ def encode_long(tokenizer: Tokenizer, text: str) -> NDArray[np.int32]:
     Where the second half of a piece has no such place, the piece ends at its last word end; without
     one, after 262,144 characters.
 
+    Args:
+      tokenizer: which.
+      utf8: the text in UTF-8 and NFC.
+
     Raises:
-      UserError: as `Tokenizer.encode_nfc`.
+      UserError: as `Tokenizer.encode_utf8`.
     """
+    if len(utf8) <= 2 * _PIECE:
+        return tokenizer.encode_utf8(utf8)
+    text = utf8.decode("utf-8")
     parts: list[NDArray[np.int32]] = []
     start = 0
     while len(text) - start > 2 * _PIECE:
         stop = _cut(tokenizer, text, start)
-        parts.append(tokenizer.encode_nfc(text[start:stop]))
+        parts.append(tokenizer.encode(text[start:stop]))
         start = stop
-    parts.append(tokenizer.encode_nfc(text[start:]))
+    parts.append(tokenizer.encode(text[start:]))
     return np.concatenate(parts)
 
 
@@ -45,8 +52,8 @@ def _cut(tokenizer: Tokenizer, text: str, start: int) -> int:
         if not place:
             break
         left, right = text[max(start, place - _CONTEXT) : place], text[place : place + _CONTEXT]
-        halves = [tokenizer.encode_nfc(left), tokenizer.encode_nfc(right)]
-        if np.array_equal(np.concatenate(halves), tokenizer.encode_nfc(left + right)):
+        halves = [tokenizer.encode(left), tokenizer.encode(right)]
+        if np.array_equal(np.concatenate(halves), tokenizer.encode(left + right)):
             return place
     found = _TO_LAST_WORD_END.match(text, start, last)
     return found.end() if found else last

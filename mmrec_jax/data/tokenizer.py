@@ -68,15 +68,15 @@ class Tokenizer(abc.ABC):
             ) from None
         return self._encode(unicodedata.normalize("NFC", text))
 
-    def encode_nfc(self, text: str) -> NDArray[np.int32]:
-        """`encode` of a text that is known to be in NFC and to hold no half of a surrogate pair.
+    def encode_utf8(self, text: bytes) -> NDArray[np.int32]:
+        """`encode` of a text in UTF-8 that is in NFC, as `Document.utf8` is.
 
-        That of a `Document` from a file is: what it costs to see it a second time is saved.
+        Neither is checked: a document has been, and tokenizers take the bytes as they are.
 
         Raises:
           UserError: (kind "char") an unknown character.
         """
-        return self._encode(text)
+        return self._encode(text.decode("utf-8"))
 
     @classmethod
     @abc.abstractmethod

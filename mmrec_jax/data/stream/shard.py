@@ -142,9 +142,9 @@ class Shard:
         reader = self._readers[source]
         begun = reader.epochs
         while True:
-            locator, text = reader.take()
+            locator, utf8 = reader.take()
             try:
-                tokens = self._encode(text)
+                tokens = self._encode(utf8)
             except UserError as error:
                 refusal = UserError(f"{reader.find(locator).name}: {error}")
                 if reader.epochs > begun + self._plan.shuffle.shards + 1:  # it refuses them all
@@ -161,11 +161,11 @@ class Shard:
             return _Lane.empty()
         place, read, segment = saved
         locator = Locator(*place)
-        text = self._readers[locator.source].find(locator).text
-        return _Lane(locator, self._encode(text), read, segment)
+        utf8 = self._readers[locator.source].find(locator).utf8
+        return _Lane(locator, self._encode(utf8), read, segment)
 
-    def _encode(self, text: str) -> NDArray[np.integer]:
-        tokens = encode_long(self._tokenizer, text)
+    def _encode(self, utf8: bytes) -> NDArray[np.integer]:
+        tokens = encode_long(self._tokenizer, utf8)
         # A lane keeps a document as long as it reads it, which may be millions of tokens.
         kind = np.uint16 if self._tokenizer.vocab_size <= 2**16 else np.int32
         whole: NDArray[np.integer] = np.empty(len(tokens) + 2, kind)
