@@ -176,7 +176,7 @@ class BlockReader:
                 ends_epoch = True
                 break
             file, chunk = found
-            for record, document in enumerate(chunk.documents(self._refuse)):
+            for record, document in enumerate(chunk.each_document(self._refuse)):
                 admitted = self._admit(document)
                 if admitted is not None:
                     start, end = self._ends[-1], self._ends[-1] + len(admitted.utf8)
