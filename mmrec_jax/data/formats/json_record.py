@@ -48,9 +48,7 @@ def string_field(record: Mapping[str, Any], field: str, place: str, option: str 
     return value
 
 
-def document_field(
-    record: Mapping[str, Any], field: str, place: str, option: str = ""
-) -> Document:
+def document_field(record: Mapping[str, Any], field: str, place: str, option: str = "") -> Document:
     """`string_field`, as the document of that place; its `utf8` is found out on the way."""
     document = Document(place, _any_string(record, field, place, option))
     try:

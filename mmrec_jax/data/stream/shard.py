@@ -92,8 +92,9 @@ class Shard:
         begun = stage.first_step == self._step
         if begun:
             self._tokens = [0 for _ in self._readers]
+        seq_len = self._plan.seq_len
         for row, lane in enumerate(self._lanes):
-            wanted = self._plan.seq_len
+            wanted = seq_len
             while wanted:
                 left = len(lane.tokens) - 1 - lane.read
                 if left <= 0:
