@@ -9,13 +9,8 @@ from mmrec_jax.data.stream.task import Failure, Task
 from mmrec_jax.data.worker_process import WorkerEndedError, WorkerProcess
 from mmrec_jax.errors import UserError
 
-# Memory that is freed goes back to the system: glibc would raise the second one by itself. But for
-# 2 MB: what a chunk takes would be given back and asked for again with every document.
-_FREED_IS_GIVEN_BACK = {
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(2**17),
-    "MALLOC_TRIM_THRESHOLD_": str(2**21),
-}
+# Memory that is freed goes back to the system: glibc would raise the second one by itself.
+_FREED_IS_GIVEN_BACK = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(2**17)}
 
 
 class PieceQueue:
