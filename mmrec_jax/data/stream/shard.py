@@ -101,7 +101,7 @@ class Shard:
                     lane = self._lanes[row] = self._take(stage.weights)
                     begun = True
                     continue
-                count = left if left < wanted else wanted
+                count = min(left, wanted)
                 spans.add(lane.tokens, lane.read, count, lane.segment)
                 lane.read += count
                 wanted -= count
