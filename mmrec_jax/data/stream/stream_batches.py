@@ -146,13 +146,13 @@ class StreamBatches:
         if self._pieces:
             return
         self._over_budget = None
+        begin = {shard: self._position(shard) for shard in self._shards}
         if not self._allowance.workers:
-            own = {shard: self._position(shard) for shard in self._shards}
-            self._pieces = [ShardGroup(self._plan, self._shards, self._tokenizer, own)]
+            self._pieces = [ShardGroup(self._plan, self._shards, self._tokenizer, begin)]
             return
         stored, ready = (self._tokenizer.kind, self._tokenizer.content), self._allowance.ready
         for numbers in np.array_split(np.array(self._shards), self._allowance.workers):
-            positions = {shard: self._position(shard) for shard in numbers.tolist()}
+            positions = {shard: begin[shard] for shard in numbers.tolist()}
             task = Task(self._plan, tuple(positions), positions, stored, max(1, ready // 8))
             self._workers.append(PieceQueue(task, ready))
         self._pieces = list(self._workers)

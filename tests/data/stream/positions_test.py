@@ -53,13 +53,11 @@ def test_asking_changes_nothing(mixed):
 
 def test_a_closed_stream_has_its_position_and_goes_on(mixed):
     whole, batches = _stream(mixed), _stream(mixed)
-    for _ in range(30):
-        assert_same(take(batches, 1), take(whole, 1))
+    for _ in range(10):
+        assert_same(take(batches, 5), take(whole, 5))
+        batches.close()
         batches.close()
         assert batches.get_state() == whole.get_state()
-    batches.close()
-    assert_same(take(batches, 3), take(whole, 3))
-    assert batches.get_state() == whole.get_state()
 
 
 def test_a_continued_stream_has_position_and_epochs_with_its_first_batch(mixed):
