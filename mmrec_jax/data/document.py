@@ -1,6 +1,7 @@
 """The unit of text: what is split, shuffled, and preceded by a begin token."""
 
 import dataclasses
+import functools
 import unicodedata
 
 
@@ -23,3 +24,8 @@ class Document:
         if text is not self.text:
             object.__setattr__(self, "composed", text != self.text)
             object.__setattr__(self, "text", text)
+
+    @functools.cached_property
+    def utf8(self) -> bytes:
+        """The text in UTF-8."""
+        return self.text.encode("utf-8")

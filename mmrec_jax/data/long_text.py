@@ -15,8 +15,8 @@ _ATTEMPTS = 64
 _TO_LAST_WORD_END = re.compile(r".*\S(?=\s)", re.DOTALL)
 
 
-def encode_long(tokenizer: Tokenizer, text: str) -> NDArray[np.int32]:
-    """`tokenizer.encode(text)`, of a text of more than 262,144 characters piece by piece.
+def encode_long(tokenizer: Tokenizer, utf8: bytes) -> NDArray[np.int32]:
+    """`tokenizer.encode_utf8(utf8)`, of a text of more than 262,144 characters piece by piece.
 
     A piece ends behind a newline where that does not change the tokens around it: where the text on
     both sides has the same tokens as its two halves. Tokenizers that cut text into words before all
@@ -24,9 +24,16 @@ def encode_long(tokenizer: Tokenizer, text: str) -> NDArray[np.int32]:
     Where the second half of a piece has no such place, the piece ends at its last word end; without
     one, after 262,144 characters.
 
+    Args:
+      tokenizer: which.
+      utf8: the text in UTF-8 and NFC.
+
     Raises:
-      UserError: as `Tokenizer.encode`.
+      UserError: as `Tokenizer.encode_utf8`.
     """
+    if len(utf8) <= 2 * _PIECE:
+        return tokenizer.encode_utf8(utf8)
+    text = utf8.decode("utf-8")
     parts: list[NDArray[np.int32]] = []
     start = 0
     while len(text) - start > 2 * _PIECE:

@@ -66,7 +66,11 @@ class Mixture:
 
     def stage(self, step: int) -> Stage:
         """The stage that `step`, from 1, lies in."""
-        return next(stage for stage in reversed(self.stages) if stage.first_step <= step)
+        found = self.stages[0]
+        for stage in self.stages[1:]:
+            if stage.first_step <= step:
+                found = stage
+        return found
 
     def uses(self, source: int) -> bool:
         """Whether any stage reads `source`."""

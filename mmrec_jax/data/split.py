@@ -10,9 +10,12 @@ from mmrec_jax.errors import UserError
 Split = Literal["train", "validation", "test"]
 
 
-def hash_share(key: str) -> float:
-    """A number in [0, 1) that depends only on `key` (sha256), uniform over keys."""
-    digest = hashlib.sha256(key.encode("utf-8")).digest()
+def hash_share(key: str | bytes) -> float:
+    """A number in [0, 1) that depends only on `key` (sha256), uniform over keys.
+
+    `key`: text, or what it is in UTF-8.
+    """
+    digest = hashlib.sha256(key.encode("utf-8") if isinstance(key, str) else key).digest()
     return int.from_bytes(digest[:8], "big") / 2.0**64
 
 

@@ -68,6 +68,16 @@ class Tokenizer(abc.ABC):
             ) from None
         return self._encode(unicodedata.normalize("NFC", text))
 
+    def encode_utf8(self, text: bytes) -> NDArray[np.int32]:
+        """`encode` of a text in UTF-8 that is in NFC, as `Document.utf8` is.
+
+        Neither is checked: a document has been, and tokenizers take the bytes as they are.
+
+        Raises:
+          UserError: (kind "char") an unknown character.
+        """
+        return self._encode(text.decode("utf-8"))
+
     @classmethod
     @abc.abstractmethod
     def from_content(cls, content: bytes, name: str) -> Self:

@@ -10,6 +10,10 @@ def test_text_is_brought_to_nfc():
     assert Document("a", "\ufb01 \u00bd").text == "\ufb01 \u00bd"  # which NFKC would change
 
 
+def test_utf8_is_that_of_the_text_in_nfc():
+    assert Document("a", "s\u0327").utf8 == b"\xc5\x9f"
+
+
 def test_line_ends_and_spaces_are_kept():
     assert Document("a", " a\r\n\tb \n").text == " a\r\n\tb \n"
 

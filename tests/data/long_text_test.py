@@ -27,12 +27,12 @@ def test_pieces_have_the_tokens_of_the_whole(all_tokenizers, texts, monkeypatch,
     for piece in (300, 1000):
         monkeypatch.setattr(long_text, "_PIECE", piece)
         lengths.clear()
-        pieces = encode_long(tokenizer, whole)
+        pieces = encode_long(tokenizer, whole.encode())
         np.testing.assert_array_equal(pieces, expected)
         assert pieces.dtype == np.int32
         assert max(lengths) <= 2 * piece
         assert sum(length >= piece for length in lengths) > len(whole) // (2 * piece)
-    assert len(encode_long(tokenizer, "")) == 0
+    assert len(encode_long(tokenizer, b"")) == 0
 
 
 @pytest.mark.parametrize("text", ["ab " * 700, "x" * 2000, "\n" * 1500, "a" + " " * 1999])
@@ -40,7 +40,7 @@ def test_text_without_lines_loses_nothing(all_tokenizers, monkeypatch, text):
     monkeypatch.setattr(long_text, "_PIECE", 300)
     for tokenizer in (all_tokenizers["byte"], all_tokenizers["unigram"]):
         lengths = _listen(tokenizer, monkeypatch)
-        assert tokenizer.decode(encode_long(tokenizer, text)) == text
+        assert tokenizer.decode(encode_long(tokenizer, text.encode())) == text
         assert 300 < max(lengths) <= 600
 
 
@@ -68,6 +68,6 @@ def test_a_cut_changes_no_token_where_one_can_be_had_that_does_not(text, monkeyp
     tokenizer = _Joining()
     expected = tokenizer.encode(text)
     lengths = _listen(tokenizer, monkeypatch)
-    np.testing.assert_array_equal(encode_long(tokenizer, text), expected)
+    np.testing.assert_array_equal(encode_long(tokenizer, text.encode()), expected)
     assert max(lengths) <= 100
     assert sum(length > 20 for length in lengths) >= len(text) // 100

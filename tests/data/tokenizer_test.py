@@ -56,6 +56,16 @@ def test_round_trip_of_any_text(all_tokenizers, kind, data):
     assert tokenizer.decode(ids) == nfc(text)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_utf8_is_encoded_as_its_text(all_tokenizers, kind):
+    tokenizer = all_tokenizers[kind]
+    for text in ["bir iki"] if kind == "char" else TRICKY:
+        ids = tokenizer.encode_utf8(nfc(text).encode())
+        assert ids.dtype == np.int32
+        np.testing.assert_array_equal(ids, tokenizer.encode(text))
+        ids[:] = 0  # nobody else's
+
+
 @hypothesis.settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @hypothesis.given(data=strategies.data())
 def test_round_trip_of_char_tokenizer(all_tokenizers, data):

@@ -10,7 +10,7 @@ from mmrec_jax.data.formats.compression import (
     open_bytes,
 )
 
-_READ = 1 << 18  # bytes asked for at once
+_READ = 1 << 16  # bytes asked for at once
 
 
 class ByteWindow:

@@ -35,9 +35,12 @@ class Chunk(abc.ABC):
         Args:
           refuse: is handed each error; it raises, or returns: then the record is left out.
         """
-        found = list(self._documents(refuse))
+        return list(self.each_document(refuse))
+
+    def each_document(self, refuse: Refuse) -> Iterator[Document]:
+        """`documents`, each parsed when it is asked for: while it is used, caches hold it."""
+        yield from self._documents(refuse)
         self._refuse_errors(refuse)
-        return found
 
     def records(self, refuse: Refuse) -> list[tuple[str, dict[str, Any]]]:
         """The place ("file:line") and the object of each record, where these are JSON objects.

@@ -7,7 +7,7 @@ from typing import Any
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.formats.byte_chunk import ByteChunk
 from mmrec_jax.data.formats.chunk import Refuse
-from mmrec_jax.data.formats.json_record import FIELD_OPTION, json_record, string_field
+from mmrec_jax.data.formats.json_record import FIELD_OPTION, document_field, json_record
 from mmrec_jax.errors import UserError
 
 
@@ -31,9 +31,9 @@ class JsonChunk(ByteChunk):
     def _documents(self, refuse: Refuse) -> Iterator[Document]:
         for place, record in self._records(refuse):
             try:
-                text = string_field(record, self.field, place, FIELD_OPTION)
+                document = document_field(record, self.field, place, FIELD_OPTION)
             except UserError as error:
                 refuse(error)
                 continue
-            if text.strip():
-                yield Document(place, text)
+            if document.text.strip():
+                yield document

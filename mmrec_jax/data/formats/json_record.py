@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mmrec_jax.data.document import Document
 from mmrec_jax.errors import UserError
 
 # What holds the name of the field that is read: of a run, and of the commands.
@@ -39,15 +40,34 @@ def string_field(record: Mapping[str, Any], field: str, place: str, option: str 
     Raises:
       UserError: the field is missing, is not a string, or holds half a surrogate pair.
     """
+    value = _any_string(record, field, place, option)
+    try:
+        value.encode("utf-8")  # which is faster than a search
+    except UnicodeEncodeError:
+        raise _half_pair(field, place) from None
+    return value
+
+
+def document_field(record: Mapping[str, Any], field: str, place: str, option: str = "") -> Document:
+    """`string_field`, as the document of that place; its `utf8` is found out on the way."""
+    document = Document(place, _any_string(record, field, place, option))
+    try:
+        _ = document.utf8
+    except UnicodeEncodeError:
+        raise _half_pair(field, place) from None
+    return document
+
+
+def _half_pair(field: str, place: str) -> UserError:
+    return UserError(f"{place}: field {field!r} holds half a surrogate pair")
+
+
+def _any_string(record: Mapping[str, Any], field: str, place: str, option: str) -> str:
     if field not in record:
         raise UserError(no_field(field, record, place, option))
     value = record[field]
     if not isinstance(value, str):
         raise UserError(f"{place}: field {field!r} is a {json_type(value)}, not a string")
-    try:
-        value.encode("utf-8")  # which is faster than a search
-    except UnicodeEncodeError:
-        raise UserError(f"{place}: field {field!r} holds half a surrogate pair") from None
     return value
 
 

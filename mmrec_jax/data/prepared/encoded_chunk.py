@@ -81,7 +81,7 @@ def encode_chunk(
             counts[reason] += 1
             continue
         try:
-            kept.append((document, encode_long(tokenizer, document.text)))
+            kept.append((document, encode_long(tokenizer, document.utf8)))
         except UserError as error:
             lengths.pop()
             refuse(UserError(f"{document.name}: {error}"))
@@ -91,12 +91,12 @@ def encode_chunk(
     bos, eos = (np.array([index], dtype) for index in (tokenizer.bos_id, tokenizer.eos_id))
     parts = [part for _, tokens in kept for part in (bos, tokens.astype(dtype), eos)]
     texts = [document.text for document, _ in kept]
-    rows = [(len(tokens) + 2, len(d.text.encode()), len(d.text)) for d, tokens in kept]
+    rows = [(len(tokens) + 2, len(d.utf8), len(d.text)) for d, tokens in kept]
     keys = [duplicate_keys(text, settings.dedup) for text in texts]
     return EncodedChunk(
         tokens=np.concatenate([np.zeros(0, dtype), *parts]),
         documents=np.array(rows, np.int64).reshape(-1, 3),
-        shares=np.array([hash_share(text) for text in texts], np.float64),
+        shares=np.array([hash_share(document.utf8) for document, _ in kept], np.float64),
         keys=np.array(keys, np.uint64).reshape(len(texts), -1) if texts else _no_keys(settings),
         counts=+counts,
         read_lengths=length_histogram(np.array(lengths, np.int64)),

@@ -89,8 +89,8 @@ class BlockReader:
         self._text = bytearray()
         self._begin_block()
 
-    def take(self) -> tuple[Locator, str]:
-        """The next document: where it stands, and its text.
+    def take(self) -> tuple[Locator, bytes]:
+        """The next document: where it stands, and its text in UTF-8.
 
         Raises:
           UserError: the source has no document to train on.
@@ -106,7 +106,7 @@ class BlockReader:
         start, end = self._ends[place], self._ends[place + 1]
         file, chunk, record = self._places[3 * place : 3 * place + 3]
         locator = Locator(self._number, self._start[0], file, chunk, record)
-        text = self._text[start:end].decode("utf-8")
+        text = bytes(self._text[start:end])
         if self._taken == len(self._order) and len(self._text) > 2 * self._shuffle.block_bytes:
             self._text.clear()  # of a long document, which a lane may read for hours
         return locator, text
@@ -176,12 +176,11 @@ class BlockReader:
                 ends_epoch = True
                 break
             file, chunk = found
-            for record, document in enumerate(chunk.documents(self._refuse)):
+            for record, document in enumerate(chunk.each_document(self._refuse)):
                 admitted = self._admit(document)
                 if admitted is not None:
-                    text = admitted.text.encode("utf-8")
-                    start, end = self._ends[-1], self._ends[-1] + len(text)
-                    self._text[start:end] = text
+                    start, end = self._ends[-1], self._ends[-1] + len(admitted.utf8)
+                    self._text[start:end] = admitted.utf8
                     self._ends.append(end)
                     self._places.extend((file, chunk.number, record))
             if self._ends[-1] >= self._shuffle.block_bytes:

@@ -1,20 +1,16 @@
 """Some shards together: what one process reads."""
 
 import dataclasses
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from mmrec_jax.data.batch import DTYPES, Batch
+from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.formats.refusals import Refusals
 from mmrec_jax.data.stream.plan import StreamPlan
 from mmrec_jax.data.stream.shard import Shard
+from mmrec_jax.data.stream.spans import Spans
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
-
-_SENT = ("inputs", "targets", "segment_ids")
 
 
 @dataclasses.dataclass
@@ -23,17 +19,19 @@ class Piece:
 
     Attributes:
       rows: `inputs`, `targets` and `segment_ids`, int32 [shards x lanes, T]; all weights are 1.
-      positions: by the number of a shard, its position after these rows.
-      epochs: of each shard, about how many times each source was read.
+      positions: by the number of a shard, its position after these rows, if a document or a stage
+        of the mixture began in them; the others are a row further (`state_after`). The first piece
+        of a group has those of all its shards.
+      epochs: of the same shards, about how many times each source was read.
       skipped: records and files that were refused on the way here.
       left_out: documents that were not kept on the way here, by the `Reason`.
     """
 
     rows: Batch
     positions: dict[int, dict[str, Any]]
-    epochs: list[list[float]]
+    epochs: dict[int, list[float]]
     skipped: Refusals
-    left_out: Counter[str]
+    left_out: dict[str, int]
 
 
 class ShardGroup:
@@ -59,36 +57,35 @@ class ShardGroup:
         """
         self._plan = plan
         self._refusals = Refusals(plan.on_error)
-        self._left_out: Counter[str] = Counter()
+        self._left_out: dict[str, int] = {}
         self._shards = [
             Shard(plan, number, tokenizer, self._refuse, self._leave_out) for number in numbers
         ]
         for shard in self._shards:
             shard.set_state(positions[shard.number])
+        self._begun = False
 
     def next_piece(self) -> Piece:
         """The next rows of all shards, in their order.
 
         Raises:
-          UserError: as `Shard.fill`; a bad record or file, unless they are to be skipped.
+          UserError: as `Shard.read_rows`; a bad record or file, unless they are to be skipped.
         """
-        lanes, shape = self._plan.lanes, (len(self._shards) * self._plan.lanes, self._plan.seq_len)
-        rows = {name: np.empty(shape, DTYPES[name]) for name in _SENT}
-        for index, shard in enumerate(self._shards):
-            own = slice(index * lanes, (index + 1) * lanes)
-            shard.fill({name: array[own] for name, array in rows.items()})
+        spans = Spans()
+        told = [shard for shard in self._shards if shard.read_rows(spans) or not self._begun]
+        self._begun = True
         piece = Piece(
-            rows,
-            {shard.number: shard.get_state() for shard in self._shards},
-            [shard.epochs for shard in self._shards],
+            spans.rows(self._plan.seq_len),
+            {shard.number: shard.get_state() for shard in told},
+            {shard.number: shard.epochs for shard in told},
             self._refusals,
             self._left_out,
         )
-        self._refusals, self._left_out = Refusals(self._plan.on_error), Counter()
+        self._refusals, self._left_out = Refusals(self._plan.on_error), {}
         return piece
 
     def _refuse(self, error: UserError) -> None:
         self._refusals(error)
 
     def _leave_out(self, reason: str) -> None:
-        self._left_out[reason] += 1
+        self._left_out[reason] = self._left_out.get(reason, 0) + 1

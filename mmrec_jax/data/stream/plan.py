@@ -46,7 +46,7 @@ class Admission:
 
     def is_held_out(self, document: Document) -> bool:
         """Whether a document that is kept is for validation."""
-        return self.held_out > 0 and hash_share(document.text) < self.held_out
+        return self.held_out > 0 and hash_share(document.utf8) < self.held_out
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.formats.chunk import Refuse
 from mmrec_jax.data.long_text import encode_long
 from mmrec_jax.data.mixture import next_source
 from mmrec_jax.data.stream.blocks import BlockReader, Locator
 from mmrec_jax.data.stream.plan import LeaveOut, StreamPlan
+from mmrec_jax.data.stream.spans import Spans
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
 
 _LARGEST_ID = 2**31 - 1
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(slots=True)
 class _Lane:
     """What a row is reading.
 
@@ -77,34 +77,35 @@ class Shard:
         self._tokens = [0] * len(plan.sources)
         self._lanes = [_Lane.empty() for _ in range(plan.lanes)]
 
-    def fill(self, rows: Batch) -> None:
-        """Writes the next row of each lane.
+    def read_rows(self, spans: Spans) -> bool:
+        """Adds the next row of each lane.
 
-        Args:
-          rows: `inputs`, `targets` and `segment_ids`, each [lanes, T].
+        Returns:
+          Whether a document or a stage of the mixture began. If not, `state_after` of the position
+          before is the position, and `epochs` are as they were.
 
         Raises:
           UserError: a source has no document, or the tokenizer refuses one (named).
         """
         self._step += 1
         stage = self._plan.mixture.stage(self._step)
-        if stage.first_step == self._step:
+        begun = stage.first_step == self._step
+        if begun:
             self._tokens = [0 for _ in self._readers]
+        seq_len = self._plan.seq_len
         for row, lane in enumerate(self._lanes):
-            filled = 0
-            while filled < self._plan.seq_len:
+            wanted = seq_len
+            while wanted:
                 left = len(lane.tokens) - 1 - lane.read
                 if left <= 0:
                     lane = self._lanes[row] = self._take(stage.weights)
+                    begun = True
                     continue
-                count = min(left, self._plan.seq_len - filled)
-                pairs = lane.tokens[lane.read : lane.read + count + 1]
-                places = slice(filled, filled + count)
-                rows["inputs"][row, places] = pairs[:-1]
-                rows["targets"][row, places] = pairs[1:]
-                rows["segment_ids"][row, places] = lane.segment
+                count = min(left, wanted)
+                spans.add(lane.tokens, lane.read, count, lane.segment)
                 lane.read += count
-                filled += count
+                wanted -= count
+        return begun
 
     def get_state(self) -> dict[str, Any]:
         """The position, fit for JSON: see `initial_state`."""
@@ -142,9 +143,9 @@ class Shard:
         reader = self._readers[source]
         begun = reader.epochs
         while True:
-            locator, text = reader.take()
+            locator, utf8 = reader.take()
             try:
-                tokens = self._encode(text)
+                tokens = self._encode(utf8)
             except UserError as error:
                 refusal = UserError(f"{reader.find(locator).name}: {error}")
                 if reader.epochs > begun + self._plan.shuffle.shards + 1:  # it refuses them all
@@ -161,11 +162,11 @@ class Shard:
             return _Lane.empty()
         place, read, segment = saved
         locator = Locator(*place)
-        text = self._readers[locator.source].find(locator).text
-        return _Lane(locator, self._encode(text), read, segment)
+        utf8 = self._readers[locator.source].find(locator).utf8
+        return _Lane(locator, self._encode(utf8), read, segment)
 
-    def _encode(self, text: str) -> NDArray[np.integer]:
-        tokens = encode_long(self._tokenizer, text)
+    def _encode(self, utf8: bytes) -> NDArray[np.integer]:
+        tokens = encode_long(self._tokenizer, utf8)
         # A lane keeps a document as long as it reads it, which may be millions of tokens.
         kind = np.uint16 if self._tokenizer.vocab_size <= 2**16 else np.int32
         whole: NDArray[np.integer] = np.empty(len(tokens) + 2, kind)
@@ -191,3 +192,10 @@ def initial_state(plan: StreamPlan) -> dict[str, Any]:
         "sources": [[0, 0, 0, 0] for _ in plan.sources],
         "lanes": [None] * plan.lanes,
     }
+
+
+def state_after(state: dict[str, Any], rows: int, seq_len: int) -> dict[str, Any]:
+    """The position so many rows later, if neither a document nor a stage of the mixture began."""
+    read = rows * seq_len
+    lanes = [lane and [lane[0], lane[1] + read, lane[2]] for lane in state["lanes"]]
+    return state | {"step": state["step"] + rows, "lanes": lanes}

@@ -11,7 +11,7 @@ from mmrec_jax.data.stream.budget import MEGABYTE, Allowance
 from mmrec_jax.data.stream.group import Piece, ShardGroup
 from mmrec_jax.data.stream.piece_queue import PieceQueue
 from mmrec_jax.data.stream.plan import StreamPlan
-from mmrec_jax.data.stream.shard import initial_state
+from mmrec_jax.data.stream.shard import initial_state, state_after
 from mmrec_jax.data.stream.task import Task
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
@@ -44,8 +44,10 @@ class StreamBatches:
         """
         self._plan, self._tokenizer = plan, tokenizer
         self._shards, self._allowance = shards, allowance
-        self._positions = {shard: initial_state(plan) for shard in shards}
-        self._epochs = [[0.0] * len(plan.sources)]  # of each shard
+        self._batches = 0
+        # Of each shard, as it was told last, and after which batch.
+        self._positions = {shard: (0, initial_state(plan)) for shard in shards}
+        self._epochs = {shard: [0.0] * len(plan.sources) for shard in shards}
         self._workers: list[PieceQueue] = []
         self._pieces: list[_Pieces] = []
         self._memory = 0
@@ -68,20 +70,23 @@ class StreamBatches:
         except Exception:
             self.close()
             raise
+        self._batches += 1
         for piece in pieces:
-            self._positions |= piece.positions
-            self._left_out += piece.left_out
+            for shard, state in piece.positions.items():
+                self._positions[shard] = self._batches, state
+            self._epochs |= piece.epochs
+            self._left_out.update(piece.left_out)
             self._num_skipped += piece.skipped.count
             self._skipped += piece.skipped.messages[: _MOST_LISTED - len(self._skipped)]
-        self._epochs = [each for piece in pieces for each in piece.epochs]
-        batch = {
-            name: np.concatenate([piece.rows[name] for piece in pieces]) for name in pieces[0].rows
-        }
+        parts = [piece.rows for piece in pieces]
+        batch = parts[0]
+        if len(parts) > 1:
+            batch = {name: np.concatenate([part[name] for part in parts]) for name in batch}
         return batch | {"weights": np.ones(batch["inputs"].shape, np.float32)}
 
     def get_state(self) -> dict[str, Any]:
         """See `BatchStream.get_state`: the position of each shard, by its number."""
-        return {"shards": {str(shard): state for shard, state in self._positions.items()}}
+        return {"shards": {str(shard): self._position(shard) for shard in self._shards}}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """See `BatchStream.set_state`: positions of at least the shards of this process.
@@ -97,7 +102,7 @@ class StreamBatches:
                 f"the saved position in the training data lacks shards {missing}: it holds those "
                 "of some of the processes alone"
             )
-        self._positions = {shard: saved[str(shard)] for shard in self._shards}
+        self._positions = {shard: (self._batches, saved[str(shard)]) for shard in self._shards}
 
     def metrics(self) -> dict[str, float]:
         """What a log says of the input.
@@ -112,7 +117,7 @@ class StreamBatches:
         if self._workers:
             values["input_memory_mb"] = round(self._memory / MEGABYTE, 1)
             values["ready_batches"] = min(worker.num_ready for worker in self._workers)
-        epochs = np.mean(self._epochs, axis=0).tolist()
+        epochs = np.mean(list(self._epochs.values()), axis=0).tolist()
         if len(epochs) == 1:
             return values | {"epochs": epochs[0]}
         names = (source.name for source in self._plan.sources)
@@ -141,18 +146,22 @@ class StreamBatches:
         if self._pieces:
             return
         self._over_budget = None
+        begin = {shard: self._position(shard) for shard in self._shards}
         if not self._allowance.workers:
-            own = self._positions
-            self._pieces = [ShardGroup(self._plan, self._shards, self._tokenizer, own)]
+            self._pieces = [ShardGroup(self._plan, self._shards, self._tokenizer, begin)]
             return
         stored, ready = (self._tokenizer.kind, self._tokenizer.content), self._allowance.ready
         for numbers in np.array_split(np.array(self._shards), self._allowance.workers):
-            positions = {shard: self._positions[shard] for shard in numbers.tolist()}
+            positions = {shard: begin[shard] for shard in numbers.tolist()}
             task = Task(self._plan, tuple(positions), positions, stored, max(1, ready // 8))
             self._workers.append(PieceQueue(task, ready))
         self._pieces = list(self._workers)
         self._closing = threading.Event()
         threading.Thread(target=self._watch, args=(self._closing,), daemon=True).start()
+
+    def _position(self, shard: int) -> dict[str, Any]:
+        told, state = self._positions[shard]
+        return state_after(state, self._batches - told, self._plan.seq_len)
 
     def _watch(self, closing: threading.Event) -> None:
         """The thread that looks at the memory, so that no batch waits for it."""
