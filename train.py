@@ -22,16 +22,18 @@ def main() -> int:
     parser.add_argument(
         "--distributed",
         metavar="WHERE",
-        help="one of several processes that train together, in one --workdir: auto on a cluster "
-        "that JAX knows, or ADDRESS:PORT,COUNT,NUMBER",
+        help="one of several processes that train together in one --workdir: auto on TPU pods, "
+        "Slurm and Kubernetes, or ADDRESS:PORT,COUNT,NUMBER (where the first one listens, how many, "
+        "which one); a process a host, or a GPU (CUDA_VISIBLE_DEVICES), or a CPU core",
     )
     options = parse_with_overrides(parser)
     with exit_on_user_error():
         config = read_config(options.config, options.overrides)
         # Imported late: a mistake in the config is told at once, not after JAX has started.
         from mmrec_jax.train.loop import run
-        from mmrec_jax.train.processes import join
+        from mmrec_jax.train.processes import join, leave_at_once
 
+    with leave_at_once(), exit_on_user_error():
         if options.distributed:
             join(options.distributed)
         workdir = options.workdir or f"runs/{Path(options.config).stem}"

@@ -130,7 +130,10 @@ class _Loop:
         if jax.process_count() > 1:
             if step % self.p.config.train.log_every:  # the question waits for the update
                 return False
-            interrupt.agree(largest(interrupt.received or 0))
+            # What comes while this one waits counts the next time: the others do not know of it.
+            number = largest(interrupt.received or 0)
+            interrupt.agree(number)
+            return bool(number)
         return interrupt.received is not None
 
     def _compile(self) -> None:
@@ -144,7 +147,7 @@ class _Loop:
     def _profile(self, step: int) -> None:
         """Traces `profile_steps` updates from the third of this session on."""
         first, count = self.p.start + 3, self.p.config.train.profile_steps
-        if count and step == first:
+        if count and step == first and is_first():
             jax.profiler.start_trace(str(self.p.workdir.profile))
             self.tracing = True
         if step == first + count:
@@ -168,7 +171,7 @@ class _Loop:
         self.window_tokens += int(values.pop("tokens"))
         bar.update(1)
         warning = self.health.warning(step, values)
-        if warning:
+        if warning and is_first():
             report.warned(bar, warning)
         for line in self.input.warnings():
             report.warned(bar, line)

@@ -44,7 +44,8 @@ def make_mesh(config: TrainConfig) -> Mesh:
       UserError: more devices are asked for than there are, or the rows of a micro-batch do not
         divide evenly over them.
     """
-    available = jax.devices()
+    # Rows belong to processes in their order.
+    available = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     count = config.devices or len(available)
     if count > len(available):
         raise UserError(f"config.train.devices is {count}; this machine has {len(available)}")

@@ -1,6 +1,7 @@
 """From a config to everything the loop needs, with every check before any compilation."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from jax.sharding import Mesh
 
 from mmrec_jax import dora
 from mmrec_jax.config import Config, DataConfig
+from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.formats.paths import require_outside
 from mmrec_jax.data.instructions.conversation_sources import INSTRUCTION_SOURCES, load_conversations
@@ -34,7 +36,13 @@ from mmrec_jax.train.checkpoint import Checkpointer, abstract_on
 from mmrec_jax.train.compile_cache import enable_compile_cache
 from mmrec_jax.train.mesh import make_mesh, place_everywhere, split_cpu, state_shardings
 from mmrec_jax.train.noise import Noise, make_noise
-from mmrec_jax.train.processes import first_before_others, is_first, wait_for_all
+from mmrec_jax.train.processes import (
+    first_before_others,
+    is_first,
+    require_same,
+    require_shared,
+    wait_for_all,
+)
 from mmrec_jax.train.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.train.state import Base, TrainState, initial_state
 from mmrec_jax.train.time_pieces import fit_time_chunk
@@ -84,6 +92,8 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
         config = with_model_of(config, base)
     with first_before_others("data"):  # it makes the tokenizer that they find
         data = load_data(config, place, None if base is None else base.tokenizer)
+    require_same(json.dumps(to_dict(config)), "the processes were given different configs")
+    require_shared(place.root, "--workdir")
     enable_compile_cache(place.compile_cache.resolve())
     tokenizer = data.tokenizer
     batches = data.batches(
@@ -106,6 +116,7 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
         place.checkpoints, keep_last=config.train.keep_last, keep_best=config.train.keep_best
     )
     start, meta = checkpointer.latest_step() or 0, None
+    require_same(str(start), f"{place.checkpoints}: the processes see different steps; try again")
     if start:
         where = str(place.checkpoints / str(start))
         meta = checkpointer.read_meta(start)

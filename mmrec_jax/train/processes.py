@@ -2,7 +2,13 @@
 
 import contextlib
 import json
+import os
+import re
+import secrets
+import sys
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,31 +19,62 @@ from jax.experimental import multihost_utils
 from mmrec_jax.errors import UserError
 
 _PATIENCE = 3600  # seconds, while the first process trains a tokenizer, say
+_PLACE = re.compile(r"(?P<address>[^,]+:[0-9]+),(?P<count>[0-9]+),(?P<number>[0-9]+)")
+_LEAST_GATHERED = 1024  # bytes
 
 
 def join(where: str) -> None:
     """Finds the other processes of the run; call it before JAX has started.
 
+    JAX waits five minutes for them and then ends the program.
+
     Args:
-      where: "auto" on a cluster that JAX knows (TPU pods, Slurm, Open MPI, Kubernetes), else
+      where: "auto" on a cluster that JAX knows (TPU pods, Slurm, Kubernetes), else
         "ADDRESS:PORT,COUNT,NUMBER": where the first process listens, how many there are, and which
         of them this one is, from 0.
 
     Raises:
-      UserError: `where` is neither, or the others cannot be found.
+      UserError: `where` is neither, or there is no such cluster.
     """
+    # JAX would take SIGTERM for itself, and only note it.
+    jax.config.update("jax_enable_preemption_service", False)
+    found = _PLACE.fullmatch(where)
+    count, number = (int(found["count"]), int(found["number"])) if found else (0, 0)
+    if where != "auto" and not 0 <= number < count:
+        raise UserError(
+            f'--distributed is {where}; it must be "auto" or ADDRESS:PORT,COUNT,NUMBER, such as '
+            "10.0.0.1:1234,2,0 for the first of two processes and 10.0.0.1:1234,2,1 for the other"
+        )
     try:
-        if where == "auto":
+        if found:
+            print(f"process {number} of {count} looks for {found['address']}", flush=True)
+            jax.distributed.initialize(found["address"], count, number)
+        else:
             jax.distributed.initialize()
-            return
-        address, count, number = where.split(",")
-        jax.distributed.initialize(address, int(count), int(number))
     except (ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f'--distributed={where}: {reason}; it is "auto" or ADDRESS:PORT,COUNT,NUMBER, such as '
-            "10.0.0.1:1234,2,0 for the first of two processes"
+            f"--distributed={where}: {reason} Or say ADDRESS:PORT,COUNT,NUMBER"
         ) from None
+
+
+@contextlib.contextmanager
+def leave_at_once() -> Iterator[None]:
+    """Ends one of several processes with its error and nothing else.
+
+    JAX would first wait for the others, for minutes, while they wait for this one.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not jax.distributed.is_initialized():
+            raise
+        status = error.code if isinstance(error, SystemExit) else 1
+        if not isinstance(error, SystemExit):
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status if isinstance(status, int) else 1)
 
 
 def is_first() -> bool:
@@ -46,16 +83,15 @@ def is_first() -> bool:
 
 
 def wait_for_all(name: str) -> None:
-    """Returns when all processes have come here."""
-    if jax.process_count() > 1:
-        ocp.multihost.sync_global_processes(name, timeout=_PATIENCE)
+    """Returns when all processes have come here; no device is needed for it."""
+    ocp.multihost.get_barrier_sync_fn()(key=name, timeout_ms=_PATIENCE * 1000)
 
 
 @contextlib.contextmanager
 def first_before_others(name: str) -> Iterator[None]:
     """The first process does what follows, then all others do: they find what it has written.
 
-    What it refuses, the others refuse too.
+    What it refuses, the others refuse too. All go on together.
     """
     if not is_first():
         wait_for_all(name)
@@ -64,6 +100,34 @@ def first_before_others(name: str) -> Iterator[None]:
     finally:
         if is_first():
             wait_for_all(name)
+    wait_for_all(f"{name}, all")
+
+
+def require_same(value: str, complaint: str) -> None:
+    """Raises `UserError` with `complaint` in all processes unless all call this with one value."""
+    if len({each["value"] for each in gather({"value": value})}) > 1:
+        raise UserError(complaint)
+
+
+def require_shared(folder: Path, option: str) -> None:
+    """Refuses a folder that is another one in another process.
+
+    Raises:
+      UserError: in all processes.
+    """
+    if jax.process_count() == 1:
+        return
+    mark = folder / ".processes"
+    if is_first():
+        mark.write_text(secrets.token_hex())
+    wait_for_all("mark written")
+    seen = mark.read_text() if mark.exists() else ""
+    complaint = f"{option} {folder} is not one folder for all processes; name one that they share"
+    try:
+        require_same(seen, complaint)
+    finally:
+        if is_first():
+            mark.unlink()
 
 
 def largest(number: int) -> int:
@@ -78,8 +142,10 @@ def gather(value: dict[str, Any]) -> list[dict[str, Any]]:
     if jax.process_count() == 1:
         return [value]
     data = json.dumps(value).encode()
-    padded = np.frombuffer(data.ljust(largest(len(data))), np.uint8)  # spaces mean nothing in JSON
-    return [json.loads(row.tobytes()) for row in multihost_utils.process_allgather(padded)]
+    # A power of two: each size is a program that is compiled. Spaces mean nothing in JSON.
+    size = max(_LEAST_GATHERED, 1 << (largest(len(data)) - 1).bit_length())
+    rows = multihost_utils.process_allgather(np.frombuffer(data.ljust(size), np.uint8))
+    return [json.loads(row.tobytes()) for row in rows]
 
 
 def fetch(tree: Any) -> Any:

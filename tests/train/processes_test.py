@@ -6,12 +6,16 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
+import types
 
 import pytest
 
 from mmrec_jax.data.train_iterator import joined_state
 from mmrec_jax.errors import UserError
+from mmrec_jax.train import loop
+from mmrec_jax.train.interrupt import Interrupt
 from mmrec_jax.train.processes import fetch, first_before_others, gather, join, largest
 from tests.small_run import LINEAR, command, environment, flags, session_directory, train
 
@@ -30,8 +34,8 @@ _RUN = {
 
 
 @contextlib.contextmanager
-def _processes(workdir, count, **overrides):
-    """A run of so many processes with a device each; they are killed at the end."""
+def _started(count, command_of):
+    """So many processes with a device each, which are told where they are; killed at the end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         where = f"127.0.0.1:{free.getsockname()[1]},{count}"
@@ -39,9 +43,7 @@ def _processes(workdir, count, **overrides):
         started = []
         for number in range(count):
             process = subprocess.Popen(
-                command(
-                    workdir, *flags(**{**_RUN, **overrides}), f"--distributed={where},{number}"
-                ),
+                command_of(f"{where},{number}"),
                 env=environment(),
                 cwd=session_directory(),
                 stdout=subprocess.PIPE,
@@ -51,6 +53,15 @@ def _processes(workdir, count, **overrides):
             stack.callback(process.kill)
             started.append(process)
         yield started
+
+
+def _command(workdir, where, **overrides):
+    return command(workdir, *flags(**{**_RUN, **overrides}), f"--distributed={where}")
+
+
+def _processes(workdir, count, **overrides):
+    """A run of so many processes."""
+    return _started(count, lambda where: _command(workdir, where, **overrides))
 
 
 def _finish(processes):
@@ -82,7 +93,9 @@ def test_two_processes_are_one_and_either_goes_on_from_the_other(tmp_path):
         first, second = _finish(started)
     assert "2 cpu device(s) in 2 processes; 4 steps" in first
     assert "done: step 4" in first
-    assert [line for line in second.splitlines() if not line.startswith("[Gloo]")] == []
+    said = [line for line in second.splitlines() if not line.startswith("[Gloo]")]
+    assert len(said) == 1
+    assert said[0].startswith("process 1 of 2 looks for 127.0.0.1:")
     assert _metrics(two) == _metrics(one)
     assert [line["step"] for line in _metrics(one)] == [1, 2, 3, 4, 4]
     assert _position(two, 2) == _position(one, 2)
@@ -137,7 +150,57 @@ def test_one_process_alone_waits_for_nobody():
     assert fetch({"a": 1.0}) == {"a": 1.0}
 
 
-@pytest.mark.parametrize("where", ["nowhere", "host:1,2,x", "host:1,2,2", "auto"])
+@pytest.mark.parametrize("where", ["nowhere", "host:1,2,x", "host:1,2,2", "host,1,0"])
 def test_what_is_no_place_is_refused(where):
-    with pytest.raises(UserError, match=f"--distributed={where}: .*ADDRESS:PORT,COUNT,NUMBER"):
+    with pytest.raises(UserError, match=f"--distributed is {where}; it must be .*COUNT,NUMBER"):
         join(where)
+
+
+_ONE_FAILS = """
+import sys, jax
+from mmrec_jax.errors import UserError, exit_on_user_error
+from mmrec_jax.train.processes import join, largest, leave_at_once, require_same
+with leave_at_once(), exit_on_user_error():
+    join(sys.argv[1])
+    assert largest(jax.process_index()) == 1
+    try:
+        require_same(str(jax.process_index()), "they differ")
+    except UserError as error:
+        print(error, flush=True)
+    if jax.process_index() == 1:
+        raise UserError("a bad record")
+    largest(2)
+"""
+
+
+def test_an_error_in_one_process_ends_both_soon():
+    with _started(2, lambda where: [sys.executable, "-c", _ONE_FAILS, where]) as processes:
+        ends = [process.communicate(timeout=90) for process in processes]
+    assert processes[1].returncode == 2
+    assert ends[1][1].endswith("error: a bad record\n")
+    assert processes[0].returncode not in (0, None)
+    assert all("they differ" in out for out, _ in ends)
+
+
+def test_a_workdir_of_its_own_is_refused(tmp_path):
+    folders = iter((tmp_path / "a", tmp_path / "b"))
+    with _started(2, lambda where: _command(next(folders), where)) as processes:
+        ends = [process.communicate(timeout=90) for process in processes]
+    assert [process.returncode for process in processes] == [2, 2]
+    for (_, err), name in zip(ends, "ab", strict=True):
+        assert f"error: --workdir {tmp_path / name} is not one folder for all processes" in err
+
+
+def test_a_signal_that_comes_during_the_question_waits_for_the_next(monkeypatch):
+    interrupt = Interrupt()
+
+    def ask(number):
+        interrupt.received = signal.SIGTERM  # it comes while the others are waited for
+        return number
+
+    monkeypatch.setattr(loop, "largest", ask)
+    monkeypatch.setattr(loop.jax, "process_count", lambda: 2)
+    config = types.SimpleNamespace(train=types.SimpleNamespace(log_every=1))
+    session = types.SimpleNamespace(p=types.SimpleNamespace(config=config))
+    answers = [loop._Loop._is_asked_to_stop(session, 1, interrupt) for _ in range(2)]
+    assert answers == [False, True]

@@ -35,5 +35,5 @@ class JsonChunk(ByteChunk):
             except UserError as error:
                 refuse(error)
                 continue
-            if document.text.strip():
+            if document.text and not document.text.isspace():
                 yield document

@@ -34,7 +34,7 @@ class TextChunk(ByteChunk):
             except UserError as error:
                 refuse(error)
                 continue
-            if text.strip():
+            if text and not text.isspace():
                 yield Document(self.file if self.cut == "file" else self.place(line, offset), text)
 
     def _pieces(self) -> Iterator[tuple[bytes, int, int]]:

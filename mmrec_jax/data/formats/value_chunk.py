@@ -70,7 +70,7 @@ class ValueChunk(Chunk):
             except UserError as error:
                 refuse(error)
                 continue
-            if text.strip():
+            if text and not text.isspace():
                 yield Document(place, text)
 
     def _placed(self) -> Iterator[tuple[str, bytes | None]]:

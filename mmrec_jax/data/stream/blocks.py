@@ -106,7 +106,7 @@ class BlockReader:
         start, end = self._ends[place], self._ends[place + 1]
         file, chunk, record = self._places[3 * place : 3 * place + 3]
         locator = Locator(self._number, self._start[0], file, chunk, record)
-        text = bytes(self._text[start:end])
+        text = bytes(memoryview(self._text)[start:end])
         if self._taken == len(self._order) and len(self._text) > 2 * self._shuffle.block_bytes:
             self._text.clear()  # of a long document, which a lane may read for hours
         return locator, text
