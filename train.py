@@ -23,7 +23,7 @@ def main() -> int:
         "--distributed",
         metavar="WHERE",
         help="one of several processes that train together in one --workdir: auto on TPU pods, "
-        "Slurm and Kubernetes, or ADDRESS:PORT,COUNT,NUMBER (where the first one listens, how many, "
+        "Slurm and Kubernetes, or ADDRESS:PORT,COUNT,NUMBER (where the first listens, how many, "
         "which one); a process a host, or a GPU (CUDA_VISIBLE_DEVICES), or a CPU core",
     )
     options = parse_with_overrides(parser)
