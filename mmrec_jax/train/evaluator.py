@@ -21,7 +21,7 @@ from mmrec_jax.train.processes import is_first, local_copy
 from mmrec_jax.train.state import TrainState
 from mmrec_jax.train.step import make_eval_step
 from mmrec_jax.train.turkish_samples import score_samples
-from mmrec_jax.train.writer import Writer
+from mmrec_jax.train.writer import MetricsWriter
 
 # What the dashboard reads at each evaluation, at most.
 _OBSERVED_ROWS, _OBSERVED_TOKENS = 4, 1024
@@ -30,7 +30,7 @@ _OBSERVED_ROWS, _OBSERVED_TOKENS = 4, 1024
 class Evaluator:
     """Evaluates the states of one run. Every process does the same work; the first one writes."""
 
-    def __init__(self, p: Prepared, writer: Writer) -> None:
+    def __init__(self, p: Prepared, writer: MetricsWriter) -> None:
         """Nothing is compiled before the first evaluation."""
         self.p, self.writer = p, writer
         self._eval_step = jax.jit(make_eval_step(p.model, p.harmony))

@@ -24,7 +24,7 @@ from mmrec_jax.train.mesh import place_batch
 from mmrec_jax.train.prepare import Prepared, prepare
 from mmrec_jax.train.processes import gather, is_first, largest
 from mmrec_jax.train.sophia_health import SophiaHealth
-from mmrec_jax.train.writer import open_writer
+from mmrec_jax.train.writer import MetricsWriter
 
 # Terms whose value must be finite, in the order in which they are blamed.
 _TERMS = ("loss", "uboo", "grad_norm")
@@ -65,7 +65,7 @@ class _Loop:
     def __init__(self, prepared: Prepared, begin: float) -> None:
         self.p = prepared
         self.begin = begin
-        self.writer = open_writer(prepared.workdir, resume_step=prepared.start)
+        self.writer = MetricsWriter(prepared.workdir, resume_step=prepared.start)
         self.validation: dict[str, float] = (prepared.meta or {}).get("validation") or {}
         self.state = prepared.state
         self.tracing = False

@@ -2,9 +2,10 @@
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from numpy.typing import NDArray
 from tensorboardX import SummaryWriter
@@ -13,59 +14,27 @@ from mmrec_jax.train.processes import is_first
 from mmrec_jax.workdir import Workdir
 
 
-class Writer(Protocol):
-    """Where the numbers of a run go."""
-
-    def write(self, step: int, split: str, values: dict[str, float]) -> None:
-        """Some numbers of one step."""
-
-    def write_histograms(
-        self, step: int, split: str, histograms: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]
-    ) -> None:
-        """For each name the edges of the bins, and how many are in each."""
-
-    def close(self) -> None:
-        """The end."""
-
-
-def open_writer(workdir: Workdir, *, resume_step: int) -> Writer:
-    """A `MetricsWriter` in the first process of a run, nothing in others."""
-    return MetricsWriter(workdir, resume_step=resume_step) if is_first() else _Silence()
-
-
-class _Silence:
-    """Writes nothing."""
-
-    def write(self, step: int, split: str, values: dict[str, float]) -> None:
-        pass
-
-    def write_histograms(
-        self, step: int, split: str, histograms: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]
-    ) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
 class MetricsWriter:
     """Appends one JSON object a line, `{"step": ..., "split": ..., ...}`, flushed at once.
 
     On a resume, lines later than the checkpoint (and a line cut off by a kill) are removed first:
-    those steps are about to be computed again.
+    those steps are about to be computed again. Of several processes the first one writes.
     """
 
     def __init__(self, workdir: Workdir, *, resume_step: int) -> None:
         """Opens the files under `workdir`, keeping what was written up to `resume_step`."""
-        path = workdir.metrics
-        before = read_metrics(path) if resume_step else []
-        kept = [line for line in before if line["step"] <= resume_step]
-        replacement = path.with_suffix(".partial")
-        replacement.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
-        replacement.replace(path)
+        path = workdir.metrics if is_first() else Path(os.devnull)
+        if is_first():
+            before = read_metrics(path) if resume_step else []
+            kept = [line for line in before if line["step"] <= resume_step]
+            replacement = path.with_suffix(".partial")
+            replacement.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
+            replacement.replace(path)
         self._file = path.open("a", encoding="utf-8")
         self._events = SummaryWriter(
-            str(workdir.tensorboard), purge_step=resume_step + 1 if resume_step else None
+            str(workdir.tensorboard),
+            purge_step=resume_step + 1 if resume_step else None,
+            write_to_disk=is_first(),
         )
 
     def write(self, step: int, split: str, values: dict[str, float]) -> None:

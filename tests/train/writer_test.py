@@ -109,3 +109,12 @@ def test_an_infinite_number_stays_valid_json(tmp_path):
 
     line = json.loads(place.metrics.read_text("utf-8"), parse_constant=refuse)
     assert line == {"step": 1, "split": "validation", "loss": 800.0, "perplexity": None}
+
+
+def test_other_processes_write_nothing(tmp_path, monkeypatch):
+    place = Workdir(tmp_path)
+    _write(place, [1])
+    before = place.metrics.read_text("utf-8"), sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr("jax.process_index", lambda: 1)
+    _write(place, [1, 2])
+    assert (place.metrics.read_text("utf-8"), sorted(tmp_path.rglob("*"))) == before

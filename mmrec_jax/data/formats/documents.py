@@ -43,7 +43,7 @@ def text_documents(path: Path, cut: Cut) -> list[Document]:
     Raises:
       UserError: the file cannot be read, is damaged, or is not UTF-8.
     """
-    file = RecordFile(path, 0, "text", cut, "", sys.maxsize)
+    file = RecordFile(path, 0, "", sys.maxsize, kind="text", cut=cut)
     return all_documents([Source(str(path), (file,))], Refusals("stop"))
 
 

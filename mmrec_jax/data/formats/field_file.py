@@ -1,4 +1,4 @@
-"""A file of records of which one field is the text."""
+"""A file of records, of which one field, or all, is the text."""
 
 import dataclasses
 from pathlib import Path
@@ -8,7 +8,7 @@ from mmrec_jax.data.formats.chunk import CHUNK_BYTES
 
 @dataclasses.dataclass(frozen=True)
 class FieldFile:
-    """What is common to files of JSON arrays, Parquet and Arrow.
+    """What is common to files of text, JSON lines and arrays, Parquet and Arrow.
 
     Attributes:
       path: where it is.

@@ -4,13 +4,13 @@ import codecs
 import dataclasses
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 from mmrec_jax.data.formats.byte_chunk import ByteChunk
 from mmrec_jax.data.formats.byte_window import ByteWindow
-from mmrec_jax.data.formats.chunk import CHUNK_BYTES, Chunk, telling_chunk, too_long
+from mmrec_jax.data.formats.chunk import Chunk, telling_chunk, too_long
 from mmrec_jax.data.formats.compression import compression_of
+from mmrec_jax.data.formats.field_file import FieldFile
 from mmrec_jax.data.formats.json_chunk import JsonChunk
 from mmrec_jax.data.formats.text_chunk import Cut, TextChunk
 
@@ -23,8 +23,8 @@ _BORDERS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class RecordFile:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecordFile(FieldFile):
     """A text or JSON-lines file, `.gz`, `.zst`, `.xz` or plain, as chunks.
 
     Chunk i has the records before which a border begins in bytes [i S, (i + 1) S) of the text
@@ -33,27 +33,12 @@ class RecordFile:
     read. Memory: S and the longest record.
 
     Attributes:
-      path: where it is.
-      size: its bytes, as they are stored.
-      kind: "text" or "json" lines.
+      kind: "text" or "json" lines; `field` is of the latter.
       cut: of a text: what a document is.
-      field: of JSON lines: where the text stands.
-      max_record_bytes: a longer record is refused.
-      chunk_bytes: S.
     """
 
-    path: Path
-    size: int
     kind: Literal["text", "json"]
     cut: Cut
-    field: str
-    max_record_bytes: int
-    chunk_bytes: int = CHUNK_BYTES
-
-    @property
-    def name(self) -> str:
-        """The path, as error messages have it."""
-        return str(self.path)
 
     def chunks(self, first: int = 0, step: int = 1) -> Iterator[Chunk]:
         """Chunks `first`, `first + step`, ... of the file, without those that have no record.

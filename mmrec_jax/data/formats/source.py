@@ -100,7 +100,7 @@ class _Reading:
         chosen = self.kind or kind
         if chosen == "json" and not is_json_lines(path) and is_json_array(path):
             return JsonArrayFile(path, _size(path), self.field, *self._limits())
-        return RecordFile(path, _size(path), chosen, self.cut, self.field, *self._limits())
+        return RecordFile(path, _size(path), self.field, *self._limits(), kind=chosen, cut=self.cut)
 
     def arrow(self, path: Path) -> SourceFile:
         """An Arrow file."""
