@@ -117,10 +117,10 @@ class Evaluator:
             max_tokens=train.sample_tokens,
             seed=train.seed,
         )[0]
+        # A response begins a line of its own.
+        text = train.sample_prompt + ("\n" if write is reply else "") + text
         if is_first():
             p.workdir.samples.mkdir(exist_ok=True)
             path = p.workdir.samples / f"step_{step:07d}.txt"
-            # A response begins a line of its own.
-            whole = train.sample_prompt + ("\n" if write is reply else "") + text
-            path.write_text(whole + "\n", "utf-8")
+            path.write_text(text + "\n", "utf-8")
         return text

@@ -1,5 +1,7 @@
 """Whole sessions in this process, with a model that compiles in a moment."""
 
+import contextlib
+import io
 import json
 
 import pytest
@@ -31,8 +33,16 @@ def finished(text, tmp_path_factory):
         train__profile_steps=9,  # more than there are before the evaluation
         train__sample_prompt="göl ",
     )
-    assert run(config, folder) == 0
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert run(config, folder) == 0
+    (folder.parent / "said.txt").write_text(said.getvalue(), "utf-8")
     return folder
+
+
+def test_a_sample_is_shown_with_its_prompt(finished):
+    said = (finished.parent / "said.txt").read_text("utf-8").split("\n")
+    assert sum(line.startswith("  writes: göl") for line in said) == 2
 
 
 def test_a_run_leaves_every_file_the_specification_lists(finished):
