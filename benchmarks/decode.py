@@ -9,9 +9,9 @@ import time
 import numpy as np
 
 import mmrec_jax
-from mmrec_jax.generation import stream
-from mmrec_jax.nn.state import state_bytes, zero_state
-from mmrec_jax.prefill import read
+from mmrec_jax.inference.generate import stream
+from mmrec_jax.inference.prefill import read
+from mmrec_jax.models.mmrec.state import state_bytes, zero_state
 
 _WINDOW = 500
 _REPEATS = 3

@@ -16,7 +16,7 @@ _PIECE = 512  # tokens that the JAX attention peer reads at once
 
 
 def mmrec(fields: dict[str, Any], context: np.ndarray, draws: int) -> tuple[dict, Step]:
-    """MM-Rec through `mmrec_jax.generation`.
+    """MM-Rec through `mmrec_jax.inference.generate`.
 
     Args:
       fields: of `ModelConfig`.
@@ -25,12 +25,12 @@ def mmrec(fields: dict[str, Any], context: np.ndarray, draws: int) -> tuple[dict
     """
     import jax
 
-    from mmrec_jax.generation import stream
-    from mmrec_jax.model_config import ModelConfig
-    from mmrec_jax.nn.model import MMRecLM
-    from mmrec_jax.nn.state import state_bytes, zero_state
-    from mmrec_jax.prefill import read
-    from mmrec_jax.sampling import Sampling
+    from mmrec_jax.inference.generate import stream
+    from mmrec_jax.inference.prefill import read
+    from mmrec_jax.inference.sampling import Sampling
+    from mmrec_jax.models.mmrec.config import ModelConfig
+    from mmrec_jax.models.mmrec.model import MMRecLM
+    from mmrec_jax.models.mmrec.state import state_bytes, zero_state
 
     model = MMRecLM(ModelConfig(**fields))
     params = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 2), np.int32))["params"]

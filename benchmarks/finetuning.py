@@ -32,10 +32,10 @@ from mmrec_jax.config_file import read_config
 from mmrec_jax.data.formats.paths import find_files
 from mmrec_jax.data.instructions.conversation_sources import read_conversations
 from mmrec_jax.errors import UserError, exit_on_user_error
+from mmrec_jax.inference.sampling import Sampling
 from mmrec_jax.instruction_config import InstructionConfig
-from mmrec_jax.model_config import ModelConfig
+from mmrec_jax.models.mmrec.config import ModelConfig
 from mmrec_jax.optim_config import OptimConfig
-from mmrec_jax.sampling import Sampling
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.writer import read_metrics
 

@@ -13,10 +13,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mmrec_jax.model_config import ModelConfig
-from mmrec_jax.nn.model import MMRecLM, count_parameters
+from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.model import MMRecLM, count_parameters
 from mmrec_jax.train.flops import matmul_flops_per_second, training_flops_per_token
-from mmrec_jax.tree_paths import path_name
+from mmrec_jax.tree import path_name
 
 _COPIED = 2**25  # float32 numbers, 128 MiB: more than any cache holds
 _REPEATS = 10

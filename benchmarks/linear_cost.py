@@ -20,9 +20,9 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrec_jax.model_config import ModelConfig
-from mmrec_jax.nn.model import MMRecLM
-from mmrec_jax.nn.state import zero_state
+from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.model import MMRecLM
+from mmrec_jax.models.mmrec.state import zero_state
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.train.state import initial_state

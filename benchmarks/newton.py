@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 import mmrec_jax
-from mmrec_jax.nn.model import MMRecLM, forward
+from mmrec_jax.models.mmrec.model import MMRecLM, forward
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from benchmarks.markdown import header, row
 from mmrec_jax.config import Config
 from mmrec_jax.config_file import parse_with_overrides, read_config
 from mmrec_jax.errors import UserError, exit_on_user_error
-from mmrec_jax.nn.model import MMRecLM
+from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.compiled_steps import compile_step
 from mmrec_jax.train.mesh import make_mesh, place_batch, split_cpu, state_shardings

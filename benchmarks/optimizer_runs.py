@@ -61,9 +61,9 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
       and `update_rms`: of Sophia, the mean over the second half; `metrics`: of the last evaluation,
       or None if the loss was not finite, soon after step `diverged_at`.
     """
+    from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.train.loop import run  # here: JAX counts the cores when it starts
     from mmrec_jax.train.writer import read_metrics
-    from mmrec_jax.workdir import Workdir
 
     place = Workdir(workdir / str(_LANE[0] if _LANE else 0))
     place.metrics.unlink(missing_ok=True)  # of another run

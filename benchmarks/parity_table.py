@@ -9,10 +9,10 @@ import argparse
 import time
 from pathlib import Path
 
+from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config_file import read_config
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.writer import read_metrics
-from mmrec_jax.workdir import Workdir
 
 _CONFIG = str(Path(__file__).parents[1] / "configs" / "parity.py")
 

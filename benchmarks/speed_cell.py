@@ -88,8 +88,8 @@ def _decoding(cell: Cell, context: int) -> tuple[dict, Step]:
 def mmrec_training(fields: dict[str, Any], batch: Batch) -> tuple[dict, Step]:
     """MM-Rec's training step as `train.py` runs it, each row one document."""
     from mmrec_jax.config import TrainConfig
-    from mmrec_jax.model_config import ModelConfig
-    from mmrec_jax.nn.model import MMRecLM
+    from mmrec_jax.models.mmrec.config import ModelConfig
+    from mmrec_jax.models.mmrec.model import MMRecLM
     from mmrec_jax.optim.build import build_optimizer
     from mmrec_jax.optim_config import OptimConfig
     from mmrec_jax.train.mesh import make_mesh, split_cpu

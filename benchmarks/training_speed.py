@@ -22,8 +22,8 @@ from benchmarks.peers.attention_config import matching
 from benchmarks.speed_cell import Cell
 from benchmarks.speed_table import Measured, describe, to_markdown
 from mmrec_jax.errors import UserError, exit_on_user_error
-from mmrec_jax.model_config import ModelConfig
-from mmrec_jax.nn.model import count_parameters
+from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.model import count_parameters
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SIZES = {

@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 
 from mmrec_jax.config import Config, DataConfig, TrainConfig
 from mmrec_jax.config_tree import to_config_dict
+from mmrec_jax.models.mmrec.sizes import SIZES
 from mmrec_jax.optim_config import OptimConfig
-from mmrec_jax.sizes import SIZES
 
 
 def get_config() -> ConfigDict:

@@ -20,19 +20,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmrec_jax.chat import reply
-    from mmrec_jax.generation import generate
-    from mmrec_jax.loading import load
-    from mmrec_jax.saved_state import load_state, save_state
+    from mmrec_jax.checkpoints.load import load
+    from mmrec_jax.inference.chat import reply
+    from mmrec_jax.inference.generate import generate
+    from mmrec_jax.inference.saved_state import load_state, save_state
 
 __all__ = ["generate", "load", "load_state", "reply", "save_state"]
 
 _HOMES = {
-    "generate": "mmrec_jax.generation",
-    "load": "mmrec_jax.loading",
-    "load_state": "mmrec_jax.saved_state",
-    "reply": "mmrec_jax.chat",
-    "save_state": "mmrec_jax.saved_state",
+    "generate": "mmrec_jax.inference.generate",
+    "load": "mmrec_jax.checkpoints.load",
+    "load_state": "mmrec_jax.inference.saved_state",
+    "reply": "mmrec_jax.inference.chat",
+    "save_state": "mmrec_jax.inference.saved_state",
 }
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 from mmrec_jax.adapter_config import AdapterConfig
 from mmrec_jax.config_check import require
 from mmrec_jax.instruction_config import InstructionConfig
-from mmrec_jax.model_config import ModelConfig
+from mmrec_jax.models.mmrec.config import ModelConfig
 from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.task_config import TaskConfig
 from mmrec_jax.turkish_config import TurkishConfig

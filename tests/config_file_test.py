@@ -7,7 +7,7 @@ import pytest
 
 from mmrec_jax.config_file import parse_with_overrides, read_config
 from mmrec_jax.errors import UserError
-from mmrec_jax.nn.model import MMRecLM
+from mmrec_jax.models.mmrec.model import MMRecLM
 from tests.small_run import ROOT
 
 _SHIPPED = sorted((ROOT / "configs").glob("*.py"))

@@ -7,7 +7,7 @@ from mmrec_jax.config import Config, DataConfig, TokenizerConfig, TrainConfig
 from mmrec_jax.config_tree import from_config_dict, to_config_dict, to_dict
 from mmrec_jax.errors import UserError
 from mmrec_jax.instruction_config import InstructionConfig
-from mmrec_jax.model_config import ModelConfig
+from mmrec_jax.models.mmrec.config import ModelConfig
 from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.task_config import TaskConfig
 

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from mmrec_jax.config import Config, DataConfig, TokenizerConfig, TrainConfig
 from mmrec_jax.config_tree import to_config_dict
-from mmrec_jax.model_config import ModelConfig
+from mmrec_jax.models.mmrec.config import ModelConfig
 from mmrec_jax.optim_config import OptimConfig
 
 

@@ -26,8 +26,8 @@ import numpy as np
 from mmrec_jax.config import Config
 from mmrec_jax.config_file import read_config
 from mmrec_jax.config_tree import to_dict
-from mmrec_jax.model_config import ModelConfig
-from mmrec_jax.nn.model import MMRecLM
+from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.train.prepare import prepare
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmrec_jax.data.byte_tokenizer import ByteTokenizer
-from mmrec_jax.nn.model import MMRecLM
+from mmrec_jax.models.mmrec.model import MMRecLM
 from tests.small_run import small_model
 
 TOKENIZER = ByteTokenizer()

@@ -4,10 +4,10 @@ from flax import linen as nn
 
 from benchmarks.peers.attention_config import AttentionConfig
 from benchmarks.peers.jax_attention import AttentionLM
-from mmrec_jax.array_typing import Array, Float, Int
-from mmrec_jax.model_config import ModelConfig
-from mmrec_jax.nn.model import Intermediates
-from mmrec_jax.nn.state import MMRecState, zero_state
+from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.model import Intermediates
+from mmrec_jax.models.mmrec.state import MMRecState, zero_state
+from mmrec_jax.typing import Array, Float, Int
 
 
 class AttentionAdapter(nn.Module):

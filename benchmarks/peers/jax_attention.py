@@ -19,7 +19,7 @@ from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 
 from benchmarks.peers.attention_config import AttentionConfig
-from mmrec_jax.array_typing import Array, Float, Int, typed
+from mmrec_jax.typing import Array, Float, Int, typed
 
 Metrics = dict[str, Array]
 _BLOCKS = 16  # of queries; more save work above the diagonal, and take longer to compile

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from benchmarks.peers.attention_config import AttentionConfig
 from benchmarks.peers.jax_attention import attend, rotate
-from mmrec_jax.array_typing import Array, Float, Int, typed
+from mmrec_jax.typing import Array, Float, Int, typed
 
 
 @flax.struct.dataclass

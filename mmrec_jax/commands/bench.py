@@ -22,7 +22,7 @@ def add_parser(commands: Any) -> None:
     scan.add_argument(
         "--write-table",
         metavar="FILE",
-        help="keep the times there; auto goes by mmrec_jax/nn/scan_table.csv",
+        help="keep the times there; auto goes by mmrec_jax/models/mmrec/scan_table.csv",
     )
     scan.set_defaults(run=bench_scan)
 
@@ -37,7 +37,7 @@ def bench_scan(options: argparse.Namespace) -> None:
     for length in options.lengths:
         if length < 1:
             raise UserError(f"--lengths has {length}; each must be at least 1")
-    from mmrec_jax.bench.scan import print_scan_times
+    from mmrec_jax.models.mmrec.scan_bench import print_scan_times
 
     print_scan_times(
         options.batch,

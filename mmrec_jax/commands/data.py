@@ -28,11 +28,11 @@ def inspect_data(options: argparse.Namespace) -> None:
       UserError: an option, the config or its data is wrong.
     """
     require_positive(options, "rows")
+    from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.config_file import read_config
     from mmrec_jax.data.inspect import fill, inspect_rows
     from mmrec_jax.data.tokenizer_cache import load_tokenizer
     from mmrec_jax.train.prepare import load_data
-    from mmrec_jax.workdir import Workdir
 
     config = read_config(options.config, options.overrides)
     with tempfile.TemporaryDirectory() as workdir:

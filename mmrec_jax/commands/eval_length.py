@@ -10,9 +10,9 @@ from mmrec_jax.commands.task_lengths import scored_at
 from mmrec_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.config import Config
-    from mmrec_jax.probes.loss_by_position import Estimate, PositionBin
-    from mmrec_jax.workdir import Workdir
+    from mmrec_jax.evaluation.loss_by_position import Estimate, PositionBin
 
 
 def add_parser(commands: Any) -> None:
@@ -42,8 +42,8 @@ def run(options: argparse.Namespace) -> None:
       UserError: an option, a file or the run's folder is wrong.
     """
     require_positive(options, "max_length", "max_tokens", "sequences", "batch_size")
+    from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.data.tasks.registry import TASKS
-    from mmrec_jax.workdir import Workdir
 
     place = Workdir(Path(options.workdir))
     config, _ = place.read_config()
@@ -57,12 +57,12 @@ def _loss_by_position(options: argparse.Namespace, config: "Config", place: "Wor
     import jax
     from tqdm import tqdm
 
+    from mmrec_jax.checkpoints.load import load
     from mmrec_jax.commands.run_text import run_text
     from mmrec_jax.data.token_store import TokenStore
-    from mmrec_jax.loading import load
-    from mmrec_jax.probes.loss_by_position import longest_pieces, loss_by_position
-    from mmrec_jax.probes.picture import draw_loss_by_position
-    from mmrec_jax.probes.record import write_record
+    from mmrec_jax.evaluation.loss_by_position import longest_pieces, loss_by_position
+    from mmrec_jax.evaluation.picture import draw_loss_by_position
+    from mmrec_jax.evaluation.record import write_record
     from mmrec_jax.train.prepare import make_directory
     from mmrec_jax.train.step import make_eval_step
 
@@ -136,11 +136,11 @@ def _task_by_length(options: argparse.Namespace, config: "Config", place: "Workd
     import jax
     from tqdm import tqdm
 
+    from mmrec_jax.checkpoints.load import load
     from mmrec_jax.data.tasks.task_dataset import TaskDataset
-    from mmrec_jax.loading import load
-    from mmrec_jax.probes.picture import draw_task_by_length
-    from mmrec_jax.probes.record import write_record
-    from mmrec_jax.train.evaluate_task import evaluate_task
+    from mmrec_jax.evaluation.evaluate_task import evaluate_task
+    from mmrec_jax.evaluation.picture import draw_task_by_length
+    from mmrec_jax.evaluation.record import write_record
     from mmrec_jax.train.mesh import one_device
     from mmrec_jax.train.prepare import make_directory
     from mmrec_jax.train.step import make_eval_step

@@ -38,13 +38,13 @@ def run(options: argparse.Namespace) -> None:
       UserError: an option, a file or the run's folder is wrong.
     """
     require_positive(options, "batch_size")
+    from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.data.instructions.conversation_sources import (
         INSTRUCTION_SOURCES,
         read_conversations,
     )
     from mmrec_jax.data.sources import read_documents
     from mmrec_jax.data.tasks.registry import TASKS
-    from mmrec_jax.workdir import Workdir
 
     workdir = options.workdir
     config, _ = Workdir(Path(workdir)).read_config()
@@ -71,9 +71,9 @@ def run(options: argparse.Namespace) -> None:
 def _print_task_scores(options: argparse.Namespace, config: "Config") -> None:
     import jax
 
+    from mmrec_jax.checkpoints.load import load
     from mmrec_jax.data.tasks.task_dataset import TaskDataset
-    from mmrec_jax.loading import load
-    from mmrec_jax.train.evaluate_task import evaluate_task
+    from mmrec_jax.evaluation.evaluate_task import evaluate_task
     from mmrec_jax.train.mesh import one_device
     from mmrec_jax.train.step import make_eval_step
 
@@ -94,9 +94,9 @@ def _print_task_scores(options: argparse.Namespace, config: "Config") -> None:
 def _print_text_scores(options: argparse.Namespace, seq_len: int, texts: "list[Document]") -> None:
     import jax
 
+    from mmrec_jax.checkpoints.load import load
     from mmrec_jax.data.token_store import TokenStore
-    from mmrec_jax.loading import load
-    from mmrec_jax.train.evaluate import evaluate
+    from mmrec_jax.evaluation.evaluate import evaluate
     from mmrec_jax.train.mesh import one_device
     from mmrec_jax.train.step import make_eval_step
 
@@ -125,10 +125,10 @@ def _print_response_scores(
 ) -> None:
     import jax
 
-    from mmrec_jax.chat import chat_encoder
+    from mmrec_jax.checkpoints.load import load
     from mmrec_jax.data.instructions.example_store import encode_examples
-    from mmrec_jax.loading import load
-    from mmrec_jax.train.evaluate import evaluate
+    from mmrec_jax.evaluation.evaluate import evaluate
+    from mmrec_jax.inference.chat import chat_encoder
     from mmrec_jax.train.mesh import one_device
     from mmrec_jax.train.step import make_eval_step
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mmrec_jax.probes.needle import NeedleScore
-    from mmrec_jax.probes.reader import Reader
-    from mmrec_jax.probes.recall import RecallScore
+    from mmrec_jax.evaluation.needle import NeedleScore
+    from mmrec_jax.evaluation.reader import Reader
+    from mmrec_jax.evaluation.recall import RecallScore
 
 _PAIRS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -49,8 +49,8 @@ def run(options: argparse.Namespace) -> None:
       UserError: an option, a file or the run's folder is wrong.
     """
     require_positive(options, "samples", "sequences")
-    from mmrec_jax.probes.needle import SHORTEST
-    from mmrec_jax.workdir import Workdir
+    from mmrec_jax.checkpoints.workdir import Workdir
+    from mmrec_jax.evaluation.needle import SHORTEST
 
     lengths = read_lengths(options.lengths)
     if min(lengths) < SHORTEST:
@@ -58,14 +58,14 @@ def run(options: argparse.Namespace) -> None:
     place = Workdir(Path(options.workdir))
     config, _ = place.read_config()
 
+    from mmrec_jax.checkpoints.load import load
     from mmrec_jax.commands.run_text import run_text
     from mmrec_jax.data.tasks.registry import TASKS
-    from mmrec_jax.loading import load
-    from mmrec_jax.nn.state import state_bytes
-    from mmrec_jax.probes.picture import draw_recall
-    from mmrec_jax.probes.reader import model_reader
-    from mmrec_jax.probes.record import write_record
-    from mmrec_jax.probes.symbols import ordinary_ids
+    from mmrec_jax.evaluation.picture import draw_recall
+    from mmrec_jax.evaluation.reader import model_reader
+    from mmrec_jax.evaluation.record import write_record
+    from mmrec_jax.evaluation.symbols import ordinary_ids
+    from mmrec_jax.models.mmrec.state import state_bytes
     from mmrec_jax.train.prepare import make_directory
 
     on_task = config.data.source in TASKS
@@ -112,7 +112,7 @@ def _haystack(
     """The tokens of all documents end to end, and those of them that needles are made of."""
     import numpy as np
 
-    from mmrec_jax.probes.symbols import rare_ids
+    from mmrec_jax.evaluation.symbols import rare_ids
 
     parts = [tokenizer.encode(document.text) for document in documents]
     filler = np.concatenate([np.zeros(0, np.int32), *parts])
@@ -124,7 +124,7 @@ def _recall(
 ) -> "list[RecallScore]":
     from tqdm import tqdm
 
-    from mmrec_jax.probes.recall import most_pairs, score_recall
+    from mmrec_jax.evaluation.recall import most_pairs, score_recall
 
     pairs = [count for count in _PAIRS if count <= most_pairs(ids)]
     if len(pairs) < len(_PAIRS):
@@ -163,7 +163,7 @@ def _needle(
 ) -> "list[NeedleScore]":
     from tqdm import tqdm
 
-    from mmrec_jax.probes.needle import DEPTHS, FEWEST_IDS, score_needle
+    from mmrec_jax.evaluation.needle import DEPTHS, FEWEST_IDS, score_needle
 
     if len(rare) < FEWEST_IDS:
         print(f"needle: left out, {name} has only {len(rare)} rare tokens to make it of")

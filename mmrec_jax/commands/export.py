@@ -22,10 +22,10 @@ def run(options: argparse.Namespace) -> None:
     """
     import dataclasses
 
-    from mmrec_jax.exported import require_new_folder, write_exported
-    from mmrec_jax.train.merged import stand_alone
-    from mmrec_jax.train.trained_model import read_model
-    from mmrec_jax.workdir import Workdir
+    from mmrec_jax.checkpoints.export import require_new_folder, write_exported
+    from mmrec_jax.checkpoints.merge import stand_alone
+    from mmrec_jax.checkpoints.trained_model import read_model
+    from mmrec_jax.checkpoints.workdir import Workdir
 
     require_new_folder(options.out)
     trained = read_model(options.workdir, options.step)

@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
     require_positive(options, "samples", *([] if options.save_state else ["max_tokens"]))
     _check_save(options)
     _check_chat(options)
-    from mmrec_jax.sampling import Sampling
+    from mmrec_jax.inference.sampling import Sampling
 
     sampling = Sampling(
         temperature=options.temperature,
@@ -68,15 +68,15 @@ def run(options: argparse.Namespace) -> None:
         top_p=options.top_p,
         repetition_penalty=options.repetition_penalty,
     )
-    from mmrec_jax.chat import reply
+    from mmrec_jax.checkpoints.load import choose_step, load
+    from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.data.conversation import Message
     from mmrec_jax.data.tasks.registry import TASKS
-    from mmrec_jax.generation import generate
-    from mmrec_jax.loading import choose_step, load
-    from mmrec_jax.nn.state import state_bytes, zero_state
-    from mmrec_jax.saved_state import load_state, save_state
-    from mmrec_jax.text_state import TextState
-    from mmrec_jax.workdir import Workdir
+    from mmrec_jax.inference.chat import reply
+    from mmrec_jax.inference.generate import generate
+    from mmrec_jax.inference.saved_state import load_state, save_state
+    from mmrec_jax.inference.text_state import TextState
+    from mmrec_jax.models.mmrec.state import state_bytes, zero_state
 
     workdir = options.workdir
     config, _ = Workdir(Path(workdir)).read_config()
@@ -156,6 +156,6 @@ def _check_save(options: argparse.Namespace) -> None:
             f"--samples is {options.samples}; with --save-state it must be 1: "
             "a state holds one text"
         )
-    from mmrec_jax.state_file import require_place_for_state
+    from mmrec_jax.inference.state_file import require_place_for_state
 
     require_place_for_state(options.save_state)

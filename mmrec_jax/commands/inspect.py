@@ -34,16 +34,16 @@ def run(options: argparse.Namespace) -> None:
     require_positive(options, "tokens", "rows")
     import dataclasses
 
-    from mmrec_jax.dashboard.observer import Observer
-    from mmrec_jax.dashboard.picture import draw
-    from mmrec_jax.dashboard.summary import summarise
-    from mmrec_jax.dashboard.table import format_table
+    from mmrec_jax.checkpoints.load import choose_step, load
+    from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.data.tokenizer_cache import load_tokenizer
-    from mmrec_jax.loading import choose_step, load
-    from mmrec_jax.nn.model import MMRecLM
-    from mmrec_jax.probes.record import write_record
+    from mmrec_jax.evaluation.record import write_record
+    from mmrec_jax.models.mmrec.dashboard.observer import Observer
+    from mmrec_jax.models.mmrec.dashboard.picture import draw
+    from mmrec_jax.models.mmrec.dashboard.summary import summarise
+    from mmrec_jax.models.mmrec.dashboard.table import format_table
+    from mmrec_jax.models.mmrec.model import MMRecLM
     from mmrec_jax.train.prepare import make_directory
-    from mmrec_jax.workdir import Workdir
 
     place = Workdir(Path(options.workdir))
     config, _ = place.read_config()

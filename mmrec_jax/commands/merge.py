@@ -21,9 +21,9 @@ def run(options: argparse.Namespace) -> None:
       UserError: the run has no adapters, its base is missing or another one, or the new folder is
         not empty or cannot be written.
     """
-    from mmrec_jax.exported import require_new_folder
-    from mmrec_jax.train.merged import write_merged
-    from mmrec_jax.train.trained_model import read_adapters, read_model
+    from mmrec_jax.checkpoints.export import require_new_folder
+    from mmrec_jax.checkpoints.merge import write_merged
+    from mmrec_jax.checkpoints.trained_model import read_adapters, read_model
 
     place = require_new_folder(options.out)
     read_adapters(options.workdir, options.step)

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmrec_jax.array_typing import Array
 from mmrec_jax.dora.layout import matrix_shape, to_matrix
 from mmrec_jax.dora.norm import column_norm, wide
 from mmrec_jax.dora.rules import AdapterRule, RowRule, choose_embedding, choose_kernels
 from mmrec_jax.errors import UserError
-from mmrec_jax.tree_paths import path_name
+from mmrec_jax.tree import path_name
+from mmrec_jax.typing import Array
 
 
 @flax.struct.dataclass

@@ -16,12 +16,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mmrec_jax.array_typing import Array
 from mmrec_jax.dora.adapter import Node, Rows, map_nodes, nodes, require_fit
 from mmrec_jax.dora.layout import to_matrix
 from mmrec_jax.dora.norm import column_squares, detached, factored_norm, magnitude_ratio
 from mmrec_jax.dora.transform import named_leaves, with_rows
-from mmrec_jax.tree_paths import map_named
+from mmrec_jax.tree import map_named
+from mmrec_jax.typing import Array
 
 _COLLECTION = "adapters"
 

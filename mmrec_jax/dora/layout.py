@@ -10,8 +10,8 @@ import math
 
 import jax.numpy as jnp
 
-from mmrec_jax.array_typing import Array
 from mmrec_jax.errors import UserError
+from mmrec_jax.typing import Array
 
 # The parameters of layer i of the model are index i of axis 0 of every leaf under this name.
 _STACKED = "blocks"

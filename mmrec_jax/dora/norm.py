@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mmrec_jax.array_typing import Array, Float
+from mmrec_jax.typing import Array, Float
 
 
 def wide(dtype: Any) -> Any:

@@ -21,7 +21,7 @@ from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.dora.adapter import Adapter, Node, nested, nodes, require_fit
 from mmrec_jax.dora.layout import layout_of
 from mmrec_jax.errors import UserError
-from mmrec_jax.tree_paths import path_name
+from mmrec_jax.tree import path_name
 
 CONFIG_FILE, TENSORS_FILE = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."

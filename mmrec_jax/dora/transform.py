@@ -5,7 +5,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from mmrec_jax.array_typing import Array
 from mmrec_jax.dora.adapter import Adapter, Node, Rows, map_nodes, nodes, require_fit
 from mmrec_jax.dora.layout import from_matrix, to_matrix
 from mmrec_jax.dora.norm import (
@@ -16,7 +15,8 @@ from mmrec_jax.dora.norm import (
     wide,
 )
 from mmrec_jax.errors import UserError
-from mmrec_jax.tree_paths import map_named, path_name
+from mmrec_jax.tree import map_named, path_name
+from mmrec_jax.typing import Array
 
 
 def apply(params: Any, adapters: Any, *, detach_norm: bool = True) -> Any:

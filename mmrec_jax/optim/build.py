@@ -8,7 +8,7 @@ from mmrec_jax.optim.masks import decay_mask
 from mmrec_jax.optim.schedules import learning_rate
 from mmrec_jax.optim.sophia import sophia
 from mmrec_jax.optim_config import OptimConfig
-from mmrec_jax.tree_paths import map_named
+from mmrec_jax.tree import map_named
 
 # A matrix as Muon should see it: the kernels of all layers are stacked along a leading axis.
 _MATRIX = optax.contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)

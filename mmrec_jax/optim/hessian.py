@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mmrec_jax.array_typing import Array
+from mmrec_jax.typing import Array
 
 Batch = Any
 Tree = Any

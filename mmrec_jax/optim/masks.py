@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mmrec_jax.tree_paths import map_named
+from mmrec_jax.tree import map_named
 
 # By the last part of a leaf's name. Matrices decay; everything that is a scale, a bias, a
 # half-life or a gate does not: shrinking those to zero changes what they mean. Of an adapter

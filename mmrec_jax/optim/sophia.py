@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mmrec_jax.array_typing import Array
+from mmrec_jax.typing import Array
 
 
 class ScaleBySophiaState(NamedTuple):

@@ -8,14 +8,14 @@ import optax
 from jax.sharding import Mesh
 
 from mmrec_jax.config import Config
-from mmrec_jax.nn.model import MMRecLM
+from mmrec_jax.models.mmrec.model import MMRecLM
+from mmrec_jax.objectives.vowel_harmony import HarmonyObjective
 from mmrec_jax.train.estimator import make_estimator
 from mmrec_jax.train.mesh import abstract_batch, replicated, state_shardings
 from mmrec_jax.train.noise import Noise
 from mmrec_jax.train.prepare import Prepared
 from mmrec_jax.train.state import TrainState
 from mmrec_jax.train.step import Batch, Metrics, make_train_step
-from mmrec_jax.turkish.vowel_objective import HarmonyObjective
 
 
 class CompiledSteps:

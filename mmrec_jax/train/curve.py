@@ -2,8 +2,8 @@
 
 import matplotlib.figure
 
+from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.train.writer import read_metrics
-from mmrec_jax.workdir import Workdir
 
 
 def draw_loss(workdir: Workdir) -> None:

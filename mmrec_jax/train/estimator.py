@@ -7,15 +7,15 @@ import jax
 import jax.numpy as jnp
 
 from mmrec_jax.adapter_config import AdapterConfig
-from mmrec_jax.array_typing import Array
-from mmrec_jax.nn.model import MMRecLM
-from mmrec_jax.nn.state import MMRecState
+from mmrec_jax.models.mmrec.model import MMRecLM
+from mmrec_jax.models.mmrec.state import MMRecState
+from mmrec_jax.objectives.cross_entropy import weighted_nats
 from mmrec_jax.optim.hessian import gnb, hutchinson
 from mmrec_jax.optim_config import OptimConfig
-from mmrec_jax.train.loss import weighted_nats
 from mmrec_jax.train.micro_batches import ROW_AXES
 from mmrec_jax.train.reading import read_batch
 from mmrec_jax.train.state import Base
+from mmrec_jax.typing import Array
 
 # (key, trained, base, batch, state of the rows before it) -> a tree like what is trained
 Estimator = Callable[[Array, Any, Base | None, dict[str, Array], MMRecState | None], Any]

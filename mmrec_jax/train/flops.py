@@ -5,7 +5,7 @@ import time
 import jax
 import jax.numpy as jnp
 
-from mmrec_jax.model_config import ModelConfig
+from mmrec_jax.models.mmrec.config import ModelConfig
 
 _SIDE = 1024
 _REPEATS = 5

@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mmrec_jax.array_typing import Array
-from mmrec_jax.nn.state import MMRecState
+from mmrec_jax.models.mmrec.state import MMRecState
+from mmrec_jax.typing import Array
 
 # Which axis of each array is the rows'.
 ROW_AXES = MMRecState(h=1, m=1, segment=0, position=0)  # type: ignore[arg-type]

@@ -7,12 +7,12 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from mmrec_jax.array_typing import Array
 from mmrec_jax.config import TrainConfig
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
 from mmrec_jax.json_object import read_json_object
-from mmrec_jax.nn.neftune import neftune
+from mmrec_jax.models.neftune import neftune
+from mmrec_jax.typing import Array
 
 # (key, number of updates done, batch) -> what is done to the embedded tokens of that batch
 Noise = Callable[[Array, Array, dict[str, Array]], Callable[[Array], Array]]

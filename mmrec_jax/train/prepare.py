@@ -10,6 +10,11 @@ import optax
 from jax.sharding import Mesh
 
 from mmrec_jax import dora
+from mmrec_jax.checkpoints.checkpointer import Checkpointer, abstract_on
+from mmrec_jax.checkpoints.init_from import read_beginning, with_model_of
+from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
+from mmrec_jax.checkpoints.trained_model import base_record
+from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config, DataConfig
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.dataset import Dataset
@@ -27,12 +32,11 @@ from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.data.tokenizer_cache import build_tokenizer
 from mmrec_jax.data.train_iterator import TrainIterator
 from mmrec_jax.errors import UserError
-from mmrec_jax.model_config import ModelConfig
-from mmrec_jax.nn.model import MMRecLM
+from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.model import MMRecLM
+from mmrec_jax.objectives.vowel_harmony import HarmonyObjective
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.adapter_rules import adapter_rules
-from mmrec_jax.train.beginning import read_beginning, with_model_of
-from mmrec_jax.train.checkpoint import Checkpointer, abstract_on
 from mmrec_jax.train.compile_cache import enable_compile_cache
 from mmrec_jax.train.mesh import make_mesh, place_everywhere, split_cpu, state_shardings
 from mmrec_jax.train.noise import Noise, make_noise
@@ -43,15 +47,11 @@ from mmrec_jax.train.processes import (
     require_shared,
     wait_for_all,
 )
-from mmrec_jax.train.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.train.state import Base, TrainState, initial_state
 from mmrec_jax.train.time_pieces import fit_time_chunk
-from mmrec_jax.train.trained_model import base_record
 from mmrec_jax.turkish.suffix_weights import SuffixWeights
-from mmrec_jax.turkish.vowel_objective import HarmonyObjective
 from mmrec_jax.turkish.vowel_table import vowel_table
 from mmrec_jax.turkish_config import TurkishConfig
-from mmrec_jax.workdir import Workdir
 
 RunData = TextDataset | StreamDataset | TaskDataset
 

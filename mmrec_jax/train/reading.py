@@ -5,10 +5,10 @@ from typing import Any
 
 from mmrec_jax import dora
 from mmrec_jax.adapter_config import AdapterConfig
-from mmrec_jax.array_typing import Array
-from mmrec_jax.nn.model import Intermediates, MMRecLM, forward
-from mmrec_jax.nn.state import MMRecState
+from mmrec_jax.models.mmrec.model import Intermediates, MMRecLM, forward
+from mmrec_jax.models.mmrec.state import MMRecState
 from mmrec_jax.train.state import Base
+from mmrec_jax.typing import Array
 
 Read = tuple[Array, MMRecState, Intermediates]
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import optax
 
 from mmrec_jax import dora
-from mmrec_jax.array_typing import Array
-from mmrec_jax.nn.model import MMRecLM
-from mmrec_jax.nn.state import MMRecState, zero_state
+from mmrec_jax.models.mmrec.model import MMRecLM
+from mmrec_jax.models.mmrec.state import MMRecState, zero_state
+from mmrec_jax.typing import Array
 
 
 @flax.struct.dataclass

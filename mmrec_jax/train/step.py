@@ -9,18 +9,18 @@ import jax.numpy as jnp
 import optax
 
 from mmrec_jax.adapter_config import AdapterConfig
-from mmrec_jax.array_typing import Array
-from mmrec_jax.model_config import ModelConfig
-from mmrec_jax.nn.model import MMRecLM, forward
-from mmrec_jax.nn.state import MMRecState, layout, zero_state
+from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.model import MMRecLM, forward
+from mmrec_jax.models.mmrec.state import MMRecState, layout, zero_state
+from mmrec_jax.objectives.cross_entropy import token_nats, weighted_nats
+from mmrec_jax.objectives.vowel_harmony import HarmonyObjective
 from mmrec_jax.optim.sophia import sophia_metrics
 from mmrec_jax.train.estimator import Estimator
-from mmrec_jax.train.loss import token_nats, weighted_nats
 from mmrec_jax.train.micro_batches import join_states, split_batch, split_state
 from mmrec_jax.train.noise import Noise
 from mmrec_jax.train.reading import Read, read_batch
 from mmrec_jax.train.state import TrainState
-from mmrec_jax.turkish.vowel_objective import HarmonyObjective
+from mmrec_jax.typing import Array
 
 Batch = dict[str, Array]  # [B, T] each: `data/batch.py`
 Metrics = dict[str, Array]

@@ -5,7 +5,7 @@ import dataclasses
 from jax.sharding import Mesh
 
 from mmrec_jax.config import TrainConfig
-from mmrec_jax.model_config import ModelConfig
+from mmrec_jax.models.mmrec.config import ModelConfig
 
 _TOKENS = 1024  # read at once by one CPU device, over all its rows
 _SHORTEST, _LONGEST = 64, 512  # tokens of a row; shorter pieces cost more steps than they save

@@ -10,8 +10,8 @@ from typing import Any
 from numpy.typing import NDArray
 from tensorboardX import SummaryWriter
 
+from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.train.processes import is_first
-from mmrec_jax.workdir import Workdir
 
 
 class MetricsWriter:

@@ -10,11 +10,11 @@ from benchmarks import comparison
 from benchmarks.comparison import attention_shape, check, run_once, train
 from benchmarks.quality import base_config
 from benchmarks.run_log import RunLog
+from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config_file import read_config
 from mmrec_jax.errors import UserError
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.writer import read_metrics
-from mmrec_jax.workdir import Workdir
 from tests.small_run import ROOT, flags, linear_config, write_text
 
 

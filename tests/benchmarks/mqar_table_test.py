@@ -9,7 +9,7 @@ from benchmarks.comparison import attention_shape, check
 from benchmarks.mqar_table import MODELS, SHAPES, Recall, model_state_bytes
 from benchmarks.run_log import RunLog
 from mmrec_jax.errors import UserError
-from mmrec_jax.nn.state import state_bytes, zero_state
+from mmrec_jax.models.mmrec.state import state_bytes, zero_state
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from benchmarks.optimizers import POINTS
 from benchmarks.optimizers_picture import draw
 from benchmarks.optimizers_table import ends_table, mean_share, points_table, share_to_reach
 from benchmarks.run_log import RunLog
+from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config_file import read_config
 from mmrec_jax.errors import NotFiniteError, UserError
 from mmrec_jax.train import loop
 from mmrec_jax.train.writer import MetricsWriter
-from mmrec_jax.workdir import Workdir
 
 _BASE = read_config(str(Path(optimizers.__file__).with_name("optimizers_config.py")))
 

@@ -12,7 +12,7 @@ from benchmarks.peer_picture import draw
 from benchmarks.peer_table import to_markdown
 from benchmarks.peers.attention_config import AttentionConfig
 from mmrec_jax.errors import UserError
-from mmrec_jax.nn.state import state_bytes, zero_state
+from mmrec_jax.models.mmrec.state import state_bytes, zero_state
 from tests.small_run import small_model
 
 _OURS = small_model(gate="none", memory="none")

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.run_log import RunLog, changed_fields
 from mmrec_jax.config import Config, DataConfig
 from mmrec_jax.errors import UserError
-from mmrec_jax.model_config import ModelConfig
+from mmrec_jax.models.mmrec.config import ModelConfig
 from mmrec_jax.optim_config import OptimConfig
 
 CONFIG = Config(

@@ -4,10 +4,10 @@ import shutil
 import numpy as np
 import pytest
 
+from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.cli import main
-from mmrec_jax.dashboard.summary import scalars
+from mmrec_jax.models.mmrec.dashboard.summary import scalars
 from mmrec_jax.train.writer import read_metrics
-from mmrec_jax.workdir import Workdir
 from tests.small_run import session_text, trained
 
 

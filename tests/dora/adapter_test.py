@@ -5,8 +5,8 @@ import pytest
 
 from mmrec_jax import dora
 from mmrec_jax.errors import UserError
-from mmrec_jax.nn.model import MMRecLM
-from mmrec_jax.tree_paths import leaf_names
+from mmrec_jax.models.mmrec.model import MMRecLM
+from mmrec_jax.tree import leaf_names
 from tests.dora.small_trees import base
 from tests.small_run import small_model
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from mmrec_jax import dora
-from mmrec_jax.nn.model import MMRecLM
-from tests.nn import small_model
+from mmrec_jax.models.mmrec.model import MMRecLM
+from tests.models.mmrec import small_model
 
 
 class _Layers(nn.Module):

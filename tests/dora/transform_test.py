@@ -14,7 +14,7 @@ from tests.dora.small_trees import (
     columns,
     rules,
 )
-from tests.nn.small_model import named_leaves
+from tests.models.mmrec.small_model import named_leaves
 
 _KINDS = ["dora", "lora"]
 _ROWS = [1, 2, 8]

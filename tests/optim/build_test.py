@@ -4,9 +4,9 @@ import numpy as np
 import optax
 import pytest
 
+from mmrec_jax.checkpoints.checkpointer import Checkpointer, abstract_on
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.optim_config import OptimConfig
-from mmrec_jax.train.checkpoint import Checkpointer, abstract_on
 from mmrec_jax.train.state import TrainState
 from tests.optim.schedules_test import closed_form
 

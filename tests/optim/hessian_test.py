@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mmrec_jax.nn import model as model_module
+from mmrec_jax.models.mmrec import model as model_module
 from mmrec_jax.optim.hessian import gnb, hutchinson, random_signs
-from tests.nn import small_model
+from tests.models.mmrec import small_model
 
 _ROWS, _LENGTH, _WIDTH, _VOCAB = 8, 5, 3, 6
 
@@ -116,7 +116,7 @@ def test_hutchinson_goes_through_a_block():
     """`u * (H u)` against central differences of the gradient along the same signs.
 
     The solver by passes has the derivative rules of its own; every other scan backend has a test
-    of Hessian-vector products in tests/nn/recurrence_test.py and memory_test.py.
+    of Hessian-vector products in tests/models/mmrec/recurrence_test.py and memory_test.py.
     """
     # Without DPG: central differences are wrong where they cross the kink of its relu.
     logits_fn, params, batch = _block(use_dpg=False, gate="state", scan="parallel")

@@ -2,9 +2,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from mmrec_jax.nn.model import MMRecLM
+from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.optim.masks import decay_mask
-from mmrec_jax.tree_paths import leaf_names
+from mmrec_jax.tree import leaf_names
 from tests.small_run import small_model
 
 # Every leaf of a full model that decays: matrices only.

@@ -10,9 +10,9 @@ import numpy as np
 import optax
 import pytest
 
+from mmrec_jax.checkpoints.checkpointer import Checkpointer, abstract_on
 from mmrec_jax.errors import UserError
-from mmrec_jax.nn.model import MMRecLM
-from mmrec_jax.train.checkpoint import Checkpointer, abstract_on
+from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.mesh import place_batch, state_shardings
 from mmrec_jax.train.prepare import prepare

@@ -1,9 +1,9 @@
 import matplotlib.image
 import numpy as np
 
+from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.train.curve import draw_loss
 from mmrec_jax.train.writer import MetricsWriter
-from mmrec_jax.workdir import Workdir
 
 
 def _picture(folder, points):

@@ -4,9 +4,10 @@ import numpy as np
 import optax
 import pytest
 
+from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import TrainConfig
 from mmrec_jax.data.byte_tokenizer import ByteTokenizer
-from mmrec_jax.nn.model import MMRecLM
+from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.train.estimator import make_estimator
@@ -15,7 +16,6 @@ from mmrec_jax.train.mesh import make_mesh, place_batch, replicated
 from mmrec_jax.train.noise import make_noise
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step
-from mmrec_jax.workdir import Workdir
 from tests.small_run import linear_config, small_model
 from tests.train.loop_test import _metrics
 

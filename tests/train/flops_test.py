@@ -2,10 +2,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from mmrec_jax.model_config import ModelConfig
-from mmrec_jax.nn.model import MMRecLM, count_parameters
+from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.model import MMRecLM, count_parameters
+from mmrec_jax.objectives.cross_entropy import weighted_nats
 from mmrec_jax.train.flops import matmul_flops_per_second, training_flops_per_token
-from mmrec_jax.train.loss import weighted_nats
 
 
 def test_the_formula_by_hand():

@@ -4,10 +4,10 @@ import numpy as np
 import optax
 import pytest
 
-from mmrec_jax.nn.model import MMRecLM, forward
+from mmrec_jax.models.mmrec.model import MMRecLM, forward
+from mmrec_jax.objectives.vowel_harmony import HarmonyObjective
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_eval_step, make_train_step
-from mmrec_jax.turkish.vowel_objective import HarmonyObjective
 from mmrec_jax.turkish.vowel_table import VowelTable
 from tests.small_run import LINEAR, small_model
 

@@ -14,6 +14,7 @@ import optax
 import pytest
 
 import mmrec_jax
+from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.cli import main
 from mmrec_jax.config_file import read_config
 from mmrec_jax.errors import UserError
@@ -21,7 +22,6 @@ from mmrec_jax.train.loop import run
 from mmrec_jax.train.prepare import load_data, prepare
 from mmrec_jax.train.step import make_train_step
 from mmrec_jax.train.writer import read_metrics
-from mmrec_jax.workdir import Workdir
 from tests.small_run import CONFIG_FILE, LINEAR, ROOT, flags
 
 _WORDS = ("bir", "iki", "göl", "köprü", "çiçek", "ağaç", "ışık", "deniz", "yol", "kuş")

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmrec_jax.nn.state import MMRecState, zero_state
+from mmrec_jax.models.mmrec.state import MMRecState, zero_state
 from mmrec_jax.train.micro_batches import ROW_AXES, join_states, split_batch, split_state
 from tests.small_run import small_model
 

@@ -11,7 +11,7 @@ import pytest
 from mmrec_jax.config import TrainConfig
 from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.errors import UserError
-from mmrec_jax.nn.model import MMRecLM
+from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.train.estimator import make_estimator

@@ -12,7 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from mmrec_jax.train.checkpoint import Checkpointer
+from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from tests.small_run import command, environment, flags, session_directory, train, trained
 
 _STEPS = 40

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from mmrec_jax.nn.model import MMRecLM
+from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.train.state import TrainState, initial_state
 from mmrec_jax.train.step import make_eval_step, make_train_step
 from tests.small_run import small_model

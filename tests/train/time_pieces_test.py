@@ -6,7 +6,7 @@ import pytest
 from jax.sharding import Mesh
 
 from mmrec_jax.config import TrainConfig
-from mmrec_jax.model_config import ModelConfig
+from mmrec_jax.models.mmrec.config import ModelConfig
 from mmrec_jax.train.prepare import prepare
 from mmrec_jax.train.time_pieces import fit_time_chunk
 from tests.small_run import linear_config, write_text

@@ -12,13 +12,13 @@ from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.pipeline import make_train_iterator
 from mmrec_jax.data.sources import load_documents
 from mmrec_jax.data.token_store import TokenStore
-from mmrec_jax.model_config import ModelConfig
-from mmrec_jax.nn.model import MMRecLM
+from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step
-from tests.nn.loops import OPTIMISED
+from tests.models.mmrec.loops import OPTIMISED
 
 STEPS = 200
 MODEL = ModelConfig(

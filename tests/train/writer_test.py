@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from tensorboardX import proto
 
+from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.train.writer import MetricsWriter, read_metrics
-from mmrec_jax.workdir import Workdir
 
 
 def _lines(place):

@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
+from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.data.char_tokenizer import CharTokenizer
 from mmrec_jax.data.evaluation import evaluation_batches
 from mmrec_jax.data.prepared.prepared_dataset import open_prepared, validation_documents
@@ -17,7 +18,6 @@ from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.errors import UserError
 from mmrec_jax.train.prepare import load_data
-from mmrec_jax.workdir import Workdir
 from tests.small_corpus import prepare_small, write_corpus
 from tests.small_run import small_config
 

@@ -1,1 +1,0 @@
-"""Measurements that the `mmrec bench` command makes on the machine it runs on."""

@@ -1,0 +1,212 @@
+"""A trained model from the files of its run: parameters, adapters put in, tokenizer."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from mmrec_jax import dora
+from mmrec_jax.checkpoints.checkpointer import Checkpointer, abstract_on
+from mmrec_jax.checkpoints.export import read_exported_facts, read_exported_params
+from mmrec_jax.checkpoints.identity import difference, identity
+from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
+from mmrec_jax.checkpoints.workdir import Workdir
+from mmrec_jax.config import Config
+from mmrec_jax.data.tokenizer import Tokenizer
+from mmrec_jax.data.tokenizer_cache import load_tokenizer
+from mmrec_jax.errors import UserError
+from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.model import MMRecLM
+from mmrec_jax.train.adapter_rules import adapter_rules
+
+Step = int | Literal["best", "last"] | str
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+    """A model as it was at one step of its run."""
+
+    root: Path
+    config: Config  # of the run
+    model: ModelConfig  # with the vocabulary of its tokenizer
+    step: int
+    params: Any  # on the first device, what only training uses included; adapters are put in
+    tokenizer: Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedAdapters:
+    """The adapters of one step of a run, without the base."""
+
+    where: str  # the checkpoint, for messages
+    config: Config
+    model: ModelConfig
+    step: int
+    adapters: Any
+    base: dict[str, Any]  # `run`, `step` and `identity` of what they were trained on
+
+
+def read_model(
+    workdir: str | os.PathLike[str],
+    step: Step = "best",
+    *,
+    adapter: str | os.PathLike[str] | None = None,
+) -> TrainedModel:
+    """The model of a run, or of a folder that `mmrec export` wrote.
+
+    Args:
+      workdir: the folder. A run that trained adapters is read together with its base.
+      step: which checkpoint: the one with the lowest validation loss, the newest, or a step.
+      adapter: a run whose adapters (its best step) are put on this model.
+
+    Raises:
+      UserError: there is no run or no such checkpoint; the config or the tokenizer is not the one
+        it was trained with; or adapters belong to another base.
+    """
+    place = Workdir(Path(workdir))
+    config, vocab_size = place.read_config()
+    model = dataclasses.replace(config.model, vocab_size=vocab_size)
+    chosen = choose_step(workdir, step)
+    tokenizer = load_tokenizer(place.tokenizer)
+    meta = _read_meta(place, config, chosen)
+    where = str(place.checkpoints / str(chosen))
+    check_same_tokenizer(tokenizer.fingerprint, meta["tokenizer"], where)
+    if config.adapters.used:
+        trained = read_adapters(workdir, chosen)
+        base = read_model(_base_of(trained, place), trained.base["step"])
+        params = put_adapters(base, trained)
+        if not model.use_uboo:
+            params["blocks"].pop("uboo", None)
+    else:
+        abstract = _abstract(model)
+        if place.model_file.is_file():
+            params = read_exported_params(place.model_file, abstract)
+        else:
+            params = _restore(place, chosen, abstract)
+    found = TrainedModel(place.root, config, model, chosen, params, tokenizer)
+    if adapter is None:
+        return found
+    trained = read_adapters(adapter)
+    # The same tokenizer, with whatever fine-tuning keeps beside it.
+    own = load_tokenizer(Workdir(Path(adapter)).tokenizer)
+    check_same_tokenizer(own.fingerprint, tokenizer.fingerprint, str(place.root))
+    return dataclasses.replace(found, params=put_adapters(found, trained), tokenizer=own)
+
+
+def read_adapters(workdir: str | os.PathLike[str], step: Step = "best") -> TrainedAdapters:
+    """The adapters of a run, without its base.
+
+    Raises:
+      UserError: there is no such run or checkpoint, or the run trained no adapters.
+    """
+    place = Workdir(Path(workdir))
+    config, vocab_size = place.read_config()
+    if not config.adapters.used:
+        raise UserError(f"{place.root}: this run trained all parameters; it has no adapters")
+    model = dataclasses.replace(config.model, vocab_size=vocab_size)
+    chosen = choose_step(workdir, step)
+    meta = _read_meta(place, config, chosen)
+    rules = adapter_rules(config.adapters)
+    abstract = jax.eval_shape(
+        lambda key, params: dora.init(key, params, rules), jax.random.key(0), _abstract(model)
+    )
+    where = str(place.checkpoints / str(chosen))
+    adapters = _restore(place, chosen, abstract)
+    return TrainedAdapters(where, config, model, chosen, adapters, meta["base"])
+
+
+def put_adapters(base: TrainedModel, trained: TrainedAdapters) -> Any:
+    """The parameters of the base with the adapters put in.
+
+    Raises:
+      UserError: the adapters were trained on other parameters.
+    """
+    check_same_base(trained.base, base, trained.where)
+    return jax.jit(dora.apply)(base.params, trained.adapters)
+
+
+def base_record(base: TrainedModel) -> dict[str, Any]:
+    """What a run keeps of the model that it began with, fit for JSON."""
+    return {
+        "run": str(base.root.resolve()),
+        "step": base.step,
+        "identity": identity(base.model, base.params),
+    }
+
+
+def check_same_base(record: dict[str, Any], base: TrainedModel, where: str) -> None:
+    """Refuses a base that is not the recorded one, bit for bit.
+
+    Raises:
+      UserError: naming the first difference.
+    """
+    differing = difference(record["identity"], identity(base.model, base.params))
+    if differing:
+        raise UserError(
+            f"{where} has adapters of another base ({record['run']}, step {record['step']}) than "
+            f"{base.root}, step {base.step}: {differing}"
+        )
+
+
+def choose_step(workdir: str | os.PathLike[str], step: Step = "best") -> int:
+    """The number of the checkpoint that `step` means in a run, or the one of an exported model.
+
+    Raises:
+      UserError: there is no such checkpoint.
+    """
+    place = Workdir(Path(workdir))
+    if place.model_file.is_file():
+        only = int(read_exported_facts(place.model_file)["step"])
+        steps, named = [only], {"best": only, "last": only}
+    else:
+        if not place.checkpoints.is_dir():
+            raise UserError(f"{place.root}: the run has no checkpoint yet")
+        checkpointer = Checkpointer(place.checkpoints, read_only=True)
+        steps = checkpointer.all_steps()
+        newest, best = checkpointer.latest_step(), checkpointer.best_step()
+        checkpointer.close()
+        if newest is None or best is None:
+            raise UserError(f"{place.root}: the run has no complete checkpoint yet")
+        named = {"best": best, "last": newest}
+    chosen = named.get(str(step), step)
+    if chosen not in steps:
+        raise UserError(f"{place.checkpoints}: there is no checkpoint {step!r}; there are {steps}")
+    return int(chosen)
+
+
+def _abstract(model: ModelConfig) -> Any:
+    tokens = jnp.zeros((1, 2), jnp.int32)
+    return jax.eval_shape(MMRecLM(model).init, jax.random.key(0), tokens)["params"]
+
+
+def _read_meta(place: Workdir, config: Config, step: int) -> dict[str, Any]:
+    """What the checkpoint or the exported file says of itself, if the config agrees with it."""
+    if place.model_file.is_file():
+        meta, where = read_exported_facts(place.model_file), str(place.model_file)
+    else:
+        checkpointer = Checkpointer(place.checkpoints, read_only=True)
+        meta, where = checkpointer.read_meta(step), str(place.checkpoints / str(step))
+        checkpointer.close()
+    check_same_run(config, meta["config"], where)
+    return meta
+
+
+def _restore(place: Workdir, step: int, abstract: Any) -> Any:
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    checkpointer = Checkpointer(place.checkpoints, read_only=True)
+    params = checkpointer.restore_params(step, abstract_on(abstract, here))
+    checkpointer.close()
+    return params
+
+
+def _base_of(trained: TrainedAdapters, place: Workdir) -> str:
+    run = trained.base["run"]
+    if not Path(run).is_dir():
+        raise UserError(
+            f"{place.root}: its adapters need their base, and there is no folder {run}; give the "
+            f"base with --workdir and the adapters with --adapter={place.root}"
+        )
+    return str(run)

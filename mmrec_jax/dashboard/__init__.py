@@ -1,1 +1,0 @@
-"""What the memories do: measured on text, as numbers, a table and a picture."""

@@ -1,0 +1,203 @@
+"""Does token 30,000 profit from the first 29,000? The loss by place in the document.
+
+Each document is read twice: with the state carried from its first token to its last, and with the
+state reset every `reset_every` tokens, as if nothing earlier had been read. Both losses are of the
+same tokens, so their difference is what the longer context is worth.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.data.windows import Windows, cut_windows
+from mmrec_jax.evaluation.evaluate import EvalStep
+from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.state import zero_state
+from mmrec_jax.train.mesh import one_device, place_batch
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A mean over tokens in nats and its standard error, None where one document is all there is.
+
+    Tokens of one document are not independent: documents are what the error is taken over.
+    """
+
+    mean: float
+    error: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class PositionBin:
+    """The tokens whose prediction has between `first` and `last` tokens of context before it.
+
+    Attributes:
+      first: of context, from 1.
+      last: of context, included.
+      tokens: predicted.
+      documents: that reach so far.
+      carried: loss with the state carried on from the document's first token.
+      reset: loss of the same tokens with the state reset every so many tokens.
+      profit: `reset` - `carried`, token by token.
+    """
+
+    first: int
+    last: int
+    tokens: int
+    documents: int
+    carried: Estimate
+    reset: Estimate
+    profit: Estimate
+
+
+@dataclasses.dataclass(frozen=True)
+class PositionLoss:
+    """Loss by position.
+
+    Attributes:
+      reset_every: tokens between two resets of the comparison.
+      longest: the most tokens of context that any prediction had.
+      bins: from the first token on, in log-spaced steps with a border at `reset_every`.
+      beyond: all bins beyond `reset_every` as one; None if no document is so long.
+    """
+
+    reset_every: int
+    longest: int
+    bins: tuple[PositionBin, ...]
+    beyond: PositionBin | None
+
+
+def loss_by_position(
+    eval_step: EvalStep,
+    params: Any,
+    config: ModelConfig,
+    store: TokenStore,
+    pieces: Windows,
+    *,
+    reset_every: int,
+    rows: int,
+    piece_length: int = 256,
+    on_read: Callable[[int], object] = lambda tokens: None,
+) -> PositionLoss:
+    """Reads every piece twice, `rows` at a time, in memory that does not grow with its length.
+
+    Args:
+      eval_step: the compiled `make_eval_step`.
+      params: the parameters.
+      config: the model's.
+      store: the tokens.
+      pieces: what to read, each from the zero state: `longest_pieces`.
+      reset_every: tokens between two resets of the comparison: the trained length.
+      rows: pieces side by side.
+      piece_length: tokens a call; one shape serves all.
+      on_read: called after each call with the number of tokens it predicted.
+    """
+    lengths = pieces.lengths
+    edges = _edges(reset_every, int(lengths.max()))
+    # Sums by piece and bin: tokens; carried, reset and difference in nats.
+    sums = np.zeros((4, len(pieces), len(edges) - 1))
+    for first in range(0, len(pieces), rows):
+        group = range(first, min(first + rows, len(pieces)))
+        state = zero_state(config, 2 * rows)  # carried above, reset below
+        for begin in range(0, int(lengths[list(group)].max()), piece_length):
+            places = np.arange(begin, begin + piece_length)
+            batch = _batch(store, pieces, group, places, rows)
+            real = batch["segment_ids"] > 0
+            # A new segment number is a reset: the model sees nothing before it.
+            windows = np.where(real, 1 + places // reset_every, 0).astype(np.int32)
+            both = {name: np.concatenate([x, x]) for name, x in batch.items()}
+            both["segment_ids"][rows:] = windows
+            predicted, state = eval_step(params, place_batch(both, one_device()), state)
+            a, b = np.split(np.asarray(jax.device_get(predicted["nats"]), np.float64), 2)
+            bins = np.searchsorted(edges, places, side="right") - 1
+            for row, index in enumerate(group):
+                of, there = bins[real[row]], real[row]
+                for total, values in zip(sums, (np.ones_like(a), a, b, b - a), strict=True):
+                    np.add.at(total[index], of, values[row, there])
+            on_read(int(real.sum()))
+    return _summary(sums, edges, reset_every)
+
+
+def longest_pieces(store: TokenStore, max_length: int, max_tokens: int) -> Windows:
+    """The longest documents, cut into pieces of `max_length` predicted tokens.
+
+    A piece that does not begin its document is read as if it did. Whole pieces are taken, the
+    longest first, as long as they hold at most `max_tokens` together; always at least one.
+    """
+    windows = cut_windows(store, max_length)
+    order = np.argsort(-windows.lengths.astype(np.int64), kind="stable")
+    count = max(1, np.count_nonzero(np.cumsum(windows.lengths[order]) <= max_tokens))
+    kept = order[:count]
+    return Windows(windows.starts[kept], windows.lengths[kept], windows.documents[kept])
+
+
+def _edges(reset_every: int, longest: int) -> NDArray[np.int64]:
+    """0, ..., reset_every / 2, reset_every, 2 reset_every, ..., longest."""
+    halvings = int(np.ceil(np.log2(reset_every))) + 1
+    doublings = max(0, int(np.ceil(np.log2(longest / reset_every)))) + 1
+    powers = 2.0 ** np.arange(-halvings, doublings + 1)
+    edges = np.unique(np.ceil(reset_every * powers).astype(np.int64))
+    return np.concatenate([[0], edges[edges < longest], [longest]])
+
+
+def _batch(
+    store: TokenStore, pieces: Windows, group: range, places: NDArray[np.int64], rows: int
+) -> dict[str, NDArray[Any]]:
+    """The tokens at these places of each piece, [rows, places]; padding behind its end."""
+    lengths, starts = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+    lengths[: len(group)] = pieces.lengths[list(group)]
+    starts[: len(group)] = pieces.starts[list(group)]
+    real = places < lengths[:, None]
+    where = np.where(real, starts[:, None] + places, 0)
+    return {
+        "inputs": np.where(real, store.tokens[where], 0).astype(np.int32),
+        "targets": np.where(real, store.tokens[where + 1], 0).astype(np.int32),
+        "segment_ids": real.astype(np.int32),
+        "weights": real.astype(np.float32),
+    }
+
+
+def _summary(sums: NDArray[np.float64], edges: NDArray[np.int64], reset_every: int) -> PositionLoss:
+    bins = tuple(
+        _bin(sums[:, :, i], int(edges[i]), int(edges[i + 1])) for i in range(len(edges) - 1)
+    )
+    longest, beyond = int(edges[-1]), None
+    if longest > reset_every:
+        far = sums[:, :, edges[:-1] >= reset_every].sum(axis=-1)
+        beyond = _bin(far, reset_every, longest)
+    return PositionLoss(reset_every=reset_every, longest=longest, bins=bins, beyond=beyond)
+
+
+def _bin(sums: NDArray[np.float64], begin: int, end: int) -> PositionBin:
+    """`sums`: [4, pieces], tokens and the three losses."""
+    there = sums[:, sums[0] > 0]
+    carried, reset, profit = (_estimate(there[0], nats) for nats in there[1:])
+    return PositionBin(
+        first=begin + 1,
+        last=end,
+        tokens=int(there[0].sum()),
+        documents=there.shape[1],
+        carried=carried,
+        reset=reset,
+        profit=profit,
+    )
+
+
+def _estimate(tokens: NDArray[np.float64], nats: NDArray[np.float64]) -> Estimate:
+    """Mean per token of sums by document, and the error of this ratio over documents.
+
+    The variance is the usual one of a ratio of sums over clusters (Cochran, Sampling Techniques,
+    3rd edition, equation 6.13): n / (n - 1) times the squared residuals of the documents' sums.
+    """
+    mean = float(nats.sum() / tokens.sum())
+    count = len(tokens)
+    if count < 2:
+        return Estimate(mean, None)
+    residuals = nats - mean * tokens
+    variance = count / (count - 1) * np.sum(residuals**2)
+    return Estimate(mean, float(np.sqrt(variance) / tokens.sum()))

@@ -1,0 +1,179 @@
+"""A needle in a haystack: is a pair that was read once, long ago, still known?
+
+A key and its value, random tokens, stand somewhere in a text; the key comes again at its end. The
+value should then be more likely than other values, and more likely than after the same text without
+the pair.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from mmrec_jax.data.seeds import hashed_seed
+from mmrec_jax.evaluation.first_place import first_place
+from mmrec_jax.evaluation.reader import Reader
+from mmrec_jax.objectives.cross_entropy import token_nats
+from mmrec_jax.typing import Array
+
+TOKENS = 4  # of a key, and of a value
+DISTRACTORS = 100
+DEPTHS = tuple(range(0, 101, 10))  # percent of the text that stands before the needle
+SHORTEST = 2 * TOKENS + 1
+FEWEST_IDS = 4  # 4^4 = 256 different values
+_PIECE = 256  # tokens a call
+
+
+@dataclasses.dataclass(frozen=True)
+class NeedleScore:
+    """All depths at one length.
+
+    Attributes:
+      length: tokens before the key is asked, the begin token and the needle included.
+      samples: texts, each read with the needle at every depth and without it.
+      depths: percent of the text before the needle.
+      accuracy: of each depth, share of the samples whose value is the most likely of 101.
+      profit: of each depth, mean nats per token of the value that the needle saves.
+      error: of each depth, the standard error of `profit` over samples; None of a single one.
+      accuracy_without: share of the samples whose value comes first without the needle.
+    """
+
+    length: int
+    samples: int
+    depths: tuple[int, ...]
+    accuracy: tuple[float, ...]
+    profit: tuple[float, ...]
+    error: tuple[float | None, ...]
+    accuracy_without: float
+
+
+def score_needle(
+    reader: Reader,
+    filler: NDArray[np.int32],
+    ids: NDArray[np.int32],
+    lengths: Sequence[int],
+    *,
+    begin_id: int,
+    samples: int,
+    group: int = 2,
+    seed: int = 0,
+    on_read: Callable[[int], object] = lambda tokens: None,
+) -> list[NeedleScore]:
+    """Reads `samples` texts of each length with the needle at each of `DEPTHS` and without it.
+
+    Args:
+      reader: the model.
+      filler: the text, at least as many tokens as the longest length.
+      ids: what keys and values are drawn from, at least `FEWEST_IDS`.
+      lengths: each at least `SHORTEST`.
+      begin_id: what each text begins with.
+      samples: texts a length.
+      group: texts side by side; each takes a row for every depth and one without the needle.
+      seed: of the draws.
+      on_read: called after each call with the number of tokens it read.
+    """
+    versions = 1 + len(DEPTHS)
+
+    @jax.jit
+    def absorb(params: Any, tokens: Array, state: Any, segment_ids: Array) -> Any:
+        return reader.forward(params, tokens, state, segment_ids)[1]
+
+    @jax.jit
+    def value_nats(params: Any, keys: Array, candidates: Array, state: Any) -> Array:
+        """-log p of each candidate [C, B, 4] after the key [B, 4]: [C, B]."""
+        ones = jnp.ones_like(keys)
+        _, state = reader.forward(params, keys[:, :-1], state, ones[:, 1:])
+
+        def one(candidate: Array) -> Array:
+            inputs = jnp.concatenate([keys[:, -1:], candidate[:, :-1]], axis=1)
+            logits, _ = reader.forward(params, inputs, state, ones)
+            return jnp.sum(token_nats(logits, candidate), axis=1)
+
+        return jax.lax.map(one, candidates)
+
+    scores = []
+    for length in lengths:
+        parts = []
+        for first in range(0, samples, group):
+            drawn = [
+                draw_needle(
+                    np.random.default_rng(hashed_seed("needle", seed, length, sample)),
+                    filler,
+                    ids,
+                    length,
+                    begin_id,
+                )
+                for sample in range(first, min(first + group, samples))
+            ]
+            drawn += drawn[-1:] * (group - len(drawn))  # one shape for the last group too
+            texts, keys, candidates = (np.concatenate(part) for part in zip(*drawn, strict=True))
+            state = reader.zero_state(group * versions)
+            for begin in range(0, length, _PIECE):
+                piece = texts[:, begin : begin + _PIECE]
+                padding = ((0, 0), (0, _PIECE - piece.shape[1]))
+                real = np.pad(np.ones_like(piece), padding)
+                state = absorb(reader.params, np.pad(piece, padding), state, real)
+                jax.block_until_ready(state)
+                on_read(piece.size)
+            nats = value_nats(reader.params, keys, candidates.swapaxes(0, 1), state)
+            parts.append(np.asarray(nats, np.float64).T.reshape(group, versions, -1))
+        scores.append(_score(length, np.concatenate(parts)[:samples]))
+    return scores
+
+
+def draw_needle(
+    rng: np.random.Generator,
+    filler: NDArray[np.int32],
+    ids: NDArray[np.int32],
+    length: int,
+    begin_id: int,
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """One text without the needle (row 0) and with it at each depth.
+
+    Returns:
+      Texts [rows, length], the key in each row [rows, 4], and in each row the candidates
+      [rows, 101, 4], of which the first is the value. All candidates are different.
+    """
+    start = rng.integers(0, len(filler) - length + 1)
+    text = filler[start : start + length - 1]
+    key = rng.choice(ids, TOKENS)
+    candidates = np.zeros((0, TOKENS), np.int32)
+    while len(candidates) <= DISTRACTORS:
+        drawn = np.concatenate([candidates, rng.choice(ids, (1 + DISTRACTORS, TOKENS))])
+        _, first = np.unique(drawn, axis=0, return_index=True)
+        candidates = drawn[np.sort(first)]
+    candidates = candidates[: 1 + DISTRACTORS]
+    needle = np.concatenate([key, candidates[0]])
+    rest = text[: len(text) - len(needle)]
+    rows = [text]
+    for depth in DEPTHS:
+        place = round(depth / 100 * len(rest))
+        rows.append(np.concatenate([rest[:place], needle, rest[place:]]))
+    texts = np.stack([np.concatenate([[begin_id], row]) for row in rows]).astype(np.int32)
+    keys = np.broadcast_to(key, (len(rows), TOKENS)).astype(np.int32)
+    shape = (len(rows), *candidates.shape)
+    return texts, keys, np.broadcast_to(candidates, shape).astype(np.int32)
+
+
+def _score(length: int, nats: NDArray[np.float64]) -> NeedleScore:
+    """`nats`: [samples, 1 + depths, candidates], the version without the needle first."""
+    samples = len(nats)
+    chosen = first_place(nats, np.zeros(nats.shape[:-1], np.int64)).mean(axis=0)
+    value = nats[..., 0] / TOKENS
+    saved = value[:, :1] - value[:, 1:]
+    errors: list[float | None] = [None] * len(DEPTHS)
+    if samples > 1:
+        errors = (saved.std(axis=0, ddof=1) / samples**0.5).tolist()
+    return NeedleScore(
+        length=length,
+        samples=samples,
+        depths=DEPTHS,
+        accuracy=tuple(chosen[1:].tolist()),
+        profit=tuple(saved.mean(axis=0).tolist()),
+        error=tuple(errors),
+        accuracy_without=float(chosen[0]),
+    )

@@ -1,0 +1,60 @@
+"""Responses from a model that was trained on conversations."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmrec_jax.data.chat_encoder import ChatEncoder
+from mmrec_jax.data.conversation import Message
+from mmrec_jax.data.tokenizer import Tokenizer
+from mmrec_jax.errors import UserError
+from mmrec_jax.inference.generate import generate
+from mmrec_jax.inference.text_state import TextState
+from mmrec_jax.models.mmrec.model import MMRecLM
+
+
+def reply(
+    model: MMRecLM,
+    params: Any,
+    tokenizer: Tokenizer,
+    messages: str | Sequence[Message],
+    *,
+    state: TextState | None = None,
+    **options: Any,
+) -> list[str]:
+    """What the model responds, as the assistant, under the template kept with its tokenizer.
+
+    Args:
+      model: the model; `mmrec_jax.load` returns it with its parameters and tokenizer.
+      params: its parameters.
+      tokenizer: its tokenizer.
+      messages: what it is to respond to: a message of the user, or several messages in turns.
+      state: the conversation so far (`on_state` of the call before, or a saved state), which ended
+        with a response; the messages are those after it. None: they begin a conversation.
+      **options: as of `generate`. A response ends at the template's end-of-turn token, or at the
+        end of the document, unless `stop_at_end` is False.
+
+    Returns:
+      The responses, one a sample.
+
+    Raises:
+      UserError: the tokenizer has no template, or cannot spell a message.
+    """
+    encoder = chat_encoder(tokenizer)
+    if isinstance(messages, str):
+        messages = [Message("user", messages)]
+    ids = encoder.question(messages, continued=state is not None)
+    return generate(model, params, tokenizer, ids, state=state, stops=encoder.stops, **options)
+
+
+def chat_encoder(tokenizer: Tokenizer) -> ChatEncoder:
+    """The encoder of the template that is kept with a tokenizer.
+
+    Raises:
+      UserError: there is none, or it does not suit the tokenizer.
+    """
+    if tokenizer.chat_template is None:
+        raise UserError(
+            "this model has no chat template: it was not trained on conversations "
+            "(config.data.source instructions or treebank_instructions)"
+        )
+    return ChatEncoder(tokenizer.chat_template, tokenizer)

@@ -1,0 +1,1 @@
+"""What the memories of MM-Rec do: measured, summarised, drawn."""

@@ -1,0 +1,113 @@
+"""The dashboard's numbers by name: what is printed, drawn, logged and kept as JSON."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmrec_jax.models.mmrec.dashboard import quantities as q
+from mmrec_jax.models.mmrec.dashboard.totals import Totals
+
+Summary = dict[str, Any]
+Histogram = tuple[NDArray[Any], NDArray[Any]]  # edges [bins + 1], counts [bins]
+
+
+def summarise(totals: Totals) -> Summary:
+    """Means and histograms from sums, as plain numbers and lists.
+
+    Returns:
+      `tokens`; `memory_size` (S, K); `half_life_edges` (tokens), `gate_edges` and `write_edges`, of
+      the histograms; `positions` (the first of each octave that was read); and `layers`, one dict
+      each:
+        * `gamma_half_life` (tokens, of each channel, from its mean log decay), `gamma_histogram`
+          (over tokens and channels);
+        * with a gate `gate_low`, `gate_high` (shares below 0.1 and above 1.9) and
+          `gate_histogram` (over tokens and channels), and with gate="state" `gate_weight` (RMS of
+          w_g) and `gate_weight_max` (largest |w_g|);
+        * `state_rms` (of h, at each of the positions) and `state_variance` (of n(h) over tokens,
+          n = RMSNorm without a scale);
+        * with a long-term memory, for each: `alpha_half_life` (tokens), `write_strength` (mean
+          beta), `memory_norm` (RMS over tokens of the Frobenius norm of M, at each position) and
+          `effective_rank` (at the end of the rows, the mean of them); and over all of them
+          `alpha_histogram` and `write_histogram`;
+        * with gate="state" `newton_iterations`, `newton_residual` and `newton_fell_back` (the worst
+          piece; 0 where the solver stepped through time); with use_uboo `uboo_skill`.
+    """
+    config = totals.config
+    filled = np.flatnonzero(totals.sums["positions"])
+    return {
+        "tokens": totals.tokens,
+        "memory_size": [config.S, config.K] if config.H else None,
+        "half_life_edges": q.HALF_LIFE_EDGES.tolist(),
+        "gate_edges": q.GATE_EDGES.tolist(),
+        "write_edges": q.WRITE_EDGES.tolist(),
+        "positions": (2**filled).tolist(),
+        "layers": [_layer(totals, layer, filled) for layer in range(config.num_layers)],
+    }
+
+
+def _layer(totals: Totals, layer: int, filled: NDArray[np.int64]) -> Summary:
+    tokens = totals.tokens
+    sums = {name: x if name == "positions" else x[layer] for name, x in totals.sums.items()}
+    at = sums["positions"][filled]
+    variance = np.mean(sums["n_square"] / tokens - np.square(sums["n_total"] / tokens))
+    found: dict[str, Any] = {
+        "gamma_half_life": q.half_life(sums["gamma_lost"] / tokens),
+        "gamma_histogram": sums["gamma_counts"],
+        "state_rms": np.sqrt(sums["h_square"][filled] / at),
+        "state_variance": variance,
+    }
+    if "gate_low" in sums:
+        found |= {name: sums[name] / tokens for name in ("gate_low", "gate_high")}
+        found["gate_histogram"] = sums["gate_counts"]
+    if totals.gate is not None:
+        w = totals.gate[0][layer].astype(np.float64)
+        found |= {"gate_weight": np.sqrt(np.mean(w**2)), "gate_weight_max": np.max(np.abs(w))}
+    if totals.rank is not None:
+        found |= {
+            "alpha_half_life": q.half_life(sums["alpha_lost"] / tokens),
+            "alpha_histogram": sums["alpha_counts"],
+            "write_strength": sums["beta"] / tokens,
+            "write_histogram": sums["beta_counts"],
+            "memory_norm": np.sqrt(sums["m_square"][filled] / at[:, None]).T,
+            "effective_rank": totals.rank[layer],
+        }
+    found |= {name: x[layer] for name, x in totals.worst.items()}
+    if "error" in sums:
+        found["uboo_skill"] = 1 - sums["error"] / max(sums["still"], np.finfo(np.float32).tiny)
+    return {name: np.asarray(x).tolist() for name, x in found.items()}
+
+
+def scalars(summary: Summary) -> dict[str, float]:
+    """A handful of numbers for the whole model: medians of half-lives, else means over layers."""
+    layers = summary["layers"]
+
+    def values(name: str) -> NDArray[np.float64]:
+        return np.concatenate([np.ravel(layer[name]) for layer in layers])
+
+    result = {"gamma_half_life": float(np.median(values("gamma_half_life")))}
+    if "gate_low" in layers[0]:
+        saturated = values("gate_low") + values("gate_high")
+        result["gate_saturation"] = float(np.mean(saturated))
+    means = ["gate_weight", "state_variance", "uboo_skill"]
+    if summary["memory_size"]:
+        result["alpha_half_life"] = float(np.median(values("alpha_half_life")))
+        means += ["write_strength", "effective_rank"]
+        last = [norms[-1] for layer in layers for norms in layer["memory_norm"]]
+        result["memory_norm"] = float(np.mean(last))
+    result |= {name: float(np.mean(values(name))) for name in means if name in layers[0]}
+    result["state_rms"] = float(np.mean([layer["state_rms"][-1] for layer in layers]))
+    return result
+
+
+def histograms(summary: Summary) -> dict[str, Histogram]:
+    """Of each layer: the half-lives over tokens (their log2) and the write strengths."""
+    log2 = np.log2(summary["half_life_edges"])
+    edges = {"gamma": log2, "alpha": log2, "write": np.asarray(summary["write_edges"])}
+    names = {"gamma": "gamma_log2_half_life", "alpha": "alpha_log2_half_life", "write": "write"}
+    return {
+        f"{names[kind]}/layer_{number}": (edges[kind], np.asarray(layer[f"{kind}_histogram"]))
+        for kind in edges
+        for number, layer in enumerate(summary["layers"])
+        if f"{kind}_histogram" in layer
+    }

@@ -1,0 +1,120 @@
+"""The core formula solved in parallel over time: Newton's method on the states between chunks.
+
+Time is cut into n chunks of C tokens. All chunks run side by side from guessed first states, which
+costs C steps instead of n C, and each also returns the derivative D of its last state with respect
+to its first (diagonal, a product of Jacobians). Newton's method then moves all first states at
+once: with F_j(s_j) the last state of chunk j,
+
+    s_{j+1} <- F_j(s_j) + D_j (s_j_new - s_j)
+
+a linear recurrence over the chunks. Inside a chunk the formula holds exactly by construction, so
+the residual is |s_{j+1} - F_j(s_j)| at the borders alone. Two properties make this safe where
+Newton's method over single tokens (DEER, arXiv 2309.12252; ParaRNN, arXiv 2510.21450) fails:
+
+* a chunk forgets most of its first state, so the equations at the borders are close to linear and
+  few iterations are needed, also where single Jacobians are far from 1;
+* the first state is known, so after k iterations the first k borders are exact whatever D was:
+  n iterations always suffice. D may therefore be clipped, and a step that overflows replaced
+  by F_j(s_j) itself.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mmrec_jax.models.mmrec.scan import linear_scan
+from mmrec_jax.typing import Array
+
+# A state that far off its chunk's formula, relative to 1 + |state|, counts as solved: a few units
+# in the last place. It is a property of each row alone, so rows do not see each other.
+_ULPS = 8
+
+# A chunk's derivative beyond this is no guide to its last state, and products of them overflow.
+# With 1 a trained gate of |w| = 2 needed twice the iterations; between 2 and infinity it is flat.
+_MAX_SLOPE = 2.0
+
+
+class Solution(NamedTuple):
+    """Result of `solve`."""
+
+    h: Array  # [B, T, E]
+    iterations: Array  # int32 scalar: passes over the chunks
+    residual: Array  # scalar: largest residual, relative to 1 + |state|
+    solved: Array  # bool scalar: every row's residual is small (NaN is not)
+
+
+def solve(
+    cell: Callable[..., tuple[Array, Array]],
+    inputs: tuple[Array, ...],
+    h0: Array,
+) -> Solution:
+    """Solves `h_t = f_t(h_{t-1})` for a recurrence that is elementwise in h.
+
+    Args:
+      cell: `(h [..., E], *inputs at t) -> f_t(h), its derivative`, elementwise in h.
+      inputs: arrays `[B, T, E]` or `[B, T, 1]`.
+      h0: `[B, E]`, the state before the first token.
+
+    Returns:
+      The states and how well the formula holds; the caller must not use unsolved ones.
+    """
+    batch, length = inputs[0].shape[:2]
+    chunk = 1 << max(round(math.log2(length) / 2), 0)  # near the square root of T
+    n = -(-length // chunk)
+    tolerance = _ULPS * jnp.finfo(h0.dtype).eps
+
+    def split(x: Array) -> Array:
+        """[B, T, E] -> [C, B, n, E]; the tail comes after all that is asked for."""
+        x = jnp.pad(x, ((0, 0), (0, n * chunk - length), (0, 0)))
+        return x.reshape(batch, n, chunk, -1).transpose(2, 0, 1, 3)
+
+    chunks = tuple(split(x) for x in inputs)
+
+    def sweep(first: Array) -> tuple[Array, Array, Array]:
+        """From first states [B, n, E]: all states [C, B, n, E], the last ones, and D."""
+
+        def step(
+            carry: tuple[Array, Array], at: tuple[Array, ...]
+        ) -> tuple[tuple[Array, Array], Array]:
+            h, derivative = carry
+            h, slope = cell(h, *at)
+            return (h, derivative * slope), h
+
+        (last, derivative), h = jax.lax.scan(step, (first, jnp.ones_like(first)), chunks)
+        return h, last, derivative
+
+    def gap_of(first: Array, last: Array) -> Array:
+        """Residual of each row, [B]."""
+        gap = jnp.abs(first[:, 1:] - last[:, :-1]) / (1 + jnp.abs(last[:, :-1]))
+        return jnp.max(gap, axis=(1, 2), initial=0.0)
+
+    def unsolved(carry: tuple[Array, ...]) -> Array:
+        iteration, residual = carry[0], carry[1]
+        # `not <=` rather than `>`: NaN counts as unsolved.
+        return (iteration < n) & ~jnp.all(residual <= tolerance)
+
+    def iterate(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        iteration, residual, first, h, last, derivative = carry
+        # In terms of the corrections d_j: d_0 = 0, d_{j+1} = D_j d_j + (F_j - s_{j+1}).
+        slope = jnp.clip(jnp.nan_to_num(derivative), -_MAX_SLOPE, _MAX_SLOPE)[:, :-1]
+        correction, _ = linear_scan(slope, last[:, :-1] - first[:, 1:])
+        moved = first[:, 1:] + correction
+        moved = jnp.where(jnp.isfinite(moved), moved, jnp.nan_to_num(last[:, :-1]))
+        moved = jnp.concatenate([first[:, :1], moved], axis=1)
+        solved = (residual <= tolerance)[:, None, None]
+        first = jnp.where(solved, first, moved)
+        h, last, derivative = sweep(first)
+        return iteration + 1, gap_of(first, last), first, h, last, derivative
+
+    first = jnp.broadcast_to(h0[:, None], (batch, n, h0.shape[-1]))
+    h, last, derivative = sweep(first)
+    carry: tuple[Array, ...]
+    carry = (jnp.ones((), jnp.int32), gap_of(first, last), first, h, last, derivative)
+    if n > 1:
+        carry = jax.lax.while_loop(unsolved, iterate, carry)
+    iterations, residual, _, h, _, _ = carry
+    h = h.transpose(1, 2, 0, 3).reshape(batch, n * chunk, -1)[:, :length]
+    return Solution(h, iterations, jnp.max(residual), jnp.all(residual <= tolerance))

@@ -1,0 +1,146 @@
+"""The short-term memory: MM-Rec's core formula, a gated recurrence that is nonlinear in its state.
+
+    h_t = gamma_t * h_{t-1} + b_t * 2 sigmoid(w * h_{t-1} + c)
+
+The gate is diagonal (one weight `w` a channel), so `dh_t / dh_{t-1}` is diagonal too:
+
+    J_t = gamma_t + b_t * 2 w sigmoid'(w * h_{t-1} + c)
+
+and, by the implicit function theorem, the gradient of the whole solve is one reversed linear scan
+with J at the solution. Nothing is unrolled or stored beyond `h` itself.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from mmrec_jax.models.mmrec import newton, scan
+from mmrec_jax.typing import Array, Bool, Float, typed
+
+
+@typed
+def gated_scan(
+    gamma: Float[Array, "B T E"],
+    b: Float[Array, "B T E"],
+    w: Float[Array, "E"],
+    c: Float[Array, "E"],
+    h0: Float[Array, "B E"] | None = None,
+    *,
+    reset: Bool[Array, "B T"] | None = None,
+    backend: str = "auto",
+) -> tuple[Float[Array, "B T E"], Float[Array, "B E"], dict[str, Array]]:
+    """Solves the core formula for every t.
+
+    Args:
+      gamma: decay of the carried state, in (0, 1); 1 at padding.
+      b: input, already scaled by the input multiplier; 0 at padding.
+      w: weight of the state in its own gate, one a channel.
+      c: bias of the gate.
+      h0: state before the first token; zero when None.
+      reset: True where a document begins: the carried state (h0 included) counts as zero there,
+        in the decayed term and in the gate.
+      backend: "sequential" steps through time with `jax.lax.scan`; "newton" solves all of it at
+        once (`models/mmrec/newton.py`), to 8 units in the last place of every state, and steps through time
+        after all should a row not get there; "auto": sequential on a CPU, newton elsewhere.
+
+    Returns:
+      `h` in the dtype of `b`; the last state, at least float32; and `info`, scalars:
+      `iterations` (passes of the solver; 0 with "sequential"), `residual` (its largest error,
+      relative to 1 + |state|) and `fell_back` (1 if the sequential answer had to be used).
+    """
+    if backend == "auto":
+        backend = "sequential" if jax.default_backend() == "cpu" else "newton"
+    if backend not in ("sequential", "newton"):
+        raise ValueError(f"unknown backend {backend!r}; use auto, sequential or newton")
+    dtype = scan.accumulation_dtype(jnp.result_type(gamma, b, w, c))
+    if h0 is None:
+        h0 = jnp.zeros(b[:, 0].shape, dtype)
+    # A weight that is 1 inside a document and 0 at its first token cuts every path from h_{t-1}.
+    keep = jnp.ones(b.shape[:2], dtype) if reset is None else 1 - reset.astype(dtype)
+    inputs = [x.astype(dtype) for x in (gamma, b, w, c, h0)]
+    h, info = _solve(*inputs, keep, backend)
+    return h.astype(b.dtype), h[:, -1], info
+
+
+def _per_channel(x: Array, like: Array) -> Array:
+    """`x [E]` with leading axes of size 1, to the rank of `like [..., E]`."""
+    return jnp.expand_dims(x, tuple(range(like.ndim - 1)))
+
+
+def _gate(w: Array, c: Array, h_prev: Array) -> tuple[Array, Array]:
+    """The gate 2 sigmoid(w h + c) and its derivative with respect to its argument."""
+    s = jax.nn.sigmoid(_per_channel(w, h_prev) * h_prev + _per_channel(c, h_prev))
+    return 2 * s, 2 * s * (1 - s)
+
+
+def _cell(h: Array, gamma: Array, b: Array, keep: Array, w: Array, c: Array) -> tuple[Array, Array]:
+    """The core formula at one step, and its derivative with respect to h."""
+    h_prev = keep * h
+    gate, slope = _gate(w, c, h_prev)
+    return gamma * h_prev + b * gate, keep * (gamma + b * _per_channel(w, h) * slope)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(6,))
+def _solve(
+    gamma: Array, b: Array, w: Array, c: Array, h0: Array, keep: Array, backend: str
+) -> tuple[Array, dict[str, Array]]:
+    inputs = (gamma, b, keep[..., None])
+
+    def cell(h: Array, *at: Array) -> tuple[Array, Array]:
+        gamma_t, b_t, keep_t = at
+        return _cell(h, gamma_t, b_t, keep_t, w, c)
+
+    def sequential() -> Array:
+        def step(h: Array, at: tuple[Array, ...]) -> tuple[Array, Array]:
+            h, _ = cell(h, *at)
+            return h, h
+
+        _, h = jax.lax.scan(step, h0, tuple(x.swapaxes(0, 1) for x in inputs))
+        return h.swapaxes(0, 1)
+
+    zero = jnp.zeros((), jnp.float32)
+    if backend == "sequential":
+        return sequential(), {"iterations": zero, "residual": zero, "fell_back": zero}
+    solution = newton.solve(cell, inputs, h0)
+    h = jax.lax.cond(solution.solved, lambda: solution.h, sequential)
+    return h, {
+        "iterations": solution.iterations.astype(jnp.float32),
+        "residual": solution.residual.astype(jnp.float32),
+        "fell_back": 1 - solution.solved.astype(jnp.float32),
+    }
+
+
+def _solve_forward(
+    gamma: Array, b: Array, w: Array, c: Array, h0: Array, keep: Array, backend: str
+) -> tuple[tuple[Array, dict[str, Array]], tuple[Array, ...]]:
+    # Calls the rule itself, not its body: differentiating the gradient must find this rule again.
+    h, info = _solve(gamma, b, w, c, h0, keep, backend)
+    return (h, info), (*scan.own(backend, gamma, b, w, c, h0, keep), h)
+
+
+def _solve_backward(
+    backend: str, residuals: tuple[Array, ...], cotangents: tuple[Array, dict[str, Array]]
+) -> tuple[Array, ...]:
+    gamma, b, w, c, h0, keep, h = residuals
+    g, _ = cotangents  # the solver's statistics have no gradient
+    h_prev = keep[..., None] * scan.shift(h, h0)
+    gate, slope = _gate(w, c, h_prev)
+    slope = b * slope
+    jacobian = keep[..., None] * (gamma + _per_channel(w, h) * slope)
+    backward = "sequential" if backend == "sequential" else "associative"
+    adjoint, _ = scan.linear_scan(
+        scan.shift(jacobian, None, True), g, reverse=True, backend=backward
+    )
+    d_argument = adjoint * slope
+    return (
+        adjoint * h_prev,
+        adjoint * gate,
+        jnp.sum(d_argument * h_prev, axis=(0, 1)),
+        jnp.sum(d_argument, axis=(0, 1)),
+        jacobian[:, 0] * adjoint[:, 0],
+        jnp.zeros_like(keep),
+    )
+
+
+_solve.defvjp(_solve_forward, _solve_backward)

@@ -1,0 +1,119 @@
+"""The linear recurrence `h_t = a_t h_{t-1} + b_t`, solved over time: one front door, `linear_scan`.
+
+All backends share one gradient rule, because the adjoint of a linear recurrence is the same
+recurrence run backwards (spec: lambda_t = g_t + a_{t+1} lambda_{t+1}). The rule's own forward and
+backward passes are written with the differentiated solver, so it can be differentiated again
+(Hessian-vector products, reverse over reverse).
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from mmrec_jax.models.mmrec.scan_backends import BACKENDS
+from mmrec_jax.models.mmrec.scan_table import committed_table, fastest
+from mmrec_jax.typing import Array, Bool, Float, typed
+
+
+def resolve_backend(backend: str, channels: int, length: int) -> str:
+    """The backend to use for B*E `channels` and T `length` on the default device.
+
+    "auto" is looked up in the committed measurements (`models/mmrec/scan_table.py`).
+    """
+    if backend == "auto":
+        kinds = (jax.devices()[0].device_kind.lower(), jax.default_backend())
+        return fastest(committed_table(), kinds, channels, length)
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; use auto, {', '.join(BACKENDS)}")
+    return backend
+
+
+def accumulation_dtype(dtype: jnp.dtype) -> jnp.dtype:
+    """float32 for anything narrower, else `dtype` (float64 stays float64)."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+@typed
+def linear_scan(
+    a: Float[Array, "B T E"],
+    b: Float[Array, "B T E"],
+    h0: Float[Array, "B E"] | None = None,
+    *,
+    reset: Bool[Array, "B T"] | None = None,
+    reverse: bool = False,
+    backend: str = "auto",
+) -> tuple[Float[Array, "B T E"], Float[Array, "B E"]]:
+    """Solves `h_t = a_t h_{t-1} + b_t` for every t.
+
+    Args:
+      a: decay of the carried state.
+      b: input.
+      h0: state before the first token; zero when None.
+      reset: True where a document begins: the carried state (h0 included) counts as zero there.
+        With `reverse=True` it cuts in scan order: the state coming from t + 1 is dropped at t.
+      reverse: run from the last token to the first (`h_t = a_t h_{t+1} + b_t`).
+      backend: "sequential", "associative" or "chunked" (`models/mmrec/scan_backends.py`); "auto" is the one
+        that was measured to be the fastest near this B*E and T on this kind of device.
+
+    Returns:
+      `h` in the dtype of `b`, and the last state in scan order, at least float32. Accumulation
+      is in float32 at least, whatever the inputs are.
+    """
+    dtype = accumulation_dtype(jnp.result_type(a, b))
+    wide_a = a.astype(dtype)
+    if reset is not None:
+        wide_a = jnp.where(reset[..., None], 0, wide_a)
+    if h0 is None:
+        h0 = jnp.zeros(b[:, 0].shape, dtype)
+    backend = resolve_backend(backend, b.shape[0] * b.shape[2], b.shape[1])
+    h, h_last = _solve(wide_a, b.astype(dtype), h0.astype(dtype), reverse, backend)
+    return h.astype(b.dtype), h_last
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _solve(a: Array, b: Array, h0: Array, reverse: bool, backend: str) -> tuple[Array, Array]:
+    h = BACKENDS[backend](a, b, h0, reverse)
+    return h, h[:, 0 if reverse else -1]
+
+
+def _solve_forward(
+    a: Array, b: Array, h0: Array, reverse: bool, backend: str
+) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
+    h, h_last = _solve(a, b, h0, reverse, backend)
+    a, h0 = own(backend, a, h0)
+    return (h, h_last), (a, h0, h)
+
+
+def _solve_backward(
+    reverse: bool,
+    backend: str,
+    residuals: tuple[Array, Array, Array],
+    cotangents: tuple[Array, Array],
+) -> tuple[Array, Array, Array]:
+    a, h0, h = residuals
+    g, g_last = cotangents
+    # A decay of 1 before the reversed scan adds the cotangent of the last state to that of h there,
+    # without a copy of g.
+    decay = shift(a, jnp.ones_like(h0), not reverse)
+    adjoint, first = _solve(decay, g, g_last, not reverse, backend)
+    return adjoint * shift(h, h0, reverse), adjoint, a[:, -1 if reverse else 0] * first
+
+
+_solve.defvjp(_solve_forward, _solve_backward)
+
+
+def own(backend: str, *inputs: Array) -> tuple[Array, ...]:
+    """The inputs of a rule, as residuals that JAX does not know to be its inputs.
+
+    JAX (0.10) looks such a residual up among the inputs by its place, and the place is wrong once
+    the solver holds constants, the rule stands in a scan, and it is differentiated twice. The
+    sequential solver holds none.
+    """
+    return inputs if backend == "sequential" else jax.lax.optimization_barrier(inputs)
+
+
+def shift(x: Array, first: Array | None, reverse: bool = False) -> Array:
+    """`x_{t-1}` in scan order: `first [B, E]` (zero when None), then `x [B, T, E]` but its last."""
+    edge = jnp.zeros_like(x[:, :1]) if first is None else first[:, None].astype(x.dtype)
+    return jnp.concatenate([x[:, 1:], edge] if reverse else [edge, x[:, :-1]], axis=1)

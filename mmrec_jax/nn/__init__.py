@@ -1,1 +1,0 @@
-"""The model: scans, memories, blocks. Imports nothing above it."""

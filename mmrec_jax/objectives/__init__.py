@@ -1,0 +1,1 @@
+"""What is minimised: one file each, behind the protocol of `api.py`."""

@@ -1,0 +1,67 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mmrec_jax.checkpoints.identity import difference, identity
+from tests.small_run import small_model
+
+_CONFIG = small_model()
+_PARAMS = {
+    "embed": {"embedding": np.ones((3, 2), np.float32)},
+    "blocks": {"w": np.zeros((2, 4), np.float32)},
+}
+_SAVED = identity(_CONFIG, _PARAMS)
+
+
+def _difference(params=_PARAMS, **changes):
+    return difference(_SAVED, identity(dataclasses.replace(_CONFIG, **changes), params))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scan": "parallel", "chunk": 4, "remat": "full", "time_chunk": 8},
+        {"dropout": 0.5, "use_uboo": True, "lambda_p": 0.5, "gate_init_scale": 1.0},
+        {"recurrent_dim": 16, "memory_slots": 8, "mem_dim": 8, "ffn_dim": 64, "dpg_rank": 16},
+    ],
+)
+def test_the_same_function_has_the_same_identity(changes):
+    assert not _difference(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"gate": "input"}, "config.model.gate is 'state' in the file and 'input' here"),
+        ({"ffn_dim": 128}, "config.model.ffn_dim is 64 in the file and 128 here"),
+        ({"dtype": "bfloat16"}, "config.model.dtype is 'float32'"),
+        ({"use_dpg": False}, "config.model.use_dpg is True"),
+    ],
+)
+def test_another_function_names_the_field(changes, expected):
+    assert expected in _difference(**changes)
+
+
+def test_parameters_that_only_train_do_not_count():
+    blocks = _PARAMS["blocks"] | {"uboo": {"kernel": np.ones(3)}}
+    assert not _difference(_PARAMS | {"blocks": blocks})
+
+
+@pytest.mark.parametrize(
+    ("w", "expected"),
+    [
+        (np.zeros((2, 5), np.float32), "blocks/w is float32 [2, 4] in the file and float32 [2, 5]"),
+        (np.zeros((2, 4), np.float16), "and float16 [2, 4] here"),
+        (np.full((2, 4), -0.0, np.float32), "1 of 2 have other values, the first is blocks/w"),
+    ],
+)
+def test_another_parameter_is_named(w, expected):
+    assert expected in _difference(_PARAMS | {"blocks": {"w": w}})
+
+
+def test_a_missing_parameter_is_named():
+    missing = {"embed": _PARAMS["embed"]}
+    assert "parameter blocks/w is float32 [2, 4] in the file and absent here" in _difference(
+        missing
+    )

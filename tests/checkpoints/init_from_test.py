@@ -1,0 +1,195 @@
+"""Runs that begin with another one: adapters and full fine-tuning, from the config to the files."""
+
+import dataclasses
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+import mmrec_jax
+from mmrec_jax.checkpoints.trained_model import read_adapters, read_model
+from mmrec_jax.cli import main
+from mmrec_jax.errors import UserError
+from mmrec_jax.inference import generate as generation
+from mmrec_jax.train.loop import run
+from mmrec_jax.train.prepare import prepare
+from tests.models.mmrec.small_model import named_leaves
+from tests.small_run import begin, linear_config, write_text
+
+_STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("fine")
+
+
+@pytest.fixture(scope="module")
+def text(folder):
+    return write_text(folder / "words.txt")
+
+
+@pytest.fixture(scope="module")
+def base(folder, text):
+    """A run with a checkpoint of step 3 that was never trained."""
+    begin(linear_config(text, model__num_layers=1), folder / "base", step=3)
+    return folder / "base"
+
+
+def _config(text, base, **overrides):
+    """Fine-tuning; of the model, only what training decides is given."""
+    fields = {
+        "init_from": base,
+        "adapters__kind": "dora",
+        "adapters__rank": 2,
+        "adapters__embedding_rows": "250-251",
+        "tokenizer__kind": "char",  # not used: the tokenizer is the base's
+        "train__steps": _STEPS,
+        "train__checkpoint_every": 2,
+        "train__eval_every": _STEPS,
+        "train__neftune_alpha": 5.0,
+        "train__devices": 2,
+        "train__sample_tokens": 0,
+    }
+    return linear_config(text, **(fields | overrides))
+
+
+@pytest.fixture(scope="module")
+def fine(folder, text, base):
+    """The run, stopped after two steps and continued."""
+    place = folder / "fine"
+    constant = {"optim__schedule": "constant", "optim__warmup_steps": 0}
+    assert run(_config(text, base, train__steps=2, **constant), place) == 0
+    assert run(_config(text, base, **constant), place) == 0
+    return place
+
+
+def test_a_continued_run_ends_bit_for_bit_as_an_uninterrupted_one(folder, text, base, fine):
+    constant = {"optim__schedule": "constant", "optim__warmup_steps": 0}
+    assert run(_config(text, base, **constant), folder / "whole") == 0
+    whole, cut = (read_adapters(path, "last").adapters for path in (folder / "whole", fine))
+    assert named_leaves(whole).keys() == named_leaves(cut).keys()
+    for name, leaf in named_leaves(whole).items():
+        np.testing.assert_array_equal(named_leaves(cut)[name], leaf, err_msg=name)
+
+
+def test_the_checkpoint_holds_the_adapters_alone(base, fine):
+    trained = read_adapters(fine, "last")
+    _, before, _ = mmrec_jax.load(base)
+    small = sum(leaf.nbytes for leaf in jax.tree.leaves(trained.adapters))
+    assert small < 0.3 * sum(leaf.nbytes for leaf in jax.tree.leaves(before))
+    stored = sum(
+        path.stat().st_size
+        for path in (fine / "checkpoints" / str(_STEPS)).rglob("*")
+        if path.is_file() and "ocdbt" not in path.name
+    )
+    assert stored < 3 * small + 200_000  # with two moments and the files around them
+    assert (trained.base["run"], trained.base["step"]) == (str(base.resolve()), 3)
+
+
+def test_loading_merging_and_exporting_agree(folder, base, fine, monkeypatch, capsys):
+    model, params, tokenizer = mmrec_jax.load(fine)
+    assert model.config.num_layers == 1  # of the base
+    _, before, _ = mmrec_jax.load(base)
+    moved = [n for n, x in named_leaves(params).items() if np.any(x != named_leaves(before)[n])]
+    assert "['embed']['embedding']" in moved
+    assert sum("kernel" in name for name in moved) == 4
+    rows = np.any(np.asarray(params["embed"]["embedding"] != before["embed"]["embedding"]), axis=1)
+    assert list(np.flatnonzero(rows)) == [250, 251]
+
+    main(["merge", f"--workdir={fine}", f"--out={folder / 'merged'}"])
+    main(["export", f"--workdir={fine}", f"--out={folder / 'exported'}"])
+    capsys.readouterr()
+    for place in (folder / "merged", folder / "exported"):
+        other, found, read = mmrec_jax.load(place)
+        assert other.config == model.config
+        assert read.fingerprint == tokenizer.fingerprint
+        for name, leaf in named_leaves(params).items():
+            np.testing.assert_array_equal(named_leaves(found)[name], leaf, err_msg=name)
+
+    used = []
+    monkeypatch.setattr(generation, "generate", lambda *args, **_: used.append(args) or [""])
+    main(["generate", f"--workdir={base}", f"--adapter={fine}", "--prompt=göl"])
+    ((other, found, *_),) = used
+    assert other.config == model.config
+    for name, leaf in named_leaves(params).items():
+        np.testing.assert_array_equal(named_leaves(found)[name], leaf, err_msg=name)
+    capsys.readouterr()
+
+    with pytest.raises(SystemExit):
+        main(["merge", f"--workdir={fine}", f"--out={folder / 'merged'}"])
+    assert "there is something here already" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["merge", f"--workdir={base}", f"--out={folder / 'other'}"])
+    assert "this run trained all parameters; it has no adapters" in capsys.readouterr().err
+
+
+def test_show_lists_what_is_trained(fine, capsys):
+    main(["adapters", "show", f"--workdir={fine}"])
+    first, _, *lines, last = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{fine / 'checkpoints' / str(_STEPS)}, on step 3 of ")
+    assert len(lines) == 5
+    # [1, 96, 32], rank 2: (96 + 32) 2 + 32 numbers of float32.
+    (down,) = (line.split() for line in lines if "ffn/down" in line)
+    expected = "blocks/ffn/down/kernel 1 x 128 x 32 dora, rank 2, scale 8 352 1,408"
+    assert " ".join(down) == expected
+    assert any("rows 250-251" in line and " 64 " in line for line in lines)
+    numbers = sum(x.size for x in jax.tree.leaves(read_adapters(fine).adapters))
+    assert last.startswith(f"trained: {numbers:,} numbers, {4 * numbers:,} bytes; the model has ")
+
+
+@pytest.fixture(scope="module")
+def stranger(folder, text):
+    """Another run of the same shape with other parameters."""
+    begin(linear_config(text, model__num_layers=1, train__seed=9), folder / "stranger", step=3)
+    return folder / "stranger"
+
+
+def test_another_base_is_refused_wherever_adapters_meet_one(folder, text, fine, stranger, capsys):
+    differing = r"has adapters of another base .*: a model of the same shape with other parameters"
+    with pytest.raises(UserError, match=differing):
+        mmrec_jax.load(stranger, adapter=fine)
+    constant = {"optim__schedule": "constant", "optim__warmup_steps": 0}
+    with pytest.raises(UserError, match=differing):
+        prepare(_config(text, stranger, **constant), fine, fresh=False)
+    moved = shutil.copytree(fine, folder / "moved")
+    (place,) = (moved / "checkpoints").glob("*/meta/metadata")
+    place.write_text(place.read_text().replace(str(folder / "base"), str(folder / "gone")))
+    with pytest.raises(UserError, match=r"there is no folder .*gone; give the base with --workdir"):
+        mmrec_jax.load(moved)
+
+
+_MISTAKES = {
+    "no run": ({"init_from": "nowhere"}, "nowhere: there is no run here"),
+    "no match": ({"adapters__pattern": "attention"}, "'attention' matches no kernel"),
+    "too large a rank": ({"adapters__rank": 33}, "adapter rank 33 is larger than the kernel"),
+    "no such row": ({"adapters__embedding_rows": "258"}, "has rows 0 to 257; there are no 258-258"),
+    "predictors": ({"model__use_uboo": True}, "was trained without it and has no predictors"),
+}
+
+
+@pytest.mark.parametrize(("fields", "expected"), _MISTAKES.values(), ids=_MISTAKES)
+def test_a_mistake_is_told_before_anything_is_made(text, base, tmp_path, fields, expected):
+    with pytest.raises(UserError, match=expected):
+        prepare(_config(text, base, **fields), tmp_path / "run", fresh=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_does_not_begin_with_itself(text, base):
+    with pytest.raises(UserError, match="the run's own --workdir"):
+        prepare(_config(text, base), base, fresh=True)
+
+
+def test_all_parameters_can_be_trained_from_a_base(folder, text, base):
+    config = _config(text, base, adapters__kind="none", adapters__embedding_rows="")
+    prepared = prepare(config, folder / "full", fresh=False)
+    prepared.checkpointer.close()
+    found = read_model(base)
+    assert prepared.state.base is None
+    model = dataclasses.replace(found.model, time_chunk=prepared.model.config.time_chunk)
+    assert prepared.model.config == model
+    for name, leaf in named_leaves(found.params).items():
+        np.testing.assert_array_equal(named_leaves(prepared.state.params)[name], leaf)
+    assert json.loads((folder / "full" / "config.json").read_text())["vocab_size"] == 258

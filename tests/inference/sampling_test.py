@@ -1,0 +1,109 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmrec_jax.errors import UserError
+from mmrec_jax.inference.sampling import Sampling, draw, filtered_logits
+
+_PLAIN = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0}
+_SETTINGS = [
+    {},
+    {"temperature": 0.5},
+    {"top_k": 3},
+    {"top_k": 1},
+    {"top_k": 100},
+    {"top_p": 0.6},
+    {"top_p": 1e-6},
+    {"repetition_penalty": 1.7},
+    {"temperature": 0.7, "top_k": 6, "top_p": 0.8, "repetition_penalty": 1.3},
+]
+
+
+def _probabilities(logits, seen, temperature, top_k, top_p, repetition_penalty):
+    """One row, float64, by sorting."""
+    logits = np.array(logits, np.float64)
+    for token in np.flatnonzero(seen):
+        positive = logits[token] > 0
+        logits[token] *= 1 / repetition_penalty if positive else repetition_penalty
+    logits /= temperature
+    order = np.argsort(-logits)
+    if top_k:
+        order = order[:top_k]
+    p = np.exp(logits[order] - logits.max())
+    p /= p.sum()
+    kept, mass = [], 0.0
+    for token, share in zip(order, p, strict=True):
+        kept.append((token, share))
+        mass += share
+        if mass >= top_p:
+            break
+    result = np.zeros(len(logits))
+    for token, share in kept:
+        result[token] = share / mass
+    return result
+
+
+@pytest.fixture
+def rows(rng):
+    return rng.normal(size=(4, 11)) * 2, rng.random((4, 11)) < 0.4
+
+
+@pytest.mark.parametrize("setting", _SETTINGS, ids=str)
+def test_the_distribution_is_that_of_the_definition(rows, setting):
+    logits, seen = rows
+    setting = {**_PLAIN, **setting}
+    filtered = filtered_logits(
+        jnp.asarray(logits, jnp.float32), jnp.asarray(seen), Sampling(**setting)
+    )
+    actual = jax.nn.softmax(filtered, axis=-1)
+    expected = [_probabilities(x, s, **setting) for x, s in zip(logits, seen, strict=True)]
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(np.asarray(actual) > 0, np.asarray(expected) > 0)
+
+
+def test_tokens_are_drawn_as_often_as_they_are_probable(rows):
+    logits, seen = (x[:1] for x in rows)
+    setting = {**_PLAIN, "temperature": 0.9, "top_p": 0.9, "repetition_penalty": 1.2}
+    count = 20_000
+    many = [jnp.repeat(jnp.asarray(x), count, axis=0) for x in (np.float32(logits), seen)]
+    tokens = draw(jax.random.key(0), *many, Sampling(**setting))
+    frequency = np.bincount(tokens, minlength=11) / count
+    expected = _probabilities(logits[0], seen[0], **setting)
+    spread = np.sqrt(expected * (1 - expected) / count)
+    assert np.all(np.abs(frequency - expected) <= 4 * spread)
+    assert frequency[expected == 0].sum() == 0
+
+
+def test_temperature_zero_takes_the_most_likely_token_after_the_penalty():
+    logits = jnp.array([[1.0, 1.9, 2.0], [-1.0, -1.1, -3.0]])
+    seen = jnp.array([[False, False, True], [True, False, False]])
+    greedy = Sampling(temperature=0.0, top_p=1.0)
+    assert draw(jax.random.key(0), logits, seen, greedy).tolist() == [2, 0]
+    penalised = Sampling(temperature=0.0, top_p=1.0, repetition_penalty=1.5)
+    assert draw(jax.random.key(0), logits, seen, penalised).tolist() == [1, 1]
+
+
+def test_rows_are_drawn_independently_and_keys_matter():
+    logits = jnp.zeros((64, 50))
+    seen = jnp.zeros((64, 50), bool)
+    first = draw(jax.random.key(0), logits, seen, Sampling())
+    assert len(set(first.tolist())) > 20
+    assert first.tolist() != draw(jax.random.key(1), logits, seen, Sampling()).tolist()
+    assert first.tolist() == draw(jax.random.key(0), logits, seen, Sampling()).tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temperature", -0.1),
+        ("temperature", float("nan")),
+        ("top_k", -1),
+        ("top_p", 0.0),
+        ("top_p", 1.1),
+        ("repetition_penalty", 0.0),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_name(name, value):
+    with pytest.raises(UserError, match=f"{name} is {value}; it must be"):
+        Sampling(**{name: value})

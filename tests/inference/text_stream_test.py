@@ -1,0 +1,99 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmrec_jax.data.byte_tokenizer import ByteTokenizer
+from mmrec_jax.data.char_tokenizer import CharTokenizer
+from mmrec_jax.data.sentencepiece_tokenizer import train_sentencepiece
+from mmrec_jax.inference.text_stream import TextStream
+
+_BYTES = ByteTokenizer()
+_WORDS = ["göl kıyısında çiçek", "İstanbul ☃ köprü", "  iki  boşluk ", "ağaç\n\nışık"]
+
+
+@pytest.fixture(scope="module")
+def tokenizers():
+    texts = [f"{word} {other} {i}" for i, word in enumerate(_WORDS * 9) for other in _WORDS]
+    return {
+        "byte": _BYTES,
+        "char": CharTokenizer.from_texts(texts),
+        "unigram": train_sentencepiece(texts, "unigram", 296, "config.tokenizer.vocab_size"),
+        "bpe": train_sentencepiece(texts, "bpe", 296, "config.tokenizer.vocab_size"),
+    }
+
+
+def _streamed(tokenizer, prompt, tokens):
+    stream = TextStream(tokenizer, list(prompt))
+    return [stream.push(int(token)) for token in tokens], stream.finish()
+
+
+def _decoded(tokenizer, prompt, tokens):
+    before = tokenizer.decode([*prompt])
+    return tokenizer.decode([*prompt, *tokens])[len(before) :]
+
+
+@pytest.mark.parametrize("kind", ["byte", "char", "unigram", "bpe"])
+@pytest.mark.parametrize("prompt", ["", "göl", "  iki  boşluk göl köprü çiçek "])
+def test_pieces_join_to_the_text(tokenizers, kind, prompt):
+    tokenizer = tokenizers[kind]
+    begin = [tokenizer.bos_id, *tokenizer.encode(prompt)]
+    for text in _WORDS:
+        tokens = tokenizer.encode(text)
+        pieces, rest = _streamed(tokenizer, begin, tokens)
+        assert "".join(pieces) == _decoded(tokenizer, begin, tokens)
+        assert rest == ""
+        assert "\N{REPLACEMENT CHARACTER}" not in "".join(pieces)
+
+
+def test_a_character_appears_with_its_last_byte_and_not_before():
+    pieces, rest = _streamed(_BYTES, [256], "aş☃b".encode())
+    assert pieces == ["a", "", "ş", "", "", "☃", "b"]
+    assert rest == ""
+
+
+def test_a_character_that_is_cut_off_is_told_at_the_end():
+    pieces, rest = _streamed(_BYTES, [256], "a☃".encode()[:-1])
+    assert pieces == ["a", "", ""]
+    assert rest == "\N{REPLACEMENT CHARACTER}"
+
+
+def test_special_tokens_have_no_text():
+    pieces, rest = _streamed(_BYTES, [256], [97, 257, 256, 98])
+    assert ("".join(pieces), rest) == ("ab", "")
+
+
+@given(
+    prompt=st.text(max_size=12),
+    tokens=st.lists(
+        st.one_of(st.integers(0, 257), st.sampled_from([*"ğ☃𐍈".encode()])), max_size=40
+    ),
+)
+def test_any_bytes_join_to_what_decoding_all_of_them_gives(prompt, tokens):
+    begin = [256, *_BYTES.encode(prompt)]
+    pieces, rest = _streamed(_BYTES, begin, tokens)
+    assert "".join(pieces) + rest == _decoded(_BYTES, begin, tokens)
+
+
+@pytest.mark.parametrize("kind", ["byte", "char", "unigram", "bpe"])
+def test_a_stream_goes_on_from_its_tail(tokenizers, kind):
+    tokenizer = tokenizers[kind]
+    tokens = tokenizer.encode("".join(_WORDS)).tolist()
+    for cut in range(len(tokens)):
+        first = TextStream(tokenizer, [tokenizer.bos_id])
+        told = [first.push(token) for token in tokens[:cut]]
+        second = TextStream(tokenizer, first.tail, first.pending)
+        told += [second.push(token) for token in tokens[cut:]]
+        assert "".join(told) == "".join(_WORDS)
+
+
+def test_cost_does_not_grow_with_the_text(monkeypatch):
+    longest = []
+    decode = ByteTokenizer.decode
+
+    def counted(self, ids):
+        longest.append(len(ids))
+        return decode(self, ids)
+
+    monkeypatch.setattr(ByteTokenizer, "decode", counted)
+    _streamed(_BYTES, _BYTES.encode("x" * 1000), "göl kıyısı ".encode() * 50)
+    assert max(longest) < 20

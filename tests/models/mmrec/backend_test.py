@@ -1,0 +1,49 @@
+"""The whole model with the parallel solvers equals the one that steps through time."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from mmrec_jax.models.mmrec import scan
+from mmrec_jax.models.mmrec.model import MMRecLM, forward
+from tests.models.mmrec.loops import assert_close, relative_error
+from tests.models.mmrec.small_model import config, named_leaves, random_parameters, random_tokens
+
+
+@pytest.mark.parametrize("gate", ["state", "input"])
+def test_parallel_equals_sequential(gate):
+    results = {}
+    for backend in ("sequential", "parallel"):
+        settings = config(gate=gate, scan=backend)
+        params = random_parameters(settings)
+        tokens = random_tokens()
+
+        model = MMRecLM(settings)
+
+        def loss(params, model=model, tokens=tokens):
+            logits, _, intermediates = forward(model, params, tokens)
+            return jnp.mean(jnp.square(logits)), intermediates
+
+        (value, info), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+        results[backend] = value, gradients, info
+    assert relative_error(results["parallel"][0], results["sequential"][0]) <= 1e-6
+    gradients = [named_leaves(results[backend][1]) for backend in ("parallel", "sequential")]
+    assert_close(*gradients, 1e-4)
+    if gate == "state":
+        assert float(results["parallel"][2]["newton_iterations"]) >= 1
+        assert float(results["parallel"][2]["newton_fell_back"]) == 0
+
+
+def test_auto_of_a_linear_gate_is_looked_up_by_shape(monkeypatch):
+    settings = config(gate="input", scan="auto")
+    params, tokens = random_parameters(settings), random_tokens()
+    asked = []
+
+    def fastest(table, kinds, channels, length):
+        asked.append((channels, length))
+        return "chunked"
+
+    monkeypatch.setattr(scan, "fastest", fastest)
+    jax.eval_shape(lambda params: forward(MMRecLM(settings), params, tokens)[0], params)
+    batch, length = tokens.shape
+    assert set(asked) == {(batch * settings.E, length)}

@@ -1,0 +1,155 @@
+"""The model's start, its longest context, and the options that must not change its numbers."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.model import MMRecLM
+from tests.models.mmrec.loops import assert_close, relative_error
+from tests.models.mmrec.small_model import (
+    BATCH,
+    LENGTH,
+    config,
+    forward,
+    named_leaves,
+    random_parameters,
+    random_state,
+    random_tokens,
+    run,
+)
+
+
+def next_token_loss(logits: jax.Array, tokens: jax.Array) -> jax.Array:
+    log_probabilities = jax.nn.log_softmax(logits[:, :-1])
+    return -jnp.mean(jnp.take_along_axis(log_probabilities, tokens[:, 1:, None], axis=-1))
+
+
+def test_loss_at_the_start_is_that_of_a_uniform_guess(rng):
+    """The loss is ln V to 2 %, at the real size "tiny"."""
+    tiny = ModelConfig(vocab_size=5000, model_dim=128, num_layers=4)
+    tokens = jnp.asarray(rng.integers(0, tiny.vocab_size, (4, 64)), jnp.int32)
+
+    @jax.jit
+    def loss(key):
+        variables = MMRecLM(tiny).init(key, tokens[:, :2])
+        return next_token_loss(MMRecLM(tiny).apply(variables, tokens)[0], tokens)
+
+    assert abs(float(loss(jax.random.key(0))) / np.log(5000) - 1) <= 0.02
+
+
+@functools.cache
+def trained(small: ModelConfig):
+    """Compiled `params, tokens -> gradients of the loss, (logits, state)`."""
+
+    @jax.jit
+    def call(params, tokens):
+        def loss(params):
+            logits, state, _ = MMRecLM(small).apply({"params": params}, tokens)
+            return next_token_loss(logits, tokens), (logits, state)
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    return call
+
+
+@pytest.mark.parametrize(("gamma", "alpha"), [(-14.0, -6.9), (13.8, -6.9), (13.8, 13.8)])
+def test_32768_tokens_with_extreme_decays(gamma, alpha):
+    """Decays gamma of 1e-6 and 1 - 1e-6, alpha of 1e-3 and 1 - 1e-6: all finite, all alive."""
+    small = config(num_layers=1, chunk=32, use_dpg=False)
+    params = random_parameters(small)
+    block = params["blocks"] | {
+        "b_gamma": jnp.full_like(params["blocks"]["b_gamma"], gamma),
+        "b_alpha": jnp.full_like(params["blocks"]["b_alpha"], alpha),
+    }
+    tokens = random_tokens(shape=(1, 32768))
+    gradients, (logits, state) = trained(small)(params | {"blocks": block}, tokens)
+    assert bool(jnp.all(jnp.isfinite(logits)))
+    for name, leaf in named_leaves((state.h, state.m, gradients)).items():
+        assert np.all(np.isfinite(leaf)), name
+        assert np.any(leaf != 0), name
+
+
+def shared_run(**changes):
+    """The compiled function of model_test.py, with some fields of the config changed."""
+    small = config(**changes)
+    g = np.random.default_rng(0).normal(size=(BATCH, LENGTH, small.vocab_size))
+    return run(small, random_parameters(config()), random_tokens(), g=g)
+
+
+def test_bfloat16_is_close_to_float32():
+    """Activations are narrow, but the state, the logits and the gradients are float32."""
+    exact, narrow = shared_run(), shared_run(dtype="bfloat16")
+    assert narrow.logits.dtype == narrow.state.h.dtype == narrow.state.m.dtype == jnp.float32
+    for name, leaf in named_leaves(narrow.d_params).items():
+        assert leaf.dtype == np.float32, name
+        assert np.all(np.isfinite(leaf)), name
+    assert 1e-4 < relative_error(narrow.logits, exact.logits) <= 3e-2
+    assert relative_error(narrow.state.h, exact.state.h) <= 3e-2
+    assert relative_error(narrow.state.m, exact.state.m) <= 3e-2
+
+
+def test_remat_changes_nothing():
+    assert_close(named_leaves(shared_run(remat="dots")), named_leaves(shared_run()), 1e-5)
+
+
+def test_a_row_read_in_pieces_is_read_as_a_whole():
+    """Three pieces of 4, 4 and 3 tokens; a document begins in the middle of the second.
+
+    The pieces are rematerialised, the whole is not: "full" must change nothing either.
+    """
+    ids = np.array([[3] * 5 + [4] * 4 + [0] * 2, [2] * 11], np.int32)
+    results = []
+    for time_chunk, remat in ((1024, "none"), (5, "full")):
+        small = config(use_uboo=True, scan="parallel", time_chunk=time_chunk, remat=remat)
+        state = random_state(small, segment=3)
+        g = np.random.default_rng(0).normal(size=(BATCH, LENGTH, small.vocab_size))
+        result = run(small, random_parameters(small), random_tokens(), ids, state, g, 0.7)
+        newton = [n for n in result.intermediates if n.startswith("newton")]
+        for name in newton:  # of the worst piece
+            result.intermediates.pop(name)
+        results.append(named_leaves(result))
+    assert "uboo_variance" in str(sorted(results[0]))
+    assert_close(*results, 1e-5)
+
+
+def test_dropout_acts_only_when_asked():
+    tokens, params = random_tokens(), random_parameters(config())
+    wet = MMRecLM(config(dropout=0.3))
+
+    @jax.jit
+    def logits(key):
+        dropped = wet.apply({"params": params}, tokens, deterministic=False, rngs={"dropout": key})
+        return wet.apply({"params": params}, tokens)[0], dropped[0]
+
+    (plain, one), (_, same), (_, other) = (logits(jax.random.key(i)) for i in (0, 0, 1))
+    assert relative_error(plain, forward(config())(params, tokens)[0]) <= 1e-6
+    np.testing.assert_array_equal(one, same)
+    assert relative_error(one, plain) > 0.05
+    assert relative_error(one, other) > 0.05
+
+
+def test_eight_devices_give_the_logits_of_one():
+    """Rows spread over a "data" mesh; parameters everywhere."""
+    small, devices = config(), jax.devices()
+    assert len(devices) == 8
+    params, tokens = random_parameters(small), random_tokens(shape=(8, 11))
+    ids = jnp.asarray(np.random.default_rng(0).integers(0, 3, (8, 11)), jnp.int32)
+    expected, expected_state, _ = forward(small)(params, tokens, None, ids)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    rows = jax.NamedSharding(mesh, jax.P("data"))
+    everywhere = jax.NamedSharding(mesh, jax.P())
+    spread = (
+        jax.device_put(params, everywhere),
+        jax.device_put(tokens, rows),
+        None,
+        jax.device_put(ids, rows),
+    )
+    logits, state, _ = forward(small)(*spread)
+    assert len(logits.sharding.device_set) == 8
+    assert logits.addressable_shards[0].data.shape[0] == 1
+    assert relative_error(logits, expected) <= 1e-6
+    assert_close(named_leaves(state), named_leaves(expected_state), 1e-6)

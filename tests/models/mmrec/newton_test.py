@@ -1,0 +1,101 @@
+"""The parallel solver: as exact as stepping, few iterations, never an unconverged answer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmrec_jax.models.mmrec import newton
+from mmrec_jax.models.mmrec.recurrence import gated_scan
+from tests.models.mmrec.loops import gated_loop, relative_error
+
+BATCH, LENGTH, WIDTH = 2, 4096, 32
+
+
+def model_like_inputs(weight, length=LENGTH, seed=0):
+    """Half-lives from 2 to 512 tokens that vary with the input, as in a block; |w| = `weight`."""
+    rng = np.random.default_rng(seed)
+    shape = (BATCH, length, WIDTH)
+    bias = -np.log(np.expm1(np.log(2) / np.geomspace(2, 512, WIDTH)))
+    gamma = 1 / (1 + np.exp(-bias - 0.5 * rng.normal(size=shape)))
+    inputs = {
+        "gamma": gamma,
+        "b": np.sqrt(1 - gamma**2) * rng.normal(size=shape),
+        "w": weight * rng.choice([-1.0, 1.0], WIDTH),
+        "c": rng.normal(size=WIDTH),
+        "h0": rng.normal(size=(BATCH, WIDTH)),
+    }
+    return {name: jnp.float32(x) for name, x in inputs.items()}
+
+
+newton_scan = jax.jit(lambda x: gated_scan(**x, backend="newton"))
+step_scan = jax.jit(lambda x: gated_scan(**x, backend="sequential"))
+
+
+@pytest.mark.parametrize(("weight", "most"), [(0.1, 4), (1.0, 6), (2.0, 8), (4.0, 12), (8.0, 20)])
+def test_few_iterations_and_no_worse_than_stepping(weight, most):
+    inputs = model_like_inputs(weight)
+    h, _, info = newton_scan(inputs)
+    exact = gated_loop(
+        **{name: np.float64(x) for name, x in inputs.items()},
+        reset=np.zeros((BATCH, LENGTH), bool),
+    )
+    stepping = relative_error(step_scan(inputs)[0], exact)
+    assert not info["fell_back"]
+    assert float(info["residual"]) <= 8 * np.finfo(np.float32).eps
+    assert int(info["iterations"]) <= most
+    assert relative_error(h, exact) <= max(4 * stepping, 1e-6)
+    if weight <= 1:
+        assert relative_error(h, exact) <= 1e-5
+
+
+def test_double_precision_agrees_with_stepping(x64):
+    inputs = {name: jnp.float64(x) for name, x in model_like_inputs(8.0, 1000).items()}
+    h, _, info = gated_scan(**inputs, backend="newton")
+    assert not info["fell_back"]
+    assert relative_error(h, gated_scan(**inputs, backend="sequential")[0]) <= 1e-8
+
+
+def test_a_row_does_not_see_the_others():
+    easy, hard = model_like_inputs(2.0, 500), model_like_inputs(2.0, 500, seed=1)
+    mixed = dict(easy)
+    for name in ("gamma", "b", "h0"):
+        mixed[name] = easy[name].at[1].set(30 * hard[name][1] if name == "b" else hard[name][1])
+    alone, together = newton_scan(easy)[0], newton_scan(mixed)[0]
+    np.testing.assert_array_equal(alone[0], together[0])
+    assert not np.array_equal(alone[1], together[1])
+
+
+def test_nan_is_not_convergence():
+    inputs = model_like_inputs(1.0, 200)
+    inputs["b"] = inputs["b"].at[0, 50, 3].set(jnp.nan)
+    h, _, info = newton_scan(inputs)
+    assert float(info["fell_back"]) == 1
+    stepped = step_scan(inputs)[0]
+    np.testing.assert_array_equal(jnp.isnan(h), jnp.isnan(stepped))
+    np.testing.assert_array_equal(h[1], stepped[1])
+
+
+def test_an_unsolved_system_falls_back_to_stepping(monkeypatch):
+    """With a tolerance that nothing can meet, the answer is the sequential one, and says so."""
+    monkeypatch.setattr(newton, "_ULPS", -1)
+    inputs = model_like_inputs(2.0, 300)
+    h, _, info = gated_scan(**inputs, backend="newton")
+    assert float(info["fell_back"]) == 1
+    assert int(info["iterations"]) == 19  # as many as there are chunks of 16 tokens
+    np.testing.assert_array_equal(h, step_scan(inputs)[0])
+
+
+def test_sharded_over_eight_devices():
+    inputs = model_like_inputs(1.0, 300)
+    wide = {
+        n: jnp.repeat(x, 4, axis=0) if n in ("gamma", "b", "h0") else x for n, x in inputs.items()
+    }
+    mesh = jax.sharding.Mesh(np.asarray(jax.devices()), ("data",))
+    by_row = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    placed = {
+        n: jax.device_put(x, by_row if n in ("gamma", "b", "h0") else whole)
+        for n, x in wide.items()
+    }
+    np.testing.assert_allclose(newton_scan(placed)[0], newton_scan(wide)[0], rtol=1e-6, atol=1e-6)

@@ -1,0 +1,69 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmrec_jax.models.neftune import neftune
+
+# Two documents in a row and padding; one that fills its row; nothing but padding.
+_SEGMENTS = np.array([[1, 1, 1, 2, 2, 2, 2, 2, 2, 0], [7] * 10, [0] * 10], np.int32)
+_SIZES = np.array([[3, 3, 3, 6, 6, 6, 6, 6, 6, 0], [10] * 10, [0] * 10])
+_SHAPE, _ALPHA = (3, 10, 2048), 5.0
+_ONES = np.ones(_SHAPE[:2], np.float32)
+_call = jax.jit(neftune)
+_KEY = jax.eval_shape(lambda: jax.random.key(0))
+
+
+def _noisy(x, alpha=_ALPHA, scale=_ONES, key=0):
+    return np.asarray(_call(jax.random.key(key), x, _SEGMENTS, alpha, scale))
+
+
+def _noise(**options):
+    return _noisy(np.zeros(_SHAPE, np.float32), **options)
+
+
+def test_bounds_and_variance_are_those_of_each_document():
+    noise = _noise()
+    for row, column in np.argwhere(_SIZES):
+        bound = _ALPHA / np.sqrt(_SIZES[row, column] * _SHAPE[2])
+        drawn = noise[row, column]
+        assert 0.99 * bound < np.max(np.abs(drawn)) <= bound
+        np.testing.assert_allclose(np.var(drawn), bound**2 / 3, rtol=0.1)
+        assert abs(np.mean(drawn)) < 0.05 * bound
+    assert np.mean(noise[0, 0] == noise[0, 1]) < 0.01
+
+
+def test_padding_is_untouched():
+    x = np.random.default_rng(0).normal(size=_SHAPE).astype(np.float32)
+    changed = np.any(_noisy(x, alpha=50.0) != x, axis=-1)
+    np.testing.assert_array_equal(changed, _SIZES > 0)
+
+
+def test_alpha_zero_leaves_every_bit():
+    x = np.random.default_rng(0).normal(size=_SHAPE).astype(np.float32)
+    x[:, ::2, ::3] = -0.0
+    same = _noisy(x, alpha=0.0)
+    np.testing.assert_array_equal(same.view(np.uint32), x.view(np.uint32))
+
+
+def test_the_scale_is_a_factor_of_each_token():
+    scale = np.random.default_rng(0).choice([0.0, 0.5, 2.0], _SHAPE[:2]).astype(np.float32)
+    np.testing.assert_allclose(_noise(scale=scale), _noise() * scale[..., None], rtol=1e-6)
+
+
+def test_noise_is_that_of_its_key():
+    np.testing.assert_array_equal(_noise(key=1), _noise(key=1))
+    assert np.mean((_noise(key=1) == _noise(key=2))[_SIZES > 0]) < 0.01
+
+
+def test_without_segments_a_row_is_a_document_and_the_dtype_stays():
+    whole = _call(jax.random.key(0), jnp.zeros(_SHAPE, jnp.bfloat16), None, _ALPHA)
+    assert whole.dtype == jnp.bfloat16
+    bound = _ALPHA / np.sqrt(10 * _SHAPE[2])
+    np.testing.assert_allclose(np.max(np.abs(np.float32(whole)), axis=-1), bound, rtol=0.01)
+
+
+@pytest.mark.parametrize("segments", [np.ones((2, 9), np.int32), np.ones((2, 10), np.float32)])
+def test_segments_of_another_shape_or_kind_are_refused(segments):
+    with pytest.raises(Exception, match="segment_ids"):
+        jax.eval_shape(lambda key: neftune(key, jnp.zeros((2, 10, 4)), segments, 1.0), _KEY)
