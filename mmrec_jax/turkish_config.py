@@ -9,7 +9,7 @@ from mmrec_jax.config_check import require
 class TurkishConfig:
     """What training and evaluation know of the language. All off by default."""
 
-    # Weight of the vowel_harmony objective (`objectives/vowel_harmony.py`) beside the loss, which is
+    # Weight of the vowel_harmony objective (objectives/vowel_harmony.py) beside the loss, which is
     # in nats/token; the objective is a probability. 0: measured and logged, not trained on.
     # None: off.
     vowel_harmony: float | None = None

@@ -1,1 +1,1 @@
-"""MM-Rec: a nonlinear recurrent short-term memory and a long-term memory written by the delta rule."""
+"""MM-Rec: a nonlinear short-term memory, and a long-term memory written by the delta rule."""

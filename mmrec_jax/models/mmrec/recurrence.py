@@ -41,7 +41,7 @@ def gated_scan(
       reset: True where a document begins: the carried state (h0 included) counts as zero there,
         in the decayed term and in the gate.
       backend: "sequential" steps through time with `jax.lax.scan`; "newton" solves all of it at
-        once (`models/mmrec/newton.py`), to 8 units in the last place of every state, and steps through time
+        once (`newton.py`), to 8 units in the last place of every state, and steps through time
         after all should a row not get there; "auto": sequential on a CPU, newton elsewhere.
 
     Returns:

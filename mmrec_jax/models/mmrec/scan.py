@@ -19,7 +19,7 @@ from mmrec_jax.typing import Array, Bool, Float, typed
 def resolve_backend(backend: str, channels: int, length: int) -> str:
     """The backend to use for B*E `channels` and T `length` on the default device.
 
-    "auto" is looked up in the committed measurements (`models/mmrec/scan_table.py`).
+    "auto" is looked up in the committed measurements (`scan_table.py`).
     """
     if backend == "auto":
         kinds = (jax.devices()[0].device_kind.lower(), jax.default_backend())
@@ -53,7 +53,7 @@ def linear_scan(
       reset: True where a document begins: the carried state (h0 included) counts as zero there.
         With `reverse=True` it cuts in scan order: the state coming from t + 1 is dropped at t.
       reverse: run from the last token to the first (`h_t = a_t h_{t+1} + b_t`).
-      backend: "sequential", "associative" or "chunked" (`models/mmrec/scan_backends.py`); "auto" is the one
+      backend: "sequential", "associative" or "chunked" (`scan_backends.py`); "auto" is the one
         that was measured to be the fastest near this B*E and T on this kind of device.
 
     Returns:

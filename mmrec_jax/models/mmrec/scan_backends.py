@@ -1,7 +1,7 @@
-"""The ways to solve `h_t = a_t h_{t-1} + b_t` over time: the backends of `models/mmrec/scan.py`.
+"""The ways to solve `h_t = a_t h_{t-1} + b_t` over time: the backends of `scan.py`.
 
 All take `a [B, T, E]`, `b [B, T, E]`, `h0 [B, E]` (one dtype, float32 at least) and `reverse`, and
-return `h [B, T, E]`. None is ever differentiated: their gradient is the rule in `models/mmrec/scan.py`.
+return `h [B, T, E]`. None is ever differentiated: their gradient is the rule in `scan.py`.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,7 +46,7 @@ def chunked(a: Array, b: Array, h0: Array, reverse: bool) -> Array:
 
     Chunks are read from `a` and `b` in place and written to `h` in place, so besides those three
     it needs memory for one chunk, whatever T is. Nothing inside a chunk is kept for the backward
-    pass (the rule in `models/mmrec/scan.py` keeps `a`, `h0` and `h` alone), which makes it rematerialised
+    pass (the rule in `scan.py` keeps `a`, `h0` and `h` alone), which makes it rematerialised
     by construction; `jax.checkpoint` here would have nothing to drop.
     """
     length = b.shape[1]

@@ -1,6 +1,6 @@
 """How fast each backend of `linear_scan` is here: forward, with gradients, to compile, in memory.
 
-What it measures can be written to the table that `backend="auto"` goes by (`models/mmrec/scan_table.py`).
+What it measures can be written to the table that `backend="auto"` goes by (`scan_table.py`).
 """
 
 import dataclasses

@@ -37,7 +37,7 @@ class Totals:
         """Adds one piece of every row.
 
         Args:
-          recorded: the collection of `models/mmrec/block.py`, [L, B, T, ...] each, and with long-term
+          recorded: the collection of `block.py`, [L, B, T, ...] each, and with long-term
             memories `m_norm [L, B, T, H]`, the Frobenius norm of M after each token.
           before: h before the piece, [L, B, E].
           real: which tokens count, [B, T].
