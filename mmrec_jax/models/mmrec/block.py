@@ -20,13 +20,13 @@ from mmrec_jax.models.mmrec.projection import InputProjection
 from mmrec_jax.models.mmrec.recurrence import gated_scan
 from mmrec_jax.models.mmrec.scan import linear_scan
 from mmrec_jax.models.mmrec.state import Layout
-from mmrec_jax.objectives.uboo import StatePredictor, summarise
 from mmrec_jax.typing import Array, Float
 
 LayerState = tuple[Array, Array]  # h [B, E], M [B, H, S, K]
 
-# The collection in which a block leaves what its memories did, if `mutable` asks for it.
-RECURRENCE = "recurrence"
+# Collections in which a block leaves what its memories did, and its short-term states alone, if
+# `mutable` asks for them.
+RECURRENCE, STATES = "recurrence", "states"
 
 
 class Block(nn.Module):
@@ -51,8 +51,8 @@ class Block(nn.Module):
 
         With `mutable=["recurrence"]` that collection holds `gamma_logits [B, T, E]` (B = T = 1
         where the decay is constant), `h [B, T, E]`, `gate_logits [B, T, E]` (gate="input"), `k [B,
-        T, H, S]`, `v [B, T, H, K]`, `alpha_logits` and `beta [B, T, H]`, and the statistics of the
-        solver and of UBOO; with a leading axis of layers, and behind it one of pieces where T is
+        T, H, S]`, `v [B, T, H, K]`, `alpha_logits` and `beta [B, T, H]`, and the solver's
+        statistics; with a leading axis of layers, and behind it one of pieces where T is
         more than `time_chunk` (T is then that of a piece).
 
         Returns:
@@ -70,7 +70,7 @@ class Block(nn.Module):
         pieces = -(-length // self.config.tokens_at_once)
         if pieces == 1:
             x, (state, statistics) = read(self, x, state, layout.real, layout.start)
-            return x, (state, self._summary(statistics))
+            return x, (state, statistics)
 
         # Even pieces; what the last one lacks is padding, which leaves the memories untouched.
         chunk = -(-length // pieces)
@@ -87,15 +87,15 @@ class Block(nn.Module):
 
         over_time = nn.scan(
             step,
-            variable_broadcast=DenyList(RECURRENCE),
-            variable_axes={RECURRENCE: 0},
+            variable_broadcast=DenyList((RECURRENCE, STATES)),
+            variable_axes={RECURRENCE: 0, STATES: 0},
             split_rngs={"params": False, "dropout": True},
         )
         state, (x, statistics) = over_time(
             self, state, tuple(split(y) for y in (x, layout.real, layout.start))
         )
         x = x.swapaxes(0, 1).reshape(x.shape[1], pieces * chunk, -1)[:, :length]
-        return x, (state, self._summary(statistics))
+        return x, (state, jax.tree.map(jnp.max, statistics))
 
     def _read(
         self, x: Array, state: LayerState, real: Array, start: Array
@@ -151,10 +151,8 @@ class Block(nn.Module):
                 b = b * 2 * nn.sigmoid(p["i"].astype(jnp.float32))
             solver = "associative" if config.scan == "parallel" else config.scan
             h, h_last = linear_scan(gamma, b, h0, reset=start, backend=solver)
-        if config.use_uboo:
-            predicted = StatePredictor(config, name="uboo")(h, h0, real & ~start)
-            statistics |= predicted
         self._record(h=h, **statistics)
+        self._record(STATES, h=h)
         return h, h_last, statistics
 
     def _long_term(
@@ -184,19 +182,11 @@ class Block(nn.Module):
         r = rms_norm(config, "head_norm")(r)
         return r.reshape(batch, length, -1), m_last
 
-    def _record(self, **values: Array) -> None:
-        """Leaves values in the collection `RECURRENCE`; no operation where nobody asks for it."""
-        if self.is_mutable_collection(RECURRENCE) and not self.is_initializing():
+    def _record(self, collection: str = RECURRENCE, **values: Array) -> None:
+        """Leaves values in a collection; no operation where nobody asks for it."""
+        if self.is_mutable_collection(collection) and not self.is_initializing():
             for name, value in values.items():
-                self.sow(RECURRENCE, name, value, reduce_fn=_newest, init_fn=lambda: None)
-
-    def _summary(self, statistics: dict[str, Array]) -> dict[str, Array]:
-        """From statistics of each piece to those of the whole: the worst solve, UBOO's means."""
-        worst = {name: jnp.max(x) for name, x in statistics.items() if name.startswith("newton")}
-        if not self.config.use_uboo:
-            return worst
-        pieces = {name: x for name, x in statistics.items() if name not in worst}
-        return worst | {f"uboo_{name}": x for name, x in summarise(pieces, self.config.E).items()}
+                self.sow(collection, name, value, reduce_fn=_newest, init_fn=lambda: None)
 
 
 def _newest(_: Array | None, value: Array) -> Array:

@@ -2,9 +2,17 @@
 
 import dataclasses
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from mmrec_jax.config_check import require
+
+if TYPE_CHECKING:
+    from mmrec_jax.models.mmrec.family import MMRec
+
+# Tokens that one CPU device reads at once, over all its rows; and the bounds of a chunk, since
+# shorter ones cost more steps than they save.
+_TOKENS_AT_ONCE = 1024
+_SHORTEST, _LONGEST = 64, 512
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +87,28 @@ class ModelConfig:
             require(
                 0 < low <= high, f"model.{name}_halflife_min", low, f"in (0, {high}] (the maximum)"
             )
+
+    def build(self) -> "MMRec":
+        """The model."""
+        from mmrec_jax.models.mmrec.family import MMRec
+
+        return MMRec(self)
+
+    def fitted(self, rows: int, platform: str) -> "ModelConfig":
+        """With `time_chunk` set for training, where it is None and the devices are CPUs.
+
+        What a core works on at once should stay in its cache: with 8 rows of 256 tokens on each of
+        two cores a step of the tiny model takes a fifth less processor time in chunks of 128 than
+        whole.
+
+        Args:
+          rows: of a microbatch on each device.
+          platform: of the devices.
+        """
+        if self.time_chunk is not None or platform != "cpu":
+            return self
+        chunk = min(max(_TOKENS_AT_ONCE // rows, _SHORTEST), _LONGEST)
+        return dataclasses.replace(self, time_chunk=chunk)
 
     @property
     def tokens_at_once(self) -> int:

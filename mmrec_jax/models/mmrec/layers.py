@@ -33,12 +33,6 @@ def rms_norm(config: ModelConfig, name: str) -> nn.RMSNorm:
     return nn.RMSNorm(epsilon=1e-6, dtype=config.dtype, param_dtype=config.param_dtype, name=name)
 
 
-def normalise(x: Float[Array, "*n E"]) -> Array:
-    """RMSNorm over the last axis without a scale, in float32."""
-    x = x.astype(jnp.float32)
-    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-6)
-
-
 def l2_normalise(x: Float[Array, "*n S"]) -> Array:
     """Vectors of length 1 along the last axis, in float32; a zero vector stays zero."""
     x = x.astype(jnp.float32)

@@ -1,9 +1,7 @@
-"""MMRecLM: tokens and a state in; logits, the next state and named intermediates out."""
+"""MMRecLM: tokens and a state in; logits, the next state and metrics out."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -13,7 +11,7 @@ from mmrec_jax.models.mmrec.layers import Dropout, rms_norm
 from mmrec_jax.models.mmrec.state import MMRecState, layout, zero_state
 from mmrec_jax.typing import Array, Float, Int, typed
 
-Intermediates = dict[str, Array]
+Metrics = dict[str, Array]
 
 
 class MMRecLM(nn.Module):
@@ -35,7 +33,7 @@ class MMRecLM(nn.Module):
         *,
         deterministic: bool = True,
         perturb: Callable[[Array], Array] | None = None,
-    ) -> tuple[Float[Array, "B T V"], MMRecState, Intermediates]:
+    ) -> tuple[Float[Array, "B T V"], MMRecState, Metrics]:
         """Reads T tokens.
 
         Args:
@@ -49,12 +47,8 @@ class MMRecLM(nn.Module):
 
         Returns:
           Logits in float32 (those at t predict token t + 1), the state after the last real token,
-          and intermediates, all scalars:
-            * with gate="state": `newton_iterations`, `newton_residual`, `newton_fell_back` of
-              `gated_scan`, the largest over layers and pieces of time;
-            * with use_uboo, averaged over layers: `uboo` (the auxiliary loss), `uboo_tokens`
-              (tokens in its mean), `uboo_skill` (1 - loss / loss of predicting no change) and
-              `uboo_variance` (of the normalised state over tokens).
+          and scalar metrics: with gate="state" `newton_iterations`, `newton_residual`,
+          `newton_fell_back` of `gated_scan`, the largest over layers and chunks of time.
         """
         config = self.config
         embed = nn.Embed(
@@ -86,13 +80,7 @@ class MMRecLM(nn.Module):
         x = rms_norm(config, "final_norm")(x)
         logits = jnp.dot(x, embed.embedding.T.astype(x.dtype), preferred_element_type=jnp.float32)
         state = MMRecState(h=h, m=m, segment=where.segment, position=where.position)
-        means = {
-            name: jnp.max(value) if name.startswith("newton") else jnp.mean(value)
-            for name, value in statistics.items()
-        }
-        if config.use_uboo:
-            means |= _uboo_summary(means, jnp.sum(where.real & ~where.start))
-        return logits, state, means
+        return logits, state, {name: jnp.max(value) for name, value in statistics.items()}
 
 
 def embedding_scale(config: ModelConfig) -> float:
@@ -103,53 +91,3 @@ def embedding_scale(config: ModelConfig) -> float:
     of ln V; a constant 0.02 would be 2 % off at base and 5 % at medium.
     """
     return min(0.02, (0.2 / config.D) ** 0.5)
-
-
-def forward(
-    model: MMRecLM,
-    params: Any,
-    tokens: Array,
-    state: MMRecState | None = None,
-    segment_ids: Array | None = None,
-    *,
-    dropout_key: Array | None = None,
-    perturb: Callable[[Array], Array] | None = None,
-    others: Mapping[str, Any] | None = None,
-) -> tuple[Array, MMRecState, Intermediates]:
-    """`model.apply` on parameters; dropout is on if and only if a key is given.
-
-    `others` are collections of variables beside them, such as those of `dora.intercept`.
-    """
-    rngs = None if dropout_key is None else {"dropout": dropout_key}
-    noise: dict[str, Any] = {} if perturb is None else {"perturb": perturb}
-    outputs: Any = model.apply(
-        {"params": params, **(others or {})},
-        tokens,
-        state,
-        segment_ids,
-        deterministic=dropout_key is None,
-        rngs=rngs,
-        **noise,
-    )
-    logits, state, intermediates = outputs
-    return logits, state, intermediates
-
-
-def _uboo_summary(means: Intermediates, tokens: Array) -> Intermediates:
-    loss, identity = means.pop("uboo_loss"), means.pop("uboo_identity")
-    skill = 1 - loss / jnp.maximum(identity, jnp.finfo(jnp.float32).tiny)
-    return {
-        "uboo": loss,
-        "uboo_tokens": tokens.astype(jnp.float32),
-        "uboo_skill": jax.lax.stop_gradient(skill),
-    }
-
-
-def count_parameters(params: dict) -> int:
-    """Scalars in `params`; the training-only UBOO predictors are not counted."""
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    return sum(
-        leaf.size
-        for path, leaf in leaves
-        if not any(getattr(p, "key", None) == "uboo" for p in path)
-    )

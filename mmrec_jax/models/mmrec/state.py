@@ -33,9 +33,8 @@ def zero_state(config: ModelConfig, batch: int) -> MMRecState:
     )
 
 
-def state_bytes(state: MMRecState) -> int:
-    """Bytes held, all rows together."""
-    return sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+# Which axis of each array is the batch.
+BATCH_AXES = MMRecState(h=1, m=1, segment=0, position=0)  # type: ignore[arg-type]
 
 
 @flax.struct.dataclass
