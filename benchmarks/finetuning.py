@@ -34,7 +34,7 @@ from mmrec_jax.data.instructions.conversation_sources import read_conversations
 from mmrec_jax.errors import UserError, exit_on_user_error
 from mmrec_jax.inference.sampling import Sampling
 from mmrec_jax.instruction_config import InstructionConfig
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.writer import read_metrics
@@ -196,7 +196,7 @@ class Finetuning:
 def base_config(text: str, tokens: int) -> Config:
     """The run that all others begin from."""
     return Config(
-        model=ModelConfig(
+        model=MMRecConfig(
             vocab_size=_VOCABULARY, model_dim=128, num_layers=4, num_memories=4, context=1024
         ),
         data=DataConfig(source="text", train=text, validation_fraction=0.01, seq_len=256),

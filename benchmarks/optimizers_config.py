@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from mmrec_jax.config import Config, DataConfig, TrainConfig
 from mmrec_jax.config_tree import to_config_dict
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.optim_config import OptimConfig
 
 
@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
     """The run."""
     return to_config_dict(
         Config(
-            model=ModelConfig(
+            model=MMRecConfig(
                 vocab_size=500, model_dim=64, num_layers=2, num_memories=2, context=128
             ),
             data=DataConfig(source="treebank", seq_len=128),

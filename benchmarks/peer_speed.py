@@ -21,11 +21,11 @@ from benchmarks.cell_process import can_import, run_process
 from benchmarks.floor import abstract_parameters
 from benchmarks.peer_picture import draw
 from benchmarks.peer_table import to_markdown
-from benchmarks.peers.attention_config import matching
 from benchmarks.speed_cell import Cell
 from benchmarks.speed_table import Measured, describe
 from mmrec_jax.errors import UserError, exit_on_user_error
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.attention.config import matching
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import count_parameters
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -131,7 +131,7 @@ def _measure(options: argparse.Namespace, pythons: dict[str, str]) -> dict[str, 
 
 def _config(options: argparse.Namespace, model: str) -> tuple[dict[str, Any], int | None]:
     """The fields of a model's config, and its parameters where they are known already."""
-    ours = ModelConfig(
+    ours = MMRecConfig(
         vocab_size=options.vocabulary,
         model_dim=options.width,
         num_layers=options.layers,

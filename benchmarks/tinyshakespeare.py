@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from mmrec_jax.config import Config, DataConfig, TokenizerConfig, TrainConfig
 from mmrec_jax.config_tree import to_config_dict
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.optim_config import OptimConfig
 
 
@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     """The run."""
     return to_config_dict(
         Config(
-            model=ModelConfig(
+            model=MMRecConfig(
                 vocab_size=67,  # 65 characters, begin and end
                 model_dim=96,
                 num_layers=4,

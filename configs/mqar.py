@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from mmrec_jax.config import Config, DataConfig, TokenizerConfig, TrainConfig
 from mmrec_jax.config_tree import to_config_dict
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.task_config import TaskConfig
 
@@ -19,7 +19,7 @@ def get_config() -> ConfigDict:
     """The run; every field can be overridden on the command line."""
     return to_config_dict(
         Config(
-            model=ModelConfig(
+            model=MMRecConfig(
                 vocab_size=258,  # 256 symbols, and the begin and end that every tokenizer has
                 model_dim=64,
                 num_layers=2,

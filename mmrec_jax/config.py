@@ -11,7 +11,7 @@ from typing import Literal
 from mmrec_jax.adapter_config import AdapterConfig
 from mmrec_jax.config_check import require
 from mmrec_jax.instruction_config import InstructionConfig
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.task_config import TaskConfig
 from mmrec_jax.turkish_config import TurkishConfig
@@ -235,7 +235,7 @@ class Config:
     # of `model` that say what function it is are taken from there, and `tokenizer` is not used.
     init_from: str = ""
     adapters: AdapterConfig = dataclasses.field(default_factory=AdapterConfig)
-    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    model: MMRecConfig = dataclasses.field(default_factory=MMRecConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     instructions: InstructionConfig = dataclasses.field(default_factory=InstructionConfig)
     task: TaskConfig = dataclasses.field(default_factory=TaskConfig)

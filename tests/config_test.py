@@ -7,14 +7,14 @@ from mmrec_jax.config import Config, DataConfig, TokenizerConfig, TrainConfig
 from mmrec_jax.config_tree import from_config_dict, to_config_dict, to_dict
 from mmrec_jax.errors import UserError
 from mmrec_jax.instruction_config import InstructionConfig
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.task_config import TaskConfig
 
 
 def test_a_config_survives_the_editable_form_and_json():
     config = Config(
-        model=ModelConfig(model_dim=64, mem_dim=8, memory_slots=4),
+        model=MMRecConfig(model_dim=64, mem_dim=8, memory_slots=4),
         task=TaskConfig(eval_lengths=(3, 4, 5)),
         train=TrainConfig(epochs=1.5, target_loss=2.0),
     )
@@ -25,17 +25,17 @@ def test_a_config_survives_the_editable_form_and_json():
 
 
 def test_derived_sizes_follow_the_model_specification():
-    model = ModelConfig(model_dim=320, num_memories=4)
+    model = MMRecConfig(model_dim=320, num_memories=4)
     assert (model.D, model.E, model.H, model.S, model.K) == (320, 320, 4, 80, 80)
     assert model.F == 896  # 8 * 320 / 3 = 853.3, up to a multiple of 64
     assert model.R == 20
-    assert ModelConfig(model_dim=128).R == 16
-    assert ModelConfig(memory="none").H == 0
+    assert MMRecConfig(model_dim=128).R == 16
+    assert MMRecConfig(memory="none").H == 0
 
 
 def test_sizes_that_are_set_win_over_derived_ones():
     sizes = {"recurrent_dim": 7, "memory_slots": 5, "mem_dim": 6, "ffn_dim": 9, "dpg_rank": 3}
-    model = ModelConfig(model_dim=10, num_memories=3, **sizes)
+    model = MMRecConfig(model_dim=10, num_memories=3, **sizes)
     assert (model.E, model.S, model.K, model.F, model.R) == (7, 5, 6, 9, 3)
 
 
@@ -47,13 +47,13 @@ def test_configs_cannot_be_changed():
 @pytest.mark.parametrize(
     ("group", "field", "value"),
     [
-        (ModelConfig, "vocab_size", 0),
-        (ModelConfig, "num_memories", 3),
-        (ModelConfig, "mem_dim", 0),
-        (ModelConfig, "dropout", 1.0),
-        (ModelConfig, "lambda_p", -0.1),
-        (ModelConfig, "gamma_halflife_min", 0.0),
-        (ModelConfig, "alpha_halflife_min", 5000.0),
+        (MMRecConfig, "vocab_size", 0),
+        (MMRecConfig, "num_memories", 3),
+        (MMRecConfig, "mem_dim", 0),
+        (MMRecConfig, "dropout", 1.0),
+        (MMRecConfig, "lambda_p", -0.1),
+        (MMRecConfig, "gamma_halflife_min", 0.0),
+        (MMRecConfig, "alpha_halflife_min", 5000.0),
         (DataConfig, "seq_len", 0),
         (DataConfig, "packing_windows", 0),
         (DataConfig, "validation_fraction", 1.0),

@@ -7,13 +7,13 @@ from ml_collections import ConfigDict
 
 from mmrec_jax.config import Config, DataConfig, TokenizerConfig, TrainConfig
 from mmrec_jax.config_tree import to_config_dict
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.optim_config import OptimConfig
 
 
 def get_config() -> ConfigDict:
     """The run."""
-    model = ModelConfig(
+    model = MMRecConfig(
         vocab_size=258,
         model_dim=32,
         num_layers=2,

@@ -26,7 +26,7 @@ import numpy as np
 from mmrec_jax.config import Config
 from mmrec_jax.config_file import read_config
 from mmrec_jax.config_tree import to_dict
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.train.prepare import prepare
 
@@ -62,10 +62,10 @@ def linear_config(text: Path, **overrides: object) -> Config:
     return small_config(text, **{**model, **other, **overrides})
 
 
-def small_model(**changes: object) -> ModelConfig:
+def small_model(**changes: object) -> MMRecConfig:
     """A small model for tests without a run."""
     sizes = {"vocab_size": 50, "model_dim": 16, "num_layers": 2, "num_memories": 2, "context": 32}
-    return ModelConfig(**{**sizes, "chunk": 8, "remat": "none", **changes})
+    return MMRecConfig(**{**sizes, "chunk": 8, "remat": "none", **changes})
 
 
 def enlarged_parameters(model: MMRecLM) -> Any:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from mmrec_jax.config_tree import to_dict
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.tree import path_name
 
 # How a model is computed, and what only training has: every run decides these for itself.
@@ -35,7 +35,7 @@ _RESOLVED = {
 }
 
 
-def identity(config: ModelConfig, params: Any) -> dict[str, Any]:
+def identity(config: MMRecConfig, params: Any) -> dict[str, Any]:
     """The model in a few hundred bytes, fit for JSON: equal for equal functions.
 
     Args:

@@ -14,7 +14,7 @@ from mmrec_jax.checkpoints.trained_model import TrainedModel, check_same_base, r
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
 from mmrec_jax.errors import UserError
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.train.adapter_rules import adapter_rules
 
 
@@ -60,5 +60,5 @@ def read_beginning(config: Config, place: Workdir, *, fresh: bool) -> TrainedMod
 def with_model_of(config: Config, base: TrainedModel) -> Config:
     """The config with the model of the base; how it is trained stays as it is."""
     own = {name: getattr(config.model, name) for name in OWN_FIELDS}
-    model: ModelConfig = dataclasses.replace(base.model, **own)
+    model: MMRecConfig = dataclasses.replace(base.model, **own)
     return dataclasses.replace(config, model=model)

@@ -217,9 +217,7 @@ def abstract_batch(config: Config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct
 
 def place_params(params: Params, model: LanguageModel, mesh: Mesh) -> Params:
     """Parameters that every process has, each device with its part of them."""
-    return jax.tree.map(
-        _distribute, params, shardings(params, model.partition_specs(params), mesh)
-    )
+    return jax.tree.map(_distribute, params, shardings(params, model.partition_specs(params), mesh))
 
 
 def place_everywhere(tree: Any, mesh: Mesh) -> Any:

@@ -12,25 +12,28 @@ from mmrec_jax import dora
 from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.train.curve import draw_loss
-from mmrec_jax.train.prepare import Prepared
-from mmrec_jax.train.processes import is_first
+from mmrec_jax.train.setup import Setup
+from mmrec_jax.train.processes import is_process_zero
 from mmrec_jax.train.writer import read_metrics
+from mmrec_jax.tree import count
 
 
-def opening(p: Prepared, parameters: int) -> None:
+def opening(p: Setup, parameters: int) -> None:
     """Data, model and devices, before the wait for the compiler."""
     config = p.config
     others = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
     _say(f"data: {p.data.describe()}")
+    axes = [f"{name} {size}" for name, size in p.mesh.shape.items() if size > 1]
+    split = f" ({' x '.join(axes)})" if len(axes) > 1 else ""
     _say(
         f"model: {parameters:,} parameters; {p.mesh.size} {jax.default_backend()} device(s)"
-        f"{others}; "
+        f"{split}{others}; "
         f"{p.steps:,} steps of {config.train.batch_size} x {config.data.seq_len} tokens"
     )
     if p.base is not None:
         _say(f"begins with step {p.base['step']:,} of {p.base['run']}")
-    if p.state.base is not None:
-        trained = sum(leaf.size for leaf in jax.tree.leaves(p.state.params))
+    if config.adapters.used:
+        trained = count(p.state.params)
         kind, rank = config.adapters.kind, config.adapters.rank
         _say(
             f"adapters: {kind} of rank {rank} on {len(dora.nodes(p.state.params))} parameters; "
@@ -46,7 +49,7 @@ def compiled(seconds: float, since_start: float) -> None:
 
 
 def evaluated(bar: tqdm, step: int, validation: dict[str, float], sample: str) -> None:
-    """One line a evaluation, and what the model writes by then."""
+    """One line per evaluation, and what the model writes by then."""
     bar.clear()
     _say(f"step {step:,}: validation {_summary(validation)}")
     if sample:
@@ -73,9 +76,9 @@ def interrupted(signal_name: str, step: int) -> None:
     _say(f"{signal_name}: saved at step {step:,}. Type the same command to continue.")
 
 
-def closing(p: Prepared, step: int, validation: dict[str, float], *, begin: float) -> None:
+def closing(p: Setup, step: int, validation: dict[str, float], *, begin: float) -> None:
     """The result, where it lies, and what to type next."""
-    if not is_first():
+    if not is_process_zero():
         return
     draw_loss(p.workdir)
     root = p.workdir.root
@@ -130,5 +133,5 @@ def _summary(validation: dict[str, float]) -> str:
 
 def _say(line: str) -> None:
     """Once for all processes."""
-    if is_first():
+    if is_process_zero():
         print(line, flush=True)

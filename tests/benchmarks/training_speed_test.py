@@ -10,7 +10,7 @@ import pytest
 from benchmarks import speed_cell, training_speed
 from benchmarks.cell_process import run_process
 from benchmarks.floor import training_bytes_per_token
-from benchmarks.peers.attention_config import AttentionConfig
+from mmrec_jax.models.attention.config import AttentionConfig
 from benchmarks.speed_table import to_markdown
 from benchmarks.timing import time_steps
 from mmrec_jax.errors import UserError

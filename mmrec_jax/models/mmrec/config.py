@@ -16,7 +16,7 @@ _SHORTEST, _LONGEST = 64, 512
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig:
+class MMRecConfig:
     """The model's shape and switches (sizes: `mmrec_jax/models/mmrec/sizes.py`).
 
     A field that is None is derived, as the comment beside it says; read the resolved number from
@@ -94,7 +94,7 @@ class ModelConfig:
 
         return MMRec(self)
 
-    def fitted(self, rows: int, platform: str) -> "ModelConfig":
+    def fitted(self, rows: int, platform: str) -> "MMRecConfig":
         """With `time_chunk` set for training, where it is None and the devices are CPUs.
 
         What a core works on at once should stay in its cache: with 8 rows of 256 tokens on each of

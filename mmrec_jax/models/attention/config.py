@@ -1,24 +1,39 @@
-"""The shape of the attention peers. Needs neither torch nor JAX, so that both can read it."""
+"""The shape of the attention model; needs no JAX, so that its twin in torch can read it too."""
 
 import dataclasses
+from typing import TYPE_CHECKING, ClassVar
+
+from mmrec_jax.models.family_config import FamilyConfig
+from mmrec_jax.settings import above, at_least, setting
+
+if TYPE_CHECKING:
+    from mmrec_jax.models.attention.family import Attention
 
 _MULTIPLE = 16  # of F: whole vector registers
 
 
 @dataclasses.dataclass(frozen=True)
-class AttentionConfig:
+class AttentionConfig(FamilyConfig):
     """A decoder as Llama has it: RMSNorm, rotary positions, causal attention, SwiGLU, tied."""
 
-    vocab_size: int  # V
-    model_dim: int  # D
-    num_layers: int  # L
-    num_heads: int  # H; a head has D / H channels, an even number
-    ffn_dim: int  # F
-    rope_base: float = 10_000.0
+    family: ClassVar[str] = "attention"
+    model_dim: int = setting(128, "D", at_least(1))
+    num_layers: int = setting(4, "L", at_least(1))
+    num_heads: int = setting(4, "H; a head has D / H channels, an even number", at_least(1))
+    ffn_dim: int = setting(384, "F", at_least(0))
+    rope_base: float = setting(10_000.0, "of the rotary positions", above(0))
 
     def __post_init__(self) -> None:
-        if self.model_dim % (2 * self.num_heads):
-            raise ValueError(f"model_dim {self.model_dim} is not {self.num_heads} even heads")
+        super().__post_init__()
+        even = self.model_dim % (2 * self.num_heads) == 0
+        expected = f"a divisor of model.model_dim / 2 = {self.model_dim / 2:g}"
+        self.require(even, "num_heads", expected)
+
+    def build(self) -> "Attention":
+        """The model."""
+        from mmrec_jax.models.attention.family import Attention
+
+        return Attention(self)
 
     @property
     def head_dim(self) -> int:

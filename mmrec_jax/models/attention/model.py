@@ -1,4 +1,4 @@
-"""The attention peer in Flax: the same shape as `torch_attention.py`, exact causal attention.
+"""Exact causal attention over whole rows.
 
 Chosen for speed on a CPU, each by measurement:
   * attention goes by blocks of queries, each against the keys up to its end, and scores are made
@@ -9,43 +9,50 @@ Chosen for speed on a CPU, each by measurement:
   * a weight's gradient is written as the form of the product that XLA does fastest there.
 """
 
-from typing import Any
+from collections.abc import Callable
 
-import flax.struct
 import jax
 import jax.numpy as jnp
-import optax
 from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 
-from benchmarks.peers.attention_config import AttentionConfig
+from mmrec_jax.models.attention.config import AttentionConfig
 from mmrec_jax.typing import Array, Float, Int, typed
 
-Metrics = dict[str, Array]
 _BLOCKS = 16  # of queries; more save work above the diagonal, and take longer to compile
 _BLOCK_MIN, _BLOCK_MAX = 128, 512  # queries
 _MIXED = "mixed"  # the name under which attention's result is kept
 
 
 class AttentionLM(nn.Module):
-    """Token ids to next-token logits; layer i is index i of axis 0 of every leaf of `layers`."""
+    """Token ids to next-token logits; layer i is index i of axis 0 of every leaf of `blocks`."""
 
     config: AttentionConfig
 
     @nn.compact
     @typed
     def __call__(
-        self, tokens: Int[Array, "B T"], segment_ids: Int[Array, "B T"] | None = None
-    ) -> Float[Array, "B T V"]:
+        self,
+        tokens: Int[Array, "B T"],
+        state: None = None,
+        segment_ids: Int[Array, "B T"] | None = None,
+        *,
+        deterministic: bool = True,
+        perturb: Callable[[Array], Array] | None = None,
+    ) -> tuple[Float[Array, "B T V"], None, dict[str, Array]]:
         """Reads rows from their beginning.
 
         Args:
           tokens: ids in [0, vocab_size).
+          state: there is none.
           segment_ids: a token attends to earlier tokens with its own id; None: to all earlier ones.
+          deterministic: of no effect, there is no dropout.
+          perturb: what training does to the embedded tokens [B, T, D].
 
         Returns:
-          Logits in float32; those at t predict token t + 1.
+          Logits in float32, those at t predict token t + 1; no state; and no metrics.
         """
+        del state, deterministic
         config = self.config
         embed = nn.Embed(
             config.vocab_size,
@@ -59,14 +66,17 @@ class AttentionLM(nn.Module):
         )
         layers = nn.scan(
             nn.remat(_Layer, prevent_cse=False, policy=keep),
-            variable_axes={"params": 0},
+            variable_axes={True: 0},  # of every collection: what is laid over params comes along
             split_rngs={"params": True},
             in_axes=nn.broadcast,
             length=config.num_layers,
         )
-        x, _ = layers(config, name="layers")(embed(tokens), segment_ids)
+        x = embed(tokens)
+        if perturb is not None:
+            x = perturb(x)
+        x, _ = layers(config, name="blocks")(x, segment_ids)
         x = nn.RMSNorm(name="final_norm")(x)
-        return jnp.dot(x, embed.embedding.T)
+        return jnp.dot(x, embed.embedding.T), None, {}
 
 
 class _Layer(nn.Module):
@@ -86,10 +96,10 @@ class _Layer(nn.Module):
         q, k, v = jnp.split(u, 3, axis=2)
         q, k = rotate(q, config.rope_base), rotate(k, config.rope_base)
         mixed = checkpoint_name(causal_attention(q, k, v, segment_ids), _MIXED)
-        x = x + _Dense(width, last, name="out")(mixed.reshape(batch, length, width))
+        x = x + _Dense(width, scale=last, name="out")(mixed.reshape(batch, length, width))
         u = _Dense(2 * config.ffn_dim, name="gate_value")(nn.RMSNorm(name="ffn_norm")(x))
         gate, value = jnp.split(u, 2, axis=-1)
-        return x + _Dense(width, last, name="down")(nn.silu(gate) * value), None
+        return x + _Dense(width, scale=last, name="down")(nn.silu(gate) * value), None
 
 
 @typed
@@ -114,54 +124,6 @@ def causal_attention(
     return jnp.concatenate(blocks, axis=1)
 
 
-@flax.struct.dataclass
-class TrainState:
-    """What a step changes."""
-
-    params: Any
-    opt_state: optax.OptState
-
-
-def initial_state(
-    model: AttentionLM, optimizer: optax.GradientTransformation, seed: int
-) -> TrainState:
-    """The state before the first update. Traceable."""
-    params = model.init(jax.random.key(seed), jnp.zeros((1, 2), jnp.int32))["params"]
-    return TrainState(params=params, opt_state=optimizer.init(params))
-
-
-def train_step(
-    model: AttentionLM,
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    batch: dict[str, Array],
-) -> tuple[TrainState, Metrics]:
-    """One update, pure.
-
-    Args:
-      model: the model.
-      optimizer: clipping included.
-      state: parameters and what the optimizer remembers.
-      batch: [B, T] each: `inputs` and `targets` (int32), `weights` (float32, of each target in the
-        loss) and, where rows hold several documents that must not see each other, `segment_ids`.
-
-    Returns:
-      The next state; `loss` (nats, mean by weight) and `grad_norm` (before clipping).
-    """
-    weights = batch["weights"]
-
-    def loss(params: Any) -> Array:
-        logits: Any = model.apply({"params": params}, batch["inputs"], batch.get("segment_ids"))
-        nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])
-        return jnp.sum(weights * nats) / jnp.sum(weights)
-
-    value, gradients = jax.value_and_grad(loss)(state.params)
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    metrics = {"loss": value, "grad_norm": optax.tree.norm(gradients)}
-    return TrainState(params=params, opt_state=opt_state), metrics
-
-
 def attend(q: Array, k: Array, v: Array, seen: Array) -> Array:
     """Queries `[B, Q, H, S]` over keys `[B, K, H, S]`; `seen [B or 1, Q, K]`, no row all False."""
     scores = jnp.einsum("bqhs,bkhs->bhqk", q * q.shape[-1] ** -0.5, k)
@@ -182,10 +144,10 @@ def rotate(x: Float[Array, "B T H S"], base: float, start: Array | int = 0) -> A
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
 
-class _Dense(nn.Module):
-    """A matrix without bias, LeCun-normal at the start; `scale` multiplies its variance."""
+class _Dense(nn.Dense):
+    """A matrix without bias; `scale` multiplies the variance of its LeCun-normal start."""
 
-    features: int
+    use_bias: bool = False
     scale: float = 1.0
 
     @nn.compact
