@@ -27,7 +27,7 @@ from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.errors import UserError
 from mmrec_jax.evaluation.evaluate import evaluate
 from mmrec_jax.evaluation.evaluate_task import evaluate_task
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM, count_parameters
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.compile_cache import enable_compile_cache
@@ -140,7 +140,7 @@ def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
     }
 
 
-def build(model: str, config: ModelConfig) -> Any:
+def build(model: str, config: MMRecConfig) -> Any:
     """An `MMRecLM` of this config, or the attention model of its size, which is called like one.
 
     Raises:
@@ -151,7 +151,7 @@ def build(model: str, config: ModelConfig) -> Any:
     return AttentionAdapter(dataclasses.replace(config, use_uboo=False), attention_shape(config))
 
 
-def attention_shape(config: ModelConfig) -> AttentionConfig:
+def attention_shape(config: MMRecConfig) -> AttentionConfig:
     """The attention model to compare with this MM-Rec model.
 
     Raises:
@@ -215,7 +215,7 @@ def _load(config: Config, place: Workdir) -> RunData:
     if config.data.source in TASKS:
         return load_data(config, place)
     alike = Config(
-        model=ModelConfig(vocab_size=config.model.vocab_size),
+        model=MMRecConfig(vocab_size=config.model.vocab_size),
         data=dataclasses.replace(config.data, seed=0),
         tokenizer=config.tokenizer,
         train=TrainConfig(steps=1, carry_state=config.train.carry_state),

@@ -19,7 +19,7 @@ def mmrec(fields: dict[str, Any], context: np.ndarray, draws: int) -> tuple[dict
     """MM-Rec through `mmrec_jax.inference.generate`.
 
     Args:
-      fields: of `ModelConfig`.
+      fields: of `MMRecConfig`.
       context: `[n]` ids.
       draws: tokens to decode in a step.
     """
@@ -28,11 +28,11 @@ def mmrec(fields: dict[str, Any], context: np.ndarray, draws: int) -> tuple[dict
     from mmrec_jax.inference.generate import stream
     from mmrec_jax.inference.prefill import read
     from mmrec_jax.inference.sampling import Sampling
-    from mmrec_jax.models.mmrec.config import ModelConfig
+    from mmrec_jax.models.mmrec.config import MMRecConfig
     from mmrec_jax.models.mmrec.model import MMRecLM
     from mmrec_jax.models.mmrec.state import state_bytes, zero_state
 
-    model = MMRecLM(ModelConfig(**fields))
+    model = MMRecLM(MMRecConfig(**fields))
     params = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 2), np.int32))["params"]
     greedy = Sampling(temperature=0.0, top_p=1.0)
     start = time.perf_counter()

@@ -27,11 +27,10 @@ from benchmarks.quality_table import (
     rates_table,
 )
 from benchmarks.run_log import Record, RunLog
-from mmrec_jax.config import Config, DataConfig, TrainConfig
+from mmrec_jax.config import Config, DataConfig, OptimConfig, TrainConfig
 from mmrec_jax.data.formats.paths import find_files
 from mmrec_jax.errors import UserError, exit_on_user_error
-from mmrec_jax.models.mmrec.config import ModelConfig
-from mmrec_jax.optim_config import OptimConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 
 PARTS = ("main", "wikitext", "ablations")
 ABLATIONS: dict[str, dict[str, object]] = {
@@ -66,7 +65,7 @@ def main() -> int:
 def base_config(data: str, tokens: int) -> Config:
     """The run of the main part; learning rate and seeds are set for each."""
     return Config(
-        model=ModelConfig(
+        model=MMRecConfig(
             vocab_size=2000, model_dim=128, num_layers=4, num_memories=4, context=512
         ),
         data=DataConfig(source="text", train=data, validation_fraction=0.04, seq_len=512),

@@ -26,14 +26,14 @@ import numpy as np
 from mmrec_jax.config import Config
 from mmrec_jax.config_file import read_config
 from mmrec_jax.config_tree import to_dict
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.train.prepare import prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG_FILE = Path(__file__).with_name("small_config.py")
 # The smallest model that is still one: for tests of what happens around the model.
-LINEAR = {"gate": "none", "memory": "none", "use_uboo": False}
+LINEAR = {"model__gate": "none", "model__memory": "none", "objectives__uboo": None}
 
 _WORDS = ("bir", "iki", "göl", "köprü", "çiçek", "ağaç", "ışık", "İstanbul", "deniz", "yol", "kuş")
 
@@ -57,15 +57,14 @@ def small_config(text: Path, **overrides: object) -> Config:
 
 def linear_config(text: Path, **overrides: object) -> Config:
     """The small run with the `LINEAR` model, which compiles in a second or two."""
-    model = {f"model__{name}": value for name, value in LINEAR.items()}
     other = {"train__devices": 1, "train__dashboard": False}
-    return small_config(text, **{**model, **other, **overrides})
+    return small_config(text, **{**LINEAR, **other, **overrides})
 
 
-def small_model(**changes: object) -> ModelConfig:
+def small_model(**changes: object) -> MMRecConfig:
     """A small model for tests without a run."""
     sizes = {"vocab_size": 50, "model_dim": 16, "num_layers": 2, "num_memories": 2, "context": 32}
-    return ModelConfig(**{**sizes, "chunk": 8, "remat": "none", **changes})
+    return MMRecConfig(**{**sizes, "chunk": 8, "remat": "none", **changes})
 
 
 def enlarged_parameters(model: MMRecLM) -> Any:

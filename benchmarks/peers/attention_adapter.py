@@ -4,7 +4,7 @@ from flax import linen as nn
 
 from benchmarks.peers.attention_config import AttentionConfig
 from benchmarks.peers.jax_attention import AttentionLM
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import Intermediates
 from mmrec_jax.models.mmrec.state import MMRecState, zero_state
 from mmrec_jax.typing import Array, Float, Int
@@ -15,7 +15,7 @@ class AttentionAdapter(nn.Module):
 
     # What the steps read of a model: the vocabulary, the shape of the state, the switches. Dropout
     # and UBOO must be off: the attention model has neither.
-    config: ModelConfig
+    config: MMRecConfig
     attention: AttentionConfig
 
     @nn.compact

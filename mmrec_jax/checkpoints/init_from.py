@@ -9,12 +9,11 @@ import jax
 
 from mmrec_jax import dora
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
-from mmrec_jax.checkpoints.identity import OWN_FIELDS
 from mmrec_jax.checkpoints.trained_model import TrainedModel, check_same_base, read_model
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
 from mmrec_jax.errors import UserError
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.settings import role
 from mmrec_jax.train.adapter_rules import adapter_rules
 
 
@@ -46,8 +45,8 @@ def read_beginning(config: Config, place: Workdir, *, fresh: bool) -> TrainedMod
         check_same_base(record, base, where)
     if config.model.use_uboo and "uboo" not in base.params["blocks"]:
         raise UserError(
-            f"config.model.use_uboo is True, but {origin} was trained without it and has no "
-            "predictors; set it to False"
+            f"config.objectives has uboo, but {origin} was trained without it and has no "
+            "predictors; set config.objectives.uboo=None"
         )
     if not config.model.use_uboo:
         base.params["blocks"].pop("uboo", None)
@@ -59,6 +58,6 @@ def read_beginning(config: Config, place: Workdir, *, fresh: bool) -> TrainedMod
 
 def with_model_of(config: Config, base: TrainedModel) -> Config:
     """The config with the model of the base; how it is trained stays as it is."""
-    own = {name: getattr(config.model, name) for name in OWN_FIELDS}
-    model: ModelConfig = dataclasses.replace(base.model, **own)
-    return dataclasses.replace(config, model=model)
+    names = [field.name for field in dataclasses.fields(base.model) if role(field) == "run"]
+    values = {name: getattr(config.model, name) for name in names if hasattr(config.model, name)}
+    return dataclasses.replace(config, model=dataclasses.replace(base.model, **values))

@@ -18,7 +18,7 @@ from mmrec_jax.config import Config
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.data.tokenizer_cache import load_tokenizer
 from mmrec_jax.errors import UserError
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.train.adapter_rules import adapter_rules
 
@@ -31,7 +31,7 @@ class TrainedModel:
 
     root: Path
     config: Config  # of the run
-    model: ModelConfig  # with the vocabulary of its tokenizer
+    model: MMRecConfig  # with the vocabulary of its tokenizer
     step: int
     params: Any  # on the first device, what only training uses included; adapters are put in
     tokenizer: Tokenizer
@@ -43,7 +43,7 @@ class TrainedAdapters:
 
     where: str  # the checkpoint, for messages
     config: Config
-    model: ModelConfig
+    model: MMRecConfig
     step: int
     adapters: Any
     base: dict[str, Any]  # `run`, `step` and `identity` of what they were trained on
@@ -177,7 +177,7 @@ def choose_step(workdir: str | os.PathLike[str], step: Step = "best") -> int:
     return int(chosen)
 
 
-def _abstract(model: ModelConfig) -> Any:
+def _abstract(model: MMRecConfig) -> Any:
     tokens = jnp.zeros((1, 2), jnp.int32)
     return jax.eval_shape(MMRecLM(model).init, jax.random.key(0), tokens)["params"]
 

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from mmrec_jax.data.evaluation import evaluation_batches
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.evaluation.tally import Tally
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.state import zero_state
 from mmrec_jax.train.mesh import place_whole_batch
 from mmrec_jax.train.processes import fetch
@@ -21,7 +21,7 @@ EvalStep = Callable[[Any, Any, Any], tuple[dict[str, jax.Array], Any]]
 def evaluate(
     eval_step: EvalStep,
     params: Any,
-    config: ModelConfig,
+    config: MMRecConfig,
     store: TokenStore,
     mesh: Mesh,
     *,

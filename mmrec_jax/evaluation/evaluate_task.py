@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.evaluation.evaluate import EvalStep
 from mmrec_jax.evaluation.tally import Tally
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.state import zero_state
 from mmrec_jax.train.mesh import place_whole_batch
 from mmrec_jax.train.processes import fetch
@@ -17,7 +17,7 @@ from mmrec_jax.train.processes import fetch
 def evaluate_task(
     eval_step: EvalStep,
     params: Any,
-    config: ModelConfig,
+    config: MMRecConfig,
     data: TaskDataset,
     mesh: Mesh,
     *,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.data.windows import Windows, cut_windows
 from mmrec_jax.evaluation.evaluate import EvalStep
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.state import zero_state
 from mmrec_jax.train.mesh import one_device, place_batch
 
@@ -75,7 +75,7 @@ class PositionLoss:
 def loss_by_position(
     eval_step: EvalStep,
     params: Any,
-    config: ModelConfig,
+    config: MMRecConfig,
     store: TokenStore,
     pieces: Windows,
     *,

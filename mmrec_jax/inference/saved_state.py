@@ -16,7 +16,7 @@ from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
 from mmrec_jax.inference.state_file import Tensors, read_state_file, write_state_file
 from mmrec_jax.inference.text_state import TextState
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.models.mmrec.state import MMRecState, zero_state
 
@@ -105,7 +105,7 @@ def load_state(
     )
 
 
-def _require_shapes(tensors: Tensors, config: ModelConfig, path: str | os.PathLike[str]) -> None:
+def _require_shapes(tensors: Tensors, config: MMRecConfig, path: str | os.PathLike[str]) -> None:
     memory = jax.eval_shape(lambda: zero_state(config, 1))
     expected = {
         name: (getattr(memory, name).shape, getattr(memory, name).dtype) for name in _MEMORY

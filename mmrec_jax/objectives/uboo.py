@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.layers import normalise
 from mmrec_jax.models.mmrec.scan import shift
 from mmrec_jax.typing import Array, Bool, Float
@@ -20,7 +20,7 @@ from mmrec_jax.typing import Array, Bool, Float
 class StatePredictor(nn.Module):
     """Predicts `n(h_t)` from `n(h_{t-1})`. Used in training only; never counted or exported."""
 
-    config: ModelConfig
+    config: MMRecConfig
 
     @nn.compact
     def __call__(

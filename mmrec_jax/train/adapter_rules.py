@@ -1,7 +1,7 @@
 """From `AdapterConfig` to the rules of `mmrec_jax.dora`."""
 
 from mmrec_jax import dora
-from mmrec_jax.adapter_config import AdapterConfig
+from mmrec_jax.config import AdapterConfig
 
 
 def adapter_rules(config: AdapterConfig) -> tuple[dora.AdapterRule | dora.RowRule, ...]:

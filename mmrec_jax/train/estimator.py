@@ -6,12 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mmrec_jax.adapter_config import AdapterConfig
+from mmrec_jax.config import AdapterConfig, OptimConfig
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.models.mmrec.state import MMRecState
 from mmrec_jax.objectives.cross_entropy import weighted_nats
 from mmrec_jax.optim.hessian import gnb, hutchinson
-from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.train.micro_batches import ROW_AXES
 from mmrec_jax.train.reading import read_batch
 from mmrec_jax.train.state import Base

@@ -5,13 +5,13 @@ import time
 import jax
 import jax.numpy as jnp
 
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 
 _SIDE = 1024
 _REPEATS = 5
 
 
-def training_flops_per_token(config: ModelConfig, trained: int, frozen: int = 0) -> float:
+def training_flops_per_token(config: MMRecConfig, trained: int, frozen: int = 0) -> float:
     """Floating-point operations of forward and backward pass, recomputation not counted.
 
     6 a trained parameter (the tied embedding counts once: the lookup is free, the logits are not),

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from mmrec_jax.config import TrainConfig
+from mmrec_jax.config import NoiseConfig
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
 from mmrec_jax.json_object import read_json_object
@@ -18,24 +18,24 @@ from mmrec_jax.typing import Array
 Noise = Callable[[Array, Array, dict[str, Array]], Callable[[Array], Array]]
 
 
-def make_noise(config: TrainConfig, steps: int, tokenizer: Tokenizer) -> Noise | None:
-    """NEFTune as the config wants it; None where `neftune_alpha` is 0.
+def make_noise(config: NoiseConfig, steps: int, tokenizer: Tokenizer) -> Noise | None:
+    """NEFTune as the config wants it; None where `alpha` is 0.
 
     Args:
-      config: the fields `neftune_*`.
+      config: its fields.
       steps: of the whole run, at whose end a linear schedule reaches 0.
-      tokenizer: gives the names in `neftune_table` their ids.
+      tokenizer: gives the names in `table` their ids.
 
     Raises:
       UserError: the table is missing, damaged, or names a token that does not exist.
     """
-    if not config.neftune_alpha:
+    if not config.alpha:
         return None
-    table = _read_table(config.neftune_table, tokenizer) if config.neftune_table else None
+    table = _read_table(config.table, tokenizer) if config.table else None
 
     def noise(key: Array, step: Array, batch: dict[str, Array]) -> Callable[[Array], Array]:
-        alpha: float | Array = config.neftune_alpha
-        if config.neftune_schedule == "linear":
+        alpha: float | Array = config.alpha
+        if config.schedule == "linear":
             alpha = alpha * jnp.maximum(1 - step.astype(jnp.float32) / steps, 0)
         scale = None if table is None else jnp.asarray(table)[batch["inputs"]]
         return lambda embedded: neftune(key, embedded, batch["segment_ids"], alpha, scale)
@@ -45,7 +45,7 @@ def make_noise(config: TrainConfig, steps: int, tokenizer: Tokenizer) -> Noise |
 
 def _read_table(path: str, tokenizer: Tokenizer) -> np.ndarray:
     """The factor of each token, [V] float32."""
-    where = f"config.train.neftune_table: {path}"
+    where = f"config.noise.table: {path}"
     factors = read_json_object(Path(path).expanduser(), where)
     ids = {tokenizer.id_to_piece(index): index for index in range(tokenizer.vocab_size)}
     table = np.ones(tokenizer.vocab_size, np.float32)

@@ -15,7 +15,7 @@ from mmrec_jax.checkpoints.init_from import read_beginning, with_model_of
 from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.checkpoints.trained_model import base_record
 from mmrec_jax.checkpoints.workdir import Workdir
-from mmrec_jax.config import Config, DataConfig
+from mmrec_jax.config import Config, DataConfig, TurkishConfig
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.formats.paths import require_outside
@@ -32,7 +32,7 @@ from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.data.tokenizer_cache import build_tokenizer
 from mmrec_jax.data.train_iterator import TrainIterator
 from mmrec_jax.errors import UserError
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.objectives.vowel_harmony import HarmonyObjective
 from mmrec_jax.optim.build import build_optimizer
@@ -51,7 +51,6 @@ from mmrec_jax.train.state import Base, TrainState, initial_state
 from mmrec_jax.train.time_pieces import fit_time_chunk
 from mmrec_jax.turkish.suffix_weights import SuffixWeights
 from mmrec_jax.turkish.vowel_table import vowel_table
-from mmrec_jax.turkish_config import TurkishConfig
 
 RunData = TextDataset | StreamDataset | TaskDataset
 
@@ -105,7 +104,7 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
     fitted = fit_time_chunk(config.model, config.train, mesh)
     model = MMRecLM(model_config(fitted, tokenizer))
     optimizer = build_optimizer(config.optim, steps)
-    noise = make_noise(config.train, steps, tokenizer)
+    noise = make_noise(config.noise, steps, tokenizer)
     check_prompt(config.train.sample_prompt, tokenizer)
 
     if fresh:
@@ -247,13 +246,13 @@ def harmony_objective(
     config: Config, tokenizer: Tokenizer, vocab_size: int
 ) -> HarmonyObjective | None:
     """The `vowel_harmony` objective for the run's vocabulary, None where it is off."""
-    weight = config.turkish.vowel_harmony
-    if weight is None:
+    objective = config.objectives.get("vowel_harmony")
+    if objective is None:
         return None
-    return HarmonyObjective(vowel_table(tokenizer), vocab_size, weight)
+    return HarmonyObjective(vowel_table(tokenizer), vocab_size, objective.weight)
 
 
-def model_config(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
+def model_config(config: MMRecConfig, tokenizer: Tokenizer) -> MMRecConfig:
     """`config` with the tokenizer's vocabulary.
 
     Raises:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mmrec_jax import dora
-from mmrec_jax.adapter_config import AdapterConfig
+from mmrec_jax.config import AdapterConfig
 from mmrec_jax.models.mmrec.model import Intermediates, MMRecLM, forward
 from mmrec_jax.models.mmrec.state import MMRecState
 from mmrec_jax.train.state import Base

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mmrec_jax.adapter_config import AdapterConfig
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.config import AdapterConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM, forward
 from mmrec_jax.models.mmrec.state import MMRecState, layout, zero_state
 from mmrec_jax.objectives.cross_entropy import token_nats, weighted_nats
@@ -163,7 +163,7 @@ def make_eval_step(
 
 
 def _totals(
-    config: ModelConfig, batch: Batch, carried: Carried, harmony: HarmonyObjective | None
+    config: MMRecConfig, batch: Batch, carried: Carried, harmony: HarmonyObjective | None
 ) -> dict[str, Array]:
     """What each term's sum over the whole batch is divided by, known before any forward pass."""
     segment_ids = batch["segment_ids"]
@@ -182,7 +182,7 @@ def _totals(
 
 
 def _gradients(
-    config: ModelConfig,
+    config: MMRecConfig,
     read: Callable[[Any], Read],
     params: Any,
     batch: Batch,

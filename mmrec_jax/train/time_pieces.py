@@ -5,13 +5,13 @@ import dataclasses
 from jax.sharding import Mesh
 
 from mmrec_jax.config import TrainConfig
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 
 _TOKENS = 1024  # read at once by one CPU device, over all its rows
 _SHORTEST, _LONGEST = 64, 512  # tokens of a row; shorter pieces cost more steps than they save
 
 
-def fit_time_chunk(config: ModelConfig, train: TrainConfig, mesh: Mesh) -> ModelConfig:
+def fit_time_chunk(config: MMRecConfig, train: TrainConfig, mesh: Mesh) -> MMRecConfig:
     """`config` with `time_chunk` set for training, where it is None and the devices are CPUs.
 
     What a core works on at once should stay in its cache: with 8 rows of 256 tokens on each of two

@@ -11,10 +11,10 @@ import pytest
 from benchmarks.peers import jax_attention
 from benchmarks.peers.attention_adapter import AttentionAdapter
 from benchmarks.peers.attention_config import AttentionConfig
+from mmrec_jax.config import OptimConfig
 from mmrec_jax.models.mmrec.state import zero_state
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.optim.masks import decay_mask
-from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step
 from mmrec_jax.tree import map_named

@@ -3,9 +3,9 @@ import pytest
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config, TrainConfig
 from mmrec_jax.errors import UserError
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 
-_CONFIG = Config(model=ModelConfig(model_dim=64), train=TrainConfig(epochs=1.5))
+_CONFIG = Config(model=MMRecConfig(model_dim=64), train=TrainConfig(epochs=1.5))
 
 
 def test_the_config_is_read_back_as_written(tmp_path):

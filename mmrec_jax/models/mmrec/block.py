@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.core import DenyList
 
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.decay import decay_and_multiplier, halflife_bias
 from mmrec_jax.models.mmrec.layers import (
     DROPOUT_MASK,
@@ -32,7 +32,7 @@ RECURRENCE = "recurrence"
 class Block(nn.Module):
     """`x, (h, M) -> x, (h, M), statistics` (the model specification's "One block")."""
 
-    config: ModelConfig
+    config: MMRecConfig
     deterministic: bool = True
 
     @nn.compact

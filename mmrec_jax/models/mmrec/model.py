@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mmrec_jax.models.mmrec.block import Block
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.layers import Dropout, rms_norm
 from mmrec_jax.models.mmrec.state import MMRecState, layout, zero_state
 from mmrec_jax.typing import Array, Float, Int, typed
@@ -23,7 +23,7 @@ class MMRecLM(nn.Module):
     parameters of layer i are index i of axis 0 of every leaf under `blocks`.
     """
 
-    config: ModelConfig
+    config: MMRecConfig
 
     @nn.compact
     @typed
@@ -95,7 +95,7 @@ class MMRecLM(nn.Module):
         return logits, state, means
 
 
-def embedding_scale(config: ModelConfig) -> float:
+def embedding_scale(config: MMRecConfig) -> float:
     """Standard deviation of the tied embedding at the start: 0.02, less for a wide model.
 
     After the final norm a logit is a sum of D products, so its variance is D times the square of

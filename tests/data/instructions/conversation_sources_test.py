@@ -3,11 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from mmrec_jax.config import Config, DataConfig
+from mmrec_jax.config import Config, DataConfig, InstructionConfig
 from mmrec_jax.data.instructions.conversation_sources import load_conversations, read_conversations
 from mmrec_jax.data.split import hash_share
 from mmrec_jax.errors import UserError
-from mmrec_jax.instruction_config import InstructionConfig
 
 _SHARED = Path(__file__).parents[4] / "shared/data/sft"
 

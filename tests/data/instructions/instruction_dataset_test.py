@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from mmrec_jax.config import Config, DataConfig, TrainConfig
+from mmrec_jax.config import Config, DataConfig, InstructionConfig, TrainConfig
 from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.char_tokenizer import CharTokenizer
 from mmrec_jax.data.chat_template import CHATML, PLAIN
@@ -11,7 +11,6 @@ from mmrec_jax.data.conversation import Conversation, Message
 from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
 from mmrec_jax.data.instructions.template_choice import choose_template, training_texts
 from mmrec_jax.errors import UserError
-from mmrec_jax.instruction_config import InstructionConfig
 
 
 def talks(count, first=0):

@@ -1,9 +1,9 @@
 import pytest
 
+from mmrec_jax.config import InstructionConfig
 from mmrec_jax.data.conversation import Conversation, Message
 from mmrec_jax.data.instructions.record import read_record
 from mmrec_jax.errors import UserError
-from mmrec_jax.instruction_config import InstructionConfig
 
 _AUTO = InstructionConfig()
 _NAMED = InstructionConfig(prompt_field="question", response_field="answer")

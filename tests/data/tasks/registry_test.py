@@ -6,10 +6,9 @@ from typing import get_args, get_type_hints
 import numpy as np
 import pytest
 
-from mmrec_jax.config import DataConfig
+from mmrec_jax.config import DataConfig, TaskConfig
 from mmrec_jax.data.tasks.registry import TASKS, make_task
 from mmrec_jax.errors import UserError
-from mmrec_jax.task_config import TaskConfig
 
 _VALUES = {"vocab_size": 10, "pairs": 4, "min_pairs": 2, "modulus": 7, "hops": 3}
 

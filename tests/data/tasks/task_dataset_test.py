@@ -5,11 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from mmrec_jax.config import Config, DataConfig, TokenizerConfig, TrainConfig
+from mmrec_jax.config import Config, DataConfig, TaskConfig, TokenizerConfig, TrainConfig
 from mmrec_jax.data.batch import DTYPES
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.errors import UserError
-from mmrec_jax.task_config import TaskConfig
 
 _CONFIG = Config(
     data=DataConfig(source="parity", seq_len=20),

@@ -4,11 +4,10 @@ from collections import Counter
 
 import numpy as np
 
-from mmrec_jax.config import DataConfig
+from mmrec_jax.config import DataConfig, TaskConfig
 from mmrec_jax.data.batch import DTYPES
 from mmrec_jax.data.tasks.parity import Parity
 from mmrec_jax.data.tasks.training import ExampleStream
-from mmrec_jax.task_config import TaskConfig
 
 _CONFIG = DataConfig(source="parity", seq_len=30, seed=4)
 _LENGTHS = TaskConfig(min_length=2, max_length=9)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.dashboard import quantities as q
 from mmrec_jax.models.mmrec.dashboard.quantities import Numbers
 
@@ -19,7 +19,7 @@ class Totals:
     L layers, E channels, H long-term memories; bins as in `quantities`.
     """
 
-    def __init__(self, config: ModelConfig, params: Any) -> None:
+    def __init__(self, config: MMRecConfig, params: Any) -> None:
         """Begins at zero; `params` gives the gate's weights and biases."""
         self.config = config
         self.tokens = 0

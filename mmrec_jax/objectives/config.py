@@ -1,0 +1,93 @@
+"""What each objective may be told, and the weights of all of a run."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmrec_jax.settings import Check, Settings, setting
+
+# A number, or (step, weight) points between which the weight is linear.
+Weight = float | tuple[tuple[int, float], ...]
+
+
+def _weight_holds(weight: Any) -> bool:
+    points = weight if isinstance(weight, tuple) else ((0, weight),)
+    ascending = all(before[0] < after[0] for before, after in itertools.pairwise(points))
+    inside = all(step >= 0 and 0 <= value < math.inf for step, value in points)
+    return bool(points) and ascending and inside
+
+
+_WEIGHT = Check(_weight_holds, "at least 0, or points such as [(0,0.0),(500,0.1)], steps ascending")
+_COMMENT = "in the sum that is minimised: a number, or (step, weight) points, linear in between"
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectiveConfig(Settings):
+    """What every objective has."""
+
+    weight: Weight = setting(1.0, _COMMENT, _WEIGHT)
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossEntropyConfig(ObjectiveConfig):
+    """The negative log-likelihood of the next token, nats/token."""
+
+    group = "objectives.cross_entropy"
+
+
+@dataclasses.dataclass(frozen=True)
+class UBOOConfig(ObjectiveConfig):
+    """The prediction of the next short-term state by each layer."""
+
+    group = "objectives.uboo"
+
+    weight: Weight = setting(0.1, _COMMENT, _WEIGHT)
+    isolate: bool = setting(False, "a pure probe: no gradient into the model")
+    orthogonal: bool = setting(False, "without its component along the gradient of the others")
+
+
+@dataclasses.dataclass(frozen=True)
+class VowelHarmonyConfig(ObjectiveConfig):
+    """The probability that the next token breaks vowel harmony (Turkish)."""
+
+    group = "objectives.vowel_harmony"
+
+    weight: Weight = setting(0.3, f"{_COMMENT}; 0: measured, not trained on", _WEIGHT)
+
+
+class Objectives(Mapping[str, Any]):
+    """The objectives of a run by name, immutable: `objectives.uboo.weight`.
+
+    `cross_entropy` is always there, unless it is given as None.
+    """
+
+    def __init__(self, **chosen: ObjectiveConfig | None) -> None:
+        named = {"cross_entropy": CrossEntropyConfig(), **chosen}
+        self._chosen = {name: config for name, config in named.items() if config is not None}
+
+    def without(self, *names: str) -> "Objectives":
+        """The others."""
+        others = {name: config for name, config in self.items() if name not in names}
+        return Objectives(**{"cross_entropy": None, **others})
+
+    def __getitem__(self, name: str) -> Any:
+        return self._chosen[name]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in self._chosen:
+            raise AttributeError(f"the objective {name!r} is off")
+        return self._chosen[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._chosen)
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._chosen.items()))
+
+    def __repr__(self) -> str:
+        return f"Objectives({', '.join(f'{name}={one!r}' for name, one in self.items())})"
