@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.registry import FAMILIES
-from mmrec_jax.objectives.config import Objectives
+from mmrec_jax.objectives.config import Objectives, UBOOConfig
 from mmrec_jax.objectives.registry import OBJECTIVES
 from mmrec_jax.settings import Check, Settings, above, at_least, setting, union, within
 
@@ -606,11 +606,11 @@ class Config(Settings):
                 False, "name", "another one with adapters: muon is for whole matrices"
             )
         # leaves with the block's own UBOO
-        uboo = self.objectives.get("uboo")
-        if uboo is not None and hasattr(self.model, "use_uboo"):
+        if hasattr(self.model, "use_uboo"):
+            uboo = self.objectives.get("uboo") or UBOOConfig()
             weight = uboo.weight if isinstance(uboo.weight, float) else uboo.weight[-1][1]
             fields = {"lambda_p": weight, "uboo_isolate": uboo.isolate}
-            fields |= {"use_uboo": True, "uboo_orthogonal": uboo.orthogonal}
+            fields |= {"use_uboo": "uboo" in self.objectives, "uboo_orthogonal": uboo.orthogonal}
             object.__setattr__(self, "model", dataclasses.replace(self.model, **fields))
 
 

@@ -148,6 +148,13 @@ def _kind(field: dataclasses.Field[Any], name: Any, where: str) -> type[Settings
     return kinds(field)[name]
 
 
+def _defaults(group: type[Settings]) -> dict[str, Any]:
+    fields = [
+        field for field in _fields(group).values() if field.default is not dataclasses.MISSING
+    ]
+    return {field.name: _plain(field.default) for field in fields}
+
+
 def _is_group(hint: Any) -> bool:
     return inspect.isclass(hint) and issubclass(hint, Settings)
 
@@ -166,7 +173,7 @@ def _set(
         if rest == [tag]:
             chosen = _kind(field, text, f"{inside}.{tag}")
             kept = {n: value for n, value in tree[name].items() if n in _fields(chosen)}
-            tree[name] = {tag: text, **to_dict(chosen()), **kept}
+            tree[name] = {tag: text, **_defaults(chosen), **kept}
         elif rest:
             _set(kinds(field)[tree[name][tag]], tree[name], rest, text, inside)
         else:
@@ -174,7 +181,7 @@ def _set(
     elif kinds(field) and rest:
         chosen = _kind(field, rest[0], inside)
         if len(rest) > 1:
-            tree[name].setdefault(rest[0], to_dict(chosen()))
+            tree[name].setdefault(rest[0], _defaults(chosen))
             _set(chosen, tree[name][rest[0]], rest[1:], text, f"{inside}.{rest[0]}")
         elif (text or "").lower() == "none":
             tree[name].pop(rest[0], None)

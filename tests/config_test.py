@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from mmrec_jax.cli import main
 from mmrec_jax.config import (
     AdapterConfig,
     Config,
@@ -414,6 +415,18 @@ def test_overrides_are_collected_and_other_unknown_arguments_refused(capsys):
     with pytest.raises(SystemExit):
         parse_with_overrides(parser, ["--config=a.py", "--fast"])
     assert "--fast" in capsys.readouterr().err
+
+
+def test_every_field_is_printed_with_its_value_and_meaning(capsys):
+    pytest.importorskip("mmrec_jax.models.attention")
+    main(["config", f"--config={_TINY}", "--config.optim.lr=0.123"])
+    printed = capsys.readouterr().out
+    for path, value, field in leaves(read_config(_TINY, ["--config.optim.lr=0.123"])):
+        if field is not None:
+            assert f"--config.{path}={value!r}  [" in printed, path
+            assert field.metadata.get("comment", "--").split()[0] in printed
+    for name in ("family=attention", "objectives.uboo.isolate", "objectives.vowel_harmony"):
+        assert name in printed
 
 
 # --- What is stored ---

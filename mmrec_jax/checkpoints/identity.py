@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 from mmrec_jax.config_tree import to_dict
-from mmrec_jax.models.registry import FAMILIES, FamilyConfig
+from mmrec_jax.models.family_config import FamilyConfig
+from mmrec_jax.models.registry import FAMILIES
 from mmrec_jax.settings import role
 from mmrec_jax.tree import path_name
 

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from mmrec_jax.settings import Check, Settings, setting
 
@@ -25,7 +25,9 @@ _COMMENT = "in the sum that is minimised: a number, or (step, weight) points, li
 
 @dataclasses.dataclass(frozen=True)
 class ObjectiveConfig(Settings):
-    """What every objective has."""
+    """What every objective has; `of_text` are those of running text, which a task has not."""
+
+    of_text: ClassVar[bool] = False
 
     weight: Weight = setting(1.0, _COMMENT, _WEIGHT)
 
@@ -53,6 +55,7 @@ class VowelHarmonyConfig(ObjectiveConfig):
     """The probability that the next token breaks vowel harmony (Turkish)."""
 
     group = "objectives.vowel_harmony"
+    of_text = True
 
     weight: Weight = setting(0.3, f"{_COMMENT}; 0: measured, not trained on", _WEIGHT)
 

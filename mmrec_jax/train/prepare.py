@@ -188,6 +188,12 @@ def load_data(config: Config, place: Workdir, tokenizer: Tokenizer | None = None
                 f'config.turkish is for text; with config.data.source "{config.data.source}" its '
                 "fields must be at their defaults"
             )
+        for name, objective in config.objectives.items():
+            if objective.of_text:
+                raise UserError(
+                    f"config.objectives.{name} is for text; with config.data.source "
+                    f'"{config.data.source}" it must be None'
+                )
         task = TaskDataset(config)
         if tokenizer is not None:
             check_same_tokenizer(

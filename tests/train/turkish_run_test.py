@@ -92,6 +92,6 @@ def test_wrong_fields_are_refused(tmp_path, overrides, expected):
 
 
 def test_a_task_has_no_turkish(tmp_path):
-    config = linear_config("", data__source="parity", turkish__vowel_harmony=1.0)
-    with pytest.raises(UserError, match=r'config\.turkish is for text; .* "parity"'):
+    config = linear_config("", data__source="parity", objectives__vowel_harmony__weight=1.0)
+    with pytest.raises(UserError, match=r'config\.objectives\.vowel_harmony .* "parity"'):
         prepare(config, tmp_path, fresh=False)

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Any, Literal
 
-from mmrec_jax.models.registry import FamilyConfig
+from mmrec_jax.models.family_config import FamilyConfig
 from mmrec_jax.settings import above, at_least, setting, within
 
 
@@ -18,10 +18,9 @@ class MMRecConfig(FamilyConfig):
 
     family = "mmrec"
 
-    vocab_size: int = setting(5000, "at most; the tokenizer's when that is smaller", at_least(1))
-    model_dim: int = setting(128, "D", at_least(1))
-    num_layers: int = setting(4, "L", at_least(1))
-    num_memories: int = setting(4, "H", at_least(1))
+    model_dim: int = setting(128, "D, the width", at_least(1))
+    num_layers: int = setting(4, "L, blocks", at_least(1))
+    num_memories: int = setting(4, "H, long-term memories of a block", at_least(1))
     context: int = setting(
         1024, "tokens the size is meant for; rows of data may be shorter", at_least(1), role="start"
     )
