@@ -1,7 +1,7 @@
 """Trains an MM-Rec language model: `python train.py --config=configs/tiny.py`.
 
-Any field can be set on the command line, as in `--config.optim.lr=1e-3`. The same command continues
-an interrupted run; `--fresh` starts it anew.
+Any field can be set on the command line, as in `--config.optim.lr=1e-3`; `mmrec config` prints all
+of them. The same command continues an interrupted run; `--fresh` starts it anew.
 """
 
 import argparse

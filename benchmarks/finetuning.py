@@ -27,15 +27,13 @@ from benchmarks.finetuning_table import methods_table
 from benchmarks.quality_table import best_rate, rates_table
 from benchmarks.run_log import Record, RunLog
 from benchmarks.translation_pairs import write_pairs
-from mmrec_jax.config import Config, DataConfig, TrainConfig
+from mmrec_jax.config import Config, DataConfig, InstructionConfig, OptimConfig, TrainConfig
 from mmrec_jax.config_file import read_config
 from mmrec_jax.data.formats.paths import find_files
 from mmrec_jax.data.instructions.conversation_sources import read_conversations
 from mmrec_jax.errors import UserError, exit_on_user_error
 from mmrec_jax.inference.sampling import Sampling
-from mmrec_jax.instruction_config import InstructionConfig
 from mmrec_jax.models.mmrec.config import MMRecConfig
-from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.writer import read_metrics
 
@@ -133,7 +131,7 @@ class Finetuning:
             "train.eval_every": 10**9,
             "train.sample_tokens": 0,
             "train.checkpoint_every": 10**9,
-            "train.neftune_alpha": _NEFTUNE_ALPHA if neftune else 0.0,
+            "noise.alpha": _NEFTUNE_ALPHA if neftune else 0.0,
             **method.fields,
         }
         return read_config(_CONFIG, [f"--config.{name}={x}" for name, x in fields.items()])

@@ -20,11 +20,11 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from mmrec_jax.config import OptimConfig
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.models.mmrec.state import zero_state
 from mmrec_jax.optim.build import build_optimizer
-from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_eval_step, make_train_step
 

@@ -21,10 +21,10 @@ from benchmarks.cell_process import can_import, run_process
 from benchmarks.floor import abstract_parameters
 from benchmarks.peer_picture import draw
 from benchmarks.peer_table import to_markdown
+from benchmarks.peers.attention_config import matching
 from benchmarks.speed_cell import Cell
 from benchmarks.speed_table import Measured, describe
 from mmrec_jax.errors import UserError, exit_on_user_error
-from mmrec_jax.models.attention.config import matching
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import count_parameters
 

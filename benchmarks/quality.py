@@ -27,11 +27,10 @@ from benchmarks.quality_table import (
     rates_table,
 )
 from benchmarks.run_log import Record, RunLog
-from mmrec_jax.config import Config, DataConfig, TrainConfig
+from mmrec_jax.config import Config, DataConfig, OptimConfig, TrainConfig
 from mmrec_jax.data.formats.paths import find_files
 from mmrec_jax.errors import UserError, exit_on_user_error
 from mmrec_jax.models.mmrec.config import MMRecConfig
-from mmrec_jax.optim_config import OptimConfig
 
 PARTS = ("main", "wikitext", "ablations")
 ABLATIONS: dict[str, dict[str, object]] = {

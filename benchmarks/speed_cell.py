@@ -87,16 +87,14 @@ def _decoding(cell: Cell, context: int) -> tuple[dict, Step]:
 
 def mmrec_training(fields: dict[str, Any], batch: Batch) -> tuple[dict, Step]:
     """MM-Rec's training step as `train.py` runs it, each row one document."""
-    from mmrec_jax.train.time_pieces import fit_time_chunk
-
-    from mmrec_jax.config import TrainConfig
+    from mmrec_jax.config import OptimConfig, TrainConfig
     from mmrec_jax.models.mmrec.config import MMRecConfig
     from mmrec_jax.models.mmrec.model import MMRecLM
     from mmrec_jax.optim.build import build_optimizer
-    from mmrec_jax.optim_config import OptimConfig
     from mmrec_jax.train.mesh import make_mesh, split_cpu
     from mmrec_jax.train.state import initial_state
     from mmrec_jax.train.step import make_train_step
+    from mmrec_jax.train.time_pieces import fit_time_chunk
 
     config = TrainConfig(steps=1, batch_size=len(batch["inputs"]))
     split_cpu(config)
@@ -110,11 +108,10 @@ def mmrec_training(fields: dict[str, Any], batch: Batch) -> tuple[dict, Step]:
 def _jax_attention(fields: dict[str, Any], batch: Batch) -> tuple[dict, Step]:
     import functools
 
-    from benchmarks.peers.jax_training import initial_state, train_step
-    from mmrec_jax.models.attention.config import AttentionConfig
-    from mmrec_jax.models.attention.model import AttentionLM
+    from benchmarks.peers.attention_config import AttentionConfig
+    from benchmarks.peers.jax_attention import AttentionLM, initial_state, train_step
+    from mmrec_jax.config import OptimConfig
     from mmrec_jax.optim.build import build_optimizer
-    from mmrec_jax.optim_config import OptimConfig
 
     model = AttentionLM(AttentionConfig(**fields))
     optimizer = build_optimizer(OptimConfig(), steps=1000)
@@ -157,8 +154,8 @@ def _jax_step(
 def _torch_attention(fields: dict[str, Any], batch: Batch, compiled: bool) -> tuple[dict, Step]:
     import torch
 
+    from benchmarks.peers.attention_config import AttentionConfig
     from benchmarks.peers.torch_attention import make_train_step
-    from mmrec_jax.models.attention.config import AttentionConfig
 
     torch.manual_seed(_SEED)
     _, update = make_train_step(AttentionConfig(**fields), compiled=compiled)

@@ -18,10 +18,10 @@ from typing import Any
 
 from benchmarks.cell_process import can_import, run_process
 from benchmarks.floor import abstract_parameters, floor
+from benchmarks.peers.attention_config import matching
 from benchmarks.speed_cell import Cell
 from benchmarks.speed_table import Measured, describe, to_markdown
 from mmrec_jax.errors import UserError, exit_on_user_error
-from mmrec_jax.models.attention.config import matching
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import count_parameters
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mmrec_jax.commands import (
     adapters,
     bench,
+    config,
     data,
     eval,
     export,
@@ -24,6 +25,7 @@ _COMMANDS = (
     generate,
     eval,
     inspect,
+    config,
     data,
     tokenizer,
     turkish,

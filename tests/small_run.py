@@ -33,7 +33,7 @@ from mmrec_jax.train.prepare import prepare
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG_FILE = Path(__file__).with_name("small_config.py")
 # The smallest model that is still one: for tests of what happens around the model.
-LINEAR = {"gate": "none", "memory": "none", "use_uboo": False}
+LINEAR = {"model__gate": "none", "model__memory": "none", "objectives__uboo": None}
 
 _WORDS = ("bir", "iki", "göl", "köprü", "çiçek", "ağaç", "ışık", "İstanbul", "deniz", "yol", "kuş")
 
@@ -57,9 +57,8 @@ def small_config(text: Path, **overrides: object) -> Config:
 
 def linear_config(text: Path, **overrides: object) -> Config:
     """The small run with the `LINEAR` model, which compiles in a second or two."""
-    model = {f"model__{name}": value for name, value in LINEAR.items()}
     other = {"train__devices": 1, "train__dashboard": False}
-    return small_config(text, **{**model, **other, **overrides})
+    return small_config(text, **{**LINEAR, **other, **overrides})
 
 
 def small_model(**changes: object) -> MMRecConfig:

@@ -6,11 +6,10 @@ import shutil
 import jax
 import jax.numpy as jnp
 
-from mmrec_jax.adapter_config import AdapterConfig
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.checkpoints.trained_model import TrainedModel
 from mmrec_jax.checkpoints.workdir import Workdir
-from mmrec_jax.config import Config
+from mmrec_jax.config import AdapterConfig, Config
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.errors import UserError
 from mmrec_jax.train.state import TrainState

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrec_jax.config import Config
-from mmrec_jax.config_tree import from_config_dict, to_dict
+from mmrec_jax.config_tree import from_dict, to_dict
 from mmrec_jax.errors import UserError
 
 
@@ -110,11 +110,13 @@ class Workdir:
         """
         try:
             content: dict[str, Any] = json.loads(self.config.read_text("utf-8"))
-            return from_config_dict(content["config"]), content["vocab_size"]
+            return from_dict(content["config"]), content["vocab_size"]
         except OSError:
             raise UserError(
                 f"{self.root}: there is no run here ({self.config.name} is missing); train one "
                 f"with: python train.py --config=configs/tiny.py --workdir={self.root}"
             ) from None
+        except UserError as error:
+            raise UserError(f"{self.config}: {error}") from None
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{self.config}: this file is damaged") from None

@@ -16,10 +16,29 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel, Output, State
-from mmrec_jax.objectives.api import LOSS, Batch, Params
+from mmrec_jax.objectives.api import LOSS, Batch, Params, weight_schedule
+from mmrec_jax.objectives.config import ObjectiveConfig, Weight, weight_setting
+from mmrec_jax.settings import setting
 from mmrec_jax.typing import Array, Float
+
+
+@dataclasses.dataclass(frozen=True)
+class UBOOConfig(ObjectiveConfig):
+    """The prediction of its next hidden state by each layer."""
+
+    group = "objectives.uboo"
+
+    weight: Weight = weight_setting(0.1)
+    isolate: bool = setting(False, "a pure probe: no gradient into the model")
+    orthogonal: bool = setting(False, "without its component along the gradient of the others")
+
+    def build(self, model: LanguageModel, tokenizer: Tokenizer) -> "UBOO":
+        """See `ObjectiveConfig.build`."""
+        del model, tokenizer
+        return UBOO(weight_schedule(self.weight), self.isolate, self.orthogonal)
 
 
 @dataclasses.dataclass(frozen=True)

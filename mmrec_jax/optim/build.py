@@ -5,10 +5,10 @@ from typing import Any
 
 import optax
 
+from mmrec_jax.config import OptimConfig
 from mmrec_jax.optim.masks import decay_mask
 from mmrec_jax.optim.schedules import learning_rate
 from mmrec_jax.optim.sophia import sophia
-from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.tree import map_named
 
 # A matrix as Muon should see it: the kernels of all layers are stacked along a leading axis.

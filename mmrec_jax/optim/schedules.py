@@ -2,7 +2,7 @@
 
 import optax
 
-from mmrec_jax.optim_config import OptimConfig
+from mmrec_jax.config import OptimConfig
 
 
 def learning_rate(config: OptimConfig, steps: int) -> optax.Schedule:

@@ -11,9 +11,7 @@ _SIDE = 1024
 _REPEATS = 5
 
 
-def training_flops_per_token(
-    model: LanguageModel, trained: int, frozen: int, length: int
-) -> float:
+def training_flops_per_token(model: LanguageModel, trained: int, frozen: int, length: int) -> float:
     """Floating-point operations of forward and backward pass, recomputation not counted.
 
     6 for each trained parameter (the tied embedding counts once: the lookup is free, the logits are

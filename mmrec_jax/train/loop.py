@@ -20,10 +20,10 @@ from mmrec_jax.train.flops import matmul_flops_per_second, training_flops_per_to
 from mmrec_jax.train.input_monitor import InputMonitor
 from mmrec_jax.train.interrupt import Interrupt
 from mmrec_jax.train.mesh import place_batch
-from mmrec_jax.train.setup import Setup, set_up
-from mmrec_jax.train.state import to_items
 from mmrec_jax.train.processes import all_reduce_max, gather, is_process_zero
+from mmrec_jax.train.setup import Setup, set_up
 from mmrec_jax.train.sophia_health import SophiaHealth
+from mmrec_jax.train.state import to_items
 from mmrec_jax.train.writer import MetricsWriter
 from mmrec_jax.tree import count
 
@@ -82,7 +82,9 @@ class _Loop:
         self._compile()
         frozen = whole if p.config.adapters.used else 0
         self.flops = training_flops_per_token(p.model, trained, frozen, p.config.data.seq_len)
-        self.peak_flops = matmul_flops_per_second(getattr(p.config.model, "dtype", "float32")) * p.mesh.size
+        self.peak_flops = (
+            matmul_flops_per_second(getattr(p.config.model, "dtype", "float32")) * p.mesh.size
+        )
         step = p.start
         bar = tqdm(
             total=p.steps,

@@ -12,8 +12,8 @@ from mmrec_jax import dora
 from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.train.curve import draw_loss
-from mmrec_jax.train.setup import Setup
 from mmrec_jax.train.processes import is_process_zero
+from mmrec_jax.train.setup import Setup
 from mmrec_jax.train.writer import read_metrics
 from mmrec_jax.tree import count
 

@@ -6,10 +6,9 @@ import json
 import pytest
 
 from benchmarks.run_log import RunLog, changed_fields
-from mmrec_jax.config import Config, DataConfig
+from mmrec_jax.config import Config, DataConfig, OptimConfig
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.mmrec.config import MMRecConfig
-from mmrec_jax.optim_config import OptimConfig
 
 CONFIG = Config(
     optim=OptimConfig(lr=0.1), data=DataConfig(source="text", train="/a/b.txt, c/*.txt")

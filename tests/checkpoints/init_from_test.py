@@ -49,7 +49,7 @@ def _config(text, base, **overrides):
         "train__steps": _STEPS,
         "train__checkpoint_every": 2,
         "train__eval_every": _STEPS,
-        "train__neftune_alpha": 5.0,
+        "noise__alpha": 5.0,
         "train__devices": 2,
         "train__sample_tokens": 0,
     }
@@ -166,7 +166,10 @@ _MISTAKES = {
     "no match": ({"adapters__pattern": "attention"}, "'attention' matches no kernel"),
     "too large a rank": ({"adapters__rank": 33}, "adapter rank 33 is larger than the kernel"),
     "no such row": ({"adapters__embedding_rows": "258"}, "has rows 0 to 257; there are no 258-258"),
-    "predictors": ({"model__use_uboo": True}, "was trained without it and has no predictors"),
+    "predictors": (
+        {"objectives__uboo__weight": 0.1},
+        "was trained without it and has no predictors",
+    ),
 }
 
 

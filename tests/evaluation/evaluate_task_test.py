@@ -3,13 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmrec_jax.config import Config, DataConfig, TokenizerConfig, TrainConfig
+from mmrec_jax.config import Config, DataConfig, TaskConfig, TokenizerConfig, TrainConfig
 from mmrec_jax.data.tasks.registry import TASKS
 from mmrec_jax.data.tasks.task import Example, Task
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.evaluation.evaluate_task import evaluate_task
 from mmrec_jax.models.mmrec.model import MMRecLM
-from mmrec_jax.task_config import TaskConfig
 from mmrec_jax.train.step import make_eval_step
 from tests.small_run import enlarged_parameters, small_model
 

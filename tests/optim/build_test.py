@@ -5,8 +5,8 @@ import optax
 import pytest
 
 from mmrec_jax.checkpoints.checkpointer import Checkpointer, abstract_on
+from mmrec_jax.config import OptimConfig
 from mmrec_jax.optim.build import build_optimizer
-from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.train.state import TrainState
 from tests.optim.schedules_test import closed_form
 

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
+from mmrec_jax.config import OptimConfig
 from mmrec_jax.optim.schedules import learning_rate
-from mmrec_jax.optim_config import OptimConfig
 
 
 def closed_form(config, steps, count):

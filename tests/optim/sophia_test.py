@@ -4,10 +4,10 @@ import numpy as np
 import optax
 import pytest
 
+from mmrec_jax.config import OptimConfig
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.optim.hessian import hutchinson
 from mmrec_jax.optim.sophia import scale_by_sophia, sophia, sophia_metrics
-from mmrec_jax.optim_config import OptimConfig
 from tests.optim.schedules_test import closed_form
 
 _STEPS, _EVERY = 20, 3

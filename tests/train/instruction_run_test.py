@@ -27,7 +27,7 @@ from tests.small_run import CONFIG_FILE, LINEAR, ROOT, flags
 _WORDS = ("bir", "iki", "göl", "köprü", "çiçek", "ağaç", "ışık", "deniz", "yol", "kuş")
 _LENGTH = 96
 _FIELDS = {
-    **{f"model__{name}": value for name, value in LINEAR.items()},
+    **LINEAR,
     "model__dropout": 0.0,
     "model__model_dim": 16,
     "model__num_layers": 1,

@@ -20,7 +20,7 @@ from mmrec_jax.train.processes import fetch, first_before_others, gather, join, 
 from tests.small_run import LINEAR, command, environment, flags, session_directory, train
 
 _RUN = {
-    **{f"model__{name}": value for name, value in LINEAR.items()},
+    **LINEAR,
     "data__source": "stream",
     "data__stream_workers": 0,
     "data__shuffle_mb": 1,

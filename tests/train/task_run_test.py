@@ -14,7 +14,7 @@ from mmrec_jax.train.prepare import prepare
 from tests.small_run import CONFIG_FILE, LINEAR, flags
 
 _TASK = {
-    **{f"model__{name}": value for name, value in LINEAR.items()},
+    **LINEAR,
     "data__source": "parity",
     "data__train": "",
     "data__seq_len": 16,

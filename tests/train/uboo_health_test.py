@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmrec_jax.config import DataConfig
+from mmrec_jax.config import DataConfig, OptimConfig
 from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.pipeline import make_train_iterator
 from mmrec_jax.data.sources import load_documents
@@ -15,7 +15,6 @@ from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.optim.build import build_optimizer
-from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step
 from tests.models.mmrec.loops import OPTIMISED

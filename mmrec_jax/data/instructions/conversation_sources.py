@@ -2,7 +2,7 @@
 
 import sys
 
-from mmrec_jax.config import Config
+from mmrec_jax.config import Config, InstructionConfig
 from mmrec_jax.data.conversation import Conversation
 from mmrec_jax.data.formats.documents import json_objects
 from mmrec_jax.data.formats.refusals import OnError, Refusals
@@ -10,7 +10,6 @@ from mmrec_jax.data.instructions.record import read_record
 from mmrec_jax.data.instructions.treebank_pairs import treebank_pairs
 from mmrec_jax.data.split import Split, fixed_split, held_out
 from mmrec_jax.errors import UserError
-from mmrec_jax.instruction_config import InstructionConfig
 
 INSTRUCTION_SOURCES = ("instructions", "treebank_instructions")
 

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from mmrec_jax.config import Config
-from mmrec_jax.config_check import require
 from mmrec_jax.data.chat_encoder import ChatEncoder
 from mmrec_jax.data.conversation import Conversation
 from mmrec_jax.data.instructions.example_store import Fit, encode_examples
@@ -40,7 +39,7 @@ class InstructionDataset(TextDataset):
         """
         carry = config.train.carry_state
         expected = f"False with config.data.source {config.data.source!r}: each example has a row"
-        require(not carry, "train.carry_state", carry, expected)
+        config.train.require(not carry, "carry_state", expected)
         template = choose_template(config.instructions, tokenizer)
         encoder = ChatEncoder(template, tokenizer)
         stores, fits = {}, {}

@@ -13,10 +13,10 @@ Other fields are ignored.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmrec_jax.config import InstructionConfig
 from mmrec_jax.data.conversation import ROLES, Conversation, Message, Role
 from mmrec_jax.data.formats.json_record import json_type, string_field
 from mmrec_jax.errors import UserError
-from mmrec_jax.instruction_config import InstructionConfig
 
 
 def read_record(record: Mapping[str, Any], place: str, config: InstructionConfig) -> Conversation:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmrec_jax.config import InstructionConfig
 from mmrec_jax.data.chat_template import BUILT_IN, CHATML, PLAIN, ChatTemplate, read_template
 from mmrec_jax.data.conversation import Conversation
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
-from mmrec_jax.instruction_config import InstructionConfig
 
 
 def choose_template(config: InstructionConfig, tokenizer: Tokenizer) -> ChatTemplate:

@@ -1,5 +1,6 @@
 """All tasks by name."""
 
+from mmrec_jax.config import TaskConfig
 from mmrec_jax.data.tasks.induction import Induction
 from mmrec_jax.data.tasks.k_hop import KHop
 from mmrec_jax.data.tasks.modular import Modular
@@ -8,7 +9,6 @@ from mmrec_jax.data.tasks.needle import Needle
 from mmrec_jax.data.tasks.parity import Parity
 from mmrec_jax.data.tasks.task import Task
 from mmrec_jax.errors import UserError
-from mmrec_jax.task_config import TaskConfig
 
 # The values of `config.data.source` that are a task.
 TASKS: dict[str, type[Task]] = {

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrec_jax.task_config import TaskConfig
+from mmrec_jax.config import TaskConfig
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

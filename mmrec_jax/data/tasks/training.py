@@ -4,11 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from mmrec_jax.config import DataConfig
+from mmrec_jax.config import DataConfig, TaskConfig
 from mmrec_jax.data.batch import Batch, empty_batch
 from mmrec_jax.data.seeds import hashed_seed
 from mmrec_jax.data.tasks.task import Example, Task
-from mmrec_jax.task_config import TaskConfig
 
 
 class ExampleStream:

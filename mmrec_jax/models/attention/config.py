@@ -1,7 +1,7 @@
 """The shape of the attention model; needs no JAX, so that its twin in torch can read it too."""
 
 import dataclasses
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from mmrec_jax.models.family_config import FamilyConfig
 from mmrec_jax.settings import above, at_least, setting
@@ -16,7 +16,8 @@ _MULTIPLE = 16  # of F: whole vector registers
 class AttentionConfig(FamilyConfig):
     """A decoder as Llama has it: RMSNorm, rotary positions, causal attention, SwiGLU, tied."""
 
-    family: ClassVar[str] = "attention"
+    family = "attention"
+
     model_dim: int = setting(128, "D", at_least(1))
     num_layers: int = setting(4, "L", at_least(1))
     num_heads: int = setting(4, "H; a head has D / H channels, an even number", at_least(1))
