@@ -22,7 +22,7 @@ from mmrec_jax.train.input_monitor import InputMonitor
 from mmrec_jax.train.interrupt import Interrupt
 from mmrec_jax.train.mesh import place_batch
 from mmrec_jax.train.prepare import Prepared, prepare
-from mmrec_jax.train.processes import gather, is_first, largest
+from mmrec_jax.train.processes import all_reduce_max, gather, is_process_zero
 from mmrec_jax.train.sophia_health import SophiaHealth
 from mmrec_jax.train.writer import MetricsWriter
 
@@ -90,7 +90,7 @@ class _Loop:
             unit="step",
             dynamic_ncols=True,
             mininterval=0.2 if sys.stderr.isatty() else 15,
-            disable=not is_first(),
+            disable=not is_process_zero(),
         )
         with bar:
             if train.eval_first and not step:
@@ -131,7 +131,7 @@ class _Loop:
             if step % self.p.config.train.log_every:  # the question waits for the update
                 return False
             # What comes while this one waits counts the next time: the others do not know of it.
-            number = largest(interrupt.received or 0)
+            number = all_reduce_max(interrupt.received or 0)
             interrupt.agree(number)
             return bool(number)
         return interrupt.received is not None
@@ -147,7 +147,7 @@ class _Loop:
     def _profile(self, step: int) -> None:
         """Traces `profile_steps` updates from the third of this session on."""
         first, count = self.p.start + 3, self.p.config.train.profile_steps
-        if count and step == first and is_first():
+        if count and step == first and is_process_zero():
             jax.profiler.start_trace(str(self.p.workdir.profile))
             self.tracing = True
         if step == first + count:
@@ -171,7 +171,7 @@ class _Loop:
         self.window_tokens += int(values.pop("tokens"))
         bar.update(1)
         warning = self.health.warning(step, values)
-        if warning and is_first():
+        if warning and is_process_zero():
             report.warned(bar, warning)
         for line in self.input.warnings():
             report.warned(bar, line)

@@ -41,11 +41,11 @@ from mmrec_jax.train.compile_cache import enable_compile_cache
 from mmrec_jax.train.mesh import make_mesh, place_everywhere, split_cpu, state_shardings
 from mmrec_jax.train.noise import Noise, make_noise
 from mmrec_jax.train.processes import (
-    first_before_others,
-    is_first,
+    barrier,
+    is_process_zero,
+    process_zero_first,
     require_same,
     require_shared,
-    wait_for_all,
 )
 from mmrec_jax.train.state import Base, TrainState, initial_state
 from mmrec_jax.train.time_pieces import fit_time_chunk
@@ -90,7 +90,7 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
     base = read_beginning(config, place, fresh=fresh)
     if base is not None:
         config = with_model_of(config, base)
-    with first_before_others("data"):  # it makes the tokenizer that they find
+    with process_zero_first("data"):  # it makes the tokenizer that they find
         data = load_data(config, place, None if base is None else base.tokenizer)
     require_same(json.dumps(to_dict(config)), "the processes were given different configs")
     require_shared(place.root, "--workdir")
@@ -109,9 +109,9 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
     check_prompt(config.train.sample_prompt, tokenizer)
 
     if fresh:
-        if is_first():
+        if is_process_zero():
             place.clear()
-        wait_for_all("cleared")
+        barrier("cleared")
     checkpointer = Checkpointer(
         place.checkpoints, keep_last=config.train.keep_last, keep_best=config.train.keep_best
     )
@@ -122,7 +122,7 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
         meta = checkpointer.read_meta(start)
         check_same_run(config, meta["config"], where)
         check_same_tokenizer(tokenizer.fingerprint, meta["tokenizer"], where)
-    if is_first():
+    if is_process_zero():
         place.write_config(config, model.config.vocab_size)
         tokenizer.save(place.tokenizer)
 

@@ -23,7 +23,7 @@ _PLACE = re.compile(r"(?P<address>[^,]+:[0-9]+),(?P<count>[0-9]+),(?P<number>[0-
 _LEAST_GATHERED = 1024  # bytes
 
 
-def join(where: str) -> None:
+def init_distributed(where: str) -> None:
     """Finds the other processes of the run; call it before JAX has started.
 
     JAX waits five minutes for them and then ends the program.
@@ -59,7 +59,7 @@ def join(where: str) -> None:
 
 
 @contextlib.contextmanager
-def leave_at_once() -> Iterator[None]:
+def exit_on_error() -> Iterator[None]:
     """Ends one of several processes with its error and nothing else.
 
     JAX would first wait for the others, for minutes, while they wait for this one.
@@ -77,30 +77,30 @@ def leave_at_once() -> Iterator[None]:
         os._exit(status if isinstance(status, int) else 1)
 
 
-def is_first() -> bool:
+def is_process_zero() -> bool:
     """Whether this is the process that writes."""
     return jax.process_index() == 0
 
 
-def wait_for_all(name: str) -> None:
+def barrier(name: str) -> None:
     """Returns when all processes have come here; no device is needed for it."""
     ocp.multihost.get_barrier_sync_fn()(key=name, timeout_ms=_PATIENCE * 1000)
 
 
 @contextlib.contextmanager
-def first_before_others(name: str) -> Iterator[None]:
+def process_zero_first(name: str) -> Iterator[None]:
     """The first process does what follows, then all others do: they find what it has written.
 
     What it refuses, the others refuse too. All go on together.
     """
-    if not is_first():
-        wait_for_all(name)
+    if not is_process_zero():
+        barrier(name)
     try:
         yield
     finally:
-        if is_first():
-            wait_for_all(name)
-    wait_for_all(f"{name}, all")
+        if is_process_zero():
+            barrier(name)
+    barrier(f"{name}, all")
 
 
 def require_same(value: str, complaint: str) -> None:
@@ -118,19 +118,19 @@ def require_shared(folder: Path, option: str) -> None:
     if jax.process_count() == 1:
         return
     mark = folder / ".processes"
-    if is_first():
+    if is_process_zero():
         mark.write_text(secrets.token_hex())
-    wait_for_all("mark written")
+    barrier("mark written")
     seen = mark.read_text() if mark.exists() else ""
     complaint = f"{option} {folder} is not one folder for all processes; name one that they share"
     try:
         require_same(seen, complaint)
     finally:
-        if is_first():
+        if is_process_zero():
             mark.unlink()
 
 
-def largest(number: int) -> int:
+def all_reduce_max(number: int) -> int:
     """The largest of the numbers that the processes call this with."""
     if jax.process_count() == 1:
         return number
@@ -143,7 +143,7 @@ def gather(value: dict[str, Any]) -> list[dict[str, Any]]:
         return [value]
     data = json.dumps(value).encode()
     # A power of two: each size is a program that is compiled. Spaces mean nothing in JSON.
-    size = max(_LEAST_GATHERED, 1 << (largest(len(data)) - 1).bit_length())
+    size = max(_LEAST_GATHERED, 1 << (all_reduce_max(len(data)) - 1).bit_length())
     rows = multihost_utils.process_allgather(np.frombuffer(data.ljust(size), np.uint8))
     return [json.loads(row.tobytes()) for row in rows]
 

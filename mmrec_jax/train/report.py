@@ -13,7 +13,7 @@ from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.train.curve import draw_loss
 from mmrec_jax.train.prepare import Prepared
-from mmrec_jax.train.processes import is_first
+from mmrec_jax.train.processes import is_process_zero
 from mmrec_jax.train.writer import read_metrics
 
 
@@ -75,7 +75,7 @@ def interrupted(signal_name: str, step: int) -> None:
 
 def closing(p: Prepared, step: int, validation: dict[str, float], *, begin: float) -> None:
     """The result, where it lies, and what to type next."""
-    if not is_first():
+    if not is_process_zero():
         return
     draw_loss(p.workdir)
     root = p.workdir.root
@@ -130,5 +130,5 @@ def _summary(validation: dict[str, float]) -> str:
 
 def _say(line: str) -> None:
     """Once for all processes."""
-    if is_first():
+    if is_process_zero():
         print(line, flush=True)
