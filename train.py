@@ -31,11 +31,11 @@ def main() -> int:
         config = read_config(options.config, options.overrides)
         # Imported late: a mistake in the config is told at once, not after JAX has started.
         from mmrec_jax.train.loop import run
-        from mmrec_jax.train.processes import join, leave_at_once
+        from mmrec_jax.train.processes import exit_on_error, init_distributed
 
-    with leave_at_once(), exit_on_user_error():
+    with exit_on_error(), exit_on_user_error():
         if options.distributed:
-            join(options.distributed)
+            init_distributed(options.distributed)
         workdir = options.workdir or f"runs/{Path(options.config).stem}"
         return run(config, Path(workdir), fresh=options.fresh)
 

@@ -19,6 +19,8 @@ print(mmrec_jax.reply(model, params, tokenizer, "Bu cümleyi tamamla: Bir gün")
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from mmrec_jax.xla_flags import set_required
+
 if TYPE_CHECKING:
     from mmrec_jax.checkpoints.load import load
     from mmrec_jax.inference.chat import reply
@@ -34,6 +36,8 @@ _HOMES = {
     "reply": "mmrec_jax.inference.chat",
     "save_state": "mmrec_jax.inference.saved_state",
 }
+
+set_required()
 
 
 def __getattr__(name: str) -> Any:

@@ -29,6 +29,7 @@ from mmrec_jax.config_tree import to_dict
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.train.prepare import prepare
+from mmrec_jax.xla_flags import with_required
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG_FILE = Path(__file__).with_name("small_config.py")
@@ -127,7 +128,7 @@ def environment(devices: int = 1) -> dict[str, str]:
     fast = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"  # to compile
     xla = f"--xla_force_host_platform_device_count={devices} {fast}"
     return os.environ | {
-        "XLA_FLAGS": xla,
+        "XLA_FLAGS": with_required(xla),
         "JAX_PLATFORMS": "cpu",
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",

@@ -25,7 +25,7 @@ from orbax.checkpoint.checkpoint_managers import (
 )
 
 from mmrec_jax.errors import UserError
-from mmrec_jax.train.processes import is_first, wait_for_all
+from mmrec_jax.train.processes import barrier, is_process_zero
 from mmrec_jax.train.state import TrainState
 from mmrec_jax.tree import leaf_names, map_named
 
@@ -59,9 +59,9 @@ class Checkpointer:
             )
         self.directory = directory.resolve()
         if not read_only:
-            if is_first():
+            if is_process_zero():
                 self._remove_incomplete()
-            wait_for_all("incomplete checkpoints removed")
+            barrier("incomplete checkpoints removed")
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(

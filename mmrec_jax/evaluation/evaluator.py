@@ -18,7 +18,7 @@ from mmrec_jax.models.mmrec.dashboard.observer import Observer
 from mmrec_jax.models.mmrec.dashboard.summary import histograms, scalars, summarise
 from mmrec_jax.train import report
 from mmrec_jax.train.prepare import Prepared
-from mmrec_jax.train.processes import is_first, local_copy
+from mmrec_jax.train.processes import is_process_zero, local_copy
 from mmrec_jax.train.state import TrainState
 from mmrec_jax.train.step import make_eval_step
 from mmrec_jax.train.writer import MetricsWriter
@@ -119,7 +119,7 @@ class Evaluator:
         )[0]
         # A response begins a line of its own.
         text = train.sample_prompt + ("\n" if write is reply else "") + text
-        if is_first():
+        if is_process_zero():
             p.workdir.samples.mkdir(exist_ok=True)
             path = p.workdir.samples / f"step_{step:07d}.txt"
             path.write_text(text + "\n", "utf-8")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tensorboardX import SummaryWriter
 
 from mmrec_jax.checkpoints.workdir import Workdir
-from mmrec_jax.train.processes import is_first
+from mmrec_jax.train.processes import is_process_zero
 
 
 class MetricsWriter:
@@ -23,8 +23,8 @@ class MetricsWriter:
 
     def __init__(self, workdir: Workdir, *, resume_step: int) -> None:
         """Opens the files under `workdir`, keeping what was written up to `resume_step`."""
-        path = workdir.metrics if is_first() else Path(os.devnull)
-        if is_first():
+        path = workdir.metrics if is_process_zero() else Path(os.devnull)
+        if is_process_zero():
             before = read_metrics(path) if resume_step else []
             kept = [line for line in before if line["step"] <= resume_step]
             replacement = path.with_suffix(".partial")
@@ -34,7 +34,7 @@ class MetricsWriter:
         self._events = SummaryWriter(
             str(workdir.tensorboard),
             purge_step=resume_step + 1 if resume_step else None,
-            write_to_disk=is_first(),
+            write_to_disk=is_process_zero(),
         )
 
     def write(self, step: int, split: str, values: dict[str, float]) -> None:

@@ -16,7 +16,13 @@ from mmrec_jax.data.train_iterator import joined_state
 from mmrec_jax.errors import UserError
 from mmrec_jax.train import loop
 from mmrec_jax.train.interrupt import Interrupt
-from mmrec_jax.train.processes import fetch, first_before_others, gather, join, largest
+from mmrec_jax.train.processes import (
+    all_reduce_max,
+    fetch,
+    gather,
+    init_distributed,
+    process_zero_first,
+)
 from tests.small_run import LINEAR, command, environment, flags, session_directory, train
 
 _RUN = {
@@ -144,8 +150,8 @@ def test_a_position_is_joined_from_those_of_the_processes():
 
 def test_one_process_alone_waits_for_nobody():
     assert gather({"a": 1}) == [{"a": 1}]
-    assert largest(7) == 7
-    with first_before_others("test"):
+    assert all_reduce_max(7) == 7
+    with process_zero_first("test"):
         pass
     assert fetch({"a": 1.0}) == {"a": 1.0}
 
@@ -153,23 +159,23 @@ def test_one_process_alone_waits_for_nobody():
 @pytest.mark.parametrize("where", ["nowhere", "host:1,2,x", "host:1,2,2", "host,1,0"])
 def test_what_is_no_place_is_refused(where):
     with pytest.raises(UserError, match=f"--distributed is {where}; it must be .*COUNT,NUMBER"):
-        join(where)
+        init_distributed(where)
 
 
 _ONE_FAILS = """
 import sys, jax
 from mmrec_jax.errors import UserError, exit_on_user_error
-from mmrec_jax.train.processes import join, largest, leave_at_once, require_same
-with leave_at_once(), exit_on_user_error():
-    join(sys.argv[1])
-    assert largest(jax.process_index()) == 1
+from mmrec_jax.train.processes import all_reduce_max, exit_on_error, init_distributed, require_same
+with exit_on_error(), exit_on_user_error():
+    init_distributed(sys.argv[1])
+    assert all_reduce_max(jax.process_index()) == 1
     try:
         require_same(str(jax.process_index()), "they differ")
     except UserError as error:
         print(error, flush=True)
     if jax.process_index() == 1:
         raise UserError("a bad record")
-    largest(2)
+    all_reduce_max(2)
 """
 
 
@@ -198,7 +204,7 @@ def test_a_signal_that_comes_during_the_question_waits_for_the_next(monkeypatch)
         interrupt.received = signal.SIGTERM  # it comes while the others are waited for
         return number
 
-    monkeypatch.setattr(loop, "largest", ask)
+    monkeypatch.setattr(loop, "all_reduce_max", ask)
     monkeypatch.setattr(loop.jax, "process_count", lambda: 2)
     config = types.SimpleNamespace(train=types.SimpleNamespace(log_every=1))
     session = types.SimpleNamespace(p=types.SimpleNamespace(config=config))
