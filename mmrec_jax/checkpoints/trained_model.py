@@ -1,5 +1,6 @@
 """A trained model from the files of its run: parameters, adapters put in, tokenizer."""
 
+import contextlib
 import dataclasses
 import os
 from pathlib import Path
@@ -160,21 +161,15 @@ def choose_step(workdir: str | os.PathLike[str], step: Step = "best") -> int:
     place = Workdir(Path(workdir))
     if place.model_file.is_file():
         only = int(read_exported_facts(place.model_file)["step"])
-        steps, named = [only], {"best": only, "last": only}
-    else:
-        if not place.checkpoints.is_dir():
-            raise UserError(f"{place.root}: the run has no checkpoint yet")
-        checkpointer = Checkpointer(place.checkpoints, read_only=True)
-        steps = checkpointer.all_steps()
-        newest, best = checkpointer.latest_step(), checkpointer.best_step()
-        checkpointer.close()
-        if newest is None or best is None:
-            raise UserError(f"{place.root}: the run has no complete checkpoint yet")
-        named = {"best": best, "last": newest}
-    chosen = named.get(str(step), step)
-    if chosen not in steps:
-        raise UserError(f"{place.checkpoints}: there is no checkpoint {step!r}; there are {steps}")
-    return int(chosen)
+        if step not in ("best", "last", only, str(only)):
+            raise UserError(
+                f"{place.root}: there is no step {step!r}; this model is of step {only}"
+            )
+        return only
+    if not place.checkpoints.is_dir():
+        raise UserError(f"{place.root}: the run has no checkpoint yet")
+    with contextlib.closing(Checkpointer(place.checkpoints, read_only=True)) as checkpointer:
+        return checkpointer.choose(step)
 
 
 def _abstract(model: ModelConfig) -> Any:
@@ -187,26 +182,27 @@ def _read_meta(place: Workdir, config: Config, step: int) -> dict[str, Any]:
     if place.model_file.is_file():
         meta, where = read_exported_facts(place.model_file), str(place.model_file)
     else:
-        checkpointer = Checkpointer(place.checkpoints, read_only=True)
-        meta, where = checkpointer.read_meta(step), str(place.checkpoints / str(step))
-        checkpointer.close()
+        where = str(place.checkpoints / str(step))
+        with contextlib.closing(Checkpointer(place.checkpoints, read_only=True)) as checkpointer:
+            meta = checkpointer.read_meta(step)
     check_same_run(config, meta["config"], where)
     return meta
 
 
 def _restore(place: Workdir, step: int, abstract: Any) -> Any:
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    checkpointer = Checkpointer(place.checkpoints, read_only=True)
-    params = checkpointer.restore_params(step, abstract_on(abstract, here))
-    checkpointer.close()
-    return params
+    with contextlib.closing(Checkpointer(place.checkpoints, read_only=True)) as checkpointer:
+        return checkpointer.restore_params(step, abstract_on(abstract, here))
 
 
-def _base_of(trained: TrainedAdapters, place: Workdir) -> str:
-    run = trained.base["run"]
-    if not Path(run).is_dir():
-        raise UserError(
-            f"{place.root}: its adapters need their base, and there is no folder {run}; give the "
-            f"base with --workdir and the adapters with --adapter={place.root}"
-        )
-    return str(run)
+def _base_of(trained: TrainedAdapters, place: Workdir) -> Path:
+    """Where the base lies: where it was, beside the run, or where the run's config says."""
+    was = Path(trained.base["run"])
+    beside = place.root.resolve().parent / was.name
+    for run in (was, beside, Path(trained.config.init_from).expanduser()):
+        if (run / place.config.name).is_file():
+            return run
+    raise UserError(
+        f"{place.root}: its adapters need their base, and there is no run in {was} or {beside}; "
+        f"move it there, or set config.init_from in {place.config} to where it is now"
+    )

@@ -156,6 +156,6 @@ def _check_save(options: argparse.Namespace) -> None:
             f"--samples is {options.samples}; with --save-state it must be 1: "
             "a state holds one text"
         )
-    from mmrec_jax.inference.state_file import require_place_for_state
+    from mmrec_jax.inference.saved_state import STATE_FORMAT
 
-    require_place_for_state(options.save_state)
+    STATE_FORMAT.require_writable(options.save_state)

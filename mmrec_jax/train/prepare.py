@@ -1,5 +1,6 @@
 """From a config to everything the loop needs, with every check before any compilation."""
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -12,6 +13,7 @@ from jax.sharding import Mesh
 from mmrec_jax import dora
 from mmrec_jax.checkpoints.checkpointer import Checkpointer, abstract_on
 from mmrec_jax.checkpoints.init_from import read_beginning, with_model_of
+from mmrec_jax.checkpoints.lock import lock_folder, unlock_folder
 from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.checkpoints.trained_model import base_record
 from mmrec_jax.checkpoints.workdir import Workdir
@@ -42,12 +44,13 @@ from mmrec_jax.train.mesh import make_mesh, place_everywhere, split_cpu, state_s
 from mmrec_jax.train.noise import Noise, make_noise
 from mmrec_jax.train.processes import (
     first_before_others,
+    gather,
     is_first,
     require_same,
     require_shared,
     wait_for_all,
 )
-from mmrec_jax.train.state import Base, TrainState, initial_state
+from mmrec_jax.train.state import Base, TrainState, from_items, initial_state, to_items
 from mmrec_jax.train.time_pieces import fit_time_chunk
 from mmrec_jax.turkish.suffix_weights import SuffixWeights
 from mmrec_jax.turkish.vowel_table import vowel_table
@@ -77,17 +80,53 @@ class Prepared:
     meta: dict[str, Any] | None  # of the checkpoint that the run continues from
 
 
-def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
-    """Reads the data, makes or finds the tokenizer, and restores the newest checkpoint.
+def prepare(
+    config: Config, workdir: Path, *, fresh: bool, resume_step: int | None = None
+) -> Prepared:
+    """Reads the data, makes or finds the tokenizer, and restores a checkpoint.
+
+    Args:
+      config: the run.
+      workdir: where it lives. Its lock is held from here on (`unlock_folder`), unless this raises.
+      fresh: forget what is there.
+      resume_step: which checkpoint is continued from, its successors moved aside; None: the newest.
 
     Raises:
-      UserError: anything in the config, the files or the checkpoint is wrong.
+      UserError: anything in the config, the files or the checkpoint is wrong, or another process
+        is training in this folder.
     """
     place = Workdir(workdir)
     _require_other_folders(config.data, workdir)
     split_cpu(config.train)
+    try:
+        _lock(place)
+        return _prepare(config, place, fresh=fresh, resume_step=resume_step)
+    except BaseException:
+        unlock_folder(place.root, discard=True)
+        raise
+
+
+def _lock(place: Workdir) -> None:
+    """Takes the lock of the folder in the first process, for all."""
+    refused = ""
+    if is_first():
+        try:
+            place.require_own_run()
+            lock_folder(place.root)
+        except UserError as error:
+            refused = str(error)
+    if refused := gather({"refused": refused})[0]["refused"]:
+        raise UserError(refused)
+
+
+def _prepare(config: Config, place: Workdir, *, fresh: bool, resume_step: int | None) -> Prepared:
     mesh = make_mesh(config.train)
-    base = read_beginning(config, place, fresh=fresh)
+    start = 0
+    if not fresh:
+        with contextlib.closing(Checkpointer(place.checkpoints, read_only=True)) as saved:
+            start = saved.resume_step(resume_step)
+    require_same(str(start), f"{place.checkpoints}: the processes see different steps; try again")
+    base = read_beginning(config, place, start)
     if base is not None:
         config = with_model_of(config, base)
     with first_before_others("data"):  # it makes the tokenizer that they find
@@ -115,17 +154,12 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
     checkpointer = Checkpointer(
         place.checkpoints, keep_last=config.train.keep_last, keep_best=config.train.keep_best
     )
-    start, meta = checkpointer.latest_step() or 0, None
-    require_same(str(start), f"{place.checkpoints}: the processes see different steps; try again")
+    meta = None
     if start:
         where = str(place.checkpoints / str(start))
         meta = checkpointer.read_meta(start)
         check_same_run(config, meta["config"], where)
         check_same_tokenizer(tokenizer.fingerprint, meta["tokenizer"], where)
-    if is_first():
-        place.write_config(config, model.config.vocab_size)
-        tokenizer.save(place.tokenizer)
-
     rules = adapter_rules(config.adapters)
 
     def new_state(params: Any) -> TrainState:
@@ -137,13 +171,18 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
     shardings = state_shardings(mesh, carry_state=config.train.carry_state)
     if start:
         abstract = abstract_on(jax.eval_shape(new_state, params), shardings)
-        state, position = checkpointer.restore(start, abstract)
+        arrays, position = checkpointer.restore(start, to_items(abstract))
+        state = from_items(arrays, abstract)
         if rules:
             squares = jax.jit(dora.squares)(params, state.params)
             state = dataclasses.replace(state, base=Base(params, squares))
         batches.set_state(position)
+        checkpointer.set_aside_later(start)
     else:
         state = jax.jit(new_state, out_shardings=shardings)(params)
+    if is_first():
+        place.write_config(config, model.config.vocab_size)
+        tokenizer.save(place.tokenizer)
     return Prepared(
         config=config,
         workdir=place,

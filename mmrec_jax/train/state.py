@@ -11,6 +11,7 @@ import optax
 from mmrec_jax import dora
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.models.mmrec.state import MMRecState, zero_state
+from mmrec_jax.tree import leaf_names, map_named
 from mmrec_jax.typing import Array
 
 
@@ -72,3 +73,30 @@ def initial_state(
         carried=None if carried_rows is None else zero_state(model.config, carried_rows),
         base=base,
     )
+
+
+def to_items(state: TrainState) -> dict[str, Any]:
+    """The arrays of a checkpoint, by item. The state may be abstract."""
+    training = {"step": state.step, "opt_state": state.opt_state, "key": state.key}
+    if state.carried is not None:
+        # By name, without the memory of a model that has none: orbax refuses empty arrays.
+        named = zip(leaf_names(state.carried), jax.tree.leaves(state.carried), strict=True)
+        training["carried"] = {name: leaf for name, leaf in named if leaf.size}
+    return {"params": state.params, "training": training}
+
+
+def from_items(items: dict[str, Any], abstract: TrainState) -> TrainState:
+    """The state, without a base, from the arrays that `to_items` gave.
+
+    Args:
+      items: arrays, shaped like those of `to_items(abstract)`.
+      abstract: shapes, dtypes and shardings.
+    """
+    training = dict(items["training"])
+    saved = training.pop("carried", {})
+
+    def leaf(name: str, like: jax.ShapeDtypeStruct) -> jax.Array:
+        return saved[name] if like.size else jnp.zeros(like.shape, like.dtype, device=like.sharding)
+
+    carried = None if abstract.carried is None else map_named(leaf, abstract.carried)
+    return TrainState(params=items["params"], carried=carried, **training)
