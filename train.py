@@ -20,6 +20,12 @@ def main() -> int:
     parser.add_argument("--workdir", help="the run's folder; runs/<config name> by default")
     parser.add_argument("--fresh", action="store_true", help="forget the run in the workdir")
     parser.add_argument(
+        "--resume-step",
+        type=int,
+        metavar="N",
+        help="continue from the checkpoint of step N; later ones are moved aside",
+    )
+    parser.add_argument(
         "--distributed",
         metavar="WHERE",
         help="one of several processes that train together in one --workdir: auto on TPU pods, "
@@ -27,6 +33,8 @@ def main() -> int:
         "which one); a process a host, or a GPU (CUDA_VISIBLE_DEVICES), or a CPU core",
     )
     options = parse_with_overrides(parser)
+    if options.fresh and options.resume_step is not None:
+        parser.error("--fresh forgets all checkpoints: give it without --resume-step")
     with exit_on_user_error():
         config = read_config(options.config, options.overrides)
         # Imported late: a mistake in the config is told at once, not after JAX has started.
@@ -37,7 +45,7 @@ def main() -> int:
         if options.distributed:
             init_distributed(options.distributed)
         workdir = options.workdir or f"runs/{Path(options.config).stem}"
-        return run(config, Path(workdir), fresh=options.fresh)
+        return run(config, Path(workdir), fresh=options.fresh, resume_step=options.resume_step)
 
 
 if __name__ == "__main__":

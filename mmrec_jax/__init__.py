@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from mmrec_jax.xla_flags import set_required
 
 if TYPE_CHECKING:
-    from mmrec_jax.checkpoints.load import load
+    from mmrec_jax.checkpoints.trained_model import load
     from mmrec_jax.inference.chat import reply
     from mmrec_jax.inference.generate import generate
     from mmrec_jax.inference.saved_state import load_state, save_state
@@ -31,7 +31,7 @@ __all__ = ["generate", "load", "load_state", "reply", "save_state"]
 
 _HOMES = {
     "generate": "mmrec_jax.inference.generate",
-    "load": "mmrec_jax.checkpoints.load",
+    "load": "mmrec_jax.checkpoints.trained_model",
     "load_state": "mmrec_jax.inference.saved_state",
     "reply": "mmrec_jax.inference.chat",
     "save_state": "mmrec_jax.inference.saved_state",

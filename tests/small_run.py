@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmrec_jax.checkpoints.lock import unlock_folder
 from mmrec_jax.config import Config
 from mmrec_jax.config_file import read_config
 from mmrec_jax.config_tree import to_dict
@@ -30,6 +31,7 @@ from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.train.prepare import prepare
 from mmrec_jax.xla_flags import with_required
+from mmrec_jax.train.state import to_items
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG_FILE = Path(__file__).with_name("small_config.py")
@@ -83,13 +85,16 @@ def begin(config: Config, workdir: Path, *, step: int) -> None:
     prepared = prepare(config, workdir, fresh=False)
     meta = {"config": to_dict(config), "validation": None}
     meta["tokenizer"] = prepared.data.tokenizer.fingerprint
+    state = dataclasses.replace(prepared.state, step=np.int32(step))
     prepared.checkpointer.save(
-        dataclasses.replace(prepared.state, step=np.int32(step)),
+        step,
+        to_items(state),
         data=prepared.batches.get_state(),
         meta=meta,
         validation_loss=None,
     )
     prepared.checkpointer.close()
+    unlock_folder(workdir)
 
 
 def flags(**overrides: object) -> list[str]:

@@ -1,5 +1,6 @@
 """What a run begins with: the parameters of another one, if its config names one."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.settings import role
 
 
-def load_base(config: Config, place: Workdir, *, fresh: bool) -> TrainedModel | None:
+def load_base(config: Config, place: Workdir, start: int) -> TrainedModel | None:
     """The model of `config.init_from`, if there is one.
 
-    A run that is continued gets the step that it began with, whatever its base did since.
+    A run that is continued (`start` is not 0) gets the step that it began with, whatever its base
+    did since.
 
     Raises:
       UserError: there is no such run or step, or it is not the one that the run began with.
@@ -27,13 +29,10 @@ def load_base(config: Config, place: Workdir, *, fresh: bool) -> TrainedModel | 
         raise UserError(f"config.init_from is {config.init_from}, the run's own --workdir")
     where = ""
     record: dict[str, Any] | None = None
-    if not fresh and place.checkpoints.is_dir():
-        checkpointer = Checkpointer(place.checkpoints, read_only=True)
-        step = checkpointer.latest_step()
-        if step:
-            where = str(place.checkpoints / str(step))
-            record = checkpointer.read_meta(step).get("base")
-        checkpointer.close()
+    if start:
+        where = str(place.checkpoints / str(start))
+        with contextlib.closing(Checkpointer(place.checkpoints, read_only=True)) as checkpointer:
+            record = checkpointer.read_meta(start).get("base")
     base = read_model(origin, record["step"] if record else "best")
     if record:
         check_same_base(record, base, where)

@@ -57,7 +57,7 @@ def _loss_by_position(options: argparse.Namespace, config: "Config", place: "Wor
     import jax
     from tqdm import tqdm
 
-    from mmrec_jax.checkpoints.load import load
+    from mmrec_jax.checkpoints.trained_model import load
     from mmrec_jax.commands.run_text import run_text
     from mmrec_jax.data.token_store import TokenStore
     from mmrec_jax.evaluation.loss_by_position import longest_pieces, loss_by_position
@@ -136,7 +136,7 @@ def _task_by_length(options: argparse.Namespace, config: "Config", place: "Workd
     import jax
     from tqdm import tqdm
 
-    from mmrec_jax.checkpoints.load import load
+    from mmrec_jax.checkpoints.trained_model import load
     from mmrec_jax.data.tasks.task_dataset import TaskDataset
     from mmrec_jax.evaluation.evaluate_task import evaluate_task
     from mmrec_jax.evaluation.picture import draw_task_by_length

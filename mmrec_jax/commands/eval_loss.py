@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
 def _print_task_scores(options: argparse.Namespace, config: "Config") -> None:
     import jax
 
-    from mmrec_jax.checkpoints.load import load
+    from mmrec_jax.checkpoints.trained_model import load
     from mmrec_jax.data.tasks.task_dataset import TaskDataset
     from mmrec_jax.evaluation.evaluate_task import evaluate_task
     from mmrec_jax.train.mesh import one_device
@@ -94,7 +94,7 @@ def _print_task_scores(options: argparse.Namespace, config: "Config") -> None:
 def _print_text_scores(options: argparse.Namespace, seq_len: int, texts: "list[Document]") -> None:
     import jax
 
-    from mmrec_jax.checkpoints.load import load
+    from mmrec_jax.checkpoints.trained_model import load
     from mmrec_jax.data.token_store import TokenStore
     from mmrec_jax.evaluation.evaluate import evaluate
     from mmrec_jax.train.mesh import one_device
@@ -125,7 +125,7 @@ def _print_response_scores(
 ) -> None:
     import jax
 
-    from mmrec_jax.checkpoints.load import load
+    from mmrec_jax.checkpoints.trained_model import load
     from mmrec_jax.data.instructions.example_store import encode_examples
     from mmrec_jax.evaluation.evaluate import evaluate
     from mmrec_jax.inference.chat import chat_encoder

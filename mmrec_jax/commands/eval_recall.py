@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
     place = Workdir(Path(options.workdir))
     config, _ = place.read_config()
 
-    from mmrec_jax.checkpoints.load import load
+    from mmrec_jax.checkpoints.trained_model import load
     from mmrec_jax.commands.run_text import run_text
     from mmrec_jax.data.tasks.registry import TASKS
     from mmrec_jax.evaluation.picture import draw_recall

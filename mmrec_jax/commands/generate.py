@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> None:
         top_p=options.top_p,
         repetition_penalty=options.repetition_penalty,
     )
-    from mmrec_jax.checkpoints.load import choose_step, load
+    from mmrec_jax.checkpoints.trained_model import choose_step, load
     from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.data.conversation import Message
     from mmrec_jax.data.tasks.registry import TASKS
@@ -156,6 +156,6 @@ def _check_save(options: argparse.Namespace) -> None:
             f"--samples is {options.samples}; with --save-state it must be 1: "
             "a state holds one text"
         )
-    from mmrec_jax.inference.state_file import require_place_for_state
+    from mmrec_jax.inference.saved_state import STATE_FORMAT
 
-    require_place_for_state(options.save_state)
+    STATE_FORMAT.require_writable(options.save_state)

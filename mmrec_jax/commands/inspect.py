@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
     require_positive(options, "tokens", "rows")
     import dataclasses
 
-    from mmrec_jax.checkpoints.load import choose_step, load
+    from mmrec_jax.checkpoints.trained_model import choose_step, load
     from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.data.tokenizer_cache import load_tokenizer
     from mmrec_jax.evaluation.record import write_record

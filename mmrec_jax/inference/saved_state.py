@@ -12,14 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmrec_jax.checkpoints.identity import difference, identity
+from mmrec_jax.checkpoints.tensor_file import TensorFormat, Tensors
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
-from mmrec_jax.inference.state_file import Tensors, read_state_file, write_state_file
 from mmrec_jax.inference.text_state import TextState
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.models.mmrec.state import MMRecState, zero_state
 
+STATE_FORMAT = TensorFormat("saved state", key="mmrec_jax saved state")
+_FACTS = {"model": dict, "tokenizer": str, "draws": int, "pending": int}
 _MEMORY = ("h", "m", "segment", "position")
 
 
@@ -35,7 +37,7 @@ def save_state(
     """Writes a state, in one step; a file of the same name is replaced.
 
     Args:
-      path: the file (safetensors; `mmrec_jax/inference/state_file.py`).
+      path: the file (safetensors; `checkpoints/tensor_file.py`).
       state: what `generate` gave to `on_state`.
       model: the model that read it.
       params: its parameters; a hash of each goes with the state.
@@ -64,7 +66,7 @@ def save_state(
         "draws": state.draws,
         "pending": state.pending,
     }
-    return write_state_file(path, tensors, facts)
+    return STATE_FORMAT.write(path, tensors, facts)
 
 
 def load_state(
@@ -83,9 +85,14 @@ def load_state(
         its state belongs to another model, other parameters or another tokenizer, has a wrong
         shape, or holds NaN or infinity.
     """
-    tensors, facts = read_state_file(path)
+    tensors, facts = STATE_FORMAT.read(path)
+    for name, kind in _FACTS.items():
+        if not isinstance(facts.get(name), kind):
+            raise UserError(f"{path}: the state is damaged: {name} is {facts.get(name)!r}")
     if differing := difference(facts["model"], identity(model.config, params)):
-        step = "" if facts["step"] is None else f" (it was saved at training step {facts['step']})"
+        step = (
+            "" if facts.get("step") is None else f" (it was saved at training step {facts['step']})"
+        )
         raise UserError(f"{path}: the state belongs to another model{step}: {differing}")
     if facts["tokenizer"] != tokenizer.fingerprint:
         raise UserError(

@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 from tqdm import tqdm
 
+from mmrec_jax.checkpoints.lock import unlock_folder
 from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.train_iterator import joined_state
@@ -28,13 +29,16 @@ from mmrec_jax.train.writer import MetricsWriter
 from mmrec_jax.tree import count
 
 
-def run(config: Config, workdir: Path, *, fresh: bool = False) -> int:
+def run(
+    config: Config, workdir: Path, *, fresh: bool = False, resume_step: int | None = None
+) -> int:
     """Trains until the run's length, its target loss, or a signal; continues what was begun.
 
     Args:
       config: the run.
       workdir: where it lives; a checkpoint found there is continued.
       fresh: forget what is there and start anew.
+      resume_step: continue from this checkpoint instead of the newest.
 
     Returns:
       The exit status: 0, or 128 + the number of the signal that stopped it.
@@ -44,16 +48,23 @@ def run(config: Config, workdir: Path, *, fresh: bool = False) -> int:
     """
     begin = time.perf_counter()
     try:
-        setup = set_up(config, workdir, fresh=fresh)
+        setup = set_up(config, workdir, fresh=fresh, resume_step=resume_step)
         with contextlib.closing(setup.checkpointer), Interrupt() as interrupt:
             loop = _Loop(setup, begin)
             with contextlib.closing(loop.writer), contextlib.closing(setup.batches):
                 loop.run(interrupt)
     except OSError as error:  # a full disk, say, met outside a save
+        if not workdir.is_dir():
+            raise UserError(
+                f"{workdir}: the folder was moved or deleted while the run was writing in it; "
+                "training stops"
+            ) from error
         raise UserError(
             f"{error.filename or workdir}: {error.strerror or error}. Training stops; the last "
             "complete checkpoint is intact and the same command continues from it"
         ) from error
+    finally:
+        unlock_folder(workdir)
     return interrupt.exit_status
 
 
@@ -207,7 +218,7 @@ class _Loop:
     def _save(self, step: int, *, evaluated: bool) -> None:
         p = self.p
         p.checkpointer.save(
-            int(self.state.step),
+            step,
             to_items(self.state),
             data=joined_state(gather(p.batches.get_state())),
             meta={

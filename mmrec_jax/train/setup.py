@@ -1,5 +1,6 @@
 """From a config to everything that the loop needs, with every check before any compilation."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -12,8 +13,10 @@ from jax.sharding import Mesh
 
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.checkpoints.init_from import load_base, with_model_of
+from mmrec_jax.checkpoints.lock import lock_folder, unlock_folder
 from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.checkpoints.trained_model import TrainedModel, base_record
+from mmrec_jax.checkpoints.version_1 import from_version_1, to_version_1
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
@@ -38,6 +41,7 @@ from mmrec_jax.train.mesh import (
 )
 from mmrec_jax.train.processes import (
     barrier,
+    gather,
     is_process_zero,
     process_zero_first,
     require_same,
@@ -66,17 +70,55 @@ class Setup:
     meta: dict[str, Any] | None  # of the checkpoint that the run continues from
 
 
-def set_up(config: Config, workdir: Path, *, fresh: bool) -> Setup:
-    """Reads the data, makes or finds the tokenizer, and restores the newest checkpoint.
+def set_up(
+    config: Config, workdir: Path, *, fresh: bool, resume_step: int | None = None
+) -> Setup:
+    """Reads the data, makes or finds the tokenizer, and restores a checkpoint.
+
+    Args:
+      config: the run.
+      workdir: where it lives. Its lock is held from here on (`unlock_folder`), unless this raises.
+      fresh: forget what is there.
+      resume_step: which checkpoint is continued from, its successors moved aside; None: the newest.
 
     Raises:
-      UserError: anything in the config, the files or the checkpoint is wrong.
+      UserError: anything in the config, the files or the checkpoint is wrong, or another process
+        is training in this folder.
     """
     folder = Workdir(workdir)
     _require_other_folders(config, workdir)
     split_cpu(config)
     mesh = make_mesh(config)
-    base = load_base(config, folder, fresh=fresh)
+    try:
+        _lock(folder)
+        return _set_up(config, folder, mesh, fresh=fresh, resume_step=resume_step)
+    except BaseException:
+        unlock_folder(folder.root, discard=True)
+        raise
+
+
+def _lock(folder: Workdir) -> None:
+    """Takes the lock of the folder in process zero, for all."""
+    refused = ""
+    if is_process_zero():
+        try:
+            folder.require_own_run()
+            lock_folder(folder.root)
+        except UserError as error:
+            refused = str(error)
+    if refused := gather({"refused": refused})[0]["refused"]:
+        raise UserError(refused)
+
+
+def _set_up(
+    config: Config, folder: Workdir, mesh: Mesh, *, fresh: bool, resume_step: int | None
+) -> Setup:
+    start = 0
+    if not fresh:
+        with contextlib.closing(Checkpointer(folder.checkpoints, read_only=True)) as saved:
+            start = saved.resume_step(resume_step)
+    require_same(str(start), f"{folder.checkpoints}: the processes see different steps; try again")
+    base = load_base(config, folder, start)
     if base is not None:
         config = with_model_of(config, base)
     with process_zero_first("data"):  # it makes the tokenizer that they find
@@ -105,17 +147,12 @@ def set_up(config: Config, workdir: Path, *, fresh: bool) -> Setup:
     checkpointer = Checkpointer(
         folder.checkpoints, keep_last=config.train.keep_last, keep_best=config.train.keep_best
     )
-    start, meta = checkpointer.latest_step() or 0, None
-    require_same(str(start), f"{folder.checkpoints}: the processes see different steps; try again")
+    meta = None
     if start:
         where = str(folder.checkpoints / str(start))
         meta = checkpointer.read_meta(start)
         check_same_run(config, meta["config"], where)
         check_same_tokenizer(data.tokenizer.fingerprint, meta["tokenizer"], where)
-    if is_process_zero():
-        folder.write_config(config, model.config.vocab_size)
-        data.tokenizer.save(folder.tokenizer)
-
     adapted = config.adapters.used
     given = None if base is None or adapted else place_params(base.params, model, mesh)
 
@@ -127,11 +164,18 @@ def set_up(config: Config, workdir: Path, *, fresh: bool) -> Setup:
     where_to = state_shardings(abstract, model, mesh)
     if start:
         abstract = abstract_on(abstract, where_to)
-        items, position = checkpointer.restore(start, to_items(abstract))
-        state = from_items(items, abstract)
+        assert meta is not None
+        old = meta["format"] == 1
+        items = to_version_1(to_items(abstract)) if old else to_items(abstract)
+        restored, position = checkpointer.restore(start, items)
+        state = from_items(from_version_1(restored) if old else restored, abstract)
         batches.set_state(position)
+        checkpointer.set_aside_later(start)
     else:
         state = jax.jit(new_state, out_shardings=where_to)(model, given)
+    if is_process_zero():
+        folder.write_config(config, model.config.vocab_size)
+        data.tokenizer.save(folder.tokenizer)
     return Setup(
         config=config,
         workdir=folder,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import mmrec_jax
-from mmrec_jax.checkpoints.checkpointer import Checkpointer, abstract_on
+from mmrec_jax.checkpoints.checkpointer import Checkpointer
+from mmrec_jax.train.mesh import abstract_on
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.data.char_tokenizer import CharTokenizer
 from mmrec_jax.errors import UserError

@@ -12,7 +12,7 @@ import mmrec_jax
 from mmrec_jax.cli import main
 from mmrec_jax.data.char_tokenizer import CharTokenizer
 from mmrec_jax.errors import UserError
-from mmrec_jax.inference.state_file import read_state_file, write_state_file
+from mmrec_jax.inference.saved_state import STATE_FORMAT
 from mmrec_jax.models.mmrec.model import MMRecLM
 from tests.small_run import execute, trained
 
@@ -84,7 +84,7 @@ def test_a_round_trip_changes_no_bit(saved, loaded, tmp_path):
     mmrec_jax.save_state(tmp_path / "again", state, *loaded, step=40)
     assert (tmp_path / "again").read_bytes() == (saved[0] / "half").read_bytes()
     assert (state.tokens_read, state.draws) == (16, 10)
-    _, facts = read_state_file(tmp_path / "again")
+    _, facts = STATE_FORMAT.read(tmp_path / "again")
     assert facts["step"] == 40
 
 
@@ -93,9 +93,9 @@ def changed(saved, tmp_path):
     """A real file with something changed and everything signed anew."""
 
     def change(edit):
-        tensors, facts = read_state_file(saved[0] / "half")
+        tensors, facts = STATE_FORMAT.read(saved[0] / "half")
         edit(tensors, facts)
-        write_state_file(tmp_path / "changed", tensors, facts)
+        STATE_FORMAT.write(tmp_path / "changed", tensors, facts)
         return tmp_path / "changed"
 
     return change
@@ -126,7 +126,7 @@ def test_a_poisoned_state(changed, loaded, tmp_path, saved, name, place, value, 
     assert expected in _refused(changed(poison), loaded)
 
     state = mmrec_jax.load_state(saved[0] / "half", *loaded)
-    tensors, _ = read_state_file(changed(poison))
+    tensors, _ = STATE_FORMAT.read(changed(poison))
     if name == "logits":
         state = dataclasses.replace(state, logits=tensors[name])
     else:
@@ -150,6 +150,12 @@ def test_a_poisoned_state(changed, loaded, tmp_path, saved, name, place, value, 
 def test_wrong_shapes(changed, loaded, name, value, expected):
     path = changed(lambda tensors, facts: tensors.update({name: value}))
     assert expected in _refused(path, loaded)
+
+
+@pytest.mark.parametrize("name", ["model", "tokenizer", "draws", "pending"])
+@pytest.mark.parametrize("value", [None, [], 1.5])
+def test_a_fact_of_another_type(changed, loaded, name, value):
+    assert name in _refused(changed(lambda tensors, facts: facts.update({name: value})), loaded)
 
 
 def test_a_missing_part(changed, loaded):

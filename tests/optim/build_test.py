@@ -6,11 +6,12 @@ import numpy as np
 import optax
 import pytest
 
-from mmrec_jax.checkpoints.checkpointer import Checkpointer, abstract_on
+from mmrec_jax.checkpoints.checkpointer import Checkpointer
+from mmrec_jax.train.mesh import abstract_on
 from mmrec_jax.optim.build import build_optimizer, learning_rate
 from mmrec_jax.optim.sophia import sophia_metrics
 from mmrec_jax.config import OptimConfig
-from mmrec_jax.train.state import TrainState
+from mmrec_jax.train.state import TrainState, from_items, to_items
 
 _STEPS = 5
 _EVERY = 3  # steps from one estimate of the curvature to the next
@@ -207,10 +208,11 @@ def test_arguments_of_other_optimizers_are_ignored_and_a_checkpoint_continues(rn
     key = jax.random.key_data(jax.random.key(0))
     state = TrainState(step=jnp.int32(2), params=params, opt_state=opt_state, key=key)
     checkpointer = Checkpointer(tmp_path)
-    checkpointer.save(state, data={}, meta={}, validation_loss=None)
+    checkpointer.save(2, to_items(state), data={}, meta={}, validation_loss=None)
     checkpointer.wait()
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    restored, _ = checkpointer.restore(2, abstract_on(jax.eval_shape(lambda: state), here))
+    abstract = abstract_on(jax.eval_shape(lambda: state), here)
+    restored = from_items(checkpointer.restore(2, to_items(abstract))[0], abstract)
     checkpointer.close()
     resumed, _ = _train(
         optimizer, restored.params, gradients, estimates, restored.opt_state, first=2
