@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from mmrec_jax.train.prepare import RunData, load_data, model_config, run_length
+from mmrec_jax.train.time_pieces import fit_time_chunk
 
 from benchmarks.peers.attention_adapter import AttentionAdapter
 from benchmarks.peers.attention_config import AttentionConfig, matching
@@ -33,10 +35,8 @@ from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.compile_cache import enable_compile_cache
 from mmrec_jax.train.mesh import abstract_batch, make_mesh, place_batch, replicated, split_cpu
 from mmrec_jax.train.mesh import state_shardings as shardings_of
-from mmrec_jax.train.prepare import RunData, load_data, model_config, run_length
 from mmrec_jax.train.state import TrainState, initial_state
 from mmrec_jax.train.step import make_eval_step, make_train_step
-from mmrec_jax.train.time_pieces import fit_time_chunk
 
 MODELS = ("mmrec", "attention")
 TOLERANCE = 0.02  # of the attention model's parameters, as a share of MM-Rec's

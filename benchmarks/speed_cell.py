@@ -87,6 +87,8 @@ def _decoding(cell: Cell, context: int) -> tuple[dict, Step]:
 
 def mmrec_training(fields: dict[str, Any], batch: Batch) -> tuple[dict, Step]:
     """MM-Rec's training step as `train.py` runs it, each row one document."""
+    from mmrec_jax.train.time_pieces import fit_time_chunk
+
     from mmrec_jax.config import OptimConfig, TrainConfig
     from mmrec_jax.models.mmrec.config import MMRecConfig
     from mmrec_jax.models.mmrec.model import MMRecLM
@@ -94,7 +96,6 @@ def mmrec_training(fields: dict[str, Any], batch: Batch) -> tuple[dict, Step]:
     from mmrec_jax.train.mesh import make_mesh, split_cpu
     from mmrec_jax.train.state import initial_state
     from mmrec_jax.train.step import make_train_step
-    from mmrec_jax.train.time_pieces import fit_time_chunk
 
     config = TrainConfig(steps=1, batch_size=len(batch["inputs"]))
     split_cpu(config)

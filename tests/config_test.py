@@ -10,6 +10,7 @@ import tarfile
 import jax
 import jax.numpy as jnp
 import pytest
+from mmrec_jax.train.adapter_rules import adapter_rules
 
 from mmrec_jax.cli import main
 from mmrec_jax.config import (
@@ -31,7 +32,6 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.objectives.config import Objectives, UBOOConfig, VowelHarmonyConfig
-from mmrec_jax.train.adapter_rules import adapter_rules
 from tests.small_run import ROOT
 
 _SHIPPED = sorted((ROOT / "configs").glob("*.py"))

@@ -22,6 +22,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from mmrec_jax.train.prepare import prepare
 
 from mmrec_jax.checkpoints.lock import unlock_folder
 from mmrec_jax.config import Config
@@ -29,9 +30,8 @@ from mmrec_jax.config_file import read_config
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM
-from mmrec_jax.train.prepare import prepare
-from mmrec_jax.xla_flags import with_required
 from mmrec_jax.train.state import to_items
+from mmrec_jax.xla_flags import with_required
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG_FILE = Path(__file__).with_name("small_config.py")

@@ -26,7 +26,7 @@ import orbax.checkpoint as ocp
 from mmrec_jax.checkpoints import checksums
 from mmrec_jax.errors import UserError
 from mmrec_jax.json_object import read_json_object
-from mmrec_jax.train.processes import gather, is_process_zero, barrier
+from mmrec_jax.train.processes import barrier, gather, is_process_zero
 
 FORMAT_VERSION = 2
 _ITEMS_OF_1 = ("params", "training", "data", "meta")

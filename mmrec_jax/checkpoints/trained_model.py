@@ -18,8 +18,8 @@ from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.data.tokenizer_cache import load_tokenizer
-from mmrec_jax.errors import UserError
 from mmrec_jax.dora.adapted_model import adapter_rules
+from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.models.family_config import FamilyConfig
 from mmrec_jax.train.mesh import abstract_on

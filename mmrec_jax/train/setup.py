@@ -70,9 +70,7 @@ class Setup:
     meta: dict[str, Any] | None  # of the checkpoint that the run continues from
 
 
-def set_up(
-    config: Config, workdir: Path, *, fresh: bool, resume_step: int | None = None
-) -> Setup:
+def set_up(config: Config, workdir: Path, *, fresh: bool, resume_step: int | None = None) -> Setup:
     """Reads the data, makes or finds the tokenizer, and restores a checkpoint.
 
     Args:

@@ -7,6 +7,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from mmrec_jax.train.prepare import prepare
 
 import mmrec_jax
 from mmrec_jax.checkpoints.trained_model import read_adapters, read_model
@@ -14,7 +15,6 @@ from mmrec_jax.cli import main
 from mmrec_jax.errors import UserError
 from mmrec_jax.inference import generate as generation
 from mmrec_jax.train.loop import run
-from mmrec_jax.train.prepare import prepare
 from tests.models.mmrec.small_model import named_leaves
 from tests.small_run import begin, linear_config, write_text
 

@@ -1,7 +1,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-
 from mmrec_jax.dora.norm import column_norm, column_squares, factored_norm
 
 

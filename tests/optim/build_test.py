@@ -7,10 +7,10 @@ import optax
 import pytest
 
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
-from mmrec_jax.train.mesh import abstract_on
+from mmrec_jax.config import OptimConfig
 from mmrec_jax.optim.build import build_optimizer, learning_rate
 from mmrec_jax.optim.sophia import sophia_metrics
-from mmrec_jax.config import OptimConfig
+from mmrec_jax.train.mesh import abstract_on
 from mmrec_jax.train.state import TrainState, from_items, to_items
 
 _STEPS = 5

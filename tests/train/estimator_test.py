@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from mmrec_jax.train.noise import make_noise
 
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import NoiseConfig, OptimConfig, TrainConfig
@@ -12,7 +13,6 @@ from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.estimator import make_estimator
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.mesh import make_mesh, place_batch, replicated
-from mmrec_jax.train.noise import make_noise
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step
 from tests.small_run import linear_config, small_model

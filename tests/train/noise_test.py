@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from mmrec_jax.train.noise import make_noise
 
 from mmrec_jax.config import NoiseConfig, OptimConfig
 from mmrec_jax.data.byte_tokenizer import ByteTokenizer
@@ -14,7 +15,6 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.estimator import make_estimator
-from mmrec_jax.train.noise import make_noise
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step
 from tests.small_run import small_model
