@@ -120,7 +120,9 @@ class Block(nn.Module):
         """DPG and the gated recurrence: `h [B, T, E]` and its last value, float32."""
         config = self.config
         bounds = (config.gamma_halflife_min, config.gamma_halflife_max)
-        logits = self.param("b_gamma", halflife_bias(*bounds), (config.E,), jnp.float32)[None, None]
+        logits = self.param("b_gamma", halflife_bias(*bounds), (config.E,), config.state_dtype)[
+            None, None
+        ]
         if config.use_dpg:
             low_rank = nn.relu(dense(config, config.R, "dpg_down")(u))
             up = nn.Dense(
@@ -131,24 +133,24 @@ class Block(nn.Module):
                 kernel_init=nn.initializers.normal(0.02),
                 name="dpg_up",
             )
-            logits = logits + up(low_rank).astype(jnp.float32)
+            logits = logits + up(low_rank).astype(config.state_dtype)
         self._record(gamma_logits=logits)
         gamma, multiplier = decay_and_multiplier(logits)
         gamma = jnp.where(real[..., None], gamma, 1)
-        b = jnp.where(start[..., None], 1, multiplier) * p["z"].astype(jnp.float32)
+        b = jnp.where(start[..., None], 1, multiplier) * p["z"].astype(config.state_dtype)
         b = jnp.where(real[..., None], b, 0)
         statistics: dict[str, Array] = {}
         if config.gate == "state":
             init = nn.initializers.normal(config.gate_init_scale)
-            w = self.param("w_g", init, (config.E,), jnp.float32)
-            c = self.param("c_g", nn.initializers.zeros, (config.E,), jnp.float32)
+            w = self.param("w_g", init, (config.E,), config.state_dtype)
+            c = self.param("c_g", nn.initializers.zeros, (config.E,), config.state_dtype)
             solver: str = "newton" if config.scan == "parallel" else config.scan
             h, h_last, info = gated_scan(gamma, b, w, c, h0, reset=start, backend=solver)
             statistics |= {f"newton_{name}": value for name, value in info.items()}
         else:
             if config.gate == "input":
                 self._record(gate_logits=p["i"])
-                b = b * 2 * nn.sigmoid(p["i"].astype(jnp.float32))
+                b = b * 2 * nn.sigmoid(p["i"].astype(config.state_dtype))
             solver = "associative" if config.scan == "parallel" else config.scan
             h, h_last = linear_scan(gamma, b, h0, reset=start, backend=solver)
         self._record(h=h, **statistics)
@@ -168,10 +170,10 @@ class Block(nn.Module):
         k = l2_normalise(nn.silu(p["k"] + k).reshape(by_memory)).astype(config.dtype)
         v = p["v"].reshape(by_memory)
         bounds = (config.alpha_halflife_min, config.alpha_halflife_max)
-        b_alpha = self.param("b_alpha", halflife_bias(*bounds), (config.H,), jnp.float32)
-        alpha_logits = p["alpha"].astype(jnp.float32) + b_alpha[None, None]
+        b_alpha = self.param("b_alpha", halflife_bias(*bounds), (config.H,), config.state_dtype)
+        alpha_logits = p["alpha"].astype(config.state_dtype) + b_alpha[None, None]
         alpha = jnp.where(real[..., None], nn.sigmoid(alpha_logits), 1)
-        beta = jnp.where(real[..., None], nn.sigmoid(p["beta"].astype(jnp.float32)), 0)
+        beta = jnp.where(real[..., None], nn.sigmoid(p["beta"].astype(config.state_dtype)), 0)
         self._record(k=k, v=v, alpha_logits=alpha_logits, beta=beta)
         memory = (q, k, v, alpha, beta, m0)
         delta = config.memory == "delta"

@@ -55,8 +55,10 @@ class MMRecConfig(FamilyConfig):
     )
     alpha_halflife_max: float = setting(4096.0, "tokens", role="start")
     dropout: float = setting(0.0, "share of the activations", within(0, 1, "[)"), role="run")
-    dtype: Literal["float32", "bfloat16"] = setting("float32", "of activations and matrix products")
-    param_dtype: Literal["float32", "bfloat16"] = setting(
+    dtype: Literal["float32", "bfloat16", "float64"] = setting(
+        "float32", "of activations and matrix products; float64 needs JAX_ENABLE_X64=1"
+    )
+    param_dtype: Literal["float32", "bfloat16", "float64"] = setting(
         "float32", "of the parameters", role="start"
     )
     remat: Literal["none", "dots", "full"] = setting(
@@ -126,6 +128,11 @@ class MMRecConfig(FamilyConfig):
             return self
         chunk = min(max(_TOKENS_AT_ONCE // rows, _SHORTEST), _LONGEST)
         return dataclasses.replace(self, time_chunk=chunk)
+
+    @property
+    def state_dtype(self) -> str:
+        """Of states, decays, gates and logits: float32 at least."""
+        return "float64" if self.dtype == "float64" else "float32"
 
     @property
     def tokens_at_once(self) -> int:

@@ -34,8 +34,8 @@ def rms_norm(config: MMRecConfig, name: str) -> nn.RMSNorm:
 
 
 def l2_normalise(x: Float[Array, "*n S"]) -> Array:
-    """Vectors of length 1 along the last axis, in float32; a zero vector stays zero."""
-    x = x.astype(jnp.float32)
+    """Vectors of length 1 along the last axis, in float32 at least; a zero vector stays zero."""
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-6)
 
 

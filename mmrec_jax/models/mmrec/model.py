@@ -46,8 +46,8 @@ class MMRecLM(nn.Module):
           perturb: what training does to the embedded tokens [B, T, D] (`models/neftune.py`).
 
         Returns:
-          Logits in float32 (those at t predict token t + 1), the state after the last real token,
-          and scalar metrics: with gate="state" `newton_iterations`, `newton_residual`,
+          Logits in float32 at least (those at t predict token t + 1), the state after the last real
+          token, and scalar metrics: with gate="state" `newton_iterations`, `newton_residual`,
           `newton_fell_back` of `gated_scan`, the largest over layers and chunks of time.
         """
         config = self.config
@@ -78,7 +78,8 @@ class MMRecLM(nn.Module):
             x, (state.h, state.m), where
         )
         x = rms_norm(config, "final_norm")(x)
-        logits = jnp.dot(x, embed.embedding.T.astype(x.dtype), preferred_element_type=jnp.float32)
+        head = embed.embedding.T.astype(x.dtype)
+        logits = jnp.dot(x, head, preferred_element_type=config.state_dtype)
         state = MMRecState(h=h, m=m, segment=where.segment, position=where.position)
         return logits, state, {name: jnp.max(value) for name, value in statistics.items()}
 

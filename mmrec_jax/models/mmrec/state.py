@@ -26,8 +26,8 @@ def zero_state(config: MMRecConfig, batch: int) -> MMRecState:
     """The state before the first token of `batch` rows."""
     c = config
     return MMRecState(
-        h=jnp.zeros((c.num_layers, batch, c.E), jnp.float32),
-        m=jnp.zeros((c.num_layers, batch, c.H, c.S, c.K), jnp.float32),
+        h=jnp.zeros((c.num_layers, batch, c.E), c.state_dtype),
+        m=jnp.zeros((c.num_layers, batch, c.H, c.S, c.K), c.state_dtype),
         segment=jnp.zeros(batch, jnp.int32),
         position=jnp.zeros(batch, jnp.int32),
     )
