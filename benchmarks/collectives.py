@@ -17,7 +17,7 @@ import re
 import jax
 from jax.sharding import Mesh
 
-from benchmarks.markdown import table
+from benchmarks.markdown import header, row
 from mmrec_jax.config import Config, MeshConfig, OptimConfig, TrainConfig
 from mmrec_jax.models.mmrec.sizes import SIZES
 from mmrec_jax.objectives.config import CrossEntropyConfig
@@ -28,7 +28,7 @@ from mmrec_jax.train.state import initial_state
 from mmrec_jax.tree import num_bytes
 
 _KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
-_OPERATION = re.compile(rf"= (\(?[^=]*?) ({'|'.join(_KINDS)})(?:-start)?\(")
+_OPERATION = re.compile(rf"^\s*\S.* = (.*?) ({'|'.join(_KINDS)})(?:-start)?\(", re.MULTILINE)
 _ARRAY = re.compile(r"(f64|f32|s32|u32|bf16|f16|pred|s8|u8)\[([\d,]*)\]")
 _WIDTHS = {"f64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2, "pred": 1, "s8": 1, "u8": 1}
 
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--size", choices=sorted(SIZES), default="tiny")
     parser.add_argument("--rows", type=int, default=8)
     options = parser.parse_args()
-    lines = [("data, fsdp, tensor", "share per device", *_KINDS)]
+    print("\n".join(header(("data, fsdp, tensor", "share per device", *_KINDS))))
     for text in options.mesh:
         data, fsdp, tensor = map(int, text.split(","))
         config = Config(
@@ -80,8 +80,7 @@ def main() -> None:
         program, share = step_of(config, make_mesh(config))
         found = collectives(program).values()
         cells = (f"{count}, {size / 2**20:.2f} MiB" if count else "-" for count, size in found)
-        lines.append((text, f"{share:.3f}", *cells))
-    print(table(lines))
+        print(row((text, f"{share:.3f}", *cells)), flush=True)
 
 
 if __name__ == "__main__":

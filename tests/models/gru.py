@@ -67,9 +67,7 @@ class GRU(LinenModel):
     def initial_state(self, batch: int) -> Any:
         return {"h": jnp.zeros((batch, self.config.width)), "segment": jnp.zeros(batch, jnp.int32)}
 
-    @property
-    def state_batch_axes(self) -> Any:
-        return {"h": 0, "segment": 0}
+    state_batch_axes = property(lambda self: {"h": 0, "segment": 0})
 
 
 def get_config() -> Config:
