@@ -21,8 +21,7 @@ from benchmarks.peers.attention_config import AttentionConfig, matching
 from benchmarks.run_log import Record, RunLog
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config, TrainConfig
-from mmrec_jax.data.tasks.registry import TASKS
-from mmrec_jax.data.tasks.task_dataset import TaskDataset
+from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.errors import UserError
 from mmrec_jax.evaluation.evaluate import evaluate
@@ -33,7 +32,7 @@ from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.compile_cache import enable_compile_cache
 from mmrec_jax.train.mesh import abstract_batch, make_mesh, place_batch, replicated, split_cpu
 from mmrec_jax.train.mesh import state_shardings as shardings_of
-from mmrec_jax.train.prepare import RunData, load_data, model_config, run_length
+from mmrec_jax.train.prepare import load_data, model_config, run_length
 from mmrec_jax.train.state import TrainState, initial_state
 from mmrec_jax.train.step import make_eval_step, make_train_step
 from mmrec_jax.train.time_pieces import fit_time_chunk
@@ -191,7 +190,7 @@ def check(model: str, config: Config) -> None:
         )
     if model == "mmrec":
         return
-    lengths = config.task.eval_lengths if config.data.source in TASKS else ()
+    lengths = config.data.eval_lengths if "task" in config.data.evaluators else ()
     for name, value, expected in (
         ("model.dropout", config.model.dropout, 0.0),
         ("model.dtype", config.model.dtype, "float32"),
@@ -205,14 +204,14 @@ def check(model: str, config: Config) -> None:
             )
     if lengths and max(lengths) > config.data.seq_len:
         raise UserError(
-            f"config.task.eval_lengths has {max(lengths)}; the attention model reads one row, "
+            f"config.data.eval_lengths has {max(lengths)}; the attention model reads one row, "
             f"config.data.seq_len = {config.data.seq_len} tokens"
         )
 
 
-def _load(config: Config, place: Workdir) -> RunData:
+def _load(config: Config, place: Workdir) -> Dataset:
     """As `load_data`; the text of the last run is at hand, whatever its shuffle."""
-    if config.data.source in TASKS:
+    if "task" in config.data.evaluators:
         return load_data(config, place)
     alike = Config(
         model=MMRecConfig(vocab_size=config.model.vocab_size),
@@ -228,12 +227,12 @@ def _load_text(config: Config, place: Workdir) -> Any:
     return load_data(config, place)
 
 
-def _evaluation(network: Any, config: Config, data: RunData, mesh: Mesh) -> Evaluation:
+def _evaluation(network: Any, config: Config, data: Dataset, mesh: Mesh) -> Evaluation:
     """From parameters to what the loop of `train.py` says of them."""
     step = jax.jit(make_eval_step(network))
     rows = config.train.batch_size
-    if isinstance(data, TaskDataset):
-        task = data
+    if "task" in config.data.evaluators:
+        task: Any = data
         return lambda params: evaluate_task(
             step, params, network.config, task, mesh, batch_size=rows
         )
@@ -251,7 +250,7 @@ def _evaluation(network: Any, config: Config, data: RunData, mesh: Mesh) -> Eval
     )
 
 
-def _sizes(data: RunData) -> dict[str, int]:
+def _sizes(data: Dataset) -> dict[str, int]:
     sizes = {"vocabulary": data.tokenizer.vocab_size}
     if isinstance(data, TextDataset):
         for name, store in (("train", data.train), ("validation", data.validation)):

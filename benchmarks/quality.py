@@ -27,8 +27,9 @@ from benchmarks.quality_table import (
     rates_table,
 )
 from benchmarks.run_log import Record, RunLog
-from mmrec_jax.config import Config, DataConfig, OptimConfig, TrainConfig
+from mmrec_jax.config import Config, OptimConfig, TrainConfig
 from mmrec_jax.data.formats.paths import find_files
+from mmrec_jax.data.kinds.text import TextConfig
 from mmrec_jax.errors import UserError, exit_on_user_error
 from mmrec_jax.models.mmrec.config import MMRecConfig
 
@@ -68,7 +69,7 @@ def base_config(data: str, tokens: int) -> Config:
         model=MMRecConfig(
             vocab_size=2000, model_dim=128, num_layers=4, num_memories=4, context=512
         ),
-        data=DataConfig(source="text", train=data, validation_fraction=0.04, seq_len=512),
+        data=TextConfig(train=data, validation_fraction=0.04, seq_len=512),
         train=TrainConfig(tokens=tokens, batch_size=4, eval_every=100, sample_tokens=0),
     )
 

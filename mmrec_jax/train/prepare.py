@@ -15,21 +15,12 @@ from mmrec_jax.checkpoints.init_from import read_beginning, with_model_of
 from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.checkpoints.trained_model import base_record
 from mmrec_jax.checkpoints.workdir import Workdir
-from mmrec_jax.config import Config, DataConfig, TurkishConfig
+from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.formats.paths import require_outside
-from mmrec_jax.data.instructions.conversation_sources import INSTRUCTION_SOURCES, load_conversations
-from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
-from mmrec_jax.data.instructions.template_choice import training_texts
-from mmrec_jax.data.prepared.prepared_dataset import open_prepared
-from mmrec_jax.data.sources import load_documents
-from mmrec_jax.data.stream.stream_dataset import StreamDataset
-from mmrec_jax.data.tasks.registry import TASKS
-from mmrec_jax.data.tasks.task_dataset import TaskDataset
-from mmrec_jax.data.text_dataset import TextDataset
+from mmrec_jax.data.kinds.config import DataConfig
 from mmrec_jax.data.tokenizer import Tokenizer
-from mmrec_jax.data.tokenizer_cache import build_tokenizer
 from mmrec_jax.data.train_iterator import TrainIterator
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.mmrec.config import MMRecConfig
@@ -49,10 +40,7 @@ from mmrec_jax.train.processes import (
 )
 from mmrec_jax.train.state import Base, TrainState, initial_state
 from mmrec_jax.train.time_pieces import fit_time_chunk
-from mmrec_jax.turkish.suffix_weights import SuffixWeights
 from mmrec_jax.turkish.vowel_table import vowel_table
-
-RunData = TextDataset | StreamDataset | TaskDataset
 
 
 @dataclasses.dataclass
@@ -62,7 +50,7 @@ class Prepared:
     config: Config
     workdir: Workdir
     mesh: Mesh
-    data: RunData
+    data: Dataset
     model: MMRecLM
     optimizer: optax.GradientTransformation
     harmony: HarmonyObjective | None
@@ -164,14 +152,12 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
 
 def _require_other_folders(data: DataConfig, workdir: Path) -> None:
     """Refuses a run in a folder that it reads, where its own files would become data."""
-    for name in ("train", "validation"):
-        pattern = getattr(data, name)
-        if pattern and data.source != "prepared":
-            require_outside(workdir, "--workdir", pattern, f"config.data.{name}")
+    for name, pattern in data.files.items():
+        require_outside(workdir, "--workdir", pattern, f"config.data.{name}")
 
 
-def load_data(config: Config, place: Workdir, tokenizer: Tokenizer | None = None) -> RunData:
-    """The run's data. The workdir is made once the data is there, before a tokenizer is trained.
+def load_data(config: Config, place: Workdir, tokenizer: Tokenizer | None = None) -> Dataset:
+    """The run's data; the workdir is made once the data is there.
 
     Args:
       config: the run.
@@ -181,71 +167,10 @@ def load_data(config: Config, place: Workdir, tokenizer: Tokenizer | None = None
     Raises:
       UserError: the data, the tokenizer or a field for them is wrong; the workdir cannot be made.
     """
-    turkish = config.turkish
-    if config.data.source in TASKS:
-        if turkish != TurkishConfig():
-            raise UserError(
-                f'config.turkish is for text; with config.data.source "{config.data.source}" its '
-                "fields must be at their defaults"
-            )
-        for name, objective in config.objectives.items():
-            if objective.of_text:
-                raise UserError(
-                    f"config.objectives.{name} is for text; with config.data.source "
-                    f'"{config.data.source}" it must be None'
-                )
-        task = TaskDataset(config)
-        if tokenizer is not None:
-            check_same_tokenizer(
-                task.tokenizer.fingerprint, tokenizer.fingerprint, config.init_from
-            )
-        make_directory(place.root)
-        return task
-    if turkish.scored_samples and not config.train.sample_tokens:
-        raise UserError(
-            f"config.turkish.scored_samples is {turkish.scored_samples}, but "
-            "config.train.sample_tokens is 0: there is no text to score; raise it"
-        )
-    if config.data.source in INSTRUCTION_SOURCES:
-        for name, off in (("suffix_weight", 1), ("scored_samples", 0)):
-            if getattr(turkish, name) != off:
-                raise UserError(
-                    f"config.turkish.{name} is {getattr(turkish, name)}; with config.data.source "
-                    f'"{config.data.source}" it must be {off}: it is for running text'
-                )
-        if config.train.sample_tokens and not config.train.sample_prompt.strip():
-            raise UserError(
-                "config.train.sample_prompt is empty; with config.data.source "
-                f'"{config.data.source}" name a message to respond to, or set '
-                "config.train.sample_tokens=0"
-            )
-        conversations = load_conversations(config)
-        texts = training_texts(config.instructions, conversations["train"])
-        make_directory(place.root)
-        tokenizer = tokenizer or build_tokenizer(
-            config.tokenizer,
-            texts,
-            place.tokenizer_cache,
-            default_vocab_size=config.model.vocab_size,
-        )
-        return InstructionDataset.from_conversations(config, conversations, tokenizer)
-    if config.data.source in ("stream", "prepared"):
-        if turkish.suffix_weight != 1:
-            raise UserError(
-                f"config.turkish.suffix_weight is {turkish.suffix_weight}; with config.data.source "
-                f'"{config.data.source}" it must be 1'
-            )
-        data: RunData
-        if config.data.source == "stream":
-            data = StreamDataset.open(config, place.tokenizer_cache, tokenizer)
-        else:
-            data = open_prepared(config, tokenizer)
-        make_directory(place.root)
-        return data
-    documents = {split: load_documents(config.data, split) for split in ("train", "validation")}
+    config.data.check(config)
+    data = config.data.open(config, place.tokenizer_cache, tokenizer)
     make_directory(place.root)
-    weigh = SuffixWeights(turkish.suffix_weight) if turkish.suffix_weight != 1 else None
-    return TextDataset.from_documents(config, documents, place.tokenizer_cache, tokenizer, weigh)
+    return data
 
 
 def harmony_objective(
