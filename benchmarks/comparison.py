@@ -237,6 +237,7 @@ def _evaluation(network: Any, config: Config, data: Dataset, mesh: Mesh) -> Eval
             step, params, network.config, task, mesh, batch_size=rows
         )
     store = data.validation
+    assert store is not None
     return lambda params: evaluate(
         step,
         params,

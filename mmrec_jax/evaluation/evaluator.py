@@ -60,7 +60,8 @@ class Evaluator:
         with_model = (self._eval_step, params, p.model.config)
         rows = config.train.batch_size
         if "task" in p.data.config.evaluators:
-            return evaluate_task(*with_model, p.data, p.mesh, batch_size=rows)
+            task: Any = p.data
+            return evaluate_task(*with_model, task, p.mesh, batch_size=rows)
         assert p.data.validation is not None
         return evaluate(
             *with_model,

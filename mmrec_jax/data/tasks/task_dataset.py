@@ -25,6 +25,8 @@ class TaskDataset(Dataset):
     any other run.
     """
 
+    config: TaskConfig
+
     def __init__(self, config: TaskConfig) -> None:
         """Makes the task.
 
