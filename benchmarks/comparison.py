@@ -23,8 +23,7 @@ from benchmarks.peers.attention_config import AttentionConfig, matching
 from benchmarks.run_log import Record, RunLog
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config, TrainConfig
-from mmrec_jax.data.tasks.registry import TASKS
-from mmrec_jax.data.tasks.task_dataset import TaskDataset
+from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.errors import UserError
 from mmrec_jax.evaluation.evaluate import evaluate
@@ -191,7 +190,7 @@ def check(model: str, config: Config) -> None:
         )
     if model == "mmrec":
         return
-    lengths = config.task.eval_lengths if config.data.source in TASKS else ()
+    lengths = config.data.eval_lengths if "task" in config.data.evaluators else ()
     for name, value, expected in (
         ("model.dropout", config.model.dropout, 0.0),
         ("model.dtype", config.model.dtype, "float32"),
@@ -205,14 +204,14 @@ def check(model: str, config: Config) -> None:
             )
     if lengths and max(lengths) > config.data.seq_len:
         raise UserError(
-            f"config.task.eval_lengths has {max(lengths)}; the attention model reads one row, "
+            f"config.data.eval_lengths has {max(lengths)}; the attention model reads one row, "
             f"config.data.seq_len = {config.data.seq_len} tokens"
         )
 
 
-def _load(config: Config, place: Workdir) -> RunData:
+def _load(config: Config, place: Workdir) -> Dataset:
     """As `load_data`; the text of the last run is at hand, whatever its shuffle."""
-    if config.data.source in TASKS:
+    if "task" in config.data.evaluators:
         return load_data(config, place)
     alike = Config(
         model=MMRecConfig(vocab_size=config.model.vocab_size),
@@ -228,16 +227,17 @@ def _load_text(config: Config, place: Workdir) -> Any:
     return load_data(config, place)
 
 
-def _evaluation(network: Any, config: Config, data: RunData, mesh: Mesh) -> Evaluation:
+def _evaluation(network: Any, config: Config, data: Dataset, mesh: Mesh) -> Evaluation:
     """From parameters to what the loop of `train.py` says of them."""
     step = jax.jit(make_eval_step(network))
     rows = config.train.batch_size
-    if isinstance(data, TaskDataset):
-        task = data
+    if "task" in config.data.evaluators:
+        task: Any = data
         return lambda params: evaluate_task(
             step, params, network.config, task, mesh, batch_size=rows
         )
     store = data.validation
+    assert store is not None
     return lambda params: evaluate(
         step,
         params,
@@ -251,7 +251,7 @@ def _evaluation(network: Any, config: Config, data: RunData, mesh: Mesh) -> Eval
     )
 
 
-def _sizes(data: RunData) -> dict[str, int]:
+def _sizes(data: Dataset) -> dict[str, int]:
     sizes = {"vocabulary": data.tokenizer.vocab_size}
     if isinstance(data, TextDataset):
         for name, store in (("train", data.train), ("validation", data.validation)):

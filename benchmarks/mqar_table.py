@@ -100,7 +100,7 @@ class Recall:
             "model.num_memories": memories,
             "model.memory_slots": slots,
             "model.mem_dim": values,
-            "task.pairs": pairs,
+            "data.pairs": pairs,
             "train.seed": self._options.seed,
             "data.seed": self._options.seed,
             "train.eval_every": self._options.steps,

@@ -3,7 +3,8 @@
 python train.py --config=benchmarks/optimizers_config.py --config.optim.name=sophia_g
 """
 
-from mmrec_jax.config import Config, DataConfig, OptimConfig, TrainConfig
+from mmrec_jax.config import Config, OptimConfig, TrainConfig
+from mmrec_jax.data.kinds.text import TreebankConfig
 from mmrec_jax.models.mmrec.config import MMRecConfig
 
 
@@ -11,7 +12,7 @@ def get_config() -> Config:
     """The run."""
     return Config(
         model=MMRecConfig(vocab_size=500, model_dim=64, num_layers=2, num_memories=2, context=128),
-        data=DataConfig(source="treebank", seq_len=128),
+        data=TreebankConfig(seq_len=128),
         optim=OptimConfig(warmup_steps=30),
         train=TrainConfig(
             steps=300,

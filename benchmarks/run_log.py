@@ -61,7 +61,7 @@ class RunLog:
 def changed_fields(config: Config) -> dict[str, Any]:
     """The fields that are not at their defaults: {"optim.lr": 0.001, ...}; of paths, the names."""
     defaults = {name: value for name, value, _ in leaves(Config())}
-    fields = {
+    fields: dict[str, Any] = {
         name: list(value) if isinstance(value, tuple) else value
         for name, value, field in leaves(config)
         if value != defaults.get(name, getattr(field, "default", None))

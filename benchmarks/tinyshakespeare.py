@@ -5,7 +5,8 @@
 FILE is the usual 1.1 MB text; its first 90 % are trained on, the rest is the validation text.
 """
 
-from mmrec_jax.config import Config, DataConfig, OptimConfig, TokenizerConfig, TrainConfig
+from mmrec_jax.config import Config, OptimConfig, TokenizerConfig, TrainConfig
+from mmrec_jax.data.kinds.text import TextConfig
 from mmrec_jax.models.mmrec.config import MMRecConfig
 
 
@@ -20,8 +21,7 @@ def get_config() -> Config:
             ffn_dim=384,
             context=64,
         ),
-        data=DataConfig(
-            source="text",
+        data=TextConfig(
             train="tinyshakespeare.txt",
             documents="file",
             validation_fraction=0.1,

@@ -17,11 +17,11 @@ before the first step and at the end.
 from mmrec_jax.config import (
     AdapterConfig,
     Config,
-    DataConfig,
     NoiseConfig,
     OptimConfig,
     TrainConfig,
 )
+from mmrec_jax.data.kinds.instructions import TreebankInstructionsConfig
 
 
 def get_config() -> Config:
@@ -29,7 +29,7 @@ def get_config() -> Config:
     return Config(
         init_from="runs/tiny",
         adapters=AdapterConfig(kind="dora", rank=8),
-        data=DataConfig(source="treebank_instructions", seq_len=256),
+        data=TreebankInstructionsConfig(seq_len=256),
         optim=OptimConfig(lr=3e-3, warmup_steps=20),
         noise=NoiseConfig(alpha=5.0),
         train=TrainConfig(

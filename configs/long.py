@@ -11,7 +11,8 @@ mmrec eval loss --workdir=runs/long --documents=file --data=FILE
 
 import dataclasses
 
-from mmrec_jax.config import Config, DataConfig, OptimConfig, TokenizerConfig, TrainConfig
+from mmrec_jax.config import Config, OptimConfig, TokenizerConfig, TrainConfig
+from mmrec_jax.data.kinds.text import ManualConfig
 from mmrec_jax.models.mmrec.sizes import SIZES
 
 
@@ -20,7 +21,7 @@ def get_config() -> Config:
     model = dataclasses.replace(SIZES["tiny"], vocab_size=300, context=32_768)
     return Config(
         model=model,
-        data=DataConfig(source="manual", seq_len=32_768),
+        data=ManualConfig(seq_len=32_768),
         tokenizer=TokenizerConfig(kind="byte"),
         optim=OptimConfig(lr=3e-3, warmup_steps=10),
         train=TrainConfig(

@@ -8,12 +8,11 @@ Measured with seed 0: 98.1 % of all answers right after 1,000 steps (200: 4.7 %,
 
 from mmrec_jax.config import (
     Config,
-    DataConfig,
     OptimConfig,
-    TaskConfig,
     TokenizerConfig,
     TrainConfig,
 )
+from mmrec_jax.data.kinds.tasks import MqarConfig
 from mmrec_jax.models.mmrec.config import MMRecConfig
 
 
@@ -32,8 +31,8 @@ def get_config() -> Config:
             gamma_halflife_min=0.3,
             gamma_halflife_max=64.0,
         ),
-        data=DataConfig(source="mqar", seq_len=128),
-        task=TaskConfig(
+        data=MqarConfig(
+            seq_len=128,
             min_length=128,
             max_length=128,
             eval_lengths=(128,),

@@ -9,12 +9,11 @@ it stays at chance: see `benchmarks/README.md`.
 
 from mmrec_jax.config import (
     Config,
-    DataConfig,
     OptimConfig,
-    TaskConfig,
     TokenizerConfig,
     TrainConfig,
 )
+from mmrec_jax.data.kinds.tasks import ParityConfig
 from mmrec_jax.models.mmrec.config import MMRecConfig
 
 
@@ -33,8 +32,7 @@ def get_config() -> Config:
             # showed: with the default of 512, seed 2 fails at length 1,024.
             gamma_halflife_max=16.0,
         ),
-        data=DataConfig(source="parity", seq_len=40),
-        task=TaskConfig(max_length=40, eval_lengths=(40, 256, 1024)),
+        data=ParityConfig(seq_len=40, max_length=40, eval_lengths=(40, 256, 1024)),
         tokenizer=TokenizerConfig(kind="char"),
         optim=OptimConfig(lr=5e-3, warmup_steps=20, weight_decay=0.0),
         train=TrainConfig(

@@ -5,7 +5,8 @@ python train.py --config=configs/sophia.py
 
 import dataclasses
 
-from mmrec_jax.config import Config, DataConfig, OptimConfig, TrainConfig
+from mmrec_jax.config import Config, OptimConfig, TrainConfig
+from mmrec_jax.data.kinds.text import TreebankConfig
 from mmrec_jax.models.mmrec.sizes import SIZES
 
 
@@ -14,7 +15,7 @@ def get_config() -> Config:
     model = dataclasses.replace(SIZES["tiny"], vocab_size=500, dropout=0.1)
     return Config(
         model=model,
-        data=DataConfig(source="treebank", seq_len=256),
+        data=TreebankConfig(seq_len=256),
         # b1, gamma and the decay are those of benchmarks/README.md, "What optimizers reach".
         optim=OptimConfig(
             name="sophia_g", lr=3e-3, warmup_steps=100, b1=0.9, gamma=0.03, weight_decay=0.2

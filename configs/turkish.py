@@ -9,7 +9,8 @@ would make the tokens behind the roots of words count more in the loss.
 
 import dataclasses
 
-from mmrec_jax.config import Config, DataConfig, OptimConfig, TrainConfig, TurkishConfig
+from mmrec_jax.config import Config, OptimConfig, TrainConfig, TurkishConfig
+from mmrec_jax.data.kinds.text import TreebankConfig
 from mmrec_jax.models.mmrec.sizes import SIZES
 from mmrec_jax.objectives.config import Objectives, VowelHarmonyConfig
 
@@ -19,7 +20,7 @@ def get_config() -> Config:
     model = dataclasses.replace(SIZES["tiny"], vocab_size=500, dropout=0.1)
     return Config(
         model=model,
-        data=DataConfig(source="treebank", seq_len=256),
+        data=TreebankConfig(seq_len=256),
         optim=OptimConfig(lr=3e-3, warmup_steps=50),
         train=TrainConfig(
             steps=1500,

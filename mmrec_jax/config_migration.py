@@ -1,8 +1,10 @@
 """Plain configs of older versions, as this version writes them."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from mmrec_jax.data.kinds.registry import DATA_KINDS
 from mmrec_jax.errors import UserError
 
 VERSION = 2
@@ -25,7 +27,7 @@ def upgrade(plain: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _from_1(plain: dict[str, Any]) -> dict[str, Any]:
-    """Version 1 had one model, and each objective and the noise in other groups."""
+    """Version 1 had one model, all kinds of data in one, and other groups."""
     model, train, turkish = (plain.get(name, {}) for name in ("model", "train", "turkish"))
     objectives: dict[str, dict[str, Any]] = {"cross_entropy": {}}
     uboo = {
@@ -47,4 +49,15 @@ def _from_1(plain: dict[str, Any]) -> dict[str, Any]:
         for name in ("alpha", "schedule", "table")
         if f"neftune_{name}" in train
     }
-    return {**plain, "objectives": objectives, "noise": noise}
+    data = _data_from_1({n: plain.pop(n, {}) for n in ("data", "instructions", "task")})
+    return {**plain, "data": data, "objectives": objectives, "noise": noise}
+
+
+def _data_from_1(groups: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Fields that the kind of data does not have were without effect, and are left out."""
+    fields = {name: value for group in groups.values() for name, value in group.items()}
+    source = fields.pop("source", "treebank")
+    known = {name: {f.name for f in dataclasses.fields(DATA_KINDS[name])} for name in DATA_KINDS}
+    foreign = set().union(*known.values()) - known.get(source, set())
+    kept = {name: value for name, value in fields.items() if name not in foreign}
+    return {"source": source, **kept}

@@ -209,10 +209,20 @@ def _unknown(group: type[Settings], name: str, where: str) -> UserError:
     anywhere = {f"config.{path}": field for path, _, field in leaves(Config()) if field}
     meant = _alike(name, here) or _alike(name, anywhere)
     hint = f"did you mean {meant}? " if meant else ""
-    kind = f" of {group.tag} {getattr(group, group.tag)}" if group.tag else ""
+    kind = ""
+    if group.tag:
+        kind = f" of {group.tag} {getattr(group, group.tag)}"
+        others = [each for each in _kinds_of(group) if name in _fields(_kinds_of(group)[each])]
+        hint = f"it is one of {group.tag} {', '.join(others)}. " if others else hint
     return UserError(
         f"{where}.{name} is not a field{kind}; {hint}the fields are {', '.join(sorted(fields))}"
     )
+
+
+def _kinds_of(group: type[Settings]) -> Any:
+    """The registry of the groups that have the tag of this one."""
+    unions = [field for field in _fields(Config).values() if "kind" in field.metadata]
+    return next(kinds(field) for field in unions if _tag(field) == group.tag)
 
 
 def _alike(name: str, fields: Mapping[str, dataclasses.Field[Any]]) -> str:

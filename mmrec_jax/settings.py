@@ -9,7 +9,6 @@ a model is.
 
 import ast
 import dataclasses
-import functools
 import types
 import typing
 from collections.abc import Callable
@@ -124,10 +123,14 @@ def role(field: dataclasses.Field[Any]) -> Role:
     return field.metadata.get("role", "function")
 
 
-@functools.cache
+_hints: dict[type, dict[str, Any]] = {}
+
+
 def type_hints(group: type[Settings]) -> dict[str, Any]:
     """The types of a group's fields."""
-    return typing.get_type_hints(group)
+    if group not in _hints:
+        _hints[group] = typing.get_type_hints(group)
+    return _hints[group]
 
 
 def convert(hint: Any, value: Any) -> Any:

@@ -16,18 +16,25 @@ from mmrec_jax.cli import main
 from mmrec_jax.config import (
     AdapterConfig,
     Config,
-    DataConfig,
-    InstructionConfig,
     MeshConfig,
     NoiseConfig,
     OptimConfig,
-    TaskConfig,
     TokenizerConfig,
     TrainConfig,
     TurkishConfig,
 )
 from mmrec_jax.config_file import parse_with_overrides, read_config, with_overrides
 from mmrec_jax.config_tree import from_dict, leaves, to_dict
+from mmrec_jax.data.kinds.instructions import InstructionsConfig, TreebankInstructionsConfig
+from mmrec_jax.data.kinds.tasks import KHopConfig, ModularConfig, MqarConfig, ParityConfig
+from mmrec_jax.data.kinds.text import (
+    JsonlConfig,
+    ManualConfig,
+    PreparedConfig,
+    StreamConfig,
+    TextConfig,
+    TreebankConfig,
+)
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM
@@ -50,6 +57,8 @@ def _refused(make, *parts):
 def _group(group, **fields):
     """A valid group with these fields."""
     base = {"train": {"steps": 1}, "adapters": {"kind": "dora"}}.get(group.group, {})
+    if group in (TextConfig, StreamConfig, InstructionsConfig):
+        base = {"train": "a"}
     return group(**{**base, **fields})
 
 
@@ -60,22 +69,33 @@ _OUT_OF_RANGE = [
     (MMRecConfig, {"dropout": 1.0}),
     (MMRecConfig, {"gamma_halflife_min": 0.0}),
     (MMRecConfig, {"alpha_halflife_min": 5000.0}),
-    (DataConfig, {"seq_len": 0}),
-    (DataConfig, {"packing_windows": 0}),
-    (DataConfig, {"validation_fraction": 1.0}),
-    (DataConfig, {"train": "a.txt"}),
-    (TaskConfig, {"min_length": 0}),
-    (TaskConfig, {"max_length": 0}),
-    (TaskConfig, {"eval_sequences": 0}),
-    (TaskConfig, {"eval_lengths": ()}),
-    (TaskConfig, {"eval_lengths": (8, 0)}),
-    (TaskConfig, {"eval_lengths": (8, 8)}),
-    (TaskConfig, {"vocab_size": 3}),
-    (TaskConfig, {"vocab_size": 20_001}),
-    (TaskConfig, {"pairs": 0}),
-    (TaskConfig, {"modulus": 1}),
-    (TaskConfig, {"hops": 0}),
-    (InstructionConfig, {"template": ""}),
+    (TreebankConfig, {"seq_len": 0}),
+    (TreebankConfig, {"packing_windows": 0}),
+    (TextConfig, {"validation_fraction": 1.0}),
+    (TextConfig, {"max_record_mb": 0}),
+    (TextConfig, {"train": ""}),
+    (JsonlConfig, {"train": ""}),
+    (PreparedConfig, {"train": ""}),
+    (InstructionsConfig, {"train": ""}),
+    (InstructionsConfig, {"template": ""}),
+    (InstructionsConfig, {"prompt_field": "", "response_field": "b"}),
+    (StreamConfig, {"min_chars": -1}),
+    (StreamConfig, {"max_chars": 0}),
+    (StreamConfig, {"max_chars": 8, "min_chars": 9}),
+    (StreamConfig, {"stream_workers": -1}),
+    (ParityConfig, {"min_length": 0}),
+    (ParityConfig, {"max_length": 0}),
+    (ParityConfig, {"eval_sequences": 0}),
+    (ParityConfig, {"eval_lengths": ()}),
+    (ParityConfig, {"eval_lengths": (8, 0)}),
+    (ParityConfig, {"eval_lengths": (8, 8)}),
+    (ModularConfig, {"modulus": 1}),
+    (MqarConfig, {"vocab_size": 3}),
+    (MqarConfig, {"vocab_size": 20_001}),
+    (MqarConfig, {"pairs": 0}),
+    (MqarConfig, {"pairs": 128}),
+    (MqarConfig, {"min_pairs": 9}),
+    (KHopConfig, {"hops": 0}),
     (TokenizerConfig, {"vocab_size": 0}),
     (TokenizerConfig, {"path": "a.model"}),
     (OptimConfig, {"lr": 0.0}),
@@ -127,9 +147,9 @@ _OUT_OF_RANGE = [
     (OptimConfig, {"lr": "fast"}),
     (MMRecConfig, {"use_hem": 1}),
     (MMRecConfig, {"gate": "lstm"}),
-    (DataConfig, {"train": None}),
-    (TaskConfig, {"eval_lengths": 40}),
-    (TaskConfig, {"eval_lengths": (40, 2.5)}),
+    (TextConfig, {"train": None}),
+    (ParityConfig, {"eval_lengths": 40}),
+    (ParityConfig, {"eval_lengths": (40, 2.5)}),
     (UBOOConfig, {"weight": ((0, 0.1, 3),)}),
     (Config, {"plugins": "a"}),
     (Config, {"objectives": {}}),
@@ -167,33 +187,55 @@ def test_groups_that_do_not_fit_each_other_are_refused(fields, name):
     _refused(lambda: Config(**fields), name)
 
 
-_FILTERS = {"clean": True, "language": "tr", "min_chars": 5, "max_chars": 5}
-
-
-@pytest.mark.parametrize("name", _FILTERS)
-def test_the_stream_alone_filters_documents_as_it_reads_them(name):
-    filters = {name: _FILTERS[name]}
-    DataConfig(source="stream", train="a.txt", **filters)
-    for source in ("text", "prepared"):
-        make = lambda source=source: DataConfig(source=source, train="a", **filters)  # noqa: E731
-        _refused(make, f"config.data.{name} is ", source)
+_RUN = {
+    "data": ParityConfig(),
+    "tokenizer": TokenizerConfig(kind="char"),
+    "train": TrainConfig(steps=1, sample_tokens=0),
+}
 
 
 @pytest.mark.parametrize(
-    "filters", [{"min_chars": -1}, {"max_chars": 0}, {"max_chars": 8, "min_chars": 9}]
+    ("fields", "parts"),
+    [
+        ({"train": TrainConfig(steps=1)}, ["config.train.sample_tokens is 64", "parity"]),
+        ({"tokenizer": TokenizerConfig()}, ["config.tokenizer.kind is 'unigram'", "parity"]),
+        ({"data": ParityConfig(seq_len=39)}, ["config.data.max_length is 40", "39"]),
+        ({"data": KHopConfig(vocab_size=8)}, ["config.data.min_length is 1", "17"]),
+        (
+            {"objectives": Objectives(vowel_harmony=VowelHarmonyConfig())},
+            ["config.objectives.vowel_harmony", "parity"],
+        ),
+        ({"turkish": TurkishConfig(suffix_weight=2.0)}, ["config.turkish.suffix_weight is 2.0"]),
+        ({"turkish": TurkishConfig(scored_samples=2)}, ["config.turkish.scored_samples is 2"]),
+        (
+            {"data": TreebankConfig(), "turkish": TurkishConfig(scored_samples=2)},
+            ["config.turkish.scored_samples is 2", "config.train.sample_tokens"],
+        ),
+        (
+            {"data": TreebankInstructionsConfig(), "train": TrainConfig(steps=1)},
+            ["config.train.sample_prompt is ''", "treebank_instructions"],
+        ),
+        (
+            {
+                "data": TreebankInstructionsConfig(),
+                "train": TrainConfig(steps=1, sample_tokens=0, carry_state=True),
+            },
+            ["config.train.carry_state is True", "treebank_instructions"],
+        ),
+        (
+            {"data": StreamConfig(train="a"), "turkish": TurkishConfig(suffix_weight=2.0)},
+            ["config.turkish.suffix_weight is 2.0", "stream"],
+        ),
+    ],
 )
-def test_limits_of_a_document_that_leave_none_are_refused(filters):
-    make = lambda: DataConfig(source="stream", train="a.txt", **filters)  # noqa: E731
-    _refused(make, f"config.data.{next(iter(filters))} is ")
-
-
-@pytest.mark.parametrize("source", ["text", "jsonl", "instructions"])
-def test_the_users_own_source_needs_files(source):
-    _refused(lambda: DataConfig(source=source), "config.data.train is ''")
+def test_what_does_not_suit_the_data_is_refused(fields, parts):
+    Config(**_RUN).data.check(Config(**_RUN))
+    config = Config(**{**_RUN, **fields})
+    _refused(lambda: config.data.check(config), *parts)
 
 
 def test_whole_numbers_become_floats_and_lists_tuples():
-    optim, task = OptimConfig(lr=1), TaskConfig(eval_lengths=[3, 4])
+    optim, task = OptimConfig(lr=1), ParityConfig(eval_lengths=[3, 4])
     assert (optim.lr, type(optim.lr)) == (1.0, float)
     assert task.eval_lengths == (3, 4)
     assert UBOOConfig(weight=[[0, 0], [5, 1]]).weight == ((0, 0.0), (5, 1.0))
@@ -288,20 +330,24 @@ _VALUES = [
     ("train.steps=1e3", 1000),
     ("train.sample_prompt=", ""),
     ("train.sample_prompt='a=b", "'a=b"),
-    ("task.eval_lengths=7", (7,)),
-    ("task.eval_lengths=40,4096", (40, 4096)),
-    ("task.eval_lengths=(40, 4096)", (40, 4096)),
-    ("task.eval_lengths=[40,4096]", (40, 4096)),
     ("objectives.uboo.weight=0.2", 0.2),
     ("objectives.vowel_harmony.weight=[(0,0.0),(500,0.1)]", ((0, 0.0), (500, 0.1))),
     ("plugins=json,argparse", ("json", "argparse")),
+    ("data.eval_lengths=7", (7,)),
+    ("data.eval_lengths=40,4096", (40, 4096)),
+    ("data.eval_lengths=(40, 4096)", (40, 4096)),
+    ("data.eval_lengths=[40,4096]", (40, 4096)),
 ]
 
 
 @pytest.mark.parametrize(("override", "expected"), _VALUES)
 def test_an_override_changes_its_field_and_nothing_else(override, expected):
     # The file gives some of the values, so that each is a change.
-    plain = with_overrides(Config(), ["--config.optim.b2=0.7", "--config.train.sample_prompt=x"])
+    plain = Config(
+        data=ParityConfig(),
+        optim=OptimConfig(b2=0.7),
+        train=TrainConfig(steps=5, sample_prompt="x"),
+    )
     changed = with_overrides(plain, [f"--config.{override}"])
     path = override.partition("=")[0]
     now, before = ({name: x for name, x, _ in leaves(side)} for side in (changed, plain))
@@ -334,9 +380,10 @@ def test_an_override_changes_its_field_and_nothing_else(override, expected):
         ("model.gate=lstm", ["config.model.gate is 'lstm'", "'state', 'input', 'none'"]),
         ("optim.lr=-1", ["config.optim.lr is -1.0", "above 0"]),
         ("model.use_hem=perhaps", ["config.model.use_hem is 'perhaps'", "true"]),
-        ("task.eval_lengths=40,long", ["config.task.eval_lengths is '40,long'"]),
-        ("task.eval_lengths=40,2.5", ["config.task.eval_lengths is '40,2.5'"]),
         ("plugins=no_such_module", ["config.plugins", "no_such_module"]),
+        ("data.source=books", ["config.data.source is 'books'", "treebank"]),
+        ("data.pairs=4", ["config.data.pairs is not", "source treebank", "source mqar"]),
+        ("data.train=a.txt", ["config.data.train is not", "source treebank", "text"]),
     ],
 )
 def test_a_bad_override_names_the_field_and_what_is_expected(override, parts):
@@ -360,6 +407,19 @@ def test_a_length_on_the_command_line_replaces_the_files_unit(override, expected
 def test_two_lengths_on_the_command_line_are_refused():
     two = ["--config.train.epochs=2", "--config.train.tokens=900"]
     _refused(lambda: read_config(_TINY, two), "config.train", "epochs")
+
+
+def test_another_kind_of_data_keeps_the_fields_that_both_have():
+    given = ["--config.data.train=a.txt", "--config.data.source=text", "--config.data.seed=3"]
+    config = with_overrides(Config(data=ManualConfig(seq_len=7)), given)
+    assert config.data == TextConfig(train="a.txt", seq_len=7, seed=3)
+    config = with_overrides(config, ["--config.data.source=stream", "--config.data.clean=1"])
+    assert config.data == StreamConfig(train="a.txt", seq_len=7, seed=3, clean=True)
+    config = with_overrides(config, ["--config.data.source=mqar", "--config.data.pairs=4"])
+    assert config.data == MqarConfig(seq_len=7, seed=3, pairs=4)
+    back = with_overrides(config, ["--config.data.source=manual"])
+    assert back.data == ManualConfig(seq_len=7, seed=3)
+    _refused(lambda: with_overrides(Config(), ["--config.data.source=text"]), "config.data.train")
 
 
 def test_objectives_are_switched_on_and_off():
@@ -436,14 +496,14 @@ def test_a_config_survives_json():
     config = Config(
         model=MMRecConfig(model_dim=64, mem_dim=8, memory_slots=4),
         objectives=Objectives(uboo=UBOOConfig(weight=((0, 0.0), (5, 0.1)))),
-        task=TaskConfig(eval_lengths=(3, 4, 5)),
+        data=ParityConfig(eval_lengths=(3, 4, 5)),
         mesh=MeshConfig(data=1, fsdp=-1),
         train=TrainConfig(epochs=1.5, target_loss=2.0),
     )
     plain = to_dict(config)
     assert json.loads(json.dumps(plain)) == plain
     assert from_dict(plain) == config
-    assert plain["model"]["family"] == "mmrec"
+    assert (plain["model"]["family"], plain["data"]["source"]) == ("mmrec", "parity")
 
 
 @pytest.mark.parametrize(
@@ -475,6 +535,42 @@ def old_runs():
         return {name.split("/")[-2]: json.load(archive.extractfile(name)) for name in files}
 
 
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        ({"data": {"source": "treebank", "train": "", "clean": False}}, TreebankConfig()),
+        (
+            {
+                "data": {"source": "instructions", "train": "a"},
+                "instructions": {"overlong": "error"},
+            },
+            InstructionsConfig(train="a", overlong="error"),
+        ),
+        (
+            {
+                "data": {"source": "mqar", "train": "", "seq_len": 64},
+                "task": {"pairs": 4, "hops": 2, "eval_lengths": [9]},
+            },
+            MqarConfig(seq_len=64, pairs=4, eval_lengths=(9,)),
+        ),
+    ],
+)
+def test_data_of_version_1_becomes_its_kind(groups, expected):
+    assert from_dict(groups).data == expected
+
+
+@pytest.mark.parametrize(
+    ("groups", "name"),
+    [
+        ({"data": {"source": "treebank", "packing_bins": 8}}, "config.data.packing_bins"),
+        ({"data": {"source": "books"}}, "config.data.source"),
+        ({"optim": {"width": 8}}, "config.optim.width"),
+    ],
+)
+def test_what_version_1_did_not_have_is_named(groups, name):
+    _refused(lambda: from_dict(groups), name)
+
+
 def test_configs_of_version_1_are_upgraded(old_runs):
     assert {"plain", "objectives", "adapters", "exported"} <= old_runs.keys()
     configs = {name: from_dict(content["config"]) for name, content in old_runs.items()}
@@ -487,4 +583,5 @@ def test_configs_of_version_1_are_upgraded(old_runs):
     for name in ("plain", "adapters", "exported"):
         assert configs[name].objectives == Objectives()
     assert configs["plain"].mesh == MeshConfig()
+    assert configs["plain"].data == TextConfig(train="words.txt", seq_len=32)
     assert configs["plain"].model.vocab_size == old_runs["plain"]["config"]["model"]["vocab_size"]

@@ -3,7 +3,8 @@
 The text is given with `--config.data.train=FILE`.
 """
 
-from mmrec_jax.config import Config, DataConfig, OptimConfig, TokenizerConfig, TrainConfig
+from mmrec_jax.config import Config, OptimConfig, TokenizerConfig, TrainConfig
+from mmrec_jax.data.kinds.text import TextConfig
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.objectives.config import Objectives, UBOOConfig
 
@@ -23,7 +24,7 @@ def get_config() -> Config:
     return Config(
         model=model,
         objectives=Objectives(uboo=UBOOConfig()),
-        data=DataConfig(source="text", train="words.txt", seq_len=32),
+        data=TextConfig(train="words.txt", seq_len=32),
         tokenizer=TokenizerConfig(kind="byte"),
         optim=OptimConfig(lr=1e-2, warmup_steps=5),
         train=TrainConfig(

@@ -9,19 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmrec_jax.config import Config, DataConfig
+from mmrec_jax.config import Config
 from mmrec_jax.data.batch import Batch
+from mmrec_jax.data.kinds.config import DataConfig
+from mmrec_jax.data.kinds.registry import DATA_KINDS
 from mmrec_jax.data.train_iterator import TrainIterator, joined_state
 from mmrec_jax.errors import UserError
 
 
 def data_config(source: str = "treebank", train: object = "", **fields: Any) -> DataConfig:
     """The data of a run: all tests make theirs here."""
-    return DataConfig(source=source, train=str(train), **fields)
+    return DATA_KINDS[source](**({"train": str(train)} if train else {}), **fields)
 
 
 def config_of(source: str = "treebank", train: object = "", **fields: Any) -> Config:
-    """A run on this data; `seed=1` is a field of the data, `task__pairs=4` one of another group."""
+    """A run on this data; `seed=1` is a field of the data, `tokenizer__kind="char"` of a group."""
     groups: dict[str, dict[str, Any]] = {"tokenizer": {"kind": "byte"}, "train": {"steps": 5}}
     data = {}
     for name, value in fields.items():

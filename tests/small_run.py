@@ -53,8 +53,8 @@ def write_text(path: Path, documents: int = 60) -> Path:
 
 
 def small_config(text: Path, **overrides: object) -> Config:
-    """The small run on `text`; overrides are written `train__steps=4`."""
-    overrides = {"data__train": text, **overrides}
+    """The small run on `text`, if its data is files; overrides are written `train__steps=4`."""
+    overrides = {"data__train": text, **overrides} if text else overrides
     return read_config(str(CONFIG_FILE), flags(**overrides))
 
 

@@ -29,6 +29,7 @@ def run(options: argparse.Namespace) -> None:
     """
     from mmrec_jax.config import Config
     from mmrec_jax.config_file import read_config, with_overrides
+    from mmrec_jax.settings import Settings
 
     if options.config:
         config = read_config(options.config, options.overrides)
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
             for name in registry:
                 note = "" if name in value else "off"
                 lines += _group(value.get(name, registry[name]), f"{path}.{name}", note)
-        elif dataclasses.is_dataclass(value):
+        elif isinstance(value, Settings):
             chosen = getattr(value, value.tag) if value.tag else ""
             lines += _group(value, path, f"{value.tag}={chosen}" if chosen else "")
             for name in registry:

@@ -43,11 +43,10 @@ def run(options: argparse.Namespace) -> None:
     """
     require_positive(options, "max_length", "max_tokens", "sequences", "batch_size")
     from mmrec_jax.checkpoints.workdir import Workdir
-    from mmrec_jax.data.tasks.registry import TASKS
 
     place = Workdir(Path(options.workdir))
     config, _ = place.read_config()
-    if config.data.source in TASKS:
+    if "task" in config.data.evaluators:
         _task_by_length(options, config, place)
     else:
         _loss_by_position(options, config, place)
@@ -128,7 +127,7 @@ def _task_by_length(options: argparse.Namespace, config: "Config", place: "Workd
         raise UserError(
             f'{place.root} was trained on the task "{config.data.source}", which needs no --data'
         )
-    trained = config.task.max_length
+    trained = config.data.max_length
     if options.max_length < trained:
         raise UserError(
             f"--max-length is {options.max_length}; the run was trained on up to {trained} tokens"
@@ -154,7 +153,7 @@ def _task_by_length(options: argparse.Namespace, config: "Config", place: "Workd
     scores: dict[int, dict[str, float]] = {}
     with tqdm(total=sum(lengths), unit=" tokens a row", unit_scale=True) as bar:
         for length in lengths:
-            data = TaskDataset(scored_at(config, (length,), options.sequences))
+            data = TaskDataset(scored_at(config, (length,), options.sequences).data)
             result = evaluate_task(
                 eval_step, params, model.config, data, one_device(), batch_size=options.batch_size
             )

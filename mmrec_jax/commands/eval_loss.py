@@ -39,16 +39,12 @@ def run(options: argparse.Namespace) -> None:
     """
     require_positive(options, "batch_size")
     from mmrec_jax.checkpoints.workdir import Workdir
-    from mmrec_jax.data.instructions.conversation_sources import (
-        INSTRUCTION_SOURCES,
-        read_conversations,
-    )
+    from mmrec_jax.data.instructions.conversation_sources import read_conversations
     from mmrec_jax.data.sources import read_documents
-    from mmrec_jax.data.tasks.registry import TASKS
 
     workdir = options.workdir
     config, _ = Workdir(Path(workdir)).read_config()
-    if config.data.source in TASKS:
+    if "task" in config.data.evaluators:
         if options.data is not None:
             raise UserError(
                 f'{workdir} was trained on the task "{config.data.source}": give --lengths, or '
@@ -60,8 +56,8 @@ def run(options: argparse.Namespace) -> None:
     else:
         if options.data is None or options.lengths is not None:
             raise UserError(f"{workdir} was trained on text: give --data=FILE and no --lengths")
-        if config.data.source in INSTRUCTION_SOURCES:
-            conversations = read_conversations(options.data, config.instructions)
+        if config.data.prompt_style == "chat":
+            conversations = read_conversations(options.data, config.data.record_fields)
             _print_response_scores(options, config, conversations)
         else:
             texts = read_documents(options.data, options.documents, options.field)
@@ -77,7 +73,8 @@ def _print_task_scores(options: argparse.Namespace, config: "Config") -> None:
     from mmrec_jax.train.mesh import one_device
     from mmrec_jax.train.step import make_eval_step
 
-    data = TaskDataset(config)
+    config.data.check(config)
+    data = TaskDataset(config.data)
     model, params, _ = load(options.workdir, options.step)
     result = evaluate_task(
         jax.jit(make_eval_step(model)),
@@ -133,7 +130,7 @@ def _print_response_scores(
     from mmrec_jax.train.step import make_eval_step
 
     model, params, tokenizer = load(options.workdir, options.step)
-    seq_len, overlong = config.data.seq_len, config.instructions.overlong
+    seq_len, overlong = config.data.seq_len, config.data.overlong
     store, fit = encode_examples(conversations, chat_encoder(tokenizer), seq_len, overlong)
     result = evaluate(
         jax.jit(make_eval_step(model)),

@@ -60,7 +60,6 @@ def run(options: argparse.Namespace) -> None:
 
     from mmrec_jax.checkpoints.trained_model import load
     from mmrec_jax.commands.run_text import run_text
-    from mmrec_jax.data.tasks.registry import TASKS
     from mmrec_jax.evaluation.picture import draw_recall
     from mmrec_jax.evaluation.reader import model_reader
     from mmrec_jax.evaluation.record import write_record
@@ -68,7 +67,7 @@ def run(options: argparse.Namespace) -> None:
     from mmrec_jax.models.mmrec.state import state_bytes
     from mmrec_jax.train.prepare import make_directory
 
-    on_task = config.data.source in TASKS
+    on_task = "task" in config.data.evaluators
     if on_task and options.data is not None:
         raise UserError(
             f'{place.root} was trained on the task "{config.data.source}": it knows no text, so '

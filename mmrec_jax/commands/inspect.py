@@ -8,6 +8,7 @@ from mmrec_jax.commands.options import add_model_options, add_text_options, requ
 from mmrec_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.config import Config
     from mmrec_jax.data.batch import Batch
     from mmrec_jax.data.tokenizer import Tokenizer
@@ -48,7 +49,7 @@ def run(options: argparse.Namespace) -> None:
     place = Workdir(Path(options.workdir))
     config, _ = place.read_config()
     step = choose_step(options.workdir, options.step)
-    batch, source = _read_rows(options, config, load_tokenizer(place.tokenizer))
+    batch, source = _read_rows(options, config, place, load_tokenizer(place.tokenizer))
     picture, numbers = (place.inspect / f"step_{step}.{kind}" for kind in ("png", "json"))
     make_directory(place.inspect)
     model, params, _ = load(options.workdir, step, training_parts=True)
@@ -70,20 +71,19 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _read_rows(
-    options: argparse.Namespace, config: "Config", tokenizer: "Tokenizer"
+    options: argparse.Namespace, config: "Config", place: "Workdir", tokenizer: "Tokenizer"
 ) -> "tuple[Batch, str]":
     """The rows, and what they are."""
     from mmrec_jax.commands.run_text import run_text
     from mmrec_jax.data.longest import longest_documents
-    from mmrec_jax.data.tasks.registry import TASKS
-    from mmrec_jax.data.tasks.task_dataset import TaskDataset
     from mmrec_jax.data.token_store import TokenStore
 
     source = config.data.source
-    if source in TASKS:
+    if "task" in config.data.evaluators:
         if options.data is not None:
             raise UserError(f'{options.workdir} was trained on the task "{source}": give no --data')
-        return TaskDataset(config).longest(options.rows, options.tokens), source
+        data = config.data.open(config, place.tokenizer_cache, tokenizer)
+        return data.longest(options.rows, options.tokens), source
     name, documents = run_text(options, config)
     store = TokenStore.from_documents(documents, tokenizer)
     return longest_documents(store, options.rows, options.tokens), name

@@ -4,11 +4,7 @@ import argparse
 
 from mmrec_jax.config import Config
 from mmrec_jax.data.document import Document
-from mmrec_jax.data.instructions.conversation_sources import INSTRUCTION_SOURCES
-from mmrec_jax.data.prepared.prepared_dataset import validation_documents
-from mmrec_jax.data.sources import load_documents, read_documents
-from mmrec_jax.data.stream.stream_text import StreamText
-from mmrec_jax.errors import UserError
+from mmrec_jax.data.sources import read_documents
 
 
 def run_text(options: argparse.Namespace, config: Config) -> tuple[str, list[Document]]:
@@ -23,13 +19,5 @@ def run_text(options: argparse.Namespace, config: Config) -> tuple[str, list[Doc
     """
     if options.data is not None:
         return options.data, read_documents(options.data, options.documents, options.field)
-    if config.data.source in INSTRUCTION_SOURCES:
-        raise UserError(
-            f"{options.workdir} was trained on conversations: give some text with --data=FILE"
-        )
     name = f"the run's validation split ({config.data.source})"
-    if config.data.source == "stream":
-        return name, StreamText.open(config.data, 0).validation
-    if config.data.source == "prepared":
-        return name, validation_documents(config)
-    return name, load_documents(config.data, "validation")
+    return name, config.data.validation_documents(config)

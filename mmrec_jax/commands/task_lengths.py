@@ -13,6 +13,6 @@ def scored_at(config: "Config", lengths: tuple[int, ...], sequences: int | None 
     Raises:
       UserError: a length makes no sense.
     """
-    count = config.task.eval_sequences if sequences is None else sequences
-    task = dataclasses.replace(config.task, eval_lengths=lengths, eval_sequences=count)
-    return dataclasses.replace(config, task=task)
+    count = config.data.eval_sequences if sequences is None else sequences
+    data = dataclasses.replace(config.data, eval_lengths=lengths, eval_sequences=count)
+    return dataclasses.replace(config, data=data)

@@ -63,7 +63,10 @@ def build_tokenizer(
         return load_tokenizer(folder)
     except UserError:
         tokenizer = train_sentencepiece(texts, config.kind, vocab_size, field)
-        tokenizer.save(folder)
+        try:
+            tokenizer.save(folder)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot write: {error.strerror or error}") from None
         return tokenizer
 
 

@@ -23,7 +23,7 @@ def evaluate_task(
     *,
     batch_size: int,
 ) -> dict[str, float]:
-    """Scores the fixed sequences of every length in `config.task.eval_lengths`.
+    """Scores the fixed sequences of every length in `config.data.eval_lengths`.
 
     Args:
       eval_step: the compiled `make_eval_step`.
@@ -40,7 +40,7 @@ def evaluate_task(
     """
     whole = Tally()
     result: dict[str, float] = {}
-    for length in data.config.task.eval_lengths:
+    for length in data.config.eval_lengths:
         tally, finals, right = Tally(), 0, 0
         state = zero_state(config, batch_size)
         for batch, final in data.scoring(length, batch_size):

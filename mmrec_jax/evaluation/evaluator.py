@@ -7,8 +7,6 @@ import jax
 from tqdm import tqdm
 
 from mmrec_jax import dora
-from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
-from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.evaluation.evaluate import evaluate
 from mmrec_jax.evaluation.evaluate_task import evaluate_task
 from mmrec_jax.evaluation.turkish_samples import score_samples
@@ -61,8 +59,10 @@ class Evaluator:
         p, config = self.p, self.p.config
         with_model = (self._eval_step, params, p.model.config)
         rows = config.train.batch_size
-        if isinstance(p.data, TaskDataset):
-            return evaluate_task(*with_model, p.data, p.mesh, batch_size=rows)
+        if "task" in p.data.config.evaluators:
+            task: Any = p.data
+            return evaluate_task(*with_model, task, p.mesh, batch_size=rows)
+        assert p.data.validation is not None
         return evaluate(
             *with_model,
             p.data.validation,
@@ -88,9 +88,9 @@ class Evaluator:
         """Metrics of Turkish text on continuations of validation documents."""
         p, train = self.p, self.p.config.train
         count = p.config.turkish.scored_samples
-        if not count:  # of running text alone: `prepare` refuses it elsewhere
+        if not count:  # of running text alone: `DataConfig.check` refuses it elsewhere
             return
-        assert not isinstance(p.data, TaskDataset)
+        assert p.data.validation is not None
         scores = score_samples(
             p.model,
             params,
@@ -108,7 +108,7 @@ class Evaluator:
         p, train = self.p, self.p.config.train
         if not train.sample_tokens:
             return ""
-        write = reply if isinstance(p.data, InstructionDataset) else generate
+        write = reply if p.data.config.prompt_style == "chat" else generate
         text = write(
             p.model,
             params,

@@ -9,8 +9,6 @@ import jax
 from tqdm import tqdm
 
 from mmrec_jax import dora
-from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
-from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.train.curve import draw_loss
 from mmrec_jax.train.processes import is_process_zero
 from mmrec_jax.train.setup import Setup
@@ -95,13 +93,13 @@ def closing(p: Setup, step: int, validation: dict[str, float], *, begin: float) 
         _say(f"  before training: validation {_summary(before)}")
     _say(f"  {root}: loss.png, metrics.jsonl, samples/, checkpoints/ (best: step {best})")
     _say("next:")
-    if isinstance(p.data, TaskDataset):
+    style = p.data.config.prompt_style
+    if style == "none":
         _say(f"  mmrec eval length --workdir={root}")
     else:
         # A prompt that the run's tokenizer is known to spell.
         prompt = shlex.quote(p.config.train.sample_prompt)
-        chat = isinstance(p.data, InstructionDataset)
-        mode, file = ("--chat ", "jsonl") if chat else ("", "txt")
+        mode, file = ("--chat ", "jsonl") if style == "chat" else ("", "txt")
         _say(f"  mmrec generate --workdir={root} {mode}--prompt {prompt}")
         _say(f"  mmrec eval loss --workdir={root} --data=YOUR_FILE.{file}")
     _say(f"  tensorboard --logdir={root}/tensorboard")

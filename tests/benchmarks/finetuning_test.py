@@ -12,11 +12,10 @@ from benchmarks import finetuning
 from benchmarks.finetuning import Finetuning, Method, base_config
 from benchmarks.run_log import RunLog
 from benchmarks.translation_pairs import write_pairs
-from mmrec_jax.config import InstructionConfig
 from mmrec_jax.errors import UserError
 from tests.small_run import write_text
 
-_NAMED = InstructionConfig(prompt_field="en", response_field="tr")
+_NAMED = "en", "tr"
 
 
 @pytest.fixture

@@ -6,13 +6,12 @@ import json
 import pytest
 
 from benchmarks.run_log import RunLog, changed_fields
-from mmrec_jax.config import Config, DataConfig, OptimConfig
+from mmrec_jax.config import Config, OptimConfig
+from mmrec_jax.data.kinds.text import TextConfig
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.mmrec.config import MMRecConfig
 
-CONFIG = Config(
-    optim=OptimConfig(lr=0.1), data=DataConfig(source="text", train="/a/b.txt, c/*.txt")
-)
+CONFIG = Config(optim=OptimConfig(lr=0.1), data=TextConfig(train="/a/b.txt, c/*.txt"))
 RESULT = {"metrics": {"loss": 1.5}, "seconds": 3.0}
 
 

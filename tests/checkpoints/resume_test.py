@@ -5,6 +5,8 @@ import pytest
 from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.config import Config, NoiseConfig, OptimConfig, TrainConfig
 from mmrec_jax.config_tree import to_dict
+from mmrec_jax.data.kinds.tasks import MqarConfig
+from mmrec_jax.data.kinds.text import ManualConfig, StreamConfig, TextConfig
 from mmrec_jax.errors import UserError
 from mmrec_jax.objectives.config import Objectives, UBOOConfig
 
@@ -51,7 +53,7 @@ def test_every_differing_field_is_named_with_both_values():
         {"train__carry_state": True},
         {"data__seq_len": 128},
         {"data__seed": 1},
-        {"task__max_length": 20},
+        {"data": ManualConfig()},
         {"objectives": Objectives(uboo=UBOOConfig())},
         {"tokenizer__kind": "byte"},
         {"model__dropout": 0.2},
@@ -66,8 +68,6 @@ def test_what_changes_the_result_is_refused(change):
 @pytest.mark.parametrize(
     "change",
     [
-        {"data__on_error": "skip"},
-        {"data__tfds_dir": "/elsewhere"},
         {"train__devices": 1},
         {"mesh__tensor": 2},
         {"train__target_loss": 1.0},
@@ -77,12 +77,39 @@ def test_what_changes_the_result_is_refused(change):
         {"train__checkpoint_every": 3},
         {"train__keep_last": 9},
         {"model__remat": "full"},
-        {"task__eval_lengths": (7,)},
-        {"task__eval_sequences": 3},
     ],
 )
 def test_what_does_not_change_the_result_is_free(change):
     check_same_run(_changed(**change), to_dict(_CONFIG), "here")
+
+
+@pytest.mark.parametrize(
+    ("data", "free", "decisive"),
+    [
+        (
+            TextConfig(train="a"),
+            {"on_error": "skip", "tfds_dir": "/elsewhere"},
+            {"train": "b", "documents": "line"},
+        ),
+        (
+            StreamConfig(train="a"),
+            {"stream_workers": 2, "ram_mb": 900},
+            {"shuffle_mb": 1, "min_chars": 3},
+        ),
+        (
+            MqarConfig(),
+            {"eval_lengths": (7,), "eval_sequences": 3},
+            {"max_length": 20, "pairs": 4},
+        ),
+    ],
+)
+def test_fields_of_data_that_do_not_change_what_is_learnt_are_free(data, free, decisive):
+    config = dataclasses.replace(_CONFIG, data=data)
+    saved = to_dict(config)
+    check_same_run(_changed(config, **{f"data__{n}": x for n, x in free.items()}), saved, "here")
+    for name, value in decisive.items():
+        with pytest.raises(UserError, match=rf"config\.data\.{name} \("):
+            check_same_run(_changed(config, **{f"data__{name}": value}), saved, "here")
 
 
 def test_the_length_is_free_without_a_schedule_that_depends_on_it():

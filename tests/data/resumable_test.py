@@ -23,13 +23,14 @@ from tests.small_data import (
     assert_resumable,
     assert_same,
     config_of,
+    data_config,
     refused,
     take,
 )
 from tests.small_run import write_text
 from tests.small_stream import sources, stream, write_lines
 
-_TASK = {"task__max_length": 10, "task__eval_lengths": (5,), "tokenizer__kind": "char"}
+_TASK = {"max_length": 10, "eval_lengths": (5,), "tokenizer__kind": "char"}
 _FILTERS = {"clean": True, "language": "", "min_chars": 4, "max_chars": 90}
 
 
@@ -57,17 +58,16 @@ def _text(folder, tag="", **fields):
 def _instructions(folder, **fields):
     turns = [(Message("user", "a" * n), Message("assistant", f"b{n}")) for n in range(1, 31)]
     talks = [Conversation(f"f:{number}", each) for number, each in enumerate(turns)]
-    fields = {"seq_len": 40, "packing_windows": 20, "instructions__overlong": "drop", **fields}
+    fields = {"seq_len": 40, "packing_windows": 20, "overlong": "drop", **fields}
     splits = {"train": talks, "validation": talks[:2]}
     tokenizer = _text(folder).tokenizer
-    return InstructionDataset.from_conversations(
-        config_of("treebank_instructions", **fields), splits, tokenizer
-    )
+    config = data_config("treebank_instructions", **fields)
+    return InstructionDataset.from_conversations(config, splits, tokenizer)
 
 
 def _task(folder, source="parity", **fields):
     fields = {"seq_len": 20, "train__sample_tokens": 0, "train__batch_size": 4, **_TASK, **fields}
-    return TaskDataset(config_of(source, **fields))
+    return TaskDataset(config_of(source, **fields).data)
 
 
 def _stream(folder, train="words.txt", **fields):
@@ -170,7 +170,7 @@ def test_streams_of_files_continue(folders, options, steps, every, processes):
         ("text", {"train.carry_state": True}),
         ("text that is carried", {"train.carry_state": False}),
         ("text", {"tokens": {"tag": "!"}}),
-        ("instructions", {"tokens": {"instructions__overlong": "truncate"}}),
+        ("instructions", {"tokens": {"overlong": "truncate"}}),
         ("task", {"data.seed": 1}),
         ("task", {"task.max_length": 9}),
         ("stream", {"tokenizer": {"tokenizer__kind": "char"}}),
@@ -190,7 +190,7 @@ def test_a_position_belongs_to_its_data(folders, kind, changes):
     state = json.loads(json.dumps(_DATASETS[kind](folders).batches(4).get_state()))
     ((named, change),) = changes.items()
     if not isinstance(change, dict):
-        change = {named.removeprefix("data.").replace(".", "__"): change}
+        change = {named.removeprefix("data.").removeprefix("task.").replace(".", "__"): change}
     with refused("position", "other data", f"{named} (saved"):
         _DATASETS[kind](folders, **change).batches(4).set_state(state)
     with refused("train.batch_size (saved 4, now 8)"):
@@ -200,7 +200,7 @@ def test_a_position_belongs_to_its_data(folders, kind, changes):
 def test_a_position_belongs_to_its_task(folders):
     state = _task(folders, "modular").batches(4).get_state()
     with refused("task.modulus (saved 3, now 5)"):
-        _task(folders, "modular", task__modulus=5).batches(4).set_state(state)
+        _task(folders, "modular", modulus=5).batches(4).set_state(state)
 
 
 def test_workers_and_memory_do_not_belong_to_a_position(folders):

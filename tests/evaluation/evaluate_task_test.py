@@ -3,8 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmrec_jax.config import Config, DataConfig, TaskConfig, TokenizerConfig, TrainConfig
-from mmrec_jax.data.tasks.registry import TASKS
+from mmrec_jax.data.kinds.tasks import ParityConfig
 from mmrec_jax.data.tasks.task import Example, Task
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.evaluation.evaluate_task import evaluate_task
@@ -29,15 +28,9 @@ class _Weighted(Task):
 
 @pytest.fixture
 def data(monkeypatch):
-    monkeypatch.setitem(TASKS, "parity", _Weighted)
-    return TaskDataset(
-        Config(
-            data=DataConfig(source="parity", seq_len=_ROW),
-            task=TaskConfig(max_length=_ROW, eval_lengths=_LENGTHS, eval_sequences=_COUNT),
-            tokenizer=TokenizerConfig(kind="char"),
-            train=TrainConfig(steps=1, sample_tokens=0),
-        )
-    )
+    monkeypatch.setattr(ParityConfig, "make_task", lambda self: _Weighted())
+    lengths = {"max_length": _ROW, "eval_lengths": _LENGTHS, "eval_sequences": _COUNT}
+    return TaskDataset(ParityConfig(seq_len=_ROW, **lengths))
 
 
 @pytest.fixture(scope="module")

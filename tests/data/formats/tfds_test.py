@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mmrec_jax.cli import main
-from mmrec_jax.data.sources import load_documents, read_documents
+from mmrec_jax.data.sources import read_documents
 from mmrec_jax.data.split import hash_share
 from tests.small_data import data_config, refused
 
@@ -45,7 +45,7 @@ def test_a_run_reads_it(root):
         validation=f"tfds:{_NAME}/1.0.0:validation",
         tfds_dir=str(root),
     )
-    documents = load_documents(config, "train") + load_documents(config, "validation")
+    documents = config.load("train") + config.load("validation")
     assert sorted(each.text for each in documents) == sorted(TEXTS)
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from mmrec_jax.config import InstructionConfig
 from mmrec_jax.data.conversation import Conversation, Message
 from mmrec_jax.data.instructions import treebank_pairs as module
 from mmrec_jax.data.instructions.conversation_sources import load_conversations, read_conversations
@@ -13,10 +12,9 @@ from mmrec_jax.data.instructions.record import read_record
 from mmrec_jax.data.instructions.treebank_pairs import treebank_pairs
 from mmrec_jax.data.split import fixed_split, hash_share
 from mmrec_jax.data.treebank import treebank_documents
-from tests.small_data import config_of, refused
+from tests.small_data import data_config, refused
 
-_AUTO = InstructionConfig()
-_NAMED = InstructionConfig(prompt_field="question", response_field="answer")
+_NAMED = "question", "answer"
 _SHARED = Path(__file__).parents[4] / "shared/data/sft"
 
 
@@ -45,16 +43,16 @@ _ONE = [("user", "a"), ("assistant", "b")]
     ],
 )
 def test_the_shapes_of_records(record, expected):
-    config = _NAMED if "question" in record else _AUTO
+    config = _NAMED if "question" in record else ("", "")
     found = read_record(record, "f:1", config).messages
     assert [(each.role, each.text) for each in found] == expected
 
 
 def test_texts_are_composed_and_joined():
-    conversation = read_record({"prompt": "s\u0327", "completion": " I\u0307"}, "f:1", _AUTO)
+    conversation = read_record({"prompt": "s\u0327", "completion": " I\u0307"}, "f:1")
     assert conversation == Conversation("f:1", (Message("user", "ş"), Message("assistant", " İ")))
     assert (conversation.prompt, conversation.response) == ("ş", " İ")
-    longer = read_record({"messages": [said(*turn) for turn in _TURNS]}, "f:2", _AUTO)
+    longer = read_record({"messages": [said(*turn) for turn in _TURNS]}, "f:2")
     assert (longer.prompt, longer.response) == ("s\na", "bd")
 
 
@@ -82,19 +80,19 @@ _USER, _ASSISTANT = said("user", "a"), said("assistant", "b")
         ({"messages": [_USER]}, "last"),
         ({"messages": [said("system", "s")]}, "last"),
         ({"messages": []}, "last"),
-        ({"question": "a"}, "config.instructions.response_field"),
+        ({"question": "a"}, "config.data.response_field"),
     ],
 )
 def test_a_broken_record_is_one_line_that_begins_with_its_file_and_line(record, named):
     with refused("pairs.jsonl:17: ", named):
-        read_record(record, "pairs.jsonl:17", _NAMED if "question" in record else _AUTO)
+        read_record(record, "pairs.jsonl:17", _NAMED if "question" in record else ("", ""))
 
 
 @pytest.mark.parametrize("given", ["prompt_field", "response_field"])
 def test_two_fields_are_named_or_none(given):
     (other,) = {"prompt_field", "response_field"} - {given}
-    with refused(f"config.instructions.{other} is ''"):
-        InstructionConfig(**{given: "question"})
+    with refused(f"config.data.{other} is ''"):
+        data_config("instructions", "a.jsonl", **{given: "question"})
 
 
 def written(path, count, start=0):
@@ -104,7 +102,7 @@ def written(path, count, start=0):
 
 
 def loaded(path, **data):
-    return load_conversations(config_of("instructions", path, **data))
+    return load_conversations(data_config("instructions", path, **data))
 
 
 def test_a_share_of_the_prompts_is_held_out_with_all_their_responses(tmp_path):
@@ -138,13 +136,13 @@ def test_files_without_conversations_or_with_broken_lines(tmp_path, content, nam
     with refused(named):
         loaded(path)
     with refused("--data", "gone.jsonl"):
-        read_conversations("gone.jsonl", _AUTO)
+        read_conversations("gone.jsonl")
 
 
 def test_bad_lines_are_skipped_and_listed_when_asked(tmp_path, capsys):
     path = tmp_path / "a.jsonl"
     path.write_text('{"prompt": "a", "completion": "b"}\n{\n{"prompt": 5}\n')
-    found = read_conversations(str(path), _AUTO, on_error="skip")
+    found = read_conversations(str(path), on_error="skip")
     assert [each.prompt for each in found] == ["a"]
     first, *others = capsys.readouterr().err.splitlines()
     assert "2" in first
@@ -158,8 +156,7 @@ def test_bad_lines_are_skipped_and_listed_when_asked(tmp_path, capsys):
     [("en_tr_wesnoth", "en", "tr", 9752), ("en_gsm8k_train", "question", "answer", 7473)],
 )
 def test_real_files_by_named_fields(file, prompt, response, count):
-    config = InstructionConfig(prompt_field=prompt, response_field=response)
-    found = read_conversations(str(_SHARED / f"{file}.jsonl"), config)
+    found = read_conversations(str(_SHARED / f"{file}.jsonl"), (prompt, response))
     assert len(found) == count
     assert all(len(each.messages) == 2 for each in found)
 

@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 
-from mmrec_jax.config import InstructionConfig
 from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.char_tokenizer import CharTokenizer
 from mmrec_jax.data.chat_encoder import ChatEncoder
@@ -168,11 +167,10 @@ def test_weights_are_part_of_the_fingerprint(store):
 
 def dataset(overlong="drop", tokenizer=None, **fields):
     talks = [talk("a" * n, f"b{n}") for n in range(1, 31)]
-    fields = {"seq_len": 40, "instructions__overlong": overlong, **fields}
+    fields = {"seq_len": 40, "overlong": overlong, **fields}
     splits = {"train": talks, "validation": [talk("a" * 41, "b41"), *talks[:2]]}
-    return InstructionDataset.from_conversations(
-        config_of("treebank_instructions", **fields), splits, tokenizer or ByteTokenizer()
-    )
+    config = data_config("treebank_instructions", **fields)
+    return InstructionDataset.from_conversations(config, splits, tokenizer or ByteTokenizer())
 
 
 def test_what_was_left_out_of_a_run_is_told():
@@ -182,38 +180,39 @@ def test_what_was_left_out_of_a_run_is_told():
     assert data.fits == {"train": Fit(truncated=8), "validation": Fit(truncated=1)}
     assert "8 with shortened prompts" in data.describe()
     assert dataset().steps_for(2, epochs=2.0) == pytest.approx(2 * 640 / (2 * 40), abs=8)
+    config = config_of("treebank_instructions", train__carry_state=True)
     with refused("config.train.carry_state is True"):
-        dataset(train__carry_state=True)
+        config.data.check(config)
 
 
 def test_the_tokenizer_gets_the_template_and_auto_takes_what_it_brings_or_has(monkeypatch):
-    tokenizer, config = ByteTokenizer(), InstructionConfig()
-    assert choose_template(config, tokenizer) == PLAIN
+    tokenizer = ByteTokenizer()
+    assert choose_template("auto", tokenizer) == PLAIN
     store = dataset(tokenizer=tokenizer).train
     assert tokenizer.chat_template == PLAIN
     assert spelled(store.tokens[: store.offsets[1]]) == "^Soru:\na\nCevap:\nb1$"
     assert store.weights[: store.offsets[1]].tolist() == [0.0] * 16 + [1.0] * 3
     monkeypatch.setattr(ByteTokenizer, "id_to_piece", lambda self, index: CHATML.tokens[index % 2])
-    assert choose_template(config, ByteTokenizer()) == CHATML
-    assert choose_template(config, tokenizer) == PLAIN
-    assert choose_template(InstructionConfig(template="chatml"), tokenizer) == CHATML
+    assert choose_template("auto", ByteTokenizer()) == CHATML
+    assert choose_template("auto", tokenizer) == PLAIN
+    assert choose_template("chatml", tokenizer) == CHATML
 
 
 def test_a_template_in_a_file(tmp_path):
     tokenizer, path = ByteTokenizer(), tmp_path / "mine.json"
-    config = InstructionConfig(template=str(path))
-    with refused("config.instructions.template", "mine.json"):
-        choose_template(config, tokenizer)
+    template = str(path)
+    with refused("config.data.template", "mine.json"):
+        choose_template(template, tokenizer)
     tree = json.loads(PLAIN.to_json("")) | {"name": "mine"}
     path.write_text(json.dumps(tree | {"tokenizer": None}), "utf-8")
-    assert choose_template(config, tokenizer).name == "mine"
+    assert choose_template(template, tokenizer).name == "mine"
     path.write_text(json.dumps(tree | {"tokenizer": "0123456789abcdef"}), "utf-8")
     with refused("mine.json", "0123456789ab"):
-        choose_template(config, tokenizer)
+        choose_template(template, tokenizer)
 
 
 def test_a_tokenizer_trained_for_conversations_spells_the_template():
-    texts = training_texts(InstructionConfig(), [talk("aa", "b12"), talk("a", "b3")])
+    texts = training_texts("auto", [talk("aa", "b12"), talk("a", "b3")])
     tokenizer = CharTokenizer.from_texts(texts)
     assert set("Soru:\nCevap:\nab123") <= set(tokenizer.characters)
     assert dataset(tokenizer=CharTokenizer.from_texts([*texts, "0456789"])).tokenizer.kind == "char"

@@ -6,7 +6,6 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mmrec_jax.config import TaskConfig
 from mmrec_jax.data.batch import DTYPES
 from mmrec_jax.data.tasks.parity import Parity
 from mmrec_jax.data.tasks.scoring import scoring_pieces
@@ -19,15 +18,17 @@ _FIRST = 2  # the id of a task's first symbol
 
 
 def dataset(source="parity", **fields):
-    task = {"task__max_length": 10, "task__eval_lengths": (5, 30), "tokenizer__kind": "char"}
+    task = {"max_length": 10, "eval_lengths": (5, 30), "tokenizer__kind": "char"}
     train = {"train__batch_size": 4, "train__sample_tokens": 0}
-    return TaskDataset(config_of(source, **{"seq_len": 20, **task, **train, **fields}))
+    config = config_of(source, **{"seq_len": 20, **task, **train, **fields})
+    config.data.check(config)
+    return TaskDataset(config.data)
 
 
 def stream(seed=4, seq_len=30, min_length=2, max_length=9):
-    lengths = TaskConfig(min_length=min_length, max_length=max_length)
-    config = data_config("parity", seq_len=seq_len, seed=seed)
-    return ExampleStream(Parity(), config, lengths, range(8), _FIRST)
+    lengths = {"min_length": min_length, "max_length": max_length}
+    config = data_config("parity", seq_len=seq_len, seed=seed, **lengths)
+    return ExampleStream(Parity(), config, range(8), _FIRST)
 
 
 def test_rows_hold_whole_examples_as_segments_then_padding():
@@ -88,23 +89,23 @@ def test_a_length_in_tokens_is_that_of_the_mean_example():
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"task__max_length": 21}, ("config.task.max_length is 21", "seq_len = 20")),
+        ({"max_length": 21}, ("config.data.max_length is 21", "seq_len = 20")),
         ({"tokenizer__kind": "byte"}, ("config.tokenizer.kind", "byte", "char")),
         ({"train__sample_tokens": 8}, ("config.train.sample_tokens is 8",)),
         ({"train__carry_state": True}, ("config.train.carry_state is True",)),
-        ({"train__eval_batches": 3}, ("config.train.eval_batches is 3", "task.eval_sequences")),
+        ({"train__eval_batches": 3}, ("config.train.eval_batches is 3", "data.eval_sequences")),
         # 4 pairs need 16 tokens.
-        ({"source": "mqar", "task__pairs": 4, "task__eval_lengths": (16,)}, ("task.min_length",)),
+        ({"source": "mqar", "pairs": 4, "eval_lengths": (16,)}, ("config.data.min_length",)),
         (
-            {"source": "mqar", "task__pairs": 2, "task__min_length": 8, "task__eval_lengths": (7,)},
-            ("task.eval_lengths",),
+            {"source": "mqar", "pairs": 2, "min_length": 8, "eval_lengths": (7,)},
+            ("config.data.eval_lengths",),
         ),
     ],
 )
 def test_what_does_not_suit_a_task_is_refused_by_name(change, named):
     with refused(change.get("source", "parity"), *named):
         dataset(**change)
-    mqar = {"task__pairs": 2, "task__min_length": 8, "task__eval_lengths": (8,)}
+    mqar = {"pairs": 2, "min_length": 8, "eval_lengths": (8,)}
     assert dataset("mqar", **mqar).task.min_length == 8
 
 

@@ -4,13 +4,13 @@ import dataclasses
 import itertools
 import unicodedata
 from collections import Counter
-from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 
-from mmrec_jax.config import DataConfig, TaskConfig
 from mmrec_jax.data.char_tokenizer import CharTokenizer
+from mmrec_jax.data.kinds.registry import DATA_KINDS
+from mmrec_jax.data.kinds.tasks import MqarConfig
 from mmrec_jax.data.tasks.alphabet import alphabet
 from mmrec_jax.data.tasks.induction import Induction
 from mmrec_jax.data.tasks.k_hop import KHop
@@ -18,16 +18,18 @@ from mmrec_jax.data.tasks.modular import Modular
 from mmrec_jax.data.tasks.mqar import MultiQueryRecall
 from mmrec_jax.data.tasks.needle import Needle
 from mmrec_jax.data.tasks.parity import Parity
-from mmrec_jax.data.tasks.registry import TASKS, make_task
 from tests.small_data import refused
 
 _VALUES = {"vocab_size": 10, "pairs": 4, "min_pairs": 2, "modulus": 7, "hops": 3}
 
 
-@pytest.fixture(params=sorted(TASKS))
+@pytest.fixture(params=["parity", "modular", "mqar", "induction", "k_hop", "needle"])
 def task(request):
-    fields = TASKS[request.param].fields
-    return make_task(request.param, TaskConfig(**{name: _VALUES[name] for name in fields}))
+    kind = DATA_KINDS[request.param]
+    fields = {field.name for field in dataclasses.fields(kind)} & _VALUES.keys()
+    made = kind(**{name: _VALUES[name] for name in fields}).make_task()
+    assert made.name == request.param
+    return made
 
 
 def draws(task, count, length, seed=7):
@@ -43,21 +45,11 @@ def assert_uniform(drawn, outcomes):
     assert all(abs(count - mean) < 5 * np.sqrt(mean) for count in counts.values())
 
 
-def test_every_task_is_a_source_with_fields_and_symbols_of_its_own(task):
-    assert task.name in get_args(get_type_hints(DataConfig)["source"])
-    assert type(task) is TASKS[task.name]
+def test_every_task_is_a_kind_of_data_with_symbols_of_its_own(task):
+    config = DATA_KINDS[task.name]()
+    assert config.evaluators == ("task",)
+    assert config.prompt_style == "none"
     assert list(task.symbols) == sorted(set(task.symbols))
-    fields = {field.name for field in dataclasses.fields(TaskConfig)}
-    lengths = {"min_length", "max_length", "eval_lengths", "eval_sequences"}
-    assert {name for each in TASKS.values() for name in each.fields} == fields - lengths
-
-
-@pytest.mark.parametrize(
-    ("source", "field"), [("parity", "modulus"), ("modular", "vocab_size"), ("induction", "pairs")]
-)
-def test_a_field_of_another_task_is_refused(source, field):
-    with refused(f"config.task.{field} is {_VALUES[field]}", source):
-        make_task(source, TaskConfig(**{field: _VALUES[field]}))
 
 
 def test_examples_have_exactly_the_length_and_only_known_symbols(task):
@@ -229,9 +221,9 @@ def test_gaps_are_drawn_one_after_the_other_without_replacement():
 
 
 def test_more_pairs_than_keys_are_refused():
-    MultiQueryRecall(_VOCAB, _VOCAB // 2 - 1)
-    with refused("config.task.pairs is 20", 19, 40):
-        MultiQueryRecall(_VOCAB, _VOCAB // 2)
+    MqarConfig(vocab_size=_VOCAB, pairs=_VOCAB // 2 - 1).make_task()
+    with refused("config.data.pairs is 20", 19, 40):
+        MqarConfig(vocab_size=_VOCAB, pairs=_VOCAB // 2)
 
 
 def test_training_examples_may_have_fewer_pairs():
