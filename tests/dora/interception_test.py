@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mmrec_jax import dora
+from mmrec_jax.dora import interception
 from mmrec_jax.models.mmrec.model import MMRecLM
 from tests.models.mmrec import small_model
 
@@ -56,6 +57,52 @@ def test_values_and_gradients_are_those_of_the_applied_weights():
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+@pytest.mark.parametrize("kind", ["dora", "lora"])
+def test_in_bfloat16_gradients_are_those_of_float64(monkeypatch, rng, rate, kind):
+    """Within two roundings of each term, and none of the sums; with bfloat16 activations alone."""
+    rows, inputs, outputs, rank = 256, 64, 48, 8
+    shapes = {"w": (inputs, outputs), "x": (rows, inputs), "g": (rows, outputs)}
+    numbers = {  # that bfloat16 has
+        name: jnp.asarray(rng.normal(size=shape), jnp.bfloat16) for name, shape in shapes.items()
+    }
+    dropped = jnp.asarray((rng.random((rows, inputs)) > rate) / (1 - rate), jnp.bfloat16)
+    monkeypatch.setattr(interception, "_drop", lambda _, x, rate: x * dropped.astype(x.dtype))
+    leaves = {
+        "a": rng.normal(size=(inputs, rank)).astype(np.float32) / 8,
+        "b": rng.normal(size=(rank, outputs)).astype(np.float32) / 3,
+        "m": 8 + rng.random((1, outputs), np.float32) if kind == "dora" else None,
+    }
+
+    def pull_back(dtype):
+        params = {"kernel": numbers["w"].astype(dtype)}
+        model = nn.Dense(outputs, use_bias=False, dtype=dtype)
+
+        def forward(node, x):
+            with dora.intercept(params, {"kernel": node}, dropout=rate) as variables:
+                return model.apply(variables, x)
+
+        wide = jnp.promote_types(dtype, jnp.float32)
+        node = dora.Adapter(**leaves, scale=13 / 8 + 1e-3, layout="io")
+        node = jax.tree.map(lambda x: jnp.asarray(x, wide), node)
+        return jax.vjp(forward, node, numbers["x"].astype(dtype))
+
+    y, pull = pull_back(jnp.bfloat16)
+    kept = [x for x in jax.tree.leaves(pull) if jnp.shape(x)[:1] == (rows,)]
+    assert kept
+    assert all(x.dtype in (jnp.bfloat16, bool) for x in kept)
+    actual = (y, *pull(numbers["g"]))
+    with jax.enable_x64(True):
+        y, pull = pull_back(jnp.float64)
+        expected = (y, *pull(numbers["g"].astype(jnp.float64)))
+    actual, expected = jax.tree.map(lambda x: np.asarray(x, np.float64), (actual, expected))
+    of_output, of_adapter, of_input = jax.tree.map(
+        lambda a, b: np.linalg.norm(a - b) / np.linalg.norm(b), actual, expected
+    )
+    assert max(jax.tree.leaves(of_adapter)) < 2.7e-3, of_adapter
+    assert max(of_output, of_input) < 3.5e-3
+
+
 def test_dropout_is_the_formula_by_hand():
     """`x W + (c - 1) d(x) W + s (d(x) A) B c`."""
     rng = np.random.default_rng(0)
@@ -89,7 +136,7 @@ def test_dropout_is_the_formula_by_hand():
 
 
 def test_the_scanned_model_reads_the_same_both_ways():
-    """Layers that are scanned over, pieces of time, and rows of the embedding that are trained."""
+    """Layers that are scanned over, chunks of time, and rows of the embedding that are trained."""
     config = small_model.config(gate="none", memory="decay", time_chunk=6)
     model, tokens = MMRecLM(config), small_model.random_tokens()
     params = small_model.random_parameters(config)
