@@ -93,11 +93,11 @@ _MISTAKES = {
     ),
     "too large a rank": (
         dora.AdapterRule("ffn/down", 17, 1.0),
-        ["rank 17", "blocks/ffn/down/kernel [64, 16]", "at most 16"],
+        ["rank 17", "blocks/ffn/down/kernel", "[64, 16]", "at most 16"],
     ),
     "too large a rank, by name": (
         dora.AdapterRule("alpha", 3, 1.0),
-        ["rank 3", "blocks/project/alpha/kernel [16, 2]", "at most 2"],
+        ["rank 3", "blocks/project/alpha/kernel", "[16, 2]", "at most 2"],
     ),
     "wrong axes": (dora.AdapterRule("qk", 2, 1.0, axes="io"), ["blocks/qk/kernel", "axes='io'"]),
     "rows": (dora.RowRule(((49, 50),)), ["embed/embedding", "0 to 49", "49-50"]),
