@@ -93,16 +93,18 @@ def choose_kernels(
     chosen: dict[str, tuple[AdapterRule, str]] = {}
     left_out: dict[str, str] = {}
     for rule in rules:
-        taken: dict[str, str] = {}
-        why = f"the parameters are {', '.join(sorted(shapes))}"
-        for name in (name for name in shapes if re.search(rule.pattern, name)):
-            layout, reason = _adaptable(name, shapes[name], rule)
-            if reason:
-                left_out[name] = reason
-                why = f"it matches only what cannot be adapted, such as {name}: {reason}"
-            else:
-                taken[name] = layout
+        found = {
+            name: _adaptable(name, shape, rule)
+            for name, shape in shapes.items()
+            if re.search(rule.pattern, name)
+        }
+        taken = {name: layout for name, (layout, reason) in found.items() if not reason}
+        left_out |= {name: reason for name, (_, reason) in found.items() if reason}
         if not taken:
+            why = f"the parameters are {', '.join(sorted(shapes))}"
+            if found:  # one that a lower rank would do for, if there is one
+                name = max(found, key=lambda name: bool(found[name][0]))
+                why = f"it matches only what cannot be adapted, such as {name}: {found[name][1]}"
             raise UserError(f"adapter pattern {rule.pattern!r} matches no kernel: {why}")
         for name, layout in taken.items():
             chosen.setdefault(name, (rule, layout))
@@ -131,21 +133,23 @@ def choose_embedding(shapes: Mapping[str, tuple[int, ...]], rule: RowRule) -> st
 
 
 def _adaptable(name: str, shape: tuple[int, ...], rule: AdapterRule) -> tuple[str, str]:
-    """The kernel's layout, and why it is left out; "": it is not."""
+    """The layout ("" where no rank would fit) and why the parameter is left out ("": it is not)."""
     if len(shape) < 2:
         return "", "it is a vector"
     if rule.exclude and re.search(rule.exclude, name):
         return "", "parameters of this name are excluded"
     layout = layout_of(name, shape, rule.axes)
     inputs, outputs = matrix_shape(shape, layout)[-2:]
-    if rule.rank <= min(inputs, outputs):
+    most = min(inputs, outputs)
+    if rule.rank <= most:
         return layout, ""
-    if rule.skip_narrow:
-        return layout, f"rank {rule.rank} is larger than its [{inputs}, {outputs}]"
-    raise UserError(
-        f"adapter rank {rule.rank} is larger than the kernel {name} [{inputs}, {outputs}]; it "
-        f"must be at most {min(inputs, outputs)}"
+    reason = (
+        f"adapter rank {rule.rank} is larger than the kernel [{inputs}, {outputs}]; it must be at "
+        f"most {most}"
     )
+    if not rule.skip_narrow:
+        raise UserError(f"{name}: {reason}")
+    return layout, reason
 
 
 def _require_expression(text: str, where: str) -> None:

@@ -85,6 +85,7 @@ def set_up(config: Config, workdir: Path, *, fresh: bool, resume_step: int | Non
     """
     folder = Workdir(workdir)
     _require_other_folders(config, workdir)
+    config.data.check(config)
     split_cpu(config)
     mesh = make_mesh(config)
     try:
@@ -241,10 +242,8 @@ def build_objectives(
 
 def _require_other_folders(config: Config, workdir: Path) -> None:
     """Refuses a run in a folder that it reads, where its own files would become data."""
-    for name in ("train", "validation"):
-        pattern = getattr(config.data, name, "")
-        if pattern and config.data.source != "prepared":
-            require_outside(workdir, "--workdir", pattern, f"config.data.{name}")
+    for name, pattern in config.data.files.items():
+        require_outside(workdir, "--workdir", pattern, f"config.data.{name}")
 
 
 def check_prompt(prompt: str, tokenizer: Tokenizer) -> None:
