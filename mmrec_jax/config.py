@@ -9,7 +9,7 @@ import dataclasses
 from typing import Literal
 
 from mmrec_jax.adapter_config import AdapterConfig
-from mmrec_jax.config_check import require
+from mmrec_jax.config_check import LARGEST_SEED, require
 from mmrec_jax.instruction_config import InstructionConfig
 from mmrec_jax.models.mmrec.config import ModelConfig
 from mmrec_jax.optim_config import OptimConfig
@@ -80,6 +80,8 @@ class DataConfig:
 
     def _check_numbers(self) -> None:
         require(self.seq_len > 0, "data.seq_len", self.seq_len, "at least 1")
+        seeds = f"in 0 to {LARGEST_SEED}"
+        require(0 <= self.seed <= LARGEST_SEED, "data.seed", self.seed, seeds)
         sizes = ("packing_windows", "max_record_mb", "shuffle_mb", "tokenizer_mb", "ram_mb")
         for name in sizes:
             require(getattr(self, name) > 0, f"data.{name}", getattr(self, name), "at least 1")
@@ -175,6 +177,9 @@ class TrainConfig:
     target_loss: float | None = None  # stop when the evaluation loss (nats/token) is at or under it
     devices: int | None = None  # use the first n; all when None, of a CPU one a core
     log_every: int = 10
+    # Where the metrics go: "jsonl" (metrics.jsonl, which loss.png is drawn from), "tensorboard"
+    # (event files), "console"; "wandb" and "trackio", each an extra of the same name to install.
+    writers: tuple[str, ...] = ("jsonl", "tensorboard")
     eval_every: int = 200
     eval_first: bool = False  # evaluate before the first step too
     eval_batches: int | None = None  # of the validation split; all of it when None
@@ -209,6 +214,8 @@ class TrainConfig:
             require(value is None or value > 0, f"train.{name}", value, "at least 1, or None")
         for name in ("sample_tokens", "keep_best", "profile_steps"):
             require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "at least 0")
+        seeds = f"in 0 to {LARGEST_SEED}"
+        require(0 <= self.seed <= LARGEST_SEED, "train.seed", self.seed, seeds)
         require(self.neftune_alpha >= 0, "train.neftune_alpha", self.neftune_alpha, "at least 0")
         for name, off in (("neftune_schedule", "constant"), ("neftune_table", "")):
             value = getattr(self, name)

@@ -2,6 +2,8 @@
 
 from mmrec_jax.errors import UserError
 
+LARGEST_SEED = 2**32 - 1  # JAX takes the seed modulo 2^32
+
 
 def require(condition: bool, name: str, value: object, expected: str) -> None:
     """Refuses a value of a field.

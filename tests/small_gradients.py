@@ -15,12 +15,12 @@ import numpy as np
 if "late" in sys.argv:
     jax.devices()
 
-from mmrec_jax.config_file import read_config  # noqa: E402
-from mmrec_jax.models.mmrec.config import ModelConfig  # noqa: E402
-from mmrec_jax.models.mmrec.model import MMRecLM  # noqa: E402
-from mmrec_jax.models.mmrec.sizes import SIZES  # noqa: E402
-from mmrec_jax.optim.hessian import gnb  # noqa: E402
-from tests.small_run import ROOT  # noqa: E402
+from mmrec_jax.config_file import read_config
+from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.model import MMRecLM
+from mmrec_jax.models.mmrec.sizes import SIZES
+from mmrec_jax.optim.hessian import gnb
+from tests.small_run import ROOT
 
 _TOKENS = 48
 
@@ -77,7 +77,9 @@ def config_gradients(name: str) -> dict[str, jax.Array]:
         return -jnp.take_along_axis(log_p, tokens[:, 1:, None], axis=-1).mean()
 
     if config.optim.uses_hessian:
-        return {name: _flat(jax.jit(lambda key: gnb(key, logits, params, batch))(jax.random.key(2)))}
+        return {
+            name: _flat(jax.jit(lambda key: gnb(key, logits, params, batch))(jax.random.key(2)))
+        }
     return {name: _flat(jax.jit(jax.grad(loss))(params))}
 
 

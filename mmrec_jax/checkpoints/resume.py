@@ -31,6 +31,7 @@ _FREE = frozenset(
         "train.keep_last",
         "train.keep_best",
         "train.profile_steps",
+        "train.writers",
         "turkish.scored_samples",
     }
 )

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.train_iterator import joined_state
-from mmrec_jax.errors import NotFiniteError, UserError
+from mmrec_jax.errors import NotFiniteError, UserError, explain_out_of_memory
 from mmrec_jax.evaluation.evaluator import Evaluator
 from mmrec_jax.models.mmrec.model import count_parameters
 from mmrec_jax.train import report
@@ -20,11 +20,11 @@ from mmrec_jax.train.compiled_steps import CompiledSteps
 from mmrec_jax.train.flops import matmul_flops_per_second, training_flops_per_token
 from mmrec_jax.train.input_monitor import InputMonitor
 from mmrec_jax.train.interrupt import Interrupt
-from mmrec_jax.train.mesh import place_batch
+from mmrec_jax.train.mesh import memory_remedy, place_batch
 from mmrec_jax.train.prepare import Prepared, prepare
 from mmrec_jax.train.processes import all_reduce_max, gather, is_process_zero
 from mmrec_jax.train.sophia_health import SophiaHealth
-from mmrec_jax.train.writer import MetricsWriter
+from mmrec_jax.train.writer import check_writers, open_writers, require_workdir
 
 # Terms whose value must be finite, in the order in which they are blamed.
 _TERMS = ("loss", "uboo", "grad_norm")
@@ -45,17 +45,24 @@ def run(config: Config, workdir: Path, *, fresh: bool = False) -> int:
       UserError: wrong input (before any compilation), a failed save, or a loss that is not finite.
     """
     begin = time.perf_counter()
+    check_writers(config.train.writers)
     try:
-        prepared = prepare(config, workdir, fresh=fresh)
-        with contextlib.closing(prepared.checkpointer), Interrupt() as interrupt:
-            loop = _Loop(prepared, begin)
-            with contextlib.closing(loop.writer), contextlib.closing(prepared.batches):
-                loop.run(interrupt)
+        with explain_out_of_memory(memory_remedy(config)):
+            return _run(config, workdir, begin, fresh=fresh)
     except OSError as error:  # a full disk, say, met outside a save
         raise UserError(
             f"{error.filename or workdir}: {error.strerror or error}. Training stops; the last "
             "complete checkpoint is intact and the same command continues from it"
         ) from error
+
+
+def _run(config: Config, workdir: Path, begin: float, *, fresh: bool) -> int:
+    prepared = prepare(config, workdir, fresh=fresh)
+    with contextlib.closing(prepared.checkpointer):
+        interrupt = Interrupt()
+        loop = _Loop(prepared, begin)
+        with contextlib.closing(loop.writer), contextlib.closing(prepared.batches):
+            loop.run(interrupt)
     return interrupt.exit_status
 
 
@@ -65,14 +72,14 @@ class _Loop:
     def __init__(self, prepared: Prepared, begin: float) -> None:
         self.p = prepared
         self.begin = begin
-        self.writer = MetricsWriter(prepared.workdir, resume_step=prepared.start)
+        self.writer = open_writers(prepared.config, prepared.workdir, resume_step=prepared.start)
         self.validation: dict[str, float] = (prepared.meta or {}).get("validation") or {}
         self.state = prepared.state
         self.tracing = False
         self.health = SophiaHealth(prepared.config.optim)
 
     def run(self, interrupt: Interrupt) -> None:
-        p, train = self.p, self.p.config.train
+        p = self.p
         trained = count_parameters(self.state.params)
         frozen = 0 if self.state.base is None else count_parameters(self.state.base.params)
         report.opening(p, frozen or trained)
@@ -81,6 +88,11 @@ class _Loop:
             return
         self.input = InputMonitor(p.batches)
         self._compile()
+        with interrupt:  # there is something to save only now
+            self._train(interrupt, trained, frozen)
+
+    def _train(self, interrupt: Interrupt, trained: int, frozen: int) -> None:
+        p, train = self.p, self.p.config.train
         self.flops = training_flops_per_token(p.model.config, trained, frozen)
         self.peak_flops = matmul_flops_per_second(p.config.model.dtype) * p.mesh.size
         step = p.start
@@ -204,6 +216,7 @@ class _Loop:
 
     def _save(self, step: int, *, evaluated: bool) -> None:
         p = self.p
+        require_workdir(p.workdir)
         p.checkpointer.save(
             self.state,
             data=joined_state(gather(p.batches.get_state())),

@@ -63,6 +63,18 @@ def make_mesh(config: TrainConfig) -> Mesh:
     return Mesh(np.asarray(available[:count]), ("data",))
 
 
+def memory_remedy(config: Config) -> str:
+    """What to change in a run that does not fit into memory, with what is set now."""
+    train, model = config.train, config.model
+    devices = "all" if train.devices is None else train.devices
+    return (
+        f"lower config.train.batch_size ({train.batch_size}), raise config.train.accumulate "
+        f'({train.accumulate}), set config.model.remat ("{model.remat}") to "full", lower '
+        f"config.model.time_chunk ({model.time_chunk}), or spread the rows over a mesh of more "
+        f"devices (config.train.devices: {devices})"
+    )
+
+
 def one_device() -> Mesh:
     """A mesh of the first device of this process alone."""
     return Mesh(np.asarray(jax.local_devices()[:1]), ("data",))

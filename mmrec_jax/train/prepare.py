@@ -94,7 +94,7 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
         data = load_data(config, place, None if base is None else base.tokenizer)
     require_same(json.dumps(to_dict(config)), "the processes were given different configs")
     require_shared(place.root, "--workdir")
-    enable_compile_cache(place.compile_cache.resolve())
+    enable_compile_cache()
     tokenizer = data.tokenizer
     batches = data.batches(
         config.train.batch_size,

@@ -47,7 +47,9 @@ def init_distributed(where: str) -> None:
     # JAX would take SIGTERM for itself, and only note it.
     jax.config.update("jax_enable_preemption_service", False)
     found = _LOCATION.fullmatch(where)
-    port, count, number = (int(found[n]) for n in ("port", "count", "number")) if found else (0,) * 3
+    port, count, number = (
+        (int(found[n]) for n in ("port", "count", "number")) if found else (0,) * 3
+    )
     if where != "auto" and not (0 < port < 2**16 and 0 <= number < count):
         raise UserError(
             f'--distributed is {where}; it must be "auto" or ADDRESS:PORT,COUNT,NUMBER, such as '

@@ -1,5 +1,6 @@
 """What a run says on the terminal, from its first line to what to type next."""
 
+import importlib.util
 import resource
 import shlex
 import sys
@@ -46,7 +47,7 @@ def compiled(seconds: float, since_start: float) -> None:
 
 
 def evaluated(bar: tqdm, step: int, validation: dict[str, float], sample: str) -> None:
-    """One line a evaluation, and what the model writes by then."""
+    """One line per evaluation, and what the model writes by then."""
     bar.clear()
     _say(f"step {step:,}: validation {_summary(validation)}")
     if sample:
@@ -101,7 +102,10 @@ def closing(p: Prepared, step: int, validation: dict[str, float], *, begin: floa
         mode, file = ("--chat ", "jsonl") if chat else ("", "txt")
         _say(f"  mmrec generate --workdir={root} {mode}--prompt {prompt}")
         _say(f"  mmrec eval loss --workdir={root} --data=YOUR_FILE.{file}")
-    _say(f"  tensorboard --logdir={root}/tensorboard")
+    if "tensorboard" in p.config.train.writers:
+        missing = importlib.util.find_spec("tensorboard") is None
+        install = "pip install tensorboard && " if missing else ""
+        _say(f"  {install}tensorboard --logdir={root}/tensorboard")
 
 
 def _summary(validation: dict[str, float]) -> str:
