@@ -61,7 +61,7 @@ def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
       model: of `MODELS`. The attention model has the width, the layers and (to `TOLERANCE`) the
         parameters of the MM-Rec model that the config describes, and `num_memories` heads.
       config: the run. `train.eval_every` says when it is evaluated besides the end.
-      workdir: where the tokenizer and compiled programs are kept for later runs.
+      workdir: where the tokenizer is kept for later runs.
 
     Returns:
       `parameters`, `steps`, `tokens` (read in training), `seconds` and `cpu_seconds` (of
@@ -79,7 +79,7 @@ def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
     mesh = make_mesh(config.train)
     place = Workdir(workdir)
     data = _load(config, place)
-    enable_compile_cache(place.compile_cache.resolve())
+    enable_compile_cache()
     batches = data.batches(config.train.batch_size)
     steps = run_length(config, data)
     fitted = fit_time_chunk(config.model, config.train, mesh)

@@ -19,7 +19,7 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.models.registry import FAMILIES
 from mmrec_jax.objectives.config import Objectives
 from mmrec_jax.objectives.registry import OBJECTIVES
-from mmrec_jax.settings import Check, Settings, above, at_least, setting, union, within
+from mmrec_jax.settings import SEED, Check, Settings, above, at_least, setting, union, within
 
 _ROWS = re.compile(r"(\d+(-\d+)?(,\d+(-\d+)?)*)?")
 
@@ -245,7 +245,7 @@ class TrainConfig(Settings):
 
     group = "train"
 
-    seed: int = setting(0, "of the parameters and of dropout")
+    seed: int = setting(0, "of the parameters and of dropout", SEED)
     batch_size: int = setting(8, "rows in a step, over all devices and microbatches", at_least(1))
     accumulate: int = setting(
         1, "microbatches in a step; the gradient is that of the whole batch", at_least(1)
@@ -269,6 +269,12 @@ class TrainConfig(Settings):
         None, "use the first n; all when None, of a CPU one per core", at_least(1), free=True
     )
     log_every: int = setting(10, "steps", at_least(1), free=True)
+    writers: tuple[str, ...] = setting(
+        ("jsonl", "tensorboard"),
+        "where the metrics go: jsonl (metrics.jsonl, which loss.png is drawn from), tensorboard "
+        "(event files), console; wandb and trackio, each an extra of the same name to install",
+        free=True,
+    )
     eval_every: int = setting(200, "steps", at_least(1), free=True)
     eval_first: bool = setting(False, "evaluate before the first step too", free=True)
     eval_batches: int | None = setting(

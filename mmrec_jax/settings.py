@@ -83,6 +83,10 @@ def union(registry: Registry[type[Any]], default: str, comment: str) -> Any:
     return dataclasses.field(default_factory=lambda: registry[default](), metadata=metadata)
 
 
+LARGEST_SEED = 2**32 - 1  # JAX takes a seed modulo 2^32
+SEED = within(0, LARGEST_SEED)
+
+
 class Settings:
     """Base of all groups; `group` names it in messages (`train` for `config.train`).
 

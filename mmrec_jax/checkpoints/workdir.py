@@ -84,11 +84,6 @@ class Workdir:
         return self.root / "eval"
 
     @property
-    def compile_cache(self) -> Path:
-        """Compiled programs, for a quick start when the run continues."""
-        return self.root / "compile_cache"
-
-    @property
     def profile(self) -> Path:
         """Profiler traces."""
         return self.root / "profile"

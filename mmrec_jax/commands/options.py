@@ -3,6 +3,7 @@
 import argparse
 
 from mmrec_jax.errors import UserError
+from mmrec_jax.settings import LARGEST_SEED
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +29,16 @@ def require_positive(options: argparse.Namespace, *names: str) -> None:
         if getattr(options, name) < 1:
             flag = "--" + name.replace("_", "-")
             raise UserError(f"{flag} is {getattr(options, name)}; it must be at least 1")
+
+
+def require_seed(options: argparse.Namespace) -> None:
+    """Refuses a `--seed` that JAX would take for another one.
+
+    Raises:
+      UserError: it is negative, or has more than 32 bits.
+    """
+    if not 0 <= options.seed <= LARGEST_SEED:
+        raise UserError(f"--seed is {options.seed}; it must be in 0 to {LARGEST_SEED}")
 
 
 def read_lengths(text: str, flag: str = "--lengths") -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from mmrec_jax.train.prepare import Prepared
 from mmrec_jax.train.processes import is_process_zero, local_copy
 from mmrec_jax.train.state import TrainState
 from mmrec_jax.train.step import make_eval_step
-from mmrec_jax.train.writer import MetricsWriter
+from mmrec_jax.train.writer import Writer
 
 # What the dashboard reads at each evaluation, at most.
 _OBSERVED_ROWS, _OBSERVED_TOKENS = 4, 1024
@@ -28,7 +28,7 @@ _OBSERVED_ROWS, _OBSERVED_TOKENS = 4, 1024
 class Evaluator:
     """Evaluates the states of one run. Every process does the same work; the first one writes."""
 
-    def __init__(self, p: Prepared, writer: MetricsWriter) -> None:
+    def __init__(self, p: Prepared, writer: Writer) -> None:
         """Nothing is compiled before the first evaluation."""
         self.p, self.writer = p, writer
         self._eval_step = jax.jit(make_eval_step(p.model, p.harmony))

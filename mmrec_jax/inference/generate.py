@@ -13,12 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmrec_jax.data.tokenizer import Tokenizer
+from mmrec_jax.errors import UserError
 from mmrec_jax.inference.prefill import read
 from mmrec_jax.inference.sampling import Sampling, draw
 from mmrec_jax.inference.text_state import TextState
 from mmrec_jax.inference.text_stream import TextStream
 from mmrec_jax.models.mmrec.model import MMRecLM, forward
 from mmrec_jax.models.mmrec.state import MMRecState
+from mmrec_jax.settings import LARGEST_SEED
 from mmrec_jax.typing import Array, Bool, Float
 
 
@@ -98,6 +100,8 @@ def stream(
         seen=repeat(state.seen),
         ended=jnp.zeros(samples, bool),
     )
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UserError(f"seed is {seed}; it must be in 0 to {LARGEST_SEED}")
     key = jax.random.key(seed)
     # Of two at least, so that one compiled step serves a text and a conversation.
     last = np.resize(np.array(ends or [-1], np.int32), max(2, len(ends)))

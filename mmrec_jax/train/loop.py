@@ -13,19 +13,19 @@ from mmrec_jax.checkpoints.lock import unlock_folder
 from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.train_iterator import joined_state
-from mmrec_jax.errors import NotFiniteError, UserError
+from mmrec_jax.errors import NotFiniteError, UserError, explain_out_of_memory
 from mmrec_jax.evaluation.evaluator import Evaluator
 from mmrec_jax.train import report
 from mmrec_jax.train.compiled_steps import CompiledSteps
 from mmrec_jax.train.flops import matmul_flops_per_second, training_flops_per_token
 from mmrec_jax.train.input_monitor import InputMonitor
 from mmrec_jax.train.interrupt import Interrupt
-from mmrec_jax.train.mesh import place_batch
+from mmrec_jax.train.mesh import memory_remedy, place_batch
 from mmrec_jax.train.processes import all_reduce_max, gather, is_process_zero
 from mmrec_jax.train.setup import Setup, set_up
 from mmrec_jax.train.sophia_health import SophiaHealth
 from mmrec_jax.train.state import to_items
-from mmrec_jax.train.writer import MetricsWriter
+from mmrec_jax.train.writer import check_writers, open_writers, require_workdir
 from mmrec_jax.tree import count
 
 
@@ -47,12 +47,10 @@ def run(
       UserError: wrong input (before any compilation), a failed save, or a loss that is not finite.
     """
     begin = time.perf_counter()
+    check_writers(config.train.writers)
     try:
-        setup = set_up(config, workdir, fresh=fresh, resume_step=resume_step)
-        with contextlib.closing(setup.checkpointer), Interrupt() as interrupt:
-            loop = _Loop(setup, begin)
-            with contextlib.closing(loop.writer), contextlib.closing(setup.batches):
-                loop.run(interrupt)
+        with explain_out_of_memory(memory_remedy(config)):
+            return _run(config, workdir, begin, fresh=fresh, resume_step=resume_step)
     except OSError as error:  # a full disk, say, met outside a save
         if not workdir.is_dir():
             raise UserError(
@@ -65,6 +63,17 @@ def run(
         ) from error
     finally:
         unlock_folder(workdir)
+
+
+def _run(
+    config: Config, workdir: Path, begin: float, *, fresh: bool, resume_step: int | None
+) -> int:
+    setup = set_up(config, workdir, fresh=fresh, resume_step=resume_step)
+    with contextlib.closing(setup.checkpointer):
+        interrupt = Interrupt()
+        loop = _Loop(setup, begin)
+        with contextlib.closing(loop.writer), contextlib.closing(setup.batches):
+            loop.run(interrupt)
     return interrupt.exit_status
 
 
@@ -74,14 +83,14 @@ class _Loop:
     def __init__(self, setup: Setup, begin: float) -> None:
         self.p = setup
         self.begin = begin
-        self.writer = MetricsWriter(setup.workdir, resume_step=setup.start)
+        self.writer = open_writers(setup.config, setup.workdir, resume_step=setup.start)
         self.validation: dict[str, float] = (setup.meta or {}).get("validation") or {}
         self.state = setup.state
         self.tracing = False
         self.health = SophiaHealth(setup.config.optim)
 
     def run(self, interrupt: Interrupt) -> None:
-        p, train = self.p, self.p.config.train
+        p = self.p
         trained = count(self.state.params)
         unwrapped = jax.eval_shape(lambda model, own: model.unwrap(own)[1], p.model, p.state.params)
         whole = count(unwrapped)
@@ -92,10 +101,14 @@ class _Loop:
         self.input = InputMonitor(p.batches)
         self._compile()
         frozen = whole if p.config.adapters.used else 0
+        with interrupt:  # there is something to save only now
+            self._train(interrupt, trained, frozen)
+
+    def _train(self, interrupt: Interrupt, trained: int, frozen: int) -> None:
+        p, train = self.p, self.p.config.train
         self.flops = training_flops_per_token(p.model, trained, frozen, p.config.data.seq_len)
-        self.peak_flops = (
-            matmul_flops_per_second(getattr(p.config.model, "dtype", "float32")) * p.mesh.size
-        )
+        dtype = getattr(p.config.model, "dtype", "float32")
+        self.peak_flops = matmul_flops_per_second(dtype) * p.mesh.size
         step = p.start
         bar = tqdm(
             total=p.steps,
@@ -217,6 +230,7 @@ class _Loop:
 
     def _save(self, step: int, *, evaluated: bool) -> None:
         p = self.p
+        require_workdir(p.workdir)
         p.checkpointer.save(
             step,
             to_items(self.state),

@@ -74,18 +74,25 @@ def init_distributed(where: str) -> None:
         raise UserError(f"--distributed={where}: {reason}{remedy}") from None
 
 
-# Reads what native code writes to standard error. From the line on which JAX says that it aborts,
-# which a stack dump follows, one line is left.
+# Passes on what native code writes to standard error. What the coordination service says is held
+# back until it is known whether JAX aborts: if so, one line is left of it and of the stack dump.
 _FILTER = r"""
 import re, sys
+held = b""
 for line in sys.stdin.buffer:
-    if re.match(rb"[EWF]\d{4} \S+ +\d+ (coordination_service\S*|client\.h):\d+\]", line):
-        if line.startswith(b"F"):
-            sys.stderr.write("error: " + sys.argv[1] + "\n")
-            break
-    else:
-        sys.stderr.buffer.write(line)
-        sys.stderr.flush()
+    entry = re.match(rb"[IWEF]\d{4} \S+ +\d+ (\S+):\d+\]", line)
+    ours = entry and re.match(rb"coordination_service|client\.h", entry[1])
+    if ours and line.startswith(b"F"):
+        held = b"error: " + sys.argv[1].encode() + b"\n"
+        break
+    if ours or (held and not entry):
+        held += line
+        continue
+    sys.stderr.buffer.write(held + line)
+    sys.stderr.flush()
+    held = b""
+sys.stderr.buffer.write(held)
+sys.stderr.flush()
 sys.stdin.buffer.read()
 """
 _LOST = (

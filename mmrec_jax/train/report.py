@@ -1,5 +1,6 @@
 """What a run says on the terminal, from its first line to what to type next."""
 
+import importlib.util
 import resource
 import shlex
 import sys
@@ -102,7 +103,10 @@ def closing(p: Setup, step: int, validation: dict[str, float], *, begin: float) 
         mode, file = ("--chat ", "jsonl") if style == "chat" else ("", "txt")
         _say(f"  mmrec generate --workdir={root} {mode}--prompt {prompt}")
         _say(f"  mmrec eval loss --workdir={root} --data=YOUR_FILE.{file}")
-    _say(f"  tensorboard --logdir={root}/tensorboard")
+    if "tensorboard" in p.config.train.writers:
+        missing = importlib.util.find_spec("tensorboard") is None
+        install = "pip install tensorboard && " if missing else ""
+        _say(f"  {install}tensorboard --logdir={root}/tensorboard")
 
 
 def _summary(validation: dict[str, float]) -> str:

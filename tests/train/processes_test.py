@@ -156,9 +156,11 @@ def test_one_process_alone_waits_for_nobody():
     assert fetch({"a": 1.0}) == {"a": 1.0}
 
 
-@pytest.mark.parametrize("where", ["nowhere", "host:1,2,x", "host:1,2,2", "host,1,0"])
-def test_what_is_no_place_is_refused(where):
-    with pytest.raises(UserError, match=f"--distributed is {where}; it must be .*COUNT,NUMBER"):
+@pytest.mark.parametrize(
+    "where", ["nowhere", "host:1,2,x", "host:1,2,2", "host,1,0", "host:99999,2,0", "host:0,2,0"]
+)
+def test_what_is_no_address_is_refused(where):
+    with pytest.raises(UserError, match=f"--distributed is {where}; "):
         init_distributed(where)
 
 
@@ -186,6 +188,37 @@ def test_an_error_in_one_process_ends_both_soon():
     assert ends[1][1].endswith("error: a bad record\n")
     assert processes[0].returncode not in (0, None)
     assert all("they differ" in out for out, _ in ends)
+
+
+_WAITS = """
+import sys, time
+from mmrec_jax.errors import exit_on_user_error
+from mmrec_jax.train.processes import exit_on_error, init_distributed
+with exit_on_error(), exit_on_user_error():
+    init_distributed(sys.argv[1])
+    print("joined", flush=True)
+    time.sleep(100)
+"""
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_killed_process_ends_the_other_with_one_line(killed):
+    with _started(2, lambda where: [sys.executable, "-c", _WAITS, where]) as processes:
+        for process in processes:
+            assert process.stdout.readline().startswith("process ")
+            assert process.stdout.readline() == "joined\n"
+        processes[killed].kill()
+        _, err = processes[1 - killed].communicate(timeout=60)
+    assert processes[1 - killed].returncode not in (0, None)
+    assert err.startswith("error: another process")
+    assert err.count("\n") == 1
+
+
+def test_the_same_number_twice_ends_both_with_one_line():
+    with _started(2, lambda where: [sys.executable, "-c", _WAITS, f"{where[:-1]}1"]) as processes:
+        ends = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [2, 2]
+    assert all("number 1" in err and err.count("\n") == 1 for _, err in ends)
 
 
 def test_a_workdir_of_its_own_is_refused(tmp_path):

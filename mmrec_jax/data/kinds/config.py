@@ -5,7 +5,7 @@ import os
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mmrec_jax.errors import UserError
-from mmrec_jax.settings import Settings, at_least, setting
+from mmrec_jax.settings import SEED, Settings, at_least, setting
 
 if TYPE_CHECKING:
     from mmrec_jax.config import Config
@@ -35,7 +35,7 @@ class DataConfig(Settings):
     prompt_style: ClassVar[PromptStyle] = "text"
 
     seq_len: int = setting(256, "T, tokens in a row", at_least(1))
-    seed: int = setting(0, "of the shuffle, or of a task's training examples")
+    seed: int = setting(0, "of the shuffle, or of a task's training examples", SEED)
 
     @property
     def files(self) -> dict[str, str]:
