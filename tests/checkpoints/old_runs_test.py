@@ -4,6 +4,7 @@
 """
 
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.checkpoints.trained_model import read_adapters, read_model
 from mmrec_jax.data.sources import read_documents
 from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.errors import UserError
 from mmrec_jax.evaluation.evaluate import evaluate
 from mmrec_jax.inference.sampling import Sampling
 from mmrec_jax.train.mesh import one_device
@@ -77,9 +79,15 @@ def test_a_model_predicts_and_writes_what_it_did(runs, name, folder, adapter):
     assert texts[0] == expected["greedy"]
 
 
-def test_the_checkpoint_is_listed_and_its_loss_counts(runs):
-    checkpointer = Checkpointer(runs / "plain" / "checkpoints", read_only=True)
-    assert checkpointer.all_steps() == [_STEP]
-    assert checkpointer.choose("best") == checkpointer.resume_step() == _STEP
-    assert checkpointer._by_loss([_STEP]) == [_STEP]
+def test_old_checkpoints_are_listed_and_their_loss_counts(runs):
+    folder = runs / "plain" / "checkpoints"
+    shutil.copytree(folder / str(_STEP), folder / "5")
+    (folder / "5" / "metrics" / "metrics").write_text('{"validation_loss": 99.0}')
+    checkpointer = Checkpointer(folder, read_only=True)
+    assert checkpointer.all_steps() == [_STEP, 5]
+    assert checkpointer.choose("best") == _STEP
+    assert checkpointer.resume_step() == 5
     assert checkpointer.read_meta(_STEP)["format"] == 1
+    (folder / "5" / "training" / "commit_success.txt").unlink()
+    with pytest.raises(UserError, match=rf"training is incomplete; .* step is {_STEP}: "):
+        checkpointer.resume_step()
