@@ -133,7 +133,7 @@ class TensorFormat:
                 f"{path}: the {self.noun} has format version {label['version']}; this mmrec_jax "
                 f"reads versions up to {self.version}: install a newer one"
             )
-        if json.dumps(label, sort_keys=True) != metadata[self.key]:
+        if label["version"] < 1 or json.dumps(label, sort_keys=True) != metadata[self.key]:
             raise ValueError("its label is not as it was written")
         if label["version"] <= self.unchecked:
             return {"version": label.pop("version"), "facts": label}

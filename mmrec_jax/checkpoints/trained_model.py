@@ -166,8 +166,6 @@ def choose_step(workdir: str | os.PathLike[str], step: Step = "best") -> int:
                 f"{place.root}: there is no step {step!r}; this model is of step {only}"
             )
         return only
-    if not place.checkpoints.is_dir():
-        raise UserError(f"{place.root}: the run has no checkpoint yet")
     with contextlib.closing(Checkpointer(place.checkpoints, read_only=True)) as checkpointer:
         return checkpointer.choose(step)
 

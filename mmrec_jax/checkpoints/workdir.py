@@ -133,8 +133,7 @@ class Workdir:
         config, vocab_size = content.get("config"), content.get("vocab_size")
         if not isinstance(config, dict) or type(vocab_size) is not int or vocab_size < 1:
             raise UserError(
-                f"{self.config}: this file is damaged: it must have config, an object, and "
-                "vocab_size, a number; the same training command writes it anew"
+                f"{self.config}: bad JSON: it must have config, an object, and vocab_size, a number"
             )
         try:
             return from_dict(config), vocab_size

@@ -312,7 +312,7 @@ def small_files_only():
 
 
 @pytest.mark.parametrize("earlier", [True, False])
-@pytest.mark.parametrize("asked", ["check", "wait", "close"])
+@pytest.mark.parametrize("asked", ["wait", "close"])
 def test_a_failed_save_is_one_line_that_says_what_is_left(
     tmp_path, small_files_only, earlier, asked
 ):
@@ -322,8 +322,7 @@ def test_a_failed_save_is_one_line_that_says_what_is_left(
     small_files_only(True)
     checkpointer.save(2, _arrays(2), data={}, meta=_META, validation_loss=None)
     with pytest.raises(UserError, match="saving a checkpoint failed") as caught:
-        while True:
-            getattr(checkpointer, asked)()
+        getattr(checkpointer, asked)()
     small_files_only(False)
     said = str(caught.value)
     assert "\n" not in said

@@ -154,11 +154,28 @@ def test_another_base_is_refused_wherever_adapters_meet_one(folder, text, fine, 
     constant = {"optim__schedule": "constant", "optim__warmup_steps": 0}
     with pytest.raises(UserError, match=differing):
         prepare(_config(text, stranger, **constant), fine, fresh=False)
-    moved = shutil.copytree(fine, folder / "moved")
-    (place,) = (moved / "checkpoints").glob("*/meta/metadata")
-    place.write_text(place.read_text().replace(str(folder / "base"), str(folder / "gone")))
-    with pytest.raises(UserError, match=r"there is no folder .*gone; give the base with --workdir"):
-        mmrec_jax.load(moved)
+
+
+def test_a_base_that_was_moved_is_found_where_the_advice_says(folder, base, fine):
+    there = shutil.copytree(fine, folder / "there" / "fine")
+    here = base.rename(folder / "here")
+    try:
+        with pytest.raises(UserError) as caught:
+            mmrec_jax.load(there)
+        for part in (base, there.parent / "base", "config.init_from", there / "config.json"):
+            assert str(part) in str(caught.value)
+        _, expected, _ = mmrec_jax.load(here, adapter=there)
+        content = json.loads((there / "config.json").read_text())
+        changed = content | {"config": content["config"] | {"init_from": str(here)}}
+        (there / "config.json").write_text(json.dumps(changed))
+        found = [mmrec_jax.load(there)[1]]
+        (there / "config.json").write_text(json.dumps(content))
+        shutil.copytree(here, there.parent / "base")
+        found.append(mmrec_jax.load(there)[1])
+    finally:
+        here.rename(base)
+    for each in found:
+        jax.tree.map(np.testing.assert_array_equal, each, expected)
 
 
 _MISTAKES = {

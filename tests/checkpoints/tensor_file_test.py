@@ -111,8 +111,8 @@ def test_files_of_other_kinds(tmp_path, tensors):
     other.write_bytes(save(tensors))
     assert "this file is not a saved state" in _refusal(text)
     assert "not a saved state, but other safetensors" in _refusal(other)
-    assert "cannot read the state: No such file" in _refusal(tmp_path / "absent")
-    assert "cannot read the state: " in _refusal(tmp_path)
+    assert "cannot read the saved state: No such file" in _refusal(tmp_path / "absent")
+    assert "cannot read the saved state: " in _refusal(tmp_path)
 
 
 def test_a_path_is_checked_and_only_a_state_may_be_replaced(path, tmp_path, tensors):
@@ -137,7 +137,7 @@ def test_a_write_that_fails_leaves_the_old_file(path, tensors, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(UserError, match=r"a\.state: cannot write the state: No space left"):
+    with pytest.raises(UserError, match=r"a\.state: cannot write the saved state: No space left"):
         _FORMAT.write(path, tensors, {})
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == ["a.state"]
