@@ -61,9 +61,9 @@ def extend_rows(
       parts: the constituents of each new token; the new ids follow the old ones.
       lengths: bytes of the old tokens.
       method: see above.
-      noise: standard deviation of the Gaussian noise on each new row, as a share of the standard
-        deviation of the used rows in that dimension.
-      multiple: the number of rows is padded to a multiple of this.
+      noise: standard deviation of Gaussian noise on the new rows, as a share of that of the used
+        rows in each dimension.
+      multiple: of the number of rows, padding included.
       seed: of the noise.
 
     Returns:

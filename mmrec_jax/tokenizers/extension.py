@@ -23,6 +23,7 @@ from mmrec_jax.tokenizers.checkpoint import Checkpoint, require_same
 from mmrec_jax.tokenizers.learning import (
     ALIGNED,
     OutOfPairs,
+    Stage,
     Symbols,
     Vocabulary,
     learn_merges,
@@ -102,64 +103,59 @@ def learn_extension(plan: ExtensionPlan, checkpoint: Checkpoint, report: OnProgr
     tokenizer = load_tokenizer(plan.base.extended([], [], expression))
     sizes = plan.text_sizes()
     files = plan.weighted_files(sizes)
+    total = sum(sizes)
     text = count_words(
-        files,
-        plan.field,
-        tokenizer,
-        checkpoint,
-        lambda read: report("counting words", read, sum(sizes)),
+        files, plan.field, tokenizer, checkpoint, lambda n: report("counting words", n, total)
     )
     if not (text.order >= 0).any():
         raise UserError("--text: there is no text in it")
     least = min(weight for _, weight in files)
-    once = least if plan.boundaries is None else least * ALIGNED
     vocabulary = Vocabulary(plan.base)
     inside, across = _protected_pairs(plan.protected, tokenizer)
     subwords = plan.vocab_size - plan.superwords
 
-    def saved(stage: str) -> Symbols | None:
-        """The sequence of a stage as last saved; its merges enter the vocabulary."""
-        arrays = checkpoint.load(stage)
+    def learn(
+        stage: Stage,
+        start: Callable[[], Symbols],
+        new_tokens: int,
+        forbidden: set[int],
+        at_least: int,
+    ) -> Symbols:
+        name, before = f"{stage}s", vocabulary.new_tokens
+        arrays = checkpoint.load(name)
         if arrays is None:
-            return None
-        vocabulary.replay(arrays.pop("learned")[len(vocabulary.learned) :])
-        return Symbols(**arrays)
+            sequence = start()
+        else:
+            vocabulary.replay(arrays.pop("learned")[len(vocabulary.learned) :])
+            sequence = Symbols(**arrays)
 
-    def save(stage: str, symbols: Symbols) -> None:
-        arrays = {"learned": vocabulary.as_array(), **dataclasses.asdict(symbols)}
-        checkpoint.save(stage, {name: each for name, each in arrays.items() if each is not None})
+        def save(symbols: Symbols) -> None:
+            arrays = {"learned": vocabulary.as_array(), **dataclasses.asdict(symbols)}
+            checkpoint.save(name, {key: x for key, x in arrays.items() if x is not None})
 
-    words = saved("subwords")
-    if words is None:
+        def progress(done: int) -> None:
+            report(name, done - before, new_tokens)
+
+        until = before + new_tokens
+        return learn_merges(stage, vocabulary, sequence, until, forbidden, at_least, progress, save)
+
+    def distinct_words() -> Symbols:
         ids, offsets, counts = text.table.words()
         morphemes = None
         if plan.boundaries is not None:
             morphemes = token_morphemes(ids, offsets, vocabulary.tokens, plan.boundaries)
-        words = word_symbols(ids, offsets, counts, morphemes)
+        return word_symbols(ids, offsets, counts, morphemes)
+
     try:
-        words = learn_merges(
-            "subword",
-            vocabulary,
-            words,
-            subwords,
-            inside,
-            _SUBWORD_OCCURRENCES * once,
-            lambda n: report("subwords", n, subwords),
-            lambda symbols: save("subwords", symbols),
-        )
+        once = least if plan.boundaries is None else least * ALIGNED
+        words = learn("subword", distinct_words, subwords, inside, _SUBWORD_OCCURRENCES * once)
         if plan.superwords:
-            joined = saved("superwords")
-            if joined is None:
-                joined = superword_symbols(words, text, vocabulary)
-            learn_merges(
+            learn(
                 "superword",
-                vocabulary,
-                joined,
-                plan.vocab_size,
+                lambda: superword_symbols(words, text, vocabulary),
+                plan.superwords,
                 across,
                 _SUPERWORD_OCCURRENCES * least,
-                lambda n: report("superwords", n - subwords, plan.superwords),
-                lambda symbols: save("superwords", symbols),
             )
     except OutOfPairs:
         found = vocabulary.new_tokens
@@ -225,8 +221,8 @@ def write_extension(out: Path, vocabulary: Vocabulary, record: dict[str, Any]) -
       UserError: a file cannot be written.
     """
     base = vocabulary.base
-    behind = followers(vocabulary)
-    expression = superword_expression(base, behind) if behind else None
+    joined = followers(vocabulary)
+    expression = superword_expression(base, joined) if joined else None
     content = base.extended(vocabulary.added_tokens(), vocabulary.added_merges(), expression)
     _check(content, vocabulary)
     try:

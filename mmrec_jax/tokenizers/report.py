@@ -5,7 +5,7 @@ import itertools
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.data.tokenizer_cache import read_tokenizer_file
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.bpe_file import ALPHABET, load_tokenizer
+from mmrec_jax.tokenizers.text import batched
 from mmrec_jax.turkish.letters import FRONT, LETTERS, VOWELS, lower
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
@@ -132,7 +133,8 @@ def score_text(name: str, chunks: Iterable[str], tokenizer: Encoder, base: Encod
     score = TextScore(name)
     words: Counter[str] = Counter()
     counts: tuple[Counter[int], Counter[int]] = (Counter(), Counter())
-    for batch in _normalised(chunks):
+    normalised = (unicodedata.normalize("NFC", chunk) for chunk in chunks if chunk.strip())
+    for batch in batched(normalised, _BATCH):
         score.bytes += sum(len(chunk.encode()) for chunk in batch)
         score.characters += sum(map(len, batch))
         for encoder, count in zip((tokenizer, base), counts, strict=True):
@@ -161,22 +163,6 @@ def score_text(name: str, chunks: Iterable[str], tokenizer: Encoder, base: Encod
         for number, ids in zip(words.values(), encoder.encode(alone), strict=True):
             lengths[len(ids)] = lengths.get(len(ids), 0) + number
     return score
-
-
-def _normalised(chunks: Iterable[str]) -> Iterator[Sequence[str]]:
-    """Batches of a bounded size of NFC chunks that are not blank."""
-    batch: list[str] = []
-    size = 0
-    for chunk in chunks:
-        if not chunk.strip():
-            continue
-        batch.append(unicodedata.normalize("NFC", chunk))
-        size += len(chunk)
-        if size > _BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 @dataclasses.dataclass(frozen=True)

@@ -52,6 +52,20 @@ def text_chunks(path: Path, field: str = "text") -> Iterator[str]:
         yield from _line_blocks(path, _LONGEST)
 
 
+def batched(chunks: Iterable[str], characters: int) -> Iterator[list[str]]:
+    """Lists of chunks, each as soon as it has so many characters."""
+    batch: list[str] = []
+    size = 0
+    for chunk in chunks:
+        batch.append(chunk)
+        size += len(chunk)
+        if size >= characters:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
 def _line_blocks(path: Path, longest: int | None) -> Iterator[str]:
     """Whole lines; one of more characters than `longest` is cut."""
     rest = ""
@@ -190,7 +204,7 @@ def count_words(
     read in stretches. Each of `files` comes with what a word of it counts; `on_progress` is called
     with the bytes of text read so far. Raises as `text_chunks`.
     """
-    path = checkpoint.folder / "order.int32"
+    order_path = checkpoint.folder / "order.int32"
     saved = checkpoint.load("words")
     table = WordTable.from_arrays(saved) if saved else WordTable()
     batches, read, written = (int(n) for n in saved["position"]) if saved else (0, 0, 0)
@@ -203,11 +217,16 @@ def count_words(
         arrays = {"position": position, "borders": np.array(borders, np.int64).reshape(-1, 2)}
         checkpoint.save("words", {**table.as_arrays(), **arrays})
 
-    with open(path, "r+b" if saved else "wb") as order:
+    with open(order_path, "r+b" if saved else "wb") as order:
         order.truncate(written)
         order.seek(written)
         last_save = time.monotonic()
-        for batch, weight in itertools.islice(_batches(files, field), batches, None):
+        weighted = (
+            (batch, weight)
+            for path, weight in files
+            for batch in batched(text_chunks(path, field), _BATCH)
+        )
+        for batch, weight in itertools.islice(weighted, batches, None):
             on_progress(read)
             encodings = tokenizer.encode_batch(batch, add_special_tokens=False)
             order.write(table.add(encodings, weight).tobytes())
@@ -219,22 +238,8 @@ def count_words(
                 last_save = time.monotonic()
         save(order)
     on_progress(read)
-    return CountedText(table, *_read_order(path, table, np.array(borders, np.int64).reshape(-1, 2)))
-
-
-def _batches(files: Sequence[tuple[Path, int]], field: str) -> Iterator[tuple[list[str], int]]:
-    """Some chunks of one file at a time, with its weight."""
-    for path, weight in files:
-        batch: list[str] = []
-        size = 0
-        for chunk in text_chunks(path, field):
-            batch.append(chunk)
-            size += len(chunk)
-            if size >= _BATCH:
-                yield batch, weight
-                batch, size = [], 0
-        if batch:
-            yield batch, weight
+    ends = np.array(borders, np.int64).reshape(-1, 2)
+    return CountedText(table, *_read_order(order_path, table, ends))
 
 
 def _read_order(

@@ -71,8 +71,8 @@ def double(parts: list[str]) -> list[str]:
         return parts
     plain = stem.replace('"', "")
     if suffixes and _VOWEL_FIRST.match(suffixes[0]) and not stem.endswith("'"):
-        plain += plain[-1].replace("K", "k")
-        plain = plain[:-2].replace("K", "k") + plain[-1] * 2
+        plain = plain.replace("K", "k")
+        plain += plain[-1]
     return [plain, *suffixes]
 
 

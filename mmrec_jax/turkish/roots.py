@@ -67,11 +67,8 @@ def stem_shapes(lemma: str, root_class: RootClass) -> list[tuple[str, End]]:
     """The forms of a stem with the ends that suffixes see, its plain form first.
 
     `kitap` also has the form `kitab` (a vowel must follow), `oğul` `oğl`, `hak` `hakk`, the verb
-    `anla` `anl` (-iyor must follow); `saat` has an end that takes front suffixes.
-
-    Args:
-      lemma: in lower case; of a verb the stem.
-      root_class: of the lemma.
+    `anla` `anl` (-iyor must follow); `saat` has an end that takes front suffixes. `lemma` is in
+    lower case, of a verb the stem.
     """
     plain = end_of(lemma)
     if root_class == "V":

@@ -74,10 +74,8 @@ def turkish_char_accuracy(predictions: Sequence[str], references: Sequence[str])
     letter, or with none, is *invented*.
 
     `turkish_char_accuracy(["cay içtiğim"], ["çay içtiğim"])`: ç and ğ of `içtiğim` are kept, ç of
-    `çay` is lost: 2/3. For "ışık" against "isik" it is 0, and for "isik" against "ışık" too.
-
-    Returns:
-      A number in [0, 1]; 1 if neither side has such a letter.
+    `çay` is lost: 2/3. For "ışık" against "isik" it is 0, and for "isik" against "ışık" too. It is
+    1 if neither side has such a letter.
     """
     kept = lost = invented = 0
     for prediction, reference in zip(predictions, references, strict=True):
@@ -131,10 +129,8 @@ def morphology_preservation(predictions: Sequence[str], references: Sequence[str
     sequences, summed over all pairs of texts: 2 L / (sequences predicted + sequences expected).
 
     `morphology_preservation(["evlerde kaldı"], ["köylerde kaldım"])`: the sequences are
-    (A3pl, Loc), (Past) and (A3pl, Loc), (Past, V1sg); L = 1, so it is 2 / (2 + 2) = 0.5.
-
-    Returns:
-      A number in [0, 1]; 1 if neither side has a word with suffixes.
+    (A3pl, Loc), (Past) and (A3pl, Loc), (Past, V1sg); L = 1, so it is 2 / (2 + 2) = 0.5. It is 1 if
+    neither side has a word with suffixes.
     """
     shared = total = 0
     for prediction, reference in zip(predictions, references, strict=True):

@@ -45,10 +45,10 @@ def vowel_table(tokenizer: Tokenizer) -> VowelTable:
     rows = [_row(text) for text in piece_texts(tokenizer)]
     continues, first, sets, last = zip(*rows, strict=True)
     return VowelTable(
-        continues=np.array(continues, bool),
-        first=np.array(first, np.int32),
-        sets=np.array(sets, bool),
-        last=np.array(last, np.int32),
+        np.array(continues, bool),
+        np.array(first, np.int32),
+        np.array(sets, bool),
+        np.array(last, np.int32),
     )
 
 
