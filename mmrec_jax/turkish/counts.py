@@ -122,14 +122,15 @@ def _with_persons(counts: Mapping[Arc, float]) -> dict[Arc, float]:
     raised = dict(counts)
     for suffix in inventory():
         for state in suffix.sources:
-            least = 0.0
+            least = 0
             if suffix.label in _POSSESSIVES:
-                least = _POSSESSIVES[suffix.label] * counts.get((state, "SH", "P3sg"), 0)
+                third = counts.get((state, "SH", "P3sg"), 0)
+                least = round(_POSSESSIVES[suffix.label] * third)
             elif suffix.label in _PERSONS and state in ("VT", "VZ"):
-                least = _PERSONS[suffix.label] * counts.get((state, "", ""), 0)
+                least = round(_PERSONS[suffix.label] * counts.get((state, "", ""), 0))
             arc = (state, suffix.form, suffix.label)
             if least > counts.get(arc, 0):
-                raised[arc] = round(least)
+                raised[arc] = least
     return raised
 
 

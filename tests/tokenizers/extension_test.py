@@ -23,7 +23,7 @@ from mmrec_jax.tokenizers.extension import (
 from mmrec_jax.tokenizers.morphemes import read_gold_boundaries
 from mmrec_jax.tokenizers.reachability import unreachable_tokens
 from mmrec_jax.tokenizers.report import Encoder, score_boundaries
-from tests.tokenizers.small_base import ENGLISH, SPECIAL, small_base, turkish, write_base
+from tests.tokenizers.small_base import ENGLISH, SPECIAL, mistake, small_base, turkish, write_base
 
 _NEW, _SUPERWORDS = 160, 40
 _PROTECTED = "A hole in it. Bird's set: 'do'! {x: 1}\n"
@@ -31,20 +31,20 @@ _PROTECTED = "A hole in it. Bird's set: 'do'! {x: 1}\n"
 
 def extend(folder, *arguments, text=None, out="out"):
     """Runs the command; returns the folder that it wrote."""
-    base = write_base(folder)
-    path = folder / "text.txt"
-    path.write_text(text or turkish(), "utf-8")
-    protected = folder / "protected.txt"
-    protected.write_text(ENGLISH + _PROTECTED, "utf-8")
-    options = [f"--base={base}", f"--text={path}", f"--protect={protected}"]
+    (folder / "text.txt").write_text(text or turkish(), "utf-8")
+    files = {"base": "tokenizer.json", "text": "text.txt", "protect": "protected.txt", "out": out}
+    options = [f"--{name}={folder / file}" for name, file in files.items()]
     sizes = [f"--vocab-size={_NEW}", f"--superwords={_SUPERWORDS}"]
-    main(["tokenizer", "extend", *options, *sizes, f"--out={folder / out}", *arguments])
+    main(["tokenizer", "extend", *options, *sizes, *arguments])
     return folder / out
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("extension")
+    folder = tmp_path_factory.mktemp("extension")
+    write_base(folder)
+    (folder / "protected.txt").write_text(ENGLISH + _PROTECTED, "utf-8")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -122,48 +122,35 @@ def test_text_is_split_less_often_and_only_before_followers(extended, base, rng)
         assert cuts[0] == cuts[1]
 
 
-def learned_stages(monkeypatch):
-    """Stage -> vocabulary, sequence before and after, of the learning that follows."""
+def test_what_was_learned_is_what_the_library_encodes(folder, out, extended, monkeypatch):
+    """The sequences that each stage left, against encodings with its merges."""
     stages = {}
     learn = extension.learn_merges
 
     def remember(stage, vocabulary, sequence, *rest):
-        after = learn(stage, vocabulary, sequence, *rest)
-        stages[stage] = vocabulary, sequence, after
-        return after
+        left = learn(stage, vocabulary, sequence, *rest)
+        stages[stage] = vocabulary.tokens, sequence.symbols, left.symbols
+        return left
 
     monkeypatch.setattr(extension, "learn_merges", remember)
-    return stages
-
-
-def test_superwords_save_what_the_learning_counted(folder, out, extended, monkeypatch):
-    """Tokens of the text with the merges of both stages, and with the first stage's alone."""
-    stages = learned_stages(monkeypatch)
     extend(folder, out="counted")
-    _, before, after = stages["superword"]
-    saved = int((before.symbols >= 0).sum() - (after.symbols >= 0).sum())
     rows = (line.split("\t") for line in (out / MERGES_FILE).read_text("utf-8").splitlines()[1:])
     superwords = [row[1] for row in rows].count("superword")
     assert superwords >= _SUPERWORDS
     settings = json.loads((out / TOKENIZER_FILE).read_bytes())
     merges = settings["model"]["merges"]
     del merges[len(merges) - superwords :]
-    first = load_tokenizer(json.dumps(settings).encode())
-    assert saved == len(ids(first, turkish())) - len(ids(extended, turkish()))
-    assert saved > 500
-
-
-def test_what_was_learned_is_what_the_library_encodes(folder, monkeypatch):
-    """The words as the learning left them, against the library with the merges written."""
-    stages = learned_stages(monkeypatch)
-    out = extend(folder, "--vocab-size=100", "--superwords=0", out="subwords")
-    tokenizer = load_tokenizer((out / TOKENIZER_FILE).read_bytes())
-    vocabulary, _, after = stages["subword"]
-    words = np.split(after.symbols, np.flatnonzero(after.symbols == -1) + 1)[:-1]
+    subwords_alone = load_tokenizer(json.dumps(settings).encode())
+    vocab, _, symbols = stages["subword"]
+    words = np.split(symbols, np.flatnonzero(symbols == -1) + 1)[:-1]
     assert len(words) > 90
     for word in words:
-        tokens = [vocabulary.tokens[index] for index in word[:-1].tolist()]
-        assert tokenizer.encode(unspell("".join(tokens)).decode()).tokens == tokens
+        tokens = [vocab[index] for index in word[:-1].tolist()]
+        assert subwords_alone.encode(unspell("".join(tokens)).decode()).tokens == tokens
+    _, before, after = stages["superword"]
+    saved = (before >= 0).sum() - (after >= 0).sum()
+    assert saved == len(ids(subwords_alone, turkish())) - len(ids(extended, turkish()))
+    assert saved > 500
 
 
 def test_the_same_files_whatever_was_in_between(folder, out, monkeypatch):
@@ -287,12 +274,7 @@ def mistakes(tmp_path_factory):
 def test_a_mistake_is_one_line(mistakes, capsys, arguments, expected):
     defaults = "--base=FOLDER/tokenizer.json --text=FOLDER/text.txt --vocab-size=30 --protect="
     given = f"{defaults} --out=FOLDER/out --fresh {arguments}".replace("FOLDER", str(mistakes))
-    with pytest.raises(SystemExit) as exit_:
-        main(["tokenizer", "extend", *given.split()])
-    assert exit_.value.code == 2
-    said = [line for line in capsys.readouterr().err.splitlines() if "it/s" not in line and line]
-    assert said[-1].startswith("error: ")
-    assert expected in said[-1]
+    assert expected in mistake(capsys, "extend", *given.split())
     assert not (mistakes / "out" / "tokenizer.json").exists()
 
 
@@ -300,15 +282,13 @@ def test_other_settings_do_not_continue_what_was_begun(mistakes, capsys, monkeyp
     def stop(*_):
         raise KeyboardInterrupt
 
-    arguments = ["tokenizer", "extend", f"--base={mistakes / 'tokenizer.json'}", "--protect="]
+    arguments = ["extend", f"--base={mistakes / 'tokenizer.json'}", "--protect="]
     arguments += [f"--text={mistakes / 'text.txt'}", f"--out={mistakes / 'begun'}"]
     with monkeypatch.context() as patch:
         patch.setattr(extension, "learn_merges", stop)
         with pytest.raises(SystemExit):
-            main([*arguments, "--vocab-size=30"])
-    for begun, given in ((30, 20), (20, 30)):  # a checkpoint, then a finished tokenizer
-        with pytest.raises(SystemExit):
-            main([*arguments, f"--vocab-size={given}"])
-        assert "(vocab_size)" in capsys.readouterr().err, begun
-        main([*arguments, "--vocab-size=20", "--fresh"])
-        assert (mistakes / "begun" / TOKENIZER_FILE).exists()
+            main(["tokenizer", *arguments, "--vocab-size=30"])
+    assert "(vocab_size)" in mistake(capsys, *arguments, "--vocab-size=20")  # a checkpoint
+    main(["tokenizer", *arguments, "--vocab-size=20", "--fresh"])
+    assert (mistakes / "begun" / TOKENIZER_FILE).exists()
+    assert "(vocab_size)" in mistake(capsys, *arguments, "--vocab-size=30")  # a tokenizer

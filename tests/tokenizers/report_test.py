@@ -10,7 +10,7 @@ from mmrec_jax.cli import main
 from mmrec_jax.data.sentencepiece_tokenizer import train_sentencepiece
 from mmrec_jax.tokenizers.bpe_file import BpeFile, load_tokenizer, spell
 from mmrec_jax.tokenizers.report import Encoder, score_boundaries
-from tests.tokenizers.small_base import small_base, turkish, write_base
+from tests.tokenizers.small_base import mistake, small_base, turkish, write_base
 
 _TEXT = "Bir göl var. Bir göl daha!\nThe cat sat."
 _GOLD = "".join(
@@ -35,9 +35,13 @@ def files(tmp_path):
     return write_base(tmp_path), extended, text, gold
 
 
-def report(folder, tokenizer, base, text, *more):
+def command(folder, tokenizer, base, text, *more):
     options = [f"--tokenizer={tokenizer}", f"--base={base}", f"--text={text}"]
-    main(["tokenizer", "report", *options, f"--out={folder / 'report'}", *more])
+    return ["report", *options, f"--out={folder / 'report'}", *more]
+
+
+def report(folder, *arguments):
+    main(["tokenizer", *command(folder, *arguments)])
     return json.loads((folder / "report" / "report.json").read_text("utf-8"))
 
 
@@ -106,13 +110,7 @@ def test_a_mistake_is_one_line(files, tmp_path, capsys, argument, expected):
     empty = tmp_path / "empty.txt"
     empty.write_text("\n \n")
     argument = argument.replace("TEXT", str(text)).replace("EMPTY", str(empty))
-    with pytest.raises(SystemExit) as exit_:
-        report(tmp_path, extended, base, text, argument)
-    assert exit_.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: ")
-    assert expected in said
-    assert said.count("\n") == 1
+    assert expected in mistake(capsys, *command(tmp_path, extended, base, text, argument))
 
 
 _LINES = ["gölde evde yolda gölden evden yoldan", "göl ev yol", "de da den dan"] * 20

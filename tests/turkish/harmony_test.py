@@ -44,20 +44,15 @@ def test_what_is_right_is_not_blamed(word):
 
 
 # Errors of the file: harmony wants -malı, -malısın.
-_WRONG_FORMS = {
-    "olmeli",
-    "olmamelisiniz",
-    "heyecanlandırmeli",
-    "heyecanlandırmeliyim",
-    "onamameliler",
-    "programlattırmeliler",
-}
+_WRONG_FORMS = """
+olmeli olmamelisiniz heyecanlandırmeli heyecanlandırmeliyim onamameliler programlattırmeliler
+"""
 
 
 def test_inflected_forms_of_a_dictionary_keep_harmony():
     words = inflected_forms(gold_file("sigmorphon2023-tur.dev.tsv"))
     assert len(words) > 800
-    assert inharmonic(words) == _WRONG_FORMS
+    assert inharmonic(words) == set(_WRONG_FORMS.split())
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,12 @@
-import json
-
 import numpy as np
 import pytest
-import tokenizers
-from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.char_tokenizer import CharTokenizer
 from mmrec_jax.data.huggingface_tokenizer import HuggingFaceTokenizer
 from mmrec_jax.data.sentencepiece_tokenizer import train_sentencepiece
 from mmrec_jax.turkish.vowel_table import VOWEL_CLASSES, broken_classes, vowel_table
+from tests.tokenizers.small_base import small_base
 
 _TEXTS = ["evlerde köylerin yolları ", "okulların gözleri Işık'ta İzmir'e âlimî "] * 40
 
@@ -46,25 +43,11 @@ def test_tokens_by_hand(monkeypatch):
         assert row == (continues, _class(first), sets, _class(last)), text
 
 
-def _hugging_face():
-    tokenizer = tokenizers.Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=320,
-        special_tokens=["<|endoftext|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(_TEXTS, trainer)
-    return HuggingFaceTokenizer(json.dumps(json.loads(tokenizer.to_str())).encode(), "x.json")
-
-
 _TOKENIZERS = {
     "unigram": lambda: train_sentencepiece(_TEXTS, "unigram", 286, "x"),
     "byte": ByteTokenizer,
     "char": lambda: CharTokenizer.from_texts(_TEXTS),
-    "json file": _hugging_face,
+    "json file": lambda: HuggingFaceTokenizer(small_base(), "x.json"),
 }
 
 
@@ -75,15 +58,16 @@ def test_classes_along_a_text_are_those_of_its_letters(kind):
     table = vowel_table(tokenizer)
     ids = tokenizer.encode("evlerde yolları Işık'ta")
     state, compared = 0, 0
+    in_bytes = kind in ("byte", "json file")
     for count, index in enumerate(ids.tolist(), 1):
         state = int(table.last[index]) if table.sets[index] else state
         so_far = tokenizer.decode(ids[:count])
-        if "\ufffd" in so_far or (kind == "byte" and ord(so_far[-1]) > 127):
+        if "\ufffd" in so_far or (in_bytes and ord(so_far[-1]) > 127):
             assert state == 0  # not known until the next whole vowel
             continue
         word = so_far.replace("Işık'ta", "ışık'ta").replace("Iş", "ış").replace("I", "ı")
         vowels = [x for x in word.split(" ")[-1] if x in VOWEL_CLASSES]
-        if kind == "byte" and vowels and vowels[-1] in "ıöü":
+        if in_bytes and vowels and vowels[-1] in "ıöü":
             continue
         compared += 1
         assert state == (_class(vowels[-1]) if vowels else 0), (so_far, state)
