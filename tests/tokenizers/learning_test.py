@@ -64,37 +64,44 @@ def learn_by_hand(words, counts, letters, wanted, forbidden, edges):
         text = spelling[pair[0]] + spelling[pair[1]]
         if text not in spelling:
             spelling.append(text)
-        if pair not in results:
-            results[pair] = spelling.index(text)
-            made.append((pair, found[pair], results[pair]))
+        results.setdefault(pair, spelling.index(text))
+        made.append((pair, found[pair], results[pair]))
         words = [merge_word(word, pair, results[pair]) for word in words]
     return made, words
 
 
-def learn_in_arrays(words, counts, letters, wanted, forbidden, edges):
-    base = BpeFile("x", {}, {x: i for i, x in enumerate(letters)}, [], {}, "")
-    vocabulary = Vocabulary(base)
+class Recorder(Vocabulary):
+    """Keeps all merges, those made again included."""
+
+    def __init__(self, base):
+        super().__init__(base)
+        self.made = []
+
+    def merge(self, pair, count, stage):
+        result = super().merge(pair, count, stage)
+        self.made.append((split_key(pair), count, result))
+        return result
+
+
+def learn(base, words, counts, wanted, forbidden=(), edges=None):
+    """As `learn_by_hand`, in arrays."""
+    vocabulary = Recorder(base)
     morphemes = None
     if edges is not None:
-        morphemes = np.array(
-            [
-                BEGINS * (index in edges[n]) + ENDS * (index + 1 in edges[n])
-                for n, word in enumerate(words)
-                for index in range(len(word))
-            ],
-            np.uint8,
-        )
+        marks = [
+            BEGINS * (index in edges[n]) + ENDS * (index + 1 in edges[n])
+            for n, word in enumerate(words)
+            for index in range(len(word))
+        ]
+        morphemes = np.array(marks, np.uint8)
     flat = np.array([symbol for word in words for symbol in word], np.int32)
     offsets = np.cumsum([0, *map(len, words)])
     symbols = word_symbols(flat, offsets, np.array(counts, np.int64), morphemes)
     keys = {pair_key(*pair) for pair in forbidden}
-    left = learn_merges(
-        "subword", vocabulary, symbols, wanted, keys, 2, lambda done: None, lambda left: None
-    )
-    made = [((x.left, x.right), x.count, x.result) for x in vocabulary.learned]
-    assert all(split_key(pair_key(*pair)) == pair for pair, _, _ in made)
-    ends = np.flatnonzero(left.symbols == -1)
-    return made, [part[part >= 0].tolist() for part in np.split(left.symbols, ends + 1)[:-1]]
+    ignore = [lambda _: None] * 2
+    left = learn_merges("subword", vocabulary, symbols, wanted, keys, 2, *ignore).symbols
+    parts = np.split(left, np.flatnonzero(left == -1) + 1)[:-1]
+    return vocabulary.made, [part[part >= 0].tolist() for part in parts]
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -107,7 +114,17 @@ def test_the_merges_are_those_of_the_loops(seed):
     edges = None
     if seed % 4 > 1:
         edges = [{0, len(word), *rng.integers(0, len(word) + 1, 2).tolist()} for word in words]
-    settings = (letters, 30, forbidden, edges)
-    made, left = learn_by_hand(words, counts, *settings)
-    assert (made, left) == learn_in_arrays(words, counts, *settings)
-    assert len(made) >= 30
+    base = BpeFile("x", {}, {letter: i for i, letter in enumerate(letters)}, [], {}, "")
+    expected = learn_by_hand(words, counts, letters, 30, forbidden, edges)
+    assert learn(base, words, counts, 30, forbidden, edges) == expected
+    assert len(expected[0]) >= 30
+
+
+def test_an_older_merge_that_a_second_way_makes_possible_comes_first():
+    tokens = ["a", "b", "c", "d", "x", "y", "ab", "bc", "abc", "abcd"]
+    a, b, c, d, x, y, ab, _, abc, abcd = range(10)
+    merges = [("b", "c"), ("a", "bc"), ("abc", "d")]
+    base = BpeFile("x", {}, {token: i for i, token in enumerate(tokens)}, merges, {}, "")
+    made, left = learn(base, [[ab, c], [ab, c, d], [x, y], [a, b]], [3, 2, 4, 1], 1)
+    assert made == [((ab, c), 5, abc), ((abc, d), 2, abcd), ((x, y), 4, 10)]
+    assert left == [[abc], [abcd], [10], [a, b]]
