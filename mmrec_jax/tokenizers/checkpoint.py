@@ -1,4 +1,4 @@
-"""What a long learning has got so far, in a folder, so that a kill loses little."""
+"""The training checkpoint of an extension: a folder of arrays, so that a kill loses little."""
 
 import io
 import json
@@ -16,23 +16,14 @@ _SETTINGS = "settings.json"
 Arrays = dict[str, np.ndarray]
 
 
-class LearningState:
-    """Named groups of arrays; each is there whole, as last saved, or not at all.
-
-    Attributes:
-      folder: where everything lies.
-    """
+class Checkpoint:
+    """Named groups of arrays in `folder`; each is complete, as last saved, or absent."""
 
     def __init__(self, folder: Path, settings: dict[str, Any], fresh: bool) -> None:
-        """Opens a folder, or makes it.
-
-        Args:
-          folder: the place.
-          settings: what determines the result, fit for JSON.
-          fresh: whether to throw away what is there.
+        """Opens a folder, or makes it; `settings` (JSON) are what determines the result.
 
         Raises:
-          UserError: it holds something learned with other settings, or cannot be written.
+          UserError: it holds a checkpoint of other settings, or cannot be written.
         """
         self.folder = folder
         content = (json.dumps(settings, indent=1, sort_keys=True) + "\n").encode()
@@ -47,45 +38,34 @@ class LearningState:
                 replace_file(path, content)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise UserError(f"{folder}: cannot keep what is learned here: {reason}") from None
+            raise UserError(f"{folder}: cannot keep a checkpoint here: {reason}") from None
 
     def save(self, name: str, arrays: Arrays) -> None:
-        """Replaces a group in one step.
-
-        Raises:
-          UserError: it cannot be written.
-        """
+        """Replaces a group in one step, or raises a `UserError`."""
         stream = io.BytesIO()
         np.savez(stream, allow_pickle=False, **arrays)
-        path = self._path(name)
+        path = self.folder / f"{name}.npz"
         try:
             replace_file(path, stream.getvalue())
         except OSError as error:
             raise UserError(f"{path}: cannot be written: {error.strerror}") from None
 
     def load(self, name: str) -> Arrays | None:
-        """A group, or None where there is none."""
+        """A group, or None if it was never saved."""
         try:
-            with np.load(self._path(name)) as content:
+            with np.load(self.folder / f"{name}.npz") as content:
                 return dict(content)
         except OSError:
             return None
 
-    def _path(self, name: str) -> Path:
-        return self.folder / f"{name}.npz"
-
     def remove(self) -> None:
-        """Takes the folder away, when all is learned."""
+        """Deletes the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def require_same(there: dict[str, Any], here: dict[str, Any], folder: Path) -> None:
-    """Refuses to go on with what other settings began.
-
-    Raises:
-      UserError: names the settings that differ.
-    """
-    names = sorted(name for name in there | here if there.get(name) != here.get(name))
+def require_same(saved: dict[str, Any], given: dict[str, Any], folder: Path) -> None:
+    """Refuses to continue under other settings: a `UserError` that names those that differ."""
+    names = sorted(name for name in saved | given if saved.get(name) != given.get(name))
     if names:
         raise UserError(
             f"{folder}: what is here was made with other settings ({', '.join(names)}); give "
