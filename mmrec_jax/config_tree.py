@@ -36,6 +36,19 @@ def from_config_dict(tree: Mapping[str, Any] | ml_collections.ConfigDict) -> Con
     return _from_plain(Config, tree, "config")
 
 
+def complete_stored(tree: Mapping[str, Any], cls: type = Config) -> dict[str, Any]:
+    """A config in a file, with the fields that it is too old to have at their value of then."""
+    complete = dict(tree)
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        value = complete.get(field.name)
+        if "before" in field.metadata:
+            complete.setdefault(field.name, field.metadata["before"])
+        elif dataclasses.is_dataclass(hints[field.name]) and isinstance(value, Mapping):
+            complete[field.name] = complete_stored(value, hints[field.name])
+    return complete
+
+
 def _to_plain(node: Any, *, placeholders: bool) -> Any:
     plain: dict[str, Any] = {}
     hints = typing.get_type_hints(type(node))

@@ -52,6 +52,8 @@ def test_configs_cannot_be_changed():
         (ModelConfig, "mem_dim", 0),
         (ModelConfig, "dropout", 1.0),
         (ModelConfig, "lambda_p", -0.1),
+        (ModelConfig, "newton_passes", 0),
+        (ModelConfig, "head_norm_epsilon", 0.0),
         (ModelConfig, "gamma_halflife_min", 0.0),
         (ModelConfig, "alpha_halflife_min", 5000.0),
         (DataConfig, "seq_len", 0),

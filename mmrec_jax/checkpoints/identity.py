@@ -6,13 +6,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from mmrec_jax.config_tree import to_dict
+from mmrec_jax.config_tree import complete_stored, to_dict
 from mmrec_jax.models.mmrec.config import ModelConfig
 from mmrec_jax.tree import path_name
 
 # How a model is computed, and what only training has: every run decides these for itself.
 OWN_FIELDS = (
-    *("scan", "chunk", "remat", "time_chunk", "dropout"),
+    *("scan", "newton_passes", "chunk", "remat", "time_chunk", "dropout"),
     *("use_uboo", "lambda_p", "uboo_isolate", "uboo_orthogonal"),
 )
 # Fields that leave the function of given parameters alone: those, and where its parameters began.
@@ -64,7 +64,7 @@ def difference(saved: dict[str, Any], now: dict[str, Any]) -> str:
       saved: the `identity` in a file.
       now: the `identity` of the model at hand.
     """
-    before, after = saved["config"], now["config"]
+    before, after = (complete_stored(x["config"], ModelConfig) for x in (saved, now))
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name, "absent"), after.get(name, "absent")
         if old != new:

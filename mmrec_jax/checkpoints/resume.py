@@ -3,7 +3,7 @@
 from typing import Any
 
 from mmrec_jax.config import Config
-from mmrec_jax.config_tree import to_dict
+from mmrec_jax.config_tree import complete_stored, to_dict
 from mmrec_jax.errors import UserError
 
 # Fields that do not change what is learnt: they may differ between a run and its continuation.
@@ -13,6 +13,7 @@ _FREE = frozenset(
         "data.ram_mb",
         "data.stream_workers",
         "data.tfds_dir",
+        "model.newton_passes",
         "model.remat",
         "model.scan",
         "task.eval_lengths",
@@ -51,7 +52,7 @@ def check_same_run(config: Config, saved: dict[str, Any], where: str) -> None:
     Raises:
       UserError: naming every field that differs, with both values.
     """
-    now, before = _flat(to_dict(config)), _flat(saved)
+    now, before = _flat(to_dict(config)), _flat(complete_stored(saved))
     schedules = {config.optim.schedule, config.train.neftune_schedule}
     free = _FREE | (_LENGTH if schedules == {"constant"} else frozenset())
     free |= _BASE if config.adapters.used else frozenset()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrec_jax.config import Config
-from mmrec_jax.config_tree import from_config_dict, to_dict
+from mmrec_jax.config_tree import complete_stored, from_config_dict, to_dict
 from mmrec_jax.errors import UserError
 
 
@@ -110,7 +110,7 @@ class Workdir:
         """
         try:
             content: dict[str, Any] = json.loads(self.config.read_text("utf-8"))
-            return from_config_dict(content["config"]), content["vocab_size"]
+            return from_config_dict(complete_stored(content["config"])), content["vocab_size"]
         except OSError:
             raise UserError(
                 f"{self.root}: there is no run here ({self.config.name} is missing); train one "

@@ -21,7 +21,7 @@ def _difference(params=_PARAMS, **changes):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"scan": "parallel", "chunk": 4, "remat": "full", "time_chunk": 8},
+        {"scan": "parallel", "newton_passes": 1, "chunk": 4, "remat": "full", "time_chunk": 8},
         {"dropout": 0.5, "use_uboo": True, "lambda_p": 0.5, "gate_init_scale": 1.0},
         {"recurrent_dim": 16, "memory_slots": 8, "mem_dim": 8, "ffn_dim": 64, "dpg_rank": 16},
     ],
@@ -41,6 +41,14 @@ def test_the_same_function_has_the_same_identity(changes):
 )
 def test_another_function_names_the_field(changes, expected):
     assert expected in _difference(**changes)
+
+
+def test_an_identity_older_than_a_field_has_its_value_of_then():
+    saved = {**_SAVED, "config": {**_SAVED["config"]}}
+    del saved["config"]["head_norm_epsilon"]
+    then = dataclasses.replace(_CONFIG, head_norm_epsilon=1e-6)
+    assert not difference(saved, identity(then, _PARAMS))
+    assert "head_norm_epsilon" in difference(saved, identity(_CONFIG, _PARAMS))
 
 
 def test_parameters_that_only_train_do_not_count():

@@ -12,7 +12,8 @@ class ModelConfig:
     """The model's shape and switches (sizes: `mmrec_jax/models/mmrec/sizes.py`).
 
     A field that is None is derived, as the comment beside it says; read the resolved number from
-    the property with the same name in capitals (`D`, `E`, `S`, ...).
+    the property with the same name in capitals (`D`, `E`, `S`, ...). `before` in the metadata of a
+    field is its value in a stored config that lacks it (`config_tree.complete_stored`).
     """
 
     vocab_size: int = 5000  # upper bound; the tokenizer's size when that is smaller
@@ -54,12 +55,19 @@ class ModelConfig:
     # elsewhere for the state gate, the fastest in models/mmrec/scan_table.csv for the other two.
     scan: Literal["auto", "sequential", "parallel"] = "auto"
     chunk: int = 32  # C, tokens per chunk of the long-term memory's scan
+    # Passes that "parallel" may take for the state gate before a row is stepped through after all
+    # (`newton.py`); None: as many as there are chunks.
+    newton_passes: int | None = dataclasses.field(default=16, metadata={"before": None})
+    # Of the RMSNorm of a read r = beta (q k) v, the first of a document: where q k is near 0, its
+    # gradient is beta |v| / sqrt(epsilon).
+    head_norm_epsilon: float = dataclasses.field(default=1e-2, metadata={"before": 1e-6})
 
     def __post_init__(self) -> None:
         sizes = ("vocab_size", "model_dim", "num_layers", "num_memories", "context", "chunk")
         for name in sizes:
             require(getattr(self, name) > 0, f"model.{name}", getattr(self, name), "at least 1")
         optional = ("recurrent_dim", "memory_slots", "mem_dim", "ffn_dim", "dpg_rank", "time_chunk")
+        optional += ("newton_passes",)
         for name in optional:
             value = getattr(self, name)
             require(value is None or value > 0, f"model.{name}", value, "at least 1, or None")
@@ -72,6 +80,8 @@ class ModelConfig:
                 "(or set both memory_slots and mem_dim)",
             )
         require(0 <= self.dropout < 1, "model.dropout", self.dropout, "in [0, 1)")
+        epsilon = self.head_norm_epsilon
+        require(epsilon > 0, "model.head_norm_epsilon", epsilon, "greater than 0")
         require(self.lambda_p >= 0, "model.lambda_p", self.lambda_p, "at least 0")
         for name in ("gamma", "alpha"):
             low = getattr(self, f"{name}_halflife_min")

@@ -5,13 +5,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from mmrec_jax.models.mmrec.block import Block
 from mmrec_jax.models.mmrec.config import ModelConfig
 from mmrec_jax.models.mmrec.layers import Dropout, rms_norm
 from mmrec_jax.models.mmrec.state import MMRecState, layout, zero_state
-from mmrec_jax.typing import Array, Float, Int, typed
+from mmrec_jax.typing import Array, Float, Integer, typed
 
 Intermediates = dict[str, Array]
 
@@ -29,9 +30,9 @@ class MMRecLM(nn.Module):
     @typed
     def __call__(
         self,
-        tokens: Int[Array, "B T"],
+        tokens: Integer[Array | np.ndarray, "B T"],
         state: MMRecState | None = None,
-        segment_ids: Int[Array, "B T"] | None = None,
+        segment_ids: Integer[Array | np.ndarray, "B T"] | None = None,
         *,
         deterministic: bool = True,
         perturb: Callable[[Array], Array] | None = None,
@@ -57,6 +58,9 @@ class MMRecLM(nn.Module):
               `uboo_variance` (of the normalised state over tokens).
         """
         config = self.config
+        tokens = jnp.asarray(tokens)
+        if segment_ids is not None:
+            segment_ids = jnp.asarray(segment_ids, jnp.int32)
         embed = nn.Embed(
             config.vocab_size,
             config.D,
@@ -108,9 +112,9 @@ def embedding_scale(config: ModelConfig) -> float:
 def forward(
     model: MMRecLM,
     params: Any,
-    tokens: Array,
+    tokens: Array | np.ndarray,
     state: MMRecState | None = None,
-    segment_ids: Array | None = None,
+    segment_ids: Array | np.ndarray | None = None,
     *,
     dropout_key: Array | None = None,
     perturb: Callable[[Array], Array] | None = None,
