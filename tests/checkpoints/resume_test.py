@@ -41,6 +41,14 @@ def test_every_differing_field_is_named_with_both_values():
     assert message.count("in the checkpoint") == 3
 
 
+def test_a_checkpoint_older_than_a_field_has_its_value_of_then():
+    saved = to_dict(_CONFIG)
+    del saved["model"]["newton_passes"], saved["model"]["head_norm_epsilon"]
+    check_same_run(_changed(model__head_norm_epsilon=1e-6), saved, "here")
+    with pytest.raises(UserError, match=r"model\.head_norm_epsilon \(1e-06 in the checkpoint"):
+        check_same_run(_CONFIG, saved, "here")
+
+
 @pytest.mark.parametrize(
     "change",
     [

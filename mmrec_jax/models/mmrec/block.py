@@ -146,7 +146,9 @@ class Block(nn.Module):
             w = self.param("w_g", init, (config.E,), config.state_dtype)
             c = self.param("c_g", nn.initializers.zeros, (config.E,), config.state_dtype)
             solver: str = "newton" if config.scan == "parallel" else config.scan
-            h, h_last, info = gated_scan(gamma, b, w, c, h0, reset=start, backend=solver)
+            h, h_last, info = gated_scan(
+                gamma, b, w, c, h0, reset=start, backend=solver, passes=config.newton_passes
+            )
             statistics |= {f"newton_{name}": value for name, value in info.items()}
         else:
             if config.gate == "input":
@@ -182,7 +184,7 @@ class Block(nn.Module):
             r, m_last = delta_steps(*memory, reset=start, error_correction=delta)
         else:
             r, m_last = delta_scan(*memory, reset=start, chunk=config.chunk, error_correction=delta)
-        r = rms_norm(config, "head_norm")(r)
+        r = rms_norm(config, "head_norm", config.head_norm_epsilon)(r)
         return r.reshape(batch, length, -1), m_last
 
     def _record(self, collection: str = RECURRENCE, **values: Array) -> None:

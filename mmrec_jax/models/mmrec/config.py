@@ -88,6 +88,22 @@ class MMRecConfig(FamilyConfig):
     chunk: int = setting(
         32, "C, tokens per chunk of the long-term memory's scan", at_least(1), role="run"
     )
+    newton_passes: int | None = setting(
+        16,
+        "passes of scan=parallel for the state gate before a row is stepped through after all; "
+        "None: as many as there are chunks",
+        at_least(1),
+        free=True,
+        role="run",
+        absent=None,
+    )
+    head_norm_epsilon: float = setting(
+        1e-2,
+        "of the RMSNorm of a read r = beta (q k) v, the first of a document: where q k is near 0 "
+        "its gradient is beta |v| / sqrt(epsilon)",
+        above(0),
+        absent=1e-6,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -28,9 +28,11 @@ def dense(config: MMRecConfig, features: int, name: str, *, residual: bool = Fal
     )
 
 
-def rms_norm(config: MMRecConfig, name: str) -> nn.RMSNorm:
+def rms_norm(config: MMRecConfig, name: str, epsilon: float = 1e-6) -> nn.RMSNorm:
     """RMSNorm over the last axis with a learned scale."""
-    return nn.RMSNorm(epsilon=1e-6, dtype=config.dtype, param_dtype=config.param_dtype, name=name)
+    return nn.RMSNorm(
+        epsilon=epsilon, dtype=config.dtype, param_dtype=config.param_dtype, name=name
+    )
 
 
 def l2_normalise(x: Float[Array, "*n S"]) -> Array:

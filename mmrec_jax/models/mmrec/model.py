@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from mmrec_jax.models.mmrec.block import Block
@@ -10,7 +11,7 @@ from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.layers import Dropout, rms_norm
 from mmrec_jax.models.mmrec.state import MMRecState, layout, zero_state
 from mmrec_jax.models.partition import split_rows
-from mmrec_jax.typing import Array, Float, Int, typed
+from mmrec_jax.typing import Array, Float, Integer, typed
 
 Metrics = dict[str, Array]
 
@@ -28,9 +29,9 @@ class MMRecLM(nn.Module):
     @typed
     def __call__(
         self,
-        tokens: Int[Array, "B T"],
+        tokens: Integer[Array | np.ndarray, "B T"],
         state: MMRecState | None = None,
-        segment_ids: Int[Array, "B T"] | None = None,
+        segment_ids: Integer[Array | np.ndarray, "B T"] | None = None,
         *,
         deterministic: bool = True,
         perturb: Callable[[Array], Array] | None = None,
@@ -52,6 +53,9 @@ class MMRecLM(nn.Module):
           `newton_fell_back` of `gated_scan`, the largest over layers and chunks of time.
         """
         config = self.config
+        tokens = jnp.asarray(tokens)
+        if segment_ids is not None:
+            segment_ids = jnp.asarray(segment_ids, jnp.int32)
         embed = nn.Embed(
             config.vocab_size,
             config.D,

@@ -100,7 +100,7 @@ class NumpyModel:
                     erase = erase - beta * np.outer(key, key)
                 m = alpha * erase @ m + beta * np.outer(key, proj["v"][values])
                 self.m[layer, i] = m
-            reads.append(_rms(m.T @ query) * p["head_norm"]["scale"])
+            reads.append(_rms(m.T @ query, c.head_norm_epsilon) * p["head_norm"]["scale"])
         return np.concatenate(reads)
 
 
@@ -123,8 +123,8 @@ def _silu(x: np.ndarray) -> np.ndarray:
     return x * sigmoid(x)
 
 
-def _rms(x: np.ndarray) -> np.ndarray:
-    return x / np.sqrt(np.mean(x**2) + 1e-6)
+def _rms(x: np.ndarray, epsilon: float = 1e-6) -> np.ndarray:
+    return x / np.sqrt(np.mean(x**2) + epsilon)
 
 
 def _unit(x: np.ndarray) -> np.ndarray:
