@@ -1,6 +1,7 @@
 """From logits to the next token: penalties, truncation, a draw."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +31,7 @@ class Sampling:
     def __post_init__(self) -> None:
         """Refuses values outside their range, by name."""
         checks = {
-            "temperature": (self.temperature >= 0, "at least 0"),
+            "temperature": (0 <= self.temperature < math.inf, "at least 0, and finite"),
             "top_k": (self.top_k >= 0, "at least 0 (0 keeps every token)"),
             "top_p": (0 < self.top_p <= 1, "in (0, 1]"),
             "repetition_penalty": (self.repetition_penalty > 0, "above 0"),
@@ -50,7 +51,8 @@ def filtered_logits(
         penalised = jnp.where(logits > 0, logits / penalty, logits * penalty)
         logits = jnp.where(seen, penalised, logits)
     if sampling.temperature not in (0, 1):
-        logits = logits / sampling.temperature
+        # From the most likely token on, so that the limit of small temperatures is that of 0.
+        logits = (logits - jnp.max(logits, axis=-1, keepdims=True)) / sampling.temperature
     if 0 < sampling.top_k < logits.shape[-1]:
         smallest = jax.lax.top_k(logits, sampling.top_k)[0][:, -1:]
         logits = jnp.where(logits < smallest, -jnp.inf, logits)
@@ -73,3 +75,14 @@ def draw(
     if sampling.temperature == 0:
         return jnp.argmax(logits, axis=-1)
     return jax.random.categorical(key, logits, axis=-1)
+
+
+def key_of(seed: int) -> Array:
+    """The key of a seed.
+
+    Raises:
+      UserError: the seed is not of 32 bits: it would be the same as another one, or as none.
+    """
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed is {seed}; it must be from 0 to {2**32 - 1}")
+    return jax.random.key(seed)
