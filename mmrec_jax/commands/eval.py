@@ -26,8 +26,8 @@ def add_parser(commands: Any) -> None:
     parser = subcommands.add_parser(
         "loss",
         help="loss and bits per byte on any text, or accuracy on the run's task",
-        description="Text is read with the state carried along each document, and in rows apart. "
-        "A model that was trained on conversations is asked for the responses in files of JSON; "
+        description="Text is read with the state carried along each document, and in rows apart.\n"
+        "A model that was trained on conversations is asked for the responses in files of JSON;\n"
         "plain text it reads as text.",
     )
     add_model_options(parser)

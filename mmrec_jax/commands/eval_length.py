@@ -25,8 +25,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "length",
         help="loss by position in the context, or a task's accuracy by length",
-        description="Text: the loss by position, with the state carried along each document, "
-        "beside that of the same tokens with the state reset at the trained length. A task: "
+        description="Text: the loss by position, with the state carried along each document,\n"
+        "beside that of the same tokens with the state reset at the trained length. A task:\n"
         "accuracy and loss at doubling lengths. Writes length.png and length.json.",
     )
     add_model_options(parser)
@@ -160,9 +160,7 @@ def _task_by_length(options: argparse.Namespace, config: "Config", workdir: "Wor
             f"{length:>9,} {score['accuracy']:>14.2%} {score['token_accuracy']:>12.2%} "
             f"{score['loss']:>12.4f}{beyond}"
         )
-    title = (
-        f"{workdir.root.name}: {config.data.source}, {options.sequences} sequences per length"
-    )
+    title = f"{workdir.root.name}: {config.data.source}, {options.sequences} sequences per length"
     draw_task_by_length(scores, trained, title, out / "length.png")
     content = {
         "step": options.step,

@@ -12,6 +12,7 @@ from mmrec_jax.commands.options import (
     make_out,
     read_lengths,
     require_positive,
+    require_seed,
 )
 from mmrec_jax.errors import UserError
 
@@ -31,20 +32,16 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "recall",
         help="associative recall (MQAR) and a needle in a haystack",
-        description="MQAR: pairs of random tokens, then every key again. Needle: a random key and "
-        "value somewhere in a text, then the key again. Any checkpoint can be asked; without "
+        description="MQAR: pairs of random tokens, then every key again. Needle: a random key and\n"
+        "value somewhere in a text, then the key again. Any checkpoint can be asked; without\n"
         "training for it, MQAR is near chance. Writes recall.png and recall.json.",
     )
     add_model_options(parser)
     add_text_options(parser, "the needle's text; the run's validation split when left out")
     add_out_option(parser, "eval")
     parser.add_argument("--lengths", default="256,1024,4096,16384", help="of the needle's text")
-    parser.add_argument(
-        "--samples", type=int, default=4, help="needle: texts of each length"
-    )
-    parser.add_argument(
-        "--sequences", type=int, default=256, help="MQAR: of each number of pairs"
-    )
+    parser.add_argument("--samples", type=int, default=4, help="needle: texts of each length")
+    parser.add_argument("--sequences", type=int, default=256, help="MQAR: of each number of pairs")
     parser.add_argument("--seed", type=int, default=0, help="of the draws")
     parser.set_defaults(run=run)
 
@@ -56,6 +53,7 @@ def run(options: argparse.Namespace) -> None:
       UserError: an option, a file or the run's folder is wrong.
     """
     require_positive(options, "samples", "sequences")
+    require_seed(options)
     from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.evaluation.needle import SHORTEST
 

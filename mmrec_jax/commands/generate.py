@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmrec_jax.commands.options import add_model_options, require_positive
+from mmrec_jax.commands.options import add_model_options, require_positive, require_seed
 from mmrec_jax.errors import UserError
 
 
@@ -58,11 +58,11 @@ def run(options: argparse.Namespace) -> None:
       UserError: an option, or the run's folder, is wrong.
     """
     require_positive(options, "samples", *([] if options.save_state else ["max_tokens"]))
+    require_seed(options)
     _check_save(options)
     _check_chat(options)
-    from mmrec_jax.inference.sampling import Sampling, key_of
+    from mmrec_jax.inference.sampling import Sampling
 
-    key_of(options.seed)
     sampling = Sampling(
         temperature=options.temperature,
         top_k=options.top_k,

@@ -56,6 +56,16 @@ def require_positive(options: argparse.Namespace, *names: str) -> None:
             raise UserError(f"{flag} is {getattr(options, name)}; it must be at least 1")
 
 
+def require_seed(options: argparse.Namespace) -> None:
+    """Refuses a `--seed` that JAX would take for another one.
+
+    Raises:
+      UserError: it is negative, or has more than 32 bits.
+    """
+    if not 0 <= options.seed < 2**32:
+        raise UserError(f"--seed is {options.seed}; it must be in 0 to {2**32 - 1}")
+
+
 def read_lengths(text: str, flag: str = "--lengths") -> tuple[int, ...]:
     """Numbers such as `40,256`.
 

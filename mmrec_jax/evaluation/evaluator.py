@@ -18,10 +18,10 @@ from mmrec_jax.evaluation.registry import (
 from mmrec_jax.train import report
 from mmrec_jax.train.mesh import one_device, process_local
 from mmrec_jax.train.state import TrainState
-from mmrec_jax.train.writer import MetricsWriter
 
 if TYPE_CHECKING:
     from mmrec_jax.train.setup import Setup
+    from mmrec_jax.train.writer import Writer
 
 _SPLITS = {"dashboard": "recurrence"}  # of the log; the others are called as the evaluator
 
@@ -29,7 +29,7 @@ _SPLITS = {"dashboard": "recurrence"}  # of the log; the others are called as th
 class Evaluator:
     """Evaluates the states of one run. Every process does the same work; the first one writes."""
 
-    def __init__(self, setup: "Setup", writer: MetricsWriter) -> None:
+    def __init__(self, setup: "Setup", writer: "Writer") -> None:
         """Nothing is compiled before the first evaluation."""
         self._setup, self._writer = setup, writer
         self._unwrap = jax.jit(lambda model, params: model.unwrap(params))

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmrec_jax.data.tokenizer import Tokenizer
+from mmrec_jax.errors import UserError
 from mmrec_jax.inference.prefill import CONTEXT, TextState, prefill
 from mmrec_jax.inference.rereading import with_room, with_state
-from mmrec_jax.inference.sampling import Sampling, draw, key_of
+from mmrec_jax.inference.sampling import Sampling, draw
 from mmrec_jax.models.api import LanguageModel, Params, State
 from mmrec_jax.typing import Array, Bool, Float
 
@@ -79,7 +80,9 @@ def stream(
       seed: of the draws.
       ends: the tokens that end a row.
     """
-    sampling, key = sampling or Sampling(), key_of(seed)
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed is {seed}; it must be in 0 to {2**32 - 1}")
+    sampling, key = sampling or Sampling(), jax.random.key(seed)
 
     def repeat(x: Array | np.ndarray, axis: int = 0) -> Array:
         return jnp.repeat(jnp.array(x), samples, axis=axis)  # a copy: `_step` consumes its rows

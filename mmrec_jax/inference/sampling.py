@@ -15,7 +15,8 @@ class Sampling:
     """How tokens are drawn.
 
     Attributes:
-      temperature: 0 takes the most likely token; 1 samples the model's distribution.
+      temperature: 0 takes the most likely token, as does what float32 rounds to 0; 1 samples the
+        model's distribution.
       top_k: keep the k most likely tokens; 0 keeps all.
       top_p: keep the smallest set of most likely tokens with at least this much probability
         (nucleus sampling, arXiv 1904.09751); 1 keeps all.
@@ -34,11 +35,16 @@ class Sampling:
             "temperature": (0 <= self.temperature < math.inf, "at least 0, and finite"),
             "top_k": (self.top_k >= 0, "at least 0 (0 keeps every token)"),
             "top_p": (0 < self.top_p <= 1, "in (0, 1]"),
-            "repetition_penalty": (self.repetition_penalty > 0, "above 0"),
+            "repetition_penalty": (0 < self.repetition_penalty < math.inf, "above 0, and finite"),
         }
         for name, (holds, expected) in checks.items():
             if not holds:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be {expected}")
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the most likely token is taken: float32 has no smaller normal number."""
+        return self.temperature < jnp.finfo(jnp.float32).tiny
 
 
 @typed
@@ -50,8 +56,8 @@ def filtered_logits(
         penalty = sampling.repetition_penalty
         penalised = jnp.where(logits > 0, logits / penalty, logits * penalty)
         logits = jnp.where(seen, penalised, logits)
-    if sampling.temperature not in (0, 1):
-        # From the most likely token on, so that the limit of small temperatures is that of 0.
+    if sampling.temperature != 1 and not sampling.greedy:
+        # From the largest down: it stays finite, however small the temperature is.
         logits = (logits - jnp.max(logits, axis=-1, keepdims=True)) / sampling.temperature
     if 0 < sampling.top_k < logits.shape[-1]:
         smallest = jax.lax.top_k(logits, sampling.top_k)[0][:, -1:]
@@ -72,17 +78,6 @@ def draw(
 ) -> Int[Array, "B"]:
     """The next token of each row."""
     logits = filtered_logits(logits, seen, sampling)
-    if sampling.temperature == 0:
+    if sampling.greedy:
         return jnp.argmax(logits, axis=-1)
     return jax.random.categorical(key, logits, axis=-1)
-
-
-def key_of(seed: int) -> Array:
-    """The key of a seed.
-
-    Raises:
-      UserError: the seed is not of 32 bits: it would be the same as another one, or as none.
-    """
-    if not 0 <= seed < 2**32:
-        raise UserError(f"seed is {seed}; it must be from 0 to {2**32 - 1}")
-    return jax.random.key(seed)
