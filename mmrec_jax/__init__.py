@@ -23,8 +23,10 @@ mmrec_jax.logits(model, params, tokenizer.encode("Bir gün")[None])
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from mmrec_jax.xla_flags import set_required
+
 if TYPE_CHECKING:
-    from mmrec_jax.checkpoints.load import load
+    from mmrec_jax.checkpoints.trained_model import load
     from mmrec_jax.inference.chat import reply
     from mmrec_jax.inference.generate import generate
     from mmrec_jax.inference.prefill import logits
@@ -34,12 +36,14 @@ __all__ = ["generate", "load", "load_state", "logits", "reply", "save_state"]
 
 _HOMES = {
     "generate": "mmrec_jax.inference.generate",
-    "load": "mmrec_jax.checkpoints.load",
+    "load": "mmrec_jax.checkpoints.trained_model",
     "load_state": "mmrec_jax.inference.saved_state",
     "logits": "mmrec_jax.inference.prefill",
     "reply": "mmrec_jax.inference.chat",
     "save_state": "mmrec_jax.inference.saved_state",
 }
+
+set_required()
 
 
 def __getattr__(name: str) -> Any:

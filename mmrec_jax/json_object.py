@@ -23,6 +23,8 @@ def read_json_object(path: Path, where: str) -> dict[str, Any]:
         raise UserError(f"{where}: cannot be read: {error.strerror}") from None
     except ValueError as error:  # bad UTF-8 too
         raise UserError(f"{where}: bad JSON ({error})") from None
+    except RecursionError:
+        raise UserError(f"{where}: bad JSON (nested too deeply)") from None
     if not isinstance(content, dict):
         raise UserError(f"{where}: must be a JSON object")
     return content

@@ -18,6 +18,7 @@ from mmrec_jax.models.attention.config import AttentionConfig
 from mmrec_jax.models.family_config import FamilyConfig
 from mmrec_jax.models.linen import LinenModel
 from mmrec_jax.models.mmrec.config import MMRecConfig
+from mmrec_jax.settings import at_least, setting
 
 _LONGEST = 300
 
@@ -28,7 +29,7 @@ class GRUConfig(FamilyConfig):
     """A layer of gated recurrent units."""
 
     family: ClassVar[str] = "gru"
-    width: int = 16
+    width: int = setting(16, "D", at_least(1))
 
     def build(self):
         return GRU(self)

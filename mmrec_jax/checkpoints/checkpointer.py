@@ -1,38 +1,51 @@
-"""Checkpoints on disk (orbax): written in the background, chosen only when complete.
+"""Checkpoints on disk (orbax): written in the background, chosen only when complete and undamaged.
 
-One checkpoint is a folder named by its step with four items: `params` (arrays), `training`
-(optimizer state, step, key and the carried state, if any: arrays), `data` (the data iterator,
-JSON) and `meta` (format version, config, tokenizer fingerprint, validation loss: JSON). Orbax
-writes into a temporary folder and renames it when all four are there, so a process killed at any
+One checkpoint is a folder named by its step with items: trees of arrays (`params`, and `training`
+for what else a run continues from), `data` (the data iterator, JSON) and `meta` (format version,
+config, tokenizer fingerprint, validation loss: JSON). Orbax writes into a temporary folder; when
+all items are there, `checksums.json` is added and the folder renamed, so a process killed at any
 moment leaves the previous checkpoint as the newest one.
+
+Format 1 had no checksums, and the validation loss in an item of its own; it is still read.
 """
 
 import contextlib
+import json
 import logging
+import re
 import shutil
+import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import (
-    AnyPreservationPolicy,
-    BestN,
-    LatestN,
-    PreservationPolicy,
-)
 
+from mmrec_jax.checkpoints import checksums
 from mmrec_jax.errors import UserError
-from mmrec_jax.train.processes import is_first, wait_for_all
-from mmrec_jax.train.state import TrainState
-from mmrec_jax.tree import leaf_names, map_named
+from mmrec_jax.json_object import read_json_object
+from mmrec_jax.train.processes import barrier, gather, is_process_zero
 
-FORMAT_VERSION = 1
-_ITEMS = ("params", "training", "data", "meta")
+FORMAT_VERSION = 2
+_ITEMS_OF_1 = ("params", "training", "data", "meta")
 _COMMITTED = "commit_success.txt"  # orbax writes it last into each folder
-_METRIC = "validation_loss"
+_LEFTOVER = re.compile(r"[0-9]+\.(orbax-checkpoint-tmp.*|removed)")
+_LOSS = "validation_loss"
+
+
+class _Handler(ocp.CompositeCheckpointHandler):
+    """Adds the checksums once all items are complete, before the folder gets its final name."""
+
+    def finalize(self, directory: Any) -> None:
+        super().finalize(directory)
+        checksums.write_checksums(Path(directory))
+
+
+@ocp.args.register_with_handler(_Handler, for_save=True, for_restore=True)
+class _Items(ocp.args.Composite):
+    """What orbax calls that handler with."""
 
 
 class Checkpointer:
@@ -47,34 +60,25 @@ class Checkpointer:
         """
         # orbax reports each save, and each failure of one, at length; `_explained` needs one line.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
-        policies: list[PreservationPolicy] = [LatestN(keep_last)]
-        if keep_best:
-            policies.append(
-                BestN(
-                    get_metric_fn=lambda metrics: metrics[_METRIC],
-                    reverse=True,  # the policy keeps the end of the list: the smallest loss
-                    n=keep_best,
-                    keep_checkpoints_without_metrics=False,
-                )
-            )
         self.directory = directory.resolve()
+        self._keep_last, self._keep_best = keep_last, keep_best
+        self._saved: int | None = None  # a step whose folder may not be there yet
         if not read_only:
-            if is_first():
-                self._remove_incomplete()
-            wait_for_all("incomplete checkpoints removed")
-        self._manager = ocp.CheckpointManager(
-            self.directory,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=AnyPreservationPolicy(policies),
-                cleanup_tmp_directories=not read_only,
-                create=not read_only,
-                read_only=read_only,
-                enable_async_checkpointing=not read_only,
-                best_fn=lambda metrics: metrics[_METRIC],
-                best_mode="min",
-            ),
-            item_names=_ITEMS,
-        )
+            if is_process_zero():
+                self.directory.mkdir(parents=True, exist_ok=True)
+                self._remove_leftovers()
+            barrier("unfinished checkpoints removed")
+        self._path = self.directory
+        if set("*?[") & set(str(self.directory)):  # orbax would take these for patterns
+            temporary = Path(tempfile.mkdtemp(prefix="mmrec_jax_"))
+            weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
+            self._path = temporary / "checkpoints"
+            self._path.symlink_to(self.directory)
+        # Made in the background, a folder that cannot be made leaves threads that wait for it and
+        # keep the process alive.
+        options = ocp.options.AsyncOptions(create_directories_asynchronously=False)
+        handler = _Handler(composite_options=ocp.CompositeOptions(async_options=options))
+        self._orbax = ocp.AsyncCheckpointer(handler, async_options=options)
 
     def latest_step(self) -> int | None:
         """Step of the newest complete checkpoint."""
@@ -82,19 +86,54 @@ class Checkpointer:
 
     def best_step(self) -> int | None:
         """Step of the checkpoint with the lowest validation loss; the newest if none has one."""
-        best = self._manager.best_step()
-        return best if best is not None and self._complete(best) else self.latest_step()
+        steps = self.all_steps()
+        return next(iter(self._by_loss(steps)), max(steps, default=None))
 
     def all_steps(self) -> list[int]:
-        """Steps of all complete checkpoints, ascending."""
-        # Asked of the disk: orbax's own list already has the step whose save is still running and
-        # lacks those that it is about to remove.
-        names = (path.name for path in self.directory.glob("*"))
-        return sorted(int(name) for name in names if name.isdecimal() and self._complete(int(name)))
+        """Steps of all complete checkpoints, ascending; their bytes are not read."""
+        return [step for step in self._folders() if not self._find_missing(step)]
+
+    def choose(self, step: int | str) -> int:
+        """The checkpoint that is meant, if nothing of it is missing.
+
+        Args:
+          step: "best" (lowest validation loss), "last", or a number.
+
+        Raises:
+          UserError: there is none, or it is incomplete: naming the newest one that is intact.
+        """
+        steps = self._folders()
+        if step in ("best", "last") and not steps:
+            raise UserError(f"{self.directory}: the run has no checkpoint yet")
+        # Of a damaged one nobody knows whether it was the best.
+        for each in steps if step == "best" else steps[-1:] if step == "last" else [step]:
+            if each not in steps:
+                complete = self.all_steps()
+                raise UserError(
+                    f"{self.directory}: there is no checkpoint {step!r}; there are {complete}"
+                )
+            # A folder that is gone by now was removed by the run itself.
+            if (missing := self._find_missing(each)) and self._folder(each).is_dir():
+                raise self._refusal(each, missing)
+        chosen = {"best": self.best_step(), "last": self.latest_step()}.get(str(step), step)
+        assert isinstance(chosen, int)
+        return chosen
+
+    def resume_step(self, wanted: int | None = None) -> int:
+        """The checkpoint that training continues from: `wanted`, or the newest; 0 without any.
+
+        Raises:
+          UserError: there is no such checkpoint, or it is incomplete: training goes back to an
+            earlier one only when told to.
+        """
+        if wanted is None and not self._folders():
+            return 0
+        return self.choose("last" if wanted is None else wanted)
 
     def save(
         self,
-        state: TrainState,
+        step: int,
+        arrays: dict[str, Any],
         *,
         data: dict[str, Any],
         meta: dict[str, Any],
@@ -102,129 +141,229 @@ class Checkpointer:
     ) -> None:
         """Starts a save in the background, waiting for the one before.
 
+        Args:
+          step: updates done.
+          arrays: item name to tree of arrays.
+          data: the data iterator's state, fit for JSON.
+          meta: what else is to be known of the checkpoint, fit for JSON.
+          validation_loss: by which the best are kept.
+
         Raises:
           UserError: this or an earlier save failed (a full disk, say).
         """
-        step = int(state.step)
+        self.wait()
+        meta = {"format": FORMAT_VERSION, "step": step, **meta, _LOSS: validation_loss}
+        items = {name: ocp.args.StandardSave(tree) for name, tree in arrays.items()}
         with self._explained():
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    params=ocp.args.StandardSave(state.params),
-                    training=ocp.args.StandardSave(_training(state)),
-                    data=ocp.args.JsonSave(data),
-                    meta=ocp.args.JsonSave({"format": FORMAT_VERSION, "step": step, **meta}),
-                ),
-                metrics=None if validation_loss is None else {_METRIC: validation_loss},
+            self._orbax.save(
+                self._path / str(step),
+                args=_Items(**items, data=ocp.args.JsonSave(data), meta=ocp.args.JsonSave(meta)),
             )
+        self._saved = step
 
     def check(self) -> None:
         """Raises `UserError` if a background save has failed."""
         with self._explained():
-            self._manager.check_for_errors()
+            self._orbax.check_for_errors()
+        if self._saved is not None and self._folder(self._saved).is_dir():
+            self._saved = None
+            self._remove_superseded()
 
     def wait(self) -> None:
         """Returns when the last save is complete on disk; raises `UserError` if it failed."""
         with self._explained():
-            self._manager.wait_until_finished()
-            self._manager.check_for_errors()
+            self._orbax.wait_until_finished()
+        self.check()
+        if self._saved is not None or not self.directory.is_dir():
+            self._saved = None
+            raise UserError(
+                f"{self.directory}: what was saved here is gone: the folder was moved or deleted "
+                "while the run was writing in it. Move it back, and the same command continues"
+            )
 
     def close(self) -> None:
         """Waits for the last save and lets go of the directory."""
-        self.wait()
-        self._manager.close()
+        if self._saved is not None:
+            self.wait()
+        self._orbax.close()
 
     def read_meta(self, step: int) -> dict[str, Any]:
         """The `meta` item of one checkpoint.
 
         Raises:
-          UserError: it was written in another format.
+          UserError: it is damaged, or was written in a format of a later version.
         """
-        meta = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
-        found = meta["meta"].get("format")
-        if found != FORMAT_VERSION:
+        self._require_undamaged(step, ["meta"])
+        meta = self._read_json(step, "meta")
+        if meta.get("format") not in range(1, FORMAT_VERSION + 1):
             raise UserError(
-                f"{self.directory / str(step)}: checkpoint format {found}; this version of "
-                f"mmrec_jax reads {FORMAT_VERSION}"
+                f"{self._folder(step)}: checkpoint format {meta.get('format')}; this version of "
+                f"mmrec_jax reads formats up to {FORMAT_VERSION}: install a newer one"
             )
-        return meta["meta"]
+        return meta
 
-    def restore(self, step: int, abstract: TrainState) -> tuple[TrainState, dict[str, Any]]:
-        """The training state, shaped and sharded like `abstract`, and the data iterator's."""
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardRestore(abstract.params),
-                training=ocp.args.StandardRestore(_training(abstract)),
-                data=ocp.args.JsonRestore(),
-            ),
-        )
-        training = restored["training"]
-        if abstract.carried is not None:
-            training["carried"] = _restore_empty(training["carried"], abstract.carried)
-        return TrainState(params=restored["params"], **training), restored["data"]
+    def restore(self, step: int, abstract: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Arrays and the data iterator's state, checked against the checksums.
+
+        Args:
+          step: which checkpoint.
+          abstract: item name to tree of `jax.ShapeDtypeStruct` with shardings.
+
+        Returns:
+          Item name to tree of arrays; the `data` item.
+
+        Raises:
+          UserError: an item is missing, damaged, or of another structure.
+        """
+        items = [*abstract, "data"]
+        if jax.process_count() > 1:
+            # One process reads every byte; all must refuse together.
+            damage = self._find_damage(step, items) if is_process_zero() else ""
+            if damage := gather({"damage": damage})[0]["damage"]:
+                raise self._refusal(step, damage)
+        else:
+            self._require_undamaged(step, items)
+        return self._restore_arrays(step, abstract), self._read_json(step, "data")
 
     def restore_params(self, step: int, abstract: Any) -> Any:
-        """The parameters alone."""
-        args = ocp.args.Composite(params=ocp.args.StandardRestore(abstract))
-        return self._manager.restore(step, args=args)["params"]
+        """The parameters alone, checked against the checksums."""
+        self._require_undamaged(step, ["params"])
+        return self._restore_arrays(step, {"params": abstract})["params"]
 
-    def _complete(self, step: int) -> bool:
-        """Whether a step's folder has the marks that orbax writes last, one for each item."""
-        folder = self.directory / str(step)
-        return all((folder / item / _COMMITTED).is_file() for item in (".", *_ITEMS))
+    def set_aside_later(self, step: int) -> None:
+        """Renames the checkpoints after `step`, and says so: the run continues from that one."""
+        for later in self._folders() if is_process_zero() else []:
+            if later <= step:
+                continue
+            folder = self._folder(later)
+            suffix = "damaged" if self._find_damage(later) else "later"
+            target = folder.with_name(f"{later}.{suffix}")
+            count = 1
+            while target.exists():
+                count += 1
+                target = folder.with_name(f"{later}.{suffix}.{count}")
+            folder.rename(target)
+            print(f"{folder}: moved aside to {target.name}", flush=True)
+        barrier("later checkpoints moved aside")
 
-    def _remove_incomplete(self) -> None:
-        """Removes steps that lack files (a copy or removal was cut off): they block a new save."""
-        for folder in self.directory.glob("*"):
-            if folder.name.isdecimal() and not self._complete(int(folder.name)):
-                shutil.rmtree(folder)
+    def _restore_arrays(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
+        folder = self._folder(step)
+        for name in abstract:
+            if not (folder / name).is_dir():
+                raise UserError(
+                    f"{folder}: this checkpoint has no {name}: it is a model, not a run that can "
+                    f"be continued; begin another one with config.init_from={folder.parents[1]}"
+                )
+        args = {name: ocp.args.StandardRestore(tree) for name, tree in abstract.items()}
+        try:
+            restored = self._orbax.restore(self._path / str(step), args=_Items(**args))
+        except Exception as error:  # orbax and tensorstore raise many kinds
+            raise UserError(f"{folder}: cannot be restored ({_first_line(error)})") from error
+        return {name: restored[name] for name in abstract}
+
+    def _folder(self, step: int) -> Path:
+        return self.directory / str(step)
+
+    def _folders(self) -> list[int]:
+        """Steps that have a folder, complete or not, ascending."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            names = [path.name for path in self.directory.iterdir()]
+            return sorted(int(name) for name in names if name.isdecimal())
+        return []
+
+    def _read_json(self, step: int, item: str) -> dict[str, Any]:
+        path = self._folder(step) / item / "metadata"
+        return read_json_object(path, f"{item}/metadata")
+
+    def _find_missing(self, step: int) -> str:
+        """What is missing or cut off in a checkpoint, in words; empty if nothing is."""
+        folder = self._folder(step)
+        if not (folder / _COMMITTED).is_file():
+            return f"{_COMMITTED} is missing: the checkpoint is incomplete"
+        try:
+            meta = self._read_json(step, "meta")
+        except UserError as error:
+            return str(error)
+        if (folder / checksums.FILE_NAME).exists():
+            return checksums.find_wrong_size(folder)
+        if meta.get("format") != 1:
+            return f"{checksums.FILE_NAME} is missing: the checkpoint is incomplete"
+        missing = [item for item in _ITEMS_OF_1 if not (folder / item / _COMMITTED).is_file()]
+        return f"{missing[0]} is incomplete" if missing else ""
+
+    def _find_damage(self, step: int, items: list[str] | None = None) -> str:
+        """As `_find_missing`, and the bytes of the given items, or of all, are compared."""
+        folder = self._folder(step)
+        if missing := self._find_missing(step):
+            return missing
+        if not (folder / checksums.FILE_NAME).exists():
+            return ""
+        return checksums.find_damage(
+            folder, items or [path.name for path in folder.iterdir() if path.is_dir()]
+        )
+
+    def _require_undamaged(self, step: int, items: list[str]) -> None:
+        if damage := self._find_damage(step, items):
+            raise self._refusal(step, damage)
+
+    def _refusal(self, step: int, damage: str) -> UserError:
+        others = (each for each in reversed(self.all_steps()) if each != step)
+        intact = next((each for each in others if not self._find_damage(each)), None)
+        remedy = "no other checkpoint is intact: restore it from a copy, or train with --fresh"
+        if intact is not None:
+            remedy = (
+                f"the newest intact step is {intact}: give --resume-step={intact} to continue "
+                f"training from it, --step={intact} to other commands"
+            )
+        return UserError(f"{self._folder(step)}: {damage}; {remedy}")
+
+    def _by_loss(self, steps: list[int]) -> list[int]:
+        """The steps that have a validation loss, best first; of equal ones the newest first."""
+        losses = {step: self._validation_loss(step) for step in steps}
+        return sorted(
+            (step for step in steps if losses[step] is not None), key=lambda x: (losses[x], -x)
+        )
+
+    def _validation_loss(self, step: int) -> float | None:
+        try:
+            meta = self._read_json(step, "meta")
+            if meta.get("format") == 1:
+                meta = json.loads((self._folder(step) / "metrics" / "metrics").read_bytes())
+        except (OSError, ValueError, UserError):
+            return None
+        loss = meta.get(_LOSS) if isinstance(meta, dict) else None
+        return loss if isinstance(loss, float) else None
+
+    def _remove_superseded(self) -> None:
+        if not is_process_zero():
+            return
+        steps = self.all_steps()
+        kept = {*steps[-self._keep_last :], *self._by_loss(steps)[: self._keep_best]}
+        for step in sorted(set(steps) - kept):
+            # Renamed first: a kill half-way must not leave a checkpoint with files missing.
+            removed = self._folder(step).with_name(f"{step}.removed")
+            self._folder(step).rename(removed)
+            shutil.rmtree(removed, ignore_errors=True)
+
+    def _remove_leftovers(self) -> None:
+        """Removes saves and removals that a kill cut off."""
+        for path in self.directory.iterdir():
+            if _LEFTOVER.fullmatch(path.name):
+                shutil.rmtree(path, ignore_errors=True)
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         """Turns a failed save into one line that says which checkpoint is still good."""
         try:
             yield
-        except UserError:
-            raise
         except Exception as error:  # orbax and tensorstore raise many kinds
+            self._saved = None
             good = self.latest_step()
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             last = f"the checkpoint of step {good} is intact" if good else "there is no earlier one"
             raise UserError(
-                f"{self.directory}: saving a checkpoint failed ({reason}); {last}"
+                f"{self.directory}: saving a checkpoint failed ({_first_line(error)}); {last}"
             ) from error
 
 
-def _training(state: TrainState) -> dict[str, Any]:
-    parts = {"step": state.step, "opt_state": state.opt_state, "key": state.key}
-    if state.carried is None:
-        return parts
-    # By name, without the memory of a model that has none: orbax refuses arrays without entries.
-    named = zip(leaf_names(state.carried), jax.tree.leaves(state.carried), strict=True)
-    return parts | {"carried": {name: leaf for name, leaf in named if leaf.size}}
-
-
-def _restore_empty(saved: dict[str, jax.Array], abstract: Any) -> Any:
-    """The carried state, shaped like `abstract`, from its arrays with entries by name."""
-
-    def leaf(name: str, like: jax.ShapeDtypeStruct) -> jax.Array:
-        return saved[name] if like.size else jnp.zeros(like.shape, like.dtype, device=like.sharding)
-
-    return map_named(leaf, abstract)
-
-
-def abstract_on(tree: Any, sharding: Any) -> Any:
-    """Shapes and dtypes of `tree`, to be restored on any mesh.
-
-    Args:
-      tree: arrays, or anything with a shape and a dtype.
-      sharding: where they go: one sharding, or a tree of them that `tree` begins like.
-    """
-
-    def place(sharding: jax.sharding.Sharding, part: Any) -> Any:
-        return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), part
-        )
-
-    return jax.tree.map(place, sharding, tree)
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,30 +1,30 @@
-"""A model in a folder that other programs can read: safetensors, the config and the tokenizer.
+"""A model in a folder of its own that needs no base: exported to safetensors, or as a checkpoint.
 
-`model.safetensors` holds each parameter under its path (`blocks/ffn/down/kernel`) and, under one
-metadata key, JSON with `version` (of this layout), `step`, `config` and `tokenizer` (fingerprint).
-`config.json` and `tokenizer/` are those of a run, so that the folder is read like a run.
+`model.safetensors` holds each parameter under its path (`blocks/ffn/down/kernel`), and the facts
+`step`, `config` and `tokenizer` (fingerprint), all covered by a checksum since version 2
+(`tensor_file.py`). `config.json` and `tokenizer/` are those of a run, so that the folder is read
+like a run.
 """
 
-import json
+import dataclasses
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import jax
-from safetensors import SafetensorError, safe_open
-from safetensors.flax import load_file, save
 
-from mmrec_jax.atomic_file import replace_file
+from mmrec_jax.checkpoints.checkpointer import Checkpointer
+from mmrec_jax.checkpoints.tensor_file import TensorFormat
 from mmrec_jax.checkpoints.workdir import Workdir
-from mmrec_jax.config import Config
+from mmrec_jax.config import AdapterConfig, Config
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
 from mmrec_jax.tree import map_named, path_name
 
-VERSION = 1
-_KEY = "mmrec_jax model"
+EXPORT_FORMAT = TensorFormat("model of mmrec export", key="mmrec_jax model", version=2, unchecked=1)
+_FACTS = {"step": int, "config": dict, "tokenizer": str}
 
 
 def write_exported(
@@ -56,17 +56,39 @@ def write_exported(
     """
     place = require_new_folder(folder)
     facts = {"step": step, "config": to_dict(config), "tokenizer": tokenizer.fingerprint}
-    label = json.dumps({"version": VERSION, **facts}, sort_keys=True)
     named = {path_name(path): x for path, x in jax.tree_util.tree_leaves_with_path(params)}
-    content = save(named, {_KEY: label})
-    try:
-        place.root.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(tokenizer_folder, place.tokenizer)
-        place.write_config(config, vocab_size)
-        replace_file(place.model_file, content)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot write the model: {error.strerror or error}") from None
-    return len(content)
+    _write_files(place, config, vocab_size, tokenizer_folder)
+    return EXPORT_FORMAT.write(place.model_file, named, facts)
+
+
+def write_merged(
+    place: Workdir,
+    config: Config,
+    params: Any,
+    tokenizer: Tokenizer,
+    tokenizer_folder: Path,
+    *,
+    vocab_size: int,
+    step: int,
+) -> None:
+    """Writes a folder that can be read like any run, and begun with (`init_from`), not continued.
+
+    The arguments are those of `write_exported`.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    _write_files(place, config, vocab_size, tokenizer_folder)
+    meta = {"config": to_dict(config), "tokenizer": tokenizer.fingerprint}
+    meta |= {"validation": None, "base": None}
+    checkpointer = Checkpointer(place.checkpoints)
+    checkpointer.save(step, {"params": params}, data={}, meta=meta, validation_loss=None)
+    checkpointer.close()
+
+
+def stand_alone(config: Config) -> Config:
+    """The config of a model that needs no base."""
+    return dataclasses.replace(config, init_from="", adapters=AdapterConfig())
 
 
 def require_new_folder(folder: str | os.PathLike[str]) -> Workdir:
@@ -87,21 +109,15 @@ def read_exported_facts(path: Path) -> dict[str, Any]:
     Raises:
       UserError: the file cannot be read, is damaged, or a newer version of this package wrote it.
     """
-    try:
-        with safe_open(path, framework="numpy") as content:
-            facts: dict[str, Any] = json.loads((content.metadata() or {})[_KEY])
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise UserError(f"{path}: this is no model of mmrec export ({error})") from None
-    if facts["version"] > VERSION:
-        raise UserError(
-            f"{path}: the model has format version {facts['version']}; this mmrec_jax reads "
-            f"versions up to {VERSION}: install a newer one"
-        )
+    facts = EXPORT_FORMAT.read_facts(path)
+    for name, kind in _FACTS.items():
+        if not isinstance(facts.get(name), kind):
+            raise UserError(f"{path}: the model is damaged: {name} is {facts.get(name)!r}")
     return facts
 
 
 def read_exported_params(path: Path, abstract: Any) -> Any:
-    """The parameters, on the first device.
+    """The parameters, on the first device, if the file is bit for bit the one written.
 
     Args:
       path: `model.safetensors`.
@@ -110,10 +126,7 @@ def read_exported_params(path: Path, abstract: Any) -> Any:
     Raises:
       UserError: a parameter is missing, or of another shape or dtype, or the file is damaged.
     """
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError, ValueError) as error:
-        raise UserError(f"{path}: the model is damaged or cut off ({error})") from None
+    tensors, _ = EXPORT_FORMAT.read(path)
 
     def leaf(name: str, like: jax.ShapeDtypeStruct) -> jax.Array:
         found = tensors.get(name)
@@ -125,3 +138,12 @@ def read_exported_params(path: Path, abstract: Any) -> Any:
         return jax.device_put(found, jax.local_devices()[0])
 
     return map_named(leaf, abstract)
+
+
+def _write_files(place: Workdir, config: Config, vocab_size: int, tokenizer_folder: Path) -> None:
+    try:
+        place.root.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(tokenizer_folder, place.tokenizer)
+        place.write_config(config, vocab_size)
+    except OSError as error:
+        raise UserError(f"{place.root}: cannot write: {error.strerror or error}") from None

@@ -2,13 +2,17 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
-from typing import Any
 
+from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.config import Config
-from mmrec_jax.config_tree import from_config_dict, to_dict
+from mmrec_jax.config_tree import from_dict, to_dict
 from mmrec_jax.errors import UserError
+from mmrec_jax.json_object import read_json_object
+
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # gs://bucket/x, of which a Path drops a slash
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,6 +20,13 @@ class Workdir:
     """A run's folder. Everything a run writes is one of these."""
 
     root: Path
+
+    def __post_init__(self) -> None:
+        if _REMOTE.match(str(self.root)):
+            raise UserError(
+                f"{self.root}: a run's folder must be in a file system; mount the bucket (gcsfuse, "
+                "rclone mount) and name the folder there, or copy the run to this machine"
+            )
 
     @property
     def config(self) -> Path:
@@ -73,14 +84,21 @@ class Workdir:
         return self.root / "eval"
 
     @property
-    def compile_cache(self) -> Path:
-        """Compiled programs, for a quick start when the run continues."""
-        return self.root / "compile_cache"
-
-    @property
     def profile(self) -> Path:
         """Profiler traces."""
         return self.root / "profile"
+
+    def require_own_run(self) -> None:
+        """Refuses a folder in which training would overwrite something that is no run.
+
+        Raises:
+          UserError: it is an exported model.
+        """
+        if self.model_file.exists():
+            raise UserError(
+                f"--workdir {self.root}: this is a model that mmrec export wrote, not a run; name "
+                f"another --workdir (config.init_from={self.root} trains the model further)"
+            )
 
     def clear(self) -> None:
         """Removes what a run wrote (the caches stay) and nothing else."""
@@ -98,9 +116,7 @@ class Workdir:
     def write_config(self, config: Config, vocab_size: int) -> None:
         """Stores the config and the vocabulary that the tokenizer turned out to have."""
         content = {"config": to_dict(config), "vocab_size": vocab_size}
-        replacement = self.config.with_suffix(".partial")
-        replacement.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-        replacement.replace(self.config)
+        replace_file(self.config, (json.dumps(content, indent=2) + "\n").encode())
 
     def read_config(self) -> tuple[Config, int]:
         """The stored config and vocabulary.
@@ -108,13 +124,18 @@ class Workdir:
         Raises:
           UserError: there is no run here, or its config cannot be read.
         """
-        try:
-            content: dict[str, Any] = json.loads(self.config.read_text("utf-8"))
-            return from_config_dict(content["config"]), content["vocab_size"]
-        except OSError:
+        if not self.config.exists():
             raise UserError(
                 f"{self.root}: there is no run here ({self.config.name} is missing); train one "
                 f"with: python train.py --config=configs/tiny.py --workdir={self.root}"
-            ) from None
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f"{self.config}: this file is damaged") from None
+            )
+        content = read_json_object(self.config, str(self.config))
+        config, vocab_size = content.get("config"), content.get("vocab_size")
+        if not isinstance(config, dict) or type(vocab_size) is not int or vocab_size < 1:
+            raise UserError(
+                f"{self.config}: bad JSON: it must have config, an object, and vocab_size, a number"
+            )
+        try:
+            return from_dict(config), vocab_size
+        except UserError as error:
+            raise UserError(f"{self.config}: {error}") from None

@@ -59,19 +59,20 @@ def loss(options: argparse.Namespace) -> None:
     if options.data is None or options.lengths is not None:
         raise UserError(f"{options.workdir} was trained on text: give --data=FILE and no --lengths")
     if holds_conversations(config, options):
-        conversations = read_conversations(options.data, config.instructions)
+        conversations = read_conversations(options.data, config.data.record_fields)
         _print_response_scores(options, config, conversations)
     else:
         _print_text_scores(options, config, run_text(options, config)[1])
 
 
 def _print_task_scores(options: argparse.Namespace, config: "Config") -> None:
-    from mmrec_jax.checkpoints.load import load
+    from mmrec_jax.checkpoints.trained_model import load
     from mmrec_jax.commands.run_data import on_one_device
     from mmrec_jax.data.tasks.task_dataset import TaskDataset
     from mmrec_jax.evaluation.registry import EVALUATORS, format_metrics
 
-    data = TaskDataset(config)
+    config.data.check(config)
+    data = TaskDataset(config.data)
     model, params, _ = load(options.workdir, options.step)
     request = on_one_device(model, params, data, config, rows=options.batch_size)
     result = EVALUATORS["task"](request)
@@ -82,7 +83,7 @@ def _print_task_scores(options: argparse.Namespace, config: "Config") -> None:
 def _print_text_scores(
     options: argparse.Namespace, config: "Config", documents: "list[Document]"
 ) -> None:
-    from mmrec_jax.checkpoints.load import load
+    from mmrec_jax.checkpoints.trained_model import load
     from mmrec_jax.commands.run_data import as_validation, on_one_device
     from mmrec_jax.data.token_store import TokenStore
     from mmrec_jax.evaluation.registry import EVALUATORS, format_metrics
@@ -101,14 +102,14 @@ def _print_text_scores(
 def _print_response_scores(
     options: argparse.Namespace, config: "Config", conversations: "list[Conversation]"
 ) -> None:
-    from mmrec_jax.checkpoints.load import load
+    from mmrec_jax.checkpoints.trained_model import load
     from mmrec_jax.commands.run_data import as_validation, on_one_device
     from mmrec_jax.data.instructions.example_store import encode_examples
     from mmrec_jax.evaluation.registry import EVALUATORS, format_metrics
     from mmrec_jax.inference.chat import chat_encoder
 
     model, params, tokenizer = load(options.workdir, options.step)
-    seq_len, overlong = config.data.seq_len, config.instructions.overlong
+    seq_len, overlong = config.data.seq_len, config.data.overlong
     store, fit = encode_examples(conversations, chat_encoder(tokenizer), seq_len, overlong)
     data = as_validation(config, store, tokenizer)
     request = on_one_device(model, params, data, config, rows=options.batch_size)

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
 def _loss_by_position(options: argparse.Namespace, config: "Config", workdir: "Workdir") -> None:
     from tqdm import tqdm
 
-    from mmrec_jax.checkpoints.load import load
+    from mmrec_jax.checkpoints.trained_model import load
     from mmrec_jax.commands.run_data import run_text
     from mmrec_jax.data.token_store import TokenStore
     from mmrec_jax.evaluation.loss_by_position import longest_windows, loss_by_position
@@ -125,14 +125,14 @@ def _estimate(estimate: "Estimate", sign: str) -> str:
 
 
 def _task_by_length(options: argparse.Namespace, config: "Config", workdir: "Workdir") -> None:
-    trained = config.task.max_length
+    trained = config.data.max_length
     if options.max_length < trained:
         raise UserError(
             f"--max-length is {options.max_length}; the run was trained on up to {trained} tokens"
         )
     from tqdm import tqdm
 
-    from mmrec_jax.checkpoints.load import load
+    from mmrec_jax.checkpoints.trained_model import load
     from mmrec_jax.commands.run_data import on_one_device, scored_at
     from mmrec_jax.data.tasks.task_dataset import TaskDataset
     from mmrec_jax.evaluation.record import draw_task_by_length, write_record
@@ -146,7 +146,7 @@ def _task_by_length(options: argparse.Namespace, config: "Config", workdir: "Wor
     scores: dict[int, dict[str, float]] = {}
     with tqdm(total=sum(lengths), unit=" tokens per row", unit_scale=True) as bar:
         for length in lengths:
-            data = TaskDataset(scored_at(config, (length,), options.sequences))
+            data = TaskDataset(scored_at(config, (length,), options.sequences).data)
             request = on_one_device(model, params, data, config, rows=options.batch_size)
             result = EVALUATORS["task"](request).metrics
             scores[length] = {

@@ -22,8 +22,7 @@ def run(options: argparse.Namespace) -> None:
     """
     import dataclasses
 
-    from mmrec_jax.checkpoints.export import require_new_folder, write_exported
-    from mmrec_jax.checkpoints.merge import stand_alone
+    from mmrec_jax.checkpoints.export import require_new_folder, stand_alone, write_exported
     from mmrec_jax.checkpoints.trained_model import read_model
     from mmrec_jax.checkpoints.workdir import Workdir
 
@@ -32,7 +31,9 @@ def run(options: argparse.Namespace) -> None:
     trained.params["blocks"].pop("uboo", None)
     config = stand_alone(trained.config)
     config = dataclasses.replace(
-        config, model=dataclasses.replace(config.model, use_uboo=False, dropout=0.0)
+        config,
+        model=dataclasses.replace(config.model, use_uboo=False, dropout=0.0),
+        objectives=config.objectives.without("uboo"),
     )
     size = write_exported(
         options.out,

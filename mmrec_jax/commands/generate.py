@@ -71,10 +71,9 @@ def run(options: argparse.Namespace) -> None:
     )
     import jax
 
-    from mmrec_jax.checkpoints.load import choose_step, load
+    from mmrec_jax.checkpoints.trained_model import choose_step, load
     from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.data.conversation import Message
-    from mmrec_jax.data.tasks.registry import TASKS
     from mmrec_jax.inference.chat import reply
     from mmrec_jax.inference.generate import generate
     from mmrec_jax.inference.prefill import TextState
@@ -83,7 +82,7 @@ def run(options: argparse.Namespace) -> None:
 
     workdir = options.workdir
     config, _ = Workdir(Path(workdir)).read_config()
-    if config.data.source in TASKS:
+    if config.data.prompt_style == "none":
         raise UserError(
             f'{workdir}: this model was trained on the task "{config.data.source}": it answers '
             "what it reads and writes no text of its own. To score it: mmrec eval loss "

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
       UserError: an option, a file or the run's folder is wrong.
     """
     require_positive(options, "tokens", "rows")
-    from mmrec_jax.checkpoints.load import choose_step, load
+    from mmrec_jax.checkpoints.trained_model import choose_step, load
     from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.data.tokenizer_cache import load_tokenizer
     from mmrec_jax.evaluation.record import write_record
@@ -79,7 +79,7 @@ def _read_rows(
     from mmrec_jax.data.token_store import TokenStore
 
     if on_task(config, options):
-        return TaskDataset(config).longest(options.rows, options.tokens), config.data.source
+        return TaskDataset(config.data).longest(options.rows, options.tokens), config.data.source
     name, documents = run_text(options, config)
     store = TokenStore.from_documents(documents, tokenizer)
     return longest_documents(store, options.rows, options.tokens), name

@@ -21,12 +21,20 @@ def run(options: argparse.Namespace) -> None:
       UserError: the run has no adapters, its base is missing or another one, or the new folder is
         not empty or cannot be written.
     """
-    from mmrec_jax.checkpoints.export import require_new_folder
-    from mmrec_jax.checkpoints.merge import write_merged
+    from mmrec_jax.checkpoints.export import require_new_folder, stand_alone, write_merged
     from mmrec_jax.checkpoints.trained_model import read_adapters, read_model
+    from mmrec_jax.checkpoints.workdir import Workdir
 
     place = require_new_folder(options.out)
     read_adapters(options.workdir, options.step)
     merged = read_model(options.workdir, options.step)
-    write_merged(place, merged)
+    write_merged(
+        place,
+        stand_alone(merged.config),
+        merged.params,
+        merged.tokenizer,
+        Workdir(merged.root).tokenizer,
+        vocab_size=merged.model.vocab_size,
+        step=merged.step,
+    )
     print(f"{place.root}: step {merged.step:,} of {merged.root}, merged; read it with --workdir")

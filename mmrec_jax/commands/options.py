@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from mmrec_jax.errors import UserError
+from mmrec_jax.settings import LARGEST_SEED
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -62,8 +63,8 @@ def require_seed(options: argparse.Namespace) -> None:
     Raises:
       UserError: it is negative, or has more than 32 bits.
     """
-    if not 0 <= options.seed < 2**32:
-        raise UserError(f"--seed is {options.seed}; it must be in 0 to {2**32 - 1}")
+    if not 0 <= options.seed <= LARGEST_SEED:
+        raise UserError(f"--seed is {options.seed}; it must be in 0 to {LARGEST_SEED}")
 
 
 def read_lengths(text: str, flag: str = "--lengths") -> tuple[int, ...]:

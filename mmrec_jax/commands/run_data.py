@@ -8,11 +8,7 @@ from mmrec_jax.config import Config
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.formats.paths import file_kind, split_pattern
-from mmrec_jax.data.instructions.conversation_sources import INSTRUCTION_SOURCES
-from mmrec_jax.data.prepared.prepared_dataset import validation_documents
-from mmrec_jax.data.sources import load_documents, read_documents
-from mmrec_jax.data.stream.stream_text import StreamText
-from mmrec_jax.data.tasks.registry import TASKS
+from mmrec_jax.data.sources import read_documents
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.data.tokenizer import Tokenizer
@@ -28,7 +24,7 @@ def on_task(config: Config, options: argparse.Namespace) -> bool:
     Raises:
       UserError: it is, and there is --data.
     """
-    if config.data.source not in TASKS:
+    if "task" not in config.data.evaluators:
         return False
     if options.data is not None:
         raise UserError(
@@ -40,7 +36,7 @@ def on_task(config: Config, options: argparse.Namespace) -> bool:
 
 def holds_conversations(config: Config, options: argparse.Namespace) -> bool:
     """Whether the run was trained on conversations, and --data may be files of such."""
-    if config.data.source not in INSTRUCTION_SOURCES:
+    if config.data.prompt_style != "chat":
         return False
     parts = split_pattern(options.data, "--data")
     return not all(file_kind(Path(part)) == "text" for part in parts)
@@ -58,16 +54,8 @@ def run_text(options: argparse.Namespace, config: Config) -> tuple[str, list[Doc
     """
     if options.data is not None:
         return options.data, read_documents(options.data, options.documents, options.field)
-    if config.data.source in INSTRUCTION_SOURCES:
-        raise UserError(
-            f"{options.workdir} was trained on conversations: give some text with --data=FILE"
-        )
     name = f"the run's validation split ({config.data.source})"
-    if config.data.source == "stream":
-        return name, StreamText.open(config.data, 0).validation
-    if config.data.source == "prepared":
-        return name, validation_documents(config)
-    return name, load_documents(config.data, "validation")
+    return name, config.data.validation_documents(config)
 
 
 def scored_at(config: Config, lengths: tuple[int, ...], sequences: int | None = None) -> Config:
@@ -76,9 +64,9 @@ def scored_at(config: Config, lengths: tuple[int, ...], sequences: int | None = 
     Raises:
       UserError: a length makes no sense.
     """
-    count = config.task.eval_sequences if sequences is None else sequences
-    task = dataclasses.replace(config.task, eval_lengths=lengths, eval_sequences=count)
-    return dataclasses.replace(config, task=task)
+    count = config.data.eval_sequences if sequences is None else sequences
+    data = dataclasses.replace(config.data, eval_lengths=lengths, eval_sequences=count)
+    return dataclasses.replace(config, data=data)
 
 
 def on_one_device(

@@ -9,14 +9,10 @@ import jax
 from tqdm import tqdm
 
 from mmrec_jax.config import Config
-from mmrec_jax.evaluation.registry import (
-    EVALUATORS,
-    Evaluation,
-    EvaluationRequest,
-    data_evaluators,
-)
+from mmrec_jax.evaluation.registry import EVALUATORS, Evaluation, EvaluationRequest
 from mmrec_jax.train import report
 from mmrec_jax.train.mesh import one_device, process_local
+from mmrec_jax.train.processes import is_process_zero
 from mmrec_jax.train.state import TrainState
 
 if TYPE_CHECKING:
@@ -44,7 +40,7 @@ class Evaluator:
         model, params = self._unwrap(s.model, state.params)
         request = EvaluationRequest(model, params, s.data, s.config, s.objectives, s.mesh, step)
         validation: dict[str, float] = {}
-        for name in data_evaluators(s.data):
+        for name in s.data.config.evaluators:
             validation |= EVALUATORS[name](request).metrics
         if not math.isfinite(validation["loss"]):
             return validation
@@ -56,7 +52,7 @@ class Evaluator:
         for name, result in found.items():
             self._write(step, _SPLITS.get(name, name), result)
         sample = found.pop("sample", Evaluation()).text
-        first = jax.process_index() == 0
+        first = is_process_zero()
         if sample and first:
             _write_sample(s.workdir.samples / f"step_{step:07d}.txt", sample)
         report.evaluated(bar, step, validation, sample)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.evaluation import evaluation_batches
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
-from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.evaluation.registry import Evaluation, EvaluationRequest
 from mmrec_jax.inference.rereading import with_room, with_state
 from mmrec_jax.models.api import State
@@ -36,7 +35,8 @@ def loss(request: EvaluationRequest) -> Evaluation:
       conversations that of the responses over theirs) and `bits_per_character`; and the means that
       the objectives give.
     """
-    train, store = request.config.train, cast(TextDataset, request.data).validation
+    train, store = request.config.train, request.data.validation
+    assert store is not None  # where the data asks for this evaluator
     batches = evaluation_batches(
         store, train.batch_size, request.config.data.seq_len, carry=train.eval_carry
     )
@@ -57,7 +57,7 @@ def loss(request: EvaluationRequest) -> Evaluation:
 
 
 def task(request: EvaluationRequest) -> Evaluation:
-    """Scores the fixed sequences of every length in `config.task.eval_lengths`.
+    """Scores the fixed sequences of every length in `config.data.eval_lengths`.
 
     Returns:
       `loss` (sum of weight x nll / sum of weights) and `tokens` over all lengths; and for each
@@ -67,7 +67,7 @@ def task(request: EvaluationRequest) -> Evaluation:
     data = cast(TaskDataset, request.data)
     whole = MetricSums()
     result: dict[str, float] = {}
-    for length in data.config.task.eval_lengths:
+    for length in data.config.eval_lengths:
         sums, finals, right = MetricSums(), 0, 0
         predict = _Predictor(request, carry=True)
         for batch, final in data.scoring(length, request.config.train.batch_size):

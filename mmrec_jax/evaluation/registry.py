@@ -6,14 +6,11 @@ from its data and its config (`evaluator.py`).
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 from jax.sharding import Mesh
 
 from mmrec_jax.config import Config
 from mmrec_jax.data.dataset import Dataset
-from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
-from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.models.api import Histogram, LanguageModel, Params
 from mmrec_jax.objectives.api import Objective
 from mmrec_jax.registry import Registry
@@ -69,17 +66,6 @@ EVALUATORS: Registry[EvaluateFn] = Registry(
         "dashboard": "mmrec_jax.evaluation.dashboard:dashboard",
     },
 )
-
-
-# These two will be fields of the `Dataset` protocol.
-def data_evaluators(data: Dataset) -> tuple[str, ...]:
-    """The evaluators whose metrics are those of the validation split."""
-    return ("task",) if isinstance(data, TaskDataset) else ("loss",)
-
-
-def prompt_style(data: Dataset) -> Literal["text", "chat"]:
-    """Whether a model of this data continues a prompt, or responds to it."""
-    return "chat" if isinstance(data, InstructionDataset) else "text"
 
 
 def format_metrics(metrics: Mapping[str, float]) -> str:

@@ -1,16 +1,8 @@
 """Text that a model writes at an evaluation, and the scores of such text."""
 
-from typing import cast
-
-from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.data.tokenizer import Tokenizer
-from mmrec_jax.evaluation.registry import (
-    Evaluation,
-    EvaluationRequest,
-    format_metrics,
-    prompt_style,
-)
+from mmrec_jax.evaluation.registry import Evaluation, EvaluationRequest, format_metrics
 from mmrec_jax.inference.chat import reply
 from mmrec_jax.inference.generate import generate
 from mmrec_jax.turkish.scores import turkish_scores
@@ -21,7 +13,7 @@ _PROMPT_WORDS = 8
 def sample(request: EvaluationRequest) -> Evaluation:
     """The continuation of `train.sample_prompt`, or the response to it, behind the prompt."""
     train, data = request.config.train, request.data
-    chat = prompt_style(data) == "chat"
+    chat = data.config.prompt_style == "chat"
     text = (reply if chat else generate)(
         request.model,
         request.params,
@@ -40,7 +32,8 @@ def turkish(request: EvaluationRequest) -> Evaluation:
     A document could go on in many ways: all metrics but the vowel harmony compare with the one way
     that it went, and are for comparing runs. There are none where no document is long enough.
     """
-    train, data = request.config.train, cast(TextDataset, request.data)
+    train, data = request.config.train, request.data
+    assert data.validation is not None  # `DataConfig.check`
     pairs = beginnings(
         data.validation,
         data.tokenizer,

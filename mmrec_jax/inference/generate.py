@@ -18,6 +18,7 @@ from mmrec_jax.inference.prefill import CONTEXT, TextState, prefill
 from mmrec_jax.inference.rereading import with_room, with_state
 from mmrec_jax.inference.sampling import Sampling, draw
 from mmrec_jax.models.api import LanguageModel, Params, State
+from mmrec_jax.settings import LARGEST_SEED
 from mmrec_jax.typing import Array, Bool, Float
 
 
@@ -80,8 +81,8 @@ def stream(
       seed: of the draws.
       ends: the tokens that end a row.
     """
-    if not 0 <= seed < 2**32:
-        raise UserError(f"seed is {seed}; it must be in 0 to {2**32 - 1}")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UserError(f"seed is {seed}; it must be in 0 to {LARGEST_SEED}")
     sampling, key = sampling or Sampling(), jax.random.key(seed)
 
     def repeat(x: Array | np.ndarray, axis: int = 0) -> Array:

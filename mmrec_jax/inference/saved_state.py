@@ -20,6 +20,7 @@ from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.tree import map_named, named_leaves
 
 STATE_FORMAT = TensorFormat("saved state", key="mmrec_jax saved state")
+_FACTS = {"model": dict, "tokenizer": str, "tokens_read": int, "draws": int, "pending": int}
 _OWN = ("logits", "seen", "tail")
 
 
@@ -85,8 +86,12 @@ def load_state(
         shape, or holds NaN or infinity.
     """
     tensors, facts = STATE_FORMAT.read(path)
+    for name, kind in _FACTS.items():
+        if not isinstance(facts.get(name), kind):
+            raise UserError(f"{path}: the state is damaged: {name} is {facts.get(name)!r}")
     if differing := difference(facts["model"], identity(model.config, params)):
-        step = "" if facts["step"] is None else f" (it was saved at training step {facts['step']})"
+        saved_at = facts.get("step")
+        step = "" if saved_at is None else f" (it was saved at training step {saved_at})"
         raise UserError(f"{path}: the state belongs to another model{step}: {differing}")
     if facts["tokenizer"] != tokenizer.fingerprint:
         raise UserError(

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 class FamilyConfig(Settings):
     """Base of the families' configs; a subclass names its family and builds its model."""
 
-    path: ClassVar[str] = "model"
+    group: ClassVar[str] = "model"
+    tag: ClassVar[str] = "family"
     family: ClassVar[str]
     vocab_size: int = setting(
         5000, "upper bound; the tokenizer's size when that is smaller", at_least(1)

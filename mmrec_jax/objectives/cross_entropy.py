@@ -14,8 +14,8 @@ from mmrec_jax.typing import Array, Float, Int, typed
 
 @typed
 def token_nll(logits: Float[Array, "B T V"], targets: Int[Array, "B T"]) -> Float[Array, "B T"]:
-    """`-log p(target)` of every token in nats, in float32."""
-    logits = logits.astype(jnp.float32)
+    """`-log p(target)` of every token in nats, in float32 at least."""
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     target_logit = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
     return jax.nn.logsumexp(logits, axis=-1) - target_logit
 
@@ -24,7 +24,7 @@ def token_nll(logits: Float[Array, "B T V"], targets: Int[Array, "B T"]) -> Floa
 def weighted_nll(
     logits: Float[Array, "B T V"], targets: Int[Array, "B T"], weights: Float[Array, "B T"]
 ) -> Float[Array, ""]:
-    """Sum of `weight * -log p(target)` in nats, in float32.
+    """Sum of `weight * -log p(target)` in nats, in float32 at least.
 
     A sum, not a mean: means of parts with different total weights do not add up to the whole.
     """

@@ -16,10 +16,29 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel, Output, State
-from mmrec_jax.objectives.api import LOSS, Batch, Params
+from mmrec_jax.objectives.api import LOSS, Batch, Params, weight_schedule
+from mmrec_jax.objectives.config import ObjectiveConfig, Weight, weight_setting
+from mmrec_jax.settings import setting
 from mmrec_jax.typing import Array, Float
+
+
+@dataclasses.dataclass(frozen=True)
+class UBOOConfig(ObjectiveConfig):
+    """The prediction of its next hidden state by each layer."""
+
+    group = "objectives.uboo"
+
+    weight: Weight = weight_setting(0.1)
+    isolate: bool = setting(False, "a pure probe: no gradient into the model")
+    orthogonal: bool = setting(False, "without its component along the gradient of the others")
+
+    def build(self, model: LanguageModel, tokenizer: Tokenizer) -> "UBOO":
+        """See `ObjectiveConfig.build`."""
+        del model, tokenizer
+        return UBOO(weight_schedule(self.weight), self.isolate, self.orthogonal)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +73,7 @@ class UBOO:
             )
         layers, width = found.shape[0], found.shape[-1]
         lecun = nn.initializers.lecun_normal(batch_axis=0)
-        return {"kernel": lecun(key, (layers, width, width), jnp.float32)}
+        return {"kernel": lecun(key, (layers, width, width), found.dtype)}
 
     def count(self, model: LanguageModel, batch: Batch, state: State) -> Array:
         """Tokens whose predecessor is in the same document."""
@@ -74,7 +93,7 @@ class UBOO:
         trunk = jax.lax.stop_gradient if self.isolate else (lambda x: x)
         previous = normalise(trunk(jnp.concatenate([before[:, :, None], h[:, :, :-1]], axis=2)))
         after = jax.lax.stop_gradient(normalise(h))
-        weight = continues[None, ..., None].astype(jnp.float32)
+        weight = continues[None, ..., None].astype(after.dtype)
         predicted = jnp.einsum("lbte,lef->lbtf", previous, kernel)
         numbers = h.shape[0] * h.shape[-1]
         still = weight * jnp.square(jax.lax.stop_gradient(previous) - after)
@@ -102,6 +121,6 @@ class UBOO:
 
 
 def normalise(x: Float[Array, "*n E"]) -> Array:
-    """RMSNorm over the last axis without a scale, in float32."""
-    x = x.astype(jnp.float32)
+    """RMSNorm over the last axis without a scale, in float32 at least."""
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-6)

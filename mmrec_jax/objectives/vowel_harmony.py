@@ -11,16 +11,34 @@ reported beside it. Positions whose target itself breaks harmony are not counted
 and loans are as they are.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.models.api import LanguageModel, Output, State
-from mmrec_jax.objectives.api import LOSS, Batch, Params
-from mmrec_jax.turkish.vowel_table import VowelTable, broken_classes
+from mmrec_jax.objectives.api import LOSS, Batch, Params, weight_schedule
+from mmrec_jax.objectives.config import ObjectiveConfig, Weight, weight_setting
+from mmrec_jax.turkish.vowel_table import VowelTable, broken_classes, vowel_table
 from mmrec_jax.typing import Array, Bool, Float, Int, typed
+
+
+@dataclasses.dataclass(frozen=True)
+class VowelHarmonyConfig(ObjectiveConfig):
+    """The probability that the next token breaks vowel harmony (Turkish)."""
+
+    group = "objectives.vowel_harmony"
+    of_text = True
+
+    weight: Weight = weight_setting(0.3)
+
+    def build(self, model: LanguageModel, tokenizer: Tokenizer) -> "VowelHarmony":
+        """See `ObjectiveConfig.build`."""
+        table, size = vowel_table(tokenizer), model.config.vocab_size
+        return VowelHarmony(table, size, weight_schedule(self.weight))
 
 
 class VowelHarmony:

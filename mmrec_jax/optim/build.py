@@ -5,10 +5,9 @@ from typing import Any
 
 import optax
 
+from mmrec_jax.config import OptimConfig
 from mmrec_jax.optim.masks import decay_mask
-from mmrec_jax.optim.schedules import learning_rate
 from mmrec_jax.optim.sophia import sophia
-from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.tree import map_named
 
 # A matrix as Muon should see it: the kernels of all layers are stacked along a leading axis.
@@ -32,6 +31,28 @@ def build_optimizer(
     """
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
     return optax.chain(clip, _optimizer(config, learning_rate(config, steps), decay_mask(decays)))
+
+
+def learning_rate(config: OptimConfig, steps: int) -> optax.Schedule:
+    """Linear warm-up to `lr`, then down to the floor at `steps`, or constant whatever `steps` is.
+
+    The first update (count 0) already has lr / warmup_steps, not 0: no step is wasted.
+    """
+    # A constant schedule must not know the length: a run under it may be made longer later.
+    constant = config.schedule == "constant"
+    warmup = config.warmup_steps if constant else min(config.warmup_steps, steps)
+    floor = config.lr * config.final_lr_fraction
+    rest = max(steps - warmup, 1)
+    if config.schedule == "cosine":
+        after = optax.cosine_decay_schedule(config.lr, rest, config.final_lr_fraction)
+    elif config.schedule == "linear":
+        after = optax.linear_schedule(config.lr, floor, rest)
+    else:
+        after = optax.constant_schedule(config.lr)
+    if warmup == 0:
+        return after
+    ramp = optax.linear_schedule(config.lr / warmup, config.lr, max(warmup - 1, 1))
+    return optax.join_schedules([ramp, after], [warmup])
 
 
 def _optimizer(

@@ -1,4 +1,8 @@
-"""A byte-level BPE `tokenizer.json`: read, checked, and written with more tokens."""
+"""A byte-level BPE `tokenizer.json`: read, checked, and written with more tokens.
+
+Byte-level BPE (GPT-2; Radford et al. 2019) writes bytes as characters. A byte that is a visible
+Latin-1 character stands for itself, the others for U+0100, U+0101, ... in order: a space is "Ġ".
+"""
 
 import copy
 import dataclasses
@@ -12,30 +16,38 @@ from typing import Any, Self
 import tokenizers
 
 from mmrec_jax.errors import UserError
-from mmrec_jax.tokenizers.byte_alphabet import ALPHABET
 
 Merge = tuple[str, str]
+
+_VISIBLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
+_HIDDEN = [byte for byte in range(256) if byte not in _VISIBLE]
+_CHARACTERS = {byte: chr(byte) for byte in _VISIBLE} | {
+    byte: chr(0x100 + index) for index, byte in enumerate(_HIDDEN)
+}
+_BYTES = {character: byte for byte, character in _CHARACTERS.items()}
+ALPHABET = frozenset(_BYTES)
+
+
+def spell(text: str) -> str:
+    """The UTF-8 bytes of `text`, one character per byte."""
+    return "".join(_CHARACTERS[byte] for byte in text.encode("utf-8"))
+
+
+def unspell(token: str) -> bytes:
+    """The bytes of a token; a KeyError for a character that stands for no byte."""
+    return bytes(_BYTES[character] for character in token)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BpeFile:
-    """A checked file of the `tokenizers` library whose model is byte-level BPE.
+    """A checked file of the `tokenizers` library whose model is byte-level BPE."""
 
-    Attributes:
-      name: the path, for error messages.
-      settings: the parsed JSON.
-      vocab: token -> id of the model, the added tokens left out.
-      merges: pairs of tokens, the first one merged first.
-      added: content -> id of the added (special) tokens.
-      sha256: of the file's bytes, hex.
-    """
-
-    name: str
-    settings: dict[str, Any]
-    vocab: dict[str, int]
-    merges: list[Merge]
-    added: dict[str, int]
-    sha256: str
+    name: str  # the path, for error messages
+    settings: dict[str, Any]  # the parsed JSON
+    vocab: dict[str, int]  # token -> id of the model, without the added tokens
+    merges: list[Merge]  # pairs of tokens, in order of merging
+    added: dict[str, int]  # content -> id of the added (special) tokens
+    sha256: str  # of the file's bytes, hex
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -55,7 +67,7 @@ class BpeFile:
         """As `read`, from the bytes of a file that errors call `name`."""
         try:
             settings = json.loads(content)
-            _require_plain_bpe(settings, name)  # of another kind the library may panic
+            _require_plain_bpe(settings, name)  # the library may panic on another kind
             tokenizers.Tokenizer.from_buffer(content)
         except ValueError as error:
             reason = str(error).splitlines()[0]
@@ -78,14 +90,14 @@ class BpeFile:
 
     @functools.cached_property
     def next_id(self) -> int:
-        """The first id that no token has."""
+        """The first id after those of all tokens."""
         return max(*self.vocab.values(), *self.added.values()) + 1
 
     @property
     def split_regex(self) -> str | None:
-        """The regular expression that cuts text into pre-tokens; None where there is not just one.
+        """The regular expression that splits text into pre-tokens; None unless there is just one.
 
-        None too for the expression of GPT-2, which the library holds itself.
+        Also None for that of GPT-2, which is built into the library.
         """
         splits = [part for part in _pre_tokenizers(self.settings) if part["type"] == "Split"]
         if len(splits) != 1 or splits[0]["behavior"] != "Isolated" or splits[0]["invert"]:
@@ -93,30 +105,23 @@ class BpeFile:
         regex: str | None = splits[0]["pattern"].get("Regex")
         return regex
 
-    def tokenizer(self) -> tokenizers.Tokenizer:
-        """The library's tokenizer of this file; special tokens in a text are text to it."""
-        return load_tokenizer(json.dumps(self.settings).encode())
-
     def extended(
         self, tokens: Sequence[str], merges: Iterable[Merge], split_regex: str | None
     ) -> bytes:
-        """The content of a file with more tokens.
+        """The content of a file with more tokens (from `next_id` on) and merges after its own.
 
-        The added tokens are entered into the model's vocabulary too: where they are not, the
-        library numbers them after it and ignores the ids that the file gives them.
-
-        Args:
-          tokens: new tokens; they get the ids from `next_id` on.
-          merges: new merges, to come after the old ones.
-          split_regex: the new `split_regex`; None: the old one stays.
+        A `split_regex` of None keeps the old one. The added tokens are entered into the model's
+        vocabulary too: otherwise the library numbers them after it and ignores the ids that the
+        file gives them.
         """
         settings = copy.deepcopy({**self.settings, "model": None})
-        model = dict(self.settings["model"].items())
         vocab = self.vocab | self.added
         vocab |= {token: index for index, token in enumerate(tokens, self.next_id)}
-        model["vocab"] = dict(sorted(vocab.items(), key=lambda item: item[1]))
-        model["merges"] = [list(merge) for merge in (*self.merges, *merges)]
-        settings["model"] = model
+        settings["model"] = {
+            **self.settings["model"],
+            "vocab": dict(sorted(vocab.items(), key=lambda item: item[1])),
+            "merges": [list(merge) for merge in (*self.merges, *merges)],
+        }
         if split_regex is not None:
             for part in _pre_tokenizers(settings):
                 if part["type"] == "Split":
@@ -125,7 +130,7 @@ class BpeFile:
 
 
 def load_tokenizer(content: bytes) -> tokenizers.Tokenizer:
-    """A tokenizer of the library that reads text as text: no special tokens, nothing cut."""
+    """A tokenizer of the library that takes all text as text: no special tokens, no truncation."""
     tokenizer = tokenizers.Tokenizer.from_buffer(content)
     tokenizer.encode_special_tokens = True
     tokenizer.no_truncation()
@@ -163,8 +168,7 @@ def _require_byte_level(settings: dict[str, Any], name: str) -> None:
             f"{name}: the pre-tokeniser is {' + '.join(kinds)}; only ByteLevel, alone or after "
             "Split, Digits and Punctuation, can be extended"
         )
-    byte_level = _pre_tokenizers(settings)[-1]
-    if byte_level.get("add_prefix_space"):
+    if _pre_tokenizers(settings)[-1].get("add_prefix_space"):
         raise UserError(
             f"{name}: the pre-tokeniser adds a space before the text (add_prefix_space); such a "
             "tokenizer does not give back its text and cannot be extended"

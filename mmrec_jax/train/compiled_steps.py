@@ -88,9 +88,7 @@ def compile_step(
     accumulate = config.train.accumulate
     estimator = make_estimator(config.optim, accumulate) if refresh else None
     step = make_train_step(optimizer, objectives, accumulate, estimator)
-    places = jax.tree.map(lambda x: x.sharding, state)
-    return (
-        jax.jit(step, donate_argnums=1, out_shardings=(places, replicated(mesh)))
-        .lower(model, state, abstract_batch(config, mesh))
-        .compile()
-    )
+    shardings = jax.tree.map(lambda x: x.sharding, state)
+    program = jax.jit(step, donate_argnums=1, out_shardings=(shardings, replicated(mesh)))
+    with jax.set_mesh(mesh):
+        return program.lower(model, state, abstract_batch(config, mesh)).compile()

@@ -110,6 +110,20 @@ def _fixed(config: MeshConfig) -> int:
     return math.prod(size for size in _sizes(config) if size != -1)
 
 
+def memory_remedy(config: Config) -> str:
+    """What to change in a run that does not fit into memory, with what is set now."""
+    train, mesh = config.train, config.mesh
+    parts = [
+        f"lower config.train.batch_size ({train.batch_size})",
+        f"raise config.train.accumulate ({train.accumulate})",
+    ]
+    for name, change in (("remat", 'to "full"'), ("time_chunk", "lower")):
+        if hasattr(config.model, name):
+            parts.append(f"set config.model.{name} ({getattr(config.model, name)}) {change}")
+    split = f"data {mesh.data}, fsdp {mesh.fsdp}, tensor {mesh.tensor}"
+    return f"{', '.join(parts)}, or split over more devices with config.mesh ({split})"
+
+
 def one_device() -> Mesh:
     """A mesh of the first device of this process alone."""
     return Mesh(np.asarray(jax.local_devices()[:1]).reshape(1, 1, 1), AXES)
@@ -217,9 +231,7 @@ def abstract_batch(config: Config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct
 
 def place_params(params: Params, model: LanguageModel, mesh: Mesh) -> Params:
     """Parameters that every process has, each device with its part of them."""
-    return jax.tree.map(
-        _distribute, params, shardings(params, model.partition_specs(params), mesh)
-    )
+    return jax.tree.map(_distribute, params, shardings(params, model.partition_specs(params), mesh))
 
 
 def place_everywhere(tree: Any, mesh: Mesh) -> Any:

@@ -1,7 +1,9 @@
-"""From a config to everything the loop needs, with every check before any compilation."""
+"""From a config to everything that the loop needs, with every check before any compilation."""
 
+import contextlib
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,66 +11,57 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from mmrec_jax import dora
-from mmrec_jax.checkpoints.checkpointer import Checkpointer, abstract_on
-from mmrec_jax.checkpoints.init_from import read_beginning, with_model_of
+from mmrec_jax.checkpoints.checkpointer import Checkpointer
+from mmrec_jax.checkpoints.init_from import load_base, with_model_of
+from mmrec_jax.checkpoints.lock import lock_folder, unlock_folder
 from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
-from mmrec_jax.checkpoints.trained_model import base_record
+from mmrec_jax.checkpoints.trained_model import TrainedModel, base_record
+from mmrec_jax.checkpoints.version_1 import from_version_1, to_version_1
 from mmrec_jax.checkpoints.workdir import Workdir
-from mmrec_jax.config import Config, DataConfig
+from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.formats.paths import require_outside
-from mmrec_jax.data.instructions.conversation_sources import INSTRUCTION_SOURCES, load_conversations
-from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
-from mmrec_jax.data.instructions.template_choice import training_texts
-from mmrec_jax.data.prepared.prepared_dataset import open_prepared
-from mmrec_jax.data.sources import load_documents
-from mmrec_jax.data.stream.stream_dataset import StreamDataset
-from mmrec_jax.data.tasks.registry import TASKS
-from mmrec_jax.data.tasks.task_dataset import TaskDataset
-from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.tokenizer import Tokenizer
-from mmrec_jax.data.tokenizer_cache import build_tokenizer
 from mmrec_jax.data.train_iterator import TrainIterator
+from mmrec_jax.dora.adapted_model import adapt, adapter_rules
 from mmrec_jax.errors import UserError
-from mmrec_jax.models.mmrec.config import ModelConfig
-from mmrec_jax.models.mmrec.model import MMRecLM
-from mmrec_jax.objectives.vowel_harmony import HarmonyObjective
+from mmrec_jax.models.api import LanguageModel
+from mmrec_jax.models.noise import read_noise_table, with_embedding_noise
+from mmrec_jax.objectives.api import Objective
 from mmrec_jax.optim.build import build_optimizer
-from mmrec_jax.train.adapter_rules import adapter_rules
 from mmrec_jax.train.compile_cache import enable_compile_cache
-from mmrec_jax.train.mesh import make_mesh, place_everywhere, split_cpu, state_shardings
-from mmrec_jax.train.noise import Noise, make_noise
+from mmrec_jax.train.mesh import (
+    abstract_on,
+    make_mesh,
+    place_params,
+    row_devices,
+    split_cpu,
+    state_shardings,
+)
 from mmrec_jax.train.processes import (
-    first_before_others,
-    is_first,
+    barrier,
+    gather,
+    is_process_zero,
+    process_zero_first,
     require_same,
     require_shared,
-    wait_for_all,
 )
-from mmrec_jax.train.state import Base, TrainState, initial_state
-from mmrec_jax.train.time_pieces import fit_time_chunk
-from mmrec_jax.turkish.suffix_weights import SuffixWeights
-from mmrec_jax.turkish.vowel_table import vowel_table
-from mmrec_jax.turkish_config import TurkishConfig
-
-RunData = TextDataset | StreamDataset | TaskDataset
+from mmrec_jax.train.state import TrainState, from_items, initial_state, to_items
 
 
 @dataclasses.dataclass
-class Prepared:
+class Setup:
     """A run that is ready to step."""
 
     config: Config
     workdir: Workdir
     mesh: Mesh
-    data: RunData
-    model: MMRecLM
+    data: Dataset
+    model: LanguageModel
+    objectives: Mapping[str, Objective]
     optimizer: optax.GradientTransformation
-    harmony: HarmonyObjective | None
     steps: int
-    noise: Noise | None
     base: dict[str, Any] | None  # what the run began with, for its checkpoints
     batches: TrainIterator
     checkpointer: Checkpointer
@@ -77,83 +70,120 @@ class Prepared:
     meta: dict[str, Any] | None  # of the checkpoint that the run continues from
 
 
-def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
-    """Reads the data, makes or finds the tokenizer, and restores the newest checkpoint.
+def set_up(config: Config, workdir: Path, *, fresh: bool, resume_step: int | None = None) -> Setup:
+    """Reads the data, makes or finds the tokenizer, and restores a checkpoint.
+
+    Args:
+      config: the run.
+      workdir: where it lives. Its lock is held from here on (`unlock_folder`), unless this raises.
+      fresh: forget what is there.
+      resume_step: which checkpoint is continued from, its successors moved aside; None: the newest.
 
     Raises:
-      UserError: anything in the config, the files or the checkpoint is wrong.
+      UserError: anything in the config, the files or the checkpoint is wrong, or another process
+        is training in this folder.
     """
-    place = Workdir(workdir)
-    _require_other_folders(config.data, workdir)
-    split_cpu(config.train)
-    mesh = make_mesh(config.train)
-    base = read_beginning(config, place, fresh=fresh)
+    folder = Workdir(workdir)
+    _require_other_folders(config, workdir)
+    config.data.check(config)
+    split_cpu(config)
+    mesh = make_mesh(config)
+    try:
+        _lock(folder)
+        return _set_up(config, folder, mesh, fresh=fresh, resume_step=resume_step)
+    except BaseException:
+        unlock_folder(folder.root, discard=True)
+        raise
+
+
+def _lock(folder: Workdir) -> None:
+    """Takes the lock of the folder in process zero, for all."""
+    refused = ""
+    if is_process_zero():
+        try:
+            folder.require_own_run()
+            lock_folder(folder.root)
+        except UserError as error:
+            refused = str(error)
+    if refused := gather({"refused": refused})[0]["refused"]:
+        raise UserError(refused)
+
+
+def _set_up(
+    config: Config, folder: Workdir, mesh: Mesh, *, fresh: bool, resume_step: int | None
+) -> Setup:
+    start = 0
+    if not fresh:
+        with contextlib.closing(Checkpointer(folder.checkpoints, read_only=True)) as saved:
+            start = saved.resume_step(resume_step)
+    require_same(str(start), f"{folder.checkpoints}: the processes see different steps; try again")
+    base = load_base(config, folder, start)
     if base is not None:
         config = with_model_of(config, base)
-    with first_before_others("data"):  # it makes the tokenizer that they find
-        data = load_data(config, place, None if base is None else base.tokenizer)
+    with process_zero_first("data"):  # it makes the tokenizer that they find
+        data = config.data.open(
+            config, folder.tokenizer_cache, None if base is None else base.tokenizer
+        )
+        make_directory(folder.root)
     require_same(json.dumps(to_dict(config)), "the processes were given different configs")
-    require_shared(place.root, "--workdir")
-    enable_compile_cache(place.compile_cache.resolve())
-    tokenizer = data.tokenizer
+    require_shared(folder.root, "--workdir")
+    enable_compile_cache()
     batches = data.batches(
         config.train.batch_size,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
     steps = run_length(config, data)
-    fitted = fit_time_chunk(config.model, config.train, mesh)
-    model = MMRecLM(model_config(fitted, tokenizer))
-    optimizer = build_optimizer(config.optim, steps)
-    noise = make_noise(config.train, steps, tokenizer)
-    check_prompt(config.train.sample_prompt, tokenizer)
+    model = build_model(config, data.tokenizer, mesh, base, steps)
+    objectives = build_objectives(config, model, data.tokenizer)
+    optimizer = build_optimizer(config.optim, steps, model.decays)
+    check_prompt(config.train.sample_prompt, data.tokenizer)
 
     if fresh:
-        if is_first():
-            place.clear()
-        wait_for_all("cleared")
+        if is_process_zero():
+            folder.clear()
+        barrier("cleared")
     checkpointer = Checkpointer(
-        place.checkpoints, keep_last=config.train.keep_last, keep_best=config.train.keep_best
+        folder.checkpoints, keep_last=config.train.keep_last, keep_best=config.train.keep_best
     )
-    start, meta = checkpointer.latest_step() or 0, None
-    require_same(str(start), f"{place.checkpoints}: the processes see different steps; try again")
+    meta = None
     if start:
-        where = str(place.checkpoints / str(start))
+        where = str(folder.checkpoints / str(start))
         meta = checkpointer.read_meta(start)
         check_same_run(config, meta["config"], where)
-        check_same_tokenizer(tokenizer.fingerprint, meta["tokenizer"], where)
-    if is_first():
-        place.write_config(config, model.config.vocab_size)
-        tokenizer.save(place.tokenizer)
+        check_same_tokenizer(data.tokenizer.fingerprint, meta["tokenizer"], where)
+    adapted = config.adapters.used
+    given = None if base is None or adapted else place_params(base.params, model, mesh)
 
-    rules = adapter_rules(config.adapters)
-
-    def new_state(params: Any) -> TrainState:
+    def new_state(model: LanguageModel, params: Any) -> TrainState:
         rows = config.train.batch_size if config.train.carry_state else None
-        seed = config.train.seed
-        return initial_state(model, optimizer, seed, rows, params=params, rules=rules)
+        return initial_state(model, objectives, optimizer, config.train.seed, rows, params=params)
 
-    params = None if base is None else place_everywhere(base.params, mesh)
-    shardings = state_shardings(mesh, carry_state=config.train.carry_state)
+    abstract = jax.eval_shape(new_state, model, given)
+    where_to = state_shardings(abstract, model, mesh)
     if start:
-        abstract = abstract_on(jax.eval_shape(new_state, params), shardings)
-        state, position = checkpointer.restore(start, abstract)
-        if rules:
-            squares = jax.jit(dora.squares)(params, state.params)
-            state = dataclasses.replace(state, base=Base(params, squares))
+        abstract = abstract_on(abstract, where_to)
+        assert meta is not None
+        old = meta["format"] == 1
+        items = to_version_1(to_items(abstract)) if old else to_items(abstract)
+        restored, position = checkpointer.restore(start, items)
+        state = from_items(from_version_1(restored) if old else restored, abstract)
         batches.set_state(position)
+        checkpointer.set_aside_later(start)
     else:
-        state = jax.jit(new_state, out_shardings=shardings)(params)
-    return Prepared(
+        state = jax.jit(new_state, out_shardings=where_to)(model, given)
+    if is_process_zero():
+        folder.write_config(config, model.config.vocab_size)
+        data.tokenizer.save(folder.tokenizer)
+    return Setup(
         config=config,
-        workdir=place,
+        workdir=folder,
         mesh=mesh,
         data=data,
         model=model,
+        objectives=objectives,
         optimizer=optimizer,
-        harmony=harmony_objective(config, tokenizer, model.config.vocab_size),
         steps=steps,
-        noise=noise,
         base=None if base is None else base_record(base),
         batches=batches,
         checkpointer=checkpointer,
@@ -163,108 +193,57 @@ def prepare(config: Config, workdir: Path, *, fresh: bool) -> Prepared:
     )
 
 
-def _require_other_folders(data: DataConfig, workdir: Path) -> None:
-    """Refuses a run in a folder that it reads, where its own files would become data."""
-    for name in ("train", "validation"):
-        pattern = getattr(data, name)
-        if pattern and data.source != "prepared":
-            require_outside(workdir, "--workdir", pattern, f"config.data.{name}")
-
-
-def load_data(config: Config, place: Workdir, tokenizer: Tokenizer | None = None) -> RunData:
-    """The run's data. The workdir is made once the data is there, before a tokenizer is trained.
-
-    Args:
-      config: the run.
-      place: its folder.
-      tokenizer: that of the model it begins with; None: the one that `config.tokenizer` says.
+def build_model(
+    config: Config, tokenizer: Tokenizer, mesh: Mesh, base: TrainedModel | None, steps: int
+) -> LanguageModel:
+    """The run's model: its family's, with adapters on the base and noise where the config says so.
 
     Raises:
-      UserError: the data, the tokenizer or a field for them is wrong; the workdir cannot be made.
+      UserError: the tokenizer has more ids than the model may have, an adapter rule does not fit
+        the base, or the noise's table is wrong.
     """
-    turkish = config.turkish
-    if config.data.source in TASKS:
-        if turkish != TurkishConfig():
-            raise UserError(
-                f'config.turkish is for text; with config.data.source "{config.data.source}" its '
-                "fields must be at their defaults"
-            )
-        task = TaskDataset(config)
-        if tokenizer is not None:
-            check_same_tokenizer(
-                task.tokenizer.fingerprint, tokenizer.fingerprint, config.init_from
-            )
-        make_directory(place.root)
-        return task
-    if turkish.scored_samples and not config.train.sample_tokens:
+    if tokenizer.vocab_size > config.model.vocab_size:
         raise UserError(
-            f"config.turkish.scored_samples is {turkish.scored_samples}, but "
-            "config.train.sample_tokens is 0: there is no text to score; raise it"
-        )
-    if config.data.source in INSTRUCTION_SOURCES:
-        for name, off in (("suffix_weight", 1), ("scored_samples", 0)):
-            if getattr(turkish, name) != off:
-                raise UserError(
-                    f"config.turkish.{name} is {getattr(turkish, name)}; with config.data.source "
-                    f'"{config.data.source}" it must be {off}: it is for running text'
-                )
-        if config.train.sample_tokens and not config.train.sample_prompt.strip():
-            raise UserError(
-                "config.train.sample_prompt is empty; with config.data.source "
-                f'"{config.data.source}" name a message to respond to, or set '
-                "config.train.sample_tokens=0"
-            )
-        conversations = load_conversations(config)
-        texts = training_texts(config.instructions, conversations["train"])
-        make_directory(place.root)
-        tokenizer = tokenizer or build_tokenizer(
-            config.tokenizer,
-            texts,
-            place.tokenizer_cache,
-            default_vocab_size=config.model.vocab_size,
-        )
-        return InstructionDataset.from_conversations(config, conversations, tokenizer)
-    if config.data.source in ("stream", "prepared"):
-        if turkish.suffix_weight != 1:
-            raise UserError(
-                f"config.turkish.suffix_weight is {turkish.suffix_weight}; with config.data.source "
-                f'"{config.data.source}" it must be 1'
-            )
-        data: RunData
-        if config.data.source == "stream":
-            data = StreamDataset.open(config, place.tokenizer_cache, tokenizer)
-        else:
-            data = open_prepared(config, tokenizer)
-        make_directory(place.root)
-        return data
-    documents = {split: load_documents(config.data, split) for split in ("train", "validation")}
-    make_directory(place.root)
-    weigh = SuffixWeights(turkish.suffix_weight) if turkish.suffix_weight != 1 else None
-    return TextDataset.from_documents(config, documents, place.tokenizer_cache, tokenizer, weigh)
-
-
-def harmony_objective(
-    config: Config, tokenizer: Tokenizer, vocab_size: int
-) -> HarmonyObjective | None:
-    """The `vowel_harmony` objective for the run's vocabulary, None where it is off."""
-    weight = config.turkish.vowel_harmony
-    if weight is None:
-        return None
-    return HarmonyObjective(vowel_table(tokenizer), vocab_size, weight)
-
-
-def model_config(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
-    """`config` with the tokenizer's vocabulary.
-
-    Raises:
-      UserError: the tokenizer has more ids than the model may have.
-    """
-    if tokenizer.vocab_size > config.vocab_size:
-        raise UserError(
-            f"config.model.vocab_size is {config.vocab_size}, but the tokenizer has "
+            f"config.model.vocab_size is {config.model.vocab_size}, but the tokenizer has "
             f"{tokenizer.vocab_size} ids; raise it to at least that"
         )
-    return dataclasses.replace(config, vocab_size=tokenizer.vocab_size)
+    family = dataclasses.replace(config.model, vocab_size=tokenizer.vocab_size)
+    rows = config.train.batch_size // config.train.accumulate // row_devices(mesh)
+    model = family.fitted(rows, mesh.devices.flat[0].platform).build()
+    adapters, noise = config.adapters, config.noise
+    if adapters.used:
+        assert base is not None  # the config asks for it
+        model = adapt(
+            model,
+            place_params(base.params, model, mesh),
+            adapter_rules(adapters, model),
+            path=adapters.path,
+            dropout=adapters.dropout,
+            detach_norm=adapters.detach_norm,
+        )
+    if noise.alpha:
+        table = None
+        if noise.table:
+            pieces = {tokenizer.id_to_piece(index): index for index in range(tokenizer.vocab_size)}
+            table = read_noise_table(noise.table, pieces)
+        until = steps if noise.schedule == "linear" else None
+        model = with_embedding_noise(model, noise.alpha, steps=until, table=table)
+    return model
+
+
+def build_objectives(
+    config: Config, model: LanguageModel, tokenizer: Tokenizer
+) -> dict[str, Objective]:
+    """The objectives of `config.objectives`, by name."""
+    return {
+        name: objective.build(model, tokenizer) for name, objective in config.objectives.items()
+    }
+
+
+def _require_other_folders(config: Config, workdir: Path) -> None:
+    """Refuses a run in a folder that it reads, where its own files would become data."""
+    for name, pattern in config.data.files.items():
+        require_outside(workdir, "--workdir", pattern, f"config.data.{name}")
 
 
 def check_prompt(prompt: str, tokenizer: Tokenizer) -> None:

@@ -205,6 +205,8 @@ def _add_orthogonal(main: Trained, side: Trained) -> Trained:
 
 def _inner_product(x: Trained, y: Trained) -> Array:
     products = jax.tree.map(
-        lambda a, b: jnp.vdot(a.astype(jnp.float32), b.astype(jnp.float32)), x, y
+        lambda a, b: jnp.vdot(*(v.astype(jnp.promote_types(v.dtype, jnp.float32)) for v in (a, b))),
+        x,
+        y,
     )
     return jnp.sum(jnp.stack(jax.tree.leaves(products)))

@@ -1,38 +1,40 @@
+"""Checkpoints of a few arrays: what comes back, what is kept, and every kind of damage."""
+
 import json
+import os
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from mmrec_jax.checkpoints.checkpointer import Checkpointer, abstract_on
+from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.errors import UserError
-from mmrec_jax.train.state import TrainState
+from mmrec_jax.train.mesh import abstract_on
+from tests.small_run import ROOT
 
 _HERE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 _META = {"config": {"a": [1, None, 0.1]}, "tokenizer": "ab", "validation": None}
 
 
-def _state(step, size=300):
-    params = {
-        "blocks": {"kernel": jax.random.normal(jax.random.key(step), (size, size))},
-        "scale": jnp.arange(5, dtype=jnp.bfloat16) / 3,
+def _arrays(step, size=300):
+    kernel = jax.random.normal(jax.random.key(step), (size, size))
+    scale = jnp.arange(5, dtype=jnp.bfloat16) / 3
+    return {
+        "params": {"blocks": {"kernel": kernel}, "scale": scale},
+        "training": {"step": jnp.int32(step), "opt_state": (kernel * 2, {"mu": scale * 2})},
     }
-    return TrainState(
-        step=jnp.int32(step),
-        params=params,
-        opt_state=optax.adam(1e-3).init(params),
-        key=jax.random.key_data(jax.random.key(step)),
-    )
 
 
 def _save(checkpointer, step, loss=None, size=300):
     data = {"position": step, "nested": {"list": [step]}}
-    checkpointer.save(_state(step, size), data=data, meta=_META, validation_loss=loss)
+    arrays = _arrays(step, size)
+    checkpointer.save(step, arrays, data=data, meta=_META, validation_loss=loss)
     checkpointer.wait()
 
 
@@ -44,31 +46,33 @@ def _assert_same(actual, expected):
 
 
 def _restore(checkpointer, step, size=300):
-    return checkpointer.restore(step, abstract_on(_state(step, size), _HERE))
+    return checkpointer.restore(step, abstract_on(_arrays(step, size), _HERE))
 
 
-def test_everything_comes_back_bit_for_bit(tmp_path):
-    checkpointer = Checkpointer(tmp_path)
+@pytest.mark.parametrize("name", ["plain", "a [b], c", "çay *?", "%23#$&'\""])
+def test_everything_comes_back_bit_for_bit_whatever_the_folder_is_called(tmp_path, name):
+    checkpointer = Checkpointer(tmp_path / name)
     _save(checkpointer, 7, loss=1.5)
     checkpointer.close()
-    again = Checkpointer(tmp_path)
-    state, data = _restore(again, 7)
-    _assert_same(state, _state(7))
+    again = Checkpointer(tmp_path / name)
+    arrays, data = _restore(again, 7)
+    _assert_same(arrays, _arrays(7))
     assert data == {"position": 7, "nested": {"list": [7]}}
-    assert again.read_meta(7) == {"format": 1, "step": 7, **_META}
-    _assert_same(again.restore_params(7, abstract_on(_state(7).params, _HERE)), _state(7).params)
+    assert again.read_meta(7) == {"format": 2, "step": 7, **_META, "validation_loss": 1.5}
+    params = _arrays(7)["params"]
+    _assert_same(again.restore_params(7, abstract_on(params, _HERE)), params)
     again.close()
 
 
 def test_steps_that_follow_do_not_reach_a_save_that_is_still_running(tmp_path):
     checkpointer = Checkpointer(tmp_path)
     change = jax.jit(lambda x: jax.tree.map(lambda y: y + 1, x), donate_argnums=0)
-    state = _state(3, size=1500)
-    checkpointer.save(state, data={}, meta=_META, validation_loss=None)
+    arrays = _arrays(3, size=1500)
+    checkpointer.save(3, arrays, data={}, meta=_META, validation_loss=None)
     for _ in range(20):
-        state = change(state)
+        arrays = change(arrays)
     checkpointer.wait()
-    _assert_same(_restore(checkpointer, 3, size=1500)[0], _state(3, size=1500))
+    _assert_same(_restore(checkpointer, 3, size=1500)[0], _arrays(3, size=1500))
     checkpointer.close()
 
 
@@ -76,11 +80,11 @@ def test_a_checkpoint_can_be_restored_onto_other_devices(tmp_path):
     checkpointer = Checkpointer(tmp_path)
     mesh = jax.sharding.Mesh(np.asarray(jax.devices()), ("data",))
     everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    state = jax.device_put(_state(2), everywhere)
-    checkpointer.save(state, data={}, meta=_META, validation_loss=None)
+    arrays = jax.device_put(_arrays(2), everywhere)
+    checkpointer.save(2, arrays, data={}, meta=_META, validation_loss=None)
     checkpointer.wait()
     restored, _ = _restore(checkpointer, 2)
-    _assert_same(restored, _state(2))
+    _assert_same(restored, _arrays(2))
     assert all(leaf.sharding == _HERE for leaf in jax.tree.leaves(restored))
     checkpointer.close()
 
@@ -95,68 +99,202 @@ def test_the_newest_and_the_best_are_kept(tmp_path, keep_last, keep_best, expect
         _save(checkpointer, step, loss, size=3)
     assert checkpointer.all_steps() == expected
     assert sorted(int(path.name) for path in tmp_path.iterdir()) == expected
-    assert checkpointer.latest_step() == 6
-    assert checkpointer.best_step() == (2 if keep_best else 5 if keep_last == 2 else 6)
+    assert checkpointer.latest_step() == checkpointer.choose("last") == 6
+    best = 2 if keep_best else 5 if keep_last == 2 else 6
+    assert checkpointer.best_step() == checkpointer.choose("best") == best
     checkpointer.close()
 
 
 def test_an_empty_folder_has_no_checkpoint(tmp_path):
     checkpointer = Checkpointer(tmp_path / "new")
-    assert (checkpointer.latest_step(), checkpointer.best_step(), checkpointer.all_steps()) == (
-        None,
-        None,
-        [],
-    )
+    found = (checkpointer.latest_step(), checkpointer.best_step(), checkpointer.all_steps())
+    assert found == (None, None, [])
+    assert checkpointer.resume_step() == 0
+    with pytest.raises(UserError, match="no checkpoint 3"):
+        checkpointer.resume_step(3)
     checkpointer.close()
 
 
-_HALF_WRITTEN = {
-    "temporary folder": lambda good, bad: good.rename(
-        bad.with_name("9.orbax-checkpoint-tmp-1700000000")
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """Checkpoints of steps 5 and 9; copied before anything is done to them."""
+    folder = tmp_path_factory.mktemp("two") / "checkpoints"
+    checkpointer = Checkpointer(folder)
+    for step in (5, 9):
+        _save(checkpointer, step, loss=9.0 - step, size=3)
+    checkpointer.close()
+    return folder
+
+
+def _rewrite(path, change):
+    path.write_bytes(bytes(change(bytearray(path.read_bytes()))))
+
+
+def _flip(content):
+    content[len(content) // 2] ^= 16
+    return content
+
+
+def _array_file(folder, item):
+    return max((folder / item).rglob("d/*"), key=lambda path: path.stat().st_size)
+
+
+# What is done to the folder of step 9, whether it is seen without reading every byte, and what the
+# line must name.
+_DAMAGES = {
+    "empty folder": (lambda x: (shutil.rmtree(x), x.mkdir()), True, "commit_success.txt"),
+    "no marker": (lambda x: (x / "commit_success.txt").unlink(), True, "commit_success.txt"),
+    "no checksums": (lambda x: (x / "checksums.json").unlink(), True, "checksums.json"),
+    "cut checksums": (
+        lambda x: _rewrite(x / "checksums.json", lambda y: y[:-9]),
+        True,
+        "checksums.json",
     ),
-    "temporary folder, no suffix": lambda good, bad: good.rename(
-        bad.with_name("9.orbax-checkpoint-tmp")
+    "other checksums": (
+        lambda x: (x / "checksums.json").write_text('{"meta/metadata": 3}'),
+        True,
+        "checksums.json",
     ),
-    "empty folder": lambda good, bad: bad.mkdir(),
-    "no mark": lambda good, bad: (good.rename(bad), (bad / "commit_success.txt").unlink()),
-    "item without mark": lambda good, bad: (
-        good.rename(bad),
-        (bad / "training" / "commit_success.txt").unlink(),
+    "item without marker": (
+        lambda x: (x / "training" / "commit_success.txt").unlink(),
+        True,
+        "training/commit_success.txt",
     ),
-    "item missing": lambda good, bad: (good.rename(bad), shutil.rmtree(bad / "params")),
+    "item missing": (lambda x: shutil.rmtree(x / "params"), True, "params/"),
+    "empty meta": (lambda x: (x / "meta" / "metadata").write_text(""), True, "meta/metadata"),
+    "meta of another type": (
+        lambda x: (x / "meta" / "metadata").write_text("[]"),
+        True,
+        "meta/metadata",
+    ),
+    "meta nested deeply": (
+        lambda x: (x / "meta" / "metadata").write_text("[" * 200_000),
+        True,
+        "meta/metadata",
+    ),
+    "meta changed": (
+        lambda x: _rewrite(x / "meta" / "metadata", lambda y: y.replace(b"0.1", b"0.2")),
+        False,
+        "meta/metadata",
+    ),
+    "data changed": (
+        lambda x: _rewrite(x / "data" / "metadata", lambda y: y.replace(b"9", b"8", 1)),
+        False,
+        "data/metadata",
+    ),
+    "parameters cut": (
+        lambda x: _rewrite(_array_file(x, "params"), lambda y: y[:-1]),
+        True,
+        "params/",
+    ),
+    "a bit of the parameters": (
+        lambda x: _rewrite(_array_file(x, "params"), _flip),
+        False,
+        "params/",
+    ),
+    "a bit of the optimizer": (
+        lambda x: _rewrite(_array_file(x, "training"), _flip),
+        False,
+        "training/",
+    ),
 }
 
 
-@pytest.mark.parametrize("break_it", _HALF_WRITTEN.values(), ids=_HALF_WRITTEN)
-@pytest.mark.parametrize("read_only", [False, True])
-def test_a_half_written_checkpoint_is_never_chosen(tmp_path, break_it, read_only):
-    folder = tmp_path / "checkpoints"
-    writer = Checkpointer(folder)
-    _save(writer, 5, loss=2.0, size=3)
-    writer.close()
-    shutil.copytree(folder / "5", tmp_path / "copy")
-    break_it(tmp_path / "copy", folder / "9")
-    checkpointer = Checkpointer(folder, read_only=read_only)
-    assert checkpointer.latest_step() == checkpointer.best_step() == 5
-    assert checkpointer.all_steps() == [5]
-    if not read_only:  # and it does not stand in the way of the same step's save
-        _save(checkpointer, 9, loss=1.0, size=3)
-        assert checkpointer.latest_step() == checkpointer.best_step() == 9
-        _assert_same(_restore(checkpointer, 9, size=3)[0], _state(9, 3))
+@pytest.mark.parametrize(("damage", "seen", "named"), _DAMAGES.values(), ids=_DAMAGES)
+def test_damage_is_one_line_that_names_it_and_the_newest_intact_step(
+    two, tmp_path, damage, seen, named
+):
+    folder = shutil.copytree(two, tmp_path / "checkpoints")
+    damage(folder / "9")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    reader = Checkpointer(folder, read_only=True)
+    abstract = abstract_on(_arrays(9, 3), _HERE)
+
+    def read():
+        step = reader.choose("best")
+        return reader.read_meta(step), reader.restore(step, abstract)
+
+    def resume():
+        step = reader.resume_step()
+        return reader.read_meta(step), reader.restore(step, abstract)
+
+    for use in (read, resume):
+        with pytest.raises(UserError) as caught:
+            use()
+        said = str(caught.value)
+        assert said.startswith(f"{folder / '9'}: ")
+        for part in (named, "step is 5", "--step=5", "--resume-step=5"):
+            assert part in said
+        assert "\n" not in said
+    assert reader.all_steps() == ([5] if seen else [5, 9])
+    assert reader.latest_step() == (5 if seen else 9)
+    assert reader.choose(5) == reader.resume_step(5) == 5
+    _assert_same(_restore(reader, 5, 3)[0], _arrays(5, 3))
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_without_an_intact_step_there_is_no_advice_to_use_one(two, tmp_path):
+    folder = shutil.copytree(two, tmp_path / "checkpoints")
+    for step in ("5", "9"):
+        _rewrite(_array_file(folder / step, "training"), _flip)
+    reader = Checkpointer(folder, read_only=True)
+    with pytest.raises(UserError, match="no other checkpoint is intact") as caught:
+        _restore(reader, 9, 3)
+    assert "--step" not in str(caught.value)
+
+
+def test_going_back_moves_later_checkpoints_aside_and_says_so(two, tmp_path, capsys):
+    folder = shutil.copytree(two, tmp_path / "checkpoints")
+    shutil.copytree(folder / "9", folder / "12")
+    _rewrite(_array_file(folder / "12", "training"), _flip)
+    (folder / "9.later").mkdir()
+    checkpointer = Checkpointer(folder)
+    checkpointer.set_aside_later(5)
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in said] == [f"{folder / x}:" for x in ("9", "12")]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("12.damaged", "5", "9.later", "9.later.2"),
+    ]
+    _save(checkpointer, 9, loss=1.0, size=3)
+    assert checkpointer.all_steps() == [5, 9]
     checkpointer.close()
 
 
-def test_reading_leaves_the_folder_as_it_is(tmp_path):
-    writer = Checkpointer(tmp_path)
-    _save(writer, 5, size=3)
-    writer.close()
-    (tmp_path / "9").mkdir()
-    (tmp_path / "10.orbax-checkpoint-tmp-17").mkdir()
-    before = sorted(tmp_path.rglob("*"))
-    reader = Checkpointer(tmp_path, read_only=True)
-    _restore(reader, 5, size=3)
+def test_what_a_kill_left_is_removed_by_a_writer_alone(two, tmp_path):
+    folder = shutil.copytree(two, tmp_path / "checkpoints")
+    left = ["12.orbax-checkpoint-tmp", "13.orbax-checkpoint-tmp-1700000000", "2.removed"]
+    for name in left:
+        (folder / name).mkdir()
+    (folder / "notes").mkdir()
+    reader = Checkpointer(folder, read_only=True)
+    _restore(reader, 9, size=3)
     reader.close()
-    assert sorted(tmp_path.rglob("*")) == before
+    assert {path.name for path in folder.iterdir()} == {"5", "9", "notes", *left}
+    Checkpointer(folder).close()
+    assert {path.name for path in folder.iterdir()} == {"5", "9", "notes"}
+
+
+def test_a_format_of_a_later_version_is_refused(two, tmp_path):
+    folder = shutil.copytree(two, tmp_path / "checkpoints")
+    path = folder / "9" / "meta" / "metadata"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 3}))
+    manifest = folder / "9" / "checksums.json"
+    checksums = json.loads(manifest.read_text())
+    manifest.write_text(
+        json.dumps({x: y for x, y in checksums.items() if not x.startswith("meta/")})
+    )
+    with pytest.raises(UserError, match=r"9: checkpoint format 3"):
+        Checkpointer(folder, read_only=True).read_meta(9)
+
+
+def test_an_item_that_was_not_saved_is_named(tmp_path):
+    checkpointer = Checkpointer(tmp_path)
+    params = {"params": _arrays(1)["params"]}
+    checkpointer.save(1, params, data={}, meta=_META, validation_loss=None)
+    checkpointer.wait()
+    with pytest.raises(UserError, match="has no training"):
+        _restore(checkpointer, 1)
+    checkpointer.close()
 
 
 @pytest.fixture
@@ -173,42 +311,63 @@ def small_files_only():
     signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_failed_save_is_one_line_and_leaves_the_last_good_checkpoint(tmp_path, small_files_only):
+@pytest.mark.parametrize("earlier", [True, False])
+@pytest.mark.parametrize("asked", ["wait", "close"])
+def test_a_failed_save_is_one_line_that_says_what_is_left(
+    tmp_path, small_files_only, earlier, asked
+):
     checkpointer = Checkpointer(tmp_path, keep_last=1, keep_best=0)
-    _save(checkpointer, 1)
-    small_files_only(True)
-    with pytest.raises(UserError, match=r"saving a checkpoint failed .*step 1 is intact") as caught:
-        _save(checkpointer, 2)
-    small_files_only(False)
-    assert "\n" not in str(caught.value)
-    again = Checkpointer(tmp_path, read_only=True)
-    assert again.all_steps() == [1]
-    _assert_same(_restore(again, 1)[0], _state(1))
-    again.close()
-
-
-def test_the_first_save_that_fails_says_that_there_is_none(tmp_path, small_files_only):
-    checkpointer = Checkpointer(tmp_path)
-    small_files_only(True)
-    with pytest.raises(UserError, match="there is no earlier one"):
+    if earlier:
         _save(checkpointer, 1)
-
-
-def test_a_failure_in_the_background_is_told_at_the_next_check(tmp_path, small_files_only):
-    checkpointer = Checkpointer(tmp_path)
     small_files_only(True)
-    checkpointer.save(_state(1), data={}, meta=_META, validation_loss=None)
-    with pytest.raises(UserError, match="saving a checkpoint failed"):
-        checkpointer.close()
+    checkpointer.save(2, _arrays(2), data={}, meta=_META, validation_loss=None)
+    with pytest.raises(UserError, match="saving a checkpoint failed") as caught:
+        getattr(checkpointer, asked)()
+    small_files_only(False)
+    said = str(caught.value)
+    assert "\n" not in said
+    assert ("step 1 is intact" if earlier else "no earlier one") in said
+    again = Checkpointer(tmp_path, read_only=True)
+    assert again.all_steps() == ([1] if earlier else [])
+    if earlier:
+        _assert_same(_restore(again, 1)[0], _arrays(1))
 
 
-def test_another_format_is_refused(tmp_path):
-    checkpointer = Checkpointer(tmp_path)
-    _save(checkpointer, 4, size=3)
-    checkpointer.close()
-    path = tmp_path / "4" / "meta" / "metadata"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
-    again = Checkpointer(tmp_path)
-    with pytest.raises(UserError, match=r"4: checkpoint format 99; .* reads 1"):
-        again.read_meta(4)
-    again.close()
+_FAILING = """
+import errno, os, shutil, sys
+from pathlib import Path
+import jax.numpy as jnp
+from mmrec_jax.checkpoints.checkpointer import Checkpointer
+folder, how = Path(sys.argv[1]), sys.argv[2]
+checkpointer = Checkpointer(folder)
+arrays = {"params": {"a": jnp.ones((3, 3))}}
+checkpointer.save(1, arrays, data={}, meta={}, validation_loss=None)
+checkpointer.wait()
+make = os.mkdir
+def full(path, *arguments, **options):
+    if how in str(path):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+    return make(path, *arguments, **options)
+os.mkdir = full
+if how == "gone":
+    shutil.rmtree(folder)
+try:
+    checkpointer.save(2, arrays, data={}, meta={}, validation_loss=None)
+    checkpointer.wait()
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize("how", ["2.orbax-checkpoint-tmp", "params", "gone"])
+def test_the_process_ends_after_a_save_that_failed(tmp_path, how):
+    result = subprocess.run(
+        [sys.executable, "-c", _FAILING, str(tmp_path / "checkpoints"), how],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert result.stdout.startswith(f"UserError {tmp_path / 'checkpoints'}: ")
+    assert result.stdout.count("\n") == 1

@@ -1,4 +1,4 @@
-"""The files of an exported model; `tests/train/beginning_test.py` writes and reads a real one."""
+"""The files of an exported model; `init_from_test.py` writes and reads a real one."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,12 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from mmrec_jax.checkpoints.export import read_exported_facts, read_exported_params, write_exported
+from mmrec_jax.checkpoints.export import (
+    EXPORT_FORMAT,
+    read_exported_facts,
+    read_exported_params,
+    write_exported,
+)
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
 from mmrec_jax.data.byte_tokenizer import ByteTokenizer
@@ -50,11 +55,30 @@ def test_a_wrong_file_is_one_clear_error(place):
         read_exported_params(place.model_file, _like(kernel=(2, 4)))
     with pytest.raises(UserError, match="other is missing; by the config"):
         read_exported_params(place.model_file, {"other": jax.ShapeDtypeStruct((1,), jnp.float32)})
-    place.model_file.write_bytes(place.model_file.read_bytes()[:-3])
-    with pytest.raises(UserError, match="damaged or cut off"):
-        read_exported_params(place.model_file, _like())
     save_file(_PARAMS["out"], place.model_file)
-    with pytest.raises(UserError, match="this is no model of mmrec export"):
+    with pytest.raises(UserError, match="not a model of mmrec export"):
+        read_exported_facts(place.model_file)
+
+
+def test_no_bit_can_change_unseen_and_nothing_be_cut_off(place):
+    like = _like() | {"half": jax.ShapeDtypeStruct((2,), jnp.bfloat16)}
+    content = place.model_file.read_bytes()
+    changed = [content[:-3], content[:9], b""]
+    for index in range(0, len(content), 7):
+        changed.append(bytearray(content))
+        changed[-1][index] ^= 1 << index % 8
+    for each in changed:
+        place.model_file.write_bytes(each)
+        with pytest.raises(UserError) as caught:
+            read_exported_params(place.model_file, like)
+        assert str(caught.value).startswith(f"{place.model_file}: ")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "value"), [("step", "7"), ("config", []), ("tokenizer", None)])
+def test_a_fact_of_another_type_is_named(place, name, value):
+    EXPORT_FORMAT.write(place.model_file, {}, read_exported_facts(place.model_file) | {name: value})
+    with pytest.raises(UserError, match=name):
         read_exported_facts(place.model_file)
 
 

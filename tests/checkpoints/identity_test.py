@@ -43,6 +43,15 @@ def test_another_function_names_the_field(changes, expected):
     assert expected in _difference(**changes)
 
 
+def test_a_field_that_an_older_file_lacks_was_as_models_were_then():
+    older = {name: value for name, value in _SAVED["config"].items() if name != "use_dpg"}
+    del older["family"]
+    now = identity(_CONFIG, _PARAMS)
+    assert not difference(_SAVED | {"config": older}, now)
+    other = identity(dataclasses.replace(_CONFIG, use_dpg=False), _PARAMS)
+    assert "config.model.use_dpg" in difference(_SAVED | {"config": older}, other)
+
+
 def test_parameters_that_only_train_do_not_count():
     blocks = _PARAMS["blocks"] | {"uboo": {"kernel": np.ones(3)}}
     assert not _difference(_PARAMS | {"blocks": blocks})

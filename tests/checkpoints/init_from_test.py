@@ -7,6 +7,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from mmrec_jax.train.prepare import prepare
 
 import mmrec_jax
 from mmrec_jax.checkpoints.trained_model import read_adapters, read_model
@@ -14,7 +15,6 @@ from mmrec_jax.cli import main
 from mmrec_jax.errors import UserError
 from mmrec_jax.inference import generate as generation
 from mmrec_jax.train.loop import run
-from mmrec_jax.train.prepare import prepare
 from tests.models.mmrec.small_model import named_leaves
 from tests.small_run import begin, linear_config, write_text
 
@@ -49,7 +49,7 @@ def _config(text, base, **overrides):
         "train__steps": _STEPS,
         "train__checkpoint_every": 2,
         "train__eval_every": _STEPS,
-        "train__neftune_alpha": 5.0,
+        "noise__alpha": 5.0,
         "train__devices": 2,
         "train__sample_tokens": 0,
     }
@@ -154,11 +154,28 @@ def test_another_base_is_refused_wherever_adapters_meet_one(folder, text, fine, 
     constant = {"optim__schedule": "constant", "optim__warmup_steps": 0}
     with pytest.raises(UserError, match=differing):
         prepare(_config(text, stranger, **constant), fine, fresh=False)
-    moved = shutil.copytree(fine, folder / "moved")
-    (place,) = (moved / "checkpoints").glob("*/meta/metadata")
-    place.write_text(place.read_text().replace(str(folder / "base"), str(folder / "gone")))
-    with pytest.raises(UserError, match=r"there is no folder .*gone; give the base with --workdir"):
-        mmrec_jax.load(moved)
+
+
+def test_a_base_that_was_moved_is_found_where_the_advice_says(folder, base, fine):
+    there = shutil.copytree(fine, folder / "there" / "fine")
+    here = base.rename(folder / "here")
+    try:
+        with pytest.raises(UserError) as caught:
+            mmrec_jax.load(there)
+        for part in (base, there.parent / "base", "config.init_from", there / "config.json"):
+            assert str(part) in str(caught.value)
+        _, expected, _ = mmrec_jax.load(here, adapter=there)
+        content = json.loads((there / "config.json").read_text())
+        changed = content | {"config": content["config"] | {"init_from": str(here)}}
+        (there / "config.json").write_text(json.dumps(changed))
+        found = [mmrec_jax.load(there)[1]]
+        (there / "config.json").write_text(json.dumps(content))
+        shutil.copytree(here, there.parent / "base")
+        found.append(mmrec_jax.load(there)[1])
+    finally:
+        here.rename(base)
+    for each in found:
+        jax.tree.map(np.testing.assert_array_equal, each, expected)
 
 
 _MISTAKES = {
@@ -166,7 +183,10 @@ _MISTAKES = {
     "no match": ({"adapters__pattern": "attention"}, "'attention' matches no kernel"),
     "too large a rank": ({"adapters__rank": 33}, "adapter rank 33 is larger than the kernel"),
     "no such row": ({"adapters__embedding_rows": "258"}, "has rows 0 to 257; there are no 258-258"),
-    "predictors": ({"model__use_uboo": True}, "was trained without it and has no predictors"),
+    "predictors": (
+        {"objectives__uboo__weight": 0.1},
+        "was trained without it and has no predictors",
+    ),
 }
 
 

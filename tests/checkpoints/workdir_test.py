@@ -1,11 +1,14 @@
+from pathlib import Path
+
 import pytest
 
 from mmrec_jax.checkpoints.workdir import Workdir
+from mmrec_jax.cli import main
 from mmrec_jax.config import Config, TrainConfig
 from mmrec_jax.errors import UserError
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 
-_CONFIG = Config(model=ModelConfig(model_dim=64), train=TrainConfig(epochs=1.5))
+_CONFIG = Config(model=MMRecConfig(model_dim=64), train=TrainConfig(epochs=1.5))
 
 
 def test_the_config_is_read_back_as_written(tmp_path):
@@ -20,12 +23,48 @@ def test_a_folder_without_a_run_says_how_to_train_one(tmp_path):
         Workdir(tmp_path).read_config()
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"config": {}}', "\udcff"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{", "[]", "\udcff", "[" * 200_000, '{"config": ' * 200_000),
+        *('{"config": {}}', '{"config": 3, "vocab_size": 5}', '{"config": {}, "vocab_size": "5"}'),
+        '{"config": {"model": []}, "vocab_size": 5}',
+    ],
+    ids=range(10),
+)
 def test_a_damaged_config_is_named(tmp_path, content):
     place = Workdir(tmp_path)
     place.config.write_bytes(content.encode("utf-8", "surrogateescape"))
-    with pytest.raises(UserError, match=r"config\.json: this file is damaged"):
+    with pytest.raises(UserError) as caught:
         place.read_config()
+    assert str(caught.value).startswith(f"{place.config}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["gs://bucket/run", "gs:/bucket/run", "s3://bucket/run"])
+def test_a_folder_that_is_in_no_file_system_is_refused(path):
+    with pytest.raises(UserError, match="mount the bucket"):
+        Workdir(Path(path))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["generate", "--prompt=a"],
+        ["eval", "loss", "--data=a"],
+        ["inspect"],
+        ["adapters", "show"],
+        ["export", "--out=x"],
+        ["merge", "--out=x"],
+    ],
+)
+def test_commands_refuse_a_bucket(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([*arguments, "--workdir=gs://bucket/run"])
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: gs:/bucket/run: ")
+    assert said.count("\n") == 1
 
 
 def test_a_field_of_another_version_is_named(tmp_path):

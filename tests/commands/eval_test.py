@@ -6,13 +6,14 @@ import json
 import jax
 import pytest
 
-from mmrec_jax.checkpoints import load as loading
+from mmrec_jax.checkpoints import trained_model as loading
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.cli import main
-from mmrec_jax.config import Config, DataConfig, TaskConfig, TokenizerConfig, TrainConfig
+from mmrec_jax.config import Config, TokenizerConfig, TrainConfig
 from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.char_tokenizer import CharTokenizer
 from mmrec_jax.data.chat_template import PLAIN
+from mmrec_jax.data.kinds.registry import DATA_KINDS
 from tests.families import small
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -30,16 +31,15 @@ def run(monkeypatch, tmp_path, capsys):
     """Runs a command on a run of this data and family; returns what it printed."""
 
     def call(command, *arguments, source="text", family="gru"):
-        task, tokenizer = {}, ByteTokenizer()
+        tokenizer, others = ByteTokenizer(), {}
         if source == "parity":
-            train = TrainConfig(steps=1, sample_tokens=0)
-            task = {"task": TaskConfig(max_length=16, eval_lengths=(8, 16), eval_sequences=4)}
-            task |= {"tokenizer": TokenizerConfig(kind="char"), "train": train}
+            fields = {"max_length": 16, "eval_lengths": (8, 16), "eval_sequences": 4}
+            others["tokenizer"] = TokenizerConfig(kind="char")
+            others["train"] = TrainConfig(steps=1, sample_tokens=0)
             tokenizer = CharTokenizer("01")
-        elif source == "instructions":
-            tokenizer.chat_template = PLAIN
-        files = {} if source == "parity" else {"train": str(tmp_path / "missing")}
-        config = Config(data=DataConfig(source=source, seq_len=32, **files), **task)
+        else:
+            fields, tokenizer.chat_template = {"train": str(tmp_path / "missing")}, PLAIN
+        config = Config(data=DATA_KINDS[source](seq_len=32, **fields), **others)
         model, params = small(family, vocab_size=tokenizer.vocab_size)
         monkeypatch.setattr(Workdir, "read_config", lambda self: (config, tokenizer.vocab_size))
         monkeypatch.setattr(loading, "load", lambda *a, **k: (model, params, tokenizer))

@@ -2,9 +2,8 @@ import importlib
 
 import pytest
 
-from mmrec_jax.config import DataConfig
+from mmrec_jax.data.kinds.text import ManualConfig
 from mmrec_jax.data.manual import manual_documents
-from mmrec_jax.data.sources import load_documents
 from mmrec_jax.errors import UserError
 
 
@@ -18,9 +17,9 @@ def test_topics_are_documents_in_sorted_order():
 
 
 def test_split_of_some_topics():
-    config = DataConfig(source="manual")
+    config = ManualConfig()
     names = {
-        split: {document.name for document in load_documents(config, split)}
+        split: {document.name for document in config.load(split)}
         for split in ("train", "validation", "test")
     }
     assert {"augassign", "class"} <= names["validation"]

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from mmrec_jax.config import DataConfig
-from mmrec_jax.data.sources import load_documents, read_documents
+from mmrec_jax.data.kinds.registry import DATA_KINDS
+from mmrec_jax.data.kinds.text import JsonlConfig, TextConfig
+from mmrec_jax.data.sources import read_documents
 from mmrec_jax.errors import UserError
 
 _SHAKESPEARE = Path(__file__).parents[3] / "shared/data/text/en_tinyshakespeare.txt"
@@ -23,31 +24,29 @@ def folder(tmp_path):
 
 
 def test_own_validation_files(folder):
-    config = DataConfig(source="text", train=f"{folder}/a.txt", validation=f"{folder}/v.txt")
-    assert texts(load_documents(config, "train")) == ["bir", "iki", "üç"]
-    assert texts(load_documents(config, "validation")) == ["altı"]
+    config = TextConfig(train=f"{folder}/a.txt", validation=f"{folder}/v.txt")
+    assert texts(config.load("train")) == ["bir", "iki", "üç"]
+    assert texts(config.load("validation")) == ["altı"]
 
 
 def test_share_is_held_out_without_validation_files(folder):
-    config = DataConfig(source="text", train=f"{folder}/a.txt", validation_fraction=0.4)
-    both = [texts(load_documents(config, split)) for split in ("train", "validation")]
+    config = TextConfig(train=f"{folder}/a.txt", validation_fraction=0.4)
+    both = [texts(config.load(split)) for split in ("train", "validation")]
     assert sorted(both[0] + both[1]) == ["bir", "iki", "üç"]
     assert all(both)
 
 
 def test_single_file_is_cut_by_characters(tmp_path):
     (tmp_path / "one.txt").write_text("0123456789" * 10)
-    config = DataConfig(
-        source="text", train=f"{tmp_path}/one.txt", documents="file", validation_fraction=0.1
-    )
-    assert texts(load_documents(config, "train")) == ["0123456789" * 9]
-    assert texts(load_documents(config, "validation")) == ["0123456789"]
+    config = TextConfig(train=f"{tmp_path}/one.txt", documents="file", validation_fraction=0.1)
+    assert texts(config.load("train")) == ["0123456789" * 9]
+    assert texts(config.load("validation")) == ["0123456789"]
 
 
 def test_jsonl_source_ignores_the_suffix(folder):
     (folder / "b.jsonl").rename(folder / "b.txt")
-    config = DataConfig(source="jsonl", train=f"{folder}/b.txt", validation=f"{folder}/b.txt")
-    assert texts(load_documents(config, "train")) == ["dört", "beş"]
+    config = JsonlConfig(train=f"{folder}/b.txt", validation=f"{folder}/b.txt")
+    assert texts(config.load("train")) == ["dört", "beş"]
 
 
 def test_read_documents_chooses_by_suffix(folder):
@@ -56,35 +55,33 @@ def test_read_documents_chooses_by_suffix(folder):
 
 
 def test_test_split_is_for_built_in_sources_only(folder):
-    config = DataConfig(source="text", train=f"{folder}/a.txt")
+    config = TextConfig(train=f"{folder}/a.txt")
     with pytest.raises(UserError, match=r'"text" has no test split; .*mmrec eval loss --data FILE'):
-        load_documents(config, "test")
+        config.load("test")
 
 
 def test_empty_corpus_and_missing_file_name_their_field(folder):
     (folder / "empty.txt").write_text(" \n")
-    config = DataConfig(source="text", train=f"{folder}/empty.txt")
+    config = TextConfig(train=f"{folder}/empty.txt")
     with pytest.raises(UserError, match=r"config\.data\.train: the corpus is empty: .*empty\.txt"):
-        load_documents(config, "train")
-    config = DataConfig(source="text", train=f"{folder}/a.txt", validation="gone.txt")
+        config.load("train")
+    config = TextConfig(train=f"{folder}/a.txt", validation="gone.txt")
     with pytest.raises(UserError, match=r"config\.data\.validation: there is no file gone\.txt"):
-        load_documents(config, "validation")
+        config.load("validation")
     with pytest.raises(UserError, match=r"--data: there is no file gone\.txt"):
         read_documents("gone.txt")
 
 
 @pytest.mark.parametrize("source", ["treebank", "manual"])
 def test_built_in_order_is_that_of_the_names(source):
-    names = [document.name for document in load_documents(DataConfig(source=source), "train")]
+    names = [document.name for document in DATA_KINDS[source]().load("train")]
     assert names == sorted(names)
 
 
 @pytest.mark.skipif(not _SHAKESPEARE.is_file(), reason="the text is not beside the repository")
 def test_usual_cut_of_tiny_shakespeare():
-    config = DataConfig(
-        source="text", train=str(_SHAKESPEARE), documents="file", validation_fraction=0.1
-    )
-    train, validation = (load_documents(config, split) for split in ("train", "validation"))
+    config = TextConfig(train=str(_SHAKESPEARE), documents="file", validation_fraction=0.1)
+    train, validation = (config.load(split) for split in ("train", "validation"))
     assert len(train[0].text) == 1_003_854
     assert len(validation[0].text) == 111_540
     assert len(set(train[0].text)) == 65
@@ -92,12 +89,10 @@ def test_usual_cut_of_tiny_shakespeare():
 
 def test_bad_records_are_skipped_and_listed_when_asked(folder, capsys):
     (folder / "b.jsonl").write_text('{"text": "dört"}\nno\n', encoding="utf-8")
-    config = DataConfig(
-        source="jsonl", train=f"{folder}/b.jsonl", validation=f"{folder}/b.jsonl", on_error="skip"
-    )
-    assert texts(load_documents(config, "train")) == ["dört"]
+    config = JsonlConfig(train=f"{folder}/b.jsonl", validation=f"{folder}/b.jsonl", on_error="skip")
+    assert texts(config.load("train")) == ["dört"]
     shown = capsys.readouterr().err
     assert shown.startswith("skipped 1 records or files that could not be read:\n")
     assert "b.jsonl:2: bad JSON" in shown
     with pytest.raises(UserError, match=r"b\.jsonl:2: bad JSON"):
-        load_documents(dataclasses.replace(config, on_error="stop"), "train")
+        dataclasses.replace(config, on_error="stop").load("train")

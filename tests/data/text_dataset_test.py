@@ -3,12 +3,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mmrec_jax.config import Config, DataConfig, TokenizerConfig, TrainConfig
+from mmrec_jax.config import Config, TokenizerConfig, TrainConfig
+from mmrec_jax.data.kinds.text import TreebankConfig
 from mmrec_jax.data.pipeline import make_train_iterator, steps_for
 from mmrec_jax.data.text_dataset import TextDataset
 
 _CONFIG = Config(
-    data=DataConfig(seq_len=32),
+    data=TreebankConfig(seq_len=32),
     tokenizer=TokenizerConfig(kind="byte"),
     train=TrainConfig(steps=5),
 )

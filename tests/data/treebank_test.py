@@ -4,16 +4,15 @@ import sys
 
 import pytest
 
-from mmrec_jax.config import DataConfig
 from mmrec_jax.data import treebank
-from mmrec_jax.data.sources import load_documents
+from mmrec_jax.data.kinds.text import TreebankConfig
 from mmrec_jax.errors import UserError
 
 
 @pytest.fixture(scope="module")
 def splits():
     names = ("train", "validation", "test")
-    return {name: load_documents(DataConfig(source="treebank"), name) for name in names}
+    return {name: TreebankConfig().load(name) for name in names}
 
 
 def test_counts_are_those_of_the_package(splits):

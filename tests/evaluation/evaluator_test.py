@@ -11,7 +11,8 @@ from mmrec_jax import dora
 from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.chat_template import PLAIN
 from mmrec_jax.data.document import Document
-from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
+from mmrec_jax.data.kinds.instructions import TreebankInstructionsConfig
+from mmrec_jax.data.kinds.text import TreebankConfig
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.dora.adapted_model import adapt
@@ -47,12 +48,12 @@ def reported(monkeypatch):
     return said
 
 
-def _data(kind=TextDataset):
+def _data(kind=TreebankConfig):
     tokenizer = ByteTokenizer()
     tokenizer.chat_template = PLAIN
     documents = [Document(str(i), text) for i, text in enumerate(_TEXTS)]
     store = TokenStore.from_documents(documents, tokenizer)
-    return kind(None, tokenizer, store, store)
+    return TextDataset(kind(seq_len=16), tokenizer, store, store)
 
 
 def _setup(path, model, data=None, scored=0, **train):
@@ -125,7 +126,7 @@ def test_nothing_is_written_where_the_loss_is_not_finite(tmp_path, reported):
 
 
 def test_a_model_of_conversations_responds(tmp_path, reported):
-    setup = _setup(tmp_path, small("gru")[0], _data(InstructionDataset), sample_tokens=3)
+    setup = _setup(tmp_path, small("gru")[0], _data(TreebankInstructionsConfig), sample_tokens=3)
     _evaluate(setup, small("gru")[1])
     assert reported[0][2].startswith("göl\n")
 

@@ -205,8 +205,7 @@ def _task_by_hand(family):
 )
 def test_a_task_is_scored_as_whole_sequences_read_alone(name, rows, devices):
     family = small(name, vocab_size=5)
-    config = SimpleNamespace(task=SimpleNamespace(eval_lengths=_LENGTHS))
-    data = SimpleNamespace(config=config, scoring=_scoring)
+    data = SimpleNamespace(config=SimpleNamespace(eval_lengths=_LENGTHS), scoring=_scoring)
     expected = _task_by_hand(family)
     result = task(_request(family, data, batch_size=rows, devices=devices)).metrics
     assert result.keys() == expected.keys()

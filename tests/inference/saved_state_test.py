@@ -136,6 +136,13 @@ def test_a_part_that_is_missing_or_of_another_shape(saved, name, value):
     assert f"{name}{shown}" in _refused(saved, _model("mmrec"))
 
 
+@pytest.mark.parametrize("name", ["model", "tokenizer", "tokens_read", "draws", "pending"])
+@pytest.mark.parametrize("value", [None, [], 1.5])
+def test_a_fact_of_another_type(saved, name, value):
+    _changed(saved, lambda tensors, facts: facts.update({name: value}))
+    assert name in _refused(saved, _model("mmrec"))
+
+
 def test_another_model_or_tokenizer(saved):
     model, params, tokenizer = _model("mmrec")
     other = jax.tree.map(np.array, params)

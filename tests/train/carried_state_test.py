@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from mmrec_jax.train.prepare import prepare
 
-from mmrec_jax.checkpoints.checkpointer import Checkpointer, abstract_on
+from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.train.loop import run
-from mmrec_jax.train.mesh import place_batch, state_shardings
-from mmrec_jax.train.prepare import prepare
-from mmrec_jax.train.state import initial_state
+from mmrec_jax.train.mesh import abstract_on, place_batch, state_shardings
+from mmrec_jax.train.state import from_items, initial_state, to_items
 from mmrec_jax.train.step import make_train_step
 from tests.small_run import linear_config, small_model
 
@@ -174,16 +174,18 @@ def test_what_goes_on_from_a_checkpoint_is_what_was_not_interrupted(tmp_path, wh
     (state, _), (expected, _) = halves
     checkpointer = Checkpointer(tmp_path)
     meta = {"config": {}, "tokenizer": "ab", "validation": None}
-    checkpointer.save(state, data={}, meta=meta, validation_loss=None)
+    checkpointer.save(1, to_items(state), data={}, meta=meta, validation_loss=None)
     checkpointer.wait()
     mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:4]), ("data",))
     shardings = state_shardings(mesh, carry_state=True)
-    divided, _ = checkpointer.restore(1, abstract_on(state, shardings))
+    abstract = abstract_on(state, shardings)
+    divided = from_items(checkpointer.restore(1, to_items(abstract))[0], abstract)
     assert divided.carried.h.sharding == shardings.carried.h
     assert np.any(divided.carried.m)
     _assert_same(divided, state)
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    restored, _ = checkpointer.restore(1, abstract_on(state, here))
+    abstract = abstract_on(state, here)
+    restored = from_items(checkpointer.restore(1, to_items(abstract))[0], abstract)
     checkpointer.close()
     _assert_same(_step()(restored, _half(whole, 1))[0], expected)
 

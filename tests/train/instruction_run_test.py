@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from mmrec_jax.train.prepare import load_data, prepare
 
 import mmrec_jax
 from mmrec_jax.checkpoints.workdir import Workdir
@@ -19,7 +20,6 @@ from mmrec_jax.cli import main
 from mmrec_jax.config_file import read_config
 from mmrec_jax.errors import UserError
 from mmrec_jax.train.loop import run
-from mmrec_jax.train.prepare import load_data, prepare
 from mmrec_jax.train.step import make_train_step
 from mmrec_jax.train.writer import read_metrics
 from tests.small_run import CONFIG_FILE, LINEAR, ROOT, flags
@@ -27,7 +27,7 @@ from tests.small_run import CONFIG_FILE, LINEAR, ROOT, flags
 _WORDS = ("bir", "iki", "göl", "köprü", "çiçek", "ağaç", "ışık", "deniz", "yol", "kuş")
 _LENGTH = 96
 _FIELDS = {
-    **{f"model__{name}": value for name, value in LINEAR.items()},
+    **LINEAR,
     "model__dropout": 0.0,
     "model__model_dim": 16,
     "model__num_layers": 1,

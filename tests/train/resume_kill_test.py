@@ -1,5 +1,6 @@
 """A run that is killed and continued is the run that was never disturbed, bit for bit."""
 
+import functools
 import json
 import os
 import random
@@ -50,10 +51,10 @@ def _saving(folder):
 
 def _final_state(folder):
     """Every array of the last checkpoint: parameters, optimizer, step, key."""
+    assert Checkpointer(folder / "checkpoints", read_only=True).latest_step() == _STEPS
     items = ocp.args.Composite(params=_AS_SAVED, training=_AS_SAVED)
-    with ocp.CheckpointManager(folder / "checkpoints") as manager:
-        assert manager.latest_step() == _STEPS
-        restored = manager.restore(_STEPS, args=items)
+    reader = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+    restored = reader.restore(folder / "checkpoints" / str(_STEPS), args=items)
     leaves = jax.tree_util.tree_leaves_with_path((restored["params"], restored["training"]))
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
@@ -77,15 +78,28 @@ def _session(folder, *, devices=1):
     )
 
 
-def _interrupt(folder, number, ready, **options):
-    """Starts a session and sends it a signal as soon as `ready`: its status and what it said."""
+def _interrupt(folder, number, ready, *, second=False, **options):
+    """Starts a session and sends it a signal as soon as `ready`: its status and what it said.
+
+    With `second`, another one has been started meanwhile, and was refused.
+    """
     process = _session(folder, **options)
+    if second:
+        while not _step_logged(folder) and process.poll() is None:
+            time.sleep(0.0005)
+        refused = train(folder, *_OPTIONS, "--fresh")
+        assert refused.returncode == 2, refused.stderr
+        assert f"process {process.pid} " in refused.stderr
     while not ready() and process.poll() is None:
         time.sleep(0.0005)
     assert process.poll() is None, process.communicate()[0]
     process.send_signal(number)
     said, _ = process.communicate(timeout=120)
     return process.returncode, said
+
+
+def _all(*conditions):
+    return all(condition() for condition in conditions)
 
 
 def _after(folder, step, delay=0.0):
@@ -100,27 +114,22 @@ def _after(folder, step, delay=0.0):
     return ready
 
 
-def test_killed_five_times_it_is_the_same_run(tmp_path):
-    choose = random.Random(7)
-    moments = sorted(choose.sample(range(2, _STEPS - 4), 4))
+@pytest.mark.parametrize(
+    "kills", [3, pytest.param(20, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])]
+)
+def test_killed_at_any_moment_it_is_the_same_run(tmp_path, kills):
+    """Half of the kills wait for a save; in the second terminal a run is refused or goes on."""
+    choose = random.Random(kills)
     during_save, continued = 0, 0
-    for step in moments:
-        status, said = _interrupt(
-            tmp_path, signal.SIGKILL, _after(tmp_path, step, choose.uniform(0, 0.03))
-        )
+    for number in range(kills):
+        logged = min(_step_logged(tmp_path), _STEPS - 8)
+        ready = _after(tmp_path, logged + choose.randint(2, 5), choose.uniform(0, 0.03))
+        if number % 2:
+            ready = functools.partial(_all, ready, functools.partial(_saving, tmp_path))
+        status, said = _interrupt(tmp_path, signal.SIGKILL, ready, second=kills > 3)
         assert status == -signal.SIGKILL
         during_save += _saving(tmp_path)
         continued += "continuing from the checkpoint of step" in said
-    for _ in range(3):  # a save takes a moment: the kill may come too late
-        begun = _step_logged(tmp_path)
-        ready = _after(tmp_path, min(begun + 1, _STEPS - 6))
-        status, _ = _interrupt(
-            tmp_path, signal.SIGKILL, lambda ready=ready: ready() and _saving(tmp_path)
-        )
-        assert status == -signal.SIGKILL
-        during_save += _saving(tmp_path)
-        if during_save:
-            break
     assert during_save, "no kill fell into a save"
     assert continued, "no session continued an earlier one"
     last = train(tmp_path, *_OPTIONS)

@@ -3,11 +3,11 @@
 import json
 
 import pytest
+from mmrec_jax.train.prepare import prepare
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.evaluation.samples import beginnings
 from mmrec_jax.train.loop import run
-from mmrec_jax.train.prepare import prepare
 from tests.small_run import linear_config, session_text
 
 _LENGTH = {"train__steps": 2, "train__eval_every": 2, "train__checkpoint_every": 2}
@@ -20,7 +20,7 @@ def metrics(tmp_path_factory):
     config = linear_config(
         session_text(),
         **_LENGTH,
-        turkish__vowel_harmony=0.5,
+        objectives__vowel_harmony__weight=0.5,
         turkish__suffix_weight=2.0,
         turkish__scored_samples=1,
     )
@@ -74,7 +74,10 @@ def test_beginnings_go_on_where_the_document_does(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        ({"turkish__vowel_harmony": -1.0}, "config.turkish.vowel_harmony is -1.0"),
+        (
+            {"objectives__vowel_harmony__weight": -1.0},
+            "config.objectives.vowel_harmony.weight is -1.0",
+        ),
         ({"turkish__suffix_weight": 0.0}, "config.turkish.suffix_weight is 0.0"),
         ({"turkish__scored_samples": -1}, "config.turkish.scored_samples is -1"),
         (
@@ -89,6 +92,6 @@ def test_wrong_fields_are_refused(tmp_path, overrides, expected):
 
 
 def test_a_task_has_no_turkish(tmp_path):
-    config = linear_config("", data__source="parity", turkish__vowel_harmony=1.0)
-    with pytest.raises(UserError, match=r'config\.turkish is for text; .* "parity"'):
+    config = linear_config("", data__source="parity", objectives__vowel_harmony__weight=1.0)
+    with pytest.raises(UserError, match=r'config\.objectives\.vowel_harmony .* "parity"'):
         prepare(config, tmp_path, fresh=False)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.core import DenyList
 
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.decay import decay_and_multiplier, halflife_bias
 from mmrec_jax.models.mmrec.layers import (
     DROPOUT_MASK,
@@ -20,6 +20,7 @@ from mmrec_jax.models.mmrec.projection import InputProjection
 from mmrec_jax.models.mmrec.recurrence import gated_scan
 from mmrec_jax.models.mmrec.scan import linear_scan
 from mmrec_jax.models.mmrec.state import Layout
+from mmrec_jax.models.partition import split_rows
 from mmrec_jax.typing import Array, Float
 
 LayerState = tuple[Array, Array]  # h [B, E], M [B, H, S, K]
@@ -32,7 +33,7 @@ RECURRENCE, STATES = "recurrence", "states"
 class Block(nn.Module):
     """`x, (h, M) -> x, (h, M), statistics` (the model specification's "One block")."""
 
-    config: ModelConfig
+    config: MMRecConfig
     deterministic: bool = True
 
     @nn.compact
@@ -110,9 +111,9 @@ class Block(nn.Module):
             r, m_last = self._long_term(mixed, p, state[1], real, start)
             mixed = jnp.concatenate([mixed, r], axis=-1)
         branch = dense(config, config.D, "out", residual=True)(mixed * nn.silu(p["g"]))
-        x = x + drop(branch)
+        x = split_rows(x + drop(branch))
         x = x + drop(SwiGLU(config, name="ffn")(rms_norm(config, "ffn_norm")(x)))
-        return x, ((h_last, m_last), statistics)
+        return split_rows(x), ((h_last, m_last), statistics)
 
     def _short_term(
         self, u: Array, p: dict[str, Array], h0: Array, real: Array, start: Array
@@ -120,7 +121,9 @@ class Block(nn.Module):
         """DPG and the gated recurrence: `h [B, T, E]` and its last value, float32."""
         config = self.config
         bounds = (config.gamma_halflife_min, config.gamma_halflife_max)
-        logits = self.param("b_gamma", halflife_bias(*bounds), (config.E,), jnp.float32)[None, None]
+        logits = self.param("b_gamma", halflife_bias(*bounds), (config.E,), config.state_dtype)[
+            None, None
+        ]
         if config.use_dpg:
             low_rank = nn.relu(dense(config, config.R, "dpg_down")(u))
             up = nn.Dense(
@@ -131,24 +134,24 @@ class Block(nn.Module):
                 kernel_init=nn.initializers.normal(0.02),
                 name="dpg_up",
             )
-            logits = logits + up(low_rank).astype(jnp.float32)
+            logits = logits + up(low_rank).astype(config.state_dtype)
         self._record(gamma_logits=logits)
         gamma, multiplier = decay_and_multiplier(logits)
         gamma = jnp.where(real[..., None], gamma, 1)
-        b = jnp.where(start[..., None], 1, multiplier) * p["z"].astype(jnp.float32)
+        b = jnp.where(start[..., None], 1, multiplier) * p["z"].astype(config.state_dtype)
         b = jnp.where(real[..., None], b, 0)
         statistics: dict[str, Array] = {}
         if config.gate == "state":
             init = nn.initializers.normal(config.gate_init_scale)
-            w = self.param("w_g", init, (config.E,), jnp.float32)
-            c = self.param("c_g", nn.initializers.zeros, (config.E,), jnp.float32)
+            w = self.param("w_g", init, (config.E,), config.state_dtype)
+            c = self.param("c_g", nn.initializers.zeros, (config.E,), config.state_dtype)
             solver: str = "newton" if config.scan == "parallel" else config.scan
             h, h_last, info = gated_scan(gamma, b, w, c, h0, reset=start, backend=solver)
             statistics |= {f"newton_{name}": value for name, value in info.items()}
         else:
             if config.gate == "input":
                 self._record(gate_logits=p["i"])
-                b = b * 2 * nn.sigmoid(p["i"].astype(jnp.float32))
+                b = b * 2 * nn.sigmoid(p["i"].astype(config.state_dtype))
             solver = "associative" if config.scan == "parallel" else config.scan
             h, h_last = linear_scan(gamma, b, h0, reset=start, backend=solver)
         self._record(h=h, **statistics)
@@ -168,10 +171,10 @@ class Block(nn.Module):
         k = l2_normalise(nn.silu(p["k"] + k).reshape(by_memory)).astype(config.dtype)
         v = p["v"].reshape(by_memory)
         bounds = (config.alpha_halflife_min, config.alpha_halflife_max)
-        b_alpha = self.param("b_alpha", halflife_bias(*bounds), (config.H,), jnp.float32)
-        alpha_logits = p["alpha"].astype(jnp.float32) + b_alpha[None, None]
+        b_alpha = self.param("b_alpha", halflife_bias(*bounds), (config.H,), config.state_dtype)
+        alpha_logits = p["alpha"].astype(config.state_dtype) + b_alpha[None, None]
         alpha = jnp.where(real[..., None], nn.sigmoid(alpha_logits), 1)
-        beta = jnp.where(real[..., None], nn.sigmoid(p["beta"].astype(jnp.float32)), 0)
+        beta = jnp.where(real[..., None], nn.sigmoid(p["beta"].astype(config.state_dtype)), 0)
         self._record(k=k, v=v, alpha_logits=alpha_logits, beta=beta)
         memory = (q, k, v, alpha, beta, m0)
         delta = config.memory == "delta"

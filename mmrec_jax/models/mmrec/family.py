@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import jax
 from jax.sharding import PartitionSpec as P
 
+from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import Dashboard, Params, State
 from mmrec_jax.models.linen import LinenModel
 from mmrec_jax.models.mmrec.block import STATES
@@ -38,6 +40,14 @@ class MMRec(LinenModel):
         (r"(^|/)(out|down|dpg_up)/kernel$", _OUTWARD),
         (r"(^|/)kernel$", _INWARD),
     )
+
+    def __post_init__(self) -> None:
+        config = self.config
+        if "float64" in (config.dtype, config.param_dtype) and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+            raise UserError(
+                "config.model.dtype or param_dtype is float64, which JAX computes only where the "
+                "environment has JAX_ENABLE_X64=1"
+            )
 
     @property
     def module(self) -> MMRecLM:

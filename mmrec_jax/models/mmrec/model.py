@@ -6,9 +6,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mmrec_jax.models.mmrec.block import Block
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.layers import Dropout, rms_norm
 from mmrec_jax.models.mmrec.state import MMRecState, layout, zero_state
+from mmrec_jax.models.partition import split_rows
 from mmrec_jax.typing import Array, Float, Int, typed
 
 Metrics = dict[str, Array]
@@ -21,7 +22,7 @@ class MMRecLM(nn.Module):
     parameters of layer i are index i of axis 0 of every leaf under `blocks`.
     """
 
-    config: ModelConfig
+    config: MMRecConfig
 
     @nn.compact
     @typed
@@ -46,8 +47,8 @@ class MMRecLM(nn.Module):
           perturb: what training does to the embedded tokens [B, T, D] (`models/neftune.py`).
 
         Returns:
-          Logits in float32 (those at t predict token t + 1), the state after the last real token,
-          and scalar metrics: with gate="state" `newton_iterations`, `newton_residual`,
+          Logits in float32 at least (those at t predict token t + 1), the state after the last real
+          token, and scalar metrics: with gate="state" `newton_iterations`, `newton_residual`,
           `newton_fell_back` of `gated_scan`, the largest over layers and chunks of time.
         """
         config = self.config
@@ -65,7 +66,7 @@ class MMRecLM(nn.Module):
         x = embed(tokens)
         if perturb is not None:
             x = perturb(x)
-        x = Dropout(config.dropout, deterministic)(x)
+        x = split_rows(Dropout(config.dropout, deterministic)(x))
 
         blocks = nn.scan(
             Block,
@@ -78,12 +79,13 @@ class MMRecLM(nn.Module):
             x, (state.h, state.m), where
         )
         x = rms_norm(config, "final_norm")(x)
-        logits = jnp.dot(x, embed.embedding.T.astype(x.dtype), preferred_element_type=jnp.float32)
+        head = embed.embedding.T.astype(x.dtype)
+        logits = jnp.dot(x, head, preferred_element_type=config.state_dtype)
         state = MMRecState(h=h, m=m, segment=where.segment, position=where.position)
         return logits, state, {name: jnp.max(value) for name, value in statistics.items()}
 
 
-def embedding_scale(config: ModelConfig) -> float:
+def embedding_scale(config: MMRecConfig) -> float:
     """Standard deviation of the tied embedding at the start: 0.02, less for a wide model.
 
     After the final norm a logit is a sum of D products, so its variance is D times the square of

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM
 from tests.models.mmrec.loops import assert_close, relative_error
 from tests.models.mmrec.small_model import (
@@ -30,7 +30,7 @@ def next_token_loss(logits: jax.Array, tokens: jax.Array) -> jax.Array:
 
 def test_loss_at_the_start_is_that_of_a_uniform_guess(rng):
     """The loss is ln V to 2 %, at the real size "tiny"."""
-    tiny = ModelConfig(vocab_size=5000, model_dim=128, num_layers=4)
+    tiny = MMRecConfig(vocab_size=5000, model_dim=128, num_layers=4)
     tokens = jnp.asarray(rng.integers(0, tiny.vocab_size, (4, 64)), jnp.int32)
 
     @jax.jit
@@ -42,7 +42,7 @@ def test_loss_at_the_start_is_that_of_a_uniform_guess(rng):
 
 
 @functools.cache
-def trained(small: ModelConfig):
+def trained(small: MMRecConfig):
     """Compiled `params, tokens -> gradients of the loss, (logits, state)`."""
 
     @jax.jit

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from tests.models.mmrec.loops import sigmoid
 
 _COLUMNS = ("z", "v", "g", "q", "k", "beta", "alpha", "i")
@@ -17,7 +17,7 @@ _COLUMNS = ("z", "v", "g", "q", "k", "beta", "alpha", "i")
 class NumpyModel:
     """One row of text: call `read` token by token, or `logits` on a whole row."""
 
-    def __init__(self, config: ModelConfig, params: dict[str, Any]) -> None:
+    def __init__(self, config: MMRecConfig, params: dict[str, Any]) -> None:
         self.config = config
         self.p = _to_float64(params)
         self.segment, self.position = 0, 0
@@ -104,7 +104,7 @@ class NumpyModel:
         return np.concatenate(reads)
 
 
-def _projections(c: ModelConfig, p: dict[str, Any], u: np.ndarray) -> dict[str, np.ndarray]:
+def _projections(c: MMRecConfig, p: dict[str, Any], u: np.ndarray) -> dict[str, np.ndarray]:
     if not c.use_hem:
         return {name: u @ matrix["kernel"] for name, matrix in p.items()}
     keys, values = c.H * c.S, c.H * c.K

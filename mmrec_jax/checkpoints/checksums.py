@@ -1,0 +1,82 @@
+"""A manifest of a checkpoint's files: size and SHA-256 of each, so that no damage is read on.
+
+`checksums.json` lies in the folder of a step and maps the path of every file of its items, relative
+to that folder, to `[bytes, sha256 (hex)]`.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from mmrec_jax.atomic_file import replace_file
+from mmrec_jax.errors import UserError
+from mmrec_jax.json_object import read_json_object
+
+FILE_NAME = "checksums.json"
+_THREADS = 8  # hashing releases the lock of the interpreter
+
+
+def write_checksums(folder: Path) -> None:
+    """Hashes every file in the folders of `folder` and writes the manifest beside them."""
+    files = sorted(
+        path for item in folder.iterdir() if item.is_dir() for path in _files_under(item)
+    )
+    with ThreadPoolExecutor(_THREADS) as pool:
+        hashes = pool.map(_sha256, files)
+        manifest = {
+            path.relative_to(folder).as_posix(): [path.stat().st_size, sha256]
+            for path, sha256 in zip(files, hashes, strict=True)
+        }
+    replace_file(folder / FILE_NAME, json.dumps(manifest, indent=1).encode())
+
+
+def find_wrong_size(folder: Path) -> str:
+    """What is missing or cut off in a folder with a manifest, in words; empty if nothing is."""
+    try:
+        manifest = _read(folder)
+    except UserError as error:
+        return str(error)
+    for name, (size, _) in manifest.items():
+        try:
+            found = (folder / name).stat().st_size
+        except OSError:
+            return f"{name} is missing"
+        if found != size:
+            return f"{name} has {found:,} bytes instead of {size:,}"
+    return ""
+
+
+def find_damage(folder: Path, items: Collection[str]) -> str:
+    """What differs from the manifest in the given items, in words; empty if nothing does."""
+    if wrong := find_wrong_size(folder):
+        return wrong
+    manifest = _read(folder)
+    names = [name for name in manifest if name.partition("/")[0] in items]
+    try:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            hashes = pool.map(lambda name: _sha256(folder / name), names)
+            for name, sha256 in zip(names, hashes, strict=True):
+                if sha256 != manifest[name][1]:
+                    return f"{name} is damaged: its bytes are not those that were written"
+    except OSError as error:
+        return f"{error.filename} cannot be read: {error.strerror}"
+    return ""
+
+
+def _read(folder: Path) -> dict[str, tuple[int, str]]:
+    manifest = read_json_object(folder / FILE_NAME, FILE_NAME)
+    for entry in manifest.values():
+        if not isinstance(entry, list) or list(map(type, entry)) != [int, str]:
+            raise UserError(f"{FILE_NAME} is damaged")
+    return manifest
+
+
+def _files_under(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

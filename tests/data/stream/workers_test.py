@@ -1,0 +1,184 @@
+"""Processes that read a stream: what they may use, and what becomes of them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mmrec_jax.data.mixture import Mixture
+from mmrec_jax.data.stream.blocks import Shuffle
+from mmrec_jax.data.stream.budget import MEGABYTE, Allowance, allow
+from mmrec_jax.data.stream.group import ShardGroup
+from mmrec_jax.data.stream.plan import Admission, StreamPlan
+from tests.small_data import assert_same, refused, take
+from tests.small_run import ROOT
+from tests.small_stream import sources, stream, write_lines
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_lines(tmp_path / "a")
+
+
+def _plan(block_megabytes=8, lanes=2, seq_len=256, weights="1"):
+    read = (None,) * len(weights.split(","))
+    shuffle = Shuffle(0, 8, 4 * block_megabytes, block_megabytes * MEGABYTE)
+    return StreamPlan(read, Mixture.parse(weights, len(read)), Admission(), shuffle, lanes, seq_len)
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "wanted", "tokenizer", "workers"),
+    [
+        (1500, 4, 0, 4),
+        (1500, 40, 0, 8),
+        (260, 4, 0, 2),
+        (200, 4, 0, 1),
+        (1500, 0, 0, 0),
+        (1500, 1, 0, 1),
+        # A large tokenizer leaves room for fewer.
+        (1500, 8, 11, 7),
+        (500, 4, 11, 2),
+    ],
+)
+def test_as_many_workers_as_fit(megabytes, wanted, tokenizer, workers):
+    allowance = allow(_plan(), 8, wanted, megabytes, tokenizer * MEGABYTE)
+    assert allowance.workers == workers
+    assert 1 < allowance.ready <= 128
+
+
+def test_fewer_ready_batches_before_an_error():
+    plan = _plan(block_megabytes=1, lanes=4, seq_len=2**17)
+    assert allow(plan, 8, 1, 600, 0).ready == 4
+    assert allow(plan, 8, 1, 250, 0).ready == 1
+    with refused("config.data.ram_mb", 100):
+        allow(plan, 8, 1, 100, 0)
+
+
+def test_a_source_that_is_never_read_takes_no_memory():
+    assert allow(_plan(weights="1,0,0"), 8, 4, 260, 0).workers == 2
+    with refused("config.data.ram_mb", "config.data.shuffle_mb"):
+        allow(_plan(weights="1,1,1"), 8, 4, 300, 0)
+
+
+class _Worker(ShardGroup):
+    """As a worker process that uses more than it may until little is ready."""
+
+    limit, num_ready, pid, closed = 4, 3, 0, False
+
+    @property
+    def memory(self):
+        return (5 + self.limit) * MEGABYTE
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.mark.parametrize("megabytes", [7, 5])
+def test_over_the_budget_less_is_kept_ready_and_then_training_ends(folder, megabytes):
+    batches = stream(sources(folder))
+    batches.start()
+    (worker,) = batches._pieces
+    worker.__class__ = _Worker
+    batches._workers = [worker]
+    batches._allowance = Allowance(1, 4, megabytes)
+    for limit in (2, 2, 2) if megabytes == 7 else (2, 1):
+        batches._check_memory()
+        assert worker.limit == limit
+        next(batches)
+    if megabytes == 7:
+        assert batches.metrics()["input_memory_mb"] == 7
+        assert batches.metrics()["ready_batches"] == 3
+        return
+    batches._check_memory()
+    with refused("ram_mb is 5", "6 MB"):
+        next(batches)
+    assert worker.closed
+    batches._allowance = Allowance(0, 4, 5)
+    next(batches)  # others begin anew
+
+
+# Real processes; few, since each takes a second.
+
+
+def _runs(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_any_number_of_workers_reads_the_same(folder):
+    alone, batches = stream(sources(folder)), stream(sources(folder), workers=2)
+    expected = []
+    for _ in range(7):  # the position is the same at each batch, whether it is asked for or not
+        expected += take(alone, 1)
+        assert_same(take(batches, 1), expected[-1:])
+        assert batches.get_state() == alone.get_state()
+        assert batches.metrics()["epochs"] == alone.metrics()["epochs"]
+    expected += take(alone, 5)
+    workers = batches.worker_ids()
+    assert len(workers) == 2
+    for pid in workers:  # a worker ignores the signals that tell training to save
+        maps = Path(f"/proc/{pid}/maps").read_text()
+        assert "numpy" in maps
+        assert "jaxlib" not in maps
+        os.kill(pid, signal.SIGINT)
+        os.kill(pid, signal.SIGTERM)
+    state = batches.get_state()
+    assert_same(take(batches, 5), expected[7:])
+    assert batches.get_state() == alone.get_state()
+    batches.close()
+    assert not any(map(_runs, workers))
+
+    one = stream(sources(folder), workers=1)
+    one.set_state(state)
+    assert_same(take(one, 5), expected[7:])
+    one._check_memory()
+    metrics = one.metrics()
+    assert metrics.keys() == {"epochs", "ready_batches", "input_memory_mb"}
+    assert 20 < metrics["input_memory_mb"] < 150
+    (pid,) = one.worker_ids()
+    os.kill(pid, signal.SIGKILL)
+    with refused(pid, "SIGKILL"):
+        take(one, 100)
+    assert not one.worker_ids()
+
+
+_PARENT = """
+import sys, time
+from pathlib import Path
+from tests.small_stream import sources, stream
+batches = stream(sources(Path(sys.argv[1])), workers=1)
+next(batches)
+print(*batches.worker_ids(), flush=True)
+time.sleep(100)
+"""
+
+
+def test_no_worker_outlives_a_killed_parent(folder):
+    parent = subprocess.Popen(
+        [sys.executable, "-c", _PARENT, str(folder)],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        text=True,
+    )
+    pid = int(parent.stdout.readline())
+    assert _runs(pid)
+    parent.kill()
+    parent.wait()
+    until = time.monotonic() + 10
+    while _runs(pid) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not _runs(pid)
+
+
+def test_what_a_worker_refuses_is_said_in_one_line(folder):
+    (folder / "d.txt").write_bytes(b"g\xf6l\n" * 9)
+    batches = stream(sources(folder), workers=1)
+    with refused("d.txt", "UTF-8"):
+        take(batches, 200)
+    assert not batches.worker_ids()

@@ -1,0 +1,190 @@
+"""The folder of a real run: what it may be called, who may write in it, and damage in it."""
+
+import json
+import shutil
+import subprocess
+import time
+
+import jax
+import numpy as np
+import pytest
+
+import mmrec_jax
+from mmrec_jax.checkpoints.lock import lock_folder, unlock_folder
+from mmrec_jax.checkpoints.trained_model import read_model
+from mmrec_jax.cli import main
+from mmrec_jax.errors import UserError
+from mmrec_jax.train.loop import run
+from tests.small_run import (
+    LINEAR,
+    command,
+    environment,
+    flags,
+    linear_config,
+    session_directory,
+    session_text,
+)
+
+_RUN = {
+    "model__num_layers": 1,
+    "train__steps": 6,
+    "train__eval_every": 100,
+    "train__checkpoint_every": 2,
+    "train__keep_last": 3,
+    "train__keep_best": 0,
+    "train__sample_tokens": 0,
+    "optim__schedule": "constant",
+}
+
+
+def _config(**overrides):
+    return linear_config(session_text(), **{**_RUN, **overrides})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of six steps; copied before anything is done to it."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    assert run(_config(), folder) == 0
+    return folder
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def _params(folder, step="last"):
+    return {
+        jax.tree_util.keystr(path): np.asarray(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(read_model(folder, step).params)
+    }
+
+
+def _assert_same(folder, other):
+    found, expected = _params(folder), _params(other)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+def _steps(folder):
+    return [json.loads(line)["step"] for line in (folder / "metrics.jsonl").open()]
+
+
+def _files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", ["a [b], c", "ağaç *?", "%20#&'\""])
+def test_a_run_goes_on_and_is_read_whatever_its_folder_is_called(finished, tmp_path, name, capsys):
+    folder = tmp_path / name / "run"
+    assert run(_config(train__steps=4), folder) == 0
+    assert run(_config(), folder) == 0
+    assert "continuing from the checkpoint of step 4" in capsys.readouterr().out
+    _assert_same(folder, finished)
+    main(["export", f"--workdir={folder}", f"--out={folder.parent / 'out'}"])
+    mmrec_jax.load(folder.parent / "out")
+
+
+def test_a_damaged_checkpoint_stops_the_run_until_it_is_told_where_to_go_on(
+    copy, finished, capsys, tmp_path
+):
+    """And the run that goes back ends as it did before."""
+    (copy / "checkpoints" / "6" / "commit_success.txt").unlink()
+    before = _files(copy)
+    with pytest.raises(UserError) as caught:
+        run(_config(), copy)
+    for part in (str(copy / "checkpoints" / "6"), "commit_success.txt", "--resume-step=4"):
+        assert part in str(caught.value)
+    assert _files(copy).items() >= before.items()
+    assert run(_config(), copy, resume_step=2) == 0
+    said = capsys.readouterr().out
+    assert "continuing from the checkpoint of step 2" in said
+    for aside in ("4.later", "6.damaged"):
+        assert aside in said
+        assert (copy / "checkpoints" / aside).is_dir()
+    assert _steps(copy) == _steps(finished)
+    _assert_same(copy, finished)
+
+
+def test_a_damaged_state_is_told_before_anything_is_written(copy):
+    (file,) = (copy / "checkpoints" / "6" / "training" / "d").iterdir()
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    before = _files(copy)
+    with pytest.raises(UserError, match=r"6: training/.*--resume-step=4"):
+        run(_config(train__steps=8), copy)
+    assert _files(copy).items() >= before.items()
+
+
+def test_an_exported_model_is_no_workdir(copy, tmp_path, capsys):
+    main(["export", f"--workdir={copy}", f"--out={tmp_path / 'out'}"])
+    before = _files(tmp_path / "out")
+    for fresh in (False, True):
+        with pytest.raises(UserError, match=r"mmrec export .*config\.init_from="):
+            run(_config(), tmp_path / "out", fresh=fresh)
+    assert _files(tmp_path / "out") == before
+
+
+def test_a_merged_model_is_not_continued(copy):
+    shutil.rmtree(copy / "checkpoints" / "6" / "training")
+    manifest = copy / "checkpoints" / "6" / "checksums.json"
+    checksums = json.loads(manifest.read_text())
+    kept = {name: x for name, x in checksums.items() if not name.startswith("training/")}
+    manifest.write_text(json.dumps(kept))
+    with pytest.raises(UserError, match=r"6: this checkpoint has no training.*init_from="):
+        run(_config(train__steps=8), copy)
+
+
+def test_one_process_writes_in_a_folder_and_notices_when_it_is_gone(tmp_path):
+    """The second terminal, with `--fresh` too; then the folder is moved under the first."""
+    folder = tmp_path / "run"
+    fields = {f"model__{name}": value for name, value in LINEAR.items()} | _RUN
+    fields |= {"train__steps": 10**6, "train__dashboard": False, "train__devices": 1}
+    first = subprocess.Popen(
+        command(folder, *flags(**fields)),
+        env=environment(),
+        cwd=session_directory(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while not (folder / "checkpoints" / "4").exists():
+            assert first.poll() is None, first.communicate()[1]
+            time.sleep(0.01)
+        for fresh in (False, True):
+            with pytest.raises(UserError) as caught:
+                run(_config(), folder, fresh=fresh)
+            for part in (str(folder), f"process {first.pid} "):
+                assert part in str(caught.value)
+        assert first.poll() is None
+        folder.rename(tmp_path / "moved")
+        _, said = first.communicate(timeout=60)
+    finally:
+        first.kill()
+    assert first.returncode == 2
+    errors = [line for line in said.splitlines() if "error: " in line]
+    assert len(errors) == 1
+    assert str(folder) in errors[0]
+    assert "Traceback" not in said
+    mmrec_jax.load(tmp_path / "moved", "last")
+    lock_folder(tmp_path / "moved")  # it ended with its process
+    unlock_folder(tmp_path / "moved")
+
+
+def test_a_lock_is_of_one_process_and_leaves_no_folder_behind(tmp_path):
+    folder = tmp_path / "new"
+    lock_folder(folder)
+    lock_folder(folder)
+    shutil.rmtree(folder)
+    lock_folder(folder)
+    assert (folder / ".lock").exists()
+    unlock_folder(folder, discard=True)
+    assert not folder.exists()
+    folder.mkdir()
+    lock_folder(folder)
+    unlock_folder(folder, discard=True)
+    assert folder.exists()
