@@ -6,7 +6,7 @@ import pytest
 from mmrec_jax.train.prepare import prepare
 
 from mmrec_jax.errors import UserError
-from mmrec_jax.evaluation.turkish_samples import beginnings
+from mmrec_jax.evaluation.samples import beginnings
 from mmrec_jax.train.loop import run
 from tests.small_run import linear_config, session_text
 
