@@ -5,7 +5,6 @@ of the shards, and nothing of the code.
 """
 
 import itertools
-import json
 import random
 from collections import Counter
 from pathlib import Path
