@@ -147,30 +147,15 @@ def test_a_cut_changes_no_token_where_one_can_be_had_that_does_not(text, monkeyp
 # What rows hold, shown.
 
 
-def test_rows_are_shown_with_their_segments_tokens_and_padding(all_tokenizers):
+def test_rows_are_shown_with_their_segments_tokens_and_targets(all_tokenizers):
     tokenizer = all_tokenizers["byte"]
     (batch,) = evaluation_batches(stored(tokenizer, "b c\n", "\x1bx", "y"), 2, 9, carry=False)
     assert fill(batch) == 10 / 18
     shown = inspect_rows(batch, tokenizer).split("\n")
     assert [line.split()[0] for line in shown] == ["row", "[1]", "[2]", "row", "[1]"]
     assert shown[1].endswith("<s>|b|\u2581|c|\\n \u2192 </s>")
-    assert shown[2].endswith("<s>|\\x1b|x \u2192 </s>")
     assert inspect_rows(batch, tokenizer, max_rows=1).split("\n") == shown[:3]
-
-
-@pytest.mark.parametrize(
-    ("ids", "targets", "weights", "expected"),
-    [
-        ([7, 7, 9, 0], [98, 257, 100, 0], [1, 1, 1, 0], ["[7]", "a|b", "\u2192 </s>", "[9]"]),
-        ([1, 1, 1, 0], [99, 99, 97, 0], [1, 1, 1, 0], ["a|b|c", "c|c|a"]),
-        ([1, 1, 1, 0], [99, 99, 97, 0], [0, 2, 0.5, 0], ["a|b|c", "·|c|a"]),
-        ([1, 1, 1, 0], [98, 99, 97, 0], [0, 1, 1, 0], ["a|b|c", "·|c|a"]),
-        ([1, 1, 1, 0], [98, 99, 97, 0], [1, 1, 1, 0], ["a|b|c", "\u2192 a"]),
-        ([0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], ["0 segments"]),
-    ],
-)
-def test_targets_that_are_not_the_text_are_shown(all_tokenizers, ids, targets, weights, expected):
-    rows = {"inputs": [97, 98, 99, 0], "targets": targets, "segment_ids": ids, "weights": weights}
-    batch = {name: np.array([values]) for name, values in rows.items()}
-    shown = inspect_rows(batch, all_tokenizers["byte"])
-    assert all(part in shown for part in expected), shown
+    rows = {"inputs": [97, 98, 99], "targets": [99, 99, 97], "segment_ids": [1, 1, 1]}
+    for weights, targets in (([1, 1, 1], "c|c|a"), ([0, 2, 0.5], "·|c|a")):
+        batch = {name: np.array([values]) for name, values in {**rows, "weights": weights}.items()}
+        assert targets in inspect_rows(batch, tokenizer)  # which are not the text

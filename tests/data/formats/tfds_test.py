@@ -36,15 +36,10 @@ def test_a_data_set_is_built_and_read_back(root, monkeypatch):
     assert (info["name"], info["configName"], info["version"]) == ("belgeler", "tr", "1.0.0")
     lengths = [int(length) for each in info["splits"] for length in each["shardLengths"]]
     assert sum(lengths) == len(TEXTS)
-
-
-def test_a_run_reads_it(root):
-    config = data_config(
-        "text",
-        f"tfds:{_NAME}:train",
-        validation=f"tfds:{_NAME}/1.0.0:validation",
-        tfds_dir=str(root),
-    )
+    monkeypatch.delenv("TFDS_DATA_DIR")  # a run names the directory
+    versioned = f"tfds:{_NAME}/1.0.0:validation"
+    options = {"validation": versioned, "tfds_dir": str(root)}
+    config = data_config("text", f"tfds:{_NAME}:train", **options)
     documents = load_documents(config, "train") + load_documents(config, "validation")
     assert sorted(each.text for each in documents) == sorted(TEXTS)
 

@@ -108,11 +108,6 @@ def test_a_signature_is_the_least_value_of_each_hash(rng):
     assert signature(numbers)[[0, 1, -1]].tolist() == expected
 
 
-def test_the_threshold_is_where_it_is_said_to_be():
-    shares = [1 - (1 - s**ROWS) ** BANDS for s in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)]
-    assert [round(share, 2) for share in shares] == [0.01, 0.05, 0.21, 0.56, 0.92, 1.0]
-
-
 def _table(limit=1 << 30):
     return KeyTable(limit, "--ram-mb")
 

@@ -50,18 +50,13 @@ def test_as_many_workers_as_fit(megabytes, wanted, tokenizer, workers):
     assert 1 < allowance.ready <= 128
 
 
-def test_fewer_ready_batches_before_an_error():
+def test_fewer_batches_are_ready_before_an_error_and_unread_sources_take_no_memory():
     plan = _plan(block_megabytes=1, lanes=4, seq_len=2**17)
-    assert allow(plan, 8, 1, 600, 0).ready == 4
-    assert allow(plan, 8, 1, 250, 0).ready == 1
-    with refused("config.data.ram_mb", 100):
-        allow(plan, 8, 1, 100, 0)
-
-
-def test_a_source_that_is_never_read_takes_no_memory():
+    assert [allow(plan, 8, 1, megabytes, 0).ready for megabytes in (600, 250)] == [4, 1]
     assert allow(_plan(weights="1,0,0"), 8, 4, 260, 0).workers == 2
-    with refused("config.data.ram_mb", "config.data.shuffle_mb"):
-        allow(_plan(weights="1,1,1"), 8, 4, 300, 0)
+    for refused_plan, megabytes in ((plan, 100), (_plan(weights="1,1,1"), 300)):
+        with refused(f"config.data.ram_mb is {megabytes}", "config.data.shuffle_mb"):
+            allow(refused_plan, 8, 1, megabytes, 0)
 
 
 class _Worker(ShardGroup):
