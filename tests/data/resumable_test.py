@@ -161,38 +161,30 @@ def test_streams_of_files_continue(folders, options, steps, every, processes):
     assert_resumable(make, steps=steps, every=every, processes=processes)
 
 
-@pytest.mark.parametrize(
-    ("kind", "changes"),
-    [
-        ("text", {"data.seq_len": 16}),
-        ("text", {"data.packing_windows": 5}),
-        ("text", {"data.seed": 1}),
-        ("text", {"train.carry_state": True}),
-        ("text that is carried", {"train.carry_state": False}),
-        ("text", {"tokens": {"tag": "!"}}),
-        ("instructions", {"tokens": {"instructions__overlong": "truncate"}}),
-        ("task", {"data.seed": 1}),
-        ("task", {"task.max_length": 9}),
-        ("stream", {"tokenizer": {"tokenizer__kind": "char"}}),
-        ("stream", {"data.seed": 1}),
-        ("stream", {"data.shuffle_mb": 2}),
-        ("stream", {"data.train": {"train": "a"}}),
-        ("stream", {"data.clean": False}),
-        ("stream", {"data.language": "tr"}),
-        ("stream", {"data.min_chars": 5}),
-        ("stream", {"data.max_chars": None}),
-        ("prepared", {"tokens": {"train": "other"}}),
-    ],
-)
-def test_a_position_belongs_to_its_data(folders, kind, changes):
-    if kind == "prepared" and not (folders / "other").exists():
+_CHANGES = {
+    "text": {"data.seq_len": 16, "data.packing_windows": 5, "data.seed": 1}
+    | {"train.carry_state": True, "tokens": {"tag": "!"}},
+    "text that is carried": {"train.carry_state": False},
+    "instructions": {"tokens": {"instructions__overlong": "truncate"}},
+    "task": {"data.seed": 1, "task.max_length": 9},
+    "stream": {"tokenizer": {"tokenizer__kind": "char"}, "data.train": {"train": "a"}}
+    | {"data.seed": 1, "data.shuffle_mb": 2, "data.clean": False, "data.language": "tr"}
+    | {"data.min_chars": 5, "data.max_chars": None},
+    "prepared": {"tokens": {"train": "other"}},
+}
+
+
+@pytest.mark.parametrize("kind", _CHANGES)
+def test_a_position_belongs_to_its_data(folders, kind):
+    if kind == "prepared":
         prepare_small(folders / "other", str(folders / "web.jsonl.gz"))
     state = json.loads(json.dumps(_DATASETS[kind](folders).batches(4).get_state()))
-    ((named, change),) = changes.items()
-    if not isinstance(change, dict):
-        change = {named.removeprefix("data.").replace(".", "__"): change}
-    with refused("position", "other data", f"{named} (saved"):
-        _DATASETS[kind](folders, **change).batches(4).set_state(state)
+    for named, change in _CHANGES[kind].items():
+        if not isinstance(change, dict):
+            change = {named.removeprefix("data.").replace(".", "__"): change}
+        other = _DATASETS[kind](folders, **change).batches(4)
+        with refused("position", f"{named} (saved"):
+            other.set_state(state)
     with refused("train.batch_size (saved 4, now 8)"):
         _DATASETS[kind](folders).batches(8).set_state(state)
 

@@ -15,11 +15,11 @@ from mmrec_jax.data.formats.documents import text_documents
 from mmrec_jax.data.formats.refusals import Refusals
 from mmrec_jax.errors import UserError
 from tests.data.formats.written import (
-    FORMATS,
     PACKERS,
     in_order,
     numbered_texts,
     source_file,
+    write,
     write_records,
 )
 from tests.small_data import refused
@@ -216,7 +216,7 @@ def test_a_file_that_is_gone(tmp_path, name):
 @pytest.mark.parametrize("name", ["rows.parquet", "rows.arrow", "texts.array_record"])
 def test_damage_that_came_before_a_reader_continued_is_told(tmp_path, name):
     path = tmp_path / name
-    FORMATS[name](path, [f"{number} kısa" for number in range(40)])
+    write(path, [f"{number} kısa" for number in range(40)])
     file, whole = source_file(path, 30), path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     (message,) = messages_of(file, 0)
@@ -245,7 +245,7 @@ class _Failing(io.BytesIO):
 @pytest.mark.parametrize("name", ["blocks.txt", "lines.jsonl", "dense.json"])
 def test_each_reader_that_the_system_fails_is_told(tmp_path, monkeypatch, name):
     path = tmp_path / name
-    FORMATS[name](path, [f"{number} " + "x" * (number * 37 % 90) for number in range(12)])
+    write(path, [f"{number} " + "x" * (number * 37 % 90) for number in range(12)])
     data, file = path.read_bytes(), source_file(path, 100)
     whole = [numbered_texts(file, Refusals("stop"), first, 3) for first in range(3)]
     monkeypatch.setattr(byte_window, "open_bytes", lambda _: _Failing(data))
@@ -266,7 +266,7 @@ def test_each_reader_that_the_system_fails_is_told(tmp_path, monkeypatch, name):
 def test_a_file_that_shrinks_is_told(tmp_path, name):
     path = tmp_path / name
     texts = [f"{number} " + "uzun " * 3000 for number in range(40)]
-    FORMATS[name](path, texts)
+    write(path, texts)
     file, size = source_file(path, 9000), path.stat().st_size
     refusals = Refusals("skip")
     chunks = file.chunks()
