@@ -82,13 +82,6 @@ def test_tokens_stand_by_name_and_no_text_can_spell_them(hugging_face_json, all_
         ChatEncoder(PLAIN, all_tokenizers["char"])
 
 
-def test_the_plain_one_stops_at_the_end_of_a_document(all_tokenizers):
-    encoder = ChatEncoder(PLAIN, all_tokenizers["byte"])
-    assert encoder.stops == (257,)
-    expected = [256, *"Soru:\ngöl\nCevap:\ndeniz".encode(), 257]
-    assert ids_of(encoder.conversation(_TURNS[1:3])) == expected
-
-
 _TREE = {
     "name": "short",
     "system": {"before": [], "after": ["\n"]},

@@ -122,11 +122,6 @@ def test_rows_are_those_of_best_fit_decreasing(capacity, shares):
     assert sorted(window for row in rows for window in row) == list(range(len(lengths)))
 
 
-def test_hand_made_rows():
-    # 5 opens a row, 4 too; 3 fits into the row of the 5, 2 into that of the 4, as does the next 2.
-    assert pack(np.array([2, 5, 2, 3, 4], np.int32), 8) == [[1, 3], [4, 0, 2]]
-
-
 @pytest.mark.parametrize("seq_len", [128, 1024])
 def test_hardly_a_token_is_wasted(seq_len):
     documents = np.random.default_rng(0).lognormal(4.5, 1, 3000).astype(np.int64) + 1

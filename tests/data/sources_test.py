@@ -42,7 +42,6 @@ def folder(tmp_path):
     (tmp_path / "a.txt").write_text("bir\n\niki\n\nüç\n", encoding="utf-8")
     (tmp_path / "b.jsonl").write_text('{"text": "dört"}\nno\n', encoding="utf-8")
     (tmp_path / "v.txt").write_text("altı\n", encoding="utf-8")
-    (tmp_path / "empty.txt").write_text(" \n")
     return tmp_path
 
 
@@ -57,21 +56,10 @@ def test_validation_files_or_a_share_is_held_out(folder):
     assert validation
     found = read_documents(f"{folder}/a.txt,{folder}/v.txt", documents="line")
     assert texts(found) == ["bir", "iki", "üç", "altı"]
-
-
-@pytest.mark.parametrize(
-    ("train", "split", "fields", "named"),
-    [
-        ("empty.txt", "train", {}, ("config.data.train", "empty.txt")),
-        ("a.txt", "validation", {"validation": "gone.txt"}, ("config.data.validation", "gone.txt")),
-        ("a.txt", "test", {}, ('"text"', "--data FILE")),
-        ("b.jsonl", "train", {"source": "jsonl"}, ("b.jsonl:2",)),
-    ],
-)
-def test_what_cannot_be_read_names_its_field(folder, train, split, fields, named):
-    with refused(*named):
-        fields = {"source": "text", "train": folder / train, **fields}
-        load_documents(data_config(**fields), split)
+    with refused('"text"', "--data FILE"):
+        load_documents(config, "test")
+    with refused("config.data.validation", "gone.txt"):
+        load_documents(data_config("text", folder / "a.txt", validation="gone.txt"), "validation")
 
 
 def test_bad_records_are_skipped_and_listed_when_asked(folder, capsys):

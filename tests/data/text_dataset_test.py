@@ -9,10 +9,8 @@ from mmrec_jax.data.document import Document
 from mmrec_jax.data.evaluation import evaluation_batches
 from mmrec_jax.data.inspect import fill, inspect_rows
 from mmrec_jax.data.long_text import encode_long
-from mmrec_jax.data.pipeline import make_train_iterator, steps_for
-from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.token_store import TokenStore
-from tests.small_data import assert_same, config_of, refused, take
+from tests.small_data import refused
 
 
 def stored(tokenizer, *texts):
@@ -37,16 +35,6 @@ def test_layout_and_counts_of_a_store(all_tokenizers):
         stored(all_tokenizers["byte"])
 
 
-@pytest.mark.parametrize("kind", ["unigram", "bpe", "char", "json file"])
-def test_documents_decode_to_their_texts(all_tokenizers, documents, kind):
-    tokenizer = all_tokenizers[kind]
-    store = TokenStore.from_documents(documents, tokenizer)
-    for number, document in enumerate(documents):
-        ids = store.tokens[store.offsets[number] : store.offsets[number + 1]]
-        assert (ids[0], ids[-1]) == (tokenizer.bos_id, tokenizer.eos_id)
-        assert tokenizer.decode(ids[1:-1]) == document.text
-
-
 def test_the_fingerprint_sees_tokens_and_borders(all_tokenizers):
     texts = (("ab", "c"), ("a", "bc"), ("abc",), ("ab", "d"), ("ab", "c"))
     *prints, again = (stored(all_tokenizers["byte"], *each).fingerprint for each in texts)
@@ -55,24 +43,6 @@ def test_the_fingerprint_sees_tokens_and_borders(all_tokenizers):
     tokens, counts = np.arange(9, dtype=np.int32), np.ones(2, np.int64)
     first, second = (TokenStore(tokens, np.array([0, n, 9]), counts, counts) for n in (4, 5))
     assert first.fingerprint != second.fingerprint
-
-
-@pytest.mark.parametrize("carry", [False, True])
-def test_a_run_gets_what_the_pipeline_gives(documents, tmp_path, carry):
-    config = config_of(seq_len=32, train__carry_state=carry)
-    splits = {"train": documents[:80], "validation": documents[80:]}
-    data = TextDataset.from_documents(config, splits, tmp_path)
-    assert (data.train.num_documents, data.validation.num_documents) == (80, len(documents) - 80)
-    first = data.tokenizer.decode(data.train.tokens[: data.train.offsets[1]])
-    assert first == documents[0].text
-    options = {"process_index": 1, "process_count": 2}
-    expected = make_train_iterator(data.train, config.data, 4, carry_state=carry, **options)
-    assert_same(take(data.batches(4, **options), 2), take(expected, 2))
-    for length in ({"epochs": 2.0}, {"tokens": 999}):
-        steps = steps_for(data.train, config.data, 4, carry_state=carry, **length)
-        assert data.steps_for(4, **length) == steps
-    size = sum(len(document.text.encode()) for document in documents[:80])
-    assert f"80 training documents, {size:,} bytes" in data.describe()
 
 
 # Long texts are encoded in chunks.

@@ -130,13 +130,6 @@ def test_it_is_a_set(rng):
         assert len(table) == len(set(keys.tolist()))
 
 
-def test_it_takes_at_most_27_bytes_a_key(rng):
-    table = _table()
-    for _ in range(20):
-        table.add(rng.integers(0, 1 << 63, 5_000).astype(np.uint64))
-        assert table.num_bytes <= max(27 * len(table), 8 << 12)
-
-
 def test_it_refuses_to_outgrow_its_limit(rng):
     table = _table(limit=1_000_000)
     table.add(rng.integers(0, 1 << 63, 30_000).astype(np.uint64))
