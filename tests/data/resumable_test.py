@@ -55,7 +55,8 @@ def _text(folder, tag="", **fields):
 
 
 def _instructions(folder, **fields):
-    turns = [(Message("user", "a" * n), Message("assistant", f"b{n}")) for n in range(1, 31)]
+    # A permutation of few windows is slow to draw.
+    turns = [(Message("user", "a" * (n % 31)), Message("assistant", f"b{n}")) for n in range(200)]
     talks = [Conversation(f"f:{number}", each) for number, each in enumerate(turns)]
     fields = {"seq_len": 40, "packing_windows": 20, "instructions__overlong": "drop", **fields}
     splits = {"train": talks, "validation": talks[:2]}
@@ -116,8 +117,8 @@ def _store():
 
 
 def _mixed_store():
-    lengths = [11, 30, 7, 19] * 6 + [5, 64, 23] * 5
-    return dataclasses.replace(store_of(lengths), sources=(("a", 24), ("b", 15)))
+    lengths = [11, 30, 7, 19] * 12 + [5, 64, 23] * 10
+    return dataclasses.replace(store_of(lengths), sources=(("a", 48), ("b", 30)))
 
 
 @pytest.mark.parametrize("batch_size", [1, 6])

@@ -15,8 +15,8 @@ from tests.small_run import CONFIG_FILE, LINEAR, ROOT, environment, flags, linea
 _RUN = {
     "data__source": "stream",
     "data__shuffle_mb": 1,
-    "train__steps": 30,
-    "train__eval_every": 30,
+    "train__steps": 24,
+    "train__eval_every": 24,
     "train__checkpoint_every": 2,
     "train__keep_last": 2,
     "train__sample_tokens": 0,
