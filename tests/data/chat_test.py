@@ -76,7 +76,7 @@ def test_tokens_stand_by_name_and_no_text_can_spell_them(hugging_face_json, all_
     assert ids_of(segments) == [*expected, *answer, end]
     counted = np.concatenate([np.full(len(each.ids), each.response) for each in segments])
     assert counted.tolist() == [False] * len(expected) + [True] * (len(answer) + 1)
-    with refused("<|im_start|>", "byte, 258", "config.instructions.template"):
+    with refused("<|im_start|>", "byte, 258", "config.data.template"):
         ChatEncoder(CHATML, all_tokenizers["byte"])
     with refused("plain", "U+0053"):
         ChatEncoder(PLAIN, all_tokenizers["char"])
