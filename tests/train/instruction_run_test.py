@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from mmrec_jax.train.prepare import load_data, prepare
+from mmrec_jax.train.setup import load_data, set_up
 
 import mmrec_jax
 from mmrec_jax.checkpoints.workdir import Workdir
@@ -81,7 +81,7 @@ def finished(config_of, tmp_path_factory):
 @pytest.fixture(scope="module")
 def begun(config_of, tmp_path_factory):
     """The same run before its first step."""
-    return prepare(config_of(), tmp_path_factory.mktemp("begun"), fresh=False)
+    return set_up(config_of(), tmp_path_factory.mktemp("begun"), fresh=False)
 
 
 def _validation(folder):
@@ -223,5 +223,5 @@ def test_the_shipped_config_has_instructions_built_in(tmp_path):
 
 def test_what_conversations_have_no_use_for_is_refused_before_anything_is_made(config_of, tmp_path):
     with pytest.raises(UserError, match=r"config\.turkish\.scored_samples is 2"):
-        prepare(config_of(turkish__scored_samples=2), tmp_path / "run", fresh=False)
+        set_up(config_of(turkish__scored_samples=2), tmp_path / "run", fresh=False)
     assert not (tmp_path / "run").exists()

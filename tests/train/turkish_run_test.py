@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from mmrec_jax.train.prepare import prepare
-
 from mmrec_jax.evaluation.turkish_samples import beginnings
+from mmrec_jax.train.setup import set_up
+
 from mmrec_jax.train.loop import run
 from tests.small_run import linear_config, session_text
 
@@ -41,7 +41,7 @@ def test_training_tokens_have_weights_and_validation_tokens_none(tmp_path):
     text = tmp_path / "suffixes.txt"
     text.write_text("evlerde göllerin yolları\n\ndenizden kuşlar geldi\n\n" * 20, "utf-8")
     config = linear_config(text, **_LENGTH, turkish__suffix_weight=2.0)
-    prepared = prepare(config, tmp_path / "run", fresh=False)
+    prepared = set_up(config, tmp_path / "run", fresh=False)
     prepared.checkpointer.close()
     weights = prepared.data.train.weights
     assert set(weights.tolist()) == {1.0, 2.0}
@@ -54,7 +54,7 @@ def test_training_tokens_have_weights_and_validation_tokens_none(tmp_path):
 
 def test_beginnings_go_on_where_the_document_does(tmp_path):
     config = linear_config(session_text(), **_LENGTH)
-    prepared = prepare(config, tmp_path, fresh=False)
+    prepared = set_up(config, tmp_path, fresh=False)
     prepared.checkpointer.close()
     data = prepared.data
     texts = [

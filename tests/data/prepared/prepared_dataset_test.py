@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from mmrec_jax.train.prepare import load_data
+from mmrec_jax.train.setup import load_data
 
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.data.char_tokenizer import CharTokenizer
