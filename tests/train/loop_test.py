@@ -112,7 +112,7 @@ def test_fresh_forgets_the_run_only_when_the_new_one_can_begin(text, tmp_path):
         run(broken, tmp_path, fresh=True)
     assert set_up(config, tmp_path, fresh=False).start == 4
     other = linear_config(text, **_SHORT, train__seed=5)
-    assert prepare(other, tmp_path, fresh=True).start == 0
+    assert set_up(other, tmp_path, fresh=True).start == 0
 
 
 @pytest.mark.parametrize(("unit", "amount"), [("epochs", 2), ("tokens", 12_000)])
