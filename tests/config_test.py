@@ -56,6 +56,7 @@ def test_configs_cannot_be_changed():
         (ModelConfig, "alpha_halflife_min", 5000.0),
         (DataConfig, "seq_len", 0),
         (DataConfig, "packing_windows", 0),
+        *((DataConfig, "seed", seed) for seed in (-1, 2**32, 2**63)),
         (DataConfig, "validation_fraction", 1.0),
         (DataConfig, "train", "a.txt"),
         (TaskConfig, "min_length", 0),
@@ -90,6 +91,13 @@ def test_a_value_out_of_range_is_refused_by_name(group, field, value):
 def test_a_training_number_below_one_is_refused_by_name(field):
     with pytest.raises(UserError, match=rf"config\.train\.{field} is 0"):
         TrainConfig(steps=1, **{field: 0})
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**63])
+def test_a_seed_that_would_be_another_one_is_refused_by_name(seed):
+    assert TrainConfig(steps=1, seed=2**32 - 1).seed == 2**32 - 1
+    with pytest.raises(UserError, match=rf"config\.train\.seed is {seed}"):
+        TrainConfig(steps=1, seed=seed)
 
 
 def test_accumulation_must_divide_the_batch():
