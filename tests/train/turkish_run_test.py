@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from mmrec_jax.evaluation.turkish_samples import beginnings
 
+from mmrec_jax.evaluation.samples import beginnings
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.setup import set_up
 from tests.small_run import linear_config, session_text
