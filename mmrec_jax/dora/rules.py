@@ -11,7 +11,7 @@ from mmrec_jax.errors import UserError
 # Never taken by a pattern alone: what is tied to the output, decides how fast memories forget, or
 # is used in training only; and vectors (scales, biases, gates), also where layers stack them.
 _EXCLUDED = (
-    r"(^|/)(embed|embedding|uboo|dpg_down|dpg_up)(/|$)|norm[^/]*(/|$)"
+    r"(^|/)(embed|embedding)(/|$)|norm[^/]*(/|$)"
     r"|(^|/)(scale|bias|b_gamma|b_alpha|w_g|c_g)$"
 )
 
