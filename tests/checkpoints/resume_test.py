@@ -83,6 +83,7 @@ def test_what_changes_the_result_is_refused(change):
         {"train__checkpoint_every": 3},
         {"train__keep_last": 9},
         {"model__remat": "full"},
+        {"model__newton_passes": None},
         {"task__eval_lengths": (7,)},
         {"task__eval_sequences": 3},
     ],
