@@ -60,7 +60,7 @@ class ModelConfig:
     newton_passes: int | None = dataclasses.field(default=16, metadata={"before": None})
     # Of the RMSNorm of a read r = beta (q k) v, the first of a document: where q k is near 0, its
     # gradient is beta |v| / sqrt(epsilon).
-    head_norm_epsilon: float = dataclasses.field(default=1e-3, metadata={"before": 1e-6})
+    head_norm_epsilon: float = dataclasses.field(default=1e-2, metadata={"before": 1e-6})
 
     def __post_init__(self) -> None:
         sizes = ("vocab_size", "model_dim", "num_layers", "num_memories", "context", "chunk")
