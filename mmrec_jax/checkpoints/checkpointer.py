@@ -10,13 +10,15 @@ Format 1 had no checksums, and the validation loss in an item of its own; it is 
 """
 
 import contextlib
+import dataclasses
 import json
 import logging
 import re
 import shutil
+import sys
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,17 @@ class _Handler(ocp.CompositeCheckpointHandler):
 @ocp.args.register_with_handler(_Handler, for_save=True, for_restore=True)
 class _Items(ocp.args.Composite):
     """What orbax calls that handler with."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _UnraisableHook:
+    """Keeps silent of writes that report to the closed event loop of a save that has failed."""
+
+    previous: Callable[[Any], Any]
+
+    def __call__(self, unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            self.previous(unraisable)
 
 
 class Checkpointer:
@@ -79,6 +92,8 @@ class Checkpointer:
         options = ocp.options.AsyncOptions(create_directories_asynchronously=False)
         handler = _Handler(composite_options=ocp.CompositeOptions(async_options=options))
         self._orbax = ocp.AsyncCheckpointer(handler, async_options=options)
+        if not isinstance(sys.unraisablehook, _UnraisableHook):
+            sys.unraisablehook = _UnraisableHook(sys.unraisablehook)
 
     def latest_step(self) -> int | None:
         """Step of the newest complete checkpoint."""
@@ -176,10 +191,7 @@ class Checkpointer:
         self.check()
         if self._saved is not None or not self.directory.is_dir():
             self._saved = None
-            raise UserError(
-                f"{self.directory}: what was saved here is gone: the folder was moved or deleted "
-                "while the run was writing in it. Move it back, and the same command continues"
-            )
+            raise self._gone()
 
     def close(self) -> None:
         """Waits for the last save and lets go of the directory."""
@@ -351,6 +363,12 @@ class Checkpointer:
             if _LEFTOVER.fullmatch(path.name):
                 shutil.rmtree(path, ignore_errors=True)
 
+    def _gone(self) -> UserError:
+        return UserError(
+            f"{self.directory}: what was saved here is gone: the folder was moved or deleted while "
+            "the run was writing in it. Move it back, and the same command continues"
+        )
+
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         """Turns a failed save into one line that says which checkpoint is still good."""
@@ -358,6 +376,8 @@ class Checkpointer:
             yield
         except Exception as error:  # orbax and tensorstore raise many kinds
             self._saved = None
+            if not self.directory.is_dir():
+                raise self._gone() from error
             good = self.latest_step()
             last = f"the checkpoint of step {good} is intact" if good else "there is no earlier one"
             raise UserError(

@@ -370,3 +370,4 @@ def test_the_process_ends_after_a_save_that_failed(tmp_path, how):
     )
     assert result.stdout.startswith(f"UserError {tmp_path / 'checkpoints'}: ")
     assert result.stdout.count("\n") == 1
+    assert not result.stderr
