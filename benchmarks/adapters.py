@@ -17,20 +17,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from mmrec_jax.train.adapter_rules import adapter_rules
+from mmrec_jax.train.time_pieces import fit_time_chunk
 
 from benchmarks.markdown import header, row
-from mmrec_jax.adapter_config import AdapterConfig
-from mmrec_jax.config import TrainConfig
+from mmrec_jax.config import AdapterConfig, OptimConfig, TrainConfig
 from mmrec_jax.errors import UserError, exit_on_user_error
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.models.mmrec.sizes import SIZES
 from mmrec_jax.optim.build import build_optimizer
-from mmrec_jax.optim_config import OptimConfig
-from mmrec_jax.train.adapter_rules import adapter_rules
 from mmrec_jax.train.mesh import one_device
 from mmrec_jax.train.state import TrainState, initial_state
 from mmrec_jax.train.step import make_train_step
-from mmrec_jax.train.time_pieces import fit_time_chunk
 
 # Each path's ratios are to its own LoRA, which is named first.
 METHODS = ("lora intercept", "dora intercept", "lora apply", "dora apply", "all parameters")

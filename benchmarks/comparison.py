@@ -15,28 +15,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from mmrec_jax.evaluation.evaluate import evaluate
+from mmrec_jax.evaluation.evaluate_task import evaluate_task
+from mmrec_jax.train.setup import load_data, model_config, run_length
+from mmrec_jax.train.time_pieces import fit_time_chunk
 
 from benchmarks.peers.attention_adapter import AttentionAdapter
 from benchmarks.peers.attention_config import AttentionConfig, matching
 from benchmarks.run_log import Record, RunLog
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config, TrainConfig
-from mmrec_jax.data.tasks.registry import TASKS
-from mmrec_jax.data.tasks.task_dataset import TaskDataset
+from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.errors import UserError
-from mmrec_jax.evaluation.evaluate import evaluate
-from mmrec_jax.evaluation.evaluate_task import evaluate_task
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM, count_parameters
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.compile_cache import enable_compile_cache
 from mmrec_jax.train.mesh import abstract_batch, make_mesh, place_batch, replicated, split_cpu
 from mmrec_jax.train.mesh import state_shardings as shardings_of
-from mmrec_jax.train.prepare import RunData, load_data, model_config, run_length
 from mmrec_jax.train.state import TrainState, initial_state
 from mmrec_jax.train.step import make_eval_step, make_train_step
-from mmrec_jax.train.time_pieces import fit_time_chunk
 
 MODELS = ("mmrec", "attention")
 TOLERANCE = 0.02  # of the attention model's parameters, as a share of MM-Rec's
@@ -62,7 +61,7 @@ def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
       model: of `MODELS`. The attention model has the width, the layers and (to `TOLERANCE`) the
         parameters of the MM-Rec model that the config describes, and `num_memories` heads.
       config: the run. `train.eval_every` says when it is evaluated besides the end.
-      workdir: where the tokenizer and compiled programs are kept for later runs.
+      workdir: where the tokenizer is kept for later runs.
 
     Returns:
       `parameters`, `steps`, `tokens` (read in training), `seconds` and `cpu_seconds` (of
@@ -80,7 +79,7 @@ def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
     mesh = make_mesh(config.train)
     place = Workdir(workdir)
     data = _load(config, place)
-    enable_compile_cache(place.compile_cache.resolve())
+    enable_compile_cache()
     batches = data.batches(config.train.batch_size)
     steps = run_length(config, data)
     fitted = fit_time_chunk(config.model, config.train, mesh)
@@ -140,7 +139,7 @@ def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
     }
 
 
-def build(model: str, config: ModelConfig) -> Any:
+def build(model: str, config: MMRecConfig) -> Any:
     """An `MMRecLM` of this config, or the attention model of its size, which is called like one.
 
     Raises:
@@ -151,7 +150,7 @@ def build(model: str, config: ModelConfig) -> Any:
     return AttentionAdapter(dataclasses.replace(config, use_uboo=False), attention_shape(config))
 
 
-def attention_shape(config: ModelConfig) -> AttentionConfig:
+def attention_shape(config: MMRecConfig) -> AttentionConfig:
     """The attention model to compare with this MM-Rec model.
 
     Raises:
@@ -191,7 +190,7 @@ def check(model: str, config: Config) -> None:
         )
     if model == "mmrec":
         return
-    lengths = config.task.eval_lengths if config.data.source in TASKS else ()
+    lengths = config.data.eval_lengths if "task" in config.data.evaluators else ()
     for name, value, expected in (
         ("model.dropout", config.model.dropout, 0.0),
         ("model.dtype", config.model.dtype, "float32"),
@@ -205,17 +204,17 @@ def check(model: str, config: Config) -> None:
             )
     if lengths and max(lengths) > config.data.seq_len:
         raise UserError(
-            f"config.task.eval_lengths has {max(lengths)}; the attention model reads one row, "
+            f"config.data.eval_lengths has {max(lengths)}; the attention model reads one row, "
             f"config.data.seq_len = {config.data.seq_len} tokens"
         )
 
 
-def _load(config: Config, place: Workdir) -> RunData:
+def _load(config: Config, place: Workdir) -> Dataset:
     """As `load_data`; the text of the last run is at hand, whatever its shuffle."""
-    if config.data.source in TASKS:
+    if "task" in config.data.evaluators:
         return load_data(config, place)
     alike = Config(
-        model=ModelConfig(vocab_size=config.model.vocab_size),
+        model=MMRecConfig(vocab_size=config.model.vocab_size),
         data=dataclasses.replace(config.data, seed=0),
         tokenizer=config.tokenizer,
         train=TrainConfig(steps=1, carry_state=config.train.carry_state),
@@ -228,16 +227,17 @@ def _load_text(config: Config, place: Workdir) -> Any:
     return load_data(config, place)
 
 
-def _evaluation(network: Any, config: Config, data: RunData, mesh: Mesh) -> Evaluation:
+def _evaluation(network: Any, config: Config, data: Dataset, mesh: Mesh) -> Evaluation:
     """From parameters to what the loop of `train.py` says of them."""
     step = jax.jit(make_eval_step(network))
     rows = config.train.batch_size
-    if isinstance(data, TaskDataset):
-        task = data
+    if "task" in config.data.evaluators:
+        task: Any = data
         return lambda params: evaluate_task(
             step, params, network.config, task, mesh, batch_size=rows
         )
     store = data.validation
+    assert store is not None
     return lambda params: evaluate(
         step,
         params,
@@ -251,7 +251,7 @@ def _evaluation(network: Any, config: Config, data: RunData, mesh: Mesh) -> Eval
     )
 
 
-def _sizes(data: RunData) -> dict[str, int]:
+def _sizes(data: Dataset) -> dict[str, int]:
     sizes = {"vocabulary": data.tokenizer.vocab_size}
     if isinstance(data, TextDataset):
         for name, store in (("train", data.train), ("validation", data.validation)):

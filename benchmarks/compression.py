@@ -11,9 +11,9 @@ import lzma
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from typing import Any
 
-from mmrec_jax.config import DataConfig
-from mmrec_jax.data.sources import load_documents
+from mmrec_jax.data.kinds.registry import DATA_KINDS
 
 _ORDER = 5
 _CODE_POINTS = 0x110000  # the last resort is uniform over Unicode: no character has probability 0
@@ -78,9 +78,9 @@ def xz_bits(train: str, validation: str) -> float:
 def main() -> None:
     """Prints one line a model."""
     for source in ("treebank", "manual"):
-        config = DataConfig(source=source)
-        train = [document.text for document in load_documents(config, "train")]
-        validation = [document.text for document in load_documents(config, "validation")]
+        data: Any = DATA_KINDS[source]()
+        train = [document.text for document in data.load("train")]
+        validation = [document.text for document in data.load("validation")]
         size = sum(len(text.encode()) for text in validation)
         joined = "\n".join(train) + "\n", "\n".join(validation) + "\n"
         print(f"{source}: xz -9e {xz_bits(*joined) / size:.3f} bits/byte")

@@ -19,7 +19,7 @@ def mmrec(fields: dict[str, Any], context: np.ndarray, draws: int) -> tuple[dict
     """MM-Rec through `mmrec_jax.inference.generate`.
 
     Args:
-      fields: of `ModelConfig`.
+      fields: of `MMRecConfig`.
       context: `[n]` ids.
       draws: tokens to decode in a step.
     """
@@ -28,11 +28,11 @@ def mmrec(fields: dict[str, Any], context: np.ndarray, draws: int) -> tuple[dict
     from mmrec_jax.inference.generate import stream
     from mmrec_jax.inference.prefill import read
     from mmrec_jax.inference.sampling import Sampling
-    from mmrec_jax.models.mmrec.config import ModelConfig
+    from mmrec_jax.models.mmrec.config import MMRecConfig
     from mmrec_jax.models.mmrec.model import MMRecLM
     from mmrec_jax.models.mmrec.state import state_bytes, zero_state
 
-    model = MMRecLM(ModelConfig(**fields))
+    model = MMRecLM(MMRecConfig(**fields))
     params = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 2), np.int32))["params"]
     greedy = Sampling(temperature=0.0, top_p=1.0)
     start = time.perf_counter()
@@ -57,9 +57,9 @@ def jax_attention(
     import jax
     import jax.numpy as jnp
 
-    from benchmarks.peers.attention_config import AttentionConfig
-    from benchmarks.peers.jax_attention import AttentionLM
     from benchmarks.peers.jax_attention_cache import bytes_per_token, empty_cache, read
+    from mmrec_jax.models.attention.config import AttentionConfig
+    from mmrec_jax.models.attention.model import AttentionLM
 
     config = AttentionConfig(**fields)
     params = AttentionLM(config).init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))["params"]

@@ -27,15 +27,14 @@ from benchmarks.finetuning_table import methods_table
 from benchmarks.quality_table import best_rate, rates_table
 from benchmarks.run_log import Record, RunLog
 from benchmarks.translation_pairs import write_pairs
-from mmrec_jax.config import Config, DataConfig, TrainConfig
+from mmrec_jax.config import Config, OptimConfig, TrainConfig
 from mmrec_jax.config_file import read_config
 from mmrec_jax.data.formats.paths import find_files
 from mmrec_jax.data.instructions.conversation_sources import read_conversations
+from mmrec_jax.data.kinds.text import TextConfig
 from mmrec_jax.errors import UserError, exit_on_user_error
 from mmrec_jax.inference.sampling import Sampling
-from mmrec_jax.instruction_config import InstructionConfig
-from mmrec_jax.models.mmrec.config import ModelConfig
-from mmrec_jax.optim_config import OptimConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.writer import read_metrics
 
@@ -81,9 +80,7 @@ class Finetuning:
     def __init__(self, options: argparse.Namespace, log: RunLog) -> None:
         self._options = options
         self._log = log
-        shapes = InstructionConfig(
-            prompt_field=options.prompt_field, response_field=options.response_field
-        )
+        shapes = options.prompt_field, options.response_field
         self._train, self._held_out = write_pairs(
             options.pairs, shapes, options.count, options.held_out, options.workdir
         )
@@ -133,7 +130,7 @@ class Finetuning:
             "train.eval_every": 10**9,
             "train.sample_tokens": 0,
             "train.checkpoint_every": 10**9,
-            "train.neftune_alpha": _NEFTUNE_ALPHA if neftune else 0.0,
+            "noise.alpha": _NEFTUNE_ALPHA if neftune else 0.0,
             **method.fields,
         }
         return read_config(_CONFIG, [f"--config.{name}={x}" for name, x in fields.items()])
@@ -174,7 +171,7 @@ class Finetuning:
         """Of greedy responses to the first held-out prompts, a reference each."""
         import sacrebleu
 
-        pairs = read_conversations(str(self._held_out), InstructionConfig())
+        pairs = read_conversations(str(self._held_out))
         chosen = {pair.prompt: pair.response for pair in reversed(pairs)}
         prompts = list(reversed(chosen))[: self._options.generated]
         model, params, tokenizer = mmrec_jax.load(workdir, "last")
@@ -196,10 +193,10 @@ class Finetuning:
 def base_config(text: str, tokens: int) -> Config:
     """The run that all others begin from."""
     return Config(
-        model=ModelConfig(
+        model=MMRecConfig(
             vocab_size=_VOCABULARY, model_dim=128, num_layers=4, num_memories=4, context=1024
         ),
-        data=DataConfig(source="text", train=text, validation_fraction=0.01, seq_len=256),
+        data=TextConfig(train=text, validation_fraction=0.01, seq_len=256),
         train=TrainConfig(tokens=tokens, batch_size=8, eval_every=1000, sample_tokens=0),
     )
 

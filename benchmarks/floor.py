@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM, count_parameters
 from mmrec_jax.train.flops import matmul_flops_per_second, training_flops_per_token
 from mmrec_jax.tree import path_name
@@ -36,7 +36,7 @@ def copy_bytes_per_second() -> float:
     return 2.0 * _COPIED * _BYTES / best
 
 
-def abstract_parameters(config: ModelConfig) -> Any:
+def abstract_parameters(config: MMRecConfig) -> Any:
     """The shapes of MM-Rec's parameters, without making them."""
     tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)
     return jax.eval_shape(MMRecLM(config).init, jax.random.key(0), tokens)["params"]
@@ -58,7 +58,7 @@ def training_bytes_per_token(params: Any, tokens: int) -> float:
     return _BYTES * numbers
 
 
-def floor(config: ModelConfig, rates: dict[str, float], tokens: int) -> dict[str, float]:
+def floor(config: MMRecConfig, rates: dict[str, float], tokens: int) -> dict[str, float]:
     """Tokens/s if MM-Rec did nothing but its FLOPs, or nothing but its traffic, at those rates.
 
     Args:

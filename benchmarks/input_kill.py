@@ -21,7 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mmrec_jax.config import Config, DataConfig, TrainConfig
+from mmrec_jax.config import Config, TrainConfig
+from mmrec_jax.data.kinds.text import StreamConfig
 from mmrec_jax.data.stream.stream_dataset import StreamDataset
 from mmrec_jax.data.tokenizer_cache import load_tokenizer
 
@@ -83,8 +84,7 @@ def compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def read(options: argparse.Namespace, log: Path) -> None:
     """Continues the log to its end."""
-    data = DataConfig(
-        source="stream",
+    data = StreamConfig(
         train=options.data,
         stream_workers=options.workers,
         shuffle_mb=options.shuffle_mb,

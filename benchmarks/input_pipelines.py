@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrec_jax.config import Config, DataConfig, TrainConfig
+from mmrec_jax.config import Config, TrainConfig
+from mmrec_jax.data.kinds.text import StreamConfig
 from mmrec_jax.data.stream.stream_dataset import StreamDataset
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.data.tokenizer_cache import load_tokenizer
@@ -47,8 +48,7 @@ def ours(work: Work) -> Batches:
 
 
 def _ours(work: Work, validation: str) -> Batches:
-    data = DataConfig(
-        source="stream",
+    data = StreamConfig(
         train=",".join(work.files),
         validation=validation,
         field=work.field,

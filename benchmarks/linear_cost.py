@@ -20,11 +20,11 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.config import OptimConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.models.mmrec.state import zero_state
 from mmrec_jax.optim.build import build_optimizer
-from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_eval_step, make_train_step
 
@@ -63,7 +63,7 @@ def _in_a_process(mode: str, length: int) -> dict[str, float]:
 
 def _cell(mode: str, length: int) -> dict[str, float]:
     """Seconds (the fastest of the repeats, the first not counted) and peak memory in MiB."""
-    config = ModelConfig(vocab_size=1000)
+    config = MMRecConfig(vocab_size=1000)
     model, optimizer = MMRecLM(config), build_optimizer(OptimConfig(), 1000)
     state = jax.jit(lambda: initial_state(model, optimizer, 0))()
     tokens = np.random.default_rng(0).integers(0, config.vocab_size, (1, length + 1), np.int32)

@@ -18,11 +18,10 @@ import jax
 from benchmarks.comparison import run_once
 from benchmarks.markdown import header, row
 from benchmarks.run_log import Record, RunLog
-from mmrec_jax.config import Config
+from mmrec_jax.config import Config, OptimConfig
 from mmrec_jax.config_file import read_config
 from mmrec_jax.errors import UserError, exit_on_user_error
 from mmrec_jax.models.mmrec.state import zero_state
-from mmrec_jax.optim_config import OptimConfig
 
 Shape = tuple[int, int, int]
 PAIRS = (8, 32)
@@ -101,7 +100,7 @@ class Recall:
             "model.num_memories": memories,
             "model.memory_slots": slots,
             "model.mem_dim": values,
-            "task.pairs": pairs,
+            "data.pairs": pairs,
             "train.seed": self._options.seed,
             "data.seed": self._options.seed,
             "train.eval_every": self._options.steps,

@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from mmrec_jax.train.time_pieces import fit_time_chunk
 
 from benchmarks.markdown import header, row
 from mmrec_jax.config import Config
@@ -30,7 +31,6 @@ from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.compiled_steps import compile_step
 from mmrec_jax.train.mesh import make_mesh, place_batch, split_cpu, state_shardings
 from mmrec_jax.train.state import initial_state
-from mmrec_jax.train.time_pieces import fit_time_chunk
 
 # The programs that each optimizer needs, by name, and whether they refresh the curvature. The plain
 # step of both Sophias is one program.

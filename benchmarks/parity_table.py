@@ -36,12 +36,12 @@ def main() -> None:
             scores = [
                 line for line in read_metrics(workdir.metrics) if line["split"] == "validation"
             ]
-            cells = [f"{scores[-1][f'accuracy@{n}']:.1%}" for n in config.task.eval_lengths]
+            cells = [f"{scores[-1][f'accuracy@{n}']:.1%}" for n in config.data.eval_lengths]
             cells.append(f"{scores[-1]['loss']:.2g}")
             rows.append(" | ".join([f"| `{gate}` | {seed}", *cells, f"{seconds:.0f} |"]))
-    lengths = " | ".join(f"length {n:,}" for n in config.task.eval_lengths)
+    lengths = " | ".join(f"length {n:,}" for n in config.data.eval_lengths)
     print(f"| gate | seed | {lengths} | loss, nats/answer | CPU seconds |")
-    print("|" + "---|" * (4 + len(config.task.eval_lengths)))
+    print("|" + "---|" * (4 + len(config.data.eval_lengths)))
     print("\n".join(rows))
 
 

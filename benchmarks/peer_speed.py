@@ -25,7 +25,7 @@ from benchmarks.peers.attention_config import matching
 from benchmarks.speed_cell import Cell
 from benchmarks.speed_table import Measured, describe
 from mmrec_jax.errors import UserError, exit_on_user_error
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import count_parameters
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -131,7 +131,7 @@ def _measure(options: argparse.Namespace, pythons: dict[str, str]) -> dict[str, 
 
 def _config(options: argparse.Namespace, model: str) -> tuple[dict[str, Any], int | None]:
     """The fields of a model's config, and its parameters where they are known already."""
-    ours = ModelConfig(
+    ours = MMRecConfig(
         vocab_size=options.vocabulary,
         model_dim=options.width,
         num_layers=options.layers,

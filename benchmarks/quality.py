@@ -17,6 +17,7 @@ continues what was interrupted, and more rates or seeds cost only what is new.
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from benchmarks.comparison import MODELS, check, run_once
 from benchmarks.quality_table import (
@@ -27,11 +28,13 @@ from benchmarks.quality_table import (
     rates_table,
 )
 from benchmarks.run_log import Record, RunLog
-from mmrec_jax.config import Config, DataConfig, TrainConfig
+from mmrec_jax.config import Config, OptimConfig, TrainConfig
 from mmrec_jax.data.formats.paths import find_files
+from mmrec_jax.data.kinds.text import TextConfig
 from mmrec_jax.errors import UserError, exit_on_user_error
-from mmrec_jax.models.mmrec.config import ModelConfig
-from mmrec_jax.optim_config import OptimConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
+from mmrec_jax.objectives.config import Objectives
+from mmrec_jax.objectives.uboo import UBOOConfig
 
 PARTS = ("main", "wikitext", "ablations")
 ABLATIONS: dict[str, dict[str, object]] = {
@@ -42,7 +45,7 @@ ABLATIONS: dict[str, dict[str, object]] = {
     "memory=none": {"memory": "none"},
     "use_hem=False": {"use_hem": False},
     "use_dpg=False": {"use_dpg": False},
-    "use_uboo=True": {"use_uboo": True},
+    "objectives.uboo": {"objectives": Objectives(uboo=UBOOConfig())},
 }
 _BASE_SEEDS = 2  # of the ablations' base: how much of a difference is chance
 
@@ -66,10 +69,10 @@ def main() -> int:
 def base_config(data: str, tokens: int) -> Config:
     """The run of the main part; learning rate and seeds are set for each."""
     return Config(
-        model=ModelConfig(
+        model=MMRecConfig(
             vocab_size=2000, model_dim=128, num_layers=4, num_memories=4, context=512
         ),
-        data=DataConfig(source="text", train=data, validation_fraction=0.04, seq_len=512),
+        data=TextConfig(train=data, validation_fraction=0.04, seq_len=512),
         train=TrainConfig(tokens=tokens, batch_size=4, eval_every=100, sample_tokens=0),
     )
 
@@ -116,8 +119,10 @@ class Quality:
         rate = best_rate(self._sweep("mmrec"))
         runs = {}
         for name, switches in ABLATIONS.items():
-            model = dataclasses.replace(self._base.model, **switches)  # type: ignore[arg-type]
-            config = dataclasses.replace(self._base, model=model)
+            own: Any = {name: x for name, x in switches.items() if name != "objectives"}
+            model = dataclasses.replace(self._base.model, **own)
+            objectives: Any = switches.get("objectives", Objectives())
+            config = dataclasses.replace(self._base, model=model, objectives=objectives)
             seeds = 1 if switches else _BASE_SEEDS
             runs[name] = [self._run("mmrec", config, rate, seed) for seed in range(seeds)]
         return ablations_table(runs)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrec_jax.config import Config
-from mmrec_jax.config_tree import to_dict
+from mmrec_jax.config_tree import leaves
 from mmrec_jax.errors import UserError
 
 # One run: `model`, `fields` (`changed_fields` of its config) and what `comparison.train` returns.
@@ -60,22 +60,16 @@ class RunLog:
 
 def changed_fields(config: Config) -> dict[str, Any]:
     """The fields that are not at their defaults: {"optim.lr": 0.001, ...}; of paths, the names."""
-    defaults = _flat(Config())
-    fields = {name: x for name, x in _flat(config).items() if x != defaults[name]}
+    defaults = {name: value for name, value, _ in leaves(Config())}
+    fields: dict[str, Any] = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value, field in leaves(config)
+        if value != defaults.get(name, getattr(field, "default", None))
+    }
     for name in fields.keys() & _PATHS:
         paths = fields[name].split(",")
         fields[name] = ", ".join(Path(path.strip()).name for path in paths)
     return fields
-
-
-def _flat(config: Config) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for group, value in to_dict(config).items():
-        named = (
-            {f"{group}.{name}": x for name, x in value.items()} if isinstance(value, dict) else {}
-        )
-        flat |= named or {group: value}
-    return flat
 
 
 def _parsed(line: str, where: str) -> Record:

@@ -24,7 +24,7 @@ from benchmarks.segmenter_measures import (
 )
 from mmrec_jax.data.treebank import treebank_file
 from mmrec_jax.errors import UserError
-from mmrec_jax.turkish.annotated_word import annotated_words
+from mmrec_jax.turkish.counts import annotated_words
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ class Cell:
     """What one process measures."""
 
     model: str  # "mmrec", "torch", "torch-compiled", "jax" or a name of `peers.catalogue`
-    config: dict[str, Any]  # fields of `ModelConfig`, `AttentionConfig` or `published.Shape`
+    config: dict[str, Any]  # fields of `MMRecConfig`, `AttentionConfig` or `published.Shape`
     rows: int  # B
     length: int  # T; tokens that a step decodes
     seconds: float  # to spend on timed steps
@@ -87,19 +87,19 @@ def _decoding(cell: Cell, context: int) -> tuple[dict, Step]:
 
 def mmrec_training(fields: dict[str, Any], batch: Batch) -> tuple[dict, Step]:
     """MM-Rec's training step as `train.py` runs it, each row one document."""
-    from mmrec_jax.config import TrainConfig
-    from mmrec_jax.models.mmrec.config import ModelConfig
+    from mmrec_jax.train.time_pieces import fit_time_chunk
+
+    from mmrec_jax.config import OptimConfig, TrainConfig
+    from mmrec_jax.models.mmrec.config import MMRecConfig
     from mmrec_jax.models.mmrec.model import MMRecLM
     from mmrec_jax.optim.build import build_optimizer
-    from mmrec_jax.optim_config import OptimConfig
     from mmrec_jax.train.mesh import make_mesh, split_cpu
     from mmrec_jax.train.state import initial_state
     from mmrec_jax.train.step import make_train_step
-    from mmrec_jax.train.time_pieces import fit_time_chunk
 
     config = TrainConfig(steps=1, batch_size=len(batch["inputs"]))
     split_cpu(config)
-    model = MMRecLM(fit_time_chunk(ModelConfig(**fields), config, make_mesh(config)))
+    model = MMRecLM(fit_time_chunk(MMRecConfig(**fields), config, make_mesh(config)))
     optimizer = build_optimizer(OptimConfig(), steps=1000)
     return _jax_step(
         make_train_step(model, optimizer), lambda: initial_state(model, optimizer, _SEED), batch
@@ -111,8 +111,8 @@ def _jax_attention(fields: dict[str, Any], batch: Batch) -> tuple[dict, Step]:
 
     from benchmarks.peers.attention_config import AttentionConfig
     from benchmarks.peers.jax_attention import AttentionLM, initial_state, train_step
+    from mmrec_jax.config import OptimConfig
     from mmrec_jax.optim.build import build_optimizer
-    from mmrec_jax.optim_config import OptimConfig
 
     model = AttentionLM(AttentionConfig(**fields))
     optimizer = build_optimizer(OptimConfig(), steps=1000)

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmrec_jax.config import Config, DataConfig, TrainConfig
+from mmrec_jax.config import Config, TrainConfig
+from mmrec_jax.data.kinds.text import StreamConfig
 from mmrec_jax.data.process_memory import process_memory
 from mmrec_jax.data.stream.stream_dataset import StreamDataset
 from mmrec_jax.data.tokenizer_cache import load_tokenizer
@@ -47,8 +48,7 @@ def main() -> None:
 
 def run(options: argparse.Namespace) -> None:
     """See `main`."""
-    data = DataConfig(
-        source="stream",
+    data = StreamConfig(
         train=options.data,
         documents=options.documents,
         field=options.field,

@@ -22,13 +22,13 @@ from benchmarks.peers.attention_config import matching
 from benchmarks.speed_cell import Cell
 from benchmarks.speed_table import Measured, describe, to_markdown
 from mmrec_jax.errors import UserError, exit_on_user_error
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import count_parameters
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SIZES = {
-    "1m": ModelConfig(vocab_size=1_000, model_dim=128, num_layers=4, num_memories=4),
-    "10m": ModelConfig(vocab_size=4_000, model_dim=320, num_layers=5, num_memories=5),
+    "1m": MMRecConfig(vocab_size=1_000, model_dim=128, num_layers=4, num_memories=4),
+    "10m": MMRecConfig(vocab_size=4_000, model_dim=320, num_layers=5, num_memories=5),
 }
 _NAMES = {
     "mmrec": "MM-Rec",

@@ -9,11 +9,10 @@ from mmrec_jax.data.conversation import Conversation
 from mmrec_jax.data.instructions.conversation_sources import read_conversations
 from mmrec_jax.data.split import hash_share
 from mmrec_jax.errors import UserError
-from mmrec_jax.instruction_config import InstructionConfig
 
 
 def write_pairs(
-    pattern: str, config: InstructionConfig, train: int, held_out: int, folder: Path
+    pattern: str, fields: tuple[str, str], train: int, held_out: int, folder: Path
 ) -> tuple[Path, Path]:
     """Writes the two sets as JSON lines of `prompt` and `completion`.
 
@@ -22,7 +21,7 @@ def write_pairs(
 
     Args:
       pattern: the files.
-      config: which fields hold the prompt and the response.
+      fields: which hold the prompt and the response.
       train: pairs to train on.
       held_out: pairs to hold out, or a few more where the last prompt has several responses.
       folder: where to write; it is made if needed.
@@ -33,7 +32,7 @@ def write_pairs(
     Raises:
       UserError: the files are broken or have too few pairs.
     """
-    pairs = read_conversations(pattern, config, "--pairs")
+    pairs = read_conversations(pattern, fields, "--pairs")
     pairs.sort(key=lambda pair: (hash_share(pair.prompt), pair.prompt))
     while held_out < len(pairs) and pairs[held_out].prompt == pairs[held_out - 1].prompt:
         held_out += 1

@@ -14,30 +14,30 @@ The loss and the bits per byte are those of the responses alone. Held-out respon
 before the first step and at the end.
 """
 
-from ml_collections import ConfigDict
+from mmrec_jax.config import (
+    AdapterConfig,
+    Config,
+    NoiseConfig,
+    OptimConfig,
+    TrainConfig,
+)
+from mmrec_jax.data.kinds.instructions import TreebankInstructionsConfig
 
-from mmrec_jax.adapter_config import AdapterConfig
-from mmrec_jax.config import Config, DataConfig, TrainConfig
-from mmrec_jax.config_tree import to_config_dict
-from mmrec_jax.optim_config import OptimConfig
 
-
-def get_config() -> ConfigDict:
+def get_config() -> Config:
     """The run; every field can be overridden on the command line."""
-    return to_config_dict(
-        Config(
-            init_from="runs/tiny",
-            adapters=AdapterConfig(kind="dora", rank=8),
-            data=DataConfig(source="treebank_instructions", seq_len=256),
-            optim=OptimConfig(lr=3e-3, warmup_steps=20),
-            train=TrainConfig(
-                epochs=1.0,
-                neftune_alpha=5.0,
-                batch_size=4,
-                eval_first=True,
-                eval_every=200,
-                checkpoint_every=100,
-                sample_prompt="Bu sözcüklerin köklerini yaz: evlerden, gözlükçü",
-            ),
-        )
+    return Config(
+        init_from="runs/tiny",
+        adapters=AdapterConfig(kind="dora", rank=8),
+        data=TreebankInstructionsConfig(seq_len=256),
+        optim=OptimConfig(lr=3e-3, warmup_steps=20),
+        noise=NoiseConfig(alpha=5.0),
+        train=TrainConfig(
+            epochs=1.0,
+            batch_size=4,
+            eval_first=True,
+            eval_every=200,
+            checkpoint_every=100,
+            sample_prompt="Bu sözcüklerin köklerini yaz: evlerden, gözlükçü",
+        ),
     )

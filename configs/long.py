@@ -11,29 +11,24 @@ mmrec eval loss --workdir=runs/long --documents=file --data=FILE
 
 import dataclasses
 
-from ml_collections import ConfigDict
-
-from mmrec_jax.config import Config, DataConfig, TokenizerConfig, TrainConfig
-from mmrec_jax.config_tree import to_config_dict
+from mmrec_jax.config import Config, OptimConfig, TokenizerConfig, TrainConfig
+from mmrec_jax.data.kinds.text import ManualConfig
 from mmrec_jax.models.mmrec.sizes import SIZES
-from mmrec_jax.optim_config import OptimConfig
 
 
-def get_config() -> ConfigDict:
+def get_config() -> Config:
     """The run; every field can be overridden on the command line."""
     model = dataclasses.replace(SIZES["tiny"], vocab_size=300, context=32_768)
-    return to_config_dict(
-        Config(
-            model=model,
-            data=DataConfig(source="manual", seq_len=32_768),
-            tokenizer=TokenizerConfig(kind="byte"),
-            optim=OptimConfig(lr=3e-3, warmup_steps=10),
-            train=TrainConfig(
-                steps=100,
-                batch_size=2,
-                eval_every=50,
-                checkpoint_every=10,
-                sample_prompt="The ",
-            ),
-        )
+    return Config(
+        model=model,
+        data=ManualConfig(seq_len=32_768),
+        tokenizer=TokenizerConfig(kind="byte"),
+        optim=OptimConfig(lr=3e-3, warmup_steps=10),
+        train=TrainConfig(
+            steps=100,
+            batch_size=2,
+            eval_every=50,
+            checkpoint_every=10,
+            sample_prompt="The ",
+        ),
     )

@@ -5,31 +5,26 @@ python train.py --config=configs/sophia.py
 
 import dataclasses
 
-from ml_collections import ConfigDict
-
-from mmrec_jax.config import Config, DataConfig, TrainConfig
-from mmrec_jax.config_tree import to_config_dict
+from mmrec_jax.config import Config, OptimConfig, TrainConfig
+from mmrec_jax.data.kinds.text import TreebankConfig
 from mmrec_jax.models.mmrec.sizes import SIZES
-from mmrec_jax.optim_config import OptimConfig
 
 
-def get_config() -> ConfigDict:
+def get_config() -> Config:
     """The run; every field can be overridden on the command line."""
     model = dataclasses.replace(SIZES["tiny"], vocab_size=500, dropout=0.1)
-    return to_config_dict(
-        Config(
-            model=model,
-            data=DataConfig(source="treebank", seq_len=256),
-            # b1, gamma and the decay are those of benchmarks/README.md, "What optimizers reach".
-            optim=OptimConfig(
-                name="sophia_g", lr=3e-3, warmup_steps=100, b1=0.9, gamma=0.03, weight_decay=0.2
-            ),
-            train=TrainConfig(
-                steps=1500,
-                batch_size=4,
-                eval_every=300,
-                checkpoint_every=100,
-                sample_prompt="Bir gün",
-            ),
-        )
+    return Config(
+        model=model,
+        data=TreebankConfig(seq_len=256),
+        # b1, gamma and the decay are those of benchmarks/README.md, "What optimizers reach".
+        optim=OptimConfig(
+            name="sophia_g", lr=3e-3, warmup_steps=100, b1=0.9, gamma=0.03, weight_decay=0.2
+        ),
+        train=TrainConfig(
+            steps=1500,
+            batch_size=4,
+            eval_every=300,
+            checkpoint_every=100,
+            sample_prompt="Bir gün",
+        ),
     )

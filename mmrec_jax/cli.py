@@ -1,12 +1,13 @@
 """The `mmrec` command: what can be done with data, with a trained model and on this machine."""
 
-import argparse
 import os
 from collections.abc import Sequence
 
+from mmrec_jax.command_line import ArgumentParser, add_version
 from mmrec_jax.commands import (
     adapters,
     bench,
+    config,
     data,
     eval,
     export,
@@ -17,13 +18,14 @@ from mmrec_jax.commands import (
     turkish,
 )
 from mmrec_jax.config_file import parse_with_overrides
-from mmrec_jax.errors import exit_on_user_error
+from mmrec_jax.errors import exit_on_user_error, replace_unencodable_output
 
 # In the order of `mmrec --help`.
 _COMMANDS = (
     generate,
     eval,
     inspect,
+    config,
     data,
     tokenizer,
     turkish,
@@ -36,6 +38,7 @@ _COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one subcommand; `mmrec --help` lists them."""
+    replace_unencodable_output()
     options = parse_with_overrides(_parser(), arguments)
     # A pipe closed early (`mmrec generate ... | head`) is no error.
     try:
@@ -45,8 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os._exit(0)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mmrec", description=__doc__)
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="mmrec", description=__doc__)
+    add_version(parser)
     commands = parser.add_subparsers(required=True, metavar="command")
     for module in _COMMANDS:
         module.add_parser(commands)

@@ -1,259 +1,394 @@
-"""Every knob of a run: frozen, validated dataclasses with one default each.
+"""A run: groups of settings with one default each, and all of them together in `Config`.
 
-At the edge (`configs/*.py`, `train.py`) a run is an `ml_collections.ConfigDict`, so that any field
-can be overridden on the command line. `config_tree.py` turns it into a `Config`; below that line
-nothing reads a field that does not exist and nothing has a second default.
+A config file (`configs/*.py`) returns a `Config`; `config_file.py` reads it with overrides from
+the command line, `config_tree.py` turns it into plain values and back. `mmrec config` prints every
+field.
 """
 
 import dataclasses
-from typing import Literal
+import importlib
+import itertools
+import os
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any, Literal
 
-from mmrec_jax.adapter_config import AdapterConfig
-from mmrec_jax.config_check import require
-from mmrec_jax.instruction_config import InstructionConfig
-from mmrec_jax.models.mmrec.config import ModelConfig
-from mmrec_jax.optim_config import OptimConfig
-from mmrec_jax.task_config import TaskConfig
-from mmrec_jax.turkish_config import TurkishConfig
+from mmrec_jax.data.kinds.registry import DATA_KINDS
+from mmrec_jax.errors import UserError
+from mmrec_jax.models.registry import FAMILIES
+from mmrec_jax.objectives.config import Objectives
+from mmrec_jax.objectives.registry import OBJECTIVES
+from mmrec_jax.settings import SEED, Check, Settings, above, at_least, setting, union, within
+
+_ROWS = re.compile(r"(\d+(-\d+)?(,\d+(-\d+)?)*)?")
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig:
-    """Where the text comes from and how it becomes rows of tokens."""
+class AdapterConfig(Settings):
+    """What is trained of the model that `config.init_from` names, instead of all its parameters.
 
-    # "treebank" (built-in, Turkish), "manual" (built-in, English), "text" or "jsonl" (your files,
-    # held in memory), "stream" (your files, of any size, read as they are needed), "prepared"
-    # (folders that `mmrec data prepare` wrote, with their own tokenizer);
-    # prompts and responses: "instructions" (your files of JSON lines) or "treebank_instructions"
-    # (built-in, Turkish); or a synthetic task (`data/tasks`): the other names.
-    source: Literal[
-        "treebank",
-        "manual",
-        "text",
-        "jsonl",
-        "stream",
-        "prepared",
-        "instructions",
-        "treebank_instructions",
-        "parity",
-        "modular",
-        "mqar",
-        "induction",
-        "k_hop",
-        "needle",
-    ] = "treebank"
-    # Your files: comma-separated paths, globs, folders, "tfds:NAME/CONFIG:split" (a local data set)
-    # or "hf:NAME:split"; .gz, .zst and .xz are read too.
-    train: str = ""
-    validation: str = ""  # the same; empty: a share of the training documents is held out
-    validation_fraction: float = 0.05  # used when `validation` is empty
-    # "block": one document a blank-line block, "line": one a line, "file": one a file.
-    documents: Literal["block", "line", "file"] = "block"
-    field: str = "text"  # the field of a record (JSON, Parquet, ...) that holds the text
-    max_record_mb: int = 64  # MiB; a longer document or record is refused
-    on_error: Literal["stop", "skip"] = "stop"  # "skip": leave bad records out, and list them
-    tfds_dir: str = ""  # of "tfds:"; empty: $TFDS_DATA_DIR or ~/tensorflow_datasets
-    seq_len: int = 256  # T, tokens in a row
-    packing_windows: int = 1024  # pieces packed into rows together (without train.carry_state)
-    seed: int = 0  # of the shuffle, or of a task's training examples
-    # Of sources "stream" and "prepared": tokens from each part of `train`: "3,1", or
-    # "3,1; 500: 1,1" with other weights from step 500 on; empty: every document once an epoch.
-    weights: str = ""
-    # Of source "stream":
-    shuffle_mb: int = 64  # MiB of text of each source that are shuffled together
-    tokenizer_mb: int = 32  # MiB of text that a tokenizer is trained on
-    stream_workers: int | None = None  # processes that read; one a core, at most 8, when None
-    # MiB that the workers and what they have ready may use together; nothing watches 0 workers.
-    ram_mb: int = 1500
-    # Of source "stream" too (`mmrec data prepare` has them as options, and always cleans): which
-    # documents are trained and evaluated on. Characters between the white space at the ends count.
-    clean: bool = False  # leave out control characters; carriage returns become newlines
-    language: Literal["", "tr"] = ""  # documents in this language alone
-    min_chars: int = 0  # leave out shorter documents
-    max_chars: int | None = None  # leave out longer documents; None: none
+    Kinds: "lora" (arXiv 2106.09685), "rslora" (2312.03732), "dora" (2402.09353).
+    """
+
+    group = "adapters"
+
+    kind: Literal["none", "lora", "rslora", "dora"] = setting("none", "none: all is trained")
+    rank: int = setting(8, "of the product A B", at_least(1))
+    alpha: float = setting(16.0, "A B is scaled by alpha / rank; rslora: / sqrt(rank)", above(0))
+    pattern: str = setting(
+        "all-linear",
+        "which kernels: all-linear, or a regular expression searched in paths such as "
+        "blocks/ffn/down/kernel; embedding, norms, decays and vectors are never taken",
+    )
+    dropout: float = setting(
+        0.0, "on the adapters' input; path intercept alone", within(0, 1, "[)")
+    )
+    embedding_rows: str = setting("", "rows of the embedding to train as well, such as 500-511,600")
+    detach_norm: bool = setting(True, "dora: no gradient through its norm (section 4.3)")
+    path: Literal["apply", "intercept"] = setting(
+        "intercept",
+        "apply: form the adapted weights; intercept: add x A B to x W, which is cheaper",
+    )
 
     def __post_init__(self) -> None:
-        self._check_numbers()
-        self._check_files()
-        if self.source != "stream":
-            self._refuse_filters()
+        super().__post_init__()
+        self.require(
+            not self.dropout or self.path == "intercept",
+            "dropout",
+            'zero with adapters.path "apply", where there is no input to drop from',
+        )
+        try:
+            re.compile(self.pattern)
+        except re.error as error:
+            self.require(False, "pattern", f'"all-linear" or a regular expression ({error})')
+        well_formed = _ROWS.fullmatch(self.embedding_rows) is not None
+        well_formed = well_formed and all(first <= last for first, last in self.row_ranges)
+        self.require(well_formed, "embedding_rows", 'rows such as "500-511,600"')
+        apart = all(a[1] < b[0] for a, b in itertools.pairwise(sorted(self.row_ranges)))
+        self.require(apart, "embedding_rows", "rows that are each named once")
+        for name, off in (("dropout", 0.0), ("embedding_rows", "")):
+            self.require(
+                self.used or getattr(self, name) == off,
+                name,
+                f'{off!r} with adapters.kind "none", which trains every parameter',
+            )
 
-    def _check_numbers(self) -> None:
-        require(self.seq_len > 0, "data.seq_len", self.seq_len, "at least 1")
-        sizes = ("packing_windows", "max_record_mb", "shuffle_mb", "tokenizer_mb", "ram_mb")
-        for name in sizes:
-            require(getattr(self, name) > 0, f"data.{name}", getattr(self, name), "at least 1")
-        workers = self.stream_workers
-        require(
-            workers is None or workers >= 0, "data.stream_workers", workers, "at least 0, or None"
-        )
-        require(
-            0 < self.validation_fraction < 1,
-            "data.validation_fraction",
-            self.validation_fraction,
-            "in (0, 1)",
-        )
-        require(self.min_chars >= 0, "data.min_chars", self.min_chars, "at least 0")
-        least = max(1, self.min_chars)
-        require(
-            self.max_chars is None or self.max_chars >= least,
-            "data.max_chars",
-            self.max_chars,
-            f"at least {least}" + (", data.min_chars" if self.min_chars else "") + ", or None",
-        )
+    @property
+    def used(self) -> bool:
+        """Whether a part of the model is trained and the rest is frozen."""
+        return self.kind != "none"
 
-    def _check_files(self) -> None:
-        require(
-            not self.weights or self.source in ("stream", "prepared"),
-            "data.weights",
-            self.weights,
-            f'empty with data.source "{self.source}"',
-        )
-        if self.source in ("text", "jsonl", "stream", "instructions"):
-            require(bool(self.train), "data.train", self.train, "a path or glob of your files")
-        elif self.source == "prepared":
-            folder = "a folder that mmrec data prepare wrote"
-            require(bool(self.train), "data.train", self.train, folder)
-            rule = "empty with prepared text, which has a validation split of its own"
-            require(not self.validation, "data.validation", self.validation, rule)
-        else:
-            for name in ("train", "validation"):
-                require(
-                    not getattr(self, name),
-                    f"data.{name}",
-                    getattr(self, name),
-                    f'empty with the built-in source "{self.source}" (for your own files set '
-                    "data.source=text, jsonl, stream, prepared or instructions)",
-                )
-
-    def _refuse_filters(self) -> None:
-        who = 'only "stream" filters documents as it reads them'
-        if self.source == "prepared":
-            who = "mmrec data prepare has cleaned and filtered them"
-        unset = {"clean": False, "language": "", "min_chars": 0, "max_chars": None}
-        for name, value in unset.items():
-            rule = f'{value!r} with data.source "{self.source}": {who}'
-            require(getattr(self, name) == value, f"data.{name}", getattr(self, name), rule)
+    @property
+    def row_ranges(self) -> tuple[tuple[int, int], ...]:
+        """The first and the last row of each range of `embedding_rows`."""
+        ranges = [part.split("-") for part in self.embedding_rows.split(",") if part]
+        return tuple((int(part[0]), int(part[-1])) for part in ranges)
 
 
 @dataclasses.dataclass(frozen=True)
-class TokenizerConfig:
+class TokenizerConfig(Settings):
     """How text becomes tokens."""
 
-    kind: Literal["unigram", "bpe", "byte", "char", "file"] = "unigram"
-    vocab_size: int | None = None  # of unigram and bpe; model.vocab_size when None
-    path: str = ""  # kind "file": an existing sentencepiece .model or Hugging Face tokenizer.json
+    group = "tokenizer"
+
+    kind: Literal["unigram", "bpe", "byte", "char", "file"] = setting("unigram", "file: of `path`")
+    vocab_size: int | None = setting(
+        None, "of unigram and bpe; model.vocab_size when None", at_least(1)
+    )
+    path: str = setting("", "a sentencepiece .model or a Hugging Face tokenizer.json")
 
     def __post_init__(self) -> None:
-        require(
-            self.vocab_size is None or self.vocab_size > 0,
-            "tokenizer.vocab_size",
-            self.vocab_size,
-            "at least 1, or None",
-        )
-        require(
+        super().__post_init__()
+        self.require(
             bool(self.path) == (self.kind == "file"),
-            "tokenizer.path",
-            self.path,
+            "path",
             'set if and only if tokenizer.kind is "file"',
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """How long and how large, and what is written on the way."""
+# Of each optimizer: b1, b2, eps, gamma. Muon's b1 is that of its momentum, its b2 that of the Adam
+# which updates what is no matrix; 0 stands where an optimizer has no such number.
+_OPTIM_DEFAULTS = {
+    "adamw": (0.9, 0.95, 1e-8, 0.0),
+    "sophia_g": (0.965, 0.99, 1e-12, 0.05),
+    "sophia_h": (0.965, 0.99, 1e-12, 0.01),
+    "lion": (0.9, 0.99, 0.0, 0.0),
+    "muon": (0.95, 0.95, 1e-8, 0.0),
+}
 
-    seed: int = 0  # of the parameters and of dropout
-    batch_size: int = 8  # rows a step, over all devices and micro-batches
-    accumulate: int = 1  # micro-batches a step; the gradient is that of the whole batch
-    # Truncated backpropagation through time: each row continues the text of the same row of the
-    # batch before, from the state it left, through which no gradient flows.
-    carry_state: bool = False
-    steps: int | None = None  # exactly one of steps, epochs, tokens says how long
-    epochs: float | None = None
-    tokens: int | None = None  # predicted tokens, padding not counted
-    target_loss: float | None = None  # stop when the evaluation loss (nats/token) is at or under it
-    devices: int | None = None  # use the first n; all when None, of a CPU one a core
-    log_every: int = 10
-    eval_every: int = 200
-    eval_first: bool = False  # evaluate before the first step too
-    eval_batches: int | None = None  # of the validation split; all of it when None
-    # Evaluate with the state carried along each document instead of each row from the zero state.
-    eval_carry: bool = False
-    dashboard: bool = True  # measure the memories at each evaluation (`mmrec_jax/dashboard`)
-    sample_prompt: str = ""  # prompt of the text samples written at each evaluation
-    sample_tokens: int = 64  # 0: no samples
-    checkpoint_every: int = 200
-    keep_last: int = 2
-    keep_best: int = 1  # by validation loss
-    profile_steps: int = 0  # trace this many steps (after compilation) into workdir/profile
-    neftune_alpha: float = 0.0  # noise on the embedded tokens (arXiv 2310.05914): 5 to 15; 0: none
-    neftune_schedule: Literal["constant", "linear"] = "constant"  # linear: to 0 at the end
-    # A JSON file with factors of the noise by token, such as {"▁lar": 0.3}; the others have 1.
-    neftune_table: str = ""
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig(Settings):
+    """The optimizer and its schedule.
+
+    "sophia_g" and "sophia_h" divide by an estimate of the loss's curvature (arXiv 2305.14342):
+    g samples the Gauss-Newton diagonal from gradients, h the Hessian's from Hessian-vector
+    products. A field that is None has the default of the optimizer `name`; the number it comes to
+    is the property with the same name in capitals (`B1`, `B2`, `EPS`, `GAMMA`).
+    """
+
+    group = "optim"
+
+    name: Literal["adamw", "sophia_g", "sophia_h", "lion", "muon"] = setting(
+        "adamw", "lion wants a third to a tenth of adamw's learning rate, the others the same"
+    )
+    lr: float = setting(3e-3, "peak learning rate", above(0))
+    schedule: Literal["cosine", "linear", "constant"] = setting("cosine", "of the learning rate")
+    warmup_steps: int = setting(50, "steps in which the learning rate rises", at_least(0))
+    final_lr_fraction: float = setting(0.1, "the schedule's floor as a share of lr", within(0, 1))
+    b1: float | None = setting(
+        None, "decay of the momentum: 0.9; sophia 0.965, muon 0.95", within(0, 1, "[)")
+    )
+    b2: float | None = setting(
+        None, "decay of the second moment: 0.95; lion and sophia's h 0.99", within(0, 1, "[)")
+    )
+    eps: float | None = setting(
+        None, "1e-8; sophia 1e-12, the least divisor of its momentum", above(0)
+    )
+    gamma: float | None = setting(
+        None, "sophia: larger clips fewer coordinates; g 0.05, h 0.01", above(0)
+    )
+    weight_decay: float = setting(
+        0.1, "decoupled; never on norms, biases, decays and gates", at_least(0)
+    )
+    clip_norm: float = setting(1.0, "of the global gradient norm; 0: no clipping", at_least(0))
+    hessian_every: int = setting(
+        10, "k: sophia estimates the curvature in steps 1, 1 + k, 1 + 2 k, ...", at_least(1)
+    )
+    estimator_batch: float = setting(
+        0.5,
+        "share of a batch's rows for that estimate: every n-th row, with n the largest divisor of "
+        "train.batch_size up to 1 / estimator_batch",
+        within(0, 1, "(]"),
+    )
 
     def __post_init__(self) -> None:
-        lengths = [n for n in ("steps", "epochs", "tokens") if getattr(self, n) is not None]
-        require(
-            len(lengths) == 1,
-            "train.steps/epochs/tokens",
-            ", ".join(lengths) or "none of them",
-            "exactly one of the three",
+        super().__post_init__()
+        self.require(
+            self.warmup_steps > 0 or not self.uses_hessian,
+            "warmup_steps",
+            f'at least 1 with "{self.name}": until its curvature has been averaged over some '
+            "estimates, every coordinate moves by the whole learning rate",
         )
-        for name in lengths:
-            require(getattr(self, name) > 0, f"train.{name}", getattr(self, name), "above 0")
-        for name in ("batch_size", "accumulate", "log_every", "eval_every", "checkpoint_every"):
-            require(getattr(self, name) > 0, f"train.{name}", getattr(self, name), "at least 1")
-        for name in ("devices", "eval_batches"):
-            value = getattr(self, name)
-            require(value is None or value > 0, f"train.{name}", value, "at least 1, or None")
-        for name in ("sample_tokens", "keep_best", "profile_steps"):
-            require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "at least 0")
-        require(self.neftune_alpha >= 0, "train.neftune_alpha", self.neftune_alpha, "at least 0")
-        for name, off in (("neftune_schedule", "constant"), ("neftune_table", "")):
-            value = getattr(self, name)
-            require(
-                bool(self.neftune_alpha) or value == off,
-                f"train.{name}",
-                value,
-                f'"{off}" where train.neftune_alpha is 0',
+
+    @property
+    def uses_hessian(self) -> bool:
+        """Whether the optimizer needs estimates of the curvature."""
+        return self.name in ("sophia_g", "sophia_h")
+
+    @property
+    def B1(self) -> float:
+        """Decay of the momentum."""
+        return _OPTIM_DEFAULTS[self.name][0] if self.b1 is None else self.b1
+
+    @property
+    def B2(self) -> float:
+        """Decay of the second moment, or of the curvature."""
+        return _OPTIM_DEFAULTS[self.name][1] if self.b2 is None else self.b2
+
+    @property
+    def EPS(self) -> float:
+        """What keeps the division finite."""
+        return _OPTIM_DEFAULTS[self.name][2] if self.eps is None else self.eps
+
+    @property
+    def GAMMA(self) -> float:
+        """Factor of the curvature in Sophia's divisor."""
+        return _OPTIM_DEFAULTS[self.name][3] if self.gamma is None else self.gamma
+
+
+_AXIS = Check(
+    lambda size: size == -1 or size >= 1, "at least 1, or -1 for all devices that are left"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig(Settings):
+    """Over how many devices what is split. A run may continue on another mesh."""
+
+    group = "mesh"
+
+    data: int = setting(-1, "rows of the batch; -1: all devices that are left", _AXIS, free=True)
+    fsdp: int = setting(1, "rows of the batch, parameters and optimizer state", _AXIS, free=True)
+    tensor: int = setting(1, "the width of each layer", _AXIS, free=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rest = [name for name in ("data", "fsdp", "tensor") if getattr(self, name) == -1]
+        if len(rest) > 1:
+            self.require(False, rest[1], f"at least 1: mesh.{rest[0]} is -1 already")
+
+
+@dataclasses.dataclass(frozen=True)
+class NoiseConfig(Settings):
+    """Noise on the embedded tokens in training (NEFTune, arXiv 2310.05914)."""
+
+    group = "noise"
+
+    alpha: float = setting(0.0, "its size: 5 to 15; 0: none", at_least(0))
+    schedule: Literal["constant", "linear"] = setting("constant", "linear: to 0 at the end")
+    table: str = setting(
+        "", 'a JSON file with factors of the noise by token, such as {"▁lar": 0.3}; others have 1'
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, off in (("schedule", "constant"), ("table", "")):
+            unused = bool(self.alpha) or getattr(self, name) == off
+            self.require(unused, name, f'"{off}" where noise.alpha is 0')
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig(Settings):
+    """How long and how large, and what is written on the way."""
+
+    group = "train"
+
+    seed: int = setting(0, "of the parameters and of dropout", SEED)
+    batch_size: int = setting(8, "rows in a step, over all devices and microbatches", at_least(1))
+    accumulate: int = setting(
+        1, "microbatches in a step; the gradient is that of the whole batch", at_least(1)
+    )
+    carry_state: bool = setting(
+        False,
+        "truncated backpropagation through time: each row continues the text of the same row of "
+        "the batch before, from the state it left, through which no gradient flows",
+    )
+    steps: int | None = setting(
+        None, "exactly one of steps, epochs, tokens says how long", above(0), free="length"
+    )
+    epochs: float | None = setting(None, "passes over the data", above(0), free="length")
+    tokens: int | None = setting(
+        None, "predicted tokens, padding not counted", above(0), free="length"
+    )
+    target_loss: float | None = setting(
+        None, "stop when the evaluation loss (nats/token) is at or under it", free=True
+    )
+    devices: int | None = setting(
+        None, "use the first n; all when None, of a CPU one per core", at_least(1), free=True
+    )
+    log_every: int = setting(10, "steps", at_least(1), free=True)
+    writers: tuple[str, ...] = setting(
+        ("jsonl", "tensorboard"),
+        "where the metrics go: jsonl (metrics.jsonl, which loss.png is drawn from), tensorboard "
+        "(event files), console; wandb and trackio, each an extra of the same name to install",
+        free=True,
+    )
+    eval_every: int = setting(200, "steps", at_least(1), free=True)
+    eval_first: bool = setting(False, "evaluate before the first step too", free=True)
+    eval_batches: int | None = setting(
+        None, "of the validation split; all of it when None", at_least(1), free=True
+    )
+    eval_carry: bool = setting(
+        False,
+        "evaluate with the state carried along each document, not each row from the zero state",
+        free=True,
+    )
+    dashboard: bool = setting(True, "measure the memories at each evaluation", free=True)
+    sample_prompt: str = setting(
+        "", "prompt of the text samples written at each evaluation", free=True
+    )
+    sample_tokens: int = setting(64, "0: no samples", at_least(0), free=True)
+    checkpoint_every: int = setting(200, "steps", at_least(1), free=True)
+    keep_last: int = setting(2, "checkpoints", at_least(1), free=True)
+    keep_best: int = setting(1, "checkpoints, by validation loss", at_least(0), free=True)
+    profile_steps: int = setting(
+        0, "trace this many steps (after compilation) into workdir/profile", at_least(0), free=True
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = [name for name in LENGTHS if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = ", ".join(given) or "none of them"
+            raise UserError(
+                f"config.train.steps/epochs/tokens: {found} is set; it must be exactly one of the "
+                "three"
             )
-        require(self.keep_last > 0, "train.keep_last", self.keep_last, "at least 1")
-        require(
+        self.require(
             self.batch_size % self.accumulate == 0,
-            "train.accumulate",
-            self.accumulate,
+            "accumulate",
             f"a divisor of train.batch_size = {self.batch_size}",
         )
 
 
+LENGTHS = ("steps", "epochs", "tokens")
+
+
 @dataclasses.dataclass(frozen=True)
-class Config:
+class TurkishConfig(Settings):
+    """What training and evaluation know of the language; off by default."""
+
+    group = "turkish"
+
+    suffix_weight: float = setting(
+        1.0,
+        "weight in the loss of a token behind the root of a word (turkish/segmenter.py), where "
+        "every other token has 1; evaluation has no weights",
+        above(0),
+    )
+    scored_samples: int = setting(
+        0,
+        "beginnings of validation documents that are continued at each evaluation and scored "
+        "against the documents (turkish/scores.py)",
+        at_least(0),
+        free=True,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Settings):
     """One run."""
 
-    # A run, or an exported model, whose parameters and tokenizer this run begins with. The fields
-    # of `model` that say what function it is are taken from there, and `tokenizer` is not used.
-    init_from: str = ""
-    adapters: AdapterConfig = dataclasses.field(default_factory=AdapterConfig)
-    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
-    data: DataConfig = dataclasses.field(default_factory=DataConfig)
-    instructions: InstructionConfig = dataclasses.field(default_factory=InstructionConfig)
-    task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
-    tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
-    optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
-    train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(steps=1000))
-    turkish: TurkishConfig = dataclasses.field(default_factory=TurkishConfig)
+    plugins: tuple[str, ...] = setting(
+        (), "modules that register model families, objectives, kinds of data or evaluators"
+    )
+    init_from: str = setting(
+        "",
+        "a run or an exported model whose parameters and tokenizer this run begins with; what "
+        "function `model` is, is taken from there, and `tokenizer` is not used",
+        free="base",
+    )
+    model: Any = union(FAMILIES, "mmrec", "the model")
+    adapters: AdapterConfig = AdapterConfig()
+    objectives: Objectives = dataclasses.field(
+        default_factory=Objectives, metadata={"registry": OBJECTIVES}
+    )
+    data: Any = union(DATA_KINDS, "treebank", "what it is trained and evaluated on")
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    optim: OptimConfig = OptimConfig()
+    mesh: MeshConfig = MeshConfig()
+    noise: NoiseConfig = NoiseConfig()
+    train: TrainConfig = TrainConfig(steps=1000)
+    turkish: TurkishConfig = TurkishConfig()
 
     def __post_init__(self) -> None:
-        require(
+        super().__post_init__()
+        import_plugins(self.plugins)
+        self.require(bool(self.objectives), "objectives", "at least one objective")
+        self.require(
             bool(self.init_from) or not self.adapters.used,
             "init_from",
-            self.init_from,
             f'the run to adapt, with adapters.kind "{self.adapters.kind}"',
         )
-        require(
-            self.optim.name != "muon" or not self.adapters.used,
-            "optim.name",
-            self.optim.name,
-            "another one with adapters: muon is for whole weight matrices",
-        )
+        if self.adapters.used and self.optim.name == "muon":
+            self.optim.require(
+                False, "name", "another one with adapters: muon is for whole matrices"
+            )
+
+
+def import_plugins(modules: Iterable[str]) -> None:
+    """Imports modules, which register what they define; the current folder is searched too.
+
+    Raises:
+      UserError: one cannot be imported.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # whatever the user's module raises
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UserError(f"config.plugins: {module}: {reason}") from error

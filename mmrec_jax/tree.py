@@ -1,4 +1,4 @@
-"""Names of the leaves of a parameter tree, and trees of labels chosen by those names."""
+"""Trees of arrays: names of their leaves, functions of those names, sizes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +20,21 @@ def map_named(function: Callable[[str, Any], Any], tree: Any) -> Any:
     )
 
 
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """Leaf by path."""
+    return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
 def leaf_names(tree: Any) -> list[str]:
     """Names of all leaves, in tree order."""
     return [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def count(tree: Any) -> int:
+    """Numbers in all leaves."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def num_bytes(tree: Any) -> int:
+    """Bytes of all leaves."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -24,12 +24,12 @@ from typing import Any, TypeVar
 
 import jax
 from beartype import beartype
-from jaxtyping import Bool, Float, Int, jaxtyped
+from jaxtyping import Bool, Float, Int, Integer, jaxtyped
 
 Array = jax.Array
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-__all__ = ["Array", "Bool", "Float", "Int", "typed"]
+__all__ = ["Array", "Bool", "Float", "Int", "Integer", "typed"]
 
 
 def typed(function: _F) -> _F:

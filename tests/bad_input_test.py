@@ -121,7 +121,7 @@ def test_a_malformed_line_of_instructions(command, tmp_path, compiled):
 def test_a_chat_template_that_the_tokenizer_has_no_tokens_for(command, tmp_path, compiled):
     path = tmp_path / "pairs.jsonl"
     path.write_text("".join(f'{{"prompt": "{i}", "completion": "b"}}\n' for i in range(40)))
-    said = command(*_INSTRUCTIONS, "--config.instructions.template=chatml", text=path)
+    said = command(*_INSTRUCTIONS, "--config.data.template=chatml", text=path)
     assert "the chat template \"chatml\" needs the token '<|im_start|>', which this" in said
     assert not compiled
 
@@ -130,19 +130,14 @@ def test_a_chat_template_that_the_tokenizer_has_no_tokens_for(command, tmp_path,
     ("arguments", "expected"),
     [
         (["--config.optim.learning_rate=1"], "config.optim.learning_rate is not a field"),
-        (["--config.train.batch_size=many"], "config.train.batch_size=many"),
+        (["--config.train.batch_size=many"], "config.train.batch_size is 'many'"),
         (["--config.model.gate=lstm"], "config.model.gate is 'lstm'"),
         (["--config.train.steps=-1"], "config.train.steps is -1; it must be above 0"),
-        (["--config.data.source=treebank"], "config.data.train is "),
+        (["--config.data.source=treebank"], "config.data.train is not a field of source treebank"),
         (["--config.train.accumulate=3"], "config.train.accumulate is 3"),
         (["--config.model.vocab_size=100"], "config.model.vocab_size is 100"),
         (["--config.train.devices=64"], "config.train.devices is 64"),
-        (["--config.data.source=parity"], "config.data.train is "),
-        (
-            ["--config.data.source=parity", "--config.data.train="],
-            'config.task.max_length is 40; with config.data.source "parity" it must be at '
-            "most config.data.seq_len = 32",
-        ),
+        (["--config.data.source=parity"], "config.data.train is not a field of source parity"),
         (["--config.tokenizer.kind=file"], "config.tokenizer.path is ''"),
         (
             ["--config.tokenizer.kind=file", "--config.tokenizer.path=no.model"],
@@ -166,15 +161,16 @@ def test_a_missing_config_file(command):
 
 def test_a_field_of_the_wrong_type_in_the_file(command, tmp_path):
     path = tmp_path / "mine.py"
-    path.write_text("def get_config(): return {'optim': {'lr': 'fast'}, 'train': {'steps': 1}}")
+    head = "from mmrec_jax.config import Config, OptimConfig\n"
+    path.write_text(f"{head}def get_config(): return Config(optim=OptimConfig(lr='fast'))")
     said = command("--config.data.source=text", config=path)
-    assert "config.optim.lr is 'fast'; it must be of type float" in said
+    assert "config.optim.lr is 'fast'" in said
 
 
 _LINEAR = [
     "--config.model.gate=none",
     "--config.model.memory=none",
-    "--config.model.use_uboo=false",
+    "--config.objectives.uboo=None",
 ]
 
 

@@ -1,200 +1,592 @@
+"""The groups of a run: types, ranges, overrides, files, and what older versions stored."""
+
+import argparse
 import dataclasses
 import json
+import subprocess
+import sys
+import tarfile
 
+import jax
+import jax.numpy as jnp
 import pytest
+from mmrec_jax.train.adapter_rules import adapter_rules
 
-from mmrec_jax.config import Config, DataConfig, TokenizerConfig, TrainConfig
-from mmrec_jax.config_tree import from_config_dict, to_config_dict, to_dict
-from mmrec_jax.errors import UserError
-from mmrec_jax.instruction_config import InstructionConfig
-from mmrec_jax.models.mmrec.config import ModelConfig
-from mmrec_jax.optim_config import OptimConfig
-from mmrec_jax.task_config import TaskConfig
-
-
-def test_a_config_survives_the_editable_form_and_json():
-    config = Config(
-        model=ModelConfig(model_dim=64, mem_dim=8, memory_slots=4),
-        task=TaskConfig(eval_lengths=(3, 4, 5)),
-        train=TrainConfig(epochs=1.5, target_loss=2.0),
-    )
-    assert from_config_dict(to_config_dict(config)) == config
-    as_json = json.loads(json.dumps(to_dict(config)))
-    assert as_json == to_dict(config)
-    assert from_config_dict(as_json) == config
-
-
-def test_derived_sizes_follow_the_model_specification():
-    model = ModelConfig(model_dim=320, num_memories=4)
-    assert (model.D, model.E, model.H, model.S, model.K) == (320, 320, 4, 80, 80)
-    assert model.F == 896  # 8 * 320 / 3 = 853.3, up to a multiple of 64
-    assert model.R == 20
-    assert ModelConfig(model_dim=128).R == 16
-    assert ModelConfig(memory="none").H == 0
-
-
-def test_sizes_that_are_set_win_over_derived_ones():
-    sizes = {"recurrent_dim": 7, "memory_slots": 5, "mem_dim": 6, "ffn_dim": 9, "dpg_rank": 3}
-    model = ModelConfig(model_dim=10, num_memories=3, **sizes)
-    assert (model.E, model.S, model.K, model.F, model.R) == (7, 5, 6, 9, 3)
-
-
-def test_configs_cannot_be_changed():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        Config().model.dropout = 0.5
-
-
-@pytest.mark.parametrize(
-    ("group", "field", "value"),
-    [
-        (ModelConfig, "vocab_size", 0),
-        (ModelConfig, "num_memories", 3),
-        (ModelConfig, "mem_dim", 0),
-        (ModelConfig, "dropout", 1.0),
-        (ModelConfig, "lambda_p", -0.1),
-        (ModelConfig, "gamma_halflife_min", 0.0),
-        (ModelConfig, "alpha_halflife_min", 5000.0),
-        (DataConfig, "seq_len", 0),
-        (DataConfig, "packing_windows", 0),
-        (DataConfig, "validation_fraction", 1.0),
-        (DataConfig, "train", "a.txt"),
-        (TaskConfig, "min_length", 0),
-        (TaskConfig, "max_length", 0),
-        (TaskConfig, "eval_sequences", 0),
-        (TaskConfig, "eval_lengths", ()),
-        (TaskConfig, "eval_lengths", (8, 0)),
-        (TaskConfig, "eval_lengths", (8, 8)),
-        (TaskConfig, "vocab_size", 3),
-        (TaskConfig, "vocab_size", 20_001),
-        (TaskConfig, "pairs", 0),
-        (TaskConfig, "modulus", 1),
-        (TaskConfig, "modulus", 20_001),
-        (TaskConfig, "hops", 0),
-        (InstructionConfig, "template", ""),
-        (TokenizerConfig, "vocab_size", 0),
-        (TokenizerConfig, "path", "a.model"),
-        (OptimConfig, "lr", 0.0),
-        (OptimConfig, "lr", float("nan")),
-        (OptimConfig, "b2", 1.0),
-        (OptimConfig, "eps", 0.0),
-        (OptimConfig, "clip_norm", -1.0),
-        (OptimConfig, "final_lr_fraction", 1.1),
-    ],
+from mmrec_jax.cli import main
+from mmrec_jax.config import (
+    AdapterConfig,
+    Config,
+    MeshConfig,
+    NoiseConfig,
+    OptimConfig,
+    TokenizerConfig,
+    TrainConfig,
+    TurkishConfig,
 )
-def test_a_value_out_of_range_is_refused_by_name(group, field, value):
-    with pytest.raises(UserError, match=rf"config\.\w+\.{field} is .*; it must be"):
-        group(**{field: value})
+from mmrec_jax.config_file import parse_with_overrides, read_config, with_overrides
+from mmrec_jax.config_tree import from_dict, leaves, to_dict
+from mmrec_jax.data.kinds.instructions import InstructionsConfig, TreebankInstructionsConfig
+from mmrec_jax.data.kinds.tasks import KHopConfig, ModularConfig, MqarConfig, ParityConfig
+from mmrec_jax.data.kinds.text import (
+    JsonlConfig,
+    ManualConfig,
+    PreparedConfig,
+    StreamConfig,
+    TextConfig,
+    TreebankConfig,
+)
+from mmrec_jax.errors import UserError
+from mmrec_jax.models.mmrec.config import MMRecConfig
+from mmrec_jax.objectives.config import Objectives
+from mmrec_jax.objectives.uboo import UBOOConfig
+from mmrec_jax.objectives.vowel_harmony import VowelHarmonyConfig
+from tests.small_run import ROOT
+
+_SHIPPED = sorted((ROOT / "configs").glob("*.py"))
+_TINY = str(ROOT / "configs" / "tiny.py")
 
 
-@pytest.mark.parametrize("field", ["batch_size", "log_every", "eval_every", "keep_last", "devices"])
-def test_a_training_number_below_one_is_refused_by_name(field):
-    with pytest.raises(UserError, match=rf"config\.train\.{field} is 0"):
-        TrainConfig(steps=1, **{field: 0})
+def _refused(make, *parts):
+    """`make()` must be refused in one line with all the parts."""
+    with pytest.raises(UserError) as caught:
+        make()
+    for part in parts:
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
-def test_accumulation_must_divide_the_batch():
-    with pytest.raises(UserError, match=r"config\.train\.accumulate is 3.* divisor .*= 8"):
-        TrainConfig(steps=1, batch_size=8, accumulate=3)
+def _group(group, **fields):
+    """A valid group with these fields."""
+    base = {"train": {"steps": 1}, "adapters": {"kind": "dora"}}.get(group.group, {})
+    if group in (TextConfig, StreamConfig, InstructionsConfig):
+        base = {"train": "a"}
+    return group(**{**base, **fields})
+
+
+_OUT_OF_RANGE = [
+    (MMRecConfig, {"vocab_size": 0}),
+    (MMRecConfig, {"num_memories": 3}),
+    (MMRecConfig, {"mem_dim": 0}),
+    (MMRecConfig, {"dropout": 1.0}),
+    (MMRecConfig, {"gamma_halflife_min": 0.0}),
+    (MMRecConfig, {"alpha_halflife_min": 5000.0}),
+    (TreebankConfig, {"seq_len": 0}),
+    (TreebankConfig, {"packing_windows": 0}),
+    (TextConfig, {"validation_fraction": 1.0}),
+    (TextConfig, {"max_record_mb": 0}),
+    (TextConfig, {"train": ""}),
+    (JsonlConfig, {"train": ""}),
+    (PreparedConfig, {"train": ""}),
+    (InstructionsConfig, {"train": ""}),
+    (InstructionsConfig, {"template": ""}),
+    (InstructionsConfig, {"prompt_field": "", "response_field": "b"}),
+    (StreamConfig, {"min_chars": -1}),
+    (StreamConfig, {"max_chars": 0}),
+    (StreamConfig, {"max_chars": 8, "min_chars": 9}),
+    (StreamConfig, {"stream_workers": -1}),
+    (ParityConfig, {"min_length": 0}),
+    (ParityConfig, {"max_length": 0}),
+    (ParityConfig, {"eval_sequences": 0}),
+    (ParityConfig, {"eval_lengths": ()}),
+    (ParityConfig, {"eval_lengths": (8, 0)}),
+    (ParityConfig, {"eval_lengths": (8, 8)}),
+    (ModularConfig, {"modulus": 1}),
+    (MqarConfig, {"vocab_size": 3}),
+    (MqarConfig, {"vocab_size": 20_001}),
+    (MqarConfig, {"pairs": 0}),
+    (MqarConfig, {"pairs": 128}),
+    (MqarConfig, {"min_pairs": 9}),
+    (KHopConfig, {"hops": 0}),
+    (TokenizerConfig, {"vocab_size": 0}),
+    (TokenizerConfig, {"path": "a.model"}),
+    (OptimConfig, {"lr": 0.0}),
+    (OptimConfig, {"lr": float("nan")}),
+    (OptimConfig, {"b2": 1.0}),
+    (OptimConfig, {"eps": 0.0}),
+    (OptimConfig, {"gamma": 0.0}),
+    (OptimConfig, {"hessian_every": 0}),
+    (OptimConfig, {"estimator_batch": 0.0}),
+    (OptimConfig, {"estimator_batch": 1.5}),
+    (OptimConfig, {"clip_norm": -1.0}),
+    (OptimConfig, {"final_lr_fraction": 1.1}),
+    (OptimConfig, {"warmup_steps": 0, "name": "sophia_g"}),
+    (TrainConfig, {"batch_size": 0}),
+    (TrainConfig, {"log_every": 0}),
+    (TrainConfig, {"seed": -1}),
+    (TrainConfig, {"seed": 2**32}),
+    (TrainConfig, {"eval_every": 0}),
+    (TrainConfig, {"keep_last": 0}),
+    (TrainConfig, {"devices": 0}),
+    (TrainConfig, {"accumulate": 3}),
+    (TrainConfig, {"steps": 0}),
+    (TrainConfig, {"epochs": -1.0, "steps": None}),
+    (TrainConfig, {"tokens": 0, "steps": None}),
+    (MeshConfig, {"tensor": 0}),
+    (MeshConfig, {"fsdp": -2}),
+    (MeshConfig, {"fsdp": -1}),
+    (NoiseConfig, {"alpha": -1.0}),
+    (NoiseConfig, {"schedule": "linear"}),
+    (NoiseConfig, {"table": "factors.json"}),
+    (TurkishConfig, {"suffix_weight": 0.0}),
+    (TurkishConfig, {"scored_samples": -1}),
+    (AdapterConfig, {"rank": 0}),
+    (AdapterConfig, {"alpha": 0.0}),
+    (AdapterConfig, {"dropout": 1.0}),
+    (AdapterConfig, {"dropout": 0.1, "path": "apply"}),
+    (AdapterConfig, {"dropout": 0.1, "kind": "none"}),
+    (AdapterConfig, {"pattern": "("}),
+    (AdapterConfig, {"embedding_rows": "3-"}),
+    (AdapterConfig, {"embedding_rows": "5-3"}),
+    (AdapterConfig, {"embedding_rows": "5-9,7"}),
+    (AdapterConfig, {"embedding_rows": "3", "kind": "none"}),
+    (UBOOConfig, {"weight": -0.1}),
+    (UBOOConfig, {"weight": ()}),
+    (UBOOConfig, {"weight": ((5, 0.1), (5, 0.2))}),
+    (UBOOConfig, {"weight": ((0, 0.1), (5, -0.2))}),
+    # Values of another type.
+    (TrainConfig, {"batch_size": 2.5}),
+    (TrainConfig, {"batch_size": True}),
+    (TrainConfig, {"steps": "100"}),
+    (OptimConfig, {"lr": "fast"}),
+    (MMRecConfig, {"use_hem": 1}),
+    (MMRecConfig, {"gate": "lstm"}),
+    (TextConfig, {"train": None}),
+    (ParityConfig, {"eval_lengths": 40}),
+    (ParityConfig, {"eval_lengths": (40, 2.5)}),
+    (UBOOConfig, {"weight": ((0, 0.1, 3),)}),
+    (Config, {"plugins": "a"}),
+    (Config, {"objectives": {}}),
+    (Config, {"objectives": Objectives(cross_entropy=None)}),
+    (Config, {"init_from": 5}),
+]
+
+
+@pytest.mark.parametrize(("group", "fields"), _OUT_OF_RANGE)
+def test_a_value_of_another_type_or_out_of_range_is_refused_by_name(group, fields):
+    name = ".".join(part for part in ("config", group.group, next(iter(fields))) if part)
+    _refused(lambda: _group(group, **fields), f"{name} is {next(iter(fields.values()))!r}")
 
 
 @pytest.mark.parametrize("lengths", [{}, {"steps": 1, "tokens": 5}, {"epochs": 1.0, "steps": 2}])
 def test_the_length_is_given_in_exactly_one_unit(lengths):
-    with pytest.raises(UserError, match="exactly one of the three"):
-        TrainConfig(**lengths)
-
-
-@pytest.mark.parametrize("lengths", [{"steps": 0}, {"epochs": -1.0}, {"tokens": 0}])
-def test_a_length_is_above_zero(lengths):
-    with pytest.raises(UserError, match="must be above 0"):
-        TrainConfig(**lengths)
-
-
-@pytest.mark.parametrize("source", ["text", "jsonl", "instructions"])
-def test_the_users_own_source_needs_files(source):
-    with pytest.raises(UserError, match=r"config\.data\.train"):
-        DataConfig(source=source)
-
-
-_FILTERS = {"clean": True, "language": "tr", "min_chars": 5, "max_chars": 5}
-
-
-@pytest.mark.parametrize("name", _FILTERS)
-def test_the_stream_alone_filters_documents_as_it_reads_them(name):
-    filters = {name: _FILTERS[name]}
-    DataConfig(source="stream", train="a.txt", **filters)
-    refusal = rf"config\.data\.{name} is .* with data\.source"
-    with pytest.raises(UserError, match=rf'{refusal} "text": only "stream" filters'):
-        DataConfig(source="text", train="a.txt", **filters)
-    with pytest.raises(UserError, match=rf'{refusal} "prepared": mmrec data prepare has cleaned'):
-        DataConfig(source="prepared", train="a", **filters)
+    _refused(lambda: TrainConfig(**lengths), "config.train.steps/epochs/tokens", *lengths)
 
 
 @pytest.mark.parametrize(
-    ("filters", "said"),
+    ("fields", "name"),
     [
-        ({"min_chars": -1}, "min_chars is -1; it must be at least 0"),
-        ({"max_chars": 0}, "max_chars is 0; it must be at least 1, or None"),
+        ({"adapters": AdapterConfig(kind="dora")}, "config.init_from is ''"),
         (
-            {"min_chars": 9, "max_chars": 8},
-            r"max_chars is 8; it must be at least 9, data\.min_chars, or None",
+            {
+                "init_from": "runs/a",
+                "adapters": AdapterConfig(kind="lora"),
+                "optim": OptimConfig(name="muon"),
+            },
+            "config.optim.name is 'muon'",
         ),
     ],
 )
-def test_limits_of_a_document_that_leave_none_are_refused(filters, said):
-    with pytest.raises(UserError, match=said):
-        DataConfig(source="stream", train="a.txt", **filters)
+def test_groups_that_do_not_fit_each_other_are_refused(fields, name):
+    _refused(lambda: Config(**fields), name)
 
 
-def test_an_unknown_field_is_refused_with_the_known_ones():
-    tree = to_dict(Config())
-    tree["optim"]["learning_rate"] = 1.0
-    with pytest.raises(UserError, match=r"config\.optim\.learning_rate is not a field; .*\blr\b"):
-        from_config_dict(tree)
+_RUN = {
+    "data": ParityConfig(),
+    "tokenizer": TokenizerConfig(kind="char"),
+    "train": TrainConfig(steps=1, sample_tokens=0),
+}
 
 
 @pytest.mark.parametrize(
-    ("group", "field", "value", "expected"),
+    ("fields", "parts"),
     [
-        ("train", "batch_size", 2.5, "type int"),
-        ("train", "batch_size", True, "type int"),
-        ("train", "steps", "100", "type int"),
-        ("optim", "lr", "fast", "type float"),
-        ("model", "use_hem", 1, "type bool"),
-        ("model", "gate", "lstm", r"one of \['state', 'input', 'none'\]"),
-        ("data", "train", None, "type str"),
-        ("task", "eval_lengths", 40, "a list"),
+        ({"train": TrainConfig(steps=1)}, ["config.train.sample_tokens is 64", "parity"]),
+        ({"tokenizer": TokenizerConfig()}, ["config.tokenizer.kind is 'unigram'", "parity"]),
+        ({"data": ParityConfig(seq_len=39)}, ["config.data.max_length is 40", "39"]),
+        ({"data": KHopConfig(vocab_size=8)}, ["config.data.min_length is 1", "17"]),
+        (
+            {"objectives": Objectives(vowel_harmony=VowelHarmonyConfig())},
+            ["config.objectives.vowel_harmony", "parity"],
+        ),
+        ({"turkish": TurkishConfig(suffix_weight=2.0)}, ["config.turkish.suffix_weight is 2.0"]),
+        ({"turkish": TurkishConfig(scored_samples=2)}, ["config.turkish.scored_samples is 2"]),
+        (
+            {"data": TreebankConfig(), "turkish": TurkishConfig(scored_samples=2)},
+            ["config.turkish.scored_samples is 2", "config.train.sample_tokens"],
+        ),
+        (
+            {"data": TreebankInstructionsConfig(), "train": TrainConfig(steps=1)},
+            ["config.train.sample_prompt is ''", "treebank_instructions"],
+        ),
+        (
+            {
+                "data": TreebankInstructionsConfig(),
+                "train": TrainConfig(steps=1, sample_tokens=0, carry_state=True),
+            },
+            ["config.train.carry_state is True", "treebank_instructions"],
+        ),
+        (
+            {"data": StreamConfig(train="a"), "turkish": TurkishConfig(suffix_weight=2.0)},
+            ["config.turkish.suffix_weight is 2.0", "stream"],
+        ),
     ],
 )
-def test_a_value_of_the_wrong_type_is_refused_by_name(group, field, value, expected):
-    tree = to_dict(Config())
-    tree[group][field] = value
-    with pytest.raises(UserError, match=rf"config\.{group}\.{field} is {value!r}; .*{expected}"):
-        from_config_dict(tree)
+def test_what_does_not_suit_the_data_is_refused(fields, parts):
+    Config(**_RUN).data.check(Config(**_RUN))
+    config = Config(**{**_RUN, **fields})
+    _refused(lambda: config.data.check(config), *parts)
 
 
-def test_each_item_of_a_list_has_its_type():
-    tree = to_dict(Config())
-    tree["task"]["eval_lengths"] = [40, 2.5]
-    with pytest.raises(UserError, match=r"config\.task\.eval_lengths is 2\.5; .* type int"):
-        from_config_dict(tree)
+def test_whole_numbers_become_floats_and_lists_tuples():
+    optim, task = OptimConfig(lr=1), ParityConfig(eval_lengths=[3, 4])
+    assert (optim.lr, type(optim.lr)) == (1.0, float)
+    assert task.eval_lengths == (3, 4)
+    assert UBOOConfig(weight=[[0, 0], [5, 1]]).weight == ((0, 0.0), (5, 1.0))
 
 
-def test_a_group_must_be_a_group():
-    with pytest.raises(UserError, match=r"config\.model is 5; it must be a group"):
-        from_config_dict({"model": 5})
+def test_configs_cannot_be_changed_and_are_hashable():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().model.dropout = 0.5
+    assert hash(Config()) == hash(Config())
+    assert Config() != Config(objectives=Objectives(uboo=UBOOConfig()))
 
 
-def test_a_whole_number_is_accepted_for_a_float():
-    config = from_config_dict({"optim": {"lr": 1}, "train": {"epochs": 2}})
-    assert (config.optim.lr, type(config.optim.lr)) == (1.0, float)
-    assert (config.train.epochs, type(config.train.epochs)) == (2.0, float)
+def test_derived_sizes_follow_the_model_specification():
+    model = MMRecConfig(model_dim=320, num_memories=4)
+    assert (model.D, model.E, model.H, model.S, model.K) == (320, 320, 4, 80, 80)
+    assert model.F == 896  # 8 * 320 / 3 = 853.3, up to a multiple of 64
+    assert model.R == 20
+    assert MMRecConfig(model_dim=128).R == 16
+    assert MMRecConfig(memory="none").H == 0
+    sizes = {"recurrent_dim": 7, "memory_slots": 5, "mem_dim": 6, "ffn_dim": 9, "dpg_rank": 3}
+    model = MMRecConfig(model_dim=10, num_memories=3, **sizes)
+    assert (model.E, model.S, model.K, model.F, model.R) == (7, 5, 6, 9, 3)
+    assert model.resolved() == sizes
+
+
+def test_each_optimizer_has_its_own_defaults():
+    def numbers(name):
+        config = with_overrides(Config(), [f"--config.optim.name={name}"]).optim
+        return (config.B1, config.B2, config.EPS, config.GAMMA)
+
+    assert numbers("adamw") == (0.9, 0.95, 1e-8, 0.0)
+    assert numbers("sophia_g") == (0.965, 0.99, 1e-12, 0.05)
+    assert numbers("sophia_h") == (0.965, 0.99, 1e-12, 0.01)
+    chosen = OptimConfig(name="sophia_g", b1=0.5, b2=0.6, eps=0.7, gamma=0.8)
+    assert (chosen.B1, chosen.B2, chosen.EPS, chosen.GAMMA) == (0.5, 0.6, 0.7, 0.8)
+
+
+def test_the_adapters_become_rules():
+    model = MMRecConfig().build()
+    assert adapter_rules(AdapterConfig(), model) == ()
+    (rule,) = adapter_rules(AdapterConfig(kind="rslora", rank=4, alpha=8.0), model)
+    assert rule.exclude == model.not_adaptable
+    assert (rule.rank, rule.scale, rule.kind) == (4, 4.0, "rslora")
+    kernels, rows = adapter_rules(
+        AdapterConfig(kind="dora", pattern="ffn|out", embedding_rows="3,7-9"), model
+    )
+    assert kernels.pattern == "ffn|out"
+    assert rows.ranges == ((3, 3), (7, 9))
+
+
+# --- Files and command lines ---
+
+
+@pytest.mark.parametrize("path", _SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_config_loads_and_its_model_has_the_shapes_it_promises(path):
+    config = read_config(str(path))
+    tokens = jax.ShapeDtypeStruct((config.train.batch_size, config.data.seq_len), jnp.int32)
+    model = config.model.build()
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    logits, state, *_ = jax.eval_shape(model.apply, params, tokens)
+    assert logits.shape == (*tokens.shape, config.model.vocab_size)
+    assert state.h.shape == (config.model.num_layers, config.train.batch_size, config.model.E)
+
+
+def test_the_turkish_run_is_that_of_tiny_with_what_is_turkish():
+    tiny, turkish = read_config(_TINY), read_config(str(ROOT / "configs" / "turkish.py"))
+    assert turkish.turkish != tiny.turkish
+    assert "vowel_harmony" in turkish.objectives
+    same = {"turkish": tiny.turkish, "objectives": tiny.objectives}
+    assert dataclasses.replace(turkish, **same) == tiny
+
+
+def test_reading_a_config_does_not_start_jax():
+    code = (
+        "import sys; from mmrec_jax.config_file import read_config; "
+        f"read_config({_TINY!r}, ['--config.optim.lr=1', '--config.objectives.uboo.weight=1']); "
+        "assert not {'jax', 'numpy'} & {*sys.modules}"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+_VALUES = [
+    ("optim.lr=0.5", 0.5),
+    ("optim.lr=1", 1.0),
+    ("optim.b2=0.5", 0.5),
+    ("optim.b2=None", None),
+    ("model.dpg_rank=8", 8),
+    ("model.use_hem=false", False),
+    ("model.use_hem=0", False),
+    ("train.eval_first=True", True),
+    ("train.eval_first", True),
+    ("train.batch_size=1_000", 1000),
+    ("train.batch_size=0x10", 16),
+    ("train.steps=1e3", 1000),
+    ("train.sample_prompt=", ""),
+    ("train.sample_prompt='a=b", "'a=b"),
+    ("objectives.uboo.weight=0.2", 0.2),
+    ("objectives.vowel_harmony.weight=[(0,0.0),(500,0.1)]", ((0, 0.0), (500, 0.1))),
+    ("plugins=json,argparse", ("json", "argparse")),
+    ("data.eval_lengths=7", (7,)),
+    ("data.eval_lengths=40,4096", (40, 4096)),
+    ("data.eval_lengths=(40, 4096)", (40, 4096)),
+    ("data.eval_lengths=[40,4096]", (40, 4096)),
+]
+
+
+@pytest.mark.parametrize(("override", "expected"), _VALUES)
+def test_an_override_changes_its_field_and_nothing_else(override, expected):
+    # The file gives some of the values, so that each is a change.
+    plain = Config(
+        data=ParityConfig(),
+        optim=OptimConfig(b2=0.7),
+        train=TrainConfig(steps=5, sample_prompt="x"),
+    )
+    changed = with_overrides(plain, [f"--config.{override}"])
+    path = override.partition("=")[0]
+    now, before = ({name: x for name, x, _ in leaves(side)} for side in (changed, plain))
+    assert (now[path], type(now[path])) == (expected, type(expected))
+    differing = {name for name in now | before if now.get(name) != before.get(name)}
+    related = "objectives.uboo", "objectives.vowel_harmony", "model.use_uboo", "model.lambda_p"
+    assert {name for name in differing if not name.startswith(related)} <= {path}
 
 
 @pytest.mark.parametrize(
-    "fields", [{"neftune_schedule": "linear"}, {"neftune_table": "factors.json"}]
+    ("override", "parts"),
+    [
+        ("optim.learning_rate=1", ["config.optim.learning_rate", "mean config.optim.lr?"]),
+        ("optim.warmup=1", ["config.optim.warmup", "mean config.optim.warmup_steps?"]),
+        ("optim.bath_size=1", ["config.optim.bath_size", "mean config.train.batch_size?"]),
+        ("optimizer.lr=1", ["config.optimizer is not", " optim"]),
+        ("optim.lr.peak=1", ["config.optim.lr.peak is not"]),
+        ("optim.lr", ["config.optim.lr"]),
+        ("optim=4", ["config.optim is a group"]),
+        ("model=4", ["config.model is a group"]),
+        ("model.family=lstm", ["config.model.family is 'lstm'", "mmrec"]),
+        ("objectives.ubo.weight=1", ["config.objectives", "'ubo'", "uboo"]),
+        ("objectives.uboo=1", ["config.objectives.uboo is a group"]),
+        ("objectives.uboo.scale=1", ["config.objectives.uboo.scale", "weight"]),
+        ("objectives.uboo.weight=many", ["config.objectives.uboo.weight is 'many'"]),
+        ("train.batch_size=many", ["config.train.batch_size is 'many'", "int"]),
+        ("train.batch_size=2.5", ["config.train.batch_size is '2.5'", "int"]),
+        ("train.steps=None", ["config.train.steps/epochs/tokens"]),
+        ("train.epochs=long", ["config.train.epochs is 'long'", "float"]),
+        ("model.gate=lstm", ["config.model.gate is 'lstm'", "'state', 'input', 'none'"]),
+        ("optim.lr=-1", ["config.optim.lr is -1.0", "above 0"]),
+        ("model.use_hem=perhaps", ["config.model.use_hem is 'perhaps'", "true"]),
+        ("plugins=no_such_module", ["config.plugins", "no_such_module"]),
+        ("data.source=books", ["config.data.source is 'books'", "treebank"]),
+        ("data.pairs=4", ["config.data.pairs is not", "source treebank", "source mqar"]),
+        ("data.train=a.txt", ["config.data.train is not", "source treebank", "text"]),
+    ],
 )
-def test_fields_of_noise_are_refused_where_there_is_none(fields):
-    (name,) = fields
-    with pytest.raises(UserError, match=rf"config\.train\.{name} is .* train\.neftune_alpha is 0"):
-        TrainConfig(steps=1, **fields)
-    TrainConfig(steps=1, neftune_alpha=5.0, **fields)
+def test_a_bad_override_names_the_field_and_what_is_expected(override, parts):
+    _refused(lambda: read_config(_TINY, [f"--config.{override}"]), *parts)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("train.epochs=2", (None, 2.0, None)),
+        ("train.tokens=900", (None, None, 900)),
+        ("train.steps=7", (7, None, None)),
+        ("train.batch_size=4", (1500, None, None)),
+    ],
+)
+def test_a_length_on_the_command_line_replaces_the_files_unit(override, expected):
+    train = read_config(_TINY, [f"--config.{override}"]).train
+    assert (train.steps, train.epochs, train.tokens) == expected
+
+
+def test_two_lengths_on_the_command_line_are_refused():
+    two = ["--config.train.epochs=2", "--config.train.tokens=900"]
+    _refused(lambda: read_config(_TINY, two), "config.train", "epochs")
+
+
+def test_another_kind_of_data_keeps_the_fields_that_both_have():
+    given = ["--config.data.train=a.txt", "--config.data.source=text", "--config.data.seed=3"]
+    config = with_overrides(Config(data=ManualConfig(seq_len=7)), given)
+    assert config.data == TextConfig(train="a.txt", seq_len=7, seed=3)
+    config = with_overrides(config, ["--config.data.source=stream", "--config.data.clean=1"])
+    assert config.data == StreamConfig(train="a.txt", seq_len=7, seed=3, clean=True)
+    config = with_overrides(config, ["--config.data.source=mqar", "--config.data.pairs=4"])
+    assert config.data == MqarConfig(seq_len=7, seed=3, pairs=4)
+    back = with_overrides(config, ["--config.data.source=manual"])
+    assert back.data == ManualConfig(seq_len=7, seed=3)
+    _refused(lambda: with_overrides(Config(), ["--config.data.source=text"]), "config.data.train")
+
+
+def test_objectives_are_switched_on_and_off():
+    on = with_overrides(Config(), ["--config.objectives.uboo.orthogonal=true"])
+    assert dict(on.objectives) == {**Config().objectives, "uboo": UBOOConfig(orthogonal=True)}
+    assert on.objectives.uboo.weight == 0.1
+    off = ["--config.objectives.uboo=None", "--config.objectives.cross_entropy.weight=0.5"]
+    (name,) = with_overrides(on, off).objectives
+    assert name == "cross_entropy"
+    only = Objectives(cross_entropy=None, vowel_harmony=VowelHarmonyConfig())
+    assert [*only] == ["vowel_harmony"]
+    assert from_dict(to_dict(Config(objectives=only))).objectives == only
+
+
+def _file(folder, body):
+    path = folder / "some_config.py"
+    path.write_text(body, "utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("body", "part"),
+    [
+        ("def get_config(:", "SyntaxError"),
+        ("import no_such_package", "no_such_package"),
+        ("x = 1", "get_config"),
+        ("def get_config(): return 5", "Config"),
+        ("def get_config(): raise ValueError('told\\nin two lines')", "told"),
+        ("from mmrec_jax.config import OptimConfig\nOptimConfig(lr='fast')", "config.optim.lr"),
+        ("from mmrec_jax.config import OptimConfig\nOptimConfig(rate=1)", "rate"),
+    ],
+)
+def test_a_broken_file_is_one_line_that_says_what_is_wrong(tmp_path, body, part):
+    path = _file(tmp_path, body)
+    _refused(lambda: read_config(path), part, path)
+
+
+def test_a_missing_file_is_named():
+    _refused(lambda: read_config("nowhere.py"), "nowhere.py")
+
+
+def test_files_do_not_see_each_other(tmp_path):
+    head = "from mmrec_jax.config import Config\n"
+    read_config(_file(tmp_path, f"{head}def get_config(): return Config()"))
+    _refused(lambda: read_config(_file(tmp_path, "x = 1")), "get_config")
+
+
+def test_overrides_are_collected_and_other_unknown_arguments_refused(capsys):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--config")
+    options = parse_with_overrides(parser, ["--config=a.py", "--config.optim.lr=1"])
+    assert (options.config, options.overrides) == ("a.py", ["--config.optim.lr=1"])
+    with pytest.raises(SystemExit):
+        parse_with_overrides(parser, ["--config=a.py", "--fast"])
+    assert "--fast" in capsys.readouterr().err
+
+
+def test_every_field_is_printed_with_its_value_and_meaning(capsys):
+    pytest.importorskip("mmrec_jax.models.attention")
+    main(["config", f"--config={_TINY}", "--config.optim.lr=0.123"])
+    printed = capsys.readouterr().out
+    for path, value, field in leaves(read_config(_TINY, ["--config.optim.lr=0.123"])):
+        if field is not None:
+            assert f"--config.{path}={value!r}  [" in printed, path
+            assert field.metadata.get("comment", "--").split()[0] in printed
+    for name in ("family=attention", "objectives.uboo.isolate", "objectives.vowel_harmony"):
+        assert name in printed
+
+
+# --- What is stored ---
+
+
+def test_a_config_survives_json():
+    config = Config(
+        model=MMRecConfig(model_dim=64, mem_dim=8, memory_slots=4),
+        objectives=Objectives(uboo=UBOOConfig(weight=((0, 0.0), (5, 0.1)))),
+        data=ParityConfig(eval_lengths=(3, 4, 5)),
+        mesh=MeshConfig(data=1, fsdp=-1),
+        train=TrainConfig(epochs=1.5, target_loss=2.0),
+    )
+    plain = to_dict(config)
+    assert json.loads(json.dumps(plain)) == plain
+    assert from_dict(plain) == config
+    assert (plain["model"]["family"], plain["data"]["source"]) == ("mmrec", "parity")
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ({"optim": {"rho": 1}}, ["config.optim.rho"]),
+        ({"shape": {}}, ["config.shape"]),
+        ({"model": 5}, ["config.model is 5"]),
+        ({"model": {"family": "lstm"}}, ["config.model.family", "lstm"]),
+        ({"objectives": {"other": {}}}, ["config.objectives", "other"]),
+        ({"version": 1000}, ["1000"]),
+    ],
+)
+def test_what_cannot_be_a_stored_config_is_named(change, parts):
+    _refused(lambda: from_dict(to_dict(Config()) | change), *parts)
+
+
+def test_a_field_that_a_stored_config_lacks_is_as_it_was_before_it_existed():
+    plain = to_dict(Config())
+    del plain["mesh"], plain["noise"]["alpha"]
+    assert from_dict(plain) == Config()
+
+
+@pytest.fixture(scope="module")
+def old_runs():
+    """The configs of run folders that version 0.1 wrote, by the name of the run."""
+    with tarfile.open(ROOT / "tests" / "checkpoints" / "runs_of_0.1.tar.xz") as archive:
+        files = [name for name in archive.getnames() if name.endswith("/config.json")]
+        return {name.split("/")[-2]: json.load(archive.extractfile(name)) for name in files}
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        ({"data": {"source": "treebank", "train": "", "clean": False}}, TreebankConfig()),
+        (
+            {
+                "data": {"source": "instructions", "train": "a"},
+                "instructions": {"overlong": "error"},
+            },
+            InstructionsConfig(train="a", overlong="error"),
+        ),
+        (
+            {
+                "data": {"source": "mqar", "train": "", "seq_len": 64},
+                "task": {"pairs": 4, "hops": 2, "eval_lengths": [9]},
+            },
+            MqarConfig(seq_len=64, pairs=4, eval_lengths=(9,)),
+        ),
+    ],
+)
+def test_data_of_version_1_becomes_its_kind(groups, expected):
+    assert from_dict(groups).data == expected
+
+
+@pytest.mark.parametrize(
+    ("groups", "name"),
+    [
+        ({"data": {"source": "treebank", "packing_bins": 8}}, "config.data.packing_bins"),
+        ({"data": {"source": "books"}}, "config.data.source"),
+        ({"optim": {"width": 8}}, "config.optim.width"),
+    ],
+)
+def test_what_version_1_did_not_have_is_named(groups, name):
+    _refused(lambda: from_dict(groups), name)
+
+
+def test_configs_of_version_1_are_upgraded(old_runs):
+    assert {"plain", "objectives", "adapters", "exported"} <= old_runs.keys()
+    configs = {name: from_dict(content["config"]) for name, content in old_runs.items()}
+    for config in configs.values():
+        assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+    assert configs["objectives"].objectives == Objectives(
+        uboo=UBOOConfig(orthogonal=True), vowel_harmony=VowelHarmonyConfig(weight=0.3)
+    )
+    assert configs["adapters"].noise == NoiseConfig(alpha=5.0)
+    for name in ("plain", "adapters", "exported"):
+        assert configs[name].objectives == Objectives()
+    assert configs["plain"].mesh == MeshConfig()
+    assert configs["plain"].data == TextConfig(train="words.txt", seq_len=32)
+    assert configs["plain"].model.vocab_size == old_runs["plain"]["config"]["model"]["vocab_size"]

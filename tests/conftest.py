@@ -8,6 +8,8 @@ import os
 import tempfile
 from collections.abc import Iterator
 
+from mmrec_jax.xla_flags import with_required
+
 # Read once, when jax starts its backend. Programs here are compiled far more often than they run:
 # without optimisation and without the newer code generator for fused loops that takes a seventh of
 # the time, and the numbers are of the same float32.
@@ -18,6 +20,7 @@ for _flag, _value in (
 ):
     if _flag not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_flag}={_value}".strip()
+os.environ["XLA_FLAGS"] = with_required(os.environ["XLA_FLAGS"])
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 # The same small models are compiled again and again, in this process and in those it starts.

@@ -15,7 +15,7 @@ _LENGTH = {
     "train__dashboard": False,
     "train__eval_every": 100,
 }
-_MODEL = {"model__gate": "none", "model__memory": "none", "model__use_uboo": "false"}
+_MODEL = {"model__gate": "none", "model__memory": "none", "objectives__uboo": None}
 
 
 def _can_mount() -> bool:

@@ -22,20 +22,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from mmrec_jax.train.setup import set_up
 
 from mmrec_jax.checkpoints.lock import unlock_folder
 from mmrec_jax.config import Config
 from mmrec_jax.config_file import read_config
 from mmrec_jax.config_tree import to_dict
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM
-from mmrec_jax.train.prepare import prepare
 from mmrec_jax.train.state import to_items
+from mmrec_jax.xla_flags import with_required
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG_FILE = Path(__file__).with_name("small_config.py")
 # The smallest model that is still one: for tests of what happens around the model.
-LINEAR = {"gate": "none", "memory": "none", "use_uboo": False}
+LINEAR = {"model__gate": "none", "model__memory": "none", "objectives__uboo": None}
 
 _WORDS = ("bir", "iki", "göl", "köprü", "çiçek", "ağaç", "ışık", "İstanbul", "deniz", "yol", "kuş")
 
@@ -52,22 +53,21 @@ def write_text(path: Path, documents: int = 60) -> Path:
 
 
 def small_config(text: Path, **overrides: object) -> Config:
-    """The small run on `text`; overrides are written `train__steps=4`."""
-    overrides = {"data__train": text, **overrides}
+    """The small run on `text`, if its data is files; overrides are written `train__steps=4`."""
+    overrides = {"data__train": text, **overrides} if text else overrides
     return read_config(str(CONFIG_FILE), flags(**overrides))
 
 
 def linear_config(text: Path, **overrides: object) -> Config:
     """The small run with the `LINEAR` model, which compiles in a second or two."""
-    model = {f"model__{name}": value for name, value in LINEAR.items()}
     other = {"train__devices": 1, "train__dashboard": False}
-    return small_config(text, **{**model, **other, **overrides})
+    return small_config(text, **{**LINEAR, **other, **overrides})
 
 
-def small_model(**changes: object) -> ModelConfig:
+def small_model(**changes: object) -> MMRecConfig:
     """A small model for tests without a run."""
     sizes = {"vocab_size": 50, "model_dim": 16, "num_layers": 2, "num_memories": 2, "context": 32}
-    return ModelConfig(**{**sizes, "chunk": 8, "remat": "none", **changes})
+    return MMRecConfig(**{**sizes, "chunk": 8, "remat": "none", **changes})
 
 
 def enlarged_parameters(model: MMRecLM) -> Any:
@@ -82,7 +82,7 @@ def enlarged_parameters(model: MMRecLM) -> Any:
 
 def begin(config: Config, workdir: Path, *, step: int) -> None:
     """A run that has a checkpoint at `step`, but was never trained."""
-    prepared = prepare(config, workdir, fresh=False)
+    prepared = set_up(config, workdir, fresh=False)
     meta = {"config": to_dict(config), "validation": None}
     meta["tokenizer"] = prepared.data.tokenizer.fingerprint
     state = dataclasses.replace(prepared.state, step=np.int32(step))
@@ -133,7 +133,7 @@ def environment(devices: int = 1) -> dict[str, str]:
     fast = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"  # to compile
     xla = f"--xla_force_host_platform_device_count={devices} {fast}"
     return os.environ | {
-        "XLA_FLAGS": xla,
+        "XLA_FLAGS": with_required(xla),
         "JAX_PLATFORMS": "cpu",
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",

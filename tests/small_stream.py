@@ -5,7 +5,6 @@ of the shards, and nothing of the code.
 """
 
 import itertools
-import json
 import random
 from collections import Counter
 from pathlib import Path
@@ -77,37 +76,6 @@ def stream(
         on_error,
     )
     return StreamBatches(plan, TOKENIZER, hosted, Allowance(workers, 32, megabytes))
-
-
-def take(batches, count):
-    """The next batches."""
-    return [next(batches) for _ in range(count)]
-
-
-def assert_same(actual, expected):
-    """Batches are equal, bit for bit."""
-    assert len(actual) == len(expected)
-    for a, b in zip(actual, expected, strict=True):
-        assert a.keys() == b.keys()
-        for name in b:
-            assert a[name].dtype == b[name].dtype
-            np.testing.assert_array_equal(a[name], b[name])
-
-
-def joined(parts):
-    """The batches of several processes as those of one."""
-    return [
-        {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-        for batches in zip(*parts, strict=True)
-    ]
-
-
-def union(*streams):
-    """The positions of several processes as one, as it comes out of a file."""
-    shards = {}
-    for each in streams:
-        shards |= json.loads(json.dumps(each.get_state()))["shards"]
-    return {"shards": shards}
 
 
 def shard_documents(batches, shards=SHARDS):

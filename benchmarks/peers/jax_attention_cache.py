@@ -4,8 +4,8 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from benchmarks.peers.attention_config import AttentionConfig
-from benchmarks.peers.jax_attention import attend, rotate
+from mmrec_jax.models.attention.config import AttentionConfig
+from mmrec_jax.models.attention.model import attend, rotate
 from mmrec_jax.typing import Array, Float, Int, typed
 
 
@@ -71,7 +71,7 @@ def read(
         return x, (keys, values)
 
     table = params["embed"]["embedding"]
-    x, (k, v) = jax.lax.scan(layer, table[tokens], (params["layers"], cache.k, cache.v))
+    x, (k, v) = jax.lax.scan(layer, table[tokens], (params["blocks"], cache.k, cache.v))
     logits = _norm(x[:, -1], params["final_norm"]) @ table.T
     return logits, KeyValueCache(k=k, v=v, position=start + length)
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.peers.attention_config import AttentionConfig
 from benchmarks.peers.torch_training import make_step
+from mmrec_jax.models.attention.config import AttentionConfig
 
 
 class Layer(nn.Module):

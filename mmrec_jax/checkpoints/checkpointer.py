@@ -28,7 +28,7 @@ import orbax.checkpoint as ocp
 from mmrec_jax.checkpoints import checksums
 from mmrec_jax.errors import UserError
 from mmrec_jax.json_object import read_json_object
-from mmrec_jax.train.processes import gather, is_first, wait_for_all
+from mmrec_jax.train.processes import barrier, gather, is_process_zero
 
 FORMAT_VERSION = 2
 _ITEMS_OF_1 = ("params", "training", "data", "meta")
@@ -77,10 +77,10 @@ class Checkpointer:
         self._keep_last, self._keep_best = keep_last, keep_best
         self._saved: int | None = None  # a step whose folder may not be there yet
         if not read_only:
-            if is_first():
+            if is_process_zero():
                 self.directory.mkdir(parents=True, exist_ok=True)
                 self._remove_leftovers()
-            wait_for_all("unfinished checkpoints removed")
+            barrier("unfinished checkpoints removed")
         self._path = self.directory
         if set("*?[") & set(str(self.directory)):  # orbax would take these for patterns
             temporary = Path(tempfile.mkdtemp(prefix="mmrec_jax_"))
@@ -230,7 +230,7 @@ class Checkpointer:
         items = [*abstract, "data"]
         if jax.process_count() > 1:
             # One process reads every byte; all must refuse together.
-            damage = self._find_damage(step, items) if is_first() else ""
+            damage = self._find_damage(step, items) if is_process_zero() else ""
             if damage := gather({"damage": damage})[0]["damage"]:
                 raise self._refusal(step, damage)
         else:
@@ -244,7 +244,7 @@ class Checkpointer:
 
     def set_aside_later(self, step: int) -> None:
         """Renames the checkpoints after `step`, and says so: the run continues from that one."""
-        for later in self._folders() if is_first() else []:
+        for later in self._folders() if is_process_zero() else []:
             if later <= step:
                 continue
             folder = self._folder(later)
@@ -256,7 +256,7 @@ class Checkpointer:
                 target = folder.with_name(f"{later}.{suffix}.{count}")
             folder.rename(target)
             print(f"{folder}: moved aside to {target.name}", flush=True)
-        wait_for_all("later checkpoints moved aside")
+        barrier("later checkpoints moved aside")
 
     def _restore_arrays(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
         folder = self._folder(step)
@@ -347,7 +347,7 @@ class Checkpointer:
         return loss if isinstance(loss, float) else None
 
     def _remove_superseded(self) -> None:
-        if not is_first():
+        if not is_process_zero():
             return
         steps = self.all_steps()
         kept = {*steps[-self._keep_last :], *self._by_loss(steps)[: self._keep_best]}
@@ -387,19 +387,3 @@ class Checkpointer:
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
-def abstract_on(tree: Any, sharding: Any) -> Any:
-    """Shapes and dtypes of `tree`, to be restored on any mesh.
-
-    Args:
-      tree: arrays, or anything with a shape and a dtype.
-      sharding: where they go: one sharding, or a tree of them that `tree` begins like.
-    """
-
-    def place(sharding: jax.sharding.Sharding, part: Any) -> Any:
-        return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), part
-        )
-
-    return jax.tree.map(place, sharding, tree)

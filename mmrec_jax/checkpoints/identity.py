@@ -1,5 +1,6 @@
 """What makes two models the same function: their config's meaning and every parameter's bits."""
 
+import dataclasses
 import hashlib
 from typing import Any
 
@@ -7,35 +8,13 @@ import jax
 import numpy as np
 
 from mmrec_jax.config_tree import to_dict
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.family_config import FamilyConfig
+from mmrec_jax.models.registry import FAMILIES
+from mmrec_jax.settings import role
 from mmrec_jax.tree import path_name
 
-# How a model is computed, and what only training has: every run decides these for itself.
-OWN_FIELDS = (
-    *("scan", "chunk", "remat", "time_chunk", "dropout"),
-    *("use_uboo", "lambda_p", "uboo_isolate", "uboo_orthogonal"),
-)
-# Fields that leave the function of given parameters alone: those, and where its parameters began.
-# A field that is not listed counts.
-_FREE = frozenset(
-    {
-        *OWN_FIELDS,
-        *("context", "param_dtype"),
-        *("gate_init_scale", "gamma_halflife_min", "gamma_halflife_max"),
-        *("alpha_halflife_min", "alpha_halflife_max"),
-    }
-)
-# Fields that may be left to be derived: what counts is the number they come to.
-_RESOLVED = {
-    "recurrent_dim": "E",
-    "memory_slots": "S",
-    "mem_dim": "K",
-    "ffn_dim": "F",
-    "dpg_rank": "R",
-}
 
-
-def identity(config: ModelConfig, params: Any) -> dict[str, Any]:
+def identity(config: FamilyConfig, params: Any) -> dict[str, Any]:
     """The model in a few hundred bytes, fit for JSON: equal for equal functions.
 
     Args:
@@ -46,8 +25,9 @@ def identity(config: ModelConfig, params: Any) -> dict[str, Any]:
       `config`: the fields that change the function; `parameters`: name to
       `[dtype, shape, sha256 (hex) of the values]`.
     """
-    fields = {name: value for name, value in to_dict(config).items() if name not in _FREE}
-    fields |= {name: getattr(config, letter) for name, letter in _RESOLVED.items()}
+    other = {field.name for field in dataclasses.fields(config) if role(field) != "function"}
+    fields = {name: value for name, value in to_dict(config).items() if name not in other}
+    fields |= config.resolved()
     named = {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
     parameters = {
         name: [str(leaf.dtype), list(leaf.shape), _sha256(leaf)]
@@ -64,7 +44,8 @@ def difference(saved: dict[str, Any], now: dict[str, Any]) -> str:
       saved: the `identity` in a file.
       now: the `identity` of the model at hand.
     """
-    before, after = saved["config"], now["config"]
+    after = now["config"]
+    before = _as_it_was(FAMILIES[after["family"]]) | saved["config"]
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name, "absent"), after.get(name, "absent")
         if old != new:
@@ -81,6 +62,12 @@ def difference(saved: dict[str, Any], now: dict[str, Any]) -> str:
         "a model of the same shape with other parameters: "
         f"{len(other)} of {len(before)} have other values, the first is {other[0]}"
     )
+
+
+def _as_it_was(family: type[FamilyConfig]) -> dict[str, Any]:
+    """What models were before a field existed, which older files lack; they had one family."""
+    fields = (field for field in dataclasses.fields(family) if role(field) == "function")
+    return {"family": "mmrec", **{field.name: field.metadata["absent"] for field in fields}}
 
 
 def _shown(kind: list[Any]) -> str:

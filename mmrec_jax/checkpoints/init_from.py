@@ -2,32 +2,25 @@
 
 import contextlib
 import dataclasses
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
-
-from mmrec_jax import dora
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
-from mmrec_jax.checkpoints.identity import OWN_FIELDS
 from mmrec_jax.checkpoints.trained_model import TrainedModel, check_same_base, read_model
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
 from mmrec_jax.errors import UserError
-from mmrec_jax.models.mmrec.config import ModelConfig
-from mmrec_jax.train.adapter_rules import adapter_rules
+from mmrec_jax.settings import role
 
 
-def read_beginning(config: Config, place: Workdir, start: int) -> TrainedModel | None:
-    """The model of `config.init_from`, as far as this run trains it; None without one.
+def load_base(config: Config, place: Workdir, start: int) -> TrainedModel | None:
+    """The model of `config.init_from`, if there is one.
 
     A run that is continued (`start` is not 0) gets the step that it began with, whatever its base
     did since.
 
     Raises:
-      UserError: there is no such run or step, it is not the one that the run began with, it lacks
-        what this run trains, or an adapter rule does not fit it.
+      UserError: there is no such run or step, or it is not the one that the run began with.
     """
     if not config.init_from:
         return None
@@ -43,21 +36,11 @@ def read_beginning(config: Config, place: Workdir, start: int) -> TrainedModel |
     base = read_model(origin, record["step"] if record else "best")
     if record:
         check_same_base(record, base, where)
-    if config.model.use_uboo and "uboo" not in base.params["blocks"]:
-        raise UserError(
-            f"config.model.use_uboo is True, but {origin} was trained without it and has no "
-            "predictors; set it to False"
-        )
-    if not config.model.use_uboo:
-        base.params["blocks"].pop("uboo", None)
-    rules = adapter_rules(config.adapters)
-    if rules:
-        jax.eval_shape(partial(dora.init, rules=rules), jax.random.key(0), base.params)
     return base
 
 
 def with_model_of(config: Config, base: TrainedModel) -> Config:
     """The config with the model of the base; how it is trained stays as it is."""
-    own = {name: getattr(config.model, name) for name in OWN_FIELDS}
-    model: ModelConfig = dataclasses.replace(base.model, **own)
-    return dataclasses.replace(config, model=model)
+    names = [field.name for field in dataclasses.fields(base.model) if role(field) == "run"]
+    values = {name: getattr(config.model, name) for name in names if hasattr(config.model, name)}
+    return dataclasses.replace(config, model=dataclasses.replace(base.model, **values))

@@ -7,21 +7,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 
 from mmrec_jax import dora
-from mmrec_jax.checkpoints.checkpointer import Checkpointer, abstract_on
+from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.checkpoints.export import read_exported_facts, read_exported_params
 from mmrec_jax.checkpoints.identity import difference, identity
 from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
+from mmrec_jax.checkpoints.version_1 import from_version_1, to_version_1
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.data.tokenizer_cache import load_tokenizer
+from mmrec_jax.dora.adapted_model import adapter_rules
 from mmrec_jax.errors import UserError
-from mmrec_jax.models.mmrec.config import ModelConfig
-from mmrec_jax.models.mmrec.model import MMRecLM
-from mmrec_jax.train.adapter_rules import adapter_rules
+from mmrec_jax.models.api import LanguageModel, Params
+from mmrec_jax.models.family_config import FamilyConfig
+from mmrec_jax.train.mesh import abstract_on
+from mmrec_jax.train.state import OBJECTIVES
 
 Step = int | Literal["best", "last"] | str
 
@@ -32,9 +34,9 @@ class TrainedModel:
 
     root: Path
     config: Config  # of the run
-    model: ModelConfig  # with the vocabulary of its tokenizer
+    model: FamilyConfig  # with the vocabulary of its tokenizer
     step: int
-    params: Any  # on the first device, what only training uses included; adapters are put in
+    params: Any  # on the first device, adapters are put in
     tokenizer: Tokenizer
 
 
@@ -44,7 +46,7 @@ class TrainedAdapters:
 
     where: str  # the checkpoint, for messages
     config: Config
-    model: ModelConfig
+    model: FamilyConfig
     step: int
     adapters: Any
     base: dict[str, Any]  # `run`, `step` and `identity` of what they were trained on
@@ -79,14 +81,12 @@ def read_model(
         trained = read_adapters(workdir, chosen)
         base = read_model(_base_of(trained, place), trained.base["step"])
         params = put_adapters(base, trained)
-        if not model.use_uboo:
-            params["blocks"].pop("uboo", None)
     else:
         abstract = _abstract(model)
         if place.model_file.is_file():
             params = read_exported_params(place.model_file, abstract)
         else:
-            params = _restore(place, chosen, abstract)
+            params = _restore(place, chosen, abstract, _predictors(config, model, meta))
     found = TrainedModel(place.root, config, model, chosen, params, tokenizer)
     if adapter is None:
         return found
@@ -110,7 +110,7 @@ def read_adapters(workdir: str | os.PathLike[str], step: Step = "best") -> Train
     model = dataclasses.replace(config.model, vocab_size=vocab_size)
     chosen = choose_step(workdir, step)
     meta = _read_meta(place, config, chosen)
-    rules = adapter_rules(config.adapters)
+    rules = adapter_rules(config.adapters, model.build())
     abstract = jax.eval_shape(
         lambda key, params: dora.init(key, params, rules), jax.random.key(0), _abstract(model)
     )
@@ -170,9 +170,44 @@ def choose_step(workdir: str | os.PathLike[str], step: Step = "best") -> int:
         return checkpointer.choose(step)
 
 
-def _abstract(model: ModelConfig) -> Any:
-    tokens = jnp.zeros((1, 2), jnp.int32)
-    return jax.eval_shape(MMRecLM(model).init, jax.random.key(0), tokens)["params"]
+def load(
+    workdir: str | os.PathLike[str],
+    step: Step = "best",
+    *,
+    adapter: str | os.PathLike[str] | None = None,
+) -> tuple[LanguageModel, Params, Tokenizer]:
+    """The model, parameters and tokenizer of a run.
+
+    Args:
+      workdir: the run's folder, or one that `mmrec export` wrote. Adapters of a run that trained
+        such are put in.
+      step: which checkpoint: the one with the lowest validation loss, the newest, or a step.
+      adapter: a run that was trained on this one: its adapters (its best step) are put in.
+
+    Returns:
+      The model, its parameters on the first device, and the tokenizer: what `mmrec_jax.generate`
+      takes.
+
+    Raises:
+      UserError: there is no run or no such checkpoint, or the config or the tokenizer is not the
+        one it was trained with, or the adapters belong to another base.
+    """
+    trained = read_model(workdir, step, adapter=adapter)
+    return trained.model.build(), trained.params, trained.tokenizer
+
+
+def _abstract(model: FamilyConfig) -> Params:
+    return jax.eval_shape(model.build().init, jax.random.key(0))
+
+
+def _predictors(config: Config, model: FamilyConfig, meta: dict[str, Any]) -> dict[str, Params]:
+    """What format 1 has among the parameters although objectives alone use it."""
+    if meta.get("format") != 1 or "uboo" not in config.objectives:
+        return {}
+    network = model.build()
+    # UBOO asks for no tokenizer.
+    objective = config.objectives.uboo.build(network, None)
+    return {"uboo": jax.eval_shape(lambda key: objective.init(key, network), jax.random.key(0))}
 
 
 def _read_meta(place: Workdir, config: Config, step: int) -> dict[str, Any]:
@@ -187,10 +222,16 @@ def _read_meta(place: Workdir, config: Config, step: int) -> dict[str, Any]:
     return meta
 
 
-def _restore(place: Workdir, step: int, abstract: Any) -> Any:
+def _restore(
+    place: Workdir, step: int, abstract: Params, beside: dict[str, Params] | None = None
+) -> Params:
+    """The parameters of a checkpoint, on the first device; `beside`: `_predictors`."""
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    items = {"params": abstract, "training": {"opt_state": (), OBJECTIVES: beside or {}}}
+    old = to_version_1(items) if beside else items
     with contextlib.closing(Checkpointer(place.checkpoints, read_only=True)) as checkpointer:
-        return checkpointer.restore_params(step, abstract_on(abstract, here))
+        params = checkpointer.restore_params(step, abstract_on(old["params"], here))
+    return from_version_1({**old, "params": params})["params"] if beside else params
 
 
 def _base_of(trained: TrainedAdapters, place: Workdir) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.config import Config
-from mmrec_jax.config_tree import from_config_dict, to_dict
+from mmrec_jax.config_tree import from_dict, to_dict
 from mmrec_jax.errors import UserError
 from mmrec_jax.json_object import read_json_object
 
@@ -84,11 +84,6 @@ class Workdir:
         return self.root / "eval"
 
     @property
-    def compile_cache(self) -> Path:
-        """Compiled programs, for a quick start when the run continues."""
-        return self.root / "compile_cache"
-
-    @property
     def profile(self) -> Path:
         """Profiler traces."""
         return self.root / "profile"
@@ -141,6 +136,6 @@ class Workdir:
                 f"{self.config}: bad JSON: it must have config, an object, and vocab_size, a number"
             )
         try:
-            return from_config_dict(config), vocab_size
+            return from_dict(config), vocab_size
         except UserError as error:
             raise UserError(f"{self.config}: {error}") from None

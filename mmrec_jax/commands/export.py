@@ -31,7 +31,9 @@ def run(options: argparse.Namespace) -> None:
     trained.params["blocks"].pop("uboo", None)
     config = stand_alone(trained.config)
     config = dataclasses.replace(
-        config, model=dataclasses.replace(config.model, use_uboo=False, dropout=0.0)
+        config,
+        model=dataclasses.replace(config.model, use_uboo=False, dropout=0.0),
+        objectives=config.objectives.without("uboo"),
     )
     size = write_exported(
         options.out,

@@ -106,7 +106,7 @@ class ChatEncoder:
             raise UserError(
                 f"{self._where} needs the token {token.name!r}, which this tokenizer "
                 f"({self._tokenizer.kind}, {self._tokenizer.vocab_size:,} ids) does not have; "
-                'choose another one with config.instructions.template, such as "plain"'
+                'choose another one with config.data.template, such as "plain"'
             )
         return found
 

@@ -1,8 +1,10 @@
-"""What a run is trained and evaluated on: text or a task."""
+"""What a run is trained and evaluated on."""
 
 import abc
 
 from mmrec_jax.data.batch import Batch
+from mmrec_jax.data.kinds.config import DataConfig
+from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.data.train_iterator import TrainIterator
 
@@ -11,10 +13,14 @@ class Dataset(abc.ABC):
     """The data of a run.
 
     Attributes:
+      config: what it was opened with, which says how a model of it is evaluated and prompted.
       tokenizer: gives the ids their meaning.
+      validation: the documents that the loss is measured on; None where it is not.
     """
 
+    config: DataConfig
     tokenizer: Tokenizer
+    validation: TokenStore | None = None
 
     @abc.abstractmethod
     def batches(

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mmrec_jax.config import DataConfig
+from mmrec_jax.data.kinds.text import PackedConfig
 from mmrec_jax.data.lanes import LaneStream
 from mmrec_jax.data.packed_stream import PackedStream
 from mmrec_jax.data.token_store import TokenStore
@@ -17,7 +17,7 @@ _FILL_BATCHES = 64
 
 def make_train_iterator(
     store: TokenStore,
-    config: DataConfig,
+    config: PackedConfig,
     batch_size: int,
     *,
     carry_state: bool = False,
@@ -56,15 +56,12 @@ def make_train_iterator(
         "train.carry_state": carry_state,
     }
     if carry_state:
-        if config.weights:
-            raise UserError(
-                f"config.data.weights is {config.weights!r}; with config.train.carry_state and "
-                f'config.data.source "{config.source}" it must be empty'
-            )
+        expected = f'empty with config.train.carry_state and config.data.source "{config.source}"'
+        config.require(not config.source_weights, "weights", expected)
         lanes = LaneStream(store, config.seq_len, batch_size, rows, config.seed)
         return TrainIterator(lanes, identity)
     identity["data.packing_windows"] = config.packing_windows
-    identity["data.weights"] = config.weights
+    identity["data.weights"] = config.source_weights
     packed = PackedStream(
         store,
         config.seq_len,
@@ -72,14 +69,14 @@ def make_train_iterator(
         rows,
         config.packing_windows,
         config.seed,
-        config.weights,
+        config.source_weights,
     )
     return TrainIterator(packed, identity)
 
 
 def steps_for(
     store: TokenStore,
-    config: DataConfig,
+    config: PackedConfig,
     batch_size: int,
     *,
     carry_state: bool = False,
@@ -105,7 +102,7 @@ def steps_for(
     return max(1, math.ceil(wanted / per_batch))
 
 
-def tokens_per_batch(store: TokenStore, config: DataConfig, batch_size: int) -> float:
+def tokens_per_batch(store: TokenStore, config: PackedConfig, batch_size: int) -> float:
     """Mean number of predicted tokens in a batch, measured on the first 64 of the stream."""
     batches = make_train_iterator(store, config, batch_size)
     counts = [np.count_nonzero(next(batches)["segment_ids"]) for _ in range(_FILL_BATCHES)]

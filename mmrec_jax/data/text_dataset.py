@@ -4,10 +4,11 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 
-from mmrec_jax.config import Config, DataConfig
+from mmrec_jax.config import Config
 from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.document import Document
+from mmrec_jax.data.kinds.text import PackedConfig
 from mmrec_jax.data.longest import longest_documents
 from mmrec_jax.data.pipeline import make_train_iterator, steps_for
 from mmrec_jax.data.token_store import TokenStore, Weigh
@@ -20,7 +21,7 @@ from mmrec_jax.data.train_iterator import TrainIterator
 class TextDataset(Dataset):
     """A training and a validation split of documents, as tokens."""
 
-    config: DataConfig
+    config: PackedConfig
     tokenizer: Tokenizer
     train: TokenStore
     validation: TokenStore

@@ -41,7 +41,7 @@ def build_tokenizer(
       config: the kind, the vocabulary, the path.
       texts: the NFC texts of the training split; not read for kinds "byte" and "file".
       directory: the cache.
-      default_vocab_size: used when `config.vocab_size` is None (`ModelConfig.vocab_size`).
+      default_vocab_size: used when `config.vocab_size` is None (`MMRecConfig.vocab_size`).
 
     Raises:
       UserError: the vocabulary does not fit the text, the text is empty, or the file of kind
@@ -63,7 +63,10 @@ def build_tokenizer(
         return load_tokenizer(folder)
     except UserError:
         tokenizer = train_sentencepiece(texts, config.kind, vocab_size, field)
-        tokenizer.save(folder)
+        try:
+            tokenizer.save(folder)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot write: {error.strerror or error}") from None
         return tokenizer
 
 

@@ -1,4 +1,4 @@
-"""The trees of adapters: what is trained, and where it belongs."""
+"""Trees of adapters: what is trained, and for which parameters."""
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmrec_jax.dora.layout import matrix_shape, to_matrix
-from mmrec_jax.dora.norm import column_norm, wide
+from mmrec_jax.dora.kernel import column_norm, matrix_shape, to_matrix, wide
 from mmrec_jax.dora.rules import AdapterRule, RowRule, choose_embedding, choose_kernels
 from mmrec_jax.errors import UserError
 from mmrec_jax.tree import path_name
@@ -30,14 +29,14 @@ class Adapter:
 
 @flax.struct.dataclass
 class Rows:
-    """Rows of an embedding that take the place of the frozen ones."""
+    """Rows of an embedding that replace the frozen ones."""
 
     rows: Array  # [N, D], in the embedding's dtype, float32 at least
     ranges: tuple[tuple[int, int], ...] = flax.struct.field(pytree_node=False)
 
     @property
     def indices(self) -> np.ndarray:
-        """Which rows they are: [N]."""
+        """Of the rows in the embedding: [N]."""
         return np.concatenate([np.arange(first, last + 1) for first, last in self.ranges])
 
 
@@ -57,28 +56,36 @@ def init(key: Array, params: Any, rules: Sequence[AdapterRule | RowRule]) -> dic
       rules: which kernels, and rows, are trained.
 
     Returns:
-      Nested dicts like `params`, with an `Adapter` or `Rows` in the place of what is adapted. All
-      leaves are float arrays, named `a`, `b`, `m` and `rows`.
+      Nested dicts like `params`, with an `Adapter` or `Rows` for each adapted parameter. All leaves
+      are float arrays, named `a`, `b`, `m` and `rows`.
 
     Raises:
       UserError: a rule matches nothing or does not fit.
     """
-    leaves = {path_name(path): x for path, x in jax.tree_util.tree_leaves_with_path(params)}
-    shapes = {name: tuple(leaf.shape) for name, leaf in leaves.items()}
+    leaves = named_leaves(params)
     made: dict[str, Node] = {}
-    kernels = choose_kernels(shapes, [rule for rule in rules if isinstance(rule, AdapterRule)])
+    kernels, _ = choose_kernels(_shapes(leaves), _of_kernels(rules))
     for name, (rule, layout) in kernels.items():
         own = jax.random.fold_in(key, zlib.crc32(name.encode()))
         made[name] = _start(own, leaves[name], rule, layout)
     for rows_rule in rules:
         if isinstance(rows_rule, RowRule):
-            name = choose_embedding(shapes, rows_rule)
+            name = choose_embedding(_shapes(leaves), rows_rule)
             if name in made:
                 raise UserError(f"{name} has two rules")
             empty = Rows(rows=jnp.zeros(0), ranges=rows_rule.ranges)
             rows = leaves[name][empty.indices]
             made[name] = Rows(rows=rows.astype(wide(rows.dtype)), ranges=empty.ranges)
     return nested(made)
+
+
+def skipped(params: Any, rules: Sequence[AdapterRule | RowRule]) -> dict[str, str]:
+    """Path of each parameter that a rule's pattern is found in and none adapts, to the reason.
+
+    Raises:
+      UserError: as `init`.
+    """
+    return choose_kernels(_shapes(named_leaves(params)), _of_kernels(rules))[1]
 
 
 def nodes(adapters: Any) -> dict[str, Node]:
@@ -98,11 +105,16 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for name, value in flat.items():
         *folders, last = name.split("/")
-        place = tree
+        branch = tree
         for folder in folders:
-            place = place.setdefault(folder, {})
-        place[last] = value
+            branch = branch.setdefault(folder, {})
+        branch[last] = value
     return tree
+
+
+def named_leaves(tree: Any) -> dict[str, Array]:
+    """Path to leaf."""
+    return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def require_fit(params: Any, adapters: Any) -> None:
@@ -111,7 +123,7 @@ def require_fit(params: Any, adapters: Any) -> None:
     Raises:
       UserError: naming the first parameter that is not there or has another shape.
     """
-    leaves = {path_name(path): x for path, x in jax.tree_util.tree_leaves_with_path(params)}
+    leaves = named_leaves(params)
     for name, node in nodes(adapters).items():
         if name not in leaves:
             raise UserError(f"the adapters belong to another base: it has no parameter {name}")
@@ -145,6 +157,14 @@ def _start(key: Array, kernel: Array, rule: AdapterRule, layout: str) -> Adapter
         scale=rule.scale,
         layout=layout,
     )
+
+
+def _of_kernels(rules: Sequence[AdapterRule | RowRule]) -> list[AdapterRule]:
+    return [rule for rule in rules if isinstance(rule, AdapterRule)]
+
+
+def _shapes(leaves: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(leaf.shape) for name, leaf in leaves.items()}
 
 
 def _is_node(x: Any) -> bool:

@@ -1,7 +1,7 @@
 """Adapters inside the forward pass, without forming A B or W'.
 
-    y = x W c + s (x A) B c,                                  c = m / norm(W + s A B), 1 in LoRA
-    y = x W + (c - 1) d(x) W + s (d(x) A) B c                 with dropout d
+    y = x W c + (x A) (s B c),                                c = m / norm(W + s A B), 1 in LoRA
+    y = x W + (c - 1) d(x) W + (d(x) A) (s B c)               with dropout d
 
 With dropout the adapted weight is W plus a change, and the change, (c - 1) W included, sees the
 dropped input (as peft has it); at rate 0 both lines are the same.
@@ -16,10 +16,16 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mmrec_jax.dora.adapter import Node, Rows, map_nodes, nodes, require_fit
-from mmrec_jax.dora.layout import to_matrix
-from mmrec_jax.dora.norm import column_squares, detached, factored_norm, magnitude_ratio
-from mmrec_jax.dora.transform import named_leaves, with_rows
+from mmrec_jax.dora.adapter import Node, Rows, map_nodes, named_leaves, nodes, require_fit
+from mmrec_jax.dora.kernel import (
+    column_squares,
+    detached,
+    factored_norm,
+    magnitude_ratio,
+    to_matrix,
+    wide,
+)
+from mmrec_jax.dora.transform import with_rows
 from mmrec_jax.tree import map_named
 from mmrec_jax.typing import Array
 
@@ -116,9 +122,7 @@ def _adapted(module: Any, inputs: Array, dropout: float) -> Array:
     change: _Change = module.get_variable(_COLLECTION, "kernel")
     kernel = module.get_variable("params", "kernel")
     bias = module.get_variable("params", "bias") if module.use_bias else None
-    x, kernel, bias, a, b = nn.dtypes.promote_dtype(
-        inputs, kernel, bias, change.a, change.b, dtype=module.dtype
-    )
+    x, kernel, bias = nn.dtypes.promote_dtype(inputs, kernel, bias, dtype=module.dtype)
     layout = change.layout.replace("l", "")  # one layer's, whatever was scanned over
     contracted = layout.count("i")
     axes = getattr(module, "axis", -1)
@@ -131,17 +135,45 @@ def _adapted(module: Any, inputs: Array, dropout: float) -> Array:
 
     y = x @ w
     dropped = _drop(module, x, dropout)
-    low = change.scale * ((dropped @ a) @ b)
+    b = change.scale * change.b if change.c is None else change.scale * change.b * change.c
+    low = _low_rank(_low_rank(dropped, change.a), b)
     if change.c is None:
         y = y + low
     else:
         c = change.c.reshape((1,) * len(kept) + (-1,))
-        if dropout:
-            y = y + (dropped @ w) * (c - 1).astype(y.dtype) + low * c.astype(y.dtype)
-        else:
-            y = (y + low) * c.astype(y.dtype)
+        y = _rescaled(y, dropped @ w if dropout else None, low, c)
     y = y.reshape(*kept, *features)
     return y if bias is None else y + bias.reshape((1,) * len(kept) + features)
+
+
+@jax.custom_vjp
+def _low_rank(x: Array, factor: Array) -> Array:
+    """`x @ factor` in the dtype of x; the gradient of the factor in that of the factor."""
+    return x @ factor.astype(x.dtype)
+
+
+def _low_rank_forward(x: Array, factor: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _low_rank(x, factor), (x, factor)
+
+
+def _low_rank_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, factor = saved
+    to_factor = jnp.einsum("...i,...o->io", x, g, preferred_element_type=factor.dtype)
+    return g @ factor.astype(g.dtype).T, to_factor
+
+
+_low_rank.defvjp(_low_rank_forward, _low_rank_backward)
+
+
+@jax.checkpoint  # the backward pass keeps what goes in, not the products in float32
+def _rescaled(y: Array, dropped: Array | None, low: Array, c: Array) -> Array:
+    """In float32 at least, so that c is not rounded and its gradient not summed in bfloat16."""
+    dtype = wide(y.dtype)
+    if dropped is None:
+        total = y.astype(dtype) * c
+    else:
+        total = y.astype(dtype) + dropped.astype(dtype) * (c - 1)
+    return (total + low.astype(dtype)).astype(y.dtype)
 
 
 def _drop(module: nn.Module, x: Array, rate: float) -> Array:

@@ -3,7 +3,7 @@
 A folder with `adapter_config.json` and `adapter_model.safetensors`, in which layer 0 of the kernel
 `blocks/ffn/down/kernel` is the module `blocks.0.ffn.down`: `lora_A.weight` [rank, in] is A
 transposed, `lora_B.weight` [out, rank] B transposed, `lora_magnitude_vector` [out] is m. Only the
-layouts `io` and `lio` (`dora/layout.py`) have a counterpart.
+layouts `io` and `lio` (`dora/kernel.py`) have a counterpart.
 """
 
 import json
@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save
 
 from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.dora.adapter import Adapter, Node, nested, nodes, require_fit
-from mmrec_jax.dora.layout import layout_of
+from mmrec_jax.dora.kernel import layout_of
 from mmrec_jax.errors import UserError
 from mmrec_jax.tree import path_name
 
@@ -63,11 +63,11 @@ def write_peft(folder: str | os.PathLike[str], adapters: Any) -> None:
         "fan_in_fan_out": False,
         "target_modules": sorted({name.split("/")[-2] for name in found}),
     }
-    place = Path(folder)
+    root = Path(folder)
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        replace_file(place / TENSORS_FILE, save(tensors, {"format": "pt"}))
-        replace_file(place / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
+        root.mkdir(parents=True, exist_ok=True)
+        replace_file(root / TENSORS_FILE, save(tensors, {"format": "pt"}))
+        replace_file(root / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
     except OSError as error:
         raise UserError(f"{folder}: cannot write the adapters: {error.strerror}") from None
 
@@ -83,19 +83,19 @@ def read_peft(folder: str | os.PathLike[str], params: Any) -> dict[str, Any]:
       UserError: a file is missing or damaged; the adapters are of another kind than LoRA and DoRA,
         do not fit `params`, or are missing in some layers of a kernel.
     """
-    place = Path(folder)
+    root = Path(folder)
     try:
-        config = json.loads((place / CONFIG_FILE).read_text("utf-8"))
-        tensors = load_file(place / TENSORS_FILE)
+        config = json.loads((root / CONFIG_FILE).read_text("utf-8"))
+        tensors = load_file(root / TENSORS_FILE)
     except (OSError, ValueError, SafetensorError) as error:
-        raise UserError(f"{place}: no adapter of peft can be read here ({error})") from None
+        raise UserError(f"{root}: no adapter of peft can be read here ({error})") from None
     if config.get("peft_type") != "LORA":
-        raise UserError(f"{place}: peft_type is {config.get('peft_type')!r}; only LORA is known")
+        raise UserError(f"{root}: peft_type is {config.get('peft_type')!r}; only LORA is known")
     for field in ("rank_pattern", "alpha_pattern", "modules_to_save", "lora_bias"):
         if config.get(field):
-            raise UserError(f"{place}: {field} is set, which has no counterpart here")
-    root = config["r"] ** 0.5 if config.get("use_rslora") else config["r"]
-    scale = config["lora_alpha"] / root
+            raise UserError(f"{root}: {field} is set, which has no counterpart here")
+    divisor = config["r"] ** 0.5 if config.get("use_rslora") else config["r"]
+    scale = config["lora_alpha"] / divisor
     made: dict[str, Node] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         name = path_name(path)
@@ -108,20 +108,20 @@ def read_peft(folder: str | os.PathLike[str], params: Any) -> dict[str, Any]:
         if not there:
             continue
         if there != modules:
-            raise UserError(f"{place}: only {', '.join(there)} of the layers of {name} are there")
+            raise UserError(f"{root}: only {', '.join(there)} of the layers of {name} are there")
         taken = [[tensors.pop(f"{m}.lora_{x}.weight").T for m in modules] for x in "AB"]
         lengths = [tensors.pop(f"{m}.lora_magnitude_vector", None) for m in modules]
         whole = [jnp.asarray(np.stack(x) if layout == "lio" else x[0]) for x in taken]
         m = None
         if config.get("use_dora"):
             if any(x is None for x in lengths):
-                raise UserError(f"{place}: {name} lacks its lora_magnitude_vector")
+                raise UserError(f"{root}: {name} lacks its lora_magnitude_vector")
             rows = [x[None] for x in lengths if x is not None]
             m = jnp.asarray(np.stack(rows) if layout == "lio" else rows[0])
         made[name] = Adapter(a=whole[0], b=whole[1], m=m, scale=scale, layout=layout)
     if tensors or not made:
         left = next(iter(sorted(tensors)), "nothing")
-        raise UserError(f"{place}: {left} belongs to no kernel of this model")
+        raise UserError(f"{root}: {left} belongs to no kernel of this model")
     adapters = nested(made)
     require_fit(params, adapters)
     return adapters

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from mmrec_jax.dora.layout import layout_of, matrix_shape
+from mmrec_jax.dora.kernel import layout_of, matrix_shape
 from mmrec_jax.errors import UserError
 
 # Never taken by a pattern alone: what is tied to the output, decides how fast memories forget, or
@@ -25,8 +25,9 @@ class AdapterRule:
       rank: columns of A.
       alpha: numerator of the scale s.
       kind: "dora", "lora", or "rslora" (LoRA with s = alpha / sqrt(rank), arXiv 2312.03732).
-      axes: the kernels' layout (`dora/layout.py`); None: [in, out], stacked under `blocks`.
+      axes: the kernels' layout (`dora/kernel.py`); None: [in, out], stacked under `blocks`.
       exclude: paths that are left out although the pattern is found in them; "": none.
+      skip_narrow: kernels with fewer inputs or outputs than the rank are left out, not refused.
     """
 
     pattern: str
@@ -35,6 +36,7 @@ class AdapterRule:
     kind: Literal["dora", "lora", "rslora"] = "dora"
     axes: str | None = None
     exclude: str = _EXCLUDED
+    skip_narrow: bool = False
 
     def __post_init__(self) -> None:
         where = f"adapter rule {self.pattern!r}"
@@ -70,14 +72,16 @@ class RowRule:
 def all_linear(
     rank: int, alpha: float, kind: Literal["dora", "lora", "rslora"] = "dora"
 ) -> tuple[AdapterRule, ...]:
-    """The preset: every kernel that is not excluded."""
-    return (AdapterRule(r"(^|/)kernel$", rank, alpha, kind),)
+    """The preset: every kernel that is neither excluded nor narrower than the rank."""
+    return (AdapterRule(r"(^|/)kernel$", rank, alpha, kind, skip_narrow=True),)
 
 
 def choose_kernels(
     shapes: Mapping[str, tuple[int, ...]], rules: Sequence[AdapterRule]
-) -> dict[str, tuple[AdapterRule, str]]:
+) -> tuple[dict[str, tuple[AdapterRule, str]], dict[str, str]]:
     """The rule and the layout of each adapted kernel; the first rule that matches takes it.
+
+    Beside them the reason for each parameter that a pattern is found in and no rule adapts.
 
     Args:
       shapes: path to shape of every parameter.
@@ -87,23 +91,28 @@ def choose_kernels(
       UserError: a rule matches no kernel, its rank is larger than a kernel, or its layout is wrong.
     """
     chosen: dict[str, tuple[AdapterRule, str]] = {}
+    left_out: dict[str, str] = {}
     for rule in rules:
-        matched = [name for name in shapes if re.search(rule.pattern, name)]
-        taken = [name for name in matched if _adaptable(name, shapes[name], rule)]
+        found = {
+            name: _adaptable(name, shape, rule)
+            for name, shape in shapes.items()
+            if re.search(rule.pattern, name)
+        }
+        taken = {name: layout for name, (layout, reason) in found.items() if not reason}
+        left_out |= {name: reason for name, (_, reason) in found.items() if reason}
         if not taken:
             why = f"the parameters are {', '.join(sorted(shapes))}"
-            if matched:
-                why = f"it matches only what cannot be adapted, such as {matched[0]}"
+            if found:  # one that a lower rank would do for, if there is one
+                name = max(found, key=lambda name: bool(found[name][0]))
+                why = f"it matches only what cannot be adapted, such as {name}: {found[name][1]}"
             raise UserError(f"adapter pattern {rule.pattern!r} matches no kernel: {why}")
-        for name in taken:
-            layout = layout_of(name, shapes[name], rule.axes)
-            _require_rank(name, matrix_shape(shapes[name], layout), rule)
+        for name, layout in taken.items():
             chosen.setdefault(name, (rule, layout))
         if not any(chosen[name][0] is rule for name in taken):
             raise UserError(
                 f"adapter pattern {rule.pattern!r} matches nothing that rules before it left"
             )
-    return chosen
+    return chosen, {name: x for name, x in left_out.items() if name not in chosen}
 
 
 def choose_embedding(shapes: Mapping[str, tuple[int, ...]], rule: RowRule) -> str:
@@ -123,17 +132,24 @@ def choose_embedding(shapes: Mapping[str, tuple[int, ...]], rule: RowRule) -> st
     return matched[0]
 
 
-def _adaptable(name: str, shape: tuple[int, ...], rule: AdapterRule) -> bool:
-    return len(shape) > 1 and not (rule.exclude and re.search(rule.exclude, name))
-
-
-def _require_rank(name: str, matrix: tuple[int, ...], rule: AdapterRule) -> None:
-    inputs, outputs = matrix[-2:]
-    if rule.rank > min(inputs, outputs):
-        raise UserError(
-            f"adapter rank {rule.rank} is larger than the kernel {name} [{inputs}, {outputs}]; it "
-            f"must be at most {min(inputs, outputs)}"
-        )
+def _adaptable(name: str, shape: tuple[int, ...], rule: AdapterRule) -> tuple[str, str]:
+    """The layout ("" where no rank would fit) and why the parameter is left out ("": it is not)."""
+    if len(shape) < 2:
+        return "", "it is a vector"
+    if rule.exclude and re.search(rule.exclude, name):
+        return "", "parameters of this name are excluded"
+    layout = layout_of(name, shape, rule.axes)
+    inputs, outputs = matrix_shape(shape, layout)[-2:]
+    most = min(inputs, outputs)
+    if rule.rank <= most:
+        return layout, ""
+    reason = (
+        f"adapter rank {rule.rank} is larger than the kernel [{inputs}, {outputs}]; it must be at "
+        f"most {most}"
+    )
+    if not rule.skip_narrow:
+        raise UserError(f"{name}: {reason}")
+    return layout, reason
 
 
 def _require_expression(text: str, where: str) -> None:

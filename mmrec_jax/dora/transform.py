@@ -3,19 +3,28 @@
 from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
-from mmrec_jax.dora.adapter import Adapter, Node, Rows, map_nodes, nodes, require_fit
-from mmrec_jax.dora.layout import from_matrix, to_matrix
-from mmrec_jax.dora.norm import (
+from mmrec_jax.dora.adapter import (
+    Adapter,
+    Node,
+    Rows,
+    map_nodes,
+    named_leaves,
+    nodes,
+    require_fit,
+)
+from mmrec_jax.dora.kernel import (
     column_norm,
     column_squares,
     detached,
+    from_matrix,
     magnitude_ratio,
+    to_matrix,
     wide,
 )
 from mmrec_jax.errors import UserError
-from mmrec_jax.tree import map_named, path_name
+from mmrec_jax.tree import map_named
 from mmrec_jax.typing import Array
 
 
@@ -71,7 +80,8 @@ def merge(params: Any, adapters: Any) -> tuple[Any, dict[str, Any]]:
 def unmerge(merged: Any, adapters: Any, norms: Any) -> Any:
     """The base of a merged model.
 
-    W' alone keeps only the direction of W + s A B, so without the norms there is no way back.
+    W' alone keeps only the direction of W + s A B, so without the norms there is no way back. It
+    reads the magnitudes of DoRA to refuse what cannot be undone: call it outside `jax.jit`.
 
     Args:
       merged: what `merge` returned.
@@ -81,22 +91,23 @@ def unmerge(merged: Any, adapters: Any, norms: Any) -> Any:
     Raises:
       UserError: the adapters do not fit, or a magnitude is 0: that column of the merged kernel is
         zero and says nothing about the base.
+      TypeError: the magnitudes or norms are tracers.
     """
     require_fit(merged, adapters)
-    found, lengths = nodes(adapters), named_leaves(norms)
+    found, kept = nodes(adapters), named_leaves(norms)
     for name, node in found.items():
         if isinstance(node, Adapter) and node.m is not None:
-            _require_direction(name, node.m, lengths[name])
+            _require_direction(name, node.m, kept[name])
 
     def base(name: str, leaf: Array) -> Array:
         node = found.get(name)
         if node is None:
             return leaf
         if isinstance(node, Rows):
-            return leaf.at[node.indices].set(lengths[name].astype(leaf.dtype))
+            return leaf.at[node.indices].set(kept[name].astype(leaf.dtype))
         v = to_matrix(leaf, node.layout).astype(wide(leaf.dtype))
         if node.m is not None:
-            v = v * magnitude_ratio(lengths[name], node.m)
+            v = v / magnitude_ratio(node.m, kept[name])
         w = v - node.scale * (node.a @ node.b)
         return from_matrix(w, node.layout, leaf.shape).astype(leaf.dtype)
 
@@ -131,7 +142,7 @@ def partition(params: Any, adapters: Any) -> tuple[Any, Any]:
 
 
 def with_rows(embedding: Array, node: Rows) -> Array:
-    """The embedding with the trained rows in their places."""
+    """The embedding with the trained rows."""
     return embedding.at[node.indices].set(node.rows.astype(embedding.dtype))
 
 
@@ -141,15 +152,10 @@ def _direction(kernel: Array, node: Adapter) -> Array:
     return w + node.scale * (node.a @ node.b)
 
 
-def named_leaves(tree: Any) -> dict[str, Array]:
-    """Path to leaf."""
-    return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-
-
 def _require_direction(name: str, m: Array, norm: Array) -> None:
-    if isinstance(m, jax.core.Tracer):
-        return  # the values are not known while a function is traced
-    lost = int(np.sum((np.asarray(m) == 0) & (np.asarray(norm) > 0)))
+    if isinstance(m, jax.core.Tracer) or isinstance(norm, jax.core.Tracer):
+        raise TypeError(f"{name}: unmerge reads the magnitudes; call it outside jax.jit")
+    lost = int(jnp.sum((m == 0) & (norm > 0)))
     if lost:
         raise UserError(
             f"{name}: {lost} of {m.size} magnitudes are 0, so the merged columns are zero and the "

@@ -1,6 +1,7 @@
 """From logits to the next token: penalties, truncation, a draw."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,8 @@ class Sampling:
     """How tokens are drawn.
 
     Attributes:
-      temperature: 0 takes the most likely token; 1 samples the model's distribution.
+      temperature: 0 takes the most likely token, as does what float32 rounds to 0; 1 samples the
+        model's distribution.
       top_k: keep the k most likely tokens; 0 keeps all.
       top_p: keep the smallest set of most likely tokens with at least this much probability
         (nucleus sampling, arXiv 1904.09751); 1 keeps all.
@@ -30,14 +32,19 @@ class Sampling:
     def __post_init__(self) -> None:
         """Refuses values outside their range, by name."""
         checks = {
-            "temperature": (self.temperature >= 0, "at least 0"),
+            "temperature": (0 <= self.temperature < math.inf, "at least 0, and finite"),
             "top_k": (self.top_k >= 0, "at least 0 (0 keeps every token)"),
             "top_p": (0 < self.top_p <= 1, "in (0, 1]"),
-            "repetition_penalty": (self.repetition_penalty > 0, "above 0"),
+            "repetition_penalty": (0 < self.repetition_penalty < math.inf, "above 0, and finite"),
         }
         for name, (holds, expected) in checks.items():
             if not holds:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be {expected}")
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the most likely token is taken: float32 has no smaller normal number."""
+        return self.temperature < jnp.finfo(jnp.float32).tiny
 
 
 @typed
@@ -49,8 +56,9 @@ def filtered_logits(
         penalty = sampling.repetition_penalty
         penalised = jnp.where(logits > 0, logits / penalty, logits * penalty)
         logits = jnp.where(seen, penalised, logits)
-    if sampling.temperature not in (0, 1):
-        logits = logits / sampling.temperature
+    if sampling.temperature != 1 and not sampling.greedy:
+        # From the largest down: it stays finite, however small the temperature is.
+        logits = (logits - jnp.max(logits, axis=-1, keepdims=True)) / sampling.temperature
     if 0 < sampling.top_k < logits.shape[-1]:
         smallest = jax.lax.top_k(logits, sampling.top_k)[0][:, -1:]
         logits = jnp.where(logits < smallest, -jnp.inf, logits)
@@ -70,6 +78,6 @@ def draw(
 ) -> Int[Array, "B"]:
     """The next token of each row."""
     logits = filtered_logits(logits, seen, sampling)
-    if sampling.temperature == 0:
+    if sampling.greedy:
         return jnp.argmax(logits, axis=-1)
     return jax.random.categorical(key, logits, axis=-1)

@@ -1,26 +1,68 @@
-"""Cross-entropy."""
+"""Cross-entropy of the next token."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
+from mmrec_jax.models.api import LanguageModel, Output, State
+from mmrec_jax.objectives.api import LOSS, Batch, Params
 from mmrec_jax.typing import Array, Float, Int, typed
 
 
 @typed
-def token_nats(logits: Float[Array, "B T V"], targets: Int[Array, "B T"]) -> Float[Array, "B T"]:
-    """`-log p(target)` of every token in nats, in float32."""
-    logits = logits.astype(jnp.float32)
+def token_nll(logits: Float[Array, "B T V"], targets: Int[Array, "B T"]) -> Float[Array, "B T"]:
+    """`-log p(target)` of every token in nats, in float32 at least."""
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     target_logit = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
     return jax.nn.logsumexp(logits, axis=-1) - target_logit
 
 
 @typed
-def weighted_nats(
+def weighted_nll(
     logits: Float[Array, "B T V"], targets: Int[Array, "B T"], weights: Float[Array, "B T"]
 ) -> Float[Array, ""]:
-    """Sum of `weight * -log p(target)` in nats, in float32.
+    """Sum of `weight * -log p(target)` in nats, in float32 at least.
 
     A sum, not a mean: means of parts with different total weights do not add up to the whole.
     """
     # Chosen, not multiplied by 0: whatever stands at padding, it does not count.
-    return jnp.sum(jnp.where(weights > 0, weights * token_nats(logits, targets), 0))
+    return jnp.sum(jnp.where(weights > 0, weights * token_nll(logits, targets), 0))
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossEntropy:
+    """The mean over targets by weight; reported as `loss`, in nats/token."""
+
+    weight: Callable[[Array], float | Array]
+    orthogonal: ClassVar[bool] = False
+    capture: ClassVar[tuple[str, ...]] = ()
+
+    def init(self, key: Array, model: LanguageModel) -> Params:
+        """See `Objective.init`: none."""
+        del key, model
+        return {}
+
+    def count(self, model: LanguageModel, batch: Batch, state: State) -> Array:
+        """The weights of the whole batch; a batch in which nothing counts has loss 0."""
+        del model, state
+        weight = jnp.sum(batch["weights"])
+        return jnp.where(weight > 0, weight, 1)
+
+    def sums(
+        self, params: Params, output: Output, batch: Batch, continues: Array
+    ) -> dict[str, Array]:
+        """See `Objective.sums`."""
+        del params, continues
+        return {LOSS: weighted_nll(output.logits, batch["targets"], batch["weights"])}
+
+    def metrics(self, sums: Mapping[str, Array], count: Array) -> dict[str, Array]:
+        """See `Objective.metrics`."""
+        return {"loss": sums[LOSS] / count}
+
+    def positions(self, output: Output, batch: Batch) -> dict[str, tuple[Array, Array]]:
+        """See `Objective.positions`: every evaluation has it as it is."""
+        del output, batch
+        return {}

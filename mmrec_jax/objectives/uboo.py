@@ -1,77 +1,126 @@
-"""UBOO: each layer predicts its own next short-term state (an auxiliary loss).
+"""UBOO: each layer's state predicts its own next one (an auxiliary objective).
 
     L = mean( n(h_{t-1}) W_p - stop_gradient(n(h_t)) )^2,   n = RMSNorm without a scale
 
-over channels and the tokens whose predecessor is in the same document. With the trunk's gradient
-the loss can be lowered by slowing the state down, so the error of the trivial prediction W_p = I
-and the variance of n(h) are reported beside it: `skill = 1 - L / L(I)`.
+over layers, channels and the tokens whose predecessor is in the same document. W_p [L, E, E] is
+used in training alone. With the trunk's gradient the loss can be lowered by slowing the state down,
+so the error of the trivial prediction W_p = I and the variance of n(h) are reported beside it:
+`skill = 1 - L / L(I)`.
 """
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mmrec_jax.models.mmrec.config import ModelConfig
-from mmrec_jax.models.mmrec.layers import normalise
-from mmrec_jax.models.mmrec.scan import shift
-from mmrec_jax.typing import Array, Bool, Float
+from mmrec_jax.data.tokenizer import Tokenizer
+from mmrec_jax.errors import UserError
+from mmrec_jax.models.api import LanguageModel, Output, State
+from mmrec_jax.objectives.api import LOSS, Batch, Params, weight_schedule
+from mmrec_jax.objectives.config import ObjectiveConfig, Weight, weight_setting
+from mmrec_jax.settings import setting
+from mmrec_jax.typing import Array, Float
 
 
-class StatePredictor(nn.Module):
-    """Predicts `n(h_t)` from `n(h_{t-1})`. Used in training only; never counted or exported."""
+@dataclasses.dataclass(frozen=True)
+class UBOOConfig(ObjectiveConfig):
+    """The prediction of its next hidden state by each layer."""
 
-    config: ModelConfig
+    group = "objectives.uboo"
 
-    @nn.compact
-    def __call__(
-        self,
-        h: Float[Array, "B T E"],
-        h0: Float[Array, "B E"],
-        predictable: Bool[Array, "B T"],
-    ) -> dict[str, Array]:
-        """Sums over the predictable tokens, from which `summarise` makes the loss.
+    weight: Weight = weight_setting(0.1)
+    isolate: bool = setting(False, "a pure probe: no gradient into the model")
+    orthogonal: bool = setting(False, "without its component along the gradient of the others")
 
-        Args:
-          h: short-term states, padding holding its predecessor's.
-          h0: state before the first token.
-          predictable: real tokens whose predecessor is in the same document.
+    def build(self, model: LanguageModel, tokenizer: Tokenizer) -> "UBOO":
+        """See `ObjectiveConfig.build`."""
+        del model, tokenizer
+        return UBOO(weight_schedule(self.weight), self.isolate, self.orthogonal)
 
-        Returns:
-          `error` (squares of the prediction's error), `still` (the same for W_p = I), `square` (of
-          n(h)), `total [E]` (of n(h)) and `tokens`.
+
+@dataclasses.dataclass(frozen=True)
+class UBOO:
+    """The objective of any model that can be asked for its hidden states.
+
+    Attributes:
+      isolate: a pure probe, no gradient into the model.
+    """
+
+    weight: Callable[[Array], float | Array]
+    isolate: bool = False
+    orthogonal: bool = False
+    capture: ClassVar[tuple[str, ...]] = ("states",)
+
+    def init(self, key: Array, model: LanguageModel) -> Params:
+        """W_p of each layer, LeCun-normal.
+
+        Raises:
+          UserError: the model has no hidden states to predict.
         """
-        kernel = self.param(
-            "kernel",
-            nn.initializers.lecun_normal(),
-            (self.config.E, self.config.E),
-            jnp.float32,
-        )
-        trunk = jax.lax.stop_gradient if self.config.uboo_isolate else (lambda x: x)
-        before = normalise(trunk(shift(h, h0)))
+
+        def states(key: Array) -> dict[str, Array]:
+            tokens = jnp.zeros((1, 2), jnp.int32)
+            return model.apply(model.init(key), tokens, capture=self.capture).captured
+
+        found = jax.eval_shape(states, key).get("states")
+        if found is None:
+            raise UserError(
+                "config.objectives.uboo: this model family has no hidden states to predict; "
+                "leave the objective out"
+            )
+        layers, width = found.shape[0], found.shape[-1]
+        lecun = nn.initializers.lecun_normal(batch_axis=0)
+        return {"kernel": lecun(key, (layers, width, width), found.dtype)}
+
+    def count(self, model: LanguageModel, batch: Batch, state: State) -> Array:
+        """Tokens whose predecessor is in the same document."""
+        return jnp.maximum(jnp.sum(model.continues(batch["segment_ids"], state)), 1)
+
+    def sums(
+        self, params: Params, output: Output, batch: Batch, continues: Array
+    ) -> dict[str, Array]:
+        """The loss and, for `metrics`, that of W_p = I and the moments of n(h)."""
+        del batch
+        captured = output.captured
+        # Made again in the backward pass: each of its arrays is as large as all states.
+        sums = jax.checkpoint(self._sums)
+        return sums(params["kernel"], captured["states"], captured["before"], continues)
+
+    def _sums(self, kernel: Array, h: Array, before: Array, continues: Array) -> dict[str, Array]:
+        trunk = jax.lax.stop_gradient if self.isolate else (lambda x: x)
+        previous = normalise(trunk(jnp.concatenate([before[:, :, None], h[:, :, :-1]], axis=2)))
         after = jax.lax.stop_gradient(normalise(h))
-        weight = predictable[..., None].astype(jnp.float32)
+        weight = continues[None, ..., None].astype(after.dtype)
+        predicted = jnp.einsum("lbte,lef->lbtf", previous, kernel)
+        numbers = h.shape[0] * h.shape[-1]
+        still = weight * jnp.square(jax.lax.stop_gradient(previous) - after)
         return {
-            "error": jnp.sum(weight * jnp.square(before @ kernel - after)),
-            "still": jnp.sum(weight * jnp.square(jax.lax.stop_gradient(before) - after)),
-            "square": jnp.sum(weight * jnp.square(after)),
-            "total": jnp.sum(weight * after, axis=(0, 1)),
-            "tokens": jnp.sum(weight),
+            LOSS: jnp.sum(weight * jnp.square(predicted - after)) / numbers,
+            "identity": jnp.sum(still) / numbers,
+            "square": jnp.sum(weight * jnp.square(after)) / numbers,
+            "total": jnp.sum(weight * after, axis=(1, 2)),
         }
 
+    def metrics(self, sums: Mapping[str, Array], count: Array) -> dict[str, Array]:
+        """`uboo`, `uboo_skill` and `uboo_variance` (of n(h) over tokens)."""
+        tiny = jnp.finfo(jnp.float32).tiny
+        mean = sums["total"] / count
+        return {
+            "uboo": sums[LOSS] / count,
+            "uboo_skill": 1 - sums[LOSS] / jnp.maximum(sums["identity"], tiny),
+            "uboo_variance": sums["square"] / count - jnp.mean(jnp.square(mean)),
+        }
 
-def summarise(sums: dict[str, Array], width: int) -> dict[str, Array]:
-    """Means over tokens and channels from the sums of one or more pieces (axis 0) of a text.
+    def positions(self, output: Output, batch: Batch) -> dict[str, tuple[Array, Array]]:
+        """See `Objective.positions`: it is for training alone."""
+        del output, batch
+        return {}
 
-    Returns:
-      `loss`, `identity` (the loss of W_p = I) and `variance` (of n(h) over tokens), scalars; 0
-      where there is no predictable token.
-    """
-    total = sums["total"].reshape(-1, width)
-    whole = {name: jnp.sum(x) for name, x in sums.items() if name != "total"}
-    numbers = jnp.maximum(whole["tokens"], 1) * width
-    mean = jnp.sum(total, axis=0) / jnp.maximum(whole["tokens"], 1)
-    return {
-        "loss": whole["error"] / numbers,
-        "identity": whole["still"] / numbers,
-        "variance": whole["square"] / numbers - jnp.mean(jnp.square(mean)),
-    }
+
+def normalise(x: Float[Array, "*n E"]) -> Array:
+    """RMSNorm over the last axis without a scale, in float32 at least."""
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-6)

@@ -1,30 +1,55 @@
 """The `vowel_harmony` objective: how often the next piece would break vowel harmony.
 
-At each place where the current word already has a vowel, of class c,
+At each position where the current word already has a vowel, of class c,
 
-    sum of p(v) over the pieces v that go on with a vowel that breaks harmony after c
-    / sum of p(v) over the pieces v that go on with a vowel that is judged
+    sum of p(v) over the tokens v that go on with a vowel that breaks harmony after c
+    / sum of p(v) over the tokens v that go on with a vowel that is judged
 
-that is, P(next piece breaks harmony | next piece is a suffix piece with a whole first vowel). Since
-it is divided by what goes on, ending words early does not lower it; the probability of going on is
-reported beside it. Places whose target itself breaks harmony are not counted: roots (`kitap`) and
-loans are as they are.
+that is, P(next token breaks harmony | next token is a suffix with a whole first vowel). Since it is
+divided by what goes on, ending words early does not lower it; the probability of going on is
+reported beside it. Positions whose target itself breaks harmony are not counted: roots (`kitap`)
+and loans are as they are.
 """
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmrec_jax.turkish.vowel_table import VowelTable, broken_classes
+from mmrec_jax.data.tokenizer import Tokenizer
+from mmrec_jax.models.api import LanguageModel, Output, State
+from mmrec_jax.objectives.api import LOSS, Batch, Params, weight_schedule
+from mmrec_jax.objectives.config import ObjectiveConfig, Weight, weight_setting
+from mmrec_jax.turkish.vowel_table import VowelTable, broken_classes, vowel_table
 from mmrec_jax.typing import Array, Bool, Float, Int, typed
 
 
-class HarmonyObjective:
-    """The objective for one vocabulary, and its weight in the loss."""
+@dataclasses.dataclass(frozen=True)
+class VowelHarmonyConfig(ObjectiveConfig):
+    """The probability that the next token breaks vowel harmony (Turkish)."""
 
-    def __init__(self, table: VowelTable, vocab_size: int, weight: float) -> None:
+    group = "objectives.vowel_harmony"
+    of_text = True
+
+    weight: Weight = weight_setting(0.3)
+
+    def build(self, model: LanguageModel, tokenizer: Tokenizer) -> "VowelHarmony":
+        """See `ObjectiveConfig.build`."""
+        table, size = vowel_table(tokenizer), model.config.vocab_size
+        return VowelHarmony(table, size, weight_schedule(self.weight))
+
+
+class VowelHarmony:
+    """The objective for one vocabulary."""
+
+    orthogonal = False
+    capture: tuple[str, ...] = ()
+
+    def __init__(
+        self, table: VowelTable, vocab_size: int, weight: Callable[[Array], float | Array]
+    ) -> None:
         """`vocab_size`: V of the logits; ids from the table's length on are padding."""
         padding = (0, vocab_size - len(table.first))
         self.weight = weight
@@ -34,15 +59,41 @@ class HarmonyObjective:
         self._last = np.pad(table.last, padding)
         self._broken = broken_classes()
 
+    def init(self, key: Array, model: LanguageModel) -> Params:
+        """See `Objective.init`: none."""
+        del key, model
+        return {}
+
+    def count(self, model: LanguageModel, batch: Batch, state: State) -> Array:
+        """Where the objective is taken, which depends on the tokens alone."""
+        del model, state
+        return jnp.maximum(jnp.sum(self.counted(batch)[0]), 1)
+
+    def sums(
+        self, params: Params, output: Output, batch: Batch, continues: Array
+    ) -> dict[str, Array]:
+        """See `Objective.sums`."""
+        del params, continues
+        values = self.positions(output, batch)
+        return {
+            LOSS: jnp.sum(values["vowel_harmony"][0]),
+            "word_continuing": jnp.sum(values["word_continuing"][0]),
+        }
+
+    def metrics(self, sums: Mapping[str, Array], count: Array) -> dict[str, Array]:
+        """`vowel_harmony` and `word_continuing`, means over where it is taken."""
+        harmony, continuing = sums[LOSS] / count, sums["word_continuing"] / count
+        return {"vowel_harmony": harmony, "word_continuing": continuing}
+
     def counted(self, batch: Mapping[str, Array]) -> tuple[Array, Array]:
-        """Where the objective is taken, which depends on the tokens alone.
+        """Where the objective is taken.
 
         Args:
           batch: as `data/batch.py` has it.
 
         Returns:
           bool [B, T], and int32 [B, T], the class of the last vowel of the current word. Counted
-          are places in a word with a vowel whose target has weight and keeps harmony.
+          are positions in a word with a vowel whose target has weight and keeps harmony.
         """
         inputs = batch["inputs"]
         sets, last = jnp.asarray(self._sets)[inputs], jnp.asarray(self._last)[inputs]
@@ -51,25 +102,20 @@ class HarmonyObjective:
         broken = jnp.asarray(self._broken)[classes, target]
         return (classes > 0) & ~broken & (batch["weights"] > 0), classes
 
-    def places(self, logits: Array, batch: Mapping[str, Array]) -> dict[str, Array]:
-        """What the model says at every place, [B, T] each.
-
-        Args:
-          logits: [B, T, V], of the next token.
-          batch: as `data/batch.py` has it.
+    def positions(self, output: Output, batch: Batch) -> dict[str, tuple[Array, Array]]:
+        """What the model says at every position, [B, T] each; 0 where not counted.
 
         Returns:
-          `counted`, bool; and, 0 where not counted, float32: `vowel_harmony`, the objective, and
-          `word_continuing`, the probability that the word goes on, without a gradient.
+          `vowel_harmony`, the objective, and `word_continuing`, the probability that the word goes
+          on, without a gradient; float32, each with where it counts.
         """
         counted, classes = self.counted(batch)
-        logits = logits.astype(jnp.float32)
+        logits = output.logits.astype(jnp.float32)
         share = broken_share(logits, classes, jnp.asarray(self._first), jnp.asarray(self._broken))
         mass = jax.nn.softmax(jax.lax.stop_gradient(logits)) @ self._continues.astype(np.float32)
         return {
-            "counted": counted,
-            "vowel_harmony": jnp.where(counted, share, 0),
-            "word_continuing": jnp.where(counted, mass, 0),
+            "vowel_harmony": (jnp.where(counted, share, 0), counted),
+            "word_continuing": (jnp.where(counted, mass, 0), counted),
         }
 
 
@@ -80,13 +126,13 @@ def last_vowel_classes(
     """The class of the last vowel of the current word after each token, 0 where there is none.
 
     Each token either sets the class or keeps it, so the class at t is that of the last token up to
-    t, in the same segment, that sets it: a running maximum of places, parallel over time.
+    t, in the same segment, that sets it: a running maximum of positions, parallel over time.
     """
-    places = jnp.arange(sets.shape[1])
+    positions = jnp.arange(sets.shape[1])
     begins = segment_ids != jnp.roll(segment_ids, 1, axis=1)
     begins = begins.at[:, 0].set(True)
     # The first token of a segment sets the class whether it has a vowel or not.
-    latest = jax.lax.cummax(jnp.where(sets | begins, places, 0), axis=1)
+    latest = jax.lax.cummax(jnp.where(sets | begins, positions, 0), axis=1)
     return jnp.take_along_axis(jnp.where(sets, last, 0), latest, axis=1)
 
 
@@ -97,19 +143,19 @@ def broken_share(
     first: Int[Array, "V"],
     broken: Bool[Array, "I J"],
 ) -> Float[Array, "B T"]:
-    """The objective at every place.
+    """The objective at every position.
 
     Args:
       logits: of the next token.
       classes: of the last vowel.
-      first: of each piece's first vowel; 0: not judged.
+      first: of each token's first vowel; 0: not judged.
       broken: whether class j breaks harmony after class i.
 
     Returns:
-      In [0, 1]; 0 where no piece of the vocabulary is judged.
+      In [0, 1]; 0 where no token of the vocabulary is judged.
     """
     judged = first > 0
-    # A share of the judged pieces alone: whatever their total mass, nothing underflows.
+    # A share of the judged tokens alone: whatever their total mass, nothing underflows.
     top = jnp.max(jnp.where(judged, logits, -jnp.inf), axis=-1, keepdims=True)
     top = jax.lax.stop_gradient(jnp.where(jnp.isfinite(top), top, 0))
     mass = jnp.where(judged, jnp.exp(jnp.where(judged, logits - top, 0)), 0)

@@ -1,13 +1,13 @@
 """From `OptimConfig` to one optax transformation."""
 
+from collections.abc import Callable
 from typing import Any
 
 import optax
 
+from mmrec_jax.config import OptimConfig
 from mmrec_jax.optim.masks import decay_mask
-from mmrec_jax.optim.schedules import learning_rate
 from mmrec_jax.optim.sophia import sophia
-from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.tree import map_named
 
 # A matrix as Muon should see it: the kernels of all layers are stacked along a leading axis.
@@ -17,7 +17,9 @@ _MATRIX = optax.contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)
 _MUON_RMS = 0.2
 
 
-def build_optimizer(config: OptimConfig, steps: int) -> optax.GradientTransformation:
+def build_optimizer(
+    config: OptimConfig, steps: int, decays: Callable[[str], bool]
+) -> optax.GradientTransformation:
     """Global-norm clipping, then the optimizer with masked decoupled weight decay.
 
     Sophia's `update` takes `hessian=`, which the clipping before it does not touch.
@@ -25,12 +27,37 @@ def build_optimizer(config: OptimConfig, steps: int) -> optax.GradientTransforma
     Args:
       config: the optimizer's fields.
       steps: length of the run; the schedule ends there.
+      decays: whether weight decay applies to the parameter at a path.
     """
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
-    return optax.chain(clip, _optimizer(config, learning_rate(config, steps)))
+    return optax.chain(clip, _optimizer(config, learning_rate(config, steps), decay_mask(decays)))
 
 
-def _optimizer(config: OptimConfig, lr: optax.Schedule) -> optax.GradientTransformation:
+def learning_rate(config: OptimConfig, steps: int) -> optax.Schedule:
+    """Linear warm-up to `lr`, then down to the floor at `steps`, or constant whatever `steps` is.
+
+    The first update (count 0) already has lr / warmup_steps, not 0: no step is wasted.
+    """
+    # A constant schedule must not know the length: a run under it may be made longer later.
+    constant = config.schedule == "constant"
+    warmup = config.warmup_steps if constant else min(config.warmup_steps, steps)
+    floor = config.lr * config.final_lr_fraction
+    rest = max(steps - warmup, 1)
+    if config.schedule == "cosine":
+        after = optax.cosine_decay_schedule(config.lr, rest, config.final_lr_fraction)
+    elif config.schedule == "linear":
+        after = optax.linear_schedule(config.lr, floor, rest)
+    else:
+        after = optax.constant_schedule(config.lr)
+    if warmup == 0:
+        return after
+    ramp = optax.linear_schedule(config.lr / warmup, config.lr, max(warmup - 1, 1))
+    return optax.join_schedules([ramp, after], [warmup])
+
+
+def _optimizer(
+    config: OptimConfig, lr: optax.Schedule, mask: Callable[[Any], Any]
+) -> optax.GradientTransformation:
     decay = config.weight_decay
     if config.name == "adamw":
         return optax.adamw(
@@ -39,10 +66,10 @@ def _optimizer(config: OptimConfig, lr: optax.Schedule) -> optax.GradientTransfo
             b2=config.B2,
             eps=config.EPS,
             weight_decay=decay,
-            mask=decay_mask,
+            mask=mask,
         )
     if config.name == "lion":
-        return optax.lion(lr, b1=config.B1, b2=config.B2, weight_decay=decay, mask=decay_mask)
+        return optax.lion(lr, b1=config.B1, b2=config.B2, weight_decay=decay, mask=mask)
     if config.name == "muon":
         # A rate of -1 leaves the steps as they are: decay and schedule are the same for all.
         steps = optax.contrib.muon(
@@ -53,7 +80,7 @@ def _optimizer(config: OptimConfig, lr: optax.Schedule) -> optax.GradientTransfo
             muon_weight_dimension_numbers=_matrices,
             consistent_rms=_MUON_RMS,
         )
-        decayed = optax.add_decayed_weights(decay, decay_mask)
+        decayed = optax.add_decayed_weights(decay, mask)
         return optax.chain(steps, decayed, optax.scale_by_learning_rate(lr))
     return sophia(
         lr,
@@ -62,7 +89,7 @@ def _optimizer(config: OptimConfig, lr: optax.Schedule) -> optax.GradientTransfo
         gamma=config.GAMMA,
         eps=config.EPS,
         weight_decay=decay,
-        mask=decay_mask,
+        mask=mask,
     )
 
 

@@ -8,7 +8,8 @@ This is Algorithm 3 of the paper: `h` is refreshed before it is used, the first 
 neither average is corrected for its start at 0. Where h is not (yet) positive, the divisor is eps
 and the coordinate moves by the sign of its momentum.
 
-Where the estimate comes from is not this file's business: see `optim/hessian.py`.
+An estimate with a number that is not finite is skipped: h stays as it is, and the state counts it.
+Where estimates come from is not this file's business: see `optim/hessian.py`.
 """
 
 from typing import Any, NamedTuple
@@ -17,11 +18,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mmrec_jax.tree import path_name
 from mmrec_jax.typing import Array
 
 
 class ScaleBySophiaState(NamedTuple):
-    """What Sophia remembers: two trees like the parameters, float32, and scalars of the last step.
+    """Two averages like the parameters, float32 at least, and scalars of the last step, float32.
 
     The fractions are of all coordinates; `unclipped` is healthy between 0.1 and 0.5.
     """
@@ -33,6 +35,7 @@ class ScaleBySophiaState(NamedTuple):
     update_rms: Array  # root mean square of the clipped steps, before the learning rate
     h_norm: Array  # Euclidean norm of h
     h_nonpositive: Array  # fraction with h <= 0
+    skipped: Array  # int32: estimates that were not finite
 
 
 def scale_by_sophia(
@@ -46,7 +49,9 @@ def scale_by_sophia(
 
     `update(gradients, state, params, *, hessian=None)` takes the estimate of the curvature, a tree
     like the parameters, in the steps that have one: every k-th, beginning with the first. It may
-    be whole where the gradients are masked (`optax.masked`, `optax.multi_transform`).
+    be whole where the gradients are masked (`optax.masked`, `optax.multi_transform`). Inside
+    `optax.MultiSteps` give it with the last micro-step: that wrapper drops those of the others
+    without a word. Parameters are real.
 
     Args:
       b1: decay of the gradient's average.
@@ -54,6 +59,9 @@ def scale_by_sophia(
       gamma: factor of the curvature in the divisor; larger clips fewer coordinates.
       eps: the least divisor.
       clip_threshold: the largest step of a coordinate, before the learning rate.
+
+    Raises:
+      ValueError: in `update`, naming the leaf of `hessian` that is not of its parameter's shape.
     """
 
     def init(params: Any) -> ScaleBySophiaState:
@@ -66,6 +74,7 @@ def scale_by_sophia(
             update_rms=zero,
             h_norm=zero,
             h_nonpositive=zero,
+            skipped=jnp.zeros((), jnp.int32),
         )
 
     def update(
@@ -79,10 +88,15 @@ def scale_by_sophia(
         del params, extra
         m = jax.tree.map(lambda m, g: _average(m, g, b1), state.m, gradients)
         h, h_norm, h_nonpositive = state.h, state.h_norm, state.h_nonpositive
+        skipped = state.skipped
         if hessian is not None:
-            h = jax.tree.map(lambda h, new: _average(h, new, b2), h, _masked_like(h, hessian))
+            new = _estimate_of(h, hessian)
+            finite = _mean(lambda x: ~jnp.isfinite(x), new) == 0
+            h = jax.tree.map(lambda h, x: jnp.where(finite, _average(h, x, b2), h), h, new)
+            skipped = skipped + ~finite
             # Here alone: a sum over all numbers costs a sixth of the update.
-            h_norm, h_nonpositive = optax.tree.norm(h), _mean(lambda h: h <= 0, h)
+            h_norm = jnp.asarray(optax.tree.norm(h), jnp.float32)
+            h_nonpositive = _mean(lambda h: h <= 0, h)
         ratio = jax.tree.map(lambda m, h: m / jnp.maximum(gamma * h, eps), m, h)
         steps = jax.tree.map(lambda r: jnp.clip(r, -clip_threshold, clip_threshold), ratio)
         state = ScaleBySophiaState(
@@ -93,6 +107,7 @@ def scale_by_sophia(
             update_rms=jnp.sqrt(_mean(jnp.square, steps)),
             h_norm=h_norm,
             h_nonpositive=h_nonpositive,
+            skipped=skipped,
         )
         return jax.tree.map(lambda s, g: s.astype(g.dtype), steps, gradients), state
 
@@ -129,34 +144,53 @@ def sophia(
 
 
 def sophia_metrics(opt_state: Any) -> dict[str, Array]:
-    """The scalars of the one Sophia inside an optimizer's state; none where there is none."""
+    """The scalars of the Sophias inside an optimizer's state.
+
+    Names begin with `sophia_`; where there are several, with `sophia_0_`, `sophia_1_` and so on, in
+    the order of the state's tree.
+    """
     found = [
         leaf
         for leaf in jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, ScaleBySophiaState))
         if isinstance(leaf, ScaleBySophiaState)
     ]
-    if not found:
-        return {}
-    (state,) = found
-    names = ("unclipped", "update_rms", "h_norm", "h_nonpositive")
-    return {f"sophia_{name}": getattr(state, name) for name in names}
+    names = ("unclipped", "update_rms", "h_norm", "h_nonpositive", "skipped")
+    prefixes = ["sophia_"] if len(found) == 1 else [f"sophia_{i}_" for i in range(len(found))]
+    return {
+        prefix + name: getattr(state, name)
+        for prefix, state in zip(prefixes, found, strict=True)
+        for name in names
+    }
 
 
 def _zeros(x: Array) -> Array:
-    return jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32))
+    """In the sharding of x, also on a mesh of explicit axes."""
+    return jnp.zeros_like(x, jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _average(mean: Array, new: Array, decay: float) -> Array:
-    return decay * mean + (1 - decay) * new.astype(mean.dtype)
+    # The last cast: an injected hyperparameter is an array, whose dtype would win.
+    return (decay * mean + (1 - decay) * new.astype(mean.dtype)).astype(mean.dtype)
 
 
-def _masked_like(tree: Any, whole: Any) -> Any:
-    """`whole` without what is masked in `tree`; `optax.masked` hands extra arguments on whole."""
+def _estimate_of(h: Any, hessian: Any) -> Any:
+    """`hessian` in the dtypes of `h`, without what is masked in `h`.
+
+    `optax.masked` hands extra arguments on whole.
+    """
 
     def is_masked(x: Any) -> bool:
         return isinstance(x, optax.MaskedNode)
 
-    return jax.tree.map(lambda x, y: x if is_masked(x) else y, tree, whole, is_leaf=is_masked)
+    def leaf(path: tuple[Any, ...], h: Any, new: Any) -> Any:
+        if is_masked(h):
+            return h
+        if jnp.shape(new) != h.shape:  # it could be broadcast
+            name = path_name(path) or "the parameter"
+            raise ValueError(f"hessian of {name} is {jnp.shape(new)}, the parameter {h.shape}")
+        return jnp.asarray(new, h.dtype)
+
+    return jax.tree_util.tree_map_with_path(leaf, h, hessian, is_leaf=is_masked)
 
 
 def _mean(function: Any, tree: Any) -> Array:

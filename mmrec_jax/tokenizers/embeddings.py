@@ -1,17 +1,17 @@
 """Rows of an embedding matrix for the tokens that a tokenizer was extended by."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.bpe_file import BpeFile
-from mmrec_jax.tokenizers.embedding_method import Method
 
 Matrix = NDArray[Any]  # float16, bfloat16, float32 or float64
-_CHUNK = 4_096  # rows brought to float64 at once
+Method = Literal["mean", "weighted", "average"]
+_CHUNK = 4_096  # rows converted to float64 at once
 
 
 def constituents(base: BpeFile, extended: BpeFile) -> dict[int, list[int]]:
@@ -51,19 +51,19 @@ def extend_rows(
     """A matrix with a row for every new token, computed in float64.
 
     Methods: "mean", the mean of the rows of a token's constituents (Gee et al. 2022,
-    arXiv:2402.09977); "weighted", the same, a constituent counting its length in bytes; "average",
-    the mean of all used rows (Hewitt 2021, "Initializing new word embeddings for pretrained
-    language models").
+    arXiv:2402.09977); "weighted", the same, weighted by their lengths in bytes; "average", the mean
+    of all used rows (Hewitt 2021, "Initializing new word embeddings for pretrained language
+    models").
 
     Args:
-      matrix: [rows, D], a row a token, and perhaps unused rows at the end.
+      matrix: [rows, D], one row per token, perhaps with unused rows at the end.
       used: rows of `matrix` that belong to tokens; the others are dropped.
       parts: the constituents of each new token; the new ids follow the old ones.
       lengths: bytes of the old tokens.
       method: see above.
-      noise: standard deviation of the Gaussian noise on each new row, as a share of the standard
-        deviation of the used rows in that dimension.
-      multiple: the number of rows is padded to a multiple of this.
+      noise: standard deviation of Gaussian noise on the new rows, as a share of that of the used
+        rows in each dimension.
+      multiple: of the number of rows, padding included.
       seed: of the noise.
 
     Returns:
@@ -76,11 +76,11 @@ def extend_rows(
     result[:used] = matrix[:used]
     result[used:] = center
     rng = np.random.default_rng(seed)
-    for token, pieces in sorted(parts.items()):
+    for token, old in sorted(parts.items()):
         row = center
         if method != "average":
-            weights = [lengths[piece] for piece in pieces] if method == "weighted" else None
-            row = np.average(matrix[list(pieces)].astype(np.float64), axis=0, weights=weights)
+            weights = [lengths[part] for part in old] if method == "weighted" else None
+            row = np.average(matrix[list(old)].astype(np.float64), axis=0, weights=weights)
         if noise:
             row = row + noise * deviation * rng.standard_normal(matrix.shape[1])
         result[token] = row

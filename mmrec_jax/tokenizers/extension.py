@@ -1,65 +1,67 @@
 """A tokenizer extended by tokens of a language, learned from text.
 
-Merges are learned on top of those there are, inside the pre-tokens (continued BPE), then across
-them (superwords). Both leave `protected` text as it was: no pair that stands in it is merged.
+Merges are learned on top of those of the base, first inside the pre-tokens (continued BPE), then
+across them (superwords). Both leave `protected` text as it was: no pair that occurs in it is
+merged.
 """
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
+from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
-from mmrec_jax.tokenizers.bpe_file import BpeFile, load_tokenizer
-from mmrec_jax.tokenizers.learning_state import LearningState
-from mmrec_jax.tokenizers.merge_learning import OutOfPairs, Symbols, word_symbols
-from mmrec_jax.tokenizers.morphemes import Boundaries, token_morphemes
-from mmrec_jax.tokenizers.pair_counts import ALIGNED, pair_key
-from mmrec_jax.tokenizers.stage_learning import learn_stage
-from mmrec_jax.tokenizers.superwords import (
-    superword_expression,
-    superword_symbols,
+from mmrec_jax.tokenizers.bpe_file import BpeFile, load_tokenizer, unspell
+from mmrec_jax.tokenizers.checkpoint import Checkpoint, require_same
+from mmrec_jax.tokenizers.learning import (
+    ALIGNED,
+    OutOfPairs,
+    Stage,
+    Symbols,
+    Vocabulary,
+    learn_merges,
+    pair_key,
+    word_symbols,
 )
-from mmrec_jax.tokenizers.text_pieces import text_size
-from mmrec_jax.tokenizers.vocabulary import Vocabulary
-from mmrec_jax.tokenizers.word_counting import count_words
-from mmrec_jax.tokenizers.word_table import WordTable, split_words
+from mmrec_jax.tokenizers.morphemes import Boundaries, token_morphemes
+from mmrec_jax.tokenizers.reachability import unreachable_tokens
+from mmrec_jax.tokenizers.superwords import followers, superword_expression, superword_symbols
+from mmrec_jax.tokenizers.text import count_words, split_words, text_chunks
+
+TOKENIZER_FILE = "tokenizer.json"
+CONFIG_FILE = "tokenizer_config.json"
+MERGES_FILE = "merges.tsv"
+RECORD_FILE = "extension.json"
 
 # A pair that occurs less often says nothing about other text.
 _SUBWORD_OCCURRENCES, _SUPERWORD_OCCURRENCES = 2, 4
 _UNIT = 10  # weight of a word of the largest file, where files are weighted
 
-# A stage's name, how far it is, and how far it goes.
+# A stage's name, the progress made, and the total.
 OnProgress = Callable[[str, int, int], None]
 
 
 @dataclasses.dataclass(frozen=True)
 class ExtensionPlan:
-    """What to learn.
+    """What to learn."""
 
-    Attributes:
-      base: the tokenizer to extend.
-      files: the text, see `text_pieces`.
-      field: of JSON lines.
-      vocab_size: new tokens in all.
-      superwords: how many of them are superwords.
-      balance: every file counts as the size of its text to the power of this; 1: every word counts
-        the same, 0: every file does.
-      protected: texts whose ids must stay what they are.
-      boundaries: where the morphemes of a word begin, or None; see `token_morphemes`.
-    """
-
-    base: BpeFile
-    files: Sequence[Path]
-    field: str
-    vocab_size: int
-    superwords: int
+    base: BpeFile  # the tokenizer to extend
+    files: Sequence[Path]  # the text, see `text_chunks`
+    field: str  # of JSON lines
+    vocab_size: int  # new tokens in all
+    superwords: int  # how many of them are superwords
+    # every file counts as the size of its text to the power of this; 1: every word counts the same,
+    # 0: every file does
     balance: float
-    protected: Sequence[str]
+    protected: Sequence[str]  # texts whose ids must not change
+    # where the morphemes of a word begin, or None; see `token_morphemes`
     boundaries: Boundaries | None
 
     def __post_init__(self) -> None:
@@ -76,8 +78,11 @@ class ExtensionPlan:
             superword_expression(self.base)
 
     def text_sizes(self) -> list[int]:
-        """The bytes of text in each file."""
-        return [text_size(path, self.field) for path in self.files]
+        """The bytes of text in each file, without those of its format."""
+        return [
+            sum(len(chunk.encode()) for chunk in text_chunks(path, self.field))
+            for path in self.files
+        ]
 
     def weighted_files(self, text_sizes: Sequence[int]) -> list[tuple[Path, int]]:
         """Each file and what a word of it counts."""
@@ -88,8 +93,8 @@ class ExtensionPlan:
         return list(zip(self.files, weights, strict=True))
 
 
-def learn_extension(plan: ExtensionPlan, state: LearningState, report: OnProgress) -> Vocabulary:
-    """Learns the tokens of `plan`; a call with a used `state` continues.
+def learn_extension(plan: ExtensionPlan, checkpoint: Checkpoint, report: OnProgress) -> Vocabulary:
+    """Learns the tokens of `plan`, from where `checkpoint` was left.
 
     Raises:
       UserError: a file is broken, or the text has too few pairs.
@@ -97,89 +102,73 @@ def learn_extension(plan: ExtensionPlan, state: LearningState, report: OnProgres
     expression = superword_expression(plan.base) if plan.superwords else None
     tokenizer = load_tokenizer(plan.base.extended([], [], expression))
     sizes = plan.text_sizes()
-    total = sum(sizes)
     files = plan.weighted_files(sizes)
+    total = sum(sizes)
     text = count_words(
-        files, plan.field, tokenizer, state, lambda n: report("counting words", n, total)
+        files, plan.field, tokenizer, checkpoint, lambda n: report("counting words", n, total)
     )
     if not (text.order >= 0).any():
         raise UserError("--text: there is no text in it")
     least = min(weight for _, weight in files)
-    once = least if plan.boundaries is None else least * ALIGNED
     vocabulary = Vocabulary(plan.base)
     inside, across = _protected_pairs(plan.protected, tokenizer)
     subwords = plan.vocab_size - plan.superwords
+
+    def learn(
+        stage: Stage,
+        start: Callable[[], Symbols],
+        new_tokens: int,
+        forbidden: set[int],
+        at_least: int,
+    ) -> Symbols:
+        name, before = f"{stage}s", vocabulary.new_tokens
+        arrays = checkpoint.load(name)
+        if arrays is None:
+            sequence = start()
+        else:
+            vocabulary.replay(arrays.pop("learned")[len(vocabulary.learned) :])
+            sequence = Symbols(**arrays)
+
+        def save(symbols: Symbols) -> None:
+            arrays = {"learned": vocabulary.as_array(), **dataclasses.asdict(symbols)}
+            checkpoint.save(name, {key: x for key, x in arrays.items() if x is not None})
+
+        def progress(done: int) -> None:
+            report(name, done - before, new_tokens)
+
+        until = before + new_tokens
+        return learn_merges(stage, vocabulary, sequence, until, forbidden, at_least, progress, save)
+
+    def distinct_words() -> Symbols:
+        ids, offsets, counts = text.table.words()
+        morphemes = None
+        if plan.boundaries is not None:
+            morphemes = token_morphemes(ids, offsets, vocabulary.tokens, plan.boundaries)
+        return word_symbols(ids, offsets, counts, morphemes)
+
     try:
-        words = _saved_symbols(state, "subwords", vocabulary)
-        if words is None:
-            words = _word_symbols(text.table, plan.boundaries, vocabulary)
-        words = learn_stage(
-            "subword",
-            vocabulary,
-            words,
-            subwords,
-            inside,
-            _SUBWORD_OCCURRENCES * once,
-            lambda n: report("subwords", n, subwords),
-            lambda symbols: _save_symbols(state, "subwords", vocabulary, symbols),
-        )
+        once = least if plan.boundaries is None else least * ALIGNED
+        words = learn("subword", distinct_words, subwords, inside, _SUBWORD_OCCURRENCES * once)
         if plan.superwords:
-            joined = _saved_symbols(state, "superwords", vocabulary)
-            if joined is None:
-                joined = superword_symbols(words, text, vocabulary)
-            learn_stage(
+            learn(
                 "superword",
-                vocabulary,
-                joined,
-                plan.vocab_size,
+                lambda: superword_symbols(words, text, vocabulary),
+                plan.superwords,
                 across,
                 _SUPERWORD_OCCURRENCES * least,
-                lambda n: report("superwords", n - subwords, plan.superwords),
-                lambda symbols: _save_symbols(state, "superwords", vocabulary, symbols),
             )
     except OutOfPairs:
-        raise _too_large(plan, vocabulary) from None
+        found = vocabulary.new_tokens
+        if found < subwords:
+            raise UserError(
+                f"--vocab-size is {plan.vocab_size}; this text supports at most {found:,} subwords "
+                "(pairs that occur twice): give more text or a smaller vocabulary"
+            ) from None
+        raise UserError(
+            f"--superwords is {plan.superwords}; this text supports at most {found - subwords:,}: "
+            "give more text or fewer superwords"
+        ) from None
     return vocabulary
-
-
-def _too_large(plan: ExtensionPlan, vocabulary: Vocabulary) -> UserError:
-    found = vocabulary.new_tokens - (plan.vocab_size - plan.superwords)
-    if found < 0:
-        return UserError(
-            f"--vocab-size is {plan.vocab_size}; this text supports at most "
-            f"{vocabulary.new_tokens:,} subwords (pairs that occur twice): give more text or a "
-            "smaller vocabulary"
-        )
-    return UserError(
-        f"--superwords is {plan.superwords}; this text supports at most {found:,}: give more text "
-        "or fewer superwords"
-    )
-
-
-def _word_symbols(
-    table: WordTable, boundaries: Boundaries | None, vocabulary: Vocabulary
-) -> Symbols:
-    ids, offsets, counts = table.words()
-    morphemes = None
-    if boundaries is not None:
-        morphemes = token_morphemes(ids, offsets, vocabulary.tokens, boundaries)
-    return word_symbols(ids, offsets, counts, morphemes)
-
-
-def _save_symbols(
-    state: LearningState, stage: str, vocabulary: Vocabulary, symbols: Symbols
-) -> None:
-    arrays = {"learned": vocabulary.as_array(), **dataclasses.asdict(symbols)}
-    state.save(stage, {name: array for name, array in arrays.items() if array is not None})
-
-
-def _saved_symbols(state: LearningState, stage: str, vocabulary: Vocabulary) -> Symbols | None:
-    """What was left to merge when the stage was last saved; its merges enter the vocabulary."""
-    saved = state.load(stage)
-    if saved is None:
-        return None
-    vocabulary.learn_again(saved.pop("learned")[len(vocabulary.learned) :])
-    return Symbols(**saved)
 
 
 def _protected_pairs(
@@ -201,11 +190,7 @@ def _protected_pairs(
 
 
 def text_sha256(files: Iterable[Path]) -> str:
-    """sha256 (hex) of the bytes of some files, in order.
-
-    Raises:
-      UserError: one cannot be read.
-    """
+    """sha256 (hex) of the bytes of some files, in order, or a `UserError`."""
     digest = hashlib.sha256()
     for path in files:
         try:
@@ -214,3 +199,80 @@ def text_sha256(files: Iterable[Path]) -> str:
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     return digest.hexdigest()
+
+
+def finished(out: Path, record: dict[str, Any]) -> bool:
+    """Whether the tokenizer of `record` is in `out`; a `UserError` if another one is."""
+    try:
+        saved = json.loads((out / RECORD_FILE).read_bytes())
+    except (OSError, ValueError):
+        return False
+    require_same(saved, record, out)
+    return True
+
+
+def write_extension(out: Path, vocabulary: Vocabulary, record: dict[str, Any]) -> None:
+    """Writes an extended tokenizer into a folder; `RECORD_FILE` comes last and marks it complete.
+
+    `TOKENIZER_FILE` and `CONFIG_FILE` are what `AutoTokenizer` of `transformers` reads,
+    `MERGES_FILE` says of every new merge when and why it was made.
+
+    Raises:
+      UserError: a file cannot be written.
+    """
+    base = vocabulary.base
+    joined = followers(vocabulary)
+    expression = superword_expression(base, joined) if joined else None
+    content = base.extended(vocabulary.added_tokens(), vocabulary.added_merges(), expression)
+    _check(content, vocabulary)
+    try:
+        replace_file(out / TOKENIZER_FILE, content)
+        replace_file(out / CONFIG_FILE, _json(_loader_settings(Path(base.name))))
+        replace_file(out / MERGES_FILE, _merges_table(vocabulary).encode())
+        replace_file(out / RECORD_FILE, _json(record))
+    except OSError as error:
+        raise UserError(f"{out}: cannot write the tokenizer: {error.strerror}") from None
+
+
+def _check(content: bytes, vocabulary: Vocabulary) -> None:
+    """A failure here is a bug of this package, not a mistake of the user."""
+    base = vocabulary.base
+    tokenizer = load_tokenizer(content)
+    ids = tokenizer.get_vocab(with_added_tokens=True)
+    assert all(ids[token] == index for token, index in (base.vocab | base.added).items())
+    new = {ids[token]: token for token in vocabulary.added_tokens()}
+    assert sorted(new) == list(range(base.next_id, base.next_id + len(new)))
+    assert not unreachable_tokens(tokenizer, new)
+
+
+def _loader_settings(base: Path) -> dict[str, Any]:
+    """The settings beside the base, for a class that takes `TOKENIZER_FILE` as it is.
+
+    The classes named after a model (`Qwen2Tokenizer`) take the vocabulary from it and bring a
+    pre-tokeniser of their own.
+    """
+    settings: dict[str, Any] = {"clean_up_tokenization_spaces": False}
+    path = base.with_name(CONFIG_FILE)
+    if path.is_file():
+        try:
+            settings = json.loads(path.read_bytes())
+        except ValueError as error:
+            raise UserError(f"{path}: this is not JSON: {error}") from None
+    return {**settings, "tokenizer_class": "PreTrainedTokenizerFast"}
+
+
+def _merges_table(vocabulary: Vocabulary) -> str:
+    """Tab-separated: order of merging, stage, tokens in byte-level spelling, id, count, text."""
+    lines = ["rank\tstage\tleft\tright\ttoken\tid\tcount\ttext"]
+    for rank, each in enumerate(vocabulary.learned, len(vocabulary.base.merges)):
+        left, right, token = (
+            vocabulary.tokens[part] for part in (each.left, each.right, each.result)
+        )
+        text = json.dumps(unspell(token).decode("utf-8", "replace"), ensure_ascii=False)
+        row = (rank, each.stage, left, right, token, each.result, each.count, text)
+        lines.append("\t".join(map(str, row)))
+    return "\n".join(lines) + "\n"
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from mmrec_jax.data.word_groups import word_groups
 from mmrec_jax.errors import UserError
-from mmrec_jax.tokenizers.byte_alphabet import unspell
-from mmrec_jax.tokenizers.pair_counts import BEGINS, ENDS, HOLDS
+from mmrec_jax.tokenizers.bpe_file import unspell
+from mmrec_jax.tokenizers.learning import BEGINS, ENDS, HOLDS
 
 # A word -> the offsets (characters, above 0) at which a morpheme after the first begins.
 Boundaries = Callable[[str], Collection[int]]
@@ -24,26 +24,20 @@ def token_morphemes(
 ) -> NDArray[np.uint8]:
     """Where morphemes begin and end among the tokens of some words.
 
-    Args:
-      ids: int32, of all words, laid end to end.
-      offsets: int64 [words + 1], where each begins.
-      tokens: token by id.
-      boundaries: asked for each word that is letters alone, without the space before it.
-
-    Returns:
-      uint8, as long as `ids`: `BEGINS`, `ENDS` and `HOLDS` of `pair_counts`.
+    Takes int32 `ids` of all words, concatenated, and int64 `offsets` [words + 1]; `boundaries` is
+    called for each word of letters alone, without the space before it. Returns uint8, as long as
+    `ids`: `BEGINS`, `ENDS` and `HOLDS` of `learning.py`.
     """
     found = np.zeros(len(ids), np.uint8)
     numbers = ids.tolist()
-    borders = offsets.tolist()
-    for start, stop in itertools.pairwise(borders):
-        pieces = [unspell(tokens[number]) for number in numbers[start:stop]]
-        text = b"".join(pieces)
+    for start, stop in itertools.pairwise(offsets.tolist()):
+        parts = [unspell(tokens[number]) for number in numbers[start:stop]]
+        text = b"".join(parts)
         edges = {0, len(text), *_byte_offsets(text, boundaries)}
-        ends = np.cumsum([len(piece) for piece in pieces]).tolist()
-        for place, end in enumerate(ends, start):
-            begin = end - len(pieces[place - start])
-            found[place] = (
+        end = 0
+        for index, part in enumerate(parts, start):
+            begin, end = end, end + len(part)
+            found[index] = (
                 BEGINS * (begin in edges)
                 | ENDS * (end in edges)
                 | HOLDS * any(begin < edge < end for edge in edges)
@@ -60,7 +54,7 @@ def _byte_offsets(data: bytes, boundaries: Boundaries) -> list[int]:
     if not word.isalpha():
         return []
     shift = len(text) - len(word)
-    return [len(text[: shift + place].encode()) for place in boundaries(word)]
+    return [len(text[: shift + offset].encode()) for offset in boundaries(word)]
 
 
 def read_gold_boundaries(path: Path) -> dict[str, frozenset[int]]:
@@ -79,13 +73,11 @@ def read_gold_boundaries(path: Path) -> dict[str, frozenset[int]]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: cannot be read: {reason}") from None
-    split = False
     for groups in word_groups(text, str(path)):
         ends = frozenset(itertools.accumulate(len(row[1]) for row in groups[:-1]))
         counts = found.setdefault("".join(row[1] for row in groups), {})
         counts[ends] = counts.get(ends, 0) + 1
-        split |= bool(ends)
-    if not split:
+    if not any(ends for counts in found.values() for ends in counts):
         raise UserError(
             f"{path}: no word is split into inflectional groups (rows with the relation ig) here"
         )

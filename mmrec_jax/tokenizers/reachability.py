@@ -1,37 +1,34 @@
 """Which tokens of a byte-level BPE no text is ever encoded to."""
 
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 
 import tokenizers
 
-from mmrec_jax.tokenizers.byte_alphabet import unspell
+from mmrec_jax.tokenizers.bpe_file import unspell
 
 _CONTINUATION = range(0x80, 0xC0)
-# What a token that alone is pre-tokenised or merged otherwise may stand beside.
+# Neighbours for a token that alone is pre-tokenised or merged differently.
 _CONTEXTS = ((" ", ""), ("a", ""), (" a", ""), ("", "a"), ("\n", ""), ("", "\n"), ("", "  "))
-_MOST_CHARACTERS = 64  # of those that a part of one is tried in
+_MOST_CHARACTERS = 64  # that a part of a character is tried in
 
 
 def unreachable_tokens(tokenizer: tokenizers.Tokenizer, tokens: Mapping[int, str]) -> list[int]:
-    """The ids that were found in the encoding of none of the texts that could give them.
+    """The ids that occur in the encoding of none of the texts that could give them.
 
     A token is tried alone, then beside a few others; one that is not whole characters is tried
-    inside some of the characters that it may be a part of. Byte-pair encoding
-    that makes a token in some word makes it of its text alone, as no merge of before reached over
-    its ends; so a token that is not found is one that no word gives.
+    inside some of the characters that it may be a part of. Byte-pair encoding that makes a token in
+    some word makes it of its text alone, as no earlier merge reached over its ends; so a token that
+    is not found is one that no word gives.
 
     Args:
       tokenizer: a byte-level BPE.
       tokens: those to try, by id, in the byte-level spelling.
     """
     spelled = {index: unspell(token) for index, token in tokens.items()}
-    whole = {}
-    for index, data in spelled.items():
-        try:
-            whole[index] = data.decode()
-        except UnicodeDecodeError:
-            continue
+    texts = {index: data.decode("utf-8", "ignore") for index, data in spelled.items()}
+    whole = {index: text for index, text in texts.items() if text.encode() == spelled[index]}
     encodings = tokenizer.encode_batch_fast(list(whole.values()), add_special_tokens=False)
     found = {index for index, each in zip(whole, encodings, strict=True) if index in each.ids}
     return [
@@ -48,8 +45,10 @@ def unreachable_tokens(tokenizer: tokenizers.Tokenizer, tokens: Mapping[int, str
 def _texts_with(data: bytes) -> Iterator[str]:
     """Texts whose UTF-8 bytes hold `data`."""
     whole = data.decode("utf-8", "ignore").encode()
-    start = data.find(whole) if whole else 0
-    head, tail = (data[:start], data[start + len(whole) :]) if whole else _halves(data)
+    # Without a whole character: the end of one and the beginning of the next.
+    lead = next((i for i, byte in enumerate(data) if byte not in _CONTINUATION), len(data))
+    start = data.find(whole) if whole else lead
+    head, tail = data[:start], data[start + len(whole) :]
     befores, afters = (
         list(itertools.islice(characters, _MOST_CHARACTERS))
         for characters in (_ending_with(head), _beginning_with(tail))
@@ -59,12 +58,6 @@ def _texts_with(data: bytes) -> Iterator[str]:
         yield text
         for left, right in _CONTEXTS:
             yield left + text + right
-
-
-def _halves(data: bytes) -> tuple[bytes, bytes]:
-    """The end of one character and the beginning of the next."""
-    lead = next((i for i, byte in enumerate(data) if byte not in _CONTINUATION), len(data))
-    return data[:lead], data[lead:]
 
 
 def _ending_with(head: bytes) -> Iterable[str]:
@@ -102,10 +95,7 @@ def _beginning_with(tail: bytes) -> Iterable[str]:
 
 
 def _bits(continuation: bytes) -> int:
-    value = 0
-    for byte in continuation:
-        value = value << 6 | byte & 0x3F
-    return value
+    return functools.reduce(lambda value, byte: value << 6 | byte & 0x3F, continuation, 0)
 
 
 def _is_character(code: int) -> bool:

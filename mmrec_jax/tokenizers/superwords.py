@@ -1,24 +1,21 @@
 """Superwords: tokens that reach across spaces (SuperBPE; Liu et al. 2025, arXiv:2503.13423).
 
-The pre-tokeniser keeps a word and the words behind it in one piece as long as they are
-*followers*, words of a list that is learned (", ve", " bir şey", " için"); merges then join the
-end of the first word with its followers, or these among each other. A word that is no follower
-begins a new piece, so that text without followers is cut, and encoded, as before.
+The pre-tokeniser keeps a word and the words after it in one pre-token as long as they are
+*followers*, words of a list that is learned (", ve", " bir şey", " için"); merges then join the end
+of the first word with its followers, or these with each other. A word that is no follower begins a
+new pre-token, so text without followers is split, and encoded, as before.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from mmrec_jax.errors import UserError
-from mmrec_jax.tokenizers.bpe_file import BpeFile
-from mmrec_jax.tokenizers.byte_alphabet import unspell
-from mmrec_jax.tokenizers.merge_learning import Symbols
-from mmrec_jax.tokenizers.trie_regex import trie_regex
-from mmrec_jax.tokenizers.vocabulary import Vocabulary
-from mmrec_jax.tokenizers.word_counting import CountedText
+from mmrec_jax.tokenizers.bpe_file import BpeFile, unspell
+from mmrec_jax.tokenizers.learning import Symbols, Vocabulary
+from mmrec_jax.tokenizers.text import CountedText
 
-# Endings behind an apostrophe that the rule for English contractions would cut: 'da is not 'd + a.
+# Endings after an apostrophe that the rule for English contractions would split: 'da is not 'd + a.
 _ENDINGS = (
     r"'(?:[dt][ae](?:n|ki)?|[dt][ıiuü]r|s[ıiuü](?:n[ae]|n[ıiuü]n?|nd[ae]n?|yl[ae])?)(?!\p{L})"
 )
@@ -32,19 +29,17 @@ _KNOWN = {
     f"{_CONTRACTION}|{_WORD}|{digits}|{_MARKS}[\\r\\n]*|{_SPACE}": digits
     for digits in (r"\p{N}", r"\p{N}{1,3}")
 }
-# Where a word of letters, one mark, several marks end: what must not come next.
-_AFTER_LETTERS = r"(?!\p{L})"
-_AFTER_MARK = r"(?![^\s\p{N}]|[\r\n])"
-_AFTER_MARKS = r"(?![^\s\p{L}\p{N}]|[\r\n])"
+# Oniguruma, Ruby syntax: https://github.com/kkos/oniguruma/blob/master/doc/RE
+_SPECIAL = frozenset(r"\.^$|?*+()[]{}")
 
 
 def superword_expression(base: BpeFile, followers: Iterable[str] = ()) -> str:
     """The expression of a pre-tokeniser that keeps `followers` with the word before them.
 
-    Without followers it is that of `base` but for `_ENDINGS`.
+    Without followers it differs from that of `base` in `_ENDINGS` alone.
 
     Raises:
-      UserError: the pre-tokeniser of `base` is not one that this can be done with.
+      UserError: the pre-tokeniser of `base` is not one of `_KNOWN`.
     """
     digits = _KNOWN.get(base.split_regex or "")
     if digits is None:
@@ -61,38 +56,32 @@ def superword_expression(base: BpeFile, followers: Iterable[str] = ()) -> str:
 
 
 def superword_symbols(words: Symbols, text: CountedText, vocabulary: Vocabulary) -> Symbols:
-    """The text as what may be joined across words.
+    """A text as what may be joined across words, given the words of its table in tokens.
 
-    Args:
-      words: of the table, in the tokens of the vocabulary.
-      text: the words in their order.
-      vocabulary: of `words`.
-
-    Returns:
-      The last token of each word of letters or marks, -1 for other words (digits stay single, lines
-      and indentation what they are), and a -1 before each word that cannot be a follower: one of
-      several tokens, or that would not be a word behind another one.
+    The last token of each word of letters or marks, -1 for other words (digits stay single, lines
+    and indentation are left alone), and a -1 before each word that cannot be a follower: one of
+    several tokens, or one that would not be a word after another.
     """
     ends = np.flatnonzero(words.symbols == -1)
     starts = np.concatenate([[0], ends[:-1] + 1])
     leads, follows = np.zeros(len(ends) + 1, bool), np.zeros(len(ends) + 1, bool)
-    numbers = words.symbols.tolist()
-    for place, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
-        data = unspell("".join(vocabulary.tokens[number] for number in numbers[start:end]))
+    ids = words.symbols.tolist()
+    for index, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+        data = unspell("".join(vocabulary.tokens[token] for token in ids[start:end]))
         word = data.decode("utf-8", "replace")
-        leads[place] = _is_word(word)
-        follows[place] = leads[place] and end - start == 1 and not word[0].isalpha()
+        leads[index] = _is_word(word)
+        follows[index] = leads[index] and end - start == 1 and not word[0].isalpha()
     last = np.append(np.where(leads[:-1], words.symbols[ends - 1], -1), -1)
-    # Place -1 of the order is the last element of each.
-    places = np.cumsum(2 - follows[text.order]) - 1
-    symbols = np.full(places[-1] + 1, -1, np.int32)
+    # Index -1 of the order is the last element of each.
+    positions = np.cumsum(2 - follows[text.order]) - 1
+    symbols = np.full(positions[-1] + 1, -1, np.int32)
     weights = np.ones(len(symbols), np.int64)
-    symbols[places], weights[places] = last[text.order], text.weights
+    symbols[positions], weights[positions] = last[text.order], text.weights
     return Symbols(symbols, weights)
 
 
 def followers(vocabulary: Vocabulary) -> list[str]:
-    """The words that some superword joins to what is before them, in the order of learning."""
+    """The words that superwords join to what is before them, in the order of learning."""
     parts: dict[int, tuple[int, ...]] = {}
     found: dict[int, None] = {}
     for each in vocabulary.learned:
@@ -115,6 +104,40 @@ def _is_word(text: str) -> bool:
 
 
 def _end(follower: str) -> str:
+    """What must not come after a follower of letters, of one mark, of several marks."""
     if follower[-1].isalpha():
-        return _AFTER_LETTERS
-    return _AFTER_MARK if len(follower) == 1 else _AFTER_MARKS
+        return r"(?!\p{L})"
+    return r"(?![^\s\p{N}]|[\r\n])" if len(follower) == 1 else r"(?![^\s\p{L}\p{N}]|[\r\n])"
+
+
+class _Node(dict[str, "_Node"]):
+    """The characters that may follow; `end` is what must hold where a string is complete."""
+
+    end: str | None = None
+
+
+def trie_regex(strings: Mapping[str, str]) -> str:
+    """An expression that matches the longest of some strings whose condition holds after it.
+
+    Common prefixes are shared, so a position where nothing matches is rejected in a few steps.
+
+    Args:
+      strings: not empty, each with its condition: an expression that matches the empty string.
+    """
+    root = _Node()
+    for string in sorted(strings):
+        node = root
+        for character in string:
+            node = node.setdefault(character, _Node())
+        node.end = strings[string]
+    return _write(root)
+
+
+def _write(node: _Node) -> str:
+    parts = [
+        ("\\" if character in _SPECIAL else "") + character + _write(child)
+        for character, child in node.items()
+    ]
+    if node.end is not None:
+        parts.append(node.end)  # the last one: a longer string comes first
+    return parts[0] if len(parts) == 1 else f"(?:{'|'.join(parts)})"

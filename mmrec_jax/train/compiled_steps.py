@@ -1,5 +1,6 @@
 """The compiled training steps of a run: one, or a plain one and one with the estimator."""
 
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -8,14 +9,13 @@ import optax
 from jax.sharding import Mesh
 
 from mmrec_jax.config import Config
-from mmrec_jax.models.mmrec.model import MMRecLM
-from mmrec_jax.objectives.vowel_harmony import HarmonyObjective
+from mmrec_jax.models.api import LanguageModel
+from mmrec_jax.objectives.api import Batch, Objective
 from mmrec_jax.train.estimator import make_estimator
-from mmrec_jax.train.mesh import abstract_batch, replicated, state_shardings
-from mmrec_jax.train.noise import Noise
-from mmrec_jax.train.prepare import Prepared
+from mmrec_jax.train.mesh import abstract_batch, replicated
+from mmrec_jax.train.setup import Setup
 from mmrec_jax.train.state import TrainState
-from mmrec_jax.train.step import Batch, Metrics, make_train_step
+from mmrec_jax.train.step import Metrics, make_train_step
 
 
 class CompiledSteps:
@@ -26,7 +26,7 @@ class CompiledSteps:
     own first step comes.
     """
 
-    def __init__(self, p: Prepared) -> None:
+    def __init__(self, p: Setup) -> None:
         """Compiles for the step after `p.start`."""
         self._p = p
         self._state = jax.tree.map(
@@ -44,7 +44,7 @@ class CompiledSteps:
         if refresh not in self._ready:
             assert self._coming is not None
             self._ready[refresh] = self._coming.result()
-        after: tuple[TrainState, Metrics] = self._ready[refresh](state, batch)
+        after: tuple[TrainState, Metrics] = self._ready[refresh](self._p.model, state, batch)
         if self._every not in (None, 1) and self._coming is None:
             jax.block_until_ready(after)
             background = ThreadPoolExecutor(1, "compile")
@@ -59,56 +59,36 @@ class CompiledSteps:
     def _compile(self, refresh: bool) -> Any:
         p = self._p
         return compile_step(
-            p.config,
-            p.mesh,
-            p.model,
-            p.optimizer,
-            self._state,
-            refresh,
-            noise=p.noise,
-            harmony=p.harmony,
+            p.config, p.mesh, p.model, p.objectives, p.optimizer, self._state, refresh
         )
 
 
 def compile_step(
     config: Config,
     mesh: Mesh,
-    model: MMRecLM,
+    model: LanguageModel,
+    objectives: Mapping[str, Objective],
     optimizer: optax.GradientTransformation,
     state: TrainState,
     refresh: bool,
-    *,
-    noise: Noise | None = None,
-    harmony: HarmonyObjective | None = None,
 ) -> jax.stages.Compiled:
-    """Compiles one update of a run, `(state, batch) -> (state, metrics)`; the state is donated.
+    """Compiles one update of a run, `(model, state, batch) -> (state, metrics)`.
+
+    The state is donated.
 
     Args:
       config: the run.
       mesh: its devices.
-      model: with the tokenizer's vocabulary and its time pieces fitted.
+      model: with the tokenizer's vocabulary and its time chunk fitted.
+      objectives: what is minimised.
       optimizer: that of `config.optim`.
       state: arrays, or their shapes, dtypes and shardings.
       refresh: whether the step estimates the curvature.
-      noise: on the embedded tokens, if any.
-      harmony: an objective beside the next token, if any.
     """
-    shardings = state_shardings(mesh, carry_state=config.train.carry_state)
     accumulate = config.train.accumulate
-    estimator = None
-    if refresh:
-        estimator = make_estimator(model, config.optim, accumulate, config.adapters)
-    step: Any = make_train_step(
-        model,
-        optimizer,
-        accumulate,
-        estimator,
-        adapters=config.adapters,
-        noise=noise,
-        harmony=harmony,
-    )
-    return (
-        jax.jit(step, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
-        .lower(state, abstract_batch(config, mesh))
-        .compile()
-    )
+    estimator = make_estimator(config.optim, accumulate) if refresh else None
+    step = make_train_step(optimizer, objectives, accumulate, estimator)
+    shardings = jax.tree.map(lambda x: x.sharding, state)
+    program = jax.jit(step, donate_argnums=1, out_shardings=(shardings, replicated(mesh)))
+    with jax.set_mesh(mesh):
+        return program.lower(model, state, abstract_batch(config, mesh)).compile()

@@ -5,21 +5,20 @@ import time
 import jax
 import jax.numpy as jnp
 
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.api import LanguageModel
 
 _SIDE = 1024
 _REPEATS = 5
 
 
-def training_flops_per_token(config: ModelConfig, trained: int, frozen: int = 0) -> float:
+def training_flops_per_token(model: LanguageModel, trained: int, frozen: int, length: int) -> float:
     """Floating-point operations of forward and backward pass, recomputation not counted.
 
-    6 a trained parameter (the tied embedding counts once: the lookup is free, the logits are not),
-    4 a frozen one, which has no gradient of its own, and, for the long-term memory's definition,
-    3 products of 2 S K a token, three times over.
+    6 for each trained parameter (the tied embedding counts once: the lookup is free, the logits are
+    not), 4 for a frozen one, which has no gradient of its own, and three times what the family
+    counts beside its parameters in rows of `length` tokens.
     """
-    memory = 18 * config.num_layers * config.H * config.S * config.K
-    return 6.0 * trained + 4.0 * frozen + memory
+    return 6.0 * trained + 4.0 * frozen + 3 * model.mixing_flops(length)
 
 
 def matmul_flops_per_second(dtype: str) -> float:

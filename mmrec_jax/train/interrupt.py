@@ -1,13 +1,23 @@
-"""Ctrl-C and SIGTERM: finish the step, save, then leave."""
+"""Ctrl-C and SIGTERM: before the first step leave at once, after it finish the step and save."""
 
+import contextlib
+import os
 import signal
+import socket
+import sys
+import threading
 from types import FrameType
+from typing import NoReturn
 
 _EXIT_BASE = 128  # shells report a process ended by signal n as 128 + n
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_FLUSH_SECONDS = 1.0
 
 
 class Interrupt:
     """While active, the first SIGINT or SIGTERM only sets `received`; a second one acts at once."""
+
+    _active: "Interrupt | None" = None  # the one that `exit_on_signal` leaves a first signal to
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
@@ -15,7 +25,10 @@ class Interrupt:
 
     def __enter__(self) -> "Interrupt":
         """Installs the handlers (in the main thread; elsewhere signals never arrive)."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        if _watched:
+            Interrupt._active = self
+            return self
+        for number in _SIGNALS:
             try:
                 self._previous[number] = signal.signal(number, self._receive)
             except ValueError:  # not the main thread
@@ -24,6 +37,7 @@ class Interrupt:
 
     def __exit__(self, *unused: object) -> None:
         """Restores the handlers from before."""
+        Interrupt._active = None
         self._restore()
 
     @property
@@ -44,3 +58,51 @@ class Interrupt:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
         self._previous = {}
+
+
+_watched = False
+
+
+def exit_on_signal() -> None:
+    """From now on a SIGINT or SIGTERM ends this process, unless an `Interrupt` takes it.
+
+    A thread receives the signals: Python's own handlers wait until the main thread is back from
+    the compiler, minutes later, and tearing the runtime down under a compilation is a
+    segmentation fault.
+    """
+    global _watched
+    reading, writing = socket.socketpair()
+    writing.setblocking(False)
+    threading.Thread(target=_watch, args=(reading, writing), daemon=True).start()
+    signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    for number in _SIGNALS:
+        signal.signal(number, lambda number, frame: None)
+    _watched = True
+
+
+def _watch(reading: socket.socket, writing: socket.socket) -> None:
+    with reading, writing:  # the sockets live as long as the thread
+        while True:
+            for number in reading.recv(64):
+                if number not in _SIGNALS:
+                    continue
+                interrupt = Interrupt._active
+                if interrupt is None or interrupt.received is not None:
+                    os.write(2, b"interrupted\n")
+                    exit_now(_EXIT_BASE + number)
+                interrupt.agree(number)
+
+
+def exit_now(status: int) -> NoReturn:
+    """Ends this process with its output flushed and without waiting for any of its threads."""
+
+    def flush() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+
+    # In a thread, since the main thread may hold a stream's lock in a write that never ends.
+    thread = threading.Thread(target=flush, daemon=True)
+    thread.start()
+    thread.join(_FLUSH_SECONDS)
+    os._exit(status)

@@ -13,23 +13,20 @@ from mmrec_jax.checkpoints.lock import unlock_folder
 from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.train_iterator import joined_state
-from mmrec_jax.errors import NotFiniteError, UserError
+from mmrec_jax.errors import NotFiniteError, UserError, explain_out_of_memory
 from mmrec_jax.evaluation.evaluator import Evaluator
-from mmrec_jax.models.mmrec.model import count_parameters
 from mmrec_jax.train import report
 from mmrec_jax.train.compiled_steps import CompiledSteps
 from mmrec_jax.train.flops import matmul_flops_per_second, training_flops_per_token
 from mmrec_jax.train.input_monitor import InputMonitor
 from mmrec_jax.train.interrupt import Interrupt
-from mmrec_jax.train.mesh import place_batch
-from mmrec_jax.train.prepare import Prepared, prepare
-from mmrec_jax.train.processes import gather, is_first, largest
+from mmrec_jax.train.mesh import memory_remedy, place_batch
+from mmrec_jax.train.processes import all_reduce_max, gather, is_process_zero
+from mmrec_jax.train.setup import Setup, set_up
 from mmrec_jax.train.sophia_health import SophiaHealth
 from mmrec_jax.train.state import to_items
-from mmrec_jax.train.writer import MetricsWriter
-
-# Terms whose value must be finite, in the order in which they are blamed.
-_TERMS = ("loss", "uboo", "grad_norm")
+from mmrec_jax.train.writer import check_writers, open_writers, require_workdir
+from mmrec_jax.tree import count
 
 
 def run(
@@ -50,12 +47,10 @@ def run(
       UserError: wrong input (before any compilation), a failed save, or a loss that is not finite.
     """
     begin = time.perf_counter()
+    check_writers(config.train.writers)
     try:
-        prepared = prepare(config, workdir, fresh=fresh, resume_step=resume_step)
-        with contextlib.closing(prepared.checkpointer), Interrupt() as interrupt:
-            loop = _Loop(prepared, begin)
-            with contextlib.closing(loop.writer), contextlib.closing(prepared.batches):
-                loop.run(interrupt)
+        with explain_out_of_memory(memory_remedy(config)):
+            return _run(config, workdir, begin, fresh=fresh, resume_step=resume_step)
     except OSError as error:  # a full disk, say, met outside a save
         if not workdir.is_dir():
             raise UserError(
@@ -68,33 +63,52 @@ def run(
         ) from error
     finally:
         unlock_folder(workdir)
+
+
+def _run(
+    config: Config, workdir: Path, begin: float, *, fresh: bool, resume_step: int | None
+) -> int:
+    setup = set_up(config, workdir, fresh=fresh, resume_step=resume_step)
+    with contextlib.closing(setup.checkpointer):
+        interrupt = Interrupt()
+        loop = _Loop(setup, begin)
+        with contextlib.closing(loop.writer), contextlib.closing(setup.batches):
+            loop.run(interrupt)
     return interrupt.exit_status
 
 
 class _Loop:
     """One session of a run."""
 
-    def __init__(self, prepared: Prepared, begin: float) -> None:
-        self.p = prepared
+    def __init__(self, setup: Setup, begin: float) -> None:
+        self.p = setup
         self.begin = begin
-        self.writer = MetricsWriter(prepared.workdir, resume_step=prepared.start)
-        self.validation: dict[str, float] = (prepared.meta or {}).get("validation") or {}
-        self.state = prepared.state
+        self.writer = open_writers(setup.config, setup.workdir, resume_step=setup.start)
+        self.validation: dict[str, float] = (setup.meta or {}).get("validation") or {}
+        self.state = setup.state
         self.tracing = False
-        self.health = SophiaHealth(prepared.config.optim)
+        self.health = SophiaHealth(setup.config.optim)
 
     def run(self, interrupt: Interrupt) -> None:
-        p, train = self.p, self.p.config.train
-        trained = count_parameters(self.state.params)
-        frozen = 0 if self.state.base is None else count_parameters(self.state.base.params)
-        report.opening(p, frozen or trained)
+        p = self.p
+        trained = count(self.state.params)
+        unwrapped = jax.eval_shape(lambda model, own: model.unwrap(own)[1], p.model, p.state.params)
+        whole = count(unwrapped)
+        report.opening(p, whole)
         if p.start >= p.steps or self._reached_target():
             report.closing(p, p.start, self.validation, begin=self.begin)
             return
         self.input = InputMonitor(p.batches)
         self._compile()
-        self.flops = training_flops_per_token(p.model.config, trained, frozen)
-        self.peak_flops = matmul_flops_per_second(p.config.model.dtype) * p.mesh.size
+        frozen = whole if p.config.adapters.used else 0
+        with interrupt:  # there is something to save only now
+            self._train(interrupt, trained, frozen)
+
+    def _train(self, interrupt: Interrupt, trained: int, frozen: int) -> None:
+        p, train = self.p, self.p.config.train
+        self.flops = training_flops_per_token(p.model, trained, frozen, p.config.data.seq_len)
+        dtype = getattr(p.config.model, "dtype", "float32")
+        self.peak_flops = matmul_flops_per_second(dtype) * p.mesh.size
         step = p.start
         bar = tqdm(
             total=p.steps,
@@ -102,7 +116,7 @@ class _Loop:
             unit="step",
             dynamic_ncols=True,
             mininterval=0.2 if sys.stderr.isatty() else 15,
-            disable=not is_first(),
+            disable=not is_process_zero(),
         )
         with bar:
             if train.eval_first and not step:
@@ -143,7 +157,7 @@ class _Loop:
             if step % self.p.config.train.log_every:  # the question waits for the update
                 return False
             # What comes while this one waits counts the next time: the others do not know of it.
-            number = largest(interrupt.received or 0)
+            number = all_reduce_max(interrupt.received or 0)
             interrupt.agree(number)
             return bool(number)
         return interrupt.received is not None
@@ -159,7 +173,7 @@ class _Loop:
     def _profile(self, step: int) -> None:
         """Traces `profile_steps` updates from the third of this session on."""
         first, count = self.p.start + 3, self.p.config.train.profile_steps
-        if count and step == first and is_first():
+        if count and step == first and is_process_zero():
             jax.profiler.start_trace(str(self.p.workdir.profile))
             self.tracing = True
         if step == first + count:
@@ -178,12 +192,12 @@ class _Loop:
     def _take(self, step: int, metrics: dict[str, jax.Array], bar: tqdm) -> None:
         """Waits for the metrics of one update, checks them, and reports them when it is time."""
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        for term in _TERMS:
+        for term in (*self.p.objectives, "loss", "grad_norm"):
             self._require_finite(step, term, values.get(term, 0.0))
         self.window_tokens += int(values.pop("tokens"))
         bar.update(1)
         warning = self.health.warning(step, values)
-        if warning and is_first():
+        if warning and is_process_zero():
             report.warned(bar, warning)
         for line in self.input.warnings():
             report.warned(bar, line)
@@ -216,6 +230,7 @@ class _Loop:
 
     def _save(self, step: int, *, evaluated: bool) -> None:
         p = self.p
+        require_workdir(p.workdir)
         p.checkpointer.save(
             step,
             to_items(self.state),

@@ -1,6 +1,12 @@
-"""The devices of a run and where arrays live on them."""
+"""The devices of a run, and which part of each array lies on which of them.
+
+The axes of a mesh: rows of a batch are split over "data" and "fsdp"; parameters, and what the
+optimizer keeps of them, over "fsdp" and "tensor", as the model family's table says
+(`LanguageModel.partition_specs`). Everything else is on every device.
+"""
 
 import contextlib
+import math
 import os
 from typing import Any
 
@@ -8,18 +14,21 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mmrec_jax.config import Config, TrainConfig
+from mmrec_jax.config import Config, MeshConfig
 from mmrec_jax.data.batch import DTYPES
 from mmrec_jax.errors import UserError
-from mmrec_jax.train.micro_batches import ROW_AXES
-from mmrec_jax.train.state import TrainState
-from mmrec_jax.train.step import Batch
+from mmrec_jax.models.api import LanguageModel, Params
+from mmrec_jax.objectives.api import Batch
+from mmrec_jax.train.state import TrainState, joined
+from mmrec_jax.tree import map_named, named_leaves
 
+AXES = ("data", "fsdp", "tensor")
+_ROWS = ("data", "fsdp")  # the axes that a batch is split over
 _DEVICE_COUNT_FLAG = "xla_force_host_platform_device_count"
 
 
-def split_cpu(config: TrainConfig) -> None:
-    """Turns the CPU into one device a core, as far as the rows divide evenly; call it first.
+def split_cpu(config: Config) -> None:
+    """Turns the CPU into one device per core, as far as the rows divide evenly; call it first.
 
     XLA then runs the rows side by side, which is faster than splitting each small operation over
     the cores. Nothing is changed where the number of CPU devices has been set from outside, or
@@ -30,42 +39,94 @@ def split_cpu(config: TrainConfig) -> None:
     chosen |= jax.config.jax_num_cpu_devices != -1  # type: ignore[attr-defined]
     if chosen or jax.distributed.is_initialized():
         return
-    rows = config.batch_size // config.accumulate
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    fitting = max(n for n in range(1, (cores or 1) + 1) if rows % n == 0)
+    rows = config.train.batch_size // config.train.accumulate
+    fixed = _fixed(config.mesh)
+    free = -1 in _sizes(config.mesh)
+    multiples = range(fixed, max(cores or 1, fixed) + 1, fixed) if free else [fixed]
+    fitting = [n for n in multiples if rows % max(n // config.mesh.tensor, 1) == 0]
     with contextlib.suppress(RuntimeError):  # JAX has started: it has its devices
-        jax.config.update("jax_num_cpu_devices", config.devices or fitting)
+        count = config.train.devices or max(fitting, default=fixed)
+        jax.config.update("jax_num_cpu_devices", count)
 
 
-def make_mesh(config: TrainConfig) -> Mesh:
-    """A mesh with one axis, "data".
+def make_mesh(config: Config) -> Mesh:
+    """The mesh of `config.mesh` over the run's devices.
 
     Raises:
-      UserError: more devices are asked for than there are, or the rows of a micro-batch do not
-        divide evenly over them.
+      UserError: there are too few devices for it, they do not divide evenly, or the rows of a
+        microbatch do not divide over them.
     """
+    train, processes = config.train, jax.process_count()
     # Rows belong to processes in their order.
     available = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
-    count = config.devices or len(available)
+    count = train.devices or len(available)
     if count > len(available):
         raise UserError(f"config.train.devices is {count}; this machine has {len(available)}")
-    if count < len(available) and jax.process_count() > 1:
+    if count < len(available) and processes > 1:
         raise UserError(
-            f"config.train.devices is {count}; {jax.process_count()} processes use all of their "
+            f"config.train.devices is {count}; {processes} processes use all of their "
             f"{len(available)} devices: leave it out"
         )
-    rows = config.batch_size // config.accumulate
-    if rows % count:
+    shape = mesh_shape(config.mesh, count)
+    if count // processes % shape[2]:
         raise UserError(
-            f"config.train.batch_size / accumulate is {rows}; it must be a multiple of the "
-            f"{count} devices (or set config.train.devices)"
+            f"config.mesh.tensor is {shape[2]}; it must be a divisor of the {count // processes} "
+            "devices of a process"
         )
-    return Mesh(np.asarray(available[:count]), ("data",))
+    rows = train.batch_size // train.accumulate
+    if rows % (shape[0] * shape[1]):
+        raise UserError(
+            f"config.train.batch_size / accumulate is {rows}; it must be a multiple of "
+            f"{shape[0] * shape[1]}, mesh.data x mesh.fsdp of the {count} devices (or set "
+            "config.train.devices)"
+        )
+    return Mesh(np.asarray(available[: math.prod(shape)]).reshape(shape), AXES)
+
+
+def mesh_shape(config: MeshConfig, count: int) -> tuple[int, int, int]:
+    """The sizes of the axes over `count` devices.
+
+    Raises:
+      UserError: the axes do not multiply to the number of devices.
+    """
+    sizes, fixed = _sizes(config), _fixed(config)
+    free = -1 in sizes
+    if count % fixed or (not free and count != fixed):
+        shown = " x ".join(f"{name} {size}" for name, size in zip(AXES, sizes, strict=True))
+        raise UserError(
+            f"config.mesh is {shown}, which {count} device(s) cannot be divided into; set "
+            "config.mesh.data=-1, other sizes, or config.train.devices"
+        )
+    data, fsdp, tensor = (count // fixed if size == -1 else size for size in sizes)
+    return data, fsdp, tensor
+
+
+def _sizes(config: MeshConfig) -> tuple[int, int, int]:
+    return config.data, config.fsdp, config.tensor
+
+
+def _fixed(config: MeshConfig) -> int:
+    return math.prod(size for size in _sizes(config) if size != -1)
+
+
+def memory_remedy(config: Config) -> str:
+    """What to change in a run that does not fit into memory, with what is set now."""
+    train, mesh = config.train, config.mesh
+    parts = [
+        f"lower config.train.batch_size ({train.batch_size})",
+        f"raise config.train.accumulate ({train.accumulate})",
+    ]
+    for name, change in (("remat", 'to "full"'), ("time_chunk", "lower")):
+        if hasattr(config.model, name):
+            parts.append(f"set config.model.{name} ({getattr(config.model, name)}) {change}")
+    split = f"data {mesh.data}, fsdp {mesh.fsdp}, tensor {mesh.tensor}"
+    return f"{', '.join(parts)}, or split over more devices with config.mesh ({split})"
 
 
 def one_device() -> Mesh:
     """A mesh of the first device of this process alone."""
-    return Mesh(np.asarray(jax.local_devices()[:1]), ("data",))
+    return Mesh(np.asarray(jax.local_devices()[:1]).reshape(1, 1, 1), AXES)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -73,30 +134,94 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def by_row(mesh: Mesh) -> NamedSharding:
-    """Axis 0, the batch, split over the data axis."""
-    return NamedSharding(mesh, PartitionSpec("data"))
+def by_row(mesh: Mesh, axis: int = 0) -> NamedSharding:
+    """The axis of the batch's rows, split."""
+    return NamedSharding(mesh, PartitionSpec(*(None,) * axis, _ROWS))
 
 
-def state_shardings(mesh: Mesh, *, carry_state: bool) -> TrainState:
-    """Where a `TrainState` lives: on every device, but a carried state with the rows it is of."""
-    everywhere = replicated(mesh)
-    carried = None
-    if carry_state:
-        axes = {0: by_row(mesh), 1: NamedSharding(mesh, PartitionSpec(None, "data"))}
-        carried = jax.tree.map(axes.__getitem__, ROW_AXES)
-    return TrainState(
-        step=everywhere,  # type: ignore[arg-type]
-        params=everywhere,
-        opt_state=everywhere,
-        key=everywhere,  # type: ignore[arg-type]
-        carried=carried,
-        base=everywhere,  # type: ignore[arg-type]
+def row_devices(mesh: Mesh) -> int:
+    """How many parts a batch is split into."""
+    return math.prod(mesh.shape[name] for name in _ROWS)
+
+
+def shardings(tree: Any, specs: Any, mesh: Mesh) -> Any:
+    """Where each array of a tree lies: its spec, but whole along an axis that does not divide."""
+    return jax.tree.map(
+        lambda leaf, spec: _fitted(spec, leaf.shape, mesh),
+        tree,
+        specs,
+        is_leaf=lambda x: isinstance(x, PartitionSpec),
     )
 
 
+def _fitted(spec: PartitionSpec, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+    kept = [
+        name if name is not None and size % mesh.shape[name] == 0 else None
+        for name, size in zip(spec, shape, strict=False)
+    ]
+    return NamedSharding(mesh, PartitionSpec(*kept))
+
+
+def state_shardings(state: TrainState, model: LanguageModel, mesh: Mesh) -> TrainState:
+    """Where a `TrainState` lies: a tree like it of shardings.
+
+    Args:
+      state: arrays, or their shapes and dtypes.
+      model: whose parameters they are.
+      mesh: the devices.
+    """
+    everywhere = replicated(mesh)
+    params = shardings(state.params, model.partition_specs(state.params), mesh)
+    own = jax.tree.map(lambda x: _fitted(_matrix_spec(x.ndim), x.shape, mesh), state.objectives)
+    trained = named_leaves(joined(state.params, state.objectives))
+    places = named_leaves(joined(params, own))
+
+    def like_its_parameter(name: str, leaf: Any) -> NamedSharding:
+        """Moments lie where the parameter does whose path theirs ends with."""
+        parts = name.split("/")
+        for first in range(len(parts)):
+            parameter = "/".join(parts[first:])
+            if parameter in trained and trained[parameter].shape == leaf.shape:
+                return places[parameter]
+        return everywhere
+
+    carried = None
+    if state.carried is not None:
+        carried = jax.tree.map(
+            lambda _, axis: by_row(mesh, axis), state.carried, model.state_batch_axes
+        )
+    return TrainState(
+        step=everywhere,  # type: ignore[arg-type]
+        params=params,
+        objectives=own,
+        opt_state=map_named(like_its_parameter, state.opt_state),
+        key=everywhere,  # type: ignore[arg-type]
+        carried=carried,
+    )
+
+
+def _matrix_spec(ndim: int) -> PartitionSpec:
+    return PartitionSpec(*(None,) * (ndim - 2), *("fsdp", "tensor")[-ndim:])
+
+
+def abstract_on(tree: Any, sharding: Any) -> Any:
+    """Shapes and dtypes of `tree`, to be restored on any mesh.
+
+    Args:
+      tree: arrays, or anything with a shape and a dtype.
+      sharding: where they go: one sharding, or a tree of them that `tree` begins like.
+    """
+
+    def on(sharding: jax.sharding.Sharding, part: Any) -> Any:
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), part
+        )
+
+    return jax.tree.map(on, sharding, tree)
+
+
 def abstract_batch(config: Config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes, dtypes and places of a run's batches, to compile for before there is one."""
+    """Shapes, dtypes and shardings of a run's batches, to compile for before there is one."""
     shape = config.train.batch_size, config.data.seq_len
     return {
         name: jax.ShapeDtypeStruct(shape, dtype, sharding=by_row(mesh))
@@ -104,17 +229,36 @@ def abstract_batch(config: Config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct
     }
 
 
+def place_params(params: Params, model: LanguageModel, mesh: Mesh) -> Params:
+    """Parameters that every process has, each device with its part of them."""
+    return jax.tree.map(_distribute, params, shardings(params, model.partition_specs(params), mesh))
+
+
 def place_everywhere(tree: Any, mesh: Mesh) -> Any:
     """Arrays that every process has, whole on each device of the mesh."""
-    sharding = replicated(mesh)
+    return jax.tree.map(lambda x: _distribute(x, replicated(mesh)), tree)
+
+
+def _distribute(array: jax.Array, sharding: NamedSharding) -> jax.Array:
     if jax.process_count() == 1:
-        return jax.device_put(tree, sharding)
+        return jax.device_put(array, sharding)
+    on_host = np.asarray(array)
+    return jax.make_array_from_callback(on_host.shape, sharding, on_host.__getitem__)
 
-    def place(array: jax.Array) -> jax.Array:
-        on_host = np.asarray(array)
-        return jax.make_array_from_callback(on_host.shape, sharding, on_host.__getitem__)
 
-    return jax.tree.map(place, tree)
+def process_local(tree: Any) -> Any:
+    """Arrays that this process alone can compute with.
+
+    What every device holds is taken from the first one. What is split stays split over the devices
+    of one process; each of several gets the whole of it.
+    """
+    arrays = jax.tree.leaves(tree)
+    if not all(array.is_fully_replicated for array in arrays):
+        if jax.process_count() == 1:
+            return tree
+        mesh = arrays[0].sharding.mesh
+        tree = jax.jit(lambda tree: tree, out_shardings=replicated(mesh))(tree)
+    return jax.tree.map(lambda array: array.addressable_data(0), tree)
 
 
 def place_whole_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:
@@ -127,7 +271,7 @@ def place_whole_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:
 
 
 def place_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:
-    """This process's rows of a batch as one global array each, split over the data axis."""
+    """This process's rows of a batch as one global array each."""
     sharding = by_row(mesh)
     return {
         name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()

@@ -1,42 +1,52 @@
-"""A batch and the carried state of its rows, dealt to micro-batches and put together again."""
+"""A batch and the carried state of its rows, dealt to microbatches and put together again."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from mmrec_jax.models.mmrec.state import MMRecState
+from mmrec_jax.models.api import State
 from mmrec_jax.typing import Array
-
-# Which axis of each array is the rows'.
-ROW_AXES = MMRecState(h=1, m=1, segment=0, position=0)  # type: ignore[arg-type]
 
 
 def split_batch(batch: dict[str, Array], count: int) -> dict[str, Array]:
-    """[B, T] to [count, B / count, T]: micro-batch i has the rows i, i + count, i + 2 count, ...
+    """[B, T] to [count, B / count, T]: microbatch i has the rows i, i + count, i + 2 count, ...
 
     Rows are dealt, not cut into blocks: each device keeps the rows that it already holds.
     """
     return {name: _split(x, 0, count) for name, x in batch.items()}
 
 
-def split_state(state: MMRecState | None, count: int) -> MMRecState | None:
-    """The state of the rows of each micro-batch, stacked on a new axis 0. None stays None."""
+def split_state(state: State, axes: Any, count: int) -> State:
+    """The state of the rows of each microbatch, stacked on a new axis 0. None stays None.
+
+    Args:
+      state: a model's state.
+      axes: its `state_batch_axes`.
+      count: of microbatches.
+    """
     if state is None:
         return None
-    return _map(lambda x, axis: _split(x, axis, count), state)
+    return jax.tree.map(lambda x, axis: _split(x, axis, count), state, axes)
 
 
-def join_states(stacked: MMRecState | None) -> MMRecState | None:
+def join_states(stacked: State, axes: Any) -> State:
     """The inverse of `split_state`."""
-    if stacked is None:
+    return None if stacked is None else jax.tree.map(_join, stacked, axes)
+
+
+def rows_first(state: State, axes: Any) -> State:
+    """The state with its rows on axis 0 of every array."""
+    if state is None:
         return None
-    return _map(_join, stacked)
+    return jax.tree.map(lambda x, axis: jnp.moveaxis(x, axis, 0), state, axes)
 
 
-def _map(function: Any, state: MMRecState) -> MMRecState:
-    mapped: MMRecState = jax.tree.map(function, state, ROW_AXES)
-    return mapped
+def rows_back(state: State, axes: Any) -> State:
+    """The inverse of `rows_first`."""
+    if state is None:
+        return None
+    return jax.tree.map(lambda x, axis: jnp.moveaxis(x, 0, axis), state, axes)
 
 
 def _split(x: Array, axis: int, count: int) -> Array:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import secrets
+import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
@@ -17,16 +18,23 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from mmrec_jax.errors import UserError
+from mmrec_jax.train.interrupt import exit_now
+from mmrec_jax.train.rendezvous import meet
 
 _PATIENCE = 3600  # seconds, while the first process trains a tokenizer, say
-_PLACE = re.compile(r"(?P<address>[^,]+:[0-9]+),(?P<count>[0-9]+),(?P<number>[0-9]+)")
+_JOIN = 300  # seconds for all processes to be started
+_CONNECT = 60  # seconds for JAX to connect those that are there
+_HEARTBEAT = 10  # seconds of silence after which a process counts as dead
+_SHUTDOWN = 30  # seconds to wait at the end for the others to end
+_LOCATION = re.compile(
+    r"(?P<host>[^,]+):(?P<port>[0-9]{1,9}),(?P<count>[0-9]{1,9}),(?P<number>[0-9]{1,9})"
+)
+_LOST_PEER = re.compile(r"Gloo|Connection (reset|closed)|coordination service|heartbeat", re.I)
 _LEAST_GATHERED = 1024  # bytes
 
 
-def join(where: str) -> None:
-    """Finds the other processes of the run; call it before JAX has started.
-
-    JAX waits five minutes for them and then ends the program.
+def init_distributed(where: str) -> None:
+    """Connects the processes of the run; call it before JAX has started.
 
     Args:
       where: "auto" on a cluster that JAX knows (TPU pods, Slurm, Kubernetes), else
@@ -34,73 +42,128 @@ def join(where: str) -> None:
         of them this one is, from 0.
 
     Raises:
-      UserError: `where` is neither, or there is no such cluster.
+      UserError: `where` is neither, there is no such cluster, or the others are not as it says.
     """
     # JAX would take SIGTERM for itself, and only note it.
     jax.config.update("jax_enable_preemption_service", False)
-    found = _PLACE.fullmatch(where)
-    count, number = (int(found["count"]), int(found["number"])) if found else (0, 0)
-    if where != "auto" and not 0 <= number < count:
+    found = _LOCATION.fullmatch(where)
+    port, count, number = (
+        (int(found[n]) for n in ("port", "count", "number")) if found else (0,) * 3
+    )
+    if where != "auto" and not (0 < port < 2**16 and 0 <= number < count):
         raise UserError(
             f'--distributed is {where}; it must be "auto" or ADDRESS:PORT,COUNT,NUMBER, such as '
-            "10.0.0.1:1234,2,0 for the first of two processes and 10.0.0.1:1234,2,1 for the other"
+            "10.0.0.1:1234,2,0 for the first of two processes and 10.0.0.1:1234,2,1 for the other "
+            "(a port is at most 65535)"
         )
+    _filter_fatal_errors()
+    timeouts = {"heartbeat_timeout_seconds": _HEARTBEAT, "shutdown_timeout_seconds": _SHUTDOWN}
     try:
         if found:
-            print(f"process {number} of {count} looks for {found['address']}", flush=True)
-            jax.distributed.initialize(found["address"], count, number)
+            address = f"{found['host']}:{port}"
+            print(f"process {number} of {count} looks for {address}", flush=True)
+            meet(found["host"].strip("[]"), port, count, number, seconds=_JOIN)
+            jax.distributed.initialize(
+                address, count, number, initialization_timeout=_CONNECT, **timeouts
+            )
         else:
-            jax.distributed.initialize()
-    except (ValueError, RuntimeError) as error:
+            jax.distributed.initialize(initialization_timeout=_JOIN, **timeouts)
+    except (UserError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"--distributed={where}: {reason} Or say ADDRESS:PORT,COUNT,NUMBER"
-        ) from None
+        remedy = "" if found else " Or say ADDRESS:PORT,COUNT,NUMBER"
+        raise UserError(f"--distributed={where}: {reason}{remedy}") from None
+
+
+# Passes on what native code writes to standard error. What the coordination service says is held
+# back until it is known whether JAX aborts: if so, one line is left of it and of the stack dump.
+_FILTER = r"""
+import re, sys
+held = b""
+for line in sys.stdin.buffer:
+    entry = re.match(rb"[IWEF]\d{4} \S+ +\d+ (\S+):\d+\]", line)
+    ours = entry and re.match(rb"coordination_service|client\.h", entry[1])
+    if ours and line.startswith(b"F"):
+        held = b"error: " + sys.argv[1].encode() + b"\n"
+        break
+    if ours or (held and not entry):
+        held += line
+        continue
+    sys.stderr.buffer.write(held + line)
+    sys.stderr.flush()
+    held = b""
+sys.stderr.buffer.write(held)
+sys.stderr.flush()
+sys.stdin.buffer.read()
+"""
+_LOST = (
+    "another process of this run has ended or cannot be reached; its own output says why. The same "
+    "commands continue from the last checkpoint"
+)
+
+
+def _filter_fatal_errors() -> None:
+    """Passes native code's standard error, but not Python's, through `_FILTER`.
+
+    A process of its own, since what it waits for is the end of this one.
+    """
+    python = os.dup(2)
+    filtering = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _FILTER, _LOST],
+        stdin=subprocess.PIPE,
+        start_new_session=True,  # it must outlive a Ctrl-C
+    )
+    assert filtering.stdin is not None
+    os.dup2(filtering.stdin.fileno(), 2)
+    filtering.stdin.close()
+    sys.stderr.flush()
+    sys.stderr = open(  # noqa: SIM115  (lives as long as the process)
+        python, "w", buffering=1, encoding=sys.stderr.encoding, errors=sys.stderr.errors
+    )
 
 
 @contextlib.contextmanager
-def leave_at_once() -> Iterator[None]:
+def exit_on_error() -> Iterator[None]:
     """Ends one of several processes with its error and nothing else.
 
-    JAX would first wait for the others, for minutes, while they wait for this one.
+    JAX would first wait for the others, while they wait for this one.
     """
     try:
         yield
     except BaseException as error:
-        if not jax.distributed.is_initialized():
-            raise
         status = error.code if isinstance(error, SystemExit) else 1
-        if not isinstance(error, SystemExit):
+        if not jax.distributed.is_initialized() or not status:
+            raise
+        if _LOST_PEER.search(str(error)):
+            print(f"error: {_LOST}", file=sys.stderr)
+        elif not isinstance(error, SystemExit):
             traceback.print_exc()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status if isinstance(status, int) else 1)
+        exit_now(status if isinstance(status, int) else 1)
 
 
-def is_first() -> bool:
+def is_process_zero() -> bool:
     """Whether this is the process that writes."""
     return jax.process_index() == 0
 
 
-def wait_for_all(name: str) -> None:
+def barrier(name: str) -> None:
     """Returns when all processes have come here; no device is needed for it."""
     ocp.multihost.get_barrier_sync_fn()(key=name, timeout_ms=_PATIENCE * 1000)
 
 
 @contextlib.contextmanager
-def first_before_others(name: str) -> Iterator[None]:
+def process_zero_first(name: str) -> Iterator[None]:
     """The first process does what follows, then all others do: they find what it has written.
 
     What it refuses, the others refuse too. All go on together.
     """
-    if not is_first():
-        wait_for_all(name)
+    if not is_process_zero():
+        barrier(name)
     try:
         yield
     finally:
-        if is_first():
-            wait_for_all(name)
-    wait_for_all(f"{name}, all")
+        if is_process_zero():
+            barrier(name)
+    barrier(f"{name}, all")
 
 
 def require_same(value: str, complaint: str) -> None:
@@ -118,19 +181,19 @@ def require_shared(folder: Path, option: str) -> None:
     if jax.process_count() == 1:
         return
     mark = folder / ".processes"
-    if is_first():
+    if is_process_zero():
         mark.write_text(secrets.token_hex())
-    wait_for_all("mark written")
+    barrier("mark written")
     seen = mark.read_text() if mark.exists() else ""
     complaint = f"{option} {folder} is not one folder for all processes; name one that they share"
     try:
         require_same(seen, complaint)
     finally:
-        if is_first():
+        if is_process_zero():
             mark.unlink()
 
 
-def largest(number: int) -> int:
+def all_reduce_max(number: int) -> int:
     """The largest of the numbers that the processes call this with."""
     if jax.process_count() == 1:
         return number
@@ -143,7 +206,7 @@ def gather(value: dict[str, Any]) -> list[dict[str, Any]]:
         return [value]
     data = json.dumps(value).encode()
     # A power of two: each size is a program that is compiled. Spaces mean nothing in JSON.
-    size = max(_LEAST_GATHERED, 1 << (largest(len(data)) - 1).bit_length())
+    size = max(_LEAST_GATHERED, 1 << (all_reduce_max(len(data)) - 1).bit_length())
     rows = multihost_utils.process_allgather(np.frombuffer(data.ljust(size), np.uint8))
     return [json.loads(row.tobytes()) for row in rows]
 

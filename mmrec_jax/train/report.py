@@ -1,5 +1,6 @@
 """What a run says on the terminal, from its first line to what to type next."""
 
+import importlib.util
 import resource
 import shlex
 import sys
@@ -9,28 +10,29 @@ import jax
 from tqdm import tqdm
 
 from mmrec_jax import dora
-from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
-from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.train.curve import draw_loss
-from mmrec_jax.train.prepare import Prepared
-from mmrec_jax.train.processes import is_first
+from mmrec_jax.train.processes import is_process_zero
+from mmrec_jax.train.setup import Setup
 from mmrec_jax.train.writer import read_metrics
+from mmrec_jax.tree import count
 
 
-def opening(p: Prepared, parameters: int) -> None:
+def opening(p: Setup, parameters: int) -> None:
     """Data, model and devices, before the wait for the compiler."""
     config = p.config
     others = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
     _say(f"data: {p.data.describe()}")
+    axes = [f"{name} {size}" for name, size in p.mesh.shape.items() if size > 1]
+    split = f" ({' x '.join(axes)})" if len(axes) > 1 else ""
     _say(
         f"model: {parameters:,} parameters; {p.mesh.size} {jax.default_backend()} device(s)"
-        f"{others}; "
+        f"{split}{others}; "
         f"{p.steps:,} steps of {config.train.batch_size} x {config.data.seq_len} tokens"
     )
     if p.base is not None:
         _say(f"begins with step {p.base['step']:,} of {p.base['run']}")
-    if p.state.base is not None:
-        trained = sum(leaf.size for leaf in jax.tree.leaves(p.state.params))
+    if config.adapters.used:
+        trained = count(p.state.params)
         kind, rank = config.adapters.kind, config.adapters.rank
         _say(
             f"adapters: {kind} of rank {rank} on {len(dora.nodes(p.state.params))} parameters; "
@@ -46,7 +48,7 @@ def compiled(seconds: float, since_start: float) -> None:
 
 
 def evaluated(bar: tqdm, step: int, validation: dict[str, float], sample: str) -> None:
-    """One line a evaluation, and what the model writes by then."""
+    """One line per evaluation, and what the model writes by then."""
     bar.clear()
     _say(f"step {step:,}: validation {_summary(validation)}")
     if sample:
@@ -73,9 +75,9 @@ def interrupted(signal_name: str, step: int) -> None:
     _say(f"{signal_name}: saved at step {step:,}. Type the same command to continue.")
 
 
-def closing(p: Prepared, step: int, validation: dict[str, float], *, begin: float) -> None:
+def closing(p: Setup, step: int, validation: dict[str, float], *, begin: float) -> None:
     """The result, where it lies, and what to type next."""
-    if not is_first():
+    if not is_process_zero():
         return
     draw_loss(p.workdir)
     root = p.workdir.root
@@ -92,16 +94,19 @@ def closing(p: Prepared, step: int, validation: dict[str, float], *, begin: floa
         _say(f"  before training: validation {_summary(before)}")
     _say(f"  {root}: loss.png, metrics.jsonl, samples/, checkpoints/ (best: step {best})")
     _say("next:")
-    if isinstance(p.data, TaskDataset):
+    style = p.data.config.prompt_style
+    if style == "none":
         _say(f"  mmrec eval length --workdir={root}")
     else:
         # A prompt that the run's tokenizer is known to spell.
         prompt = shlex.quote(p.config.train.sample_prompt)
-        chat = isinstance(p.data, InstructionDataset)
-        mode, file = ("--chat ", "jsonl") if chat else ("", "txt")
+        mode, file = ("--chat ", "jsonl") if style == "chat" else ("", "txt")
         _say(f"  mmrec generate --workdir={root} {mode}--prompt {prompt}")
         _say(f"  mmrec eval loss --workdir={root} --data=YOUR_FILE.{file}")
-    _say(f"  tensorboard --logdir={root}/tensorboard")
+    if "tensorboard" in p.config.train.writers:
+        missing = importlib.util.find_spec("tensorboard") is None
+        install = "pip install tensorboard && " if missing else ""
+        _say(f"  {install}tensorboard --logdir={root}/tensorboard")
 
 
 def _summary(validation: dict[str, float]) -> str:
@@ -130,5 +135,5 @@ def _summary(validation: dict[str, float]) -> str:
 
 def _say(line: str) -> None:
     """Once for all processes."""
-    if is_first():
+    if is_process_zero():
         print(line, flush=True)

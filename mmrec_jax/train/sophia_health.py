@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from mmrec_jax.optim_config import OptimConfig
+from mmrec_jax.config import OptimConfig
 
 _LOW, _HIGH = 0.1, 0.5  # the paper's healthy share of unclipped coordinates
 _LEAST_RMS = 0.1  # of the clipped steps; below it the learning rate hardly matters

@@ -1,55 +1,95 @@
-"""What a run leaves behind while it trains: `metrics.jsonl` and TensorBoard events."""
+"""Where the numbers of a run go while it trains: `train.writers`, one class each."""
 
+import importlib.util
 import json
 import math
-import os
-from collections.abc import Mapping
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 from tensorboardX import SummaryWriter
 
 from mmrec_jax.checkpoints.workdir import Workdir
-from mmrec_jax.train.processes import is_first
+from mmrec_jax.config import Config
+from mmrec_jax.config_tree import to_dict
+from mmrec_jax.errors import UserError
+from mmrec_jax.train.processes import is_process_zero
+
+Histograms = Mapping[str, tuple[NDArray[Any], NDArray[Any]]]  # edges of the bins, counts in them
 
 
-class MetricsWriter:
-    """Appends one JSON object a line, `{"step": ..., "split": ..., ...}`, flushed at once.
+class Writer(Protocol):
+    """Takes numbers of a step. A name is unique within its split."""
 
-    On a resume, lines later than the checkpoint (and a line cut off by a kill) are removed first:
-    those steps are about to be computed again. Of several processes the first one writes.
-    """
+    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        """Writes numbers, finite or not."""
 
-    def __init__(self, workdir: Workdir, *, resume_step: int) -> None:
-        """Opens the files under `workdir`, keeping what was written up to `resume_step`."""
-        path = workdir.metrics if is_first() else Path(os.devnull)
-        if is_first():
-            before = read_metrics(path) if resume_step else []
-            kept = [line for line in before if line["step"] <= resume_step]
-            replacement = path.with_suffix(".partial")
-            replacement.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
-            replacement.replace(path)
+    def write_histograms(self, step: int, split: str, histograms: Histograms) -> None:
+        """Writes histograms, or nothing where there is no form for them."""
+
+    def close(self) -> None:
+        """Flushes what was written and lets go of it."""
+
+
+class JsonLines:
+    """Appends one JSON object per line, `{"step": ..., "split": ..., ...}`, flushed at once."""
+
+    def __init__(self, path: Path, resume_step: int) -> None:
+        """Opens `path`, keeping what was written up to `resume_step`, 0 for nothing.
+
+        Lines of later steps are removed: those steps are computed again. So is a last line that a
+        kill cut off. Lines that are no metrics are not this writer's, and stay.
+        """
+        kept = b""
+        if resume_step and path.exists():
+            *lines, last = path.read_bytes().split(b"\n")
+            if last and _parse(last) is not None:
+                lines.append(last)  # complete, but for its newline
+            steps = ((line, (_parse(line) or {}).get("step", 0)) for line in lines)
+            kept = b"".join(line + b"\n" for line, step in steps if step <= resume_step)
+        replacement = path.with_suffix(".partial")
+        replacement.write_bytes(kept)
+        replacement.replace(path)
+        self._path = path
         self._file = path.open("a", encoding="utf-8")
-        self._events = SummaryWriter(
-            str(workdir.tensorboard),
-            purge_step=resume_step + 1 if resume_step else None,
-            write_to_disk=is_first(),
-        )
 
-    def write(self, step: int, split: str, values: dict[str, float]) -> None:
-        """Writes one line, null for what is not finite (JSON has no word for it); and an event."""
+    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        """Writes null for what is not finite: JSON has no word for it.
+
+        Raises:
+          UserError: the file was removed.
+        """
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         line = {"step": step, "split": split, **finite}
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
         self._file.flush()
+        if not self._path.exists():  # else the numbers go to a file without a name
+            raise UserError(_removed(self._path))
+
+    def write_histograms(self, step: int, split: str, histograms: Histograms) -> None:
+        """Writes nothing."""
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+class TensorBoard:
+    """Event files for TensorBoard, by tensorboardX."""
+
+    def __init__(self, folder: Path, resume_step: int) -> None:
+        purge = resume_step + 1 if resume_step else None
+        self._events = SummaryWriter(str(folder), purge_step=purge)
+
+    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        """Writes scalars."""
         for name, value in values.items():
             self._events.add_scalar(f"{split}/{name}", value, step)
 
-    def write_histograms(
-        self, step: int, split: str, histograms: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]
-    ) -> None:
-        """Writes events alone: for each name the edges of the bins, and how many are in each."""
+    def write_histograms(self, step: int, split: str, histograms: Histograms) -> None:
+        """Writes the bins as they are; the moments are those of the middles of the bins."""
         for name, (edges, counts) in histograms.items():
             middle = (edges[:-1] + edges[1:]) / 2
             self._events.add_histogram_raw(
@@ -65,19 +105,184 @@ class MetricsWriter:
             )
 
     def close(self) -> None:
-        """Flushes and closes both files."""
-        self._file.close()
+        """Writes what is still held back."""
         self._events.close()
 
 
+class Console:
+    """One line on standard output for each call."""
+
+    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        """Prints four significant digits."""
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        print(f"step {step:,} {split}: {numbers}", flush=True)
+
+    def write_histograms(self, step: int, split: str, histograms: Histograms) -> None:
+        """Prints nothing."""
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
+class WandB:
+    """A run of Weights & Biases, in the mode that WANDB_MODE says, such as "offline"."""
+
+    def __init__(self, workdir: Workdir, resume_step: int, config: Config) -> None:
+        import wandb
+
+        identity = workdir.root / "wandb_id.txt"
+        if not (resume_step and identity.exists()):
+            identity.write_text(secrets.token_hex(8), "utf-8")
+        self._wandb = wandb
+        self._run = wandb.init(
+            project="mmrec_jax",
+            name=workdir.root.resolve().name,
+            id=identity.read_text("utf-8"),
+            resume="allow",
+            dir=str(workdir.root),
+            config=to_dict(config),
+            settings=wandb.Settings(silent=True),
+        )
+        # Its own count of steps only rises; a run that continues begins at an earlier one.
+        self._run.define_metric("*", step_metric="step")
+
+    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        """Logs numbers."""
+        self._run.log({"step": step} | {f"{split}/{name}": x for name, x in values.items()})
+
+    def write_histograms(self, step: int, split: str, histograms: Histograms) -> None:
+        """Logs the bins as they are."""
+        bins = {
+            f"{split}/{name}": self._wandb.Histogram(np_histogram=(counts, edges))
+            for name, (edges, counts) in histograms.items()
+        }
+        self._run.log({"step": step} | bins)
+
+    def close(self) -> None:
+        """Ends the session; a run that continues has the same identity."""
+        self._run.finish()
+
+
+class Trackio:
+    """A run of Trackio, in its local data base unless its own settings say otherwise."""
+
+    def __init__(self, workdir: Workdir, resume_step: int, config: Config) -> None:
+        import trackio
+
+        self._run = trackio.init(
+            project="mmrec_jax",
+            name=workdir.root.resolve().name,
+            resume="allow" if resume_step else "never",
+            config=to_dict(config),
+            embed=False,
+        )
+
+    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        """Logs numbers."""
+        self._run.log({f"{split}/{name}": x for name, x in values.items()}, step=step)
+
+    def write_histograms(self, step: int, split: str, histograms: Histograms) -> None:
+        """Logs nothing."""
+
+    def close(self) -> None:
+        """Sends what is still held back."""
+        self._run.finish()
+
+
+# In the order in which they are asked to write: the file that the others can be rebuilt from first.
+_OPENERS: dict[str, Callable[[Workdir, int, Config], Writer]] = {
+    "jsonl": lambda workdir, step, config: JsonLines(workdir.metrics, step),
+    "console": lambda workdir, step, config: Console(),
+    "tensorboard": lambda workdir, step, config: TensorBoard(workdir.tensorboard, step),
+    "wandb": WandB,
+    "trackio": Trackio,
+}
+_EXTRAS = ("wandb", "trackio")
+
+
+class Writers:
+    """Several writers as one."""
+
+    def __init__(self, writers: Sequence[Writer]) -> None:
+        self._writers = writers
+
+    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        """Gives every writer the numbers."""
+        for writer in self._writers:
+            writer.write(step, split, values)
+
+    def write_histograms(self, step: int, split: str, histograms: Histograms) -> None:
+        """Gives every writer the histograms."""
+        for writer in self._writers:
+            writer.write_histograms(step, split, histograms)
+
+    def close(self) -> None:
+        """Closes all."""
+        for writer in self._writers:
+            writer.close()
+
+
+def check_writers(names: Sequence[str]) -> None:
+    """Refuses writers that are unknown, or whose packages are missing.
+
+    Raises:
+      UserError: naming the extra to install.
+    """
+    for name in names:
+        if name not in _OPENERS:
+            raise UserError(
+                f"config.train.writers has {name!r}; the writers are {', '.join(_OPENERS)}"
+            )
+        if name in _EXTRAS and importlib.util.find_spec(name) is None:
+            raise UserError(
+                f"config.train.writers has {name!r}, which is not installed: "
+                f"pip install 'mmrec_jax[{name}]'"
+            )
+
+
+def open_writers(config: Config, workdir: Workdir, *, resume_step: int) -> Writers:
+    """The writers of `config.train.writers`; of several processes the first one writes.
+
+    Args:
+      config: the run.
+      workdir: where its files are.
+      resume_step: of the checkpoint that it continues from, 0 for none.
+
+    Raises:
+      UserError: as `check_writers`.
+    """
+    names = config.train.writers
+    check_writers(names)
+    if not is_process_zero():
+        return Writers([])
+    openers = [opener for name, opener in _OPENERS.items() if name in names]
+    return Writers([opener(workdir, resume_step, config) for opener in openers])
+
+
+def require_workdir(workdir: Workdir) -> None:
+    """Refuses to go on in a folder that was removed, which a save would make anew, almost empty."""
+    if not workdir.config.exists():
+        raise UserError(_removed(workdir.config))
+
+
+def _removed(path: Path) -> str:
+    return f"{path}: this file was removed while the run trained; training stops"
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The complete lines of `metrics.jsonl`, in order; empty if there is none."""
+    """The lines of `metrics.jsonl` that are metrics, in order; empty if there is none."""
     if not path.exists():
         return []
-    lines = []
-    for line in path.read_text("utf-8").splitlines():
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            break  # cut off by a kill: nothing after it is complete
-    return lines
+    parsed = map(_parse, path.read_bytes().split(b"\n"))
+    return [line for line in parsed if line is not None]
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """The metrics in a line, None where there are none."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict) or not isinstance(value.get("step"), int):
+        return None
+    return value if isinstance(value.get("split"), str) else None

@@ -11,11 +11,11 @@ A lexical form is a stem and its suffixes, joined by "+". Its signs:
 | `K` `Ç` | last in a stem | a k or ç that is *not* voiced before a vowel (`haK`) |
 | `"` | last in a stem | the consonant is doubled before a vowel (`hak"`) |
 | `?` | after a stem's last vowel | that vowel drops before a vowel (`oğu?l`) |
-| `^` | last in a stem | a y comes in before a vowel (`su^`) |
+| `^` | last in a stem | a y is inserted before a vowel (`su^`) |
 | `{` `[` `}` `%` | stem | a, â, u, o that are followed by front suffixes (`sa{t`) |
-| `*...*` | last in a stem | how a foreign word's end is spoken, where it is not as written |
+| `*...*` | last in a stem | how a foreign word's end is pronounced, if not as written |
 | `E` | last in a stem | an e that becomes i before y (`yE`, `dE`) |
-| `'` | last in a stem | the apostrophe of a name, behind which the stem stays as it is |
+| `'` | last in a stem | the apostrophe of a name; the stem before it does not change |
 
 The signs are those of Google's Turkish morphology (Öztürel, Kayadelen, Demirşahin 2019, "A
 syntactically expressive morphological analyzer for Turkish"), the rules Lewis's (2000), I-II.
@@ -24,8 +24,7 @@ syntactically expressive morphological analyzer for Turkish"), the rules Lewis's
 import re
 from collections.abc import Callable, Sequence
 
-from mmrec_jax.turkish.consonants import VOICELESS, voice_last
-from mmrec_jax.turkish.vowels import FRONT, ROUNDED, VOWELS, fill
+from mmrec_jax.turkish.letters import FRONT, ROUNDED, VOICELESS, VOWELS, fill, voice_last
 
 # Signs that stand for a vowel, with the letter and whether it counts as front.
 _SIGN_VOWELS = {"{": "a", "[": "â", "}": "u", "%": "o", "E": "e"}
@@ -34,12 +33,12 @@ _ROUNDED = ROUNDED | frozenset("}%")
 _ANY_VOWEL = frozenset(VOWELS) | frozenset(_SIGN_VOWELS) | frozenset("AH")
 _VOICELESS = VOICELESS | frozenset("ÇK")
 _MARKS = frozenset("~\"?^'*")
-# A suffix that begins with a vowel: at once, or after a buffer that a consonant removes.
+# A suffix that begins with a vowel, or with a buffer that is dropped after a consonant.
 _VOWEL_FIRST = re.compile("[SNY]?[AH]")
 
 
 def insert_y(parts: list[str]) -> list[str]:
-    """`su^+Hm` becomes `suy+Hm`: one of two stems that keep an old y before a vowel (and n, y)."""
+    """`su^+Hm` becomes `suy+Hm`."""
     stem = parts[0]
     if "^" not in stem:
         return parts
@@ -54,7 +53,7 @@ def voice(parts: list[str]) -> list[str]:
     spoken = [_spoken(part) for part in parts]
     changed = []
     for index, part in enumerate(parts):
-        if index and part.startswith(("C", "NC")) and _voiceless_before(spoken[:index], part):
+        if index and part.startswith(("C", "NC")) and spoken[index - 1][-1:] in _VOICELESS:
             part = part.replace("C", "ç", 1)
         following = parts[index + 1] if index + 1 < len(parts) else ""
         if _VOWEL_FIRST.match(following) and "'" not in part and "*" not in part:
@@ -72,8 +71,8 @@ def double(parts: list[str]) -> list[str]:
         return parts
     plain = stem.replace('"', "")
     if suffixes and _VOWEL_FIRST.match(suffixes[0]) and not stem.endswith("'"):
-        plain += plain[-1].replace("K", "k")
-        plain = plain[:-2].replace("K", "k") + plain[-1] * 2
+        plain = plain.replace("K", "k")
+        plain += plain[-1]
     return [plain, *suffixes]
 
 
@@ -87,7 +86,7 @@ def drop_vowels(parts: list[str]) -> list[str]:
     for index in range(1, len(parts)):
         before = _spoken(parts[index - 1])
         if parts[index].startswith("H") and before[-1:] in _ANY_VOWEL and before:
-            # Only -Hyor takes the vowel before it away, and only a wide one.
+            # Only -Hyor drops the vowel before it, and only a wide one.
             if parts[index] == "Hyor" and before[-1] in "aeA":
                 parts[index - 1] = parts[index - 1][:-1]
             else:
@@ -110,17 +109,16 @@ def assimilate(parts: list[str]) -> list[str]:
     """`ipuç+DA` becomes `ipuç+tA`, `koala+DA` `koala+dA`."""
     parts = list(parts)
     for index in range(1, len(parts)):
-        place = parts[index].find("D")
-        while place >= 0:
-            before = _spoken(parts[index - 1]) + parts[index][:place].lstrip("SNY")
-            sharp = before[-1:] in _VOICELESS and not parts[index][:place].endswith("N")
-            parts[index] = parts[index].replace("D", "t" if sharp else "d", 1)
-            place = parts[index].find("D")
+        while "D" in parts[index]:
+            start = parts[index].partition("D")[0]
+            before = _spoken(parts[index - 1]) + start.lstrip("SNY")
+            voiceless = before[-1:] in _VOICELESS and not start.endswith("N")
+            parts[index] = parts[index].replace("D", "t" if voiceless else "d", 1)
     return parts
 
 
 def raise_vowels(parts: list[str]) -> list[str]:
-    """`yE+yAcAk` becomes `yi+yAcAk`: only the verbs `ye-` and `de-` have that sign."""
+    """`yE+yAcAk` becomes `yi+yAcAk`: only `ye-` and `de-` have that sign."""
     stem, *suffixes = parts
     if not stem.endswith("E"):
         return parts
@@ -137,7 +135,7 @@ def harmonise(parts: list[str]) -> list[str]:
     return (stem + filled).split("+")
 
 
-# In their order: each sees what those before it have made.
+# In order: each sees the result of those before it.
 RULES: dict[str, Callable[[list[str]], list[str]]] = {
     "y_insertion": insert_y,
     "consonant_voicing": voice,
@@ -151,7 +149,7 @@ RULES: dict[str, Callable[[list[str]], list[str]]] = {
 
 
 def apply_rules(lexical: str, rules: Sequence[str]) -> str:
-    """A lexical form after some of `RULES` (by name, applied in the order given); "+" is kept."""
+    """A lexical form after some of `RULES`, by name, in the order given; "+" is kept."""
     parts = lexical.split("+")
     for rule in rules:
         parts = RULES[rule](parts)
@@ -159,33 +157,18 @@ def apply_rules(lexical: str, rules: Sequence[str]) -> str:
 
 
 def realise(lexical: str) -> str:
-    """The letters of a lexical form.
-
-    `realise("sulfata+lAr") == "sulfatalar"`, `realise("kitap~+SH+NDA") == "kitabında"`,
-    `realise("sa{t+lAr") == "saatler"`, `realise("gel+mA+Hyor") == "gelmiyor"`.
-
-    Args:
-      lexical: a stem and suffixes joined by "+", with the signs above.
-    """
+    """The letters of a lexical form: `realise("kitap~+SH+NDA") == "kitabında"`."""
     surface = apply_rules(lexical, tuple(RULES)).replace("+", "")
     surface = re.sub(r"\*[^*]*\*", "", surface)
-    # A C that no voiceless consonant has sharpened is a c.
+    # A C that is left follows no voiceless consonant.
     for sign, letter in {**_SIGN_VOWELS, "K": "k", "Ç": "ç", "C": "c"}.items():
         surface = surface.replace(sign, letter)
     return "".join(letter for letter in surface if letter == "'" or letter not in _MARKS)
 
 
 def _spoken(part: str) -> str:
-    """What the rules hear of a part: without marks, with a foreign word's end as it is spoken."""
-    heard = re.sub(r"\*([^*]*)\*", r"\1", part)
-    return "".join(letter for letter in heard if letter not in _MARKS)
-
-
-def _voiceless_before(parts: list[str], suffix: str) -> bool:
-    before = parts[-1][-1:]
-    if suffix.startswith("N") and before in _ANY_VOWEL:
-        return False  # the n stays between them
-    return before in _VOICELESS
+    """A part without marks, a foreign word's end as it is pronounced."""
+    return "".join(letter for letter in part if letter not in _MARKS)
 
 
 def _voice_end(part: str) -> str:

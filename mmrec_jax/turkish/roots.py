@@ -1,64 +1,191 @@
-"""How a stem changes before suffixes: its shapes, and what each lets follow."""
+"""Roots: how a stem changes before suffixes, and how likely each root is.
 
+Stems that break a rule of vowel harmony or change before a suffix: Lewis (2000), I and II.
+"""
+
+import collections
+import math
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from mmrec_jax.turkish.allomorphs import End, end_of
-from mmrec_jax.turkish.consonants import voice_last
-from mmrec_jax.turkish.stem_exceptions import (
-    DOUBLED,
-    DROPPED_VOWEL,
-    EITHER_SUFFIXES,
-    FRONT_SUFFIXES,
-    VOICED_VERBS,
-)
-from mmrec_jax.turkish.vowels import VOWELS
+from mmrec_jax.turkish.letters import VOWELS, voice_last
+from mmrec_jax.turkish.suffixes import End, end_of
 
-RootClass = Literal["N", "V", "X"]
+_FRONT_SUFFIXES = """
+ahval alkol amiral ampul anormal celal cemaat cemal dijital dikkat emsal enstrümantal eşkal
+federal feodal festival final fiskal formol general genital glikol global gol hakikat hal harf
+harp hayal helal hilal hilkat hiperbol hâl ideal idol idrak ihlal ihmal ihtilal ihtimal ikbal
+ikmal infial integral intikal iptal ishal istikbal istiklal istimal itaat ithal itidal işgal
+iştigal kabahat kabul kalp kanaat kapital kardinal karnaval katedral kemal kolesterol kontrol
+kristal kıraat liberal lokal lügat mahal mahsul makbul maksimal makul mareşal marjinal materyal
+meal mecal menfaat menkul mentol mesul meçhul meşgul mineral minimal misal moral müzikal nasihat
+normal optimal orijinal parabol petrol protokol radikal refakat resital riyal rol saat sadakat
+santral sembol seyahat sinyal sosyal spiral sual sürat sıhhat terminal total tropikal usul vals
+ventral viral vital vokal zeval ziraat şefaat şefkat şeriat şimal şümul
+"""
+# A back last vowel with front suffixes: saat-ler, rol-ü, kalp-i.
+FRONT_SUFFIXES = frozenset(_FRONT_SUFFIXES.split())
+
+# Both are written: futbol-u and futbol-ü, futbol-cu.
+EITHER_SUFFIXES = frozenset({"futbol", "basketbol", "voleybol", "hentbol", "beyzbol"})
+
+_DROPPED_VOWEL = """
+ahit akis akit akıl alın asıl atıf ayıp azil azim ağız bahis bağır beniz beyin beyit boyun burun
+böğür cebir cehil cevir cezir cisim cürüm defin devir ecir emir fasıl fecir fesih fetih fikir
+gasıp gönül göğüs hacim haciz hapis hayır hazım hüküm hüzün hıfız hışım ilim isim izin kabir kadir
+kahır karın kasıt katil kavim kavis kayın kayıp kayıt kesir keyif keşif kibir koyun kutup kutur
+küfür kısım lahit lütuf meyil misil mühür nabız nakil nakit nakış nefis nehir nesil nesir nezir
+neşir nutuk omuz oğul rahim remiz resim ritim sabır satıh seyir sihir tavır vakit vakıf vasıf
+vehim zehir zihin zikir zulüm ömür özür şehir şekil şükür
+"""
+# The vowel of the last syllable drops before a vowel: oğul, oğl-u.
+DROPPED_VOWEL = frozenset(_DROPPED_VOWEL.split())
+
+_DOUBLED = "hak his hat şık zan af hac sır had zam rab haz men müstakil"
+# Stem -> its form before a vowel, where the last consonant is doubled: hak, hakk-ı.
+DOUBLED = {stem: stem + stem[-1] for stem in _DOUBLED.split()} | {
+    "tıp": "tıbb",
+    "ret": "redd",
+    "zıt": "zıdd",
+    "cet": "cedd",
+    "serhat": "serhadd",
+}
+
+# Verbs whose t is voiced before a vowel, besides those in -et: git-, gid-er.
+VOICED_VERBS = frozenset({"git", "güt", "tat", "dit"})
+
+# Pronouns: another stem before suffixes, or whole forms. Stem or form -> lemma.
+PRONOUN_STEMS = {"on": "o", "bun": "bu", "şun": "şu", "kendin": "kendi"}
+PRONOUN_FORMS = {"bana": "ben", "sana": "sen", "benim": "ben", "bizim": "biz"}
+
+_ALPHABET_SIZE = 40  # with marks and foreign letters, for smoothing
+
+RootClass = Literal["N", "V", "X"]  # the state of `suffixes.py` that a word begins in
 
 
-class StemShape(NamedTuple):
-    """Letters that a stem may have, and the end that its suffixes see."""
+def stem_shapes(lemma: str, root_class: RootClass) -> list[tuple[str, End]]:
+    """The forms of a stem with the ends that suffixes see, its plain form first.
 
-    letters: str
-    end: End
-
-
-def stem_shapes(lemma: str, root_class: RootClass) -> list[StemShape]:
-    """The shapes of a stem, its plain one first. `lemma` is in lower case; a verb is its stem.
-
-    `kitap` also has the shape `kitab` (a vowel must follow), `oğul` `oğl`, `hak` `hakk`, the verb
-    `anla` `anl` (-iyor must follow), `saat` an end that asks for front suffixes.
+    `kitap` also has the form `kitab` (a vowel must follow), `oğul` `oğl`, `hak` `hakk`, the verb
+    `anla` `anl` (-iyor must follow); `saat` has an end that takes front suffixes. `lemma` is in
+    lower case, of a verb the stem.
     """
     plain = end_of(lemma)
     if root_class == "V":
-        return [StemShape(lemma, plain), *_verb_shapes(lemma, plain)]
-    shapes = [StemShape(lemma, plain)]
-    if lemma in FRONT_SUFFIXES:
-        shapes.insert(0, StemShape(lemma, plain._replace(front=True)))
-    elif lemma in EITHER_SUFFIXES:
-        shapes.append(StemShape(lemma, plain._replace(front=True)))
-    first = shapes[0].end
+        return [(lemma, plain), *_verb_shapes(lemma, plain)]
+    front = plain._replace(front=True)
+    shapes = [(lemma, front)] if lemma in FRONT_SUFFIXES else []
+    shapes.append((lemma, plain))
+    if lemma in EITHER_SUFFIXES:
+        shapes.append((lemma, front))
+    changed: list[str] = []
     if lemma in DROPPED_VOWEL:
         short = lemma[:-2] + lemma[-1]  # kayıp, kayb-ı, but vakit, vakt-i
-        for letters in dict.fromkeys((voice_last(short), short)):
-            shapes.append(StemShape(letters, first._replace(last="g")))
+        changed += dict.fromkeys((voice_last(short), short))
     if lemma in DOUBLED:
-        shapes.append(StemShape(DOUBLED[lemma], first._replace(last="g")))
-    voiced = voice_last(lemma)
-    if voiced != lemma:
-        shapes.append(StemShape(voiced, first._replace(last="g")))
+        changed.append(DOUBLED[lemma])
+    if voice_last(lemma) != lemma:
+        changed.append(voice_last(lemma))
     if lemma in ("su", "ne"):
-        shapes.append(StemShape(lemma + "y", first._replace(last="g")))
-    return shapes
+        changed.append(lemma + "y")
+    needs_vowel = shapes[0][1]._replace(last="g")
+    return [*shapes, *((letters, needs_vowel) for letters in changed)]
 
 
-def _verb_shapes(stem: str, end: End) -> list[StemShape]:
+def _verb_shapes(stem: str, end: End) -> list[tuple[str, End]]:
     shapes = []
     if stem[-1] in "ae" and len(stem) > 1:
         shorter = end_of(stem[:-1]) if any(x in VOWELS for x in stem[:-1]) else end
-        shapes.append(StemShape(stem[:-1], shorter._replace(last="y")))
+        shapes.append((stem[:-1], shorter._replace(last="y")))
         if stem in ("de", "ye"):
-            shapes.append(StemShape(stem[:-1] + "i", end))
+            shapes.append((stem[:-1] + "i", end))
     if stem in VOICED_VERBS or stem.endswith("et"):
-        shapes.append(StemShape(voice_last(stem), end._replace(last="g")))
+        shapes.append((voice_last(stem), end._replace(last="g")))
     return shapes
+
+
+class Root(NamedTuple):
+    """One analysis of some letters as a root."""
+
+    root_class: RootClass  # of the root
+    lemma: str  # its dictionary form; of a verb the stem
+    cost: float  # -ln P(root), nats
+    end: End  # what suffixes see of it
+
+
+class Lexicon:
+    """Known roots by their letters, and the cost of unknown ones."""
+
+    def __init__(self, counts: Mapping[tuple[str, RootClass], int]) -> None:
+        """`counts`: how often each lemma of each class was seen."""
+        totals, once = collections.Counter[str](), collections.Counter[str]()
+        for (_, root_class), count in counts.items():
+            totals[root_class] += count
+            once[root_class] += count == 1
+        everything = sum(totals.values())
+        self._roots: dict[str, list[Root]] = {}
+        for (lemma, root_class), count in counts.items():
+            # Good-Turing: the lemmas seen once are as likely together as all that were never seen.
+            unseen = once[root_class] / totals[root_class]
+            cost = -math.log((count - 0.5) * (1 - unseen) / everything)
+            for index, (letters, end) in enumerate(stem_shapes(lemma, root_class)):
+                self._add(letters, Root(root_class, lemma, cost + 0.5 * (index > 0), end))
+        for letters, lemma in {**PRONOUN_STEMS, **PRONOUN_FORMS}.items():
+            if (lemma, "N") in counts:
+                cost = -math.log(counts[lemma, "N"] / everything)
+                self._add(letters, Root("N", lemma, cost, stem_shapes(letters, "N")[0][1]))
+        self._unknown, self._spelling = {}, {}
+        for kind in "NV":
+            self._unknown[kind] = -math.log(max(once[kind], 1) / everything)
+            self._spelling[kind] = _Spelling([lemma for lemma, other in counts if other == kind])
+
+    def _add(self, letters: str, root: Root) -> None:
+        self._roots.setdefault(letters, []).append(root)
+
+    def known(self, letters: str) -> list[Root]:
+        """The known roots with exactly these letters."""
+        return self._roots.get(letters, [])
+
+    def unknown_costs(self, word: str, root_class: RootClass, limit: float) -> list[float]:
+        """-ln P(unknown root) of each prefix of `word`, index 0 the empty one.
+
+        The list ends where all longer prefixes cost at least `limit`.
+        """
+        return self._spelling[root_class].prefix_costs(word, self._unknown[root_class], limit)
+
+
+class _Spelling:
+    """A smoothed trigram model of letters; the end of a word counts as a letter."""
+
+    def __init__(self, words: list[str]) -> None:
+        self._pairs, self._triples = collections.Counter[str](), collections.Counter[str]()
+        for word in words:
+            spelled = f"^^{word}$"
+            for index in range(2, len(spelled)):
+                self._triples[spelled[index - 2 : index + 1]] += 1
+                self._pairs[spelled[index - 1 : index + 1]] += 1
+        self._after_one, self._after_two = collections.Counter[str](), collections.Counter[str]()
+        for pair, count in self._pairs.items():
+            self._after_one[pair[0]] += count
+        for triple, count in self._triples.items():
+            self._after_two[triple[:2]] += count
+        self._costs: dict[tuple[str, str, str], float] = {}
+
+    def _cost(self, a: str, b: str, c: str) -> float:
+        pair = (self._pairs[b + c] + 0.2) / (self._after_one[b] + 0.2 * _ALPHABET_SIZE)
+        share = (self._triples[a + b + c] + 3 * pair) / (self._after_two[a + b] + 3)
+        cost = self._costs[a, b, c] = -math.log(share)
+        return cost
+
+    def prefix_costs(self, word: str, start: float, limit: float) -> list[float]:
+        costs, total, known = [start], start, self._costs
+        a, b = "^", "^"
+        for letter in word:
+            step = known.get((a, b, letter))
+            total += step if step is not None else self._cost(a, b, letter)
+            if total >= limit:
+                break
+            a, b = b, letter
+            step = known.get((a, b, "$"))
+            costs.append(total + (step if step is not None else self._cost(a, b, "$")))
+        return costs

@@ -2,98 +2,153 @@
 
     cost(path) = -ln P(root) - sum over its arcs of ln P(arc | state) - ln P(end | last state)
 
-P(root) comes from `lexicon.py`, the arcs' from `suffix_counts.py`. A word is read on its own: what
-only its neighbours could tell (`evi`: "his house" or "the house") is decided for the commoner.
+P(root) comes from `roots.py`, that of the arcs from `counts.py`. A word is segmented without its
+context: what only its neighbours could tell (`evi`: "his house" or "the house") is decided for the
+commoner.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from mmrec_jax.turkish.allomorphs import (
+from mmrec_jax.turkish.counts import Arc, arc_costs, count_arcs, count_roots, treebank_words
+from mmrec_jax.turkish.letters import APOSTROPHES, FRONT, VOWELS, fill, last_vowel, lower
+from mmrec_jax.turkish.roots import Lexicon, Root, RootClass
+from mmrec_jax.turkish.suffixes import (
     End,
+    Kind,
+    Nominal,
     Template,
     advance,
     end_of,
     fold,
     lengths,
     loose_templates,
+    nominal_of,
     shapes,
 )
-from mmrec_jax.turkish.casing import lower
-from mmrec_jax.turkish.lexicon import Lexicon, Root, treebank_lexicon
-from mmrec_jax.turkish.roots import RootClass
-from mmrec_jax.turkish.segmentation import Morph, Segmentation
-from mmrec_jax.turkish.suffix_counts import Arc, arc_costs, read_counts
-from mmrec_jax.turkish.vowels import VOWELS, fill
-from mmrec_jax.turkish.words import APOSTROPHES
 
 _LONGEST_SUFFIX = 8
-_REMEMBERED = 1 << 18
-# What a suffix vowel against vowel harmony costs, nats.
-_DISHARMONY = 5.0
+_CACHED_PATHS = 1 << 18
+_DISHARMONY = 5.0  # cost of a suffix vowel that breaks vowel harmony, nats
+_NO_END = End(False, False, "d")
+_OPEN_CLASSES: tuple[RootClass, ...] = ("N", "V")
+# Derivations whose result stands in a dictionary: önem-li, göz-lük, temiz-le-, bit-ir-.
+_LEXICAL = "With Wout Ness Agt Rtd Dim Foll Doct Rcpl Make Acq Bcm Cau Rcp Rfx Inh Res"
+_DICTIONARY_LABELS = frozenset(_LEXICAL.split())
+
+
+class Morph(NamedTuple):
+    """A suffix in a word."""
+
+    start: int  # index of its first letter in the word (its buffer letter, if it has one)
+    end: int  # index after its last letter
+    text: str  # its letters as they stand in the word
+    template: str  # the same with `A` and `H` where vowel harmony chooses: `lAr` of `lar`
+    label: str  # its name, such as "With" or "Loc" (`suffixes.py`)
+    kind: Kind  # whether it derives a word or inflects one
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Segmentation:
+    """A word as a root and suffixes."""
+
+    word: str  # as it was given
+    end: int  # index after the root's last letter
+    root_class: RootClass  # "N" nominal, "V" verb, "X" hardly inflected
+    lemma: str  # the root's dictionary form, a verb's without -mek; in lower case
+    suffixes: tuple[Morph, ...]  # in order, without gaps except for an apostrophe
+
+    @property
+    def root(self) -> str:
+        """The root as it is written in the word."""
+        return self.word[: self.end]
+
+    def boundaries(self, kind: Kind | None = None) -> tuple[int, ...]:
+        """The start of each suffix, or of those of one kind."""
+        return tuple(x.start for x in self.suffixes if kind is None or x.kind == kind)
+
+    @property
+    def dictionary_form(self) -> str:
+        """The uninflected word as a dictionary lists it: `kitapçı` of `kitapçılarda`.
+
+        The root with its leading derivations that make words, in lower case, a verb's without -mek.
+        """
+        form = self.lemma
+        for index, morph in enumerate(self.suffixes):
+            if morph.label not in _DICTIONARY_LABELS:
+                break
+            form = lower(self.word[: morph.end])
+            if morph.template.endswith("ğ"):
+                form = form[:-1] + "k"
+            following = self.suffixes[index + 1 : index + 2]
+            if morph.template == "l" and following and following[0].template == "Hyor":
+                form += "e" if last_vowel(form) in FRONT else "a"
+        return form
+
+    @property
+    def nominal(self) -> Nominal:
+        """Number, possessive and case after the last derivation."""
+        return nominal_of((morph.label, morph.kind) for morph in self.suffixes)
 
 
 class _Path(NamedTuple):
-    """The steps from some place to the end of a word."""
+    """The arcs from some position to the end of a word."""
 
     length: int
     template: Template
     rest: "_Path | None"
 
 
-_NO_END = End(False, False, "d")
-_OPEN: tuple[RootClass, ...] = ("N", "V")
-
+# The cost of a path and the path, None at the end of the word; None: there is no path.
 _Found = tuple[float, _Path | None] | None
 
 
 class Segmenter:
-    """Segments words; remembers what it has seen."""
+    """Segments words; caches its results."""
 
     def __init__(self, lexicon: Lexicon, counts: Mapping[Arc, float]) -> None:
-        """`counts`: how often each arc was taken, and each state the last."""
-        self._lexicon = lexicon
+        """`counts`: how often each suffix followed each state, and each state ended a word."""
+        self.lexicon = lexicon
         self._costs = arc_costs(counts)
-        self._rests: dict[tuple[str, str, End, bool], _Found] = {}
+        self._paths: dict[tuple[str, str, End, bool], _Found] = {}
         self.segment = functools.lru_cache(maxsize=1 << 16)(self._segment)
 
     def _segment(self, word: str, loose: bool = False) -> Segmentation:
-        """The likeliest segmentation of a word.
+        """The likeliest segmentation of a word in any case; other text is a root as a whole.
 
-        Args:
-          word: letters, any case; an apostrophe ends the root (`Ankara'da`). Any other text is a
-            root as a whole.
-          loose: allow suffixes that break vowel harmony, at a price, behind known roots.
+        An apostrophe ends the root (`Ankara'da`). `loose` allows suffixes that break vowel harmony,
+        at a cost, after known roots.
         """
         letters = lower(word)
         if len(letters) != len(word) or not letters:
             return Segmentation(word, len(word), "X", letters, ())
         for mark in APOSTROPHES:
-            place = letters.find(mark)
-            if 0 < place < len(letters) - 1:
-                return self._named(word, letters, place, loose)
+            index = letters.find(mark)
+            if 0 < index < len(letters) - 1:
+                return self._segment_name(word, letters, index, loose)
         _, root, length, path = self._best(letters, loose)
         return _result(word, root, length, (length, path))
 
     def _best(self, letters: str, loose: bool) -> tuple[float, Root, int, _Path | None]:
-        """The cheapest reading: its cost, root, the root's letters and the path behind it."""
+        """The cheapest analysis: its cost, root, the root's length and the path after it."""
         limit = math.inf
-        nothing = Root("X", letters, 0.0, _NO_END)
-        best: tuple[float, Root, int, _Path | None] = (limit, nothing, len(letters), None)
-        known = self._lexicon.known
+        unanalysed = Root("X", letters, 0.0, _NO_END)
+        best: tuple[float, Root, int, _Path | None] = (limit, unanalysed, len(letters), None)
+        known = self.lexicon.known
         for length in range(len(letters), 0, -1):
             for root in known(letters[:length]):
                 if root.cost < limit:
-                    found = self._rest(letters[length:], root.root_class, root.end, loose)
+                    found = self._path(letters[length:], root.root_class, root.end, loose)
                     if found is not None and root.cost + found[0] < limit:
                         limit = root.cost + found[0]
                         best = (limit, root, length, found[1])
         ends: list[End | None] = []
-        for root_class in _OPEN:
-            # Costs grow with the length: those that are already too dear are not computed.
-            costs = self._lexicon.unknown_costs(letters, root_class, limit)
+        for root_class in _OPEN_CLASSES:
+            # Costs grow with the length: those that already exceed the limit are not computed.
+            costs = self.lexicon.unknown_costs(letters, root_class, limit)
             for length in range(2, len(costs)):
                 cost = costs[length]
                 if cost < limit:
@@ -101,65 +156,64 @@ class Segmenter:
                     end = ends[length]
                     if end is None:
                         continue
-                    found = self._rest(letters[length:], root_class, end, False)
+                    found = self._path(letters[length:], root_class, end, False)
                     if found is not None and cost + found[0] < limit:
                         limit = cost + found[0]
                         root = Root(root_class, letters[:length], cost, end)
                         best = (limit, root, length, found[1])
         return best
 
-    def _named(self, word: str, letters: str, place: int, loose: bool) -> Segmentation:
-        """A name with an apostrophe: its root is before it, however foreign it sounds."""
-        head, rest = letters[:place], letters[place + 1 :]
-        roots = [root for root in self._lexicon.known(head) if root.root_class == "N"]
-        # `Savaşı'nda`: the name may itself end in suffixes, of which the case must know.
+    def _segment_name(self, word: str, letters: str, index: int, loose: bool) -> Segmentation:
+        """A name with an apostrophe at `index`: its root is before it, however it is pronounced."""
+        head, rest = letters[:index], letters[index + 1 :]
+        roots = [root for root in self.lexicon.known(head) if root.root_class == "N"]
+        # `Savaşı'nda`: the name may itself end in suffixes, which determine the case after it.
         _, root, length, path = self._best(head, loose=False)
-        if not roots and path is not None and self._lexicon.known(letters[:length]):
+        if not roots and path is not None and self.lexicon.known(letters[:length]):
             last = path
             while last.rest is not None:
                 last = last.rest
             end = advance(root.end, head, last.template.last)
-            found = self._rest(rest, last.template.suffix.target, end, loose)
+            found = self._path(rest, last.template.suffix.target, end, loose)
             if found is not None:
-                return _result(word, root, length, (length, path), (place + 1, found[1]))
+                return _result(word, root, length, (length, path), (index + 1, found[1]))
         ends = [root.end for root in roots if root.end.last not in ("g", "y")] or [end_of(head)]
         for front in (False, True):
             for rounded in (False, True):
                 ends += [End(front, rounded, last_kind) for last_kind in ("v", "d", "t")]
         for end in ends:
-            found = self._rest(rest, "N", end, loose)
+            found = self._path(rest, "N", end, loose)
             if found is not None:
-                name = Root("N", head, 0.0, end)
-                return _result(word, name, place, (place + 1, found[1]))
+                return _result(word, Root("N", head, 0.0, end), index, (index + 1, found[1]))
         return Segmentation(word, len(word), "X", letters, ())
 
-    def _rest(self, rest: str, state: str, end: End, loose: bool) -> _Found:
-        """The cheapest way from a state to the end of the word, None where there is none."""
+    def _path(self, rest: str, state: str, end: End, loose: bool) -> _Found:
+        """The cheapest path from a state to the end of the word."""
         if not rest:
             if end.last in ("g", "y"):
                 return None
             return self._costs[state, "", ""], None
         key = (rest, state, end, loose)
-        if key in self._rests:
-            return self._rests[key]
+        if key in self._paths:
+            return self._paths[key]
         best: _Found = None
         limit = math.inf
-        for length, template, after, price in _steps(rest, state, end, loose):
+        for length, template, after, penalty in _steps(rest, state, end, loose):
             suffix = template.suffix
-            cost = price + self._costs[state, suffix.form, suffix.label]
+            cost = penalty + self._costs[state, suffix.form, suffix.label]
             if cost < limit:
-                tail = self._rest(rest[length:], suffix.target, after, loose)
+                tail = self._path(rest[length:], suffix.target, after, loose)
                 if tail is not None and cost + tail[0] < limit:
                     limit = cost + tail[0]
                     best = (limit, _Path(length, template, tail[1]))
-        if len(self._rests) >= _REMEMBERED:
-            self._rests.clear()
-        self._rests[key] = best
+        if len(self._paths) >= _CACHED_PATHS:
+            self._paths.clear()
+        self._paths[key] = best
         return best
 
 
 def _steps(rest: str, state: str, end: End, loose: bool) -> list[tuple[int, Template, End, float]]:
-    """What `rest` may begin with: length, suffix, the end it makes, its price beside its arc's."""
+    """What `rest` may begin with: length, suffix, its new end, and a cost besides its arc's."""
     if not loose:
         table = shapes(state, end)
         return [
@@ -192,6 +246,17 @@ def _ends(letters: str) -> list[End | None]:
     return ends
 
 
+def _result(word: str, root: Root, length: int, *paths: tuple[int, _Path | None]) -> Segmentation:
+    """The root and the suffixes of some paths, each given with its start in the word."""
+    morphs = []
+    for start, path in paths:
+        while path is not None:
+            stop, (suffix, template, _) = start + path.length, path.template
+            morphs.append(Morph(start, stop, word[start:stop], template, suffix.label, suffix.kind))
+            start, path = stop, path.rest
+    return Segmentation(word, length, root.root_class, root.lemma, tuple(morphs))
+
+
 @functools.cache
 def treebank_segmenter() -> Segmenter:
     """The segmenter with the lexicon and the counts of the treebank's Wikipedia part.
@@ -199,27 +264,14 @@ def treebank_segmenter() -> Segmenter:
     Raises:
       UserError: the package `turkish-treebanks` is not installed or its file is gone.
     """
-    return Segmenter(treebank_lexicon(), read_counts())
+    words = list(treebank_words())
+    return Segmenter(Lexicon(count_roots(words)), count_arcs(words))
 
 
 def segment(word: str) -> Segmentation:
-    """`treebank_segmenter().segment(word)`: the likeliest root and suffixes of a word.
+    """`treebank_segmenter().segment(word)`.
 
     `segment("kitapçılarda")` has the root `kitap`, then `çı` (Agt, derivation), `lar` (A3pl) and
     `da` (Loc), so `boundaries("derivation") == (5,)`.
-
-    Raises:
-      UserError: the package `turkish-treebanks` is not installed or its file is gone.
     """
     return treebank_segmenter().segment(word)
-
-
-def _result(word: str, root: Root, length: int, *paths: tuple[int, _Path | None]) -> Segmentation:
-    """The root's letters and the suffixes of some paths, each from its place in the word."""
-    morphs = []
-    for place, path in paths:
-        while path is not None:
-            stop, (suffix, template, _) = place + path.length, path.template
-            morphs.append(Morph(place, stop, word[place:stop], template, suffix.label, suffix.kind))
-            place, path = stop, path.rest
-    return Segmentation(word, length, root.root_class, root.lemma, tuple(morphs))

@@ -1,4 +1,4 @@
-"""The inventory of suffixes: what follows what, as the arcs of an automaton.
+"""The suffixes: which may follow which, as the arcs of an automaton, and how each is written.
 
 Lewis, Turkish Grammar (2nd ed., 2000); Oflazer 1994, "Two-level description of Turkish morphology".
 The forms are written with the signs of `phonology.py`. The labels of derivations are those of the
@@ -17,37 +17,37 @@ Turkish Web Treebank. A word is a root of class N, V or X and a path from the st
 | VT, VZ | a tense with the persons -m, -n, -k; with the persons -im, -sin, -iz |
 | VL | the third person plural of a tense |
 | CT, CZ | the same of a copula |
-| DK | -dik- and -ecek-, which lean on a possessive |
-| E | what nothing follows |
+| DK | -dik- and -ecek-, which take a possessive |
+| E | a final suffix |
 | X | a word that is hardly inflected (adverb, conjunction, particle) |
 """
 
 import dataclasses
 import functools
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from mmrec_jax.turkish.letters import FRONT, ROUNDED, VOICELESS, VOWELS, fill
 
 Kind = Literal["derivation", "inflection"]
+_After = Literal["", "v", "c"]
+
+_VOWELS = frozenset(VOWELS)
+_FOLDED = str.maketrans("aeıiuü", "AAHHHH")
+_POSSESSIVES = frozenset({"P1sg", "P2sg", "P3sg", "P1pl", "P2pl", "P3pl"})
+_CASES = frozenset({"Acc", "Dat", "Loc", "Abl", "Gen", "Ins"})
 
 
 @dataclasses.dataclass(frozen=True)
 class Suffix:
-    """One arc.
+    """One arc."""
 
-    Attributes:
-      sources: the states it may follow.
-      target: the state it leads to.
-      form: its lexical form, such as `lAr`.
-      label: its name, unique among the suffixes of one source and form.
-      kind: "derivation" or "inflection".
-      after: which ends it may follow: "v" a vowel, "c" a consonant, "" any.
-    """
-
-    sources: tuple[str, ...]
-    target: str
-    form: str
-    label: str
-    kind: Kind
-    after: Literal["", "v", "c"] = ""
+    sources: tuple[str, ...]  # the states it may follow
+    target: str  # the state it leads to
+    form: str  # its lexical form, such as `lAr`
+    label: str  # its name, unique among the suffixes of one source and form
+    kind: Kind  # whether it derives a word or inflects one
+    after: _After = ""  # "v" only after a vowel, "c" only after a consonant, "" either
 
 
 # sources | target | kind | form:label, ...; a form ends in > after a vowel, in < after a consonant.
@@ -119,16 +119,147 @@ def inventory() -> tuple[Suffix, ...]:
     found = []
     for line in _TABLE.strip().splitlines():
         sources, target, kind, entries = (part.strip() for part in line.split("|"))
+        kind_name: Kind = "derivation" if kind == "d" else "inflection"
         for entry in entries.split(","):
             form, label = entry.strip().split(":")
-            after: Literal["", "v", "c"] = ""
-            if form[-1] in "<>":
-                after = "c" if form[-1] == "<" else "v"
-                form = form[:-1]
-            kind_name: Kind = "derivation" if kind == "d" else "inflection"
+            after: _After = "c" if form[-1] == "<" else "v" if form[-1] == ">" else ""
+            form = form.rstrip("<>")
             found.append(Suffix(tuple(sources.split()), target, form, label, kind_name, after))
     return tuple(found)
 
 
-# In any of them a word may end.
+# A word may end in any of them.
 STATES = tuple(sorted({state for x in inventory() for state in (*x.sources, x.target)}))
+
+
+class Nominal(NamedTuple):
+    """Number ("A3pl" with the plural suffix), possessive and case of a nominal."""
+
+    number: str = "A3sg"
+    possessive: str = "Pnon"
+    case: str = "Nom"
+
+
+def nominal_of(suffixes: Iterable[tuple[str, Kind]]) -> Nominal:
+    """The inflection after the last derivation of a word, given its suffixes as (label, kind)."""
+    found = Nominal()
+    for label, kind in suffixes:
+        if kind == "derivation":
+            found = Nominal()
+        elif label == "A3pl":
+            found = found._replace(number=label)
+        elif label in _POSSESSIVES:
+            found = found._replace(possessive=label)
+        elif label in _CASES:
+            found = found._replace(case=label)
+    return found
+
+
+class End(NamedTuple):
+    """What the choice of the next suffix depends on."""
+
+    front: bool  # whether the last vowel is a front one
+    rounded: bool  # whether it is rounded
+    # "v" vowel, "d" voiced consonant, "t" voiceless consonant; "k" a k that would be voiced before
+    # a vowel, so only a consonant may follow; "g" a changed consonant that needs a vowel after it;
+    # "y" a stem that lost its vowel to -iyor, which must follow
+    last: str
+
+
+class Template(NamedTuple):
+    """A suffix whose consonants are decided and whose vowels are not: `DA` is `dA` or `tA`.
+
+    `last` is the kind of end that it leaves, as in `End`.
+    """
+
+    suffix: Suffix
+    letters: str
+    last: str
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def end_of(text: str) -> End:
+    """The end of `text`, which has a letter and is in lower case."""
+    last = "v" if text[-1] in _VOWELS else "t" if text[-1] in VOICELESS else "d"
+    return advance(End(False, False, ""), text, last)
+
+
+def advance(end: End, letters: str, last: str) -> End:
+    """The end after `letters`, which continue a word that ended in `end`."""
+    for letter in reversed(letters):
+        if letter in _VOWELS:
+            return End(letter in FRONT, letter in ROUNDED, last)
+    return End(end.front, end.rounded, last)
+
+
+@functools.cache
+def shapes(source: str, end: End) -> dict[str, list[tuple[Template, End]]]:
+    """What may follow `end` in the state `source`, in vowel harmony: by letters, with new ends."""
+    found: dict[str, list[tuple[Template, End]]] = {}
+    for template in _templates(source, end.last):
+        letters = fill(template.letters, front=end.front, rounded=end.rounded)
+        after = advance(end, letters, template.last)
+        found.setdefault(letters, []).append((template, after))
+    return found
+
+
+@functools.cache
+def lengths(source: str, end: End) -> dict[str, tuple[int, ...]]:
+    """The lengths of the keys of `shapes`, by their first letter."""
+    found: dict[str, set[int]] = {}
+    for letters in shapes(source, end):
+        found.setdefault(letters[0], set()).add(len(letters))
+    return {letter: tuple(sorted(sizes)) for letter, sizes in found.items()}
+
+
+@functools.cache
+def loose_templates(source: str, last: str) -> dict[str, list[Template]]:
+    """What may follow if vowel harmony is ignored, by `fold` of its letters."""
+    found: dict[str, list[Template]] = {}
+    for template in _templates(source, last):
+        found.setdefault(fold(template.letters), []).append(template)
+    return found
+
+
+def fold(letters: str) -> str:
+    """The letters with a/e as A and ı/i/u/ü as H: equal for all allomorphs of a suffix."""
+    return letters.translate(_FOLDED)
+
+
+@functools.cache
+def _templates(source: str, last: str) -> tuple[Template, ...]:
+    return tuple(
+        template
+        for suffix in inventory()
+        if source in suffix.sources
+        for template in _of_suffix(suffix, last)
+    )
+
+
+def _of_suffix(suffix: Suffix, last: str) -> list[Template]:
+    after_vowel = last == "v"
+    form = suffix.form
+    if suffix.after and (suffix.after == "v") != after_vowel:
+        return []
+    if last == "y" and form != "Hyor":
+        return []
+    if form[0] in "SNY":
+        form = (form[0].lower() if after_vowel else "") + form[1:]
+    elif form[0] == "H" and after_vowel:
+        form = form[1:]
+    vowel_first = form[0] in "AH" or form[0] in _VOWELS
+    if (last == "k" and vowel_first) or (last == "g" and not vowel_first):
+        return []
+    letters, voiceless = "", last in ("t", "k")
+    for sign in form:
+        letter = {"D": "dt", "C": "cç"}[sign][voiceless] if sign in "DC" else sign
+        voiceless = letter in VOICELESS
+        letters += letter
+    kind = "v" if letters[-1] in "AH" or letters[-1] in _VOWELS else "t" if voiceless else "d"
+    found = [Template(suffix, letters, kind)]
+    voiced_k = letters.endswith(("Hk", "Ak")) and suffix.form != "mAk"
+    if voiced_k and suffix.target in ("N", "DK", "VZ"):
+        found = [Template(suffix, letters, "k"), Template(suffix, letters[:-1] + "ğ", "g")]
+    if letters.endswith("A") and len(letters) > 1 and suffix.target in ("V", "VM"):
+        found.append(Template(suffix, letters[:-1], "y"))
+    return found

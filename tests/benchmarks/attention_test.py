@@ -9,8 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from benchmarks.peers.attention_config import AttentionConfig, matching
-from benchmarks.peers.jax_attention import (
+from mmrec_jax.models.attention.config import AttentionConfig, matching
+from mmrec_jax.models.attention.model import (
     AttentionLM,
     causal_attention,
     initial_state,

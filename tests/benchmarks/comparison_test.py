@@ -116,8 +116,8 @@ def test_an_optimizer_that_wants_the_curvature_is_refused(folder):
 
 
 def test_attention_is_not_asked_for_more_than_a_row():
-    task = read_config(str(ROOT / "configs" / "mqar.py"), flags(task__eval_lengths="(128, 256)"))
-    with pytest.raises(UserError, match=r"config\.task\.eval_lengths has 256"):
+    task = read_config(str(ROOT / "configs" / "mqar.py"), flags(data__eval_lengths="(128, 256)"))
+    with pytest.raises(UserError, match=r"config\.data\.eval_lengths has 256"):
         check("attention", task)
     check("mmrec", task)
 

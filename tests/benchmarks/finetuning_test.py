@@ -13,10 +13,9 @@ from benchmarks.finetuning import Finetuning, Method, base_config
 from benchmarks.run_log import RunLog
 from benchmarks.translation_pairs import write_pairs
 from mmrec_jax.errors import UserError
-from mmrec_jax.instruction_config import InstructionConfig
 from tests.small_run import write_text
 
-_NAMED = InstructionConfig(prompt_field="en", response_field="tr")
+_NAMED = "en", "tr"
 
 
 @pytest.fixture
@@ -91,7 +90,7 @@ def test_each_method_is_tuned_alike_and_run_with_and_without_noise(options, call
         assert Path(config.data.train).name.startswith("pairs_30_")
         assert Path(config.data.validation).name.startswith("held_out_12_")
         assert Path(config.init_from).name.startswith("base_1000_")
-    made = Counter((c.adapters.kind, c.adapters.rank, c.train.neftune_alpha) for c in calls)
+    made = Counter((c.adapters.kind, c.adapters.rank, c.noise.alpha) for c in calls)
     assert made == {
         ("none", 8, 0.0): 3,
         ("none", 8, 5.0): 2,

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.peers.jax_attention import AttentionLM
 from benchmarks.peers.jax_attention_cache import bytes_per_token, empty_cache, read
+from mmrec_jax.models.attention.model import AttentionLM
 from tests.benchmarks.attention_test import CONFIG, params
 
 

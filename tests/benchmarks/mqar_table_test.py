@@ -23,7 +23,7 @@ def test_the_tables_and_the_runs_that_they_share(options, tmp_path, monkeypatch)
     calls = []
 
     def train(model, config, workdir):
-        calls.append((model, config.model.memory, config.task.pairs, config.optim.lr))
+        calls.append((model, config.model.memory, config.data.pairs, config.optim.lr))
         right = 0.5 if config.optim.lr == 0.001 else 0.25
         lost = config.model.memory == "none"
         return {
@@ -49,7 +49,7 @@ def test_the_tables_and_the_runs_that_they_share(options, tmp_path, monkeypatch)
 def test_every_run_is_possible(options, tmp_path):
     recall = Recall(options, RunLog(tmp_path / "log.jsonl"))
     for model in MODELS:
-        assert recall._config(model, 32).task.pairs == 32
+        assert recall._config(model, 32).data.pairs == 32
     attention = recall._config("attention", 32)
     check("attention", attention)
     attention_shape(attention.model)

@@ -16,7 +16,7 @@ from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config_file import read_config
 from mmrec_jax.errors import NotFiniteError, UserError
 from mmrec_jax.train import loop
-from mmrec_jax.train.writer import MetricsWriter
+from mmrec_jax.train.writer import JsonLines
 
 _BASE = read_config(str(Path(optimizers.__file__).with_name("optimizers_config.py")))
 
@@ -98,7 +98,7 @@ def test_tokens_to_a_target_are_read_off_a_straight_line():
 
 
 def _write(folder, last):
-    writer = MetricsWriter(Workdir(folder), resume_step=0)
+    writer = JsonLines(Workdir(folder).metrics, 0)
     for step in range(10, last + 1, 10):
         numbers = {"loss": 9.0 - step / 100, "tokens_per_second": 100.0 * step}
         numbers |= {"sophia_unclipped": step / 1000, "sophia_update_rms": 0.5}

@@ -10,8 +10,8 @@ import pytest
 from benchmarks import peer_speed, speed_cell
 from benchmarks.peer_picture import draw
 from benchmarks.peer_table import to_markdown
-from benchmarks.peers.attention_config import AttentionConfig
 from mmrec_jax.errors import UserError
+from mmrec_jax.models.attention.config import AttentionConfig
 from mmrec_jax.models.mmrec.state import state_bytes, zero_state
 from tests.small_run import small_model
 

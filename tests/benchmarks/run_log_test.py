@@ -6,14 +6,12 @@ import json
 import pytest
 
 from benchmarks.run_log import RunLog, changed_fields
-from mmrec_jax.config import Config, DataConfig
+from mmrec_jax.config import Config, OptimConfig
+from mmrec_jax.data.kinds.text import TextConfig
 from mmrec_jax.errors import UserError
-from mmrec_jax.models.mmrec.config import ModelConfig
-from mmrec_jax.optim_config import OptimConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 
-CONFIG = Config(
-    optim=OptimConfig(lr=0.1), data=DataConfig(source="text", train="/a/b.txt, c/*.txt")
-)
+CONFIG = Config(optim=OptimConfig(lr=0.1), data=TextConfig(train="/a/b.txt, c/*.txt"))
 RESULT = {"metrics": {"loss": 1.5}, "seconds": 3.0}
 
 
@@ -33,7 +31,7 @@ def test_a_run_is_found_by_its_model_and_config_in_the_log_of_an_earlier_process
     assert log.find("mmrec", CONFIG) == written
     assert (written["lr"], written["seed"], written["metrics"]) == (0.1, 0, RESULT["metrics"])
     assert log.find("attention", CONFIG) is None
-    other = dataclasses.replace(CONFIG, model=ModelConfig(gate="input"))
+    other = dataclasses.replace(CONFIG, model=MMRecConfig(gate="input"))
     assert log.find("mmrec", other) is None
 
 

@@ -6,7 +6,7 @@ from benchmarks.segmenter_measures import (
     nominal_shares,
     nouns_of,
 )
-from mmrec_jax.turkish.annotated_word import AnnotatedWord
+from mmrec_jax.turkish.counts import AnnotatedWord
 
 
 def _noun(word, boundaries, case, part="NOUN"):

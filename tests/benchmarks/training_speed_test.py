@@ -10,10 +10,10 @@ import pytest
 from benchmarks import speed_cell, training_speed
 from benchmarks.cell_process import run_process
 from benchmarks.floor import training_bytes_per_token
-from benchmarks.peers.attention_config import AttentionConfig
 from benchmarks.speed_table import to_markdown
 from benchmarks.timing import time_steps
 from mmrec_jax.errors import UserError
+from mmrec_jax.models.attention.config import AttentionConfig
 from tests.small_run import small_model
 
 _ATTENTION = AttentionConfig(vocab_size=50, model_dim=16, num_layers=1, num_heads=2, ffn_dim=16)

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmrec_jax.checkpoints.checkpointer import Checkpointer, abstract_on
+from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.errors import UserError
+from mmrec_jax.train.mesh import abstract_on
 from tests.small_run import ROOT
 
 _HERE = jax.sharding.SingleDeviceSharding(jax.devices()[0])

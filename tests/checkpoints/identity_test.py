@@ -21,7 +21,7 @@ def _difference(params=_PARAMS, **changes):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"scan": "parallel", "chunk": 4, "remat": "full", "time_chunk": 8},
+        {"scan": "parallel", "newton_passes": 1, "chunk": 4, "remat": "full", "time_chunk": 8},
         {"dropout": 0.5, "use_uboo": True, "lambda_p": 0.5, "gate_init_scale": 1.0},
         {"recurrent_dim": 16, "memory_slots": 8, "mem_dim": 8, "ffn_dim": 64, "dpg_rank": 16},
     ],
@@ -41,6 +41,15 @@ def test_the_same_function_has_the_same_identity(changes):
 )
 def test_another_function_names_the_field(changes, expected):
     assert expected in _difference(**changes)
+
+
+def test_a_field_that_an_older_file_lacks_was_as_models_were_then():
+    older = {name: value for name, value in _SAVED["config"].items() if name != "use_dpg"}
+    del older["family"]
+    now = identity(_CONFIG, _PARAMS)
+    assert not difference(_SAVED | {"config": older}, now)
+    other = identity(dataclasses.replace(_CONFIG, use_dpg=False), _PARAMS)
+    assert "config.model.use_dpg" in difference(_SAVED | {"config": older}, other)
 
 
 def test_parameters_that_only_train_do_not_count():

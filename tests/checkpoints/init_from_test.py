@@ -14,7 +14,7 @@ from mmrec_jax.cli import main
 from mmrec_jax.errors import UserError
 from mmrec_jax.inference import generate as generation
 from mmrec_jax.train.loop import run
-from mmrec_jax.train.prepare import prepare
+from mmrec_jax.train.setup import set_up
 from tests.models.mmrec.small_model import named_leaves
 from tests.small_run import begin, linear_config, write_text
 
@@ -49,7 +49,7 @@ def _config(text, base, **overrides):
         "train__steps": _STEPS,
         "train__checkpoint_every": 2,
         "train__eval_every": _STEPS,
-        "train__neftune_alpha": 5.0,
+        "noise__alpha": 5.0,
         "train__devices": 2,
         "train__sample_tokens": 0,
     }
@@ -153,7 +153,7 @@ def test_another_base_is_refused_wherever_adapters_meet_one(folder, text, fine, 
         mmrec_jax.load(stranger, adapter=fine)
     constant = {"optim__schedule": "constant", "optim__warmup_steps": 0}
     with pytest.raises(UserError, match=differing):
-        prepare(_config(text, stranger, **constant), fine, fresh=False)
+        set_up(_config(text, stranger, **constant), fine, fresh=False)
 
 
 def test_a_base_that_was_moved_is_found_where_the_advice_says(folder, base, fine):
@@ -183,25 +183,28 @@ _MISTAKES = {
     "no match": ({"adapters__pattern": "attention"}, "'attention' matches no kernel"),
     "too large a rank": ({"adapters__rank": 33}, "adapter rank 33 is larger than the kernel"),
     "no such row": ({"adapters__embedding_rows": "258"}, "has rows 0 to 257; there are no 258-258"),
-    "predictors": ({"model__use_uboo": True}, "was trained without it and has no predictors"),
+    "predictors": (
+        {"objectives__uboo__weight": 0.1},
+        "was trained without it and has no predictors",
+    ),
 }
 
 
 @pytest.mark.parametrize(("fields", "expected"), _MISTAKES.values(), ids=_MISTAKES)
 def test_a_mistake_is_told_before_anything_is_made(text, base, tmp_path, fields, expected):
     with pytest.raises(UserError, match=expected):
-        prepare(_config(text, base, **fields), tmp_path / "run", fresh=False)
+        set_up(_config(text, base, **fields), tmp_path / "run", fresh=False)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_run_does_not_begin_with_itself(text, base):
     with pytest.raises(UserError, match="the run's own --workdir"):
-        prepare(_config(text, base), base, fresh=True)
+        set_up(_config(text, base), base, fresh=True)
 
 
 def test_all_parameters_can_be_trained_from_a_base(folder, text, base):
     config = _config(text, base, adapters__kind="none", adapters__embedding_rows="")
-    prepared = prepare(config, folder / "full", fresh=False)
+    prepared = set_up(config, folder / "full", fresh=False)
     prepared.checkpointer.close()
     found = read_model(base)
     assert prepared.state.base is None

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import mmrec_jax
-from mmrec_jax.checkpoints.checkpointer import Checkpointer, abstract_on
+from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.cli import main
 from mmrec_jax.data.char_tokenizer import CharTokenizer
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.mmrec.model import MMRecLM
+from mmrec_jax.train.mesh import abstract_on
 from tests.small_run import trained
 
 _LAST = 40

@@ -3,18 +3,21 @@ import dataclasses
 import pytest
 
 from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
-from mmrec_jax.config import Config, TrainConfig
+from mmrec_jax.config import Config, NoiseConfig, OptimConfig, TrainConfig
 from mmrec_jax.config_tree import to_dict
+from mmrec_jax.data.kinds.tasks import MqarConfig
+from mmrec_jax.data.kinds.text import ManualConfig, StreamConfig, TextConfig
 from mmrec_jax.errors import UserError
-from mmrec_jax.optim_config import OptimConfig
+from mmrec_jax.objectives.config import Objectives
+from mmrec_jax.objectives.uboo import UBOOConfig
 
 _CONFIG = Config(train=TrainConfig(steps=100))
 
 
 def _changed(config=_CONFIG, **values):
     for name, value in values.items():
-        group, field = name.split("__")
-        inner = dataclasses.replace(getattr(config, group), **{field: value})
+        group, _, field = name.partition("__")
+        inner = dataclasses.replace(getattr(config, group), **{field: value}) if field else value
         config = dataclasses.replace(config, **{group: inner})
     return config
 
@@ -39,10 +42,18 @@ def test_every_differing_field_is_named_with_both_values():
     assert message.count("in the checkpoint") == 3
 
 
+def test_a_checkpoint_older_than_a_field_has_its_value_of_then():
+    saved = to_dict(_CONFIG)
+    del saved["model"]["newton_passes"], saved["model"]["head_norm_epsilon"]
+    check_same_run(_changed(model__head_norm_epsilon=1e-6), saved, "here")
+    with pytest.raises(UserError, match=r"model\.head_norm_epsilon \(1e-06 in the checkpoint"):
+        check_same_run(_CONFIG, saved, "here")
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        {"optim__name": "other"},
+        {"optim__name": "lion"},
         {"optim__b2": 0.9},
         {"optim__schedule": "linear"},
         {"train__steps": 200},
@@ -51,23 +62,23 @@ def test_every_differing_field_is_named_with_both_values():
         {"train__carry_state": True},
         {"data__seq_len": 128},
         {"data__seed": 1},
-        {"task__max_length": 20},
+        {"data": ManualConfig()},
+        {"objectives": Objectives(uboo=UBOOConfig())},
         {"tokenizer__kind": "byte"},
         {"model__dropout": 0.2},
     ],
 )
 def test_what_changes_the_result_is_refused(change):
     (name,) = change
-    with pytest.raises(UserError, match=rf"config\.{name.replace('__', '.')} \("):
+    with pytest.raises(UserError, match=rf"config\.{name.replace('__', '.')}\b"):
         check_same_run(_changed(**change), to_dict(_CONFIG), "here")
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"data__on_error": "skip"},
-        {"data__tfds_dir": "/elsewhere"},
         {"train__devices": 1},
+        {"mesh__tensor": 2},
         {"train__target_loss": 1.0},
         {"train__log_every": 1},
         {"train__eval_every": 7},
@@ -75,33 +86,70 @@ def test_what_changes_the_result_is_refused(change):
         {"train__checkpoint_every": 3},
         {"train__keep_last": 9},
         {"model__remat": "full"},
-        {"task__eval_lengths": (7,)},
-        {"task__eval_sequences": 3},
     ],
 )
 def test_what_does_not_change_the_result_is_free(change):
     check_same_run(_changed(**change), to_dict(_CONFIG), "here")
 
 
+@pytest.mark.parametrize(
+    ("data", "free", "decisive"),
+    [
+        (
+            TextConfig(train="a"),
+            {"on_error": "skip", "tfds_dir": "/elsewhere"},
+            {"train": "b", "documents": "line"},
+        ),
+        (
+            StreamConfig(train="a"),
+            {"stream_workers": 2, "ram_mb": 900},
+            {"shuffle_mb": 1, "min_chars": 3},
+        ),
+        (
+            MqarConfig(),
+            {"eval_lengths": (7,), "eval_sequences": 3},
+            {"max_length": 20, "pairs": 4},
+        ),
+    ],
+)
+def test_fields_of_data_that_do_not_change_what_is_learnt_are_free(data, free, decisive):
+    config = dataclasses.replace(_CONFIG, data=data)
+    saved = to_dict(config)
+    check_same_run(_changed(config, **{f"data__{n}": x for n, x in free.items()}), saved, "here")
+    for name, value in decisive.items():
+        with pytest.raises(UserError, match=rf"config\.data\.{name} \("):
+            check_same_run(_changed(config, **{f"data__{name}": value}), saved, "here")
+
+
 def test_the_length_is_free_without_a_schedule_that_depends_on_it():
     config = Config(optim=OptimConfig(schedule="constant"), train=TrainConfig(steps=100))
     check_same_run(_changed(config, train__steps=200), to_dict(config), "here")
-    train = TrainConfig(steps=100, neftune_alpha=5.0, neftune_schedule="linear")
-    noisy = dataclasses.replace(config, train=train)
+    noisy = dataclasses.replace(config, noise=NoiseConfig(alpha=5.0, schedule="linear"))
     with pytest.raises(UserError, match=r"config\.train\.steps \(100 in the checkpoint"):
         check_same_run(_changed(noisy, train__steps=200), to_dict(noisy), "here")
 
 
-@pytest.mark.parametrize("direction", ["field of a later version", "field of an earlier version"])
-def test_a_field_that_only_one_side_has_is_named(direction):
+def test_the_base_is_free_with_adapters_alone():
+    config = dataclasses.replace(_CONFIG, init_from="runs/a")
+    moved = dataclasses.replace(config, init_from="/elsewhere/a")
+    with pytest.raises(UserError, match=r"config\.init_from"):
+        check_same_run(moved, to_dict(config), "here")
+    config, moved = (_changed(c, adapters__kind="dora") for c in (config, moved))
+    check_same_run(moved, to_dict(config), "here")
+
+
+def test_a_field_that_the_checkpoint_lacks_had_its_default_then():
     saved = to_dict(_CONFIG)
-    if direction == "field of a later version":
-        saved["optim"]["rho"] = 0.1
-        expected = r"config\.optim\.rho \(0\.1 in the checkpoint, 'absent' now\)"
-    else:
-        del saved["optim"]["lr"]
-        expected = r"config\.optim\.lr \('absent' in the checkpoint, 0\.003 now\)"
-    with pytest.raises(UserError, match=expected):
+    del saved["optim"]["lr"]
+    check_same_run(_CONFIG, saved, "here")
+    with pytest.raises(UserError, match=r"config\.optim\.lr \(0\.003 in the checkpoint, 0\.5 now"):
+        check_same_run(_changed(optim__lr=0.5), saved, "here")
+
+
+def test_a_field_that_the_checkpoint_alone_has_is_named():
+    saved = to_dict(_CONFIG)
+    saved["optim"]["rho"] = 0.1
+    with pytest.raises(UserError, match=r"here: config\.optim\.rho"):
         check_same_run(_CONFIG, saved, "here")
 
 

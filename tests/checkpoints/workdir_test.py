@@ -6,9 +6,9 @@ from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.cli import main
 from mmrec_jax.config import Config, TrainConfig
 from mmrec_jax.errors import UserError
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 
-_CONFIG = Config(model=ModelConfig(model_dim=64), train=TrainConfig(epochs=1.5))
+_CONFIG = Config(model=MMRecConfig(model_dim=64), train=TrainConfig(epochs=1.5))
 
 
 def test_the_config_is_read_back_as_written(tmp_path):
@@ -16,6 +16,18 @@ def test_the_config_is_read_back_as_written(tmp_path):
     place.write_config(_CONFIG, 77)
     assert place.read_config() == (_CONFIG, 77)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_field_newer_than_the_file_has_its_value_of_then(tmp_path):
+    place = Workdir(tmp_path)
+    place.write_config(_CONFIG, 77)
+    content = json.loads(place.config.read_text())
+    for name in ("newton_passes", "head_norm_epsilon"):
+        del content["config"]["model"][name]
+    place.config.write_text(json.dumps(content))
+    model = place.read_config()[0].model
+    assert (model.newton_passes, model.head_norm_epsilon) == (None, 1e-6)
+    assert model.head_norm_epsilon != ModelConfig().head_norm_epsilon
 
 
 def test_a_folder_without_a_run_says_how_to_train_one(tmp_path):

@@ -1,3 +1,5 @@
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -56,40 +58,58 @@ def test_values_and_gradients_are_those_of_the_applied_weights():
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_dropout_is_the_formula_by_hand():
-    """`x W + (c - 1) d(x) W + s (d(x) A) B c`."""
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(50, 6))
-    params = {"kernel": rng.normal(size=(6, 6)).astype(np.float32)}
-    model, rate, rules = nn.Dense(6, use_bias=False), 0.25, [dora.AdapterRule("kernel", 2, 3.0)]
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+@pytest.mark.parametrize("kind", ["dora", "lora"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("bfloat16", 2.7e-3)])
+def test_values_and_gradients_are_those_of_the_formula(rng, dtype, tolerance, kind, rate):
+    """In bfloat16 within two roundings of each term, and none of the sums.
 
-    @jax.jit
-    def run(params, trained):
-        key = jax.random.key(7)
-        with dora.intercept(params, trained, dropout=rate) as variables:
-            return model.apply(variables, jnp.asarray(x, jnp.float32), rngs={"dropout": key})
+    Nothing of float32 and the size of an activation waits for the backward pass.
+    """
+    rows, width, rank, s = 256, 64, 8, 1.626
+    w, x, g = (jnp.asarray(rng.normal(size=(n, width)), dtype) for n in (width, rows, rows))
+    leaves = [rng.normal(size=(width, rank)) / 8, rng.normal(size=(rank, width)) / 3]
+    leaves += [8 + rng.random((1, width))] if kind == "dora" else []
+    leaves = [np.float32(leaf) for leaf in leaves]
+    model = nn.Dense(width, use_bias=False, dtype=dtype)
+
+    def forward(w, scale, leaves, x):
+        node = dora.Adapter(*leaves, *[None] * (3 - len(leaves)), scale=scale, layout="io")
+        with dora.intercept({"kernel": w}, {"kernel": node}, dropout=rate) as variables:
+            return model.apply(variables, x, rngs={"dropout": jax.random.key(7)})
 
     # W = 0 and A = B = I: what comes out is what is left of the input.
-    eye = np.eye(6, dtype=np.float32)
-    through = dora.Adapter(a=eye, b=eye, m=None, scale=1.0, layout="io")
-    dropped = run(jax.tree.map(np.zeros_like, params), {"kernel": through})
-    gone = np.asarray(dropped) == 0
-    assert 0.15 < np.mean(gone) < 0.35
-    np.testing.assert_allclose(dropped, np.where(gone, 0, x / (1 - rate)), rtol=1e-6)
+    kept = forward(0 * w, 1.0, 2 * [jnp.eye(width)], jnp.ones_like(x))
+    assert abs(np.mean(np.asarray(kept) == 0) - rate) < 0.05
+    assert set(np.unique(np.float32(kept))) <= {0, 1 / (1 - rate)}
 
-    start = jax.jit(lambda params: dora.init(jax.random.key(1), params, rules))(params)
-    trained = _moved(start, 2)
-    node = trained["kernel"]
-    w, a, b, m = (np.asarray(x, np.float64) for x in (params["kernel"], node.a, node.b, node.m))
-    v = w + node.scale * a @ b
-    c = m / np.sqrt(np.sum(v * v, axis=0, keepdims=True))
-    d = np.where(gone, 0, x / (1 - rate))
-    expected = x @ w + (c - 1) * (d @ w) + node.scale * (d @ a @ b) * c
-    np.testing.assert_allclose(run(params, trained), expected, rtol=1e-4, atol=1e-5)
+    y, pull = jax.vjp(functools.partial(forward, w, s), leaves, x)
+    saved = [leaf.dtype for leaf in jax.tree.leaves(pull) if jnp.shape(leaf)[:1] == (rows,)]
+    assert set(saved) <= {x.dtype, jnp.dtype(bool)}
+    actual = (y, *pull(g))
+
+    def formula(leaves, x):
+        a, b, *m = leaves
+        norm = jnp.linalg.norm(w + s * (a @ b), axis=0, keepdims=True)
+        c, d = m[0] / jax.lax.stop_gradient(norm) if m else 1, x * kept
+        return x @ w + (c - 1) * (d @ w) + s * (d @ a @ b) * c
+
+    with jax.enable_x64(True):
+        w, g, kept, *inputs = jax.tree.map(
+            lambda leaf: jnp.asarray(leaf, jnp.float64), (w, g, kept, leaves, x)
+        )
+        y, pull = jax.vjp(formula, *inputs)
+        expected = (y, *pull(g))
+    actual, expected = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (actual, expected))
+    of_output, of_leaves, of_input = jax.tree.map(
+        lambda a, b: np.linalg.norm(a - b) / np.linalg.norm(b), actual, expected
+    )
+    assert max(of_leaves) < tolerance, of_leaves
+    assert max(of_output, of_input) < 1.3 * tolerance
 
 
 def test_the_scanned_model_reads_the_same_both_ways():
-    """Layers that are scanned over, pieces of time, and rows of the embedding that are trained."""
+    """Layers that are scanned over, chunks of time, and rows of the embedding that are trained."""
     config = small_model.config(gate="none", memory="decay", time_chunk=6)
     model, tokens = MMRecLM(config), small_model.random_tokens()
     params = small_model.random_parameters(config)

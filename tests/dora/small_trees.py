@@ -38,8 +38,8 @@ def base(dtype=jnp.float32, seed=0):
     params = {}
     for name, shape in shapes.items():
         *folders, last = name.split("/")
-        place = functools.reduce(lambda tree, key: tree.setdefault(key, {}), folders, params)
-        place[last] = jnp.asarray(rng.normal(size=shape), dtype)
+        branch = functools.reduce(lambda tree, key: tree.setdefault(key, {}), folders, params)
+        branch[last] = jnp.asarray(rng.normal(size=shape), dtype)
     return params
 
 
@@ -61,30 +61,23 @@ def columns(kernel, layout):
     axes = list(zip(kernel.shape, layout, strict=True))
     flat = np.zeros([int(np.prod([n for n, x in axes if x == kind])) for kind in "lio"])
     for index in np.ndindex(kernel.shape):
-        place = []
+        target = []
         for kind in "lio":
-            at = 0
+            offset = 0
             for (n, x), i in zip(axes, index, strict=True):
-                at = at * n + i if x == kind else at
-            place.append(at)
-        flat[tuple(place)] = kernel[index]
+                offset = offset * n + i if x == kind else offset
+            target.append(offset)
+        flat[tuple(target)] = kernel[index]
     return flat
 
 
 def adapted_columns(kernel, node):
-    """`[layers, inputs, outputs]` of W' and `[layers, outputs]` of norms, in float64 by loops."""
+    """`[layers, inputs, outputs]` of W' and `[layers, 1, outputs]` of norms, in float64."""
     w = columns(kernel, node.layout)
-    a = np.asarray(node.a, np.float64).reshape(len(w), w.shape[1], -1)
-    b = np.asarray(node.b, np.float64).reshape(len(w), -1, w.shape[2])
-    m = None if node.m is None else np.asarray(node.m, np.float64).reshape(len(w), w.shape[2])
-    norms = np.zeros((len(w), w.shape[2]))
-    for layer in range(len(w)):
-        for o in range(w.shape[2]):
-            for i in range(w.shape[1]):
-                w[layer, i, o] += node.scale * sum(
-                    a[layer, i, r] * b[layer, r, o] for r in range(a.shape[2])
-                )
-            norms[layer, o] = np.sqrt(sum(x * x for x in w[layer, :, o]))
-            if m is not None:
-                w[layer, :, o] *= m[layer, o] / norms[layer, o]
-    return w, norms
+    a, b, m = (
+        None if x is None else np.asarray(x, np.float64).reshape(len(w), *x.shape[-2:])
+        for x in (node.a, node.b, node.m)
+    )
+    v = w + node.scale * np.einsum("lir,lro->lio", a, b)
+    norms = np.sqrt(np.sum(v**2, axis=1, keepdims=True))
+    return (v if m is None else v * m / norms), norms

@@ -2,7 +2,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from mmrec_jax.models.neftune import neftune
 
 # Two documents in a row and padding; one that fills its row; nothing but padding.

@@ -1,30 +1,70 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from mmrec_jax.checkpoints.checkpointer import Checkpointer, abstract_on
-from mmrec_jax.optim.build import build_optimizer
-from mmrec_jax.optim_config import OptimConfig
+from mmrec_jax.checkpoints.checkpointer import Checkpointer
+from mmrec_jax.config import OptimConfig
+from mmrec_jax.optim.build import build_optimizer, learning_rate
+from mmrec_jax.optim.sophia import sophia_metrics
+from mmrec_jax.train.mesh import abstract_on
 from mmrec_jax.train.state import TrainState, from_items, to_items
-from tests.optim.schedules_test import closed_form
 
 _STEPS = 5
+_EVERY = 3  # steps from one estimate of the curvature to the next
 
 
-def _trees(rng):
-    """A start and one gradient a step; the first gradients are clipped, the last are not.
+def _closed_form(config, steps, count):
+    """Learning rate of the update with this count, from 0; no step is wasted at rate 0."""
+    constant = config.schedule == "constant"
+    warmup = config.warmup_steps if constant else min(config.warmup_steps, steps)
+    if count < warmup:
+        return config.lr * (count + 1) / warmup
+    floor = config.lr * config.final_lr_fraction
+    done = min((count - warmup) / max(steps - warmup, 1), 1.0)
+    if config.schedule == "cosine":
+        return floor + (config.lr - floor) * (1 + math.cos(math.pi * done)) / 2
+    return config.lr + (floor - config.lr) * done if config.schedule == "linear" else config.lr
 
-    The kernels of two layers are stacked, one is wide; no two dimensions are the same.
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
+@pytest.mark.parametrize(("warmup", "steps"), [(0, 10), (1, 10), (4, 20), (30, 10), (10, 10)])
+def test_every_step_follows_the__closed_formula(schedule, warmup, steps):
+    config = OptimConfig(lr=0.3, schedule=schedule, warmup_steps=warmup, final_lr_fraction=0.2)
+    schedule = learning_rate(config, steps)
+    counts = range(steps + 3)
+    expected = [_closed_form(config, steps, count) for count in counts]
+    np.testing.assert_allclose([schedule(count) for count in counts], expected, rtol=5e-6)
+
+
+def test_a_constant_schedule_does_not_know_the_length():
+    """Such a run may be made longer when it is resumed, in the middle of the warm-up too."""
+    config = OptimConfig(lr=1e-2, schedule="constant", warmup_steps=10)
+    short, long = learning_rate(config, 4), learning_rate(config, 100)
+    assert [float(short(i)) for i in range(20)] == [float(long(i)) for i in range(20)]
+    assert float(long(3)) == pytest.approx(4e-3)
+
+
+def _trees(rng, steps=_STEPS):
+    """A start, and a gradient and an estimate a step.
+
+    The first gradients are clipped, the last are not; some estimates are negative or zero. The
+    kernels of two layers are stacked, one is wide; no two dimensions are the same.
     """
     shapes = {"kernel": (2, 3, 4), "embedding": (5, 3), "scale": (3,)}
-    params = {name: rng.normal(size=shape) for name, shape in shapes.items()}
-    gradients = [
-        {name: rng.normal(size=x.shape) * size for name, x in params.items()}
-        for size in (5.0, 1.0, 0.5, 0.05, 0.01)
-    ]
-    return params, gradients
+
+    def draw(size=1.0):
+        return {name: size * rng.normal(size=shape) for name, shape in shapes.items()}
+
+    start = draw()
+    gradients = [draw(size) for size in np.geomspace(5.0, 0.01, steps)]
+    for gradient in gradients:
+        gradient["embedding"][0] = 0  # a token that never occurs moves only by its decay
+    estimates = [jax.tree.map(lambda x: np.where(x > 1, 0, x + 1), draw()) for _ in gradients]
+    return start, gradients, estimates
 
 
 def _by_hand(config, params, gradients, direction):
@@ -36,7 +76,7 @@ def _by_hand(config, params, gradients, direction):
     for t, gradient in enumerate(gradients, start=1):
         norm = np.sqrt(sum(np.sum(g**2) for g in gradient.values()))
         shrink = min(1.0, config.clip_norm / norm) if config.clip_norm else 1.0
-        lr = closed_form(config, _STEPS, t - 1)
+        lr = _closed_form(config, len(gradients), t - 1)
         for name in params:
             step = direction(name, gradient[name] * shrink, t)
             if name != "scale":
@@ -94,55 +134,77 @@ def _muon(config):
     return direction
 
 
-def _train(optimizer, params, gradients, state=None, **extra):
+def _sophia(config, estimates, unclipped):
+    """Algorithm 3 of arXiv 2305.14342; `unclipped` takes the coordinates that are not cut off."""
+    m, h = {}, {}
+
+    def direction(name, g, t):
+        m[name] = config.B1 * m.get(name, 0) + (1 - config.B1) * g
+        if (t - 1) % _EVERY == 0:
+            h[name] = config.B2 * h.get(name, 0) + (1 - config.B2) * estimates[t - 1][name]
+        ratio = m[name] / np.maximum(config.GAMMA * h[name], config.EPS)
+        unclipped.setdefault(t, []).extend(np.ravel(np.abs(ratio) < 1))
+        return np.clip(ratio, -1, 1)
+
+    return direction
+
+
+def _train(optimizer, params, gradients, estimates, state=None, first=0, **extra):
+    """Through gradients and, every few steps, estimates; from step `first` on."""
     params = jax.tree.map(jnp.float32, params)
     state = optimizer.init(params) if state is None else state
     update = jax.jit(optimizer.update)
-    for gradient in gradients:
-        updates, state = update(jax.tree.map(jnp.float32, gradient), state, params, **extra)
+    for t in range(first, len(gradients)):
+        if t % _EVERY == 0:
+            extra["hessian"] = jax.tree.map(jnp.float32, estimates[t])
+        updates, state = update(jax.tree.map(jnp.float32, gradients[t]), state, params, **extra)
         params = optax.apply_updates(params, updates)
+        extra.pop("hessian", None)
     return params, state
 
 
 @pytest.mark.parametrize(
-    ("name", "clip_norm"), [("adamw", 1.0), ("adamw", 0.0), ("lion", 1.0), ("muon", 1.0)]
+    ("name", "fields"),
+    [
+        ("adamw", {"eps": 1e-3}),
+        ("adamw", {"eps": 1e-3, "clip_norm": 0.0}),
+        ("lion", {}),
+        ("muon", {"eps": 1e-3}),
+        ("sophia_h", {"gamma": 30.0, "b1": 0.8, "b2": 0.9}),
+        ("sophia_h", {"gamma": 0.1, "b1": 0.8, "b2": 0.9, "clip_norm": 0.0}),
+    ],
 )
-def test_five_steps_are_the_papers_with_clipping_schedule_and_masked_decay(rng, name, clip_norm):
-    eps = None if name == "lion" else 1e-3
-    config = OptimConfig(
-        name=name, lr=0.1, warmup_steps=2, weight_decay=0.3, clip_norm=clip_norm, eps=eps
-    )
-    start, gradients = _trees(rng)
+def test_steps_are_the_papers_with_clipping_schedule_and_masked_decay(rng, name, fields):
+    """Sophia's with few and with many clipped coordinates."""
+    config = OptimConfig(name=name, lr=0.1, warmup_steps=2, weight_decay=0.3, **fields)
+    steps = 20 if name == "sophia_h" else _STEPS
+    trees, unclipped = _trees(rng, steps), {}
     directions = {
-        "adamw": _adam(config.B1, config.B2, config.EPS),
-        "lion": _lion(config),
-        "muon": _muon(config),
+        "adamw": lambda: _adam(config.B1, config.B2, config.EPS),
+        "lion": lambda: _lion(config),
+        "muon": lambda: _muon(config),
+        "sophia_h": lambda: _sophia(config, trees[2], unclipped),
     }
-    expected = _by_hand(config, start, gradients, directions[name])
-    actual, _ = _train(build_optimizer(config, _STEPS), start, gradients)
+    expected = _by_hand(config, *trees[:2], directions[name]())
+    actual, state = _train(build_optimizer(config, steps), *trees)
     for leaf, value in expected.items():
         np.testing.assert_allclose(actual[leaf], value, rtol=2e-6, atol=4e-7, err_msg=leaf)
+    if name == "sophia_h":
+        shares = {t: np.mean(found) for t, found in unclipped.items()}
+        least, most = (0.8, 1.0) if config.GAMMA > 1 else (0.05, 0.5)
+        assert least < np.mean(list(shares.values())) < most
+        np.testing.assert_allclose(sophia_metrics(state)["sophia_unclipped"], shares[steps])
 
 
-def test_a_parameter_without_gradient_moves_only_by_its_decay():
-    config = OptimConfig(lr=0.5, warmup_steps=0, schedule="constant", weight_decay=0.1)
-    params = {"kernel": jnp.full(2, 3.0), "scale": jnp.full(2, 3.0)}
-    optimizer = build_optimizer(config, _STEPS)
-    updates, _ = optimizer.update(
-        jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params
-    )
-    np.testing.assert_allclose(updates["kernel"], -0.5 * 0.1 * 3.0, rtol=1e-6)
-    np.testing.assert_array_equal(updates["scale"], 0)
-
-
-@pytest.mark.parametrize("name", ["lion", "muon"])
+@pytest.mark.parametrize("name", ["lion", "muon", "sophia_h"])
 def test_arguments_of_other_optimizers_are_ignored_and_a_checkpoint_continues(rng, name, tmp_path):
     """Bit for bit, and whatever else a training loop may hand to `update`."""
     config = OptimConfig(name=name, lr=0.1, warmup_steps=2)
-    start, gradients = _trees(rng)
+    start, gradients, estimates = _trees(rng)
     optimizer = build_optimizer(config, _STEPS)
-    whole, _ = _train(optimizer, start, gradients)
-    params, opt_state = _train(optimizer, start, gradients[:2], value=jnp.ones(()), other=None)
+    whole, _ = _train(optimizer, start, gradients, estimates)
+    others = {"value": jnp.ones(()), "other": None}
+    params, opt_state = _train(optimizer, start, gradients[:2], estimates, **others)
     key = jax.random.key_data(jax.random.key(0))
     state = TrainState(step=jnp.int32(2), params=params, opt_state=opt_state, key=key)
     checkpointer = Checkpointer(tmp_path)
@@ -152,7 +214,9 @@ def test_arguments_of_other_optimizers_are_ignored_and_a_checkpoint_continues(rn
     abstract = abstract_on(jax.eval_shape(lambda: state), here)
     restored = from_items(checkpointer.restore(2, to_items(abstract))[0], abstract)
     checkpointer.close()
-    resumed, _ = _train(optimizer, restored.params, gradients[2:], restored.opt_state)
+    resumed, _ = _train(
+        optimizer, restored.params, gradients, estimates, restored.opt_state, first=2
+    )
     jax.tree.map(np.testing.assert_array_equal, resumed, whole)
 
 
@@ -171,27 +235,3 @@ def test_memory_is_that_of_two_moments_at_most(rng):
     assert sizes["adamw"] == sizes["sophia_g"] == sizes["sophia_h"] == 2 * one - vectors
     assert sizes["lion"] == one - vectors / 2
     assert sizes["muon"] == sizes["adamw"] - params["kernel"].nbytes
-
-
-@pytest.mark.parametrize(("name", "lr"), [("lion", 0.05), ("muon", 0.2)])
-def test_a_few_steps_lower_the_loss(rng, name, lr):
-    """Softmax regression whose kernel is stacked like that of a layer."""
-    x = jnp.float32(rng.normal(size=(1, 40, 6)))
-    labels = jnp.argmax(x[0] @ jnp.float32(rng.normal(size=(6, 4))), axis=-1)
-
-    def loss(params):
-        log_p = jax.nn.log_softmax((x @ params["kernel"])[0] * params["scale"])
-        return -jnp.mean(log_p[jnp.arange(40), labels])
-
-    params = {"kernel": jnp.zeros((1, 6, 4)), "scale": jnp.ones((1, 4))}
-    optimizer = build_optimizer(OptimConfig(name=name, lr=lr, warmup_steps=3), 30)
-
-    def update(carry, _):
-        params, state = carry
-        value, gradient = jax.value_and_grad(loss)(params)
-        updates, state = optimizer.update(gradient, state, params)
-        return (optax.apply_updates(params, updates), state), value
-
-    run = jax.jit(lambda c: jax.lax.scan(update, c, length=30))
-    _, losses = run((params, optimizer.init(params)))
-    assert losses[-1] < 0.5 * losses[0]

@@ -6,7 +6,7 @@ import tokenizers
 from mmrec_jax.cli import main
 from mmrec_jax.data.manual import manual_documents
 from mmrec_jax.data.treebank import treebank_documents
-from mmrec_jax.tokenizers.extension_files import TOKENIZER_FILE
+from mmrec_jax.tokenizers.extension import TOKENIZER_FILE
 from tests.tokenizers.small_base import write_base
 
 transformers = pytest.importorskip(

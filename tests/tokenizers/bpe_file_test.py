@@ -3,9 +3,10 @@ import json
 
 import pytest
 import tokenizers
+from tokenizers import pre_tokenizers
 
 from mmrec_jax.errors import UserError
-from mmrec_jax.tokenizers.bpe_file import BpeFile
+from mmrec_jax.tokenizers.bpe_file import ALPHABET, BpeFile, spell, unspell
 from tests.tokenizers.small_base import QWEN_REGEX, SPECIAL, small_base
 
 
@@ -16,11 +17,16 @@ def base():
 
 def changed(*path, value):
     """The small file with another value somewhere."""
-    settings = json.loads(small_base())
-    place = settings
+    settings = inner = json.loads(small_base())
     for name in path[:-1]:
-        place = place[name]
-    place[path[-1]] = value
+        inner = inner[name]
+    inner[path[-1]] = value
+    return json.dumps(settings).encode()
+
+
+def without(field):
+    settings = json.loads(small_base())
+    del settings[field]
     return json.dumps(settings).encode()
 
 
@@ -38,6 +44,11 @@ def test_merges_of_either_spelling_are_read(base):
     assert BpeFile.from_content(old, "old.json").merges == base.merges
 
 
+@pytest.mark.parametrize(("field", "next_id"), [("added_tokens", 296), ("normalizer", 299)])
+def test_a_field_may_be_missing(field, next_id):
+    assert BpeFile.from_content(without(field), "t.json").next_id == next_id
+
+
 def test_without_additions_nothing_changes_but_where_special_tokens_are_listed(base):
     again = BpeFile.from_content(base.extended([], [], None), "again.json")
     assert (again.vocab, again.merges, again.added) == (base.vocab, base.merges, base.added)
@@ -50,33 +61,28 @@ def test_without_additions_nothing_changes_but_where_special_tokens_are_listed(b
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", "is not a Hugging Face tokenizer.json"),
-        (small_base()[:-9], "is not a Hugging Face tokenizer.json"),
-        (b'{"model": 3}', "is not a Hugging Face tokenizer.json"),
-        (b"[1]", "is not a Hugging Face tokenizer.json"),
-        (changed("model", "continuing_subword_prefix", value="##"), "model.continuing_subword_p"),
+        (b"", ""),
+        (small_base()[:-9], ""),
+        (b'{"model": 3}', "model"),
+        (b"[1]", "model"),
+        (changed("model", "continuing_subword_prefix", value="##"), "continuing_subword_prefix"),
         (changed("model", "end_of_word_suffix", value="</w>"), "model.end_of_word_suffix is '</w>"),
-        (changed("pre_tokenizer", value=None), "the pre-tokeniser is none; only ByteLevel"),
-        (
-            changed("pre_tokenizer", value={"type": "WhitespaceSplit"}),
-            "the pre-tokeniser is WhitespaceSplit; only ByteLevel, alone or after Split",
-        ),
+        (changed("pre_tokenizer", value=None), "none"),
+        (without("pre_tokenizer"), "none"),
+        (changed("pre_tokenizer", value={"type": "WhitespaceSplit"}), "WhitespaceSplit"),
         (
             changed("pre_tokenizer", "pretokenizers", 1, "add_prefix_space", value=True),
-            "the pre-tokeniser adds a space before the text",
+            "add_prefix_space",
         ),
-        (changed("normalizer", value={"type": "NFKC"}), "the normalizer is NFKC; only NFC"),
+        (changed("normalizer", value={"type": "NFKC"}), "NFKC"),
         (
             changed("model", value={"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}),
-            "the model is WordLevel; only byte-level BPE",
+            "WordLevel",
         ),
-        (
-            changed("model", value={"type": "BPE", "vocab": {"a": 0}, "merges": []}),
-            "255 of the 256 bytes have no token",
-        ),
+        (changed("model", value={"type": "BPE", "vocab": {"a": 0}, "merges": []}), "255 of"),
     ],
 )
-def test_what_cannot_be_extended_is_said_in_one_line(content, expected):
+def test_what_cannot_be_extended_is_named_in_one_line(content, expected):
     with pytest.raises(UserError) as error:
         BpeFile.from_content(content, "t.json")
     assert str(error.value).startswith("t.json: ")
@@ -84,6 +90,12 @@ def test_what_cannot_be_extended_is_said_in_one_line(content, expected):
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_file(tmp_path):
-    with pytest.raises(UserError, match=r"no\.json: cannot be read: No such file"):
-        BpeFile.read(tmp_path / "no.json")
+def test_the_byte_alphabet_is_that_of_the_library():
+    assert set(pre_tokenizers.ByteLevel.alphabet()) == ALPHABET
+    splitter = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    text = "".join(map(chr, range(1, 0x2FF))) + "ğ→𐍈\n"
+    ((spelled, _),) = splitter.pre_tokenize_str(text)
+    assert spell(text) == spelled
+    assert unspell(spelled) == text.encode()
+    with pytest.raises(KeyError):
+        unspell("a b")  # a space stands for no byte

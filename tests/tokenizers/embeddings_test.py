@@ -1,5 +1,7 @@
 """Rows against the definitions written as loops."""
 
+from typing import get_args
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -8,9 +10,8 @@ from safetensors.numpy import load_file, save_file
 from mmrec_jax.cli import main
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.bpe_file import BpeFile
-from mmrec_jax.tokenizers.embedding_method import METHODS
-from mmrec_jax.tokenizers.embeddings import constituents, extend_rows
-from tests.tokenizers.small_base import small_base
+from mmrec_jax.tokenizers.embeddings import Method, constituents, extend_rows
+from tests.tokenizers.small_base import mistake, small_base
 
 _PARTS = {7: [1, 2], 8: [0, 3, 3], 9: [5]}
 _LENGTHS = {0: 1, 1: 2, 2: 5, 3: 1, 4: 1, 5: 1, 6: 3}
@@ -23,15 +24,15 @@ def matrix(rng):
 
 def by_hand(matrix, token, method):
     row = [0.0] * 4
-    pieces = range(7) if method == "average" else _PARTS[token]
-    weights = [_LENGTHS[piece] if method == "weighted" else 1 for piece in pieces]
-    for piece, weight in zip(pieces, weights, strict=True):
+    parts = range(7) if method == "average" else _PARTS[token]
+    weights = [_LENGTHS[part] if method == "weighted" else 1 for part in parts]
+    for part, weight in zip(parts, weights, strict=True):
         for column in range(4):
-            row[column] += weight * float(matrix[piece, column]) / sum(weights)
+            row[column] += weight * float(matrix[part, column]) / sum(weights)
     return np.array(row).astype(matrix.dtype)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", get_args(Method))
 def test_new_rows_are_those_of_the_loop_and_old_ones_keep_their_bits(matrix, method):
     found = extend_rows(matrix, 7, _PARTS, _LENGTHS, method, multiple=8)
     assert (found.shape, found.dtype) == ((16, 4), np.float32)
@@ -75,81 +76,83 @@ def test_a_token_is_taken_apart_to_old_ones(files):
         300: [ids["Ġ"], ids["Ä"], ids["Ł"]],
         301: [ids["t"], ids["Ã"]],
     }
-    with pytest.raises(UserError, match=r"base\.json: this is not .*extended\.json with more"):
+    with pytest.raises(UserError, match=r"base\.json: .*extended\.json"):
         constituents(extended, base)
 
 
-def test_the_command_extends_both_matrices_and_copies_the_rest(files, tmp_path, rng):
-    weights, out = tmp_path / "model.safetensors", tmp_path / "new.safetensors"
+@pytest.fixture
+def command(files, tmp_path):
+    """The arguments that extend some tensors."""
+
+    def arguments(tensors, *more):
+        weights = tmp_path / "model.safetensors"
+        save_file(tensors, weights)
+        options = [f"--base={files[0]}", f"--tokenizer={files[1]}", f"--weights={weights}"]
+        return ["init-embeddings", *options, f"--out={tmp_path / 'new.safetensors'}", *more]
+
+    return arguments
+
+
+@pytest.fixture
+def init(command, tmp_path):
+    def run(*arguments):
+        main(["tokenizer", *command(*arguments)])
+        return load_file(tmp_path / "new.safetensors")
+
+    return run
+
+
+def test_the_command_extends_both_matrices_and_copies_the_rest(files, init, rng):
     tensors = {
         "model.embed_tokens.weight": rng.normal(size=(304, 4)).astype(ml_dtypes.bfloat16),
         "lm_head.weight": rng.normal(size=(304, 4)).astype(np.float16),
         "model.norm.weight": rng.normal(size=4).astype(np.float32),
     }
-    save_file(tensors, weights)
-    options = [f"--base={files[0]}", f"--tokenizer={files[1]}", f"--weights={weights}"]
-    main(["tokenizer", "init-embeddings", *options, f"--out={out}", "--multiple=16"])
-    found = load_file(out)
+    found = init(tensors, "--multiple=16")
     assert found["model.norm.weight"].tobytes() == tensors["model.norm.weight"].tobytes()
-    base, extended = map(BpeFile.read, files)
-    parts = constituents(base, extended)
+    parts = constituents(*map(BpeFile.read, files))
     for name in ("model.embed_tokens.weight", "lm_head.weight"):
         assert found[name].shape == (304, 4)
         assert found[name].dtype == tensors[name].dtype
         assert found[name][:299].tobytes() == tensors[name][:299].tobytes()
         old = tensors[name].astype(np.float64)
-        for token, pieces in parts.items():
-            expected = (sum(old[piece] for piece in pieces) / len(pieces)).astype(found[name].dtype)
+        for token, row in parts.items():
+            expected = (sum(old[part] for part in row) / len(row)).astype(found[name].dtype)
             assert found[name][token].tobytes() == expected.tobytes()
 
 
-def test_each_matrix_has_noise_of_its_own(files, tmp_path, rng):
-    weights, out = tmp_path / "model.safetensors", tmp_path / "new.safetensors"
+def test_each_matrix_has_noise_of_its_own(init, rng):
     rows = rng.normal(size=(299, 4)).astype(np.float32)
-    save_file({"model.embed_tokens.weight": rows, "lm_head.weight": rows.copy()}, weights)
-    options = [f"--base={files[0]}", f"--tokenizer={files[1]}", f"--weights={weights}"]
-    command = ["tokenizer", "init-embeddings", *options, "--noise=0.1", "--multiple=1"]
-    found = []
-    for more in ([], ["--seed=0"], ["--seed=1"]):
-        main([*command, f"--out={out}", *more])
-        found.append({name: new[299:] for name, new in load_file(out).items()})
-    first, again, other = found
+    tensors = {"model.embed_tokens.weight": rows, "lm_head.weight": rows.copy()}
+    options = ("--noise=0.1", "--multiple=1")
+    runs = [init(tensors, *options, *more) for more in ([], ["--seed=0"], ["--seed=1"])]
+    first, again, other = ({name: x[299:] for name, x in run.items()} for run in runs)
     for name, new in first.items():
         assert new.tobytes() == again[name].tobytes()
         assert (new != other[name]).all()
     assert (first["model.embed_tokens.weight"] != first["lm_head.weight"]).all()
 
 
+@pytest.mark.parametrize("method", get_args(Method))
+def test_the_command_knows_every_method(init, method):
+    found = init({"model.embed_tokens.weight": np.ones((299, 2), np.float32)}, f"--method={method}")
+    assert (found["model.embed_tokens.weight"] == 1).all()
+
+
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
+    ("argument", "expected"),
     [
-        (["--weights=no.safetensors"], "no.safetensors: cannot be read"),
-        (["--weights=TEXT"], "this is not a safetensors file"),
-        (
-            ["--matrices=head"],
-            "there is no tensor head; --matrices names those to extend, of: a, b",
-        ),
-        (["--matrices=a"], "a is float32 [3]; the matrix of this tokenizer has"),
-        (["--matrices=b"], "b is float32 [298, 2]; the matrix of this tokenizer has"),
-        (["--noise=-1"], "--noise is -1.0"),
-        (["--multiple=0"], "--multiple is 0"),
-        (["--seed=-1"], "--seed is -1; it must be at least 0"),
+        ("--weights=no.safetensors", "no.safetensors: "),
+        ("--weights=BASE", "base.json: "),
+        ("--matrices=head", "there is no tensor head"),
+        ("--matrices=a", "a is float32 [3]"),
+        ("--matrices=b", "b is float32 [298, 2]"),
+        ("--noise=-1", "--noise is -1.0"),
+        ("--multiple=0", "--multiple is 0"),
+        ("--seed=-1", "--seed is -1"),
     ],
 )
-def test_a_mistake_is_one_line(files, tmp_path, capsys, arguments, expected):
-    weights = tmp_path / "model.safetensors"
-    zeros = np.zeros((298, 2), np.float32)
-    save_file({"a": zeros[:3, 0].copy(), "b": zeros}, weights)
-    text = tmp_path / "text.txt"
-    text.write_text("göl")
-    names = {"TEXT": str(text), "BASE": str(files[0])}
-    for name, path in names.items():
-        arguments = [argument.replace(name, path) for argument in arguments]
-    options = [f"--base={files[0]}", f"--tokenizer={files[1]}", f"--weights={weights}"]
-    with pytest.raises(SystemExit) as exit_:
-        main(["tokenizer", "init-embeddings", *options, "--out=x", *arguments])
-    assert exit_.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: ")
-    assert expected in said
-    assert said.count("\n") == 1
+def test_a_mistake_is_one_line(files, command, capsys, argument, expected):
+    tensors = {"a": np.zeros(3, np.float32), "b": np.zeros((298, 2), np.float32)}
+    arguments = command(tensors, argument.replace("BASE", str(files[0])))
+    assert expected in mistake(capsys, *arguments)

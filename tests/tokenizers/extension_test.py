@@ -1,6 +1,7 @@
-"""Learning on a small text: what the library makes of the files."""
+"""`mmrec tokenizer extend` on a small text: what the library makes of the files."""
 
 import importlib.metadata
+import itertools
 import json
 import re
 import unicodedata
@@ -12,11 +13,8 @@ import tokenizers
 from mmrec_jax.cli import main
 from mmrec_jax.data.huggingface_tokenizer import HuggingFaceTokenizer
 from mmrec_jax.tokenizers import extension
-from mmrec_jax.tokenizers.boundary_score import score_boundaries
-from mmrec_jax.tokenizers.bpe_file import BpeFile, load_tokenizer
-from mmrec_jax.tokenizers.byte_alphabet import unspell
-from mmrec_jax.tokenizers.encoder import Encoder
-from mmrec_jax.tokenizers.extension_files import (
+from mmrec_jax.tokenizers.bpe_file import load_tokenizer, unspell
+from mmrec_jax.tokenizers.extension import (
     CONFIG_FILE,
     MERGES_FILE,
     RECORD_FILE,
@@ -24,14 +22,8 @@ from mmrec_jax.tokenizers.extension_files import (
 )
 from mmrec_jax.tokenizers.morphemes import read_gold_boundaries
 from mmrec_jax.tokenizers.reachability import unreachable_tokens
-from mmrec_jax.tokenizers.superwords import superword_expression
-from tests.tokenizers.small_base import (
-    ENGLISH,
-    SPECIAL,
-    small_base,
-    turkish,
-    write_base,
-)
+from mmrec_jax.tokenizers.report import Encoder, score_boundaries
+from tests.tokenizers.small_base import ENGLISH, SPECIAL, mistake, small_base, turkish, write_base
 
 _NEW, _SUPERWORDS = 160, 40
 _PROTECTED = "A hole in it. Bird's set: 'do'! {x: 1}\n"
@@ -39,20 +31,20 @@ _PROTECTED = "A hole in it. Bird's set: 'do'! {x: 1}\n"
 
 def extend(folder, *arguments, text=None, out="out"):
     """Runs the command; returns the folder that it wrote."""
-    base = write_base(folder)
-    path = folder / "text.txt"
-    path.write_text(text or turkish(), "utf-8")
-    protected = folder / "protected.txt"
-    protected.write_text(ENGLISH + _PROTECTED, "utf-8")
-    options = [f"--base={base}", f"--text={path}", f"--protect={protected}"]
+    (folder / "text.txt").write_text(text or turkish(), "utf-8")
+    files = {"base": "tokenizer.json", "text": "text.txt", "protect": "protected.txt", "out": out}
+    options = [f"--{name}={folder / file}" for name, file in files.items()]
     sizes = [f"--vocab-size={_NEW}", f"--superwords={_SUPERWORDS}"]
-    main(["tokenizer", "extend", *options, *sizes, f"--out={folder / out}", *arguments])
+    main(["tokenizer", "extend", *options, *sizes, *arguments])
     return folder / out
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("extension")
+    folder = tmp_path_factory.mktemp("extension")
+    write_base(folder)
+    (folder / "protected.txt").write_text(ENGLISH + _PROTECTED, "utf-8")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +71,7 @@ def test_old_tokens_and_special_ones_keep_their_ids(extended, base):
     assert old.items() <= new.items()
     assert sorted(new.values()) == list(range(len(old) + _NEW))
     plain = tokenizers.Tokenizer.from_str(extended.to_str())
-    for place, token in enumerate(SPECIAL):
-        index = len(old) - len(SPECIAL) + place
+    for index, token in enumerate(SPECIAL, len(old) - len(SPECIAL)):
         assert ids(plain, f"a{token}b")[1] == index
         assert index not in ids(extended, f"a{token}b")  # a text that looks like it
 
@@ -114,7 +105,7 @@ def test_any_nfc_text_comes_back(extended, rng):
     assert extended.decode_batch([each.ids for each in encodings]) == texts
 
 
-def test_text_is_cut_at_fewer_places_and_only_before_followers(extended, base, rng):
+def test_text_is_split_less_often_and_only_before_followers(extended, base, rng):
     words = [*turkish(40).replace("\n", " \n").split(" "), "cat", "didn't", "they'd", "..", "(x)"]
     joints = np.array([" ", " ", " ", "", ", ", "'", "\n", "  ", "5", ".", "x"])
     joined = 0
@@ -131,112 +122,74 @@ def test_text_is_cut_at_fewer_places_and_only_before_followers(extended, base, r
         assert cuts[0] == cuts[1]
 
 
-def test_superwords_save_what_the_learning_counted(folder, out, extended, monkeypatch):
-    """Tokens of the text with the merges of both stages, and with the first stage's alone."""
-    saved = []
-    learn = extension.learn_stage
+def test_what_was_learned_is_what_the_library_encodes(folder, out, extended, monkeypatch):
+    """The sequences that each stage left, against encodings with its merges."""
+    stages = {}
+    learn = extension.learn_merges
 
-    def count(stage, vocabulary, text, *rest):
-        left = learn(stage, vocabulary, text, *rest)
-        if stage == "superword":
-            saved.append(int((text.symbols >= 0).sum() - (left.symbols >= 0).sum()))
+    def remember(stage, vocabulary, sequence, *rest):
+        left = learn(stage, vocabulary, sequence, *rest)
+        stages[stage] = vocabulary.tokens, sequence.symbols, left.symbols
         return left
 
-    monkeypatch.setattr(extension, "learn_stage", count)
+    monkeypatch.setattr(extension, "learn_merges", remember)
     extend(folder, out="counted")
     rows = (line.split("\t") for line in (out / MERGES_FILE).read_text("utf-8").splitlines()[1:])
-    stages = [row[1] for row in rows]
-    assert stages.count("superword") >= _SUPERWORDS
+    superwords = [row[1] for row in rows].count("superword")
+    assert superwords >= _SUPERWORDS
     settings = json.loads((out / TOKENIZER_FILE).read_bytes())
     merges = settings["model"]["merges"]
-    del merges[len(merges) - stages.count("superword") :]
-    first = load_tokenizer(json.dumps(settings).encode())
-    assert saved == [len(ids(first, turkish())) - len(ids(extended, turkish()))]
-    assert saved[0] > 500
-
-
-@pytest.mark.parametrize(
-    ("text", "pieces"),
-    [
-        ("İstanbul'da", ["İstanbul", "'da"]),
-        ("Ankara'dan", ["Ankara", "'dan"]),
-        ("göl'dür", ["göl", "'dür"]),
-        ("Ali'sini", ["Ali", "'sini"]),
-        ("Ali'nin", ["Ali", "'nin"]),
-        ("they'd all", ["they", "'d", " all"]),
-        ("it's", ["it", "'s"]),
-        ("'sis", ["'s", "is"]),
-    ],
-)
-def test_turkish_endings_are_no_english_contractions(base, text, pieces):
-    expression = superword_expression(BpeFile.from_content(small_base(), "t.json"))
-    split = tokenizers.pre_tokenizers.Split(tokenizers.Regex(expression), "isolated")
-    assert [piece for piece, _ in split.pre_tokenize_str(text)] == pieces
-
-
-def test_what_was_learned_is_what_the_library_encodes(folder, monkeypatch):
-    """The words as the learning left them, against the library with the merges written."""
-    kept = {}
-    learn = extension.learn_stage
-
-    def remember(stage, vocabulary, words, *rest):
-        kept["words"] = learn(stage, vocabulary, words, *rest)
-        kept["vocabulary"] = vocabulary
-        return kept["words"]
-
-    monkeypatch.setattr(extension, "learn_stage", remember)
-    out = extend(folder, "--vocab-size=100", "--superwords=0", out="subwords")
-    tokenizer = load_tokenizer((out / TOKENIZER_FILE).read_bytes())
-    symbols = kept["words"].symbols
+    del merges[len(merges) - superwords :]
+    subwords_alone = load_tokenizer(json.dumps(settings).encode())
+    vocab, _, symbols = stages["subword"]
     words = np.split(symbols, np.flatnonzero(symbols == -1) + 1)[:-1]
-    tokens = kept["vocabulary"].tokens
     assert len(words) > 90
     for word in words:
-        pieces = [tokens[index] for index in word[:-1].tolist()]
-        assert tokenizer.encode(unspell("".join(pieces)).decode()).tokens == pieces
+        tokens = [vocab[index] for index in word[:-1].tolist()]
+        assert subwords_alone.encode(unspell("".join(tokens)).decode()).tokens == tokens
+    _, before, after = stages["superword"]
+    saved = (before >= 0).sum() - (after >= 0).sum()
+    assert saved == len(ids(subwords_alone, turkish())) - len(ids(extended, turkish()))
+    assert saved > 500
 
 
 def test_the_same_files_whatever_was_in_between(folder, out, monkeypatch):
-    """Stopped at many places, and each time begun again."""
-    monkeypatch.setattr("mmrec_jax.tokenizers.merge_learning._BETWEEN_SAVES", 20)
+    """Killed at many moments, and begun again each time."""
+    monkeypatch.setattr("mmrec_jax.tokenizers.learning._BETWEEN_SAVES", 20)
     whole = extend(folder, out="whole")
-    monkeypatch.setattr("mmrec_jax.tokenizers.word_counting._BATCH", 1_000)
-    monkeypatch.setattr("mmrec_jax.tokenizers.word_counting._BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr("mmrec_jax.tokenizers.text._BATCH", 1_000)
+    monkeypatch.setattr("mmrec_jax.tokenizers.text._BETWEEN_SAVES", 0.0)
     monkeypatch.setattr("mmrec_jax.data.formats.byte_window._READ", 900)
     learn = extension.learn_extension
-    allowed = 1
+    kills = 0
 
     class Killed(BaseException):
         pass
 
-    def interrupted(plan, state, report):
-        reports = 0
+    def interrupted(plan, checkpoint, report):
+        reports = itertools.count()
 
-        def count(*progress):
-            nonlocal reports
-            reports += 1
-            if reports > allowed:
+        def killing(*progress):
+            if next(reports) > kills:
                 raise Killed
             report(*progress)
 
-        return learn(plan, state, count)
+        return learn(plan, checkpoint, killing)
 
     monkeypatch.setattr(extension, "learn_extension", interrupted)
-    kills = 0
     while True:
         try:
             again = extend(folder, out="again")
             break
         except Killed:
             kills += 1
-            allowed += 1
     assert kills > 4
     for name in (TOKENIZER_FILE, CONFIG_FILE, MERGES_FILE):
         assert (again / name).read_bytes() == (whole / name).read_bytes()
     assert not (again / "learning").exists()
 
 
-def test_merges_that_keep_to_morphemes_give_pieces_that_do(folder):
+def test_merges_that_keep_to_morphemes_give_tokens_that_do(folder):
     """Every stem ends and every suffix begins alike, so that plain merges join the two."""
     words = [(stem + "k", "a" + end) for stem in ("mu", "bö", "çi", "sü") for end in "rlmzğ"]
     text = "".join(f" {''.join(word)}" * (i + 2) for i, word in enumerate(words))
@@ -271,15 +224,71 @@ def test_the_record_names_what_the_segmenter_is_made_of(folder):
 def test_the_trainer_reads_it(out):
     content = (out / TOKENIZER_FILE).read_bytes()
     tokenizer = HuggingFaceTokenizer(content, "tokenizer.json")
-    assert tokenizer.vocab_size == len(BpeFile.from_content(small_base(), "b").vocab) + 3 + _NEW
+    assert tokenizer.vocab_size == load_tokenizer(small_base()).get_vocab_size() + _NEW
     assert tokenizer.id_to_piece(tokenizer.eos_id) == "<|endoftext|>"
     assert tokenizer.decode(tokenizer.encode(turkish())) == turkish()
     settings = json.loads((out / CONFIG_FILE).read_text())
     assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
 
 
-def test_it_is_not_made_twice(folder, out, capsys):
+def test_it_is_not_made_twice(folder, out):
     before = (out / TOKENIZER_FILE).stat().st_mtime_ns
     extend(folder)
-    assert "is there already" in capsys.readouterr().out
     assert (out / TOKENIZER_FILE).stat().st_mtime_ns == before
+
+
+@pytest.fixture(scope="module")
+def mistakes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mistakes")
+    (folder / "text.txt").write_text(turkish(60), "utf-8")
+    (folder / "whole.conllu").write_text("1\tgöl" + "\t_" * 8 + "\n", "utf-8")
+    (folder / "empty.txt").write_text("")
+    (folder / "latin5.txt").write_bytes("şehir ".encode("iso-8859-9"))
+    other = write_base(folder).read_text("utf-8").replace("[\\\\r\\\\n]*", "[\\\\r\\\\n]+")
+    (folder / "other.json").write_text(other, "utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("--base=FOLDER/text.txt", "text.txt: "),
+        ("--base=FOLDER/no.json", "no.json: cannot be read"),
+        ("--text=FOLDER/no.txt", "--text: there is no file"),
+        ("--text=FOLDER/empty.txt", "--text: "),
+        ("--text=FOLDER/latin5.txt", "latin5.txt: not UTF-8 at byte offset 0 (0xfe)"),
+        ("--vocab-size=0", "--vocab-size is 0"),
+        ("--vocab-size=5000", "--vocab-size is 5000"),
+        ("--superwords=30", "--superwords is 30"),
+        ("--superwords=-1", "--superwords is -1"),
+        ("--balance=2", "--balance is 2"),
+        ("--vocab-size=2000 --superwords=1990", "--superwords is 1990"),
+        ("--base=FOLDER/other.json --superwords=5", "other.json: --superwords"),
+        ("--gold=FOLDER/text.txt", "--gold"),
+        ("--morph-aware --gold=FOLDER/text.txt", "text.txt:1: "),
+        ("--morph-aware --gold=FOLDER/whole.conllu", "whole.conllu: "),
+        ("--protect=FOLDER/no.txt", "--protect: there is no file"),
+        ("--out=FOLDER/text.txt", "text.txt/learning: "),
+    ],
+)
+def test_a_mistake_is_one_line(mistakes, capsys, arguments, expected):
+    defaults = "--base=FOLDER/tokenizer.json --text=FOLDER/text.txt --vocab-size=30 --protect="
+    given = f"{defaults} --out=FOLDER/out --fresh {arguments}".replace("FOLDER", str(mistakes))
+    assert expected in mistake(capsys, "extend", *given.split())
+    assert not (mistakes / "out" / "tokenizer.json").exists()
+
+
+def test_other_settings_do_not_continue_what_was_begun(mistakes, capsys, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    arguments = ["extend", f"--base={mistakes / 'tokenizer.json'}", "--protect="]
+    arguments += [f"--text={mistakes / 'text.txt'}", f"--out={mistakes / 'begun'}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(extension, "learn_merges", stop)
+        with pytest.raises(SystemExit):
+            main(["tokenizer", *arguments, "--vocab-size=30"])
+    assert "(vocab_size)" in mistake(capsys, *arguments, "--vocab-size=20")  # a checkpoint
+    main(["tokenizer", *arguments, "--vocab-size=20", "--fresh"])
+    assert (mistakes / "begun" / TOKENIZER_FILE).exists()
+    assert "(vocab_size)" in mistake(capsys, *arguments, "--vocab-size=30")  # a tokenizer

@@ -1,7 +1,6 @@
 import pytest
 
-from mmrec_jax.tokenizers.bpe_file import BpeFile, load_tokenizer
-from mmrec_jax.tokenizers.byte_alphabet import spell, unspell
+from mmrec_jax.tokenizers.bpe_file import BpeFile, load_tokenizer, spell, unspell
 from mmrec_jax.tokenizers.reachability import unreachable_tokens
 from tests.tokenizers.small_base import small_base
 
@@ -14,9 +13,8 @@ def base():
 def with_merges(base, merges):
     """Tokenizer and the ids of what `merges` make."""
     tokens = ["".join(merge) for merge in merges]
-    return load_tokenizer(base.extended(tokens, merges, None)), {
-        base.next_id + place: token for place, token in enumerate(tokens)
-    }
+    new = dict(enumerate(tokens, base.next_id))
+    return load_tokenizer(base.extended(tokens, merges, None)), new
 
 
 @pytest.mark.parametrize(
@@ -37,7 +35,7 @@ def test_parts_of_characters_are_found(base, merge):
 
 
 def test_tokens_that_nothing_gives_are_named(base):
-    # A digit is a pre-token of its own; a space comes before letters, not behind them.
+    # A digit is a pre-token of its own; a space comes before letters, not after them.
     merges = [("1", "2"), ("q", "Ġ"), ("Ġ", "q"), ("q", "q")]
     tokenizer, new = with_merges(base, merges)
     assert unreachable_tokens(tokenizer, new) == [base.next_id, base.next_id + 1]
@@ -53,5 +51,5 @@ def test_every_token_that_the_library_learned_is_reached(base):
     tokens = {index: token for token, index in base.vocab.items()}
     # Bytes that no UTF-8 text has: C0, C1 and F5 to FF.
     never = {bytes([byte]) for byte in (0xC0, 0xC1, *range(0xF5, 0x100))}
-    found = unreachable_tokens(base.tokenizer(), tokens)
+    found = unreachable_tokens(load_tokenizer(small_base()), tokens)
     assert {unspell(tokens[index]) for index in found} == never

@@ -1,11 +1,14 @@
-"""A small tokenizer of Qwen3's make, and Turkish text to extend it by."""
+"""A small tokenizer of Qwen3's make, Turkish text to extend it by, and the command's mistakes."""
 
 import functools
 import json
 from pathlib import Path
 
+import pytest
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
+
+from mmrec_jax.cli import main
 
 QWEN_REGEX = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -14,31 +17,18 @@ QWEN_REGEX = (
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 ENGLISH = "The cat sat on the mat, and the dog didn't see it. In the end they'd all be there.\n" * 3
 
-_STEMS = [
-    "göl",
-    "köprü",
-    "çiçek",
-    "ağaç",
-    "ışık",
-    "deniz",
-    "yol",
-    "kitap",
-    "öğrenci",
-    "şehir",
-    "İstanbul",
-    "Ankara",
-]
+_STEMS = "göl köprü çiçek ağaç ışık deniz yol kitap öğrenci şehir İstanbul Ankara"
 _SUFFIXES = ("", "ler", "lar", "de", "da", "den", "in", "ın", "imiz", "lerimiz", "siz", "'da")
 _PHRASES = ("bir şey", "ne var ki", "olduğu için", "ya da", "her şeyden önce", "değil mi?")
 
 
 def turkish(lines: int = 300) -> str:
     """Words, phrases and marks in an order that a formula gives."""
-    found = []
+    found, stems = [], _STEMS.split()
     for i in range(lines):
         words = []
         for j in range(3 + i % 7):
-            stem = _STEMS[(i * j + 3 * i + j) % len(_STEMS)]
+            stem = stems[(i * j + 3 * i + j) % len(stems)]
             words.append(stem + _SUFFIXES[(5 * i + j * j) % len(_SUFFIXES)])
         words.insert(i % 3, _PHRASES[i * i % len(_PHRASES)])
         found.append(", ".join([" ".join(words[:2]), " ".join(words[2:])]) + f". {i}\n")
@@ -47,7 +37,7 @@ def turkish(lines: int = 300) -> str:
 
 @functools.cache
 def small_base() -> bytes:
-    """tokenizer.json: 60 merges learned on English, special tokens behind the vocabulary."""
+    """tokenizer.json: 60 merges learned on English, special tokens after the vocabulary."""
     tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -72,3 +62,15 @@ def write_base(folder: Path) -> Path:
     path = folder / "tokenizer.json"
     path.write_bytes(small_base())
     return path
+
+
+def mistake(capsys, *arguments):
+    """The one line with which `mmrec tokenizer ARGUMENTS` ends, progress bars left out."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main(["tokenizer", *arguments])
+    assert stopped.value.code == 2
+    said = [x for x in capsys.readouterr().err.splitlines() if x and "it/s" not in x]
+    assert len(said) == 1, said
+    assert said[0].startswith("error: ")
+    return said[0]

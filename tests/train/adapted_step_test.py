@@ -8,13 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from mmrec_jax.train.adapter_rules import adapter_rules
 
 from mmrec_jax import dora
-from mmrec_jax.adapter_config import AdapterConfig
+from mmrec_jax.config import AdapterConfig, OptimConfig
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.optim.build import build_optimizer
-from mmrec_jax.optim_config import OptimConfig
-from mmrec_jax.train.adapter_rules import adapter_rules
 from mmrec_jax.train.estimator import make_estimator
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step

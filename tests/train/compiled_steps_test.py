@@ -5,8 +5,7 @@ from types import SimpleNamespace
 import jax.numpy as jnp
 import pytest
 
-from mmrec_jax.config import Config
-from mmrec_jax.optim_config import OptimConfig
+from mmrec_jax.config import Config, OptimConfig
 from mmrec_jax.train import compiled_steps
 from mmrec_jax.train.compiled_steps import CompiledSteps
 

@@ -3,13 +3,13 @@ import numpy as np
 
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.train.curve import draw_loss
-from mmrec_jax.train.writer import MetricsWriter
+from mmrec_jax.train.writer import JsonLines
 
 
 def _picture(folder, points):
     folder.mkdir()
     place = Workdir(folder)
-    writer = MetricsWriter(place, resume_step=0)
+    writer = JsonLines(place.metrics, 0)
     for step, split, loss in points:
         writer.write(step, split, {"loss": loss})
     writer.close()

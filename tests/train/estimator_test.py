@@ -3,17 +3,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from mmrec_jax.train.noise import make_noise
 
 from mmrec_jax.checkpoints.workdir import Workdir
-from mmrec_jax.config import TrainConfig
+from mmrec_jax.config import NoiseConfig, OptimConfig, TrainConfig
 from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.optim.build import build_optimizer
-from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.train.estimator import make_estimator
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.mesh import make_mesh, place_batch, replicated
-from mmrec_jax.train.noise import make_noise
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step
 from tests.small_run import linear_config, small_model
@@ -88,7 +87,7 @@ def estimate(estimates):
 
 def test_clipping_noise_and_auxiliary_losses_do_not_touch_the_estimate(estimate):
     assert max(float(jnp.max(x)) for x in jax.tree.leaves(estimate)) > 1e-3
-    noise = make_noise(TrainConfig(steps=1, neftune_alpha=50.0), 1, ByteTokenizer())
+    noise = make_noise(NoiseConfig(alpha=50.0), 1, ByteTokenizer())
     (noisy,) = _estimates(dropout=0.5, use_uboo=True, lambda_p=3.0, noise=noise)
     _assert_same(noisy, estimate)
     assert not np.any(noisy["blocks"]["uboo"]["kernel"])

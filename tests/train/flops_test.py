@@ -2,23 +2,23 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM, count_parameters
 from mmrec_jax.objectives.cross_entropy import weighted_nats
 from mmrec_jax.train.flops import matmul_flops_per_second, training_flops_per_token
 
 
 def test_the_formula_by_hand():
-    config = ModelConfig(num_layers=3, num_memories=2, memory_slots=5, mem_dim=7)
+    config = MMRecConfig(num_layers=3, num_memories=2, memory_slots=5, mem_dim=7)
     # A write, a read and the prediction it corrects: 2 S K each, and twice more for the gradient.
     assert training_flops_per_token(config, 1000) == 6 * 1000 + 3 * 2 * (3 * 2 * 5 * 7) * 3
-    assert training_flops_per_token(ModelConfig(memory="none"), 1000) == 6000
-    assert training_flops_per_token(ModelConfig(memory="none"), 10, frozen=1000) == 4060
+    assert training_flops_per_token(MMRecConfig(memory="none"), 1000) == 6000
+    assert training_flops_per_token(MMRecConfig(memory="none"), 10, frozen=1000) == 4060
 
 
 def test_the_formula_is_what_the_compiler_counts_where_matrix_products_dominate():
     """One loop body stands for all layers there, so one layer is compared."""
-    config = ModelConfig(
+    config = MMRecConfig(
         vocab_size=512, model_dim=128, num_layers=1, memory="none", gate="none", remat="none"
     )
     model, tokens = MMRecLM(config), jax.ShapeDtypeStruct((4, 64), jnp.int32)

@@ -9,9 +9,9 @@ from mmrec_jax.objectives.vowel_harmony import HarmonyObjective
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_eval_step, make_train_step
 from mmrec_jax.turkish.vowel_table import VowelTable
-from tests.small_run import LINEAR, small_model
+from tests.small_run import small_model
 
-_MODEL = MMRecLM(small_model(**LINEAR, num_layers=1))
+_MODEL = MMRecLM(small_model(gate="none", memory="none", num_layers=1))
 _V = _MODEL.config.vocab_size
 _RECORDER = optax.GradientTransformation(
     init=lambda params: jax.tree.map(jnp.zeros_like, params),

@@ -6,11 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from mmrec_jax.config import TrainConfig
+from mmrec_jax.config import OptimConfig, TrainConfig
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.optim.build import build_optimizer
-from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.train.mesh import by_row, make_mesh, place_batch, replicated
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step

@@ -7,15 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from mmrec_jax.train.noise import make_noise
 
-from mmrec_jax.config import TrainConfig
+from mmrec_jax.config import NoiseConfig, OptimConfig
 from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.optim.build import build_optimizer
-from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.train.estimator import make_estimator
-from mmrec_jax.train.noise import make_noise
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step
 from tests.small_run import small_model
@@ -26,7 +25,7 @@ _STEPS = 10
 
 
 def _config(**fields):
-    return TrainConfig(steps=_STEPS, **{f"neftune_{name}": value for name, value in fields.items()})
+    return NoiseConfig(**fields)
 
 
 def _state(optimizer):
@@ -122,5 +121,5 @@ def test_a_wrong_table_is_one_clear_error(tmp_path, content, expected):
     path = tmp_path / "table.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(UserError, match=rf"neftune_table: {path}.*{expected}"):
+    with pytest.raises(UserError, match=rf"config.noise.table: {path}.*{expected}"):
         make_noise(_config(alpha=1.0, table=str(path)), _STEPS, ByteTokenizer())

@@ -16,11 +16,17 @@ from mmrec_jax.data.train_iterator import joined_state
 from mmrec_jax.errors import UserError
 from mmrec_jax.train import loop
 from mmrec_jax.train.interrupt import Interrupt
-from mmrec_jax.train.processes import fetch, first_before_others, gather, join, largest
+from mmrec_jax.train.processes import (
+    all_reduce_max,
+    fetch,
+    gather,
+    init_distributed,
+    process_zero_first,
+)
 from tests.small_run import LINEAR, command, environment, flags, session_directory, train
 
 _RUN = {
-    **{f"model__{name}": value for name, value in LINEAR.items()},
+    **LINEAR,
     "data__source": "stream",
     "data__stream_workers": 0,
     "data__shuffle_mb": 1,
@@ -144,32 +150,34 @@ def test_a_position_is_joined_from_those_of_the_processes():
 
 def test_one_process_alone_waits_for_nobody():
     assert gather({"a": 1}) == [{"a": 1}]
-    assert largest(7) == 7
-    with first_before_others("test"):
+    assert all_reduce_max(7) == 7
+    with process_zero_first("test"):
         pass
     assert fetch({"a": 1.0}) == {"a": 1.0}
 
 
-@pytest.mark.parametrize("where", ["nowhere", "host:1,2,x", "host:1,2,2", "host,1,0"])
-def test_what_is_no_place_is_refused(where):
-    with pytest.raises(UserError, match=f"--distributed is {where}; it must be .*COUNT,NUMBER"):
-        join(where)
+@pytest.mark.parametrize(
+    "where", ["nowhere", "host:1,2,x", "host:1,2,2", "host,1,0", "host:99999,2,0", "host:0,2,0"]
+)
+def test_what_is_no_address_is_refused(where):
+    with pytest.raises(UserError, match=f"--distributed is {where}; "):
+        init_distributed(where)
 
 
 _ONE_FAILS = """
 import sys, jax
 from mmrec_jax.errors import UserError, exit_on_user_error
-from mmrec_jax.train.processes import join, largest, leave_at_once, require_same
-with leave_at_once(), exit_on_user_error():
-    join(sys.argv[1])
-    assert largest(jax.process_index()) == 1
+from mmrec_jax.train.processes import all_reduce_max, exit_on_error, init_distributed, require_same
+with exit_on_error(), exit_on_user_error():
+    init_distributed(sys.argv[1])
+    assert all_reduce_max(jax.process_index()) == 1
     try:
         require_same(str(jax.process_index()), "they differ")
     except UserError as error:
         print(error, flush=True)
     if jax.process_index() == 1:
         raise UserError("a bad record")
-    largest(2)
+    all_reduce_max(2)
 """
 
 
@@ -180,6 +188,37 @@ def test_an_error_in_one_process_ends_both_soon():
     assert ends[1][1].endswith("error: a bad record\n")
     assert processes[0].returncode not in (0, None)
     assert all("they differ" in out for out, _ in ends)
+
+
+_WAITS = """
+import sys, time
+from mmrec_jax.errors import exit_on_user_error
+from mmrec_jax.train.processes import exit_on_error, init_distributed
+with exit_on_error(), exit_on_user_error():
+    init_distributed(sys.argv[1])
+    print("joined", flush=True)
+    time.sleep(100)
+"""
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_killed_process_ends_the_other_with_one_line(killed):
+    with _started(2, lambda where: [sys.executable, "-c", _WAITS, where]) as processes:
+        for process in processes:
+            assert process.stdout.readline().startswith("process ")
+            assert process.stdout.readline() == "joined\n"
+        processes[killed].kill()
+        _, err = processes[1 - killed].communicate(timeout=60)
+    assert processes[1 - killed].returncode not in (0, None)
+    assert err.startswith("error: another process")
+    assert err.count("\n") == 1
+
+
+def test_the_same_number_twice_ends_both_with_one_line():
+    with _started(2, lambda where: [sys.executable, "-c", _WAITS, f"{where[:-1]}1"]) as processes:
+        ends = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [2, 2]
+    assert all("number 1" in err and err.count("\n") == 1 for _, err in ends)
 
 
 def test_a_workdir_of_its_own_is_refused(tmp_path):
@@ -198,7 +237,7 @@ def test_a_signal_that_comes_during_the_question_waits_for_the_next(monkeypatch)
         interrupt.received = signal.SIGTERM  # it comes while the others are waited for
         return number
 
-    monkeypatch.setattr(loop, "largest", ask)
+    monkeypatch.setattr(loop, "all_reduce_max", ask)
     monkeypatch.setattr(loop.jax, "process_count", lambda: 2)
     config = types.SimpleNamespace(train=types.SimpleNamespace(log_every=1))
     session = types.SimpleNamespace(p=types.SimpleNamespace(config=config))

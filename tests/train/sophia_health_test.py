@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from mmrec_jax.optim_config import OptimConfig
+from mmrec_jax.config import OptimConfig
 from mmrec_jax.train.sophia_health import SophiaHealth
 
 

@@ -6,21 +6,20 @@ import math
 import jax
 import numpy as np
 import pytest
+from mmrec_jax.train.setup import set_up
 
 from mmrec_jax.cli import main
 from mmrec_jax.config_file import read_config
 from mmrec_jax.train.loop import run
-from mmrec_jax.train.prepare import prepare
 from tests.small_run import CONFIG_FILE, LINEAR, flags
 
 _TASK = {
-    **{f"model__{name}": value for name, value in LINEAR.items()},
+    **LINEAR,
     "data__source": "parity",
-    "data__train": "",
     "data__seq_len": 16,
-    "task__max_length": 8,
-    "task__eval_lengths": "8,20",
-    "task__eval_sequences": 10,
+    "data__max_length": 8,
+    "data__eval_lengths": "8,20",
+    "data__eval_sequences": 10,
     "tokenizer__kind": "char",
     "train__devices": 1,
     "train__steps": 6,
@@ -92,7 +91,7 @@ def test_a_run_in_two_sessions_is_the_run_in_one(finished, tmp_path):
     assert run(_config(), tmp_path) == 0
     whole = [line for line in _metrics(finished) if line["split"] == "train"]
     assert [line for line in _metrics(tmp_path) if line["split"] == "train"] == whole
-    states = [prepare(_config(), folder, fresh=False).state for folder in (finished, tmp_path)]
+    states = [set_up(_config(), folder, fresh=False).state for folder in (finished, tmp_path)]
     for a, b in zip(*map(jax.tree.leaves, states), strict=True):
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
@@ -135,7 +134,7 @@ def test_accuracy_by_length_doubles_from_the_longest_example(finished, capsys):
         (["generate"], 'trained on the task "parity": it answers what it reads'),
         (["eval", "loss", "--data=x.txt"], 'was trained on the task "parity"'),
         (["eval", "loss", "--lengths=5,x"], "--lengths is '5,x'; it must be numbers"),
-        (["eval", "loss", "--lengths=5,0"], "config.task.eval_lengths is (5, 0)"),
+        (["eval", "loss", "--lengths=5,0"], "config.data.eval_lengths is (5, 0)"),
     ],
 )
 def test_what_makes_no_sense_for_a_task_is_refused(finished, capsys, arguments, expected):

@@ -7,21 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmrec_jax.config import DataConfig
+from mmrec_jax.config import OptimConfig
 from mmrec_jax.data.byte_tokenizer import ByteTokenizer
+from mmrec_jax.data.kinds.text import TreebankConfig
 from mmrec_jax.data.pipeline import make_train_iterator
-from mmrec_jax.data.sources import load_documents
 from mmrec_jax.data.token_store import TokenStore
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.optim.build import build_optimizer
-from mmrec_jax.optim_config import OptimConfig
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step
 from tests.models.mmrec.loops import OPTIMISED
 
 STEPS = 200
-MODEL = ModelConfig(
+MODEL = MMRecConfig(
     vocab_size=258,
     model_dim=32,
     num_layers=2,
@@ -34,8 +33,8 @@ MODEL = ModelConfig(
 
 @pytest.fixture(scope="module")
 def batches():
-    data = DataConfig(source="treebank", seq_len=64)
-    store = TokenStore.from_documents(load_documents(data, "train")[:400], ByteTokenizer())
+    data = TreebankConfig(seq_len=64)
+    store = TokenStore.from_documents(data.load("train")[:400], ByteTokenizer())
     iterator = make_train_iterator(store, data, 8)
     return [next(iterator) for _ in range(STEPS)]
 

@@ -14,37 +14,18 @@ def test_each_rule_agrees_with_its_gold_file(rule):
     assert not misspelt(rule, pairs)
 
 
+_WORDS = """
+sulfata+lAr sulfatalar kitap~+SH+NDA kitabında ağaç+YA ağaca koÇ+YA koça renk+SH rengi
+sa{t+lAr saatler g%l+SH golü haK"+SH hakkı cet~"+SH ceddi oğu?l+SH oğlu oğu?l+lAr oğullar
+su^+SH+NDAn suyundan gel+mA+Hyor gelmiyor söyle+Hyor söylüyor oku+Hyor okuyor
+yE+YAcAk yiyecek dE+Hyor diyor dE+DH dedi git~+DH gitti git~+YAcAk gidecek
+yozgat'+DA yozgat'ta bordeaux*ö*+DA bordeauxde ev+lHk+SH evliği göz+CH gözcü taş+CH taşçı
+ilga+DA+ki+lAr+NHn+mHş+CAsHnA+YsA ilgadakilerinmişçesineyse taş taş
+"""
+
+
 @pytest.mark.parametrize(
-    ("lexical", "surface"),
-    [
-        ("sulfata+lAr", "sulfatalar"),
-        ("kitap~+SH+NDA", "kitabında"),
-        ("ağaç+YA", "ağaca"),
-        ("koÇ+YA", "koça"),
-        ("renk+SH", "rengi"),
-        ("sa{t+lAr", "saatler"),
-        ("g%l+SH", "golü"),
-        ('haK"+SH', "hakkı"),
-        ('cet~"+SH', "ceddi"),
-        ("oğu?l+SH", "oğlu"),
-        ("oğu?l+lAr", "oğullar"),
-        ("su^+SH+NDAn", "suyundan"),
-        ("gel+mA+Hyor", "gelmiyor"),
-        ("söyle+Hyor", "söylüyor"),
-        ("oku+Hyor", "okuyor"),
-        ("yE+YAcAk", "yiyecek"),
-        ("dE+Hyor", "diyor"),
-        ("dE+DH", "dedi"),
-        ("git~+DH", "gitti"),
-        ("git~+YAcAk", "gidecek"),
-        ("yozgat'+DA", "yozgat'ta"),
-        ("bordeaux*ö*+DA", "bordeauxde"),
-        ("ev+lHk+SH", "evliği"),
-        ("ilga+DA+ki+lAr+NHn+mHş+CAsHnA+YsA", "ilgadakilerinmişçesineyse"),
-        ("göz+CH", "gözcü"),
-        ("taş+CH", "taşçı"),
-        ("taş", "taş"),
-    ],
+    ("lexical", "surface"), list(zip(_WORDS.split()[::2], _WORDS.split()[1::2], strict=True))
 )
 def test_whole_words(lexical, surface):
     assert realise(lexical) == surface

@@ -1,40 +1,69 @@
+import functools
+import random
+
 import pytest
 
-from mmrec_jax.turkish.scores import FORMULA, TurkishScores, turkish_scores
-from tests.turkish.real_text import asciified, harmony_broken, sentences, suffixes_shuffled
+from mmrec_jax.data.treebank import treebank_documents
+from mmrec_jax.turkish.letters import WORD
+from mmrec_jax.turkish.scores import (
+    FORMULA,
+    TurkishScores,
+    morphology_preservation,
+    suffix_sequences,
+    turkish_char_accuracy,
+    turkish_scores,
+)
+from mmrec_jax.turkish.segmenter import segment
 
-pytest.importorskip("sacrebleu", reason="chrF++ needs sacrebleu")
-_WRONG = {"ascii": asciified, "suffixes": suffixes_shuffled, "harmony": harmony_broken}
-# How much each wrong version loses in each metric, at least; 0: nothing is asked of the metric.
-_MARGINS = {
-    "ascii": {
-        "turkish_char_accuracy": 0.9,
-        "morphology_preservation": 0.2,
-        "vowel_harmony_score": 0.05,
-        "chrf_plus_plus": 0.2,
-        "overall_turkish_score": 0.5,
-    },
-    "suffixes": {
-        "turkish_char_accuracy": 0.15,
-        "morphology_preservation": 0.3,
-        "vowel_harmony_score": 0.1,
-        "chrf_plus_plus": 0.2,
-        "overall_turkish_score": 0.25,
-    },
-    "harmony": {
-        "turkish_char_accuracy": 0.2,
-        "morphology_preservation": 0.4,
-        "vowel_harmony_score": 0.5,
-        "chrf_plus_plus": 0.2,
-        "overall_turkish_score": 0.4,
-    },
+_ASCII = str.maketrans("çğıİöşüÇĞÖŞÜâîû", "cgiIosuCGOSUaiu")
+# Each vowel to the one of the other backness.
+_BROKEN = str.maketrans("aeıiuüAEIİUÜ", "eaiıüuEAİIÜU")
+
+
+@pytest.fixture(scope="module")
+def sacrebleu():
+    return pytest.importorskip("sacrebleu", reason="chrF++ needs sacrebleu")
+
+
+@functools.cache
+def sentences():
+    """Sentences of web pages, of at least 6 words; always the same ones."""
+    texts = [d.text.split("\n")[0] for d in treebank_documents() if d.name.startswith("tr-")]
+    return [text for text in texts if len(text.split()) >= 6][:120]
+
+
+def suffixes_shuffled(text):
+    """Every word with suffixes gets those of another word of the text."""
+    found = [segment(match[0]) for match in WORD.finditer(text)]
+    endings = [x.word[x.end :] for x in found if x.suffixes]
+    random.Random(0).shuffle(endings)
+    waiting = iter(endings)
+    shuffled = iter(x.root + next(waiting) if x.suffixes else x.word for x in found)
+    return WORD.sub(lambda match: next(shuffled), text)
+
+
+def harmony_broken(text):
+    """The vowels of every suffix on the other side of front and back."""
+
+    def broken(match):
+        end = segment(match[0]).end
+        return match[0][:end] + match[0][end:].translate(_BROKEN)
+
+    return WORD.sub(broken, text)
+
+
+# What each wrong version of real text loses, at least: characters, morphology, harmony, chrF++ and
+# the overall score.
+_WRONG = {
+    "ascii": (lambda text: text.translate(_ASCII), (0.9, 0.2, 0.05, 0.2, 0.5)),
+    "suffixes": (suffixes_shuffled, (0.15, 0.3, 0.1, 0.2, 0.25)),
+    "harmony": (harmony_broken, (0.2, 0.4, 0.5, 0.2, 0.4)),
 }
 
 
 @pytest.fixture(scope="module")
-def real():
-    texts = list(sentences())
-    return turkish_scores(texts, texts).as_dict()
+def real(sacrebleu):
+    return turkish_scores(sentences(), sentences()).as_dict()
 
 
 def test_real_text_against_itself(real):
@@ -46,10 +75,10 @@ def test_real_text_against_itself(real):
 
 @pytest.mark.parametrize("wrong", _WRONG)
 def test_wrong_versions_of_real_text_score_lower(real, wrong):
-    texts = list(sentences())
-    scores = turkish_scores([_WRONG[wrong](text) for text in texts], texts).as_dict()
-    lost = {name: real[name] - scores[name] for name in scores}
-    assert all(lost[name] >= margin for name, margin in _MARGINS[wrong].items()), lost
+    change, margins = _WRONG[wrong]
+    scores = turkish_scores([change(text) for text in sentences()], sentences()).as_dict()
+    lost = [real[name] - scores[name] for name in real]
+    assert all(x >= margin for x, margin in zip(lost, margins, strict=True)), lost
 
 
 def test_the_overall_score_is_the_printed_formula():
@@ -63,8 +92,54 @@ def test_the_overall_score_is_the_printed_formula():
     assert TurkishScores(0.0, 1.0, 1.0, 1.0).overall_turkish_score == 0
 
 
-def test_texts_without_partners_are_refused():
-    with pytest.raises(ValueError, match="nothing to score"):
-        turkish_scores([], [])
-    with pytest.raises(ValueError, match="longer"):
-        turkish_scores(["a"], ["a", "b"])
+@pytest.mark.usefixtures("sacrebleu")
+@pytest.mark.parametrize(("predictions", "references"), [([], []), (["a"], ["a", "b"])])
+def test_texts_without_partners_are_refused(predictions, references):
+    with pytest.raises(ValueError, match=r"nothing|longer"):
+        turkish_scores(predictions, references)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference", "expected"),
+    [
+        ("cay içtiğim", "çay içtiğim", 2 / 3),
+        ("isik", "ışık", 0),
+        ("ışık", "isik", 0),
+        ("IŞIK İŞ", "IŞIK İŞ", 1),
+        ("ISIK IS", "IŞIK İŞ", 0),  # Ş, İ and Ş lost
+        ("kapi", "kapı", 0),
+        ("", "çok", 0),
+        ("çok", "", 0),
+        ("bu ev", "bu ev", 1),
+        ("o gün çok güzel", "çok güzel", 2 / 3),  # ç and ü kept, one ü invented
+        ("go\u0308l", "göl", 1),
+    ],
+)
+def test_characters_by_hand(prediction, reference, expected):
+    assert turkish_char_accuracy([prediction], [reference]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference", "expected"),
+    [
+        ("evlerde kaldı", "köylerde kaldım", 0.5),
+        ("evlerde kaldı", "evlerde kaldı", 1),
+        ("kaldı evlerde", "evlerde kaldı", 0.5),  # the order counts
+        ("ev", "evlerde", 0),
+        ("evlerde", "evde", 0),  # the whole sequence counts, not its end
+        ("", "", 1),
+    ],
+)
+def test_morphology_by_hand(prediction, reference, expected):
+    assert morphology_preservation([prediction], [reference]) == expected
+
+
+def test_suffix_sequences_of_the_worked_example():
+    assert suffix_sequences("evlerde kaldı") == [("A3pl", "Loc"), ("Past",)]
+    assert suffix_sequences("köylerde kaldım.") == [("A3pl", "Loc"), ("Past", "V1sg")]
+
+
+def test_counts_are_summed_over_texts():
+    assert turkish_char_accuracy(["çok", "sis"], ["çok", "şiş"]) == pytest.approx(1 / 3)
+    score = morphology_preservation(["evlerde kaldı", "ev"], ["evlerde kaldı", "evde"])
+    assert score == pytest.approx(2 * 2 / 5)

@@ -2,14 +2,8 @@ import pytest
 
 from benchmarks.segmenter_measures import derivations, nominal_shares, nouns_of
 from mmrec_jax.data.treebank import treebank_file
-from mmrec_jax.turkish.annotated_word import annotated_words
+from mmrec_jax.turkish.counts import annotated_words
 from mmrec_jax.turkish.segmenter import segment
-
-
-def _written(word):
-    found = segment(word)
-    marks = {"derivation": "|", "inflection": "-"}
-    return found.root + "".join(marks[x.kind] + x.text for x in found.suffixes)
 
 
 @pytest.mark.parametrize(
@@ -29,8 +23,10 @@ def _written(word):
     ],
 )
 def test_known_words(word, written, lemma):
-    assert _written(word) == written
-    assert segment(word).lemma == lemma
+    found = segment(word)
+    marks = {"derivation": "|", "inflection": "-"}
+    assert found.root + "".join(marks[x.kind] + x.text for x in found.suffixes) == written
+    assert found.lemma == lemma
 
 
 def test_offsets_are_those_of_the_word():
@@ -42,7 +38,7 @@ def test_offsets_are_those_of_the_word():
     assert found.boundaries("derivation") == (9,)
 
 
-def test_features_are_those_behind_the_last_derivation():
+def test_features_are_those_after_the_last_derivation():
     assert segment("evlerimizden").nominal == ("A3pl", "P1pl", "Abl")
     assert segment("evdekiler").nominal == ("A3pl", "Pnon", "Nom")
     assert segment("önemli").dictionary_form == "önemli"
@@ -56,20 +52,11 @@ def test_any_text_is_at_least_a_root(text):
     assert found.end == len(text) or found.suffixes
 
 
-@pytest.fixture(scope="module")
-def web():
-    """Words whose annotation nothing was counted on, every third of them."""
+def test_words_whose_annotation_was_not_counted():
+    """Every third word of the treebank's web part."""
     path = treebank_file("web")
-    return list(annotated_words(path.read_text(encoding="utf-8"), str(path)))[::3]
-
-
-def test_derivations_of_unseen_words(web):
-    score = derivations(web)
+    words = list(annotated_words(path.read_text(encoding="utf-8"), str(path)))[::3]
+    score, nouns = derivations(words), nouns_of(words)
+    assert (score.gold > 1500, len(nouns) > 3000) == (True, True)
     assert score.f1 >= 0.9
-    assert score.gold > 1500
-
-
-def test_number_possessive_and_case_of_unseen_nouns(web):
-    nouns = nouns_of(web)
-    assert nominal_shares(nouns)[0] >= 0.9
-    assert len(nouns) > 3000
+    assert nominal_shares(nouns)[0] >= 0.9  # number, possessive and case together

@@ -132,7 +132,7 @@ def find_sources(
     Args:
       pattern: paths, globs and folders; "tfds:NAME/CONFIG:split", "hf:NAME:split".
       option: the name of the config field or option, for error messages.
-      cut: what a document of a text is: see `DataConfig.documents`.
+      cut: what a document of a text is: see `TextFilesConfig.documents`.
       field: the field of a record that holds the text.
       max_record_bytes: a longer record is refused.
       kind: reads files of text and of JSON as this one; None: as their names say.

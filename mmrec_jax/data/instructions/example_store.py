@@ -43,7 +43,7 @@ def encode_examples(
       conversations: in their order.
       encoder: the template.
       seq_len: T, the most tokens that an example may read.
-      overlong: what to do with a longer one: see `InstructionConfig.overlong`.
+      overlong: what to do with a longer one: see `ConversationsConfig.overlong`.
 
     Raises:
       UserError: the tokenizer refuses a message, an example is too long under "error" (both named),
@@ -62,7 +62,7 @@ def encode_examples(
                 raise UserError(
                     f"{conversation.name}: this example has {tokens:,} tokens and "
                     f"config.data.seq_len is {seq_len:,}; raise it, or set "
-                    "config.instructions.overlong to drop or truncate"
+                    "config.data.overlong to drop or truncate"
                 )
             shorter = shorten(pieces, tokens - seq_len) if overlong == "truncate" else None
             if shorter is None:

@@ -3,12 +3,11 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from mmrec_jax.config import Config
-from mmrec_jax.config_check import require
 from mmrec_jax.data.chat_encoder import ChatEncoder
 from mmrec_jax.data.conversation import Conversation
 from mmrec_jax.data.instructions.example_store import Fit, encode_examples
 from mmrec_jax.data.instructions.template_choice import choose_template
+from mmrec_jax.data.kinds.instructions import ConversationsConfig
 from mmrec_jax.data.split import Split
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.tokenizer import Tokenizer
@@ -23,33 +22,29 @@ class InstructionDataset(TextDataset):
     @classmethod
     def from_conversations(
         cls,
-        config: Config,
+        config: ConversationsConfig,
         conversations: Mapping[Split, Sequence[Conversation]],
         tokenizer: Tokenizer,
     ) -> "InstructionDataset":
         """Encodes both splits, and gives the template to the tokenizer.
 
         Args:
-          config: `data`, `instructions` and `train.carry_state` are used.
+          config: the data's.
           conversations: those of "train" and "validation".
           tokenizer: of the model.
 
         Raises:
-          UserError: the template does not suit the tokenizer, a field does not suit instructions,
-            or as `encode_examples`.
+          UserError: the template does not suit the tokenizer, or as `encode_examples`.
         """
-        carry = config.train.carry_state
-        expected = f"False with config.data.source {config.data.source!r}: each example has a row"
-        require(not carry, "train.carry_state", carry, expected)
-        template = choose_template(config.instructions, tokenizer)
+        template = choose_template(config.template, tokenizer)
         encoder = ChatEncoder(template, tokenizer)
         stores, fits = {}, {}
         for split, examples in conversations.items():
             stores[split], fits[split] = encode_examples(
-                examples, encoder, config.data.seq_len, config.instructions.overlong
+                examples, encoder, config.seq_len, config.overlong
             )
         tokenizer.chat_template = template
-        return cls(config.data, tokenizer, stores["train"], stores["validation"], False, fits)
+        return cls(config, tokenizer, stores["train"], stores["validation"], False, fits)
 
     def describe(self) -> str:
         """See `Dataset.describe`."""

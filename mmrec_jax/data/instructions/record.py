@@ -16,24 +16,25 @@ from typing import Any
 from mmrec_jax.data.conversation import ROLES, Conversation, Message, Role
 from mmrec_jax.data.formats.json_record import json_type, string_field
 from mmrec_jax.errors import UserError
-from mmrec_jax.instruction_config import InstructionConfig
 
 
-def read_record(record: Mapping[str, Any], place: str, config: InstructionConfig) -> Conversation:
+def read_record(
+    record: Mapping[str, Any], place: str, fields: tuple[str, str] = ("", "")
+) -> Conversation:
     """The conversation in a JSON object.
 
     Args:
       record: the object.
       place: where it stands ("file:line"), for error messages and as the name.
-      config: `prompt_field` and `response_field` are used.
+      fields: which hold the prompt and the response; empty: one of the other shapes.
 
     Raises:
       UserError: a field is missing, of another type, or blank; the shape is none of the table, or
         the messages are not in turns.
     """
-    if config.prompt_field:
-        prompt = _text(record, config.prompt_field, place, "config.instructions.prompt_field")
-        response = _text(record, config.response_field, place, "config.instructions.response_field")
+    if fields[0]:
+        prompt = _text(record, fields[0], place, "config.data.prompt_field")
+        response = _text(record, fields[1], place, "config.data.response_field")
         return _pair(place, prompt, response)
     if "messages" in record:
         return Conversation(place, _messages(record["messages"], place))
@@ -49,7 +50,7 @@ def read_record(record: Mapping[str, Any], place: str, config: InstructionConfig
     raise UserError(
         f"{place}: this line has no known shape: messages, or instruction and output, or prompt "
         f"and completion; its fields are: {names}. Name two of them with "
-        "config.instructions.prompt_field and config.instructions.response_field"
+        "config.data.prompt_field and config.data.response_field"
     )
 
 

@@ -6,11 +6,12 @@ import math
 import os
 from collections.abc import Sequence
 
-from mmrec_jax.config import Config, DataConfig
+from mmrec_jax.config import Config
 from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.formats.chunk import CHUNK_BYTES
 from mmrec_jax.data.formats.source import Source
+from mmrec_jax.data.kinds.text import StreamConfig
 from mmrec_jax.data.longest import longest_documents
 from mmrec_jax.data.mixture import Mixture
 from mmrec_jax.data.stream.blocks import Shuffle
@@ -30,7 +31,7 @@ from mmrec_jax.errors import UserError
 class StreamDataset(Dataset):
     """Training text that is read as it is needed, and a validation split in memory."""
 
-    config: DataConfig
+    config: StreamConfig
     tokenizer: Tokenizer
     sources: tuple[Source, ...]
     mixture: Mixture

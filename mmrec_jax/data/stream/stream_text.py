@@ -2,10 +2,10 @@
 
 import dataclasses
 
-from mmrec_jax.config import DataConfig
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.formats.refusals import Refusals
 from mmrec_jax.data.formats.source import Source, find_sources
+from mmrec_jax.data.kinds.text import StreamConfig
 from mmrec_jax.data.mixture import Mixture
 from mmrec_jax.data.quality.document_filter import DocumentFilter
 from mmrec_jax.data.stream.budget import MEGABYTE
@@ -35,7 +35,7 @@ class StreamText:
     validation: list[Document]
 
     @classmethod
-    def open(cls, data: DataConfig, opening_bytes: int) -> "StreamText":
+    def open(cls, data: StreamConfig, opening_bytes: int) -> "StreamText":
         """Finds the files and reads their beginning.
 
         Args:
@@ -70,7 +70,7 @@ class StreamText:
         return cls(sources, mixture, admission, opening.train, validation)
 
 
-def _find(data: DataConfig, pattern: str, option: str, *, pooled: bool) -> tuple[Source, ...]:
+def _find(data: StreamConfig, pattern: str, option: str, *, pooled: bool) -> tuple[Source, ...]:
     largest = data.max_record_mb * MEGABYTE
     sources = find_sources(
         pattern, option, data.documents, data.field, largest, tfds_dir=data.tfds_dir

@@ -19,7 +19,6 @@ class Induction(Task):
     """
 
     name: ClassVar[str] = "induction"
-    fields: ClassVar[tuple[str, ...]] = ("vocab_size",)
     min_length = 3
 
     def __init__(self, vocab_size: int) -> None:

@@ -21,7 +21,6 @@ class KHop(Task):
     """
 
     name: ClassVar[str] = "k_hop"
-    fields: ClassVar[tuple[str, ...]] = ("vocab_size", "hops")
 
     def __init__(self, vocab_size: int, hops: int) -> None:
         """More than `hops` x `vocab_size` tokens make an example, so that it has an answer."""

@@ -12,7 +12,6 @@ class Modular(Task):
     """Uniform symbols 0 to m - 1; the answer at every place is the sum up to it, modulo m."""
 
     name: ClassVar[str] = "modular"
-    fields: ClassVar[tuple[str, ...]] = ("modulus",)
     min_length = 1
 
     def __init__(self, modulus: int) -> None:

@@ -6,7 +6,6 @@ import numpy as np
 
 from mmrec_jax.data.tasks.alphabet import alphabet
 from mmrec_jax.data.tasks.task import Example, Task
-from mmrec_jax.errors import UserError
 
 _POWER = 0.01  # a in p(gap n) ~ n^(a - 1)
 
@@ -29,21 +28,11 @@ class MultiQueryRecall(Task):
     """
 
     name: ClassVar[str] = "mqar"
-    fields: ClassVar[tuple[str, ...]] = ("vocab_size", "pairs", "min_pairs")
 
     def __init__(self, vocab_size: int, pairs: int, min_pairs: int | None = None) -> None:
-        """At least 4 x `pairs` tokens make an example.
-
-        Raises:
-          UserError: there are fewer keys than pairs.
-        """
+        """At least 4 x `pairs` tokens make an example; there are `vocab_size` // 2 - 1 keys."""
         self._first_value = vocab_size // 2
         self._num_values = vocab_size - self._first_value
-        if pairs > self._first_value - 1:
-            raise UserError(
-                f"config.task.pairs is {pairs}; it must be at most {self._first_value - 1}, the "
-                f"number of keys among config.task.vocab_size = {vocab_size} symbols"
-            )
         self._pairs = pairs
         self._min_pairs = pairs if min_pairs is None else min_pairs
         self.symbols = alphabet(vocab_size)

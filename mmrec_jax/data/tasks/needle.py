@@ -21,7 +21,6 @@ class Needle(Task):
     """
 
     name: ClassVar[str] = "needle"
-    fields: ClassVar[tuple[str, ...]] = ("vocab_size",)
     min_length = (2 + _VALUE) + (1 + _VALUE)
 
     def __init__(self, vocab_size: int) -> None:

@@ -13,7 +13,6 @@ class Parity(Modular):
     """
 
     name: ClassVar[str] = "parity"
-    fields: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         super().__init__(2)

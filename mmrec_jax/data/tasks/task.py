@@ -2,12 +2,10 @@
 
 import abc
 import dataclasses
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-
-from mmrec_jax.task_config import TaskConfig
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,27 +29,14 @@ class Task(abc.ABC):
     """A source of examples of any length.
 
     Attributes:
-      name: the value of `config.data.source`.
-      fields: the fields of `config.task` that define its examples, which are also the arguments of
-        its constructor; the lengths, which every task has, are not among them.
+      name: what its examples are seeded with; that of its kind of data.
       symbols: the alphabet, one character a symbol, ascending; each symbol becomes one token.
       min_length: tokens in the shortest example there is.
     """
 
     name: ClassVar[str]
-    fields: ClassVar[tuple[str, ...]] = ()
     symbols: str
     min_length: int
-
-    @classmethod
-    def from_config(cls, config: TaskConfig) -> Self:
-        """The task with its fields of `config`.
-
-        Raises:
-          UserError: a field does not suit the task.
-        """
-        values: dict[str, Any] = {name: getattr(config, name) for name in cls.fields}
-        return cls(**values)
 
     @abc.abstractmethod
     def example(self, rng: np.random.Generator, length: int) -> Example:

@@ -1,5 +1,6 @@
 """A synthetic task as the data of a run."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterator
@@ -7,11 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrec_jax.config import Config
 from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.char_tokenizer import CharTokenizer
 from mmrec_jax.data.dataset import Dataset
-from mmrec_jax.data.tasks.registry import make_task
+from mmrec_jax.data.kinds.tasks import TaskConfig
 from mmrec_jax.data.tasks.scoring import scoring_pieces
 from mmrec_jax.data.tasks.training import ExampleStream
 from mmrec_jax.data.train_iterator import TrainIterator, process_rows
@@ -25,15 +25,16 @@ class TaskDataset(Dataset):
     any other run.
     """
 
-    def __init__(self, config: Config) -> None:
-        """Checks the whole config: what makes sense for text alone is refused.
+    config: TaskConfig
+
+    def __init__(self, config: TaskConfig) -> None:
+        """Makes the task.
 
         Raises:
-          UserError: a field does not suit a task, or a length does not suit this one.
+          UserError: a field does not suit it.
         """
         self.config = config
-        self.task = make_task(config.data.source, config.task)
-        self._check(config)
+        self.task = config.make_task()
         self.tokenizer = CharTokenizer(self.task.symbols)
         self._first_id = self.tokenizer.vocab_size - len(self.task.symbols)
 
@@ -41,18 +42,18 @@ class TaskDataset(Dataset):
         self, batch_size: int, *, process_index: int = 0, process_count: int = 1
     ) -> TrainIterator:
         """See `Dataset.batches`."""
-        data, task = self.config.data, self.config.task
+        data = self.config
         rows = process_rows(batch_size, process_index, process_count)
+        common = {field.name for field in dataclasses.fields(TaskConfig)}
+        own = [field.name for field in dataclasses.fields(data) if field.name not in common]
         identity = {
             "data.source": data.source,
             "data.seq_len": data.seq_len,
-            "task.min_length": task.min_length,
-            "task.max_length": task.max_length,
-            **{f"task.{name}": getattr(task, name) for name in self.task.fields},
+            **{f"task.{name}": getattr(data, name) for name in ("min_length", "max_length", *own)},
             "data.seed": data.seed,
             "train.batch_size": batch_size,
         }
-        stream = ExampleStream(self.task, data, task, rows, self._first_id)
+        stream = ExampleStream(self.task, data, rows, self._first_id)
         return TrainIterator(stream, identity)
 
     def steps_for(
@@ -62,19 +63,19 @@ class TaskDataset(Dataset):
         if tokens is None:
             raise UserError(
                 f"config.train.epochs is {epochs}; with config.data.source "
-                f'"{self.config.data.source}" every example is new: use train.steps or train.tokens'
+                f'"{self.config.source}" every example is new: use train.steps or train.tokens'
             )
-        task = self.config.task
-        examples = batch_size * (self.config.data.seq_len // task.max_length)
+        task = self.config
+        examples = batch_size * (self.config.seq_len // task.max_length)
         mean_length = (task.min_length + task.max_length) / 2
         return max(1, math.ceil(tokens / (examples * mean_length)))
 
     def describe(self) -> str:
         """See `Dataset.describe`."""
-        task = self.config.task
+        task = self.config
         lengths = ", ".join(f"{length:,}" for length in task.eval_lengths)
         return (
-            f"{self.config.data.source}, fresh examples of {task.min_length:,} to "
+            f"{self.config.source}, fresh examples of {task.min_length:,} to "
             f"{task.max_length:,} tokens ({self.tokenizer.vocab_size:,} in the vocabulary); "
             f"scored on {task.eval_sequences:,} sequences each of {lengths} tokens"
         )
@@ -84,71 +85,20 @@ class TaskDataset(Dataset):
         return scoring_pieces(
             self.task,
             length,
-            self.config.task.eval_sequences,
+            self.config.eval_sequences,
             batch_size,
-            self.config.data.seq_len,
+            self.config.seq_len,
             self._first_id,
         )
 
     def longest(self, rows: int, length: int) -> Batch:
         """See `Dataset.longest`: the first sequences of the longest length that is scored."""
-        most = max(self.config.task.eval_lengths)
-        rows = min(rows, self.config.task.eval_sequences)
-        seq_len = self.config.data.seq_len
+        most = max(self.config.eval_lengths)
+        rows = min(rows, self.config.eval_sequences)
+        seq_len = self.config.seq_len
         pieces = itertools.islice(self.scoring(most, rows), -(-min(length, most) // seq_len))
         parts = [batch for batch, _ in pieces]
         return {
             name: np.concatenate([part[name] for part in parts], axis=1)[:, : min(length, most)]
             for name in parts[0]
         }
-
-    def _check(self, config: Config) -> None:
-        data, lengths, train = config.data, config.task, config.train
-        with_task = f'with config.data.source "{data.source}"'
-        shortest = self.task.min_length
-        for holds, name, value, expected in (
-            (
-                lengths.max_length <= data.seq_len,
-                "task.max_length",
-                lengths.max_length,
-                f"at most config.data.seq_len = {data.seq_len}",
-            ),
-            (
-                lengths.min_length >= shortest,
-                "task.min_length",
-                lengths.min_length,
-                f"at least {shortest}",
-            ),
-            (
-                min(lengths.eval_lengths) >= shortest,
-                "task.eval_lengths",
-                lengths.eval_lengths,
-                f"lengths of at least {shortest}",
-            ),
-            (
-                config.tokenizer.kind == "char",
-                "tokenizer.kind",
-                config.tokenizer.kind,
-                '"char": each symbol of the task is a token',
-            ),
-            (
-                train.sample_tokens == 0,
-                "train.sample_tokens",
-                train.sample_tokens,
-                "0: the targets are answers, not the next token, so there is no text to write",
-            ),
-            (
-                train.eval_batches is None,
-                "train.eval_batches",
-                train.eval_batches,
-                "None: task.eval_sequences says how much is scored",
-            ),
-            (
-                not train.carry_state,
-                "train.carry_state",
-                train.carry_state,
-                "False: no example is longer than a row",
-            ),
-        ):
-            if not holds:
-                raise UserError(f"config.{name} is {value!r}; {with_task} it must be {expected}")

@@ -4,11 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from mmrec_jax.config import DataConfig
 from mmrec_jax.data.batch import Batch, empty_batch
+from mmrec_jax.data.kinds.tasks import TaskConfig
 from mmrec_jax.data.seeds import hashed_seed
 from mmrec_jax.data.tasks.task import Example, Task
-from mmrec_jax.task_config import TaskConfig
 
 
 class ExampleStream:
@@ -19,33 +18,29 @@ class ExampleStream:
     seed, the step and r: not on how the rows are divided among processes.
     """
 
-    def __init__(
-        self, task: Task, config: DataConfig, lengths: TaskConfig, rows: range, first_id: int
-    ) -> None:
+    def __init__(self, task: Task, config: TaskConfig, rows: range, first_id: int) -> None:
         """Starts at step 0.
 
         Args:
           task: where the examples come from.
-          config: `seq_len` and `seed` are used.
-          lengths: `min_length` and `max_length` are used.
+          config: `seq_len`, `seed`, `min_length` and `max_length` are used.
           rows: the rows of the whole batch that this process reads.
           first_id: the token of the task's first symbol.
         """
         self._task = task
         self._config = config
-        self._lengths = lengths
         self._rows = rows
         self._first_id = first_id
         self._step = 0
 
     def __next__(self) -> Batch:
-        config, bounds, task = self._config, self._lengths, self._task
+        config, task = self._config, self._task
         batch = empty_batch(len(self._rows), config.seq_len)
-        count = config.seq_len // bounds.max_length
+        count = config.seq_len // config.max_length
         for place, row in enumerate(self._rows):
             seed = hashed_seed(task.name, "train", config.seed, self._step, row)
             rng = np.random.default_rng(seed)
-            lengths = rng.integers(bounds.min_length, bounds.max_length, count, endpoint=True)
+            lengths = rng.integers(config.min_length, config.max_length, count, endpoint=True)
             begin = 0
             for segment, length in enumerate(lengths.tolist(), start=1):
                 example = task.training_example(rng, length)

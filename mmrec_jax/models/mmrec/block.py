@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.core import DenyList
 
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.decay import decay_and_multiplier, halflife_bias
 from mmrec_jax.models.mmrec.layers import (
     DROPOUT_MASK,
@@ -20,19 +20,20 @@ from mmrec_jax.models.mmrec.projection import InputProjection
 from mmrec_jax.models.mmrec.recurrence import gated_scan
 from mmrec_jax.models.mmrec.scan import linear_scan
 from mmrec_jax.models.mmrec.state import Layout
-from mmrec_jax.objectives.uboo import StatePredictor, summarise
+from mmrec_jax.models.partition import split_rows
 from mmrec_jax.typing import Array, Float
 
 LayerState = tuple[Array, Array]  # h [B, E], M [B, H, S, K]
 
-# The collection in which a block leaves what its memories did, if `mutable` asks for it.
-RECURRENCE = "recurrence"
+# Collections in which a block leaves what its memories did, and its short-term states alone, if
+# `mutable` asks for them.
+RECURRENCE, STATES = "recurrence", "states"
 
 
 class Block(nn.Module):
     """`x, (h, M) -> x, (h, M), statistics` (the model specification's "One block")."""
 
-    config: ModelConfig
+    config: MMRecConfig
     deterministic: bool = True
 
     @nn.compact
@@ -51,8 +52,8 @@ class Block(nn.Module):
 
         With `mutable=["recurrence"]` that collection holds `gamma_logits [B, T, E]` (B = T = 1
         where the decay is constant), `h [B, T, E]`, `gate_logits [B, T, E]` (gate="input"), `k [B,
-        T, H, S]`, `v [B, T, H, K]`, `alpha_logits` and `beta [B, T, H]`, and the statistics of the
-        solver and of UBOO; with a leading axis of layers, and behind it one of pieces where T is
+        T, H, S]`, `v [B, T, H, K]`, `alpha_logits` and `beta [B, T, H]`, and the solver's
+        statistics; with a leading axis of layers, and behind it one of pieces where T is
         more than `time_chunk` (T is then that of a piece).
 
         Returns:
@@ -70,7 +71,7 @@ class Block(nn.Module):
         pieces = -(-length // self.config.tokens_at_once)
         if pieces == 1:
             x, (state, statistics) = read(self, x, state, layout.real, layout.start)
-            return x, (state, self._summary(statistics))
+            return x, (state, statistics)
 
         # Even pieces; what the last one lacks is padding, which leaves the memories untouched.
         chunk = -(-length // pieces)
@@ -87,15 +88,15 @@ class Block(nn.Module):
 
         over_time = nn.scan(
             step,
-            variable_broadcast=DenyList(RECURRENCE),
-            variable_axes={RECURRENCE: 0},
+            variable_broadcast=DenyList((RECURRENCE, STATES)),
+            variable_axes={RECURRENCE: 0, STATES: 0},
             split_rngs={"params": False, "dropout": True},
         )
         state, (x, statistics) = over_time(
             self, state, tuple(split(y) for y in (x, layout.real, layout.start))
         )
         x = x.swapaxes(0, 1).reshape(x.shape[1], pieces * chunk, -1)[:, :length]
-        return x, (state, self._summary(statistics))
+        return x, (state, jax.tree.map(jnp.max, statistics))
 
     def _read(
         self, x: Array, state: LayerState, real: Array, start: Array
@@ -110,9 +111,9 @@ class Block(nn.Module):
             r, m_last = self._long_term(mixed, p, state[1], real, start)
             mixed = jnp.concatenate([mixed, r], axis=-1)
         branch = dense(config, config.D, "out", residual=True)(mixed * nn.silu(p["g"]))
-        x = x + drop(branch)
+        x = split_rows(x + drop(branch))
         x = x + drop(SwiGLU(config, name="ffn")(rms_norm(config, "ffn_norm")(x)))
-        return x, ((h_last, m_last), statistics)
+        return split_rows(x), ((h_last, m_last), statistics)
 
     def _short_term(
         self, u: Array, p: dict[str, Array], h0: Array, real: Array, start: Array
@@ -120,7 +121,9 @@ class Block(nn.Module):
         """DPG and the gated recurrence: `h [B, T, E]` and its last value, float32."""
         config = self.config
         bounds = (config.gamma_halflife_min, config.gamma_halflife_max)
-        logits = self.param("b_gamma", halflife_bias(*bounds), (config.E,), jnp.float32)[None, None]
+        logits = self.param("b_gamma", halflife_bias(*bounds), (config.E,), config.state_dtype)[
+            None, None
+        ]
         if config.use_dpg:
             low_rank = nn.relu(dense(config, config.R, "dpg_down")(u))
             up = nn.Dense(
@@ -131,30 +134,30 @@ class Block(nn.Module):
                 kernel_init=nn.initializers.normal(0.02),
                 name="dpg_up",
             )
-            logits = logits + up(low_rank).astype(jnp.float32)
+            logits = logits + up(low_rank).astype(config.state_dtype)
         self._record(gamma_logits=logits)
         gamma, multiplier = decay_and_multiplier(logits)
         gamma = jnp.where(real[..., None], gamma, 1)
-        b = jnp.where(start[..., None], 1, multiplier) * p["z"].astype(jnp.float32)
+        b = jnp.where(start[..., None], 1, multiplier) * p["z"].astype(config.state_dtype)
         b = jnp.where(real[..., None], b, 0)
         statistics: dict[str, Array] = {}
         if config.gate == "state":
             init = nn.initializers.normal(config.gate_init_scale)
-            w = self.param("w_g", init, (config.E,), jnp.float32)
-            c = self.param("c_g", nn.initializers.zeros, (config.E,), jnp.float32)
+            w = self.param("w_g", init, (config.E,), config.state_dtype)
+            c = self.param("c_g", nn.initializers.zeros, (config.E,), config.state_dtype)
             solver: str = "newton" if config.scan == "parallel" else config.scan
-            h, h_last, info = gated_scan(gamma, b, w, c, h0, reset=start, backend=solver)
+            h, h_last, info = gated_scan(
+                gamma, b, w, c, h0, reset=start, backend=solver, passes=config.newton_passes
+            )
             statistics |= {f"newton_{name}": value for name, value in info.items()}
         else:
             if config.gate == "input":
                 self._record(gate_logits=p["i"])
-                b = b * 2 * nn.sigmoid(p["i"].astype(jnp.float32))
+                b = b * 2 * nn.sigmoid(p["i"].astype(config.state_dtype))
             solver = "associative" if config.scan == "parallel" else config.scan
             h, h_last = linear_scan(gamma, b, h0, reset=start, backend=solver)
-        if config.use_uboo:
-            predicted = StatePredictor(config, name="uboo")(h, h0, real & ~start)
-            statistics |= predicted
         self._record(h=h, **statistics)
+        self._record(STATES, h=h)
         return h, h_last, statistics
 
     def _long_term(
@@ -170,10 +173,10 @@ class Block(nn.Module):
         k = l2_normalise(nn.silu(p["k"] + k).reshape(by_memory)).astype(config.dtype)
         v = p["v"].reshape(by_memory)
         bounds = (config.alpha_halflife_min, config.alpha_halflife_max)
-        b_alpha = self.param("b_alpha", halflife_bias(*bounds), (config.H,), jnp.float32)
-        alpha_logits = p["alpha"].astype(jnp.float32) + b_alpha[None, None]
+        b_alpha = self.param("b_alpha", halflife_bias(*bounds), (config.H,), config.state_dtype)
+        alpha_logits = p["alpha"].astype(config.state_dtype) + b_alpha[None, None]
         alpha = jnp.where(real[..., None], nn.sigmoid(alpha_logits), 1)
-        beta = jnp.where(real[..., None], nn.sigmoid(p["beta"].astype(jnp.float32)), 0)
+        beta = jnp.where(real[..., None], nn.sigmoid(p["beta"].astype(config.state_dtype)), 0)
         self._record(k=k, v=v, alpha_logits=alpha_logits, beta=beta)
         memory = (q, k, v, alpha, beta, m0)
         delta = config.memory == "delta"
@@ -181,22 +184,14 @@ class Block(nn.Module):
             r, m_last = delta_steps(*memory, reset=start, error_correction=delta)
         else:
             r, m_last = delta_scan(*memory, reset=start, chunk=config.chunk, error_correction=delta)
-        r = rms_norm(config, "head_norm")(r)
+        r = rms_norm(config, "head_norm", config.head_norm_epsilon)(r)
         return r.reshape(batch, length, -1), m_last
 
-    def _record(self, **values: Array) -> None:
-        """Leaves values in the collection `RECURRENCE`; no operation where nobody asks for it."""
-        if self.is_mutable_collection(RECURRENCE) and not self.is_initializing():
+    def _record(self, collection: str = RECURRENCE, **values: Array) -> None:
+        """Leaves values in a collection; no operation where nobody asks for it."""
+        if self.is_mutable_collection(collection) and not self.is_initializing():
             for name, value in values.items():
-                self.sow(RECURRENCE, name, value, reduce_fn=_newest, init_fn=lambda: None)
-
-    def _summary(self, statistics: dict[str, Array]) -> dict[str, Array]:
-        """From statistics of each piece to those of the whole: the worst solve, UBOO's means."""
-        worst = {name: jnp.max(x) for name, x in statistics.items() if name.startswith("newton")}
-        if not self.config.use_uboo:
-            return worst
-        pieces = {name: x for name, x in statistics.items() if name not in worst}
-        return worst | {f"uboo_{name}": x for name, x in summarise(pieces, self.config.E).items()}
+                self.sow(collection, name, value, reduce_fn=_newest, init_fn=lambda: None)
 
 
 def _newest(_: Array | None, value: Array) -> Array:

@@ -2,83 +2,153 @@
 
 import dataclasses
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from mmrec_jax.config_check import require
+from mmrec_jax.models.family_config import FamilyConfig
+from mmrec_jax.settings import above, at_least, setting, within
+
+if TYPE_CHECKING:
+    from mmrec_jax.models.mmrec.family import MMRec
+
+# Tokens that one CPU device reads at once, over all its rows; and the bounds of a chunk, since
+# shorter ones cost more steps than they save.
+_TOKENS_AT_ONCE = 1024
+_SHORTEST, _LONGEST = 64, 512
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """The model's shape and switches (sizes: `mmrec_jax/models/mmrec/sizes.py`).
+class MMRecConfig(FamilyConfig):
+    """The model's shape and switches (sizes: `sizes.py`).
 
-    A field that is None is derived, as the comment beside it says; read the resolved number from
-    the property with the same name in capitals (`D`, `E`, `S`, ...).
+    A field that is None is derived, as its comment says; the number it comes to is the property
+    with the same name in capitals (`D`, `E`, `S`, ...).
     """
 
-    vocab_size: int = 5000  # upper bound; the tokenizer's size when that is smaller
-    model_dim: int = 128  # D
-    num_layers: int = 4  # L
-    num_memories: int = 4  # H
-    context: int = 1024  # tokens the size is meant for; rows of data may be shorter
-    recurrent_dim: int | None = None  # E; D when None
-    memory_slots: int | None = None  # S; D // H when None
-    mem_dim: int | None = None  # K; D // H when None
-    ffn_dim: int | None = None  # F; 8 D / 3 rounded up to a multiple of 64 when None
-    dpg_rank: int | None = None  # R; max(16, D // 16) when None
-    gate: Literal["state", "input", "none"] = "state"
-    gate_init_scale: float = 0.0  # standard deviation of w_g at the start
-    memory: Literal["delta", "decay", "none"] = "delta"
-    use_hem: bool = True  # one fused input projection instead of one matrix each
-    use_dpg: bool = True  # decay depends on the input; off: one learned decay a channel
-    use_uboo: bool = False  # auxiliary prediction of the next short-term state
-    lambda_p: float = 0.1  # weight of the UBOO loss in the total
-    uboo_isolate: bool = False  # True: a pure probe, no gradient into the trunk
-    uboo_orthogonal: bool = False  # True: remove its component along the main gradient
-    gamma_halflife_min: float = 2.0  # tokens; half-lives are log-uniform over the channels
-    gamma_halflife_max: float = 512.0
-    alpha_halflife_min: float = 16.0  # tokens; log-uniform over the memories
-    alpha_halflife_max: float = 4096.0
-    dropout: float = 0.0
-    dtype: Literal["float32", "bfloat16"] = "float32"  # of activations and matrix products
-    param_dtype: Literal["float32", "bfloat16"] = "float32"
-    # What the backward pass recomputes instead of keeping it: "none"; "dots", everything but matrix
-    # products; "full", each block from its input: the least memory, and the fastest on a CPU,
-    # where what fits in the cache is cheaper to compute again than to fetch.
-    remat: Literal["none", "dots", "full"] = "full"
-    # Tokens of a row that a block reads at once. Longer rows are read in such pieces, the state
-    # carried on with its gradient, so that temporary memory does not grow with the row. None: 512;
-    # a run on CPUs takes fewer where a device has many rows (train/time_pieces.py).
-    time_chunk: int | None = None
-    # How the short-term memory is solved over time: "parallel" is Newton's method for the state
-    # gate and an associative scan for the other two. "auto": sequential on a CPU and parallel
-    # elsewhere for the state gate, the fastest in models/mmrec/scan_table.csv for the other two.
-    scan: Literal["auto", "sequential", "parallel"] = "auto"
-    chunk: int = 32  # C, tokens per chunk of the long-term memory's scan
+    family = "mmrec"
+
+    model_dim: int = setting(128, "D, the width", at_least(1))
+    num_layers: int = setting(4, "L, blocks", at_least(1))
+    num_memories: int = setting(4, "H, long-term memories of a block", at_least(1))
+    context: int = setting(
+        1024, "tokens the size is meant for; rows of data may be shorter", at_least(1), role="start"
+    )
+    recurrent_dim: int | None = setting(None, "E; D when None", at_least(1))
+    memory_slots: int | None = setting(None, "S; D // H when None", at_least(1))
+    mem_dim: int | None = setting(None, "K; D // H when None", at_least(1))
+    ffn_dim: int | None = setting(
+        None, "F; 8 D / 3 rounded up to a multiple of 64 when None", at_least(1)
+    )
+    dpg_rank: int | None = setting(None, "R; max(16, D // 16) when None", at_least(1))
+    gate: Literal["state", "input", "none"] = setting(
+        "state", "what the short-term gate depends on"
+    )
+    gate_init_scale: float = setting(0.0, "standard deviation of w_g at the start", role="start")
+    memory: Literal["delta", "decay", "none"] = setting("delta", "rule of the long-term memory")
+    use_hem: bool = setting(True, "one fused input projection instead of one matrix each")
+    use_dpg: bool = setting(True, "decay depends on the input; off: one learned decay per channel")
+    gamma_halflife_min: float = setting(
+        2.0, "tokens; half-lives are log-uniform over the channels", above(0), role="start"
+    )
+    gamma_halflife_max: float = setting(512.0, "tokens", role="start")
+    alpha_halflife_min: float = setting(
+        16.0, "tokens; log-uniform over the memories", above(0), role="start"
+    )
+    alpha_halflife_max: float = setting(4096.0, "tokens", role="start")
+    dropout: float = setting(0.0, "share of the activations", within(0, 1, "[)"), role="run")
+    dtype: Literal["float32", "bfloat16", "float64"] = setting(
+        "float32", "of activations and matrix products; float64 needs JAX_ENABLE_X64=1"
+    )
+    param_dtype: Literal["float32", "bfloat16", "float64"] = setting(
+        "float32", "of the parameters", role="start"
+    )
+    remat: Literal["none", "dots", "full"] = setting(
+        "full",
+        "what the backward pass recomputes instead of keeping it: dots, all but matrix products; "
+        "full, each block from its input: the least memory, and the fastest on a CPU, where what "
+        "fits in the cache is cheaper to compute again than to fetch",
+        free=True,
+        role="run",
+    )
+    time_chunk: int | None = setting(
+        None,
+        "tokens of a row that a block reads at once; longer rows are read in chunks, the state "
+        "carried on with its gradient, so that temporary memory does not grow with the row; None: "
+        "512, on CPUs fewer where a device has many rows",
+        at_least(1),
+        role="run",
+    )
+    scan: Literal["auto", "sequential", "parallel"] = setting(
+        "auto",
+        "how the short-term memory is solved over time; parallel: Newton's method for the state "
+        "gate, an associative scan for the other two; auto: sequential on a CPU and parallel "
+        "elsewhere for the state gate, the fastest in scan_table.csv for the other two",
+        free=True,
+        role="run",
+    )
+    chunk: int = setting(
+        32, "C, tokens per chunk of the long-term memory's scan", at_least(1), role="run"
+    )
+    newton_passes: int | None = setting(
+        16,
+        "passes of scan=parallel for the state gate before a row is stepped through after all; "
+        "None: as many as there are chunks",
+        at_least(1),
+        free=True,
+        role="run",
+        absent=None,
+    )
+    head_norm_epsilon: float = setting(
+        1e-2,
+        "of the RMSNorm of a read r = beta (q k) v, the first of a document: where q k is near 0 "
+        "its gradient is beta |v| / sqrt(epsilon)",
+        above(0),
+        absent=1e-6,
+    )
 
     def __post_init__(self) -> None:
-        sizes = ("vocab_size", "model_dim", "num_layers", "num_memories", "context", "chunk")
-        for name in sizes:
-            require(getattr(self, name) > 0, f"model.{name}", getattr(self, name), "at least 1")
-        optional = ("recurrent_dim", "memory_slots", "mem_dim", "ffn_dim", "dpg_rank", "time_chunk")
-        for name in optional:
-            value = getattr(self, name)
-            require(value is None or value > 0, f"model.{name}", value, "at least 1, or None")
+        super().__post_init__()
         if None in (self.memory_slots, self.mem_dim):
-            require(
+            self.require(
                 self.model_dim % self.num_memories == 0,
-                "model.num_memories",
-                self.num_memories,
+                "num_memories",
                 f"a divisor of model.model_dim = {self.model_dim} "
                 "(or set both memory_slots and mem_dim)",
             )
-        require(0 <= self.dropout < 1, "model.dropout", self.dropout, "in [0, 1)")
-        require(self.lambda_p >= 0, "model.lambda_p", self.lambda_p, "at least 0")
         for name in ("gamma", "alpha"):
-            low = getattr(self, f"{name}_halflife_min")
-            high = getattr(self, f"{name}_halflife_max")
-            require(
-                0 < low <= high, f"model.{name}_halflife_min", low, f"in (0, {high}] (the maximum)"
-            )
+            low, high = (getattr(self, f"{name}_halflife_{end}") for end in ("min", "max"))
+            self.require(low <= high, f"{name}_halflife_min", f"in (0, {high}] (the maximum)")
+
+    def resolved(self) -> dict[str, Any]:
+        """The sizes that fields which may be None come to."""
+        derived = {"recurrent_dim": self.E, "memory_slots": self.S, "mem_dim": self.K}
+        return derived | {"ffn_dim": self.F, "dpg_rank": self.R}
+
+    def build(self) -> "MMRec":
+        """The model."""
+        from mmrec_jax.models.mmrec.family import MMRec
+
+        return MMRec(self)
+
+    def fitted(self, rows: int, platform: str) -> Self:
+        """With `time_chunk` set for training, where it is None and the devices are CPUs.
+
+        What a core works on at once should stay in its cache: with 8 rows of 256 tokens on each of
+        two cores a step of the tiny model takes a fifth less processor time in chunks of 128 than
+        whole.
+
+        Args:
+          rows: of a microbatch on each device.
+          platform: of the devices.
+        """
+        if self.time_chunk is not None or platform != "cpu":
+            return self
+        chunk = min(max(_TOKENS_AT_ONCE // rows, _SHORTEST), _LONGEST)
+        return dataclasses.replace(self, time_chunk=chunk)
+
+    @property
+    def state_dtype(self) -> str:
+        """Of states, decays, gates and logits: float32 at least."""
+        return "float64" if self.dtype == "float64" else "float32"
 
     @property
     def tokens_at_once(self) -> int:

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.typing import Array, Float
 
 DROPOUT_MASK = "dropout_mask"  # by this name a rematerialisation policy can keep the masks
 
 
-def dense(config: ModelConfig, features: int, name: str, *, residual: bool = False) -> nn.Dense:
+def dense(config: MMRecConfig, features: int, name: str, *, residual: bool = False) -> nn.Dense:
     """A matrix without bias, LeCun-normal at the start.
 
     `residual=True` marks the last matrix of a branch: it starts smaller by 1 / sqrt(2 L), so that
@@ -28,20 +28,16 @@ def dense(config: ModelConfig, features: int, name: str, *, residual: bool = Fal
     )
 
 
-def rms_norm(config: ModelConfig, name: str) -> nn.RMSNorm:
+def rms_norm(config: MMRecConfig, name: str, epsilon: float = 1e-6) -> nn.RMSNorm:
     """RMSNorm over the last axis with a learned scale."""
-    return nn.RMSNorm(epsilon=1e-6, dtype=config.dtype, param_dtype=config.param_dtype, name=name)
-
-
-def normalise(x: Float[Array, "*n E"]) -> Array:
-    """RMSNorm over the last axis without a scale, in float32."""
-    x = x.astype(jnp.float32)
-    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-6)
+    return nn.RMSNorm(
+        epsilon=epsilon, dtype=config.dtype, param_dtype=config.param_dtype, name=name
+    )
 
 
 def l2_normalise(x: Float[Array, "*n S"]) -> Array:
-    """Vectors of length 1 along the last axis, in float32; a zero vector stays zero."""
-    x = x.astype(jnp.float32)
+    """Vectors of length 1 along the last axis, in float32 at least; a zero vector stays zero."""
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-6)
 
 
@@ -71,7 +67,7 @@ class Dropout(nn.Module):
 class SwiGLU(nn.Module):
     """Gated feed-forward layer `(silu(x W_gate) * x W_value) W_down` (arXiv 2002.05202)."""
 
-    config: ModelConfig
+    config: MMRecConfig
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:

@@ -1,19 +1,19 @@
-"""MMRecLM: tokens and a state in; logits, the next state and named intermediates out."""
+"""MMRecLM: tokens and a state in; logits, the next state and metrics out."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from mmrec_jax.models.mmrec.block import Block
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.layers import Dropout, rms_norm
 from mmrec_jax.models.mmrec.state import MMRecState, layout, zero_state
-from mmrec_jax.typing import Array, Float, Int, typed
+from mmrec_jax.models.partition import split_rows
+from mmrec_jax.typing import Array, Float, Integer, typed
 
-Intermediates = dict[str, Array]
+Metrics = dict[str, Array]
 
 
 class MMRecLM(nn.Module):
@@ -23,19 +23,19 @@ class MMRecLM(nn.Module):
     parameters of layer i are index i of axis 0 of every leaf under `blocks`.
     """
 
-    config: ModelConfig
+    config: MMRecConfig
 
     @nn.compact
     @typed
     def __call__(
         self,
-        tokens: Int[Array, "B T"],
+        tokens: Integer[Array | np.ndarray, "B T"],
         state: MMRecState | None = None,
-        segment_ids: Int[Array, "B T"] | None = None,
+        segment_ids: Integer[Array | np.ndarray, "B T"] | None = None,
         *,
         deterministic: bool = True,
         perturb: Callable[[Array], Array] | None = None,
-    ) -> tuple[Float[Array, "B T V"], MMRecState, Intermediates]:
+    ) -> tuple[Float[Array, "B T V"], MMRecState, Metrics]:
         """Reads T tokens.
 
         Args:
@@ -48,15 +48,14 @@ class MMRecLM(nn.Module):
           perturb: what training does to the embedded tokens [B, T, D] (`models/neftune.py`).
 
         Returns:
-          Logits in float32 (those at t predict token t + 1), the state after the last real token,
-          and intermediates, all scalars:
-            * with gate="state": `newton_iterations`, `newton_residual`, `newton_fell_back` of
-              `gated_scan`, the largest over layers and pieces of time;
-            * with use_uboo, averaged over layers: `uboo` (the auxiliary loss), `uboo_tokens`
-              (tokens in its mean), `uboo_skill` (1 - loss / loss of predicting no change) and
-              `uboo_variance` (of the normalised state over tokens).
+          Logits in float32 at least (those at t predict token t + 1), the state after the last real
+          token, and scalar metrics: with gate="state" `newton_iterations`, `newton_residual`,
+          `newton_fell_back` of `gated_scan`, the largest over layers and chunks of time.
         """
         config = self.config
+        tokens = jnp.asarray(tokens)
+        if segment_ids is not None:
+            segment_ids = jnp.asarray(segment_ids, jnp.int32)
         embed = nn.Embed(
             config.vocab_size,
             config.D,
@@ -71,7 +70,7 @@ class MMRecLM(nn.Module):
         x = embed(tokens)
         if perturb is not None:
             x = perturb(x)
-        x = Dropout(config.dropout, deterministic)(x)
+        x = split_rows(Dropout(config.dropout, deterministic)(x))
 
         blocks = nn.scan(
             Block,
@@ -84,18 +83,13 @@ class MMRecLM(nn.Module):
             x, (state.h, state.m), where
         )
         x = rms_norm(config, "final_norm")(x)
-        logits = jnp.dot(x, embed.embedding.T.astype(x.dtype), preferred_element_type=jnp.float32)
+        head = embed.embedding.T.astype(x.dtype)
+        logits = jnp.dot(x, head, preferred_element_type=config.state_dtype)
         state = MMRecState(h=h, m=m, segment=where.segment, position=where.position)
-        means = {
-            name: jnp.max(value) if name.startswith("newton") else jnp.mean(value)
-            for name, value in statistics.items()
-        }
-        if config.use_uboo:
-            means |= _uboo_summary(means, jnp.sum(where.real & ~where.start))
-        return logits, state, means
+        return logits, state, {name: jnp.max(value) for name, value in statistics.items()}
 
 
-def embedding_scale(config: ModelConfig) -> float:
+def embedding_scale(config: MMRecConfig) -> float:
     """Standard deviation of the tied embedding at the start: 0.02, less for a wide model.
 
     After the final norm a logit is a sum of D products, so its variance is D times the square of
@@ -103,53 +97,3 @@ def embedding_scale(config: ModelConfig) -> float:
     of ln V; a constant 0.02 would be 2 % off at base and 5 % at medium.
     """
     return min(0.02, (0.2 / config.D) ** 0.5)
-
-
-def forward(
-    model: MMRecLM,
-    params: Any,
-    tokens: Array,
-    state: MMRecState | None = None,
-    segment_ids: Array | None = None,
-    *,
-    dropout_key: Array | None = None,
-    perturb: Callable[[Array], Array] | None = None,
-    others: Mapping[str, Any] | None = None,
-) -> tuple[Array, MMRecState, Intermediates]:
-    """`model.apply` on parameters; dropout is on if and only if a key is given.
-
-    `others` are collections of variables beside them, such as those of `dora.intercept`.
-    """
-    rngs = None if dropout_key is None else {"dropout": dropout_key}
-    noise: dict[str, Any] = {} if perturb is None else {"perturb": perturb}
-    outputs: Any = model.apply(
-        {"params": params, **(others or {})},
-        tokens,
-        state,
-        segment_ids,
-        deterministic=dropout_key is None,
-        rngs=rngs,
-        **noise,
-    )
-    logits, state, intermediates = outputs
-    return logits, state, intermediates
-
-
-def _uboo_summary(means: Intermediates, tokens: Array) -> Intermediates:
-    loss, identity = means.pop("uboo_loss"), means.pop("uboo_identity")
-    skill = 1 - loss / jnp.maximum(identity, jnp.finfo(jnp.float32).tiny)
-    return {
-        "uboo": loss,
-        "uboo_tokens": tokens.astype(jnp.float32),
-        "uboo_skill": jax.lax.stop_gradient(skill),
-    }
-
-
-def count_parameters(params: dict) -> int:
-    """Scalars in `params`; the training-only UBOO predictors are not counted."""
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    return sum(
-        leaf.size
-        for path, leaf in leaves
-        if not any(getattr(p, "key", None) == "uboo" for p in path)
-    )

@@ -3,12 +3,12 @@
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.layers import dense
 from mmrec_jax.typing import Array, Float
 
 
-def projection_widths(config: ModelConfig) -> dict[str, int]:
+def projection_widths(config: MMRecConfig) -> dict[str, int]:
     """Name and width of each projection, in the column order of the fused matrix."""
     c = config
     widths = {"z": c.E, "v": c.H * c.K, "g": c.E + c.H * c.K, "q": c.H * c.S, "k": c.H * c.S}
@@ -25,7 +25,7 @@ class InputProjection(nn.Module):
     by `projection_widths` gives the same function.
     """
 
-    config: ModelConfig
+    config: MMRecConfig
 
     @nn.compact
     def __call__(self, u: Float[Array, "B T D"]) -> dict[str, Array]:

@@ -29,6 +29,7 @@ def gated_scan(
     *,
     reset: Bool[Array, "B T"] | None = None,
     backend: str = "auto",
+    passes: int | None = None,
 ) -> tuple[Float[Array, "B T E"], Float[Array, "B E"], dict[str, Array]]:
     """Solves the core formula for every t.
 
@@ -42,12 +43,13 @@ def gated_scan(
         in the decayed term and in the gate.
       backend: "sequential" steps through time with `jax.lax.scan`; "newton" solves all of it at
         once (`newton.py`), to 8 units in the last place of every state, and steps through time
-        after all should a row not get there; "auto": sequential on a CPU, newton elsewhere.
+        after all for rows that do not get there; "auto": sequential on a CPU, newton elsewhere.
+      passes: of newton, before it steps through time; None: as many as can ever be needed.
 
     Returns:
       `h` in the dtype of `b`; the last state, at least float32; and `info`, scalars:
       `iterations` (passes of the solver; 0 with "sequential"), `residual` (its largest error,
-      relative to 1 + |state|) and `fell_back` (1 if the sequential answer had to be used).
+      relative to 1 + |state|) and `fell_back` (1 if a row needed the sequential answer).
     """
     if backend == "auto":
         backend = "sequential" if jax.default_backend() == "cpu" else "newton"
@@ -59,7 +61,7 @@ def gated_scan(
     # A weight that is 1 inside a document and 0 at its first token cuts every path from h_{t-1}.
     keep = jnp.ones(b.shape[:2], dtype) if reset is None else 1 - reset.astype(dtype)
     inputs = [x.astype(dtype) for x in (gamma, b, w, c, h0)]
-    h, info = _solve(*inputs, keep, backend)
+    h, info = _solve(*inputs, keep, backend, passes)
     return h.astype(b.dtype), h[:, -1], info
 
 
@@ -81,9 +83,16 @@ def _cell(h: Array, gamma: Array, b: Array, keep: Array, w: Array, c: Array) -> 
     return gamma * h_prev + b * gate, keep * (gamma + b * _per_channel(w, h) * slope)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(6,))
+@partial(jax.custom_vjp, nondiff_argnums=(6, 7))
 def _solve(
-    gamma: Array, b: Array, w: Array, c: Array, h0: Array, keep: Array, backend: str
+    gamma: Array,
+    b: Array,
+    w: Array,
+    c: Array,
+    h0: Array,
+    keep: Array,
+    backend: str,
+    passes: int | None,
 ) -> tuple[Array, dict[str, Array]]:
     inputs = (gamma, b, keep[..., None])
 
@@ -102,25 +111,37 @@ def _solve(
     zero = jnp.zeros((), jnp.float32)
     if backend == "sequential":
         return sequential(), {"iterations": zero, "residual": zero, "fell_back": zero}
-    solution = newton.solve(cell, inputs, h0)
-    h = jax.lax.cond(solution.solved, lambda: solution.h, sequential)
+    solution = newton.solve(cell, inputs, h0, passes)
+    solved = solution.solved[:, None, None]  # by row, so that a hard one does not change the others
+    every = jnp.all(solved)
+    h = jax.lax.cond(every, lambda: solution.h, lambda: jnp.where(solved, solution.h, sequential()))
     return h, {
         "iterations": solution.iterations.astype(jnp.float32),
         "residual": solution.residual.astype(jnp.float32),
-        "fell_back": 1 - solution.solved.astype(jnp.float32),
+        "fell_back": 1 - every.astype(jnp.float32),
     }
 
 
 def _solve_forward(
-    gamma: Array, b: Array, w: Array, c: Array, h0: Array, keep: Array, backend: str
+    gamma: Array,
+    b: Array,
+    w: Array,
+    c: Array,
+    h0: Array,
+    keep: Array,
+    backend: str,
+    passes: int | None,
 ) -> tuple[tuple[Array, dict[str, Array]], tuple[Array, ...]]:
     # Calls the rule itself, not its body: differentiating the gradient must find this rule again.
-    h, info = _solve(gamma, b, w, c, h0, keep, backend)
+    h, info = _solve(gamma, b, w, c, h0, keep, backend, passes)
     return (h, info), (*scan.own(backend, gamma, b, w, c, h0, keep), h)
 
 
 def _solve_backward(
-    backend: str, residuals: tuple[Array, ...], cotangents: tuple[Array, dict[str, Array]]
+    backend: str,
+    passes: int | None,
+    residuals: tuple[Array, ...],
+    cotangents: tuple[Array, dict[str, Array]],
 ) -> tuple[Array, ...]:
     gamma, b, w, c, h0, keep, h = residuals
     g, _ = cotangents  # the solver's statistics have no gradient

@@ -6,7 +6,7 @@ because its price stays small: at base the state is 6 MiB a row in float32, as m
 values of 64 tokens of an attention model of that shape.
 """
 
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 
 # name: vocabulary, model width D, layers L, memories H, context
 _TABLE = {
@@ -19,8 +19,8 @@ _TABLE = {
     "7b": (32_000, 4096, 24, 32, 32_768),
 }
 
-SIZES: dict[str, ModelConfig] = {
-    name: ModelConfig(
+SIZES: dict[str, MMRecConfig] = {
+    name: MMRecConfig(
         vocab_size=vocab, model_dim=width, num_layers=layers, num_memories=memories, context=context
     )
     for name, (vocab, width, layers, memories, context) in _TABLE.items()

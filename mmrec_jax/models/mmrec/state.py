@@ -8,7 +8,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.typing import Array, Bool, Float, Int
 
 
@@ -22,20 +22,19 @@ class MMRecState:
     position: Int[Array, "B"]  # tokens read of that document
 
 
-def zero_state(config: ModelConfig, batch: int) -> MMRecState:
+def zero_state(config: MMRecConfig, batch: int) -> MMRecState:
     """The state before the first token of `batch` rows."""
     c = config
     return MMRecState(
-        h=jnp.zeros((c.num_layers, batch, c.E), jnp.float32),
-        m=jnp.zeros((c.num_layers, batch, c.H, c.S, c.K), jnp.float32),
+        h=jnp.zeros((c.num_layers, batch, c.E), c.state_dtype),
+        m=jnp.zeros((c.num_layers, batch, c.H, c.S, c.K), c.state_dtype),
         segment=jnp.zeros(batch, jnp.int32),
         position=jnp.zeros(batch, jnp.int32),
     )
 
 
-def state_bytes(state: MMRecState) -> int:
-    """Bytes held, all rows together."""
-    return sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+# Which axis of each array is the batch.
+BATCH_AXES = MMRecState(h=1, m=1, segment=0, position=0)  # type: ignore[arg-type]
 
 
 @flax.struct.dataclass

@@ -1,24 +1,24 @@
 """Training from a prepared folder is training from the same documents in memory."""
 
 import dataclasses
-import itertools
-import json
 import os
 import shutil
 
 import numpy as np
 import pytest
+from mmrec_jax.train.setup import load_data
 
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.data.char_tokenizer import CharTokenizer
 from mmrec_jax.data.evaluation import evaluation_batches
 from mmrec_jax.data.prepared.prepared_dataset import open_prepared, validation_documents
 from mmrec_jax.data.prepared.settings import PrepareSettings
+from mmrec_jax.data.prepared.shard_tokens import Shard, ShardTokens
+from mmrec_jax.data.prepared.shard_writer import BLOCK_BYTES, ShardWriter
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.token_store import TokenStore
-from mmrec_jax.errors import UserError
-from mmrec_jax.train.prepare import load_data
 from tests.small_corpus import prepare_small, write_corpus
+from tests.small_data import assert_same, refused, take
 from tests.small_run import small_config
 
 
@@ -34,140 +34,152 @@ def copy(folder, tmp_path):
     return shutil.copytree(folder, tmp_path / "copy")
 
 
-def _config(folder, **overrides):
+def config_of(folder, **overrides):
     return small_config(folder, data__source="prepared", **overrides)
 
 
-def _in_memory(data):
-    """The same data set with all in memory."""
-    stores = [
-        TokenStore(store.tokens[:], store.offsets, store.byte_counts, store.character_counts)
-        for store in (data.train, data.validation)
-    ]
-    return TextDataset(data.config, data.tokenizer, *stores, data.carry_state)
-
-
-def _assert_same(one, other):
-    assert one.keys() == other.keys()
-    for name in one:
-        assert one[name].dtype == other[name].dtype
-        assert np.array_equal(one[name], other[name])
+def opened(folder, **overrides):
+    return open_prepared(config_of(folder, **overrides))
 
 
 @pytest.mark.parametrize("carry", [False, True])
 def test_batches_are_those_of_the_same_documents_in_memory(folder, carry):
-    data = open_prepared(_config(folder, train__carry_state=carry))
-    memory = _in_memory(data)
-    batches, expected = data.batches(8), memory.batches(8)
-    for _ in range(90):  # more than an epoch
-        _assert_same(next(batches), next(expected))
-    for _, (one, other) in zip(
-        range(9),
-        zip(
-            evaluation_batches(data.validation, 4, 16, carry=carry),
-            evaluation_batches(memory.validation, 4, 16, carry=carry),
-            strict=True,
-        ),
-        strict=False,
-    ):
-        _assert_same(one, other)
-    _assert_same(data.longest(3, 64), memory.longest(3, 64))
+    data = opened(folder, train__carry_state=carry)
+    stores = [
+        TokenStore(store.tokens[:], store.offsets, store.byte_counts, store.character_counts)
+        for store in (data.train, data.validation)
+    ]
+    memory = TextDataset(data.config, data.tokenizer, *stores, data.carry_state)
+    assert_same(take(data.batches(8), 90), take(memory.batches(8), 90))  # more than an epoch
+    assert_same(
+        *(evaluation_batches(d.validation, 4, 16, carry=carry) for d in (data, memory)),
+    )
+    assert_same([data.longest(3, 64)], [memory.longest(3, 64)])
     for length in ({"epochs": 2.0}, {"tokens": 5000}):
         assert data.steps_for(8, **length) == memory.steps_for(8, **length)
-    assert data.describe() == memory.describe()
-    # The position can be saved, and belongs to this text alone.
-    state = json.loads(json.dumps(batches.get_state()))
-    later = open_prepared(_config(folder, train__carry_state=carry)).batches(8)
-    later.set_state(state)
-    _assert_same(next(later), next(batches))
-    with pytest.raises(UserError, match="belongs to other data: tokens"):
-        memory.batches(8).set_state(state)
+    with refused("tokens"):
+        memory.batches(8).set_state(data.batches(8).get_state())
+    again = TokenStore.from_documents(validation_documents(config_of(folder)), data.tokenizer)
+    assert np.array_equal(again.tokens, data.validation.tokens[:])
 
 
 def test_a_run_reads_it(folder, tmp_path):
-    data = load_data(_config(folder), Workdir(tmp_path / "run"))
+    data = load_data(config_of(folder), Workdir(tmp_path / "run"))
     assert data.train.num_documents > 200
     assert (tmp_path / "run").is_dir()
-    with pytest.raises(UserError, match=r"suffix_weight is 2.0; .* it must be 1"):
-        load_data(_config(folder, turkish__suffix_weight=2.0), Workdir(tmp_path / "run"))
+    with refused("config.turkish.suffix_weight is 2.0"):
+        load_data(config_of(folder, turkish__suffix_weight=2.0), Workdir(tmp_path / "run"))
 
 
 def test_folders_are_read_one_after_the_other(folder, tmp_path):
     pattern = write_corpus(tmp_path).split(",")[1]
-    other = tmp_path / "other"
-    prepare_small(other, pattern)
-    one, two, both = (
-        open_prepared(_config(name)) for name in (folder, other, f"{folder}, {other}")
-    )
-    assert np.array_equal(
-        both.train.tokens[:], np.concatenate([one.train.tokens[:], two.train.tokens[:]])
-    )
+    prepare_small(tmp_path / "other", pattern)
+    one, two, both = map(opened, (folder, tmp_path / "other", f"{folder}, {tmp_path / 'other'}"))
+    expected = np.concatenate([one.train.tokens[:], two.train.tokens[:]])
+    assert np.array_equal(both.train.tokens[:], expected)
     assert both.validation.num_documents == sum(x.validation.num_documents for x in (one, two))
     assert len({data.train.fingerprint for data in (one, two, both)}) == 3
 
 
-def test_the_texts_of_the_validation_split(folder):
-    documents = validation_documents(_config(folder))
-    data = open_prepared(_config(folder))
-    again = TokenStore.from_documents(documents, data.tokenizer)
-    assert np.array_equal(again.tokens, data.validation.tokens[:])
-
-
-def _flip(path, place):
+def _flip(path, offset):
     data = bytearray(path.read_bytes())
-    data[place] ^= 1
+    data[offset] ^= 1
     path.write_bytes(data)
 
 
-def test_what_is_wrong_with_a_folder_is_named(copy, tmp_path):
-    def refused(match):
-        with pytest.raises(UserError, match=match):
-            open_prepared(_config(copy))
-
-    shard, documents = copy / "train-00001.tokens", copy / "validation-00000.documents.npy"
-    saved = {path: path.read_bytes() for path in (shard, documents, copy / "manifest.json")}
-    os.truncate(shard, 1000)
-    refused(r"train-00001.tokens: this shard has 1,000 bytes; by its manifest")
-    shard.unlink()
-    refused(r"train-00001.tokens: this shard cannot be read: No such file")
-    shard.write_bytes(saved[shard])
-    _flip(documents, -1)
-    refused(r"validation-00000.documents.npy: this file is damaged")
-    documents.unlink()
-    refused(r"validation-00000.documents.npy: this file cannot be read")
-    documents.write_bytes(saved[documents])
-    manifest = copy / "manifest.json"
-    manifest.write_bytes(saved[manifest].replace(b'"bytes": 8', b'"bytes": 9'))
-    refused(r"manifest.json: this file is damaged: it does not have the checksum")
-    manifest.write_bytes(saved[manifest][:-200])
-    refused(r"manifest.json: this file is damaged")
-    manifest.write_bytes(saved[manifest].replace(b'"format": 1', b'"format": 2'))
-    refused(r"manifest.json: its format is 2; this version reads 1")
-    manifest.unlink()
-    refused(r"config.data.train: .* is not a folder that mmrec data prepare wrote \(manifest")
-    (copy / "journal.json").write_text("{}")
-    refused(r"the preparation of .* is not complete; give the same")
-    manifest.write_bytes(saved[manifest])
-    open_prepared(_config(copy))
+def _replace(old, new):
+    return lambda path: path.write_bytes(path.read_bytes().replace(old, new))
 
 
-def test_a_flipped_byte_is_named_when_it_is_trained_on(copy):
-    _flip(copy / "train-00002.tokens", 100)
-    batches = open_prepared(_config(copy)).batches(8)
-    with pytest.raises(UserError, match=r"train-00002.tokens: this shard is damaged between the"):
-        list(itertools.islice(batches, 90))
+@pytest.mark.parametrize(
+    ("name", "damage", "named"),
+    [
+        ("train-00001.tokens", lambda path: os.truncate(path, 1000), "1,000"),
+        ("train-00001.tokens", os.unlink, "No such file"),
+        ("validation-00000.documents.npy", lambda path: _flip(path, -1), "damaged"),
+        ("validation-00000.documents.npy", os.unlink, "cannot be read"),
+        ("manifest.json", _replace(b'"bytes": 8', b'"bytes": 9'), "checksum"),
+        ("manifest.json", lambda path: os.truncate(path, 300), "damaged"),
+        ("manifest.json", _replace(b'"format": 1', b'"format": 2'), "format is 2"),
+        ("manifest.json", os.unlink, "config.data.train"),
+        ("tokenizer", lambda path: CharTokenizer.from_texts(["abc"]).save(path), "tokenizer"),
+    ],
+)
+def test_what_is_wrong_with_a_folder_is_named(copy, name, damage, named):
+    if name == "tokenizer":
+        shutil.rmtree(copy / name)
+    damage(copy / name)
+    with refused(copy, name, named):
+        opened(copy)
 
 
-def test_another_tokenizer_is_refused(copy, folder, tmp_path):
+def test_an_incomplete_preparation_and_another_tokenizer_are_refused(copy, tmp_path):
     other = CharTokenizer.from_texts(["abc"])
-    with pytest.raises(UserError, match="was prepared with another tokenizer than that of runs/a"):
-        open_prepared(dataclasses.replace(_config(copy), init_from="runs/a"), other)
+    with refused("tokenizer", "runs/a"):
+        open_prepared(dataclasses.replace(config_of(copy), init_from="runs/a"), other)
     (tmp_path / "a.txt").write_text("abc\n\nab\n\ncab\n\nbac\n\nca\n\nbca\n\ncc")
     letters, settings = tmp_path / "letters", PrepareSettings(validation_fraction=0.3)
     prepare_small(letters, str(tmp_path / "a.txt"), settings, other)
-    with pytest.raises(UserError, match=r"letters was prepared with another tokenizer than .*copy"):
-        open_prepared(_config(f"{copy},{letters}"))
-    shutil.rmtree(copy / "tokenizer")
-    other.save(copy / "tokenizer")
-    with pytest.raises(UserError, match=r"copy/tokenizer: this is not the tokenizer that the text"):
-        open_prepared(_config(copy))
+    with refused(letters, copy, "tokenizer"):
+        opened(f"{copy},{letters}")
+    (copy / "manifest.json").unlink()
+    (copy / "journal.json").write_text("{}")
+    with refused(copy, "not complete"):
+        opened(copy)
+
+
+# The tokens of shards.
+
+_BLOCK = BLOCK_BYTES // 2  # tokens of a block
+_LENGTHS = (2 * _BLOCK + 77, 5, _BLOCK)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """Three shards and what is in them."""
+    folder, rng = tmp_path_factory.mktemp("shards"), np.random.default_rng(0)
+    tokens = rng.integers(0, 1 << 16, sum(_LENGTHS)).astype("<u2")
+    entries = []
+    for number, part in enumerate(np.split(tokens, np.cumsum(_LENGTHS)[:-1])):
+        writer = ShardWriter(folder, f"train-{number:05d}")
+        for each in np.array_split(part, 3):
+            if len(each):
+                writer.add(each, np.array([[len(each), 0, 0]]))
+        entries.append(writer.close())
+    return [folder / entry["tokens_file"] for entry in entries], entries, tokens.astype(np.int32)
+
+
+def test_tokens_of_shards_are_those_of_one_array(shards, rng):
+    paths, entries, tokens = shards
+    stored = ShardTokens([Shard(*each, "<u2") for each in zip(paths, entries, strict=True)])
+    assert len(stored) == len(tokens)
+    borders = [0, 1, *np.cumsum(_LENGTHS).tolist(), len(tokens) - 1, _BLOCK, 2 * _BLOCK]
+    ends = [*borders, *(border - 1 for border in borders), *rng.integers(0, len(tokens), 3)]
+    for start in ends:
+        for stop in ends:
+            assert stored[start:stop].dtype == np.int32
+            assert np.array_equal(stored[start:stop], tokens[start:stop])
+    assert (stored[:] == tokens).all()
+    for shape in ((0,), (50,), (4, 9)):
+        indices = rng.integers(0, len(tokens), shape)
+        assert stored[indices].dtype == np.int32
+        assert np.array_equal(stored[indices], tokens[indices])
+    for indices in ([-1], [len(tokens)]):
+        with pytest.raises(IndexError):
+            stored[np.array(indices)]
+    with pytest.raises(ValueError, match="step 1"):
+        stored[::2]
+
+
+@pytest.mark.parametrize("token", [0, 1, 7, 999, _BLOCK - 1, 2 * _BLOCK + 70])
+def test_a_flipped_bit_is_found_when_it_is_read_and_not_before(shards, tmp_path, token):
+    paths, entries, tokens = shards
+    path = shutil.copy(paths[0], tmp_path / "shard")
+    _flip(path, 2 * token)
+    shard = Shard(path, entries[0], "<u2")
+    assert (shard.read(_BLOCK, 2 * _BLOCK) == tokens[_BLOCK : 2 * _BLOCK]).all()
+    for _ in range(2):
+        with refused("shard"):
+            shard.read(token // _BLOCK * _BLOCK, token // _BLOCK * _BLOCK + 1)
+        with refused("shard"):
+            shard.gather(np.array([_BLOCK, token]))

@@ -10,11 +10,12 @@ from tests.models.mmrec.loops import assert_close, relative_error
 from tests.models.mmrec.small_model import config, named_leaves, random_parameters, random_tokens
 
 
-@pytest.mark.parametrize("gate", ["state", "input"])
-def test_parallel_equals_sequential(gate):
+@pytest.mark.parametrize(("gate", "passes"), [("state", 16), ("state", 1), ("input", 16)])
+def test_parallel_equals_sequential(gate, passes):
+    """Also where one pass over the three chunks is all that the solver of the state gate gets."""
     results = {}
     for backend in ("sequential", "parallel"):
-        settings = config(gate=gate, scan=backend)
+        settings = config(gate=gate, scan=backend, newton_passes=passes)
         params = random_parameters(settings)
         tokens = random_tokens()
 
@@ -31,7 +32,7 @@ def test_parallel_equals_sequential(gate):
     assert_close(*gradients, 1e-4)
     if gate == "state":
         assert float(results["parallel"][2]["newton_iterations"]) >= 1
-        assert float(results["parallel"][2]["newton_fell_back"]) == 0
+        assert float(results["parallel"][2]["newton_fell_back"]) == (passes == 1)
 
 
 def test_auto_of_a_linear_gate_is_looked_up_by_shape(monkeypatch):

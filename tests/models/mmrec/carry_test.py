@@ -77,6 +77,19 @@ def test_no_state_is_the_zero_state():
     jax.tree.map(np.testing.assert_array_equal, without, zero)
 
 
+def test_numpy_arrays_are_read_as_those_of_jax():
+    small = config()
+    params, tokens = random_parameters(small), random_tokens(shape=(BATCH, LENGTH))
+    expected = forward(small)(params, tokens, None, jnp.asarray(SEGMENTS))
+
+    @jax.jit
+    def call(params):  # arguments would be arrays of JAX in here
+        given = [np.asarray(tokens, np.uint16), None, np.int64(SEGMENTS)]
+        return MMRecLM(small).apply({"params": params}, *given)
+
+    assert_close(named_leaves(call(params)), named_leaves(expected), 1e-6)
+
+
 def test_a_new_id_forgets_the_state_and_the_same_id_keeps_it():
     small = config()
     params, tokens = random_parameters(small), random_tokens()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from tests.models.mmrec.loops import sigmoid
 
 _COLUMNS = ("z", "v", "g", "q", "k", "beta", "alpha", "i")
@@ -17,7 +17,7 @@ _COLUMNS = ("z", "v", "g", "q", "k", "beta", "alpha", "i")
 class NumpyModel:
     """One row of text: call `read` token by token, or `logits` on a whole row."""
 
-    def __init__(self, config: ModelConfig, params: dict[str, Any]) -> None:
+    def __init__(self, config: MMRecConfig, params: dict[str, Any]) -> None:
         self.config = config
         self.p = _to_float64(params)
         self.segment, self.position = 0, 0
@@ -100,11 +100,11 @@ class NumpyModel:
                     erase = erase - beta * np.outer(key, key)
                 m = alpha * erase @ m + beta * np.outer(key, proj["v"][values])
                 self.m[layer, i] = m
-            reads.append(_rms(m.T @ query) * p["head_norm"]["scale"])
+            reads.append(_rms(m.T @ query, c.head_norm_epsilon) * p["head_norm"]["scale"])
         return np.concatenate(reads)
 
 
-def _projections(c: ModelConfig, p: dict[str, Any], u: np.ndarray) -> dict[str, np.ndarray]:
+def _projections(c: MMRecConfig, p: dict[str, Any], u: np.ndarray) -> dict[str, np.ndarray]:
     if not c.use_hem:
         return {name: u @ matrix["kernel"] for name, matrix in p.items()}
     keys, values = c.H * c.S, c.H * c.K
@@ -123,8 +123,8 @@ def _silu(x: np.ndarray) -> np.ndarray:
     return x * sigmoid(x)
 
 
-def _rms(x: np.ndarray) -> np.ndarray:
-    return x / np.sqrt(np.mean(x**2) + 1e-6)
+def _rms(x: np.ndarray, epsilon: float = 1e-6) -> np.ndarray:
+    return x / np.sqrt(np.mean(x**2) + epsilon)
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from mmrec_jax.models.mmrec.config import ModelConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.models.mmrec.state import MMRecState, zero_state
 from tests.models.mmrec.loops import OPTIMISED
@@ -46,12 +46,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def config(**changes: Any) -> ModelConfig:
+def config(**changes: Any) -> MMRecConfig:
     """The small model with some fields replaced."""
-    return ModelConfig(**(_BASE | changes))
+    return MMRecConfig(**(_BASE | changes))
 
 
-def random_parameters(config: ModelConfig, seed: int = 5) -> dict[str, Any]:
+def random_parameters(config: MMRecConfig, seed: int = 5) -> dict[str, Any]:
     """Random numbers everywhere: no gate, bias or scale is at its start, or zero, or equal."""
     tokens = jnp.zeros((1, 2), jnp.int32)
     shapes = jax.eval_shape(MMRecLM(config).init, jax.random.key(0), tokens)["params"]
@@ -77,7 +77,7 @@ def random_tokens(seed: int = 5, shape: tuple[int, ...] = (BATCH, LENGTH)) -> ja
     return jnp.asarray(rng.integers(0, _BASE["vocab_size"], shape), jnp.int32)
 
 
-def random_state(config: ModelConfig, segment: int, seed: int = 5) -> MMRecState:
+def random_state(config: MMRecConfig, segment: int, seed: int = 5) -> MMRecState:
     """A state in the middle of document `segment`, 5 tokens read."""
     rng = np.random.default_rng(seed)
     zero = zero_state(config, BATCH)
@@ -101,7 +101,7 @@ class Result(NamedTuple):
 
 
 def run(
-    config: ModelConfig,
+    config: MMRecConfig,
     params: dict[str, Any],
     tokens: jax.Array,
     segment_ids: object = None,
@@ -121,7 +121,7 @@ def run(
 
 
 @functools.cache
-def _compiled(config: ModelConfig):
+def _compiled(config: MMRecConfig):
     model = MMRecLM(config)
 
     @functools.partial(jax.jit, compiler_options=OPTIMISED)
@@ -152,7 +152,7 @@ def _compiled(config: ModelConfig):
 
 
 @functools.cache
-def forward(config: ModelConfig):
+def forward(config: MMRecConfig):
     """Compiled `params, tokens, state, segment_ids -> logits, state, intermediates`."""
 
     @jax.jit

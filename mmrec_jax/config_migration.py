@@ -1,0 +1,63 @@
+"""Plain configs of older versions, as this version writes them."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from mmrec_jax.data.kinds.registry import DATA_KINDS
+from mmrec_jax.errors import UserError
+
+VERSION = 2
+
+
+def upgrade(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The values under the names of this version, without the version itself.
+
+    Raises:
+      UserError: a newer version of this package wrote them.
+    """
+    plain = {name: dict(v) if isinstance(v, Mapping) else v for name, v in plain.items()}
+    version = plain.pop("version", 1)
+    if version > VERSION:
+        raise UserError(
+            f"the config has version {version}; this mmrec_jax reads versions up to {VERSION}: "
+            "install a newer one"
+        )
+    return _from_1(plain) if version == 1 else plain
+
+
+def _from_1(plain: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 had one model, all kinds of data in one, and other groups."""
+    model, train, turkish = (plain.get(name, {}) for name in ("model", "train", "turkish"))
+    objectives: dict[str, dict[str, Any]] = {"cross_entropy": {}}
+    uboo = {
+        new: model.pop(old)
+        for new, old in (
+            ("weight", "lambda_p"),
+            ("isolate", "uboo_isolate"),
+            ("orthogonal", "uboo_orthogonal"),
+        )
+        if old in model
+    }
+    if model.pop("use_uboo", False):
+        objectives["uboo"] = uboo
+    weight = turkish.pop("vowel_harmony", None)
+    if weight is not None:
+        objectives["vowel_harmony"] = {"weight": weight}
+    noise = {
+        name: train.pop(f"neftune_{name}")
+        for name in ("alpha", "schedule", "table")
+        if f"neftune_{name}" in train
+    }
+    data = _data_from_1({n: plain.pop(n, {}) for n in ("data", "instructions", "task")})
+    return {**plain, "data": data, "objectives": objectives, "noise": noise}
+
+
+def _data_from_1(groups: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Fields that the kind of data does not have were without effect, and are left out."""
+    fields = {name: value for group in groups.values() for name, value in group.items()}
+    source = fields.pop("source", "treebank")
+    known = {name: {f.name for f in dataclasses.fields(DATA_KINDS[name])} for name in DATA_KINDS}
+    foreign = set().union(*known.values()) - known.get(source, set())
+    kept = {name: value for name, value in fields.items() if name not in foreign}
+    return {"source": source, **kept}

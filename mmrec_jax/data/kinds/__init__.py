@@ -1,0 +1,1 @@
+"""The kinds of data: each is a group of settings that opens what it describes."""

@@ -1,0 +1,123 @@
+"""What a language model is to everything outside `models/`.
+
+A family is a config (`family_config.py`), a class that fulfils `LanguageModel` (most derive from
+`linen.LinenModel`) and one line in `registry.py`. Adapters (`mmrec_jax/dora`) and embedding noise
+(`noise.py`) wrap a model and return one.
+
+Models are pytrees, so that they are arguments of compiled functions: a family without leaves, a
+wrapper with those that it keeps (a frozen base, say).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from numpy.typing import NDArray
+
+from mmrec_jax.models.family_config import FamilyConfig
+from mmrec_jax.typing import Array, Bool, Float, Int
+
+Params = Any  # nested dicts of arrays
+State = Any  # a tree of arrays: recurrent state, or a cache; None where a model keeps nothing
+
+
+class Training(NamedTuple):
+    """Given to a forward pass in training; without it there is neither dropout nor noise."""
+
+    key: Array  # of all randomness
+    step: Array  # int32: updates done
+
+
+class Output(NamedTuple):
+    """What a forward pass returns."""
+
+    logits: Float[Array, "B T V"]  # float32; those at t predict token t + 1
+    state: State  # after the last token that is not padding
+    metrics: dict[str, Array]  # scalars for the log
+    captured: dict[str, Array]  # what `capture` asked for
+
+
+Histogram = tuple[NDArray[Any], NDArray[Any]]  # edges [bins + 1], counts [bins]
+
+
+class Dashboard(NamedTuple):
+    """What a family has to say about what goes on inside its model."""
+
+    scalars: dict[str, float]  # for the log
+    histograms: dict[str, Histogram]  # for the log
+    record: dict[str, Any]  # every number, fit for JSON
+    table: str  # for the console
+    draw: Callable[[str, Path], None]  # `draw(title, path)` writes a picture, PNG
+
+
+class LanguageModel(Protocol):
+    """A causal language model.
+
+    A family may have one method more, which `mmrec inspect` and the evaluator "dashboard" look for:
+
+        def dashboard(self, params: Params, batch: Mapping, *, thorough: bool = False) -> Dashboard
+
+    It reads a batch (`data/batch.py`) whose rows each hold one document from its beginning;
+    `thorough` asks for what takes more time to measure, too.
+    """
+
+    @property
+    def config(self) -> FamilyConfig:
+        """Its family's config, with the vocabulary of its tokenizer."""
+
+    def init(self, key: Array) -> Params:
+        """Parameters to begin with. Traceable."""
+
+    def apply(
+        self,
+        params: Params,
+        tokens: Int[Array, "B T"],
+        state: State = None,
+        segment_ids: Int[Array, "B T"] | None = None,
+        *,
+        training: Training | None = None,
+        perturb: Callable[[Array], Array] | None = None,
+        capture: Sequence[str] = (),
+        collections: Mapping[str, Any] | None = None,
+    ) -> Output:
+        """Reads T tokens.
+
+        Args:
+          params: the parameters.
+          tokens: ids.
+          state: what has been read before; None: nothing.
+          segment_ids: 0 at padding, a document's id (> 0) elsewhere; a token whose id differs from
+            that of the last real token (the state's included) begins a document and sees nothing
+            before it. None: all tokens continue the state's document.
+          training: switches dropout and noise on.
+          perturb: what is done to the embedded tokens [B, T, D].
+          capture: names of values inside to be returned; "states" are the hidden states over time
+            of each layer, [L, B, T, E], with those before the first token, "before" [L, B, E].
+          collections: of variables beside the parameters, such as those of `dora.intercept`.
+        """
+
+    def initial_state(self, batch: int) -> State:
+        """The state of rows that have read nothing."""
+
+    @property
+    def state_batch_axes(self) -> Any:
+        """A tree like the state: which axis of each array is the batch."""
+
+    def continues(self, segment_ids: Int[Array, "B T"], state: State) -> Bool[Array, "B T"]:
+        """Real tokens whose predecessor (the state's last token included) is of their document."""
+
+    def partition_specs(self, params: Params) -> Any:
+        """A tree like `params` of `PartitionSpec`s over the axes "fsdp" and "tensor"."""
+
+    def decays(self, name: str) -> bool:
+        """Whether weight decay applies to the parameter at a path."""
+
+    @property
+    def not_adaptable(self) -> str:
+        """A regular expression: found in the paths of parameters that get no adapters."""
+
+    def mixing_flops(self, length: int) -> float:
+        """Forward FLOPs per token beside two for each parameter, in rows of `length` tokens."""
+
+    def unwrap(self, params: Params) -> "tuple[LanguageModel, Params]":
+        """The family's model without wrappers, and the parameters that make it this function."""

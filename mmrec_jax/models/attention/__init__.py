@@ -1,0 +1,1 @@
+"""Attention: a decoder as Llama has it, without a state: what MM-Rec is compared with."""

@@ -1,0 +1,59 @@
+"""The shape of the attention model; needs no JAX, so that its twin in torch can read it too."""
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from mmrec_jax.models.family_config import FamilyConfig
+from mmrec_jax.settings import above, at_least, setting
+
+if TYPE_CHECKING:
+    from mmrec_jax.models.attention.family import Attention
+
+_MULTIPLE = 16  # of F: whole vector registers
+
+
+@dataclasses.dataclass(frozen=True)
+class AttentionConfig(FamilyConfig):
+    """A decoder as Llama has it: RMSNorm, rotary positions, causal attention, SwiGLU, tied."""
+
+    family = "attention"
+
+    model_dim: int = setting(128, "D", at_least(1))
+    num_layers: int = setting(4, "L", at_least(1))
+    num_heads: int = setting(4, "H; a head has D / H channels, an even number", at_least(1))
+    ffn_dim: int = setting(384, "F", at_least(0))
+    rope_base: float = setting(10_000.0, "of the rotary positions", above(0))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        even = self.model_dim % (2 * self.num_heads) == 0
+        expected = f"a divisor of model.model_dim / 2 = {self.model_dim / 2:g}"
+        self.require(even, "num_heads", expected)
+
+    def build(self) -> "Attention":
+        """The model."""
+        from mmrec_jax.models.attention.family import Attention
+
+        return Attention(self)
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of a head."""
+        return self.model_dim // self.num_heads
+
+    @property
+    def parameters(self) -> int:
+        """Scalars that are trained."""
+        d = self.model_dim
+        layer = 4 * d * d + 3 * d * self.ffn_dim + 2 * d
+        return self.vocab_size * d + self.num_layers * layer + d
+
+
+def matching(
+    parameters: int, *, vocab_size: int, model_dim: int, num_layers: int, num_heads: int
+) -> AttentionConfig:
+    """The config of this shape whose F brings its size nearest to `parameters`."""
+    rest = AttentionConfig(vocab_size, model_dim, num_layers, num_heads, ffn_dim=0).parameters
+    a_unit = 3 * model_dim * num_layers * _MULTIPLE
+    units = max(1, round((parameters - rest) / a_unit))
+    return AttentionConfig(vocab_size, model_dim, num_layers, num_heads, _MULTIPLE * units)

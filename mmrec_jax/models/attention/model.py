@@ -1,0 +1,178 @@
+"""Exact causal attention over whole rows.
+
+Chosen for speed on a CPU, each by measurement:
+  * attention goes by blocks of queries, each against the keys up to its end, and scores are made
+    again in the backward pass: memory is linear in T, and most of what causality hides is never
+    computed (`jax.nn.dot_product_attention`, which makes all T x T scores, took over twice as long
+    at T = 256 and five times at 1,024);
+  * besides the scores only the products with parameters are kept for the backward pass;
+  * a weight's gradient is written as the form of the product that XLA does fastest there.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
+
+from mmrec_jax.models.attention.config import AttentionConfig
+from mmrec_jax.models.partition import split_rows
+from mmrec_jax.typing import Array, Float, Int, typed
+
+_BLOCKS = 16  # of queries; more save work above the diagonal, and take longer to compile
+_BLOCK_MIN, _BLOCK_MAX = 128, 512  # queries
+_MIXED = "mixed"  # the name under which attention's result is kept
+
+
+class AttentionLM(nn.Module):
+    """Token ids to next-token logits; layer i is index i of axis 0 of every leaf of `blocks`."""
+
+    config: AttentionConfig
+
+    @nn.compact
+    @typed
+    def __call__(
+        self,
+        tokens: Int[Array, "B T"],
+        state: None = None,
+        segment_ids: Int[Array, "B T"] | None = None,
+        *,
+        deterministic: bool = True,
+        perturb: Callable[[Array], Array] | None = None,
+    ) -> tuple[Float[Array, "B T V"], None, dict[str, Array]]:
+        """Reads rows from their beginning.
+
+        Args:
+          tokens: ids in [0, vocab_size).
+          state: there is none.
+          segment_ids: a token attends to earlier tokens with its own id; None: to all earlier ones.
+          deterministic: of no effect, there is no dropout.
+          perturb: what training does to the embedded tokens [B, T, D].
+
+        Returns:
+          Logits in float32, those at t predict token t + 1; no state; and no metrics.
+        """
+        del state, deterministic
+        config = self.config
+        embed = nn.Embed(
+            config.vocab_size,
+            config.model_dim,
+            embedding_init=nn.initializers.normal(0.02),
+            name="embed",
+        )
+        keep = jax.checkpoint_policies.save_from_both_policies(
+            jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+            jax.checkpoint_policies.save_only_these_names(_MIXED),
+        )
+        layers = nn.scan(
+            nn.remat(_Layer, prevent_cse=False, policy=keep),
+            variable_axes={True: 0},  # of every collection: what is laid over params comes along
+            split_rngs={"params": True},
+            in_axes=nn.broadcast,
+            length=config.num_layers,
+        )
+        x = embed(tokens)
+        if perturb is not None:
+            x = perturb(x)
+        x, _ = layers(config, name="blocks")(split_rows(x), segment_ids)
+        x = nn.RMSNorm(name="final_norm")(x)
+        return jnp.dot(x, embed.embedding.T), None, {}
+
+
+class _Layer(nn.Module):
+    """Attention and SwiGLU, each behind a norm and beside a residual."""
+
+    config: AttentionConfig
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B T D"], segment_ids: Int[Array, "B T"] | None
+    ) -> tuple[Array, None]:
+        config = self.config
+        batch, length, width = x.shape
+        last = 1 / (2 * config.num_layers)
+        u = _Dense(3 * width, name="qkv")(nn.RMSNorm(name="norm")(x))
+        u = u.reshape(batch, length, 3 * config.num_heads, config.head_dim)
+        q, k, v = jnp.split(u, 3, axis=2)
+        q, k = rotate(q, config.rope_base), rotate(k, config.rope_base)
+        mixed = checkpoint_name(causal_attention(q, k, v, segment_ids), _MIXED)
+        mixed = mixed.reshape(batch, length, width)
+        x = split_rows(x + _Dense(width, scale=last, name="out")(mixed))
+        u = _Dense(2 * config.ffn_dim, name="gate_value")(nn.RMSNorm(name="ffn_norm")(x))
+        gate, value = jnp.split(u, 2, axis=-1)
+        down = _Dense(width, scale=last, name="down")
+        return split_rows(x + down(nn.silu(gate) * value)), None
+
+
+@typed
+def causal_attention(
+    q: Float[Array, "B T H S"],
+    k: Float[Array, "B T H S"],
+    v: Float[Array, "B T H S"],
+    segment_ids: Int[Array, "B T"] | None = None,
+) -> Float[Array, "B T H S"]:
+    """Softmax attention of each token to itself and to earlier ones with the same segment id."""
+    length = q.shape[1]
+    size = min(max(length // _BLOCKS, _BLOCK_MIN), _BLOCK_MAX)
+    recomputed = jax.checkpoint(attend)
+    blocks = []
+    for start in range(0, length, size):
+        end = min(start + size, length)
+        seen = jnp.arange(start, end)[:, None] >= jnp.arange(end)[None]
+        seen = seen[None]
+        if segment_ids is not None:
+            seen &= segment_ids[:, start:end, None] == segment_ids[:, None, :end]
+        blocks.append(recomputed(q[:, start:end], k[:, :end], v[:, :end], seen))
+    return jnp.concatenate(blocks, axis=1)
+
+
+def attend(q: Array, k: Array, v: Array, seen: Array) -> Array:
+    """Queries `[B, Q, H, S]` over keys `[B, K, H, S]`; `seen [B or 1, Q, K]`, no row all False."""
+    scores = jnp.einsum("bqhs,bkhs->bhqk", q * q.shape[-1] ** -0.5, k)
+    scores = jnp.where(seen[:, None], scores, jnp.finfo(scores.dtype).min)
+    # The maximum cancels out of the ratio below, so it needs no gradient.
+    weights = jnp.exp(scores - jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True)))
+    total = jnp.swapaxes(jnp.sum(weights, axis=-1), 1, 2)[..., None]
+    return jnp.einsum("bhqk,bkhs->bqhs", weights, v) / total
+
+
+def rotate(x: Float[Array, "B T H S"], base: float, start: Array | int = 0) -> Array:
+    """Rotary positions (arXiv 2104.09864) from `start` on; a head's two halves are paired."""
+    half = x.shape[-1] // 2
+    frequency = base ** (-jnp.arange(half) / half)
+    angle = ((start + jnp.arange(x.shape[1]))[:, None] * frequency[None])[None, :, None]
+    first, second = jnp.split(x, 2, axis=-1)
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+class _Dense(nn.Dense):
+    """A matrix without bias; `scale` multiplies the variance of its LeCun-normal start."""
+
+    use_bias: bool = False
+    scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T M"]) -> Array:
+        init = nn.initializers.variance_scaling(self.scale, "fan_in", "truncated_normal")
+        kernel = self.param("kernel", init, (x.shape[-1], self.features))
+        return _product(x.reshape(-1, x.shape[-1]), kernel).reshape(*x.shape[:-1], self.features)
+
+
+@jax.custom_vjp
+def _product(x: Array, kernel: Array) -> Array:
+    return x @ kernel
+
+
+def _product_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return x @ kernel, (x, kernel)
+
+
+def _product_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    x, kernel = kept
+    # Equal to x.T @ gradient; XLA on a CPU takes over 1.5 times as long for that one.
+    return gradient @ kernel.T, (gradient.T @ x).T
+
+
+_product.defvjp(_product_forward, _product_backward)

@@ -1,0 +1,34 @@
+"""The config that every model family has."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from mmrec_jax.settings import Settings, at_least, setting
+
+if TYPE_CHECKING:
+    from mmrec_jax.models.api import LanguageModel
+
+
+@dataclasses.dataclass(frozen=True)
+class FamilyConfig(Settings):
+    """Base of the families' configs; a subclass names its family and builds its model."""
+
+    group: ClassVar[str] = "model"
+    tag: ClassVar[str] = "family"
+    family: ClassVar[str]
+    vocab_size: int = setting(
+        5000, "upper bound; the tokenizer's size when that is smaller", at_least(1)
+    )
+
+    def build(self) -> "LanguageModel":
+        """The model."""
+        raise NotImplementedError
+
+    def fitted(self, rows: int, platform: str) -> Self:
+        """With what the run leaves open set for `rows` of a microbatch on each device."""
+        del rows, platform
+        return self
+
+    def resolved(self) -> dict[str, Any]:
+        """Fields that may be left to be derived, and the values that they come to."""
+        return {}

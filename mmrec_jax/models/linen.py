@@ -1,0 +1,131 @@
+"""A model family whose network is a Flax linen module."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.sharding import PartitionSpec
+
+from mmrec_jax.models.api import Output, Params, State, Training
+from mmrec_jax.tree import map_named
+from mmrec_jax.typing import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class LinenModel:
+    """`LanguageModel` around a module; a subclass says which, and what its parameters are.
+
+    The module is called as `module(tokens, state, segment_ids, deterministic=..., perturb=...)` and
+    returns logits, the state and scalar metrics. It draws dropout from the rng "dropout".
+
+    Attributes:
+      decayed: found in the paths of parameters that weight decay applies to.
+      not_decayed: found in those of all others, so that none is forgotten in silence.
+      sharding: (regular expression, spec) pairs; the first that is found in a path holds, over as
+        many of the array's axes as it names. What none is found in is replicated.
+    """
+
+    config: Any
+
+    decayed: ClassVar[str] = r"(^|/)(kernel|embedding)$"
+    not_decayed: ClassVar[str] = r"(^|/)(scale|bias)$"
+    not_adaptable: ClassVar[str] = r"(^|/)embed|norm[^/]*(/|$)|(^|/)(scale|bias)$"
+    sharding: ClassVar[tuple[tuple[str, PartitionSpec], ...]] = (
+        (r"(^|/)embedding$", PartitionSpec("tensor", "fsdp")),
+    )
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        jax.tree_util.register_static(cls)
+
+    @property
+    def module(self) -> nn.Module:
+        """The network."""
+        raise NotImplementedError
+
+    def init(self, key: Array) -> Params:
+        """See `LanguageModel.init`."""
+        return self.module.init(key, jnp.zeros((1, 2), jnp.int32))["params"]
+
+    def apply(
+        self,
+        params: Params,
+        tokens: Array,
+        state: State = None,
+        segment_ids: Array | None = None,
+        *,
+        training: Training | None = None,
+        perturb: Callable[[Array], Array] | None = None,
+        capture: Sequence[str] = (),
+        collections: Mapping[str, Any] | None = None,
+    ) -> Output:
+        """See `LanguageModel.apply`."""
+        result: Any = self.module.apply(
+            {"params": params, **(collections or {})},
+            tokens,
+            state,
+            segment_ids,
+            deterministic=training is None,
+            perturb=perturb,
+            rngs=None if training is None else {"dropout": training.key},
+            mutable=list(capture) or False,
+        )
+        (logits, after, metrics), collected = result if capture else (result, {})
+        return Output(logits, after, metrics, self.captured(collected, state, tokens.shape))
+
+    def captured(
+        self, collected: Mapping[str, Any], state: State, shape: tuple[int, ...]
+    ) -> dict[str, Array]:
+        """`Output.captured` from the collections of the module that were asked for."""
+        del state, shape
+        return dict(collected)
+
+    def initial_state(self, batch: int) -> State:
+        """None: the model keeps nothing."""
+        del batch
+
+    @property
+    def state_batch_axes(self) -> Any:
+        """See `LanguageModel.state_batch_axes`."""
+        return None
+
+    def continues(self, segment_ids: Array, state: State) -> Array:
+        """See `LanguageModel.continues`; here no state knows of an earlier token."""
+        del state
+        before = jnp.pad(segment_ids[:, :-1], ((0, 0), (1, 0)))
+        return (segment_ids > 0) & (segment_ids == before)
+
+    def partition_specs(self, params: Params) -> Any:
+        """See `LanguageModel.partition_specs`."""
+
+        def spec(name: str, leaf: Any) -> PartitionSpec:
+            del leaf
+            found = (spec for pattern, spec in self.sharding if re.search(pattern, name))
+            return next(found, PartitionSpec())
+
+        return map_named(spec, params)
+
+    def decays(self, name: str) -> bool:
+        """See `LanguageModel.decays`.
+
+        Raises:
+          ValueError: the family has no rule for the parameter.
+        """
+        if re.search(self.not_decayed, name):
+            return False
+        if not re.search(self.decayed, name):
+            raise ValueError(f"{type(self).__name__} has no rule for weight decay of {name}")
+        return True
+
+    def mixing_flops(self, length: int) -> float:
+        """See `LanguageModel.mixing_flops`."""
+        del length
+        return 0.0
+
+    def unwrap(self, params: Params) -> tuple[Self, Params]:
+        """See `LanguageModel.unwrap`."""
+        return self, params

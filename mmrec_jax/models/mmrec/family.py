@@ -1,0 +1,105 @@
+"""MM-Rec as a model family."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import jax
+from jax.sharding import PartitionSpec as P
+
+from mmrec_jax.errors import UserError
+from mmrec_jax.models.api import Dashboard, Params, State
+from mmrec_jax.models.linen import LinenModel
+from mmrec_jax.models.mmrec.block import STATES
+from mmrec_jax.models.mmrec.config import MMRecConfig
+from mmrec_jax.models.mmrec.dashboard.observer import observe
+from mmrec_jax.models.mmrec.dashboard.summary import format_table, histograms, scalars, summarise
+from mmrec_jax.models.mmrec.model import MMRecLM
+from mmrec_jax.models.mmrec.state import BATCH_AXES, MMRecState, layout, zero_state
+from mmrec_jax.typing import Array
+
+# Matrices of the blocks are [L, in, out]: the residual stream's side is split over "fsdp", the
+# inner side over "tensor", so that a block's two products need one sum over "tensor".
+_INWARD, _OUTWARD = P(None, "fsdp", "tensor"), P(None, "tensor", "fsdp")
+
+
+@dataclasses.dataclass(frozen=True)
+class MMRec(LinenModel):
+    """The model of `model.py`."""
+
+    config: MMRecConfig
+
+    not_decayed: ClassVar[str] = r"(^|/)(scale|bias|b_gamma|b_alpha|w_g|c_g)$"
+    not_adaptable: ClassVar[str] = (
+        r"(^|/)(embed|embedding|dpg_down|dpg_up)(/|$)|norm[^/]*(/|$)"
+        r"|(^|/)(scale|bias|b_gamma|b_alpha|w_g|c_g)$"
+    )
+    sharding: ClassVar[tuple[tuple[str, P], ...]] = (
+        (r"(^|/)embedding$", P("tensor", "fsdp")),
+        (r"(^|/)(out|down|dpg_up)/kernel$", _OUTWARD),
+        (r"(^|/)kernel$", _INWARD),
+    )
+
+    def __post_init__(self) -> None:
+        config = self.config
+        if "float64" in (config.dtype, config.param_dtype) and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+            raise UserError(
+                "config.model.dtype or param_dtype is float64, which JAX computes only where the "
+                "environment has JAX_ENABLE_X64=1"
+            )
+
+    @property
+    def module(self) -> MMRecLM:
+        """The network."""
+        return MMRecLM(self.config)
+
+    def captured(
+        self, collected: Mapping[str, Any], state: State, shape: tuple[int, ...]
+    ) -> dict[str, Array]:
+        """The short-term states as [L, B, T, E], whatever chunks of time they were made in."""
+        if STATES not in collected:
+            return dict(collected)
+        (batch, length), h = shape, collected[STATES]["blocks"]["h"]
+        if h.ndim == 5:  # [L, chunks, B, T of a chunk, E]
+            h = h.swapaxes(1, 2).reshape(h.shape[0], batch, -1, h.shape[-1])[:, :, :length]
+        before = zero_state(self.config, batch) if state is None else state
+        return {STATES: h, "before": before.h}
+
+    def initial_state(self, batch: int) -> MMRecState:
+        """See `LanguageModel.initial_state`."""
+        return zero_state(self.config, batch)
+
+    @property
+    def state_batch_axes(self) -> MMRecState:
+        """See `LanguageModel.state_batch_axes`."""
+        return BATCH_AXES
+
+    def continues(self, segment_ids: Array, state: State) -> Array:
+        """See `LanguageModel.continues`."""
+        rows, length = segment_ids.shape
+        where = layout(segment_ids, state or self.initial_state(rows), length)
+        return where.real & ~where.start
+
+    def dashboard(
+        self, params: Params, batch: Mapping[str, Any], *, thorough: bool = False
+    ) -> Dashboard:
+        """See `LanguageModel`; `thorough` solves by Newton's method, so that it can be judged."""
+        model = MMRec(dataclasses.replace(self.config, scan="parallel")) if thorough else self
+        summary = summarise(observe(model, params, batch["inputs"], batch["segment_ids"]))
+
+        def draw(title: str, path: Path) -> None:
+            # Needs matplotlib, which models do not.
+            from mmrec_jax.models.mmrec.dashboard import picture
+
+            picture.draw(summary, title, path)
+
+        return Dashboard(
+            scalars(summary), histograms(summary), summary, format_table(summary), draw
+        )
+
+    def mixing_flops(self, length: int) -> float:
+        """The long-term memory's definition: 3 products of 2 S K for each token."""
+        del length
+        c = self.config
+        return 6.0 * c.num_layers * c.H * c.S * c.K

@@ -1,0 +1,98 @@
+"""What every objective may be told, and all objectives of a run."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mmrec_jax.settings import Check, Settings, setting
+
+if TYPE_CHECKING:
+    from mmrec_jax.data.tokenizer import Tokenizer
+    from mmrec_jax.models.api import LanguageModel
+    from mmrec_jax.objectives.api import Objective
+    from mmrec_jax.objectives.cross_entropy import CrossEntropy
+
+# A number, or (step, weight) points between which the weight is linear.
+Weight = float | tuple[tuple[int, float], ...]
+
+
+def _weight_holds(weight: Any) -> bool:
+    points = weight if isinstance(weight, tuple) else ((0, weight),)
+    ascending = all(before[0] < after[0] for before, after in itertools.pairwise(points))
+    inside = all(step >= 0 and 0 <= value < math.inf for step, value in points)
+    return bool(points) and ascending and inside
+
+
+_WEIGHT = Check(_weight_holds, "at least 0, or points such as [(0,0.0),(500,0.1)], steps ascending")
+_COMMENT = "in the sum that is minimised: a number, or (step, weight) points, linear in between"
+
+
+def weight_setting(default: float) -> Any:
+    """The field `weight` of an objective."""
+    return setting(default, f"{_COMMENT}; 0: measured, not trained on", _WEIGHT)
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectiveConfig(Settings):
+    """What every objective has; `of_text` are those of running text, which a task has not."""
+
+    of_text: ClassVar[bool] = False
+
+    weight: Weight = weight_setting(1.0)
+
+    def build(self, model: "LanguageModel", tokenizer: "Tokenizer") -> "Objective":
+        """The objective of a run with this model and tokenizer."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossEntropyConfig(ObjectiveConfig):
+    """The negative log-likelihood of the next token, nats/token."""
+
+    group = "objectives.cross_entropy"
+
+    def build(self, model: "LanguageModel", tokenizer: "Tokenizer") -> "CrossEntropy":
+        """See `ObjectiveConfig.build`."""
+        from mmrec_jax.objectives.api import weight_schedule
+        from mmrec_jax.objectives.cross_entropy import CrossEntropy
+
+        del model, tokenizer
+        return CrossEntropy(weight_schedule(self.weight))
+
+
+class Objectives(Mapping[str, Any]):
+    """The objectives of a run by name, immutable: `objectives.uboo.weight`.
+
+    `cross_entropy` is always there, unless it is given as None.
+    """
+
+    def __init__(self, **chosen: ObjectiveConfig | None) -> None:
+        named = {"cross_entropy": CrossEntropyConfig(), **chosen}
+        self._chosen = {name: config for name, config in named.items() if config is not None}
+
+    def without(self, *names: str) -> "Objectives":
+        """The others."""
+        others = {name: config for name, config in self.items() if name not in names}
+        return Objectives(**{"cross_entropy": None, **others})
+
+    def __getitem__(self, name: str) -> Any:
+        return self._chosen[name]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in self._chosen:
+            raise AttributeError(f"the objective {name!r} is off")
+        return self._chosen[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._chosen)
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._chosen.items()))
+
+    def __repr__(self) -> str:
+        return f"Objectives({', '.join(f'{name}={one!r}' for name, one in self.items())})"

@@ -1,0 +1,309 @@
+"""What a tokenizer is worth beside another, measured on texts: as numbers, Markdown, picture."""
+
+import dataclasses
+import itertools
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from mmrec_jax.data.huggingface_tokenizer import HuggingFaceTokenizer
+from mmrec_jax.data.tokenizer import Tokenizer
+from mmrec_jax.data.tokenizer_cache import read_tokenizer_file
+from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.bpe_file import ALPHABET, load_tokenizer
+from mmrec_jax.tokenizers.text import batched
+from mmrec_jax.turkish.letters import FRONT, LETTERS, VOWELS, lower
+
+_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
+_BATCH = 2_000_000  # characters
+_MOST_DRAWN = 8  # tokens of a word; longer words are drawn as of so many
+_COLUMNS = 3
+
+
+class Encoder:
+    """A `tokenizer.json` or a sentencepiece `.model` that encodes many texts at once."""
+
+    def __init__(self, path: Path, option: str) -> None:
+        """Reads a file; the `UserError` about a bad one names `option`."""
+        self.name = str(path)
+        self.tokenizer: Tokenizer = read_tokenizer_file(path, option)
+        self._library: tokenizers.Tokenizer | None = None
+        if isinstance(self.tokenizer, HuggingFaceTokenizer):
+            self._library = load_tokenizer(self.tokenizer.content)
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of NFC texts."""
+        if self._library is None:
+            return [self.tokenizer.encode(text).tolist() for text in texts]
+        encodings = self._library.encode_batch_fast(texts, add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    def count_pre_tokens(self, texts: Sequence[str]) -> int | None:
+        """How many pre-tokens the texts are split into; None if that is not known."""
+        if self._library is None:
+            return None
+        encodings = self._library.encode_batch(texts, add_special_tokens=False)
+        return sum(len(set(encoding.word_ids)) for encoding in encodings)
+
+    def byte_level_tokens(self) -> tuple[tokenizers.Tokenizer, dict[int, str]] | None:
+        """The library's tokenizer and its tokens that stand for bytes; None if it has no such."""
+        if self._library is None:
+            return None
+        special = {token.content for token in self._library.get_added_tokens_decoder().values()}
+        vocab = self._library.get_vocab(with_added_tokens=True)
+        tokens = {index: token for token, index in vocab.items() if token not in special}
+        if not ALPHABET.issuperset("".join(tokens.values())):
+            return None
+        return self._library, tokens
+
+    def token_texts(self, text: str) -> list[str]:
+        """What each token of a short text adds to it; "" for one that ends inside a character."""
+        ids = self.tokenizer.encode(text)
+        seen, found = "", []
+        for count in range(1, len(ids) + 1):
+            decoded = self.tokenizer.decode(ids[:count])
+            whole = decoded if "\ufffd" not in decoded else seen
+            found.append(whole[len(seen) :])
+            seen = whole
+        return found
+
+    def mixed_share(self, counts: Mapping[int, int]) -> float | None:
+        """The share of tokens that break palatal harmony.
+
+        Of the tokens with two or more vowels in one word, those with front and back vowels in one
+        word; None if there are none. `counts`: how often each id occurs.
+        """
+        mixed = several = 0
+        for index, count in counts.items():
+            text = self.tokenizer.decode([index]).replace("\ufffd", "")
+            vowels = [[x in FRONT for x in lower(y) if x in VOWELS] for y in LETTERS.findall(text)]
+            if any(len(found) > 1 for found in vowels):
+                several += count
+                mixed += count * any(len(set(found)) == 2 for found in vowels)
+        return mixed / several if several else None
+
+
+@dataclasses.dataclass
+class TextScore:
+    """Counts of one text."""
+
+    name: str  # of the text
+    bytes: int = 0  # UTF-8 bytes of its NFC form
+    characters: int = 0  # code points of it
+    words: int = 0  # separated by white space
+    tokens: int = 0  # of the tokenizer
+    base_tokens: int = 0  # of the base
+    base_pre_tokens: int | None = 0  # pre-tokens of the base; None: not known
+    sentences: int = 0  # how many were compared
+    changed_sentences: int = 0  # those whose ids are not those of the base
+    mixed: float | None = None  # see `Encoder.mixed_share`
+    base_mixed: float | None = None  # the same of the base
+    # number of words by number of tokens, each word encoded alone after a space
+    tokens_per_word: dict[int, int] = dataclasses.field(default_factory=dict)
+    # the same of the base
+    base_tokens_per_word: dict[int, int] = dataclasses.field(default_factory=dict)
+
+    def figures(self) -> dict[str, float | None]:
+        """Ratios of the counts.
+
+        `reduction` is the share of the base's tokens that are saved; `ceiling` the share that
+        would be if every pre-token of the base were one token.
+        """
+        ceiling = None
+        if self.base_pre_tokens is not None:
+            ceiling = 1 - self.base_pre_tokens / self.base_tokens
+        return {
+            "tokens_a_word": self.tokens / max(self.words, 1),
+            "base_tokens_a_word": self.base_tokens / max(self.words, 1),
+            "bytes_a_token": self.bytes / self.tokens,
+            "characters_a_token": self.characters / self.tokens,
+            "reduction": 1 - self.tokens / self.base_tokens,
+            "ceiling": ceiling,
+            "changed": self.changed_sentences / max(self.sentences, 1),
+        }
+
+
+def score_text(name: str, chunks: Iterable[str], tokenizer: Encoder, base: Encoder) -> TextScore:
+    """Measures a text in chunks, in any normal form; a `UserError` if it is blank."""
+    score = TextScore(name)
+    words: Counter[str] = Counter()
+    counts: tuple[Counter[int], Counter[int]] = (Counter(), Counter())
+    normalised = (unicodedata.normalize("NFC", chunk) for chunk in chunks if chunk.strip())
+    for batch in batched(normalised, _BATCH):
+        score.bytes += sum(len(chunk.encode()) for chunk in batch)
+        score.characters += sum(map(len, batch))
+        for encoder, count in zip((tokenizer, base), counts, strict=True):
+            for ids in encoder.encode(batch):
+                count.update(ids)
+        pre_tokens = base.count_pre_tokens(batch)
+        score.base_pre_tokens = (
+            None if pre_tokens is None else (score.base_pre_tokens or 0) + pre_tokens
+        )
+        sentences = [each for chunk in batch for each in _SENTENCE_END.split(chunk) if each]
+        pairs = zip(tokenizer.encode(sentences), base.encode(sentences), strict=True)
+        score.sentences += len(sentences)
+        score.changed_sentences += sum(ids != old for ids, old in pairs)
+        for chunk in batch:
+            words.update(chunk.split())
+    score.tokens, score.base_tokens = (count.total() for count in counts)
+    if not score.tokens:
+        raise UserError(f"{name}: there is no text in this file")
+    score.words = words.total()
+    score.mixed, score.base_mixed = tokenizer.mixed_share(counts[0]), base.mixed_share(counts[1])
+    alone = [f" {word}" for word in words]
+    for encoder, lengths in (
+        (tokenizer, score.tokens_per_word),
+        (base, score.base_tokens_per_word),
+    ):
+        for number, ids in zip(words.values(), encoder.encode(alone), strict=True):
+            lengths[len(ids)] = lengths.get(len(ids), 0) + number
+    return score
+
+
+@dataclasses.dataclass(frozen=True)
+class BoundaryScore:
+    """Counts over distinct words that have a morpheme boundary inside."""
+
+    words: int  # how many there were
+    piece_boundaries: int  # borders between tokens
+    morpheme_boundaries: int  # gold borders
+    both: int  # borders of both kinds
+    whole_words: int  # words that are one token, and so have no border
+
+    @property
+    def precision(self) -> float:
+        """The share of borders between tokens that are morpheme boundaries."""
+        return self.both / max(self.piece_boundaries, 1)
+
+    @property
+    def recall(self) -> float:
+        """The share of morpheme boundaries at which a token begins."""
+        return self.both / max(self.morpheme_boundaries, 1)
+
+
+def score_boundaries(encoder: Encoder, gold: Mapping[str, Collection[int]]) -> BoundaryScore:
+    """Compares the tokens of words, each after a space, with gold boundaries.
+
+    `gold` has the offsets (characters) at which a morpheme begins, without the first; words without
+    any are not counted.
+    """
+    words = borders = morphemes = both = whole = 0
+    for word, expected in gold.items():
+        if not expected:
+            continue
+        ends = list(itertools.accumulate(map(len, encoder.token_texts(f" {word}"))))
+        shift = ends[-1] - len(word)  # 0 where the tokens do not spell the space
+        found = {end - shift for end in ends} - {0, len(word)}
+        words += 1
+        borders += len(found)
+        morphemes += len(expected)
+        both += len(found & set(expected))
+        whole += not found
+    return BoundaryScore(words, borders, morphemes, both, whole)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportCard:
+    """All that was measured of a tokenizer and of its base."""
+
+    tokenizer: str  # its path
+    base: str  # that of the base
+    vocabulary: int  # how many ids it has
+    new_tokens: int | None  # how many tokens the base lacks; None if they cannot be compared so
+    unreachable: Sequence[str] | None  # the new tokens that no text gives
+    texts: Sequence[TextScore]  # one score per text
+    # tokens against gold morphology, by "tokenizer" and "base"; may be empty
+    boundaries: Mapping[str, BoundaryScore]
+
+    def record(self) -> dict[str, Any]:
+        """Everything, as JSON."""
+        content = dataclasses.asdict(self)
+        for text, score in zip(content["texts"], self.texts, strict=True):
+            text.update(score.figures())
+        for name, each in self.boundaries.items():
+            content["boundaries"][name] |= {"precision": each.precision, "recall": each.recall}
+        return content
+
+    def markdown(self) -> str:
+        """Two tables and a few lines."""
+        lines = [f"# {self.tokenizer}", "", f"Beside `{self.base}`. {self.vocabulary:,} ids."]
+        if self.new_tokens is not None and self.unreachable is not None:
+            lines[-1] += (
+                f" New tokens: {self.new_tokens:,}, unreachable: {len(self.unreachable):,}."
+            )
+        lines += [
+            "",
+            "| text | words | tokens/word | base | bytes/token | characters/token "
+            "| fewer tokens | ceiling | sentences changed | mixed vowels | base |",
+            "|" + "---|" * 11,
+        ]
+        for text in self.texts:
+            figures = text.figures()
+            lines.append(
+                f"| {text.name} | {text.words:,} | {figures['tokens_a_word']:.3f} "
+                f"| {figures['base_tokens_a_word']:.3f} | {figures['bytes_a_token']:.3f} "
+                f"| {figures['characters_a_token']:.3f} | {figures['reduction']:.2%} "
+                f"| {_percent(figures['ceiling'])} | {figures['changed']:.2%} "
+                f"| {_percent(text.mixed)} | {_percent(text.base_mixed)} |"
+            )
+        lines += [
+            "",
+            "Fewer tokens: the share of the base's tokens that is saved. Ceiling: what would be "
+            "saved if every pre-token of the base were one token. Changed: other ids than the "
+            "base's. Mixed vowels: tokens with front and back vowels in one word, of those with "
+            "two or more vowels.",
+        ]
+        if self.boundaries:
+            lines += [
+                "",
+                "| tokens against gold morphemes | precision | recall | words of one token |",
+                "|---|---|---|---|",
+            ]
+            lines += [
+                f"| {name} | {each.precision:.2%} | {each.recall:.2%} "
+                f"| {each.whole_words:,} of {each.words:,} |"
+                for name, each in self.boundaries.items()
+            ]
+        return "\n".join(lines) + "\n"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.2%}"
+
+
+def draw_tokens_per_word(texts: Sequence[TextScore], title: str, path: Path) -> None:
+    """Writes a PNG: for each text the shares of its words by number of tokens, and the base's."""
+    import matplotlib.figure  # slow to import
+    from matplotlib.ticker import PercentFormatter
+
+    rows = -(-len(texts) // _COLUMNS)
+    columns = min(len(texts), _COLUMNS)
+    # A Figure of its own: pyplot would pick a window system and keep global state.
+    figure = matplotlib.figure.Figure(figsize=(4 * columns, 2.8 * rows + 0.6), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for text, axes in zip(texts, panels.flat, strict=False):
+        for counts, label, shift in (
+            (text.base_tokens_per_word, "base", -0.2),
+            (text.tokens_per_word, "tokenizer", 0.2),
+        ):
+            shares = [0.0] * (_MOST_DRAWN + 1)
+            for number, count in counts.items():
+                shares[min(number, _MOST_DRAWN)] += count / sum(counts.values())
+            bars = [number + shift for number in range(1, _MOST_DRAWN + 1)]
+            axes.bar(bars, shares[1:], width=0.4, label=label)
+        axes.set_title(text.name, fontsize="small")
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.grid(axis="y", alpha=0.3)
+    labels = [str(number) for number in range(1, _MOST_DRAWN)] + [f"{_MOST_DRAWN}+"]
+    panels.flat[0].set_xticks(range(1, _MOST_DRAWN + 1), labels)
+    panels.flat[0].legend(fontsize="small")
+    figure.supxlabel("tokens of a word", fontsize="small")
+    figure.suptitle(title)
+    for axes in panels.flat[len(texts) :]:
+        axes.set_axis_off()
+    figure.savefig(path, dpi=100)

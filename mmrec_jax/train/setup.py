@@ -1,0 +1,284 @@
+"""From a config to everything that the loop needs, with every check before any compilation."""
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from mmrec_jax.checkpoints.checkpointer import Checkpointer
+from mmrec_jax.checkpoints.init_from import load_base, with_model_of
+from mmrec_jax.checkpoints.lock import lock_folder, unlock_folder
+from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
+from mmrec_jax.checkpoints.trained_model import TrainedModel, base_record
+from mmrec_jax.checkpoints.version_1 import from_version_1, to_version_1
+from mmrec_jax.checkpoints.workdir import Workdir
+from mmrec_jax.config import Config
+from mmrec_jax.config_tree import to_dict
+from mmrec_jax.data.dataset import Dataset
+from mmrec_jax.data.formats.paths import require_outside
+from mmrec_jax.data.tokenizer import Tokenizer
+from mmrec_jax.data.train_iterator import TrainIterator
+from mmrec_jax.dora.adapted_model import adapt, adapter_rules
+from mmrec_jax.errors import UserError
+from mmrec_jax.models.api import LanguageModel
+from mmrec_jax.models.noise import read_noise_table, with_embedding_noise
+from mmrec_jax.objectives.api import Objective
+from mmrec_jax.optim.build import build_optimizer
+from mmrec_jax.train.compile_cache import enable_compile_cache
+from mmrec_jax.train.mesh import (
+    abstract_on,
+    make_mesh,
+    place_params,
+    row_devices,
+    split_cpu,
+    state_shardings,
+)
+from mmrec_jax.train.processes import (
+    barrier,
+    gather,
+    is_process_zero,
+    process_zero_first,
+    require_same,
+    require_shared,
+)
+from mmrec_jax.train.state import TrainState, from_items, initial_state, to_items
+
+
+@dataclasses.dataclass
+class Setup:
+    """A run that is ready to step."""
+
+    config: Config
+    workdir: Workdir
+    mesh: Mesh
+    data: Dataset
+    model: LanguageModel
+    objectives: Mapping[str, Objective]
+    optimizer: optax.GradientTransformation
+    steps: int
+    base: dict[str, Any] | None  # what the run began with, for its checkpoints
+    batches: TrainIterator
+    checkpointer: Checkpointer
+    state: TrainState
+    start: int  # updates done in earlier sessions
+    meta: dict[str, Any] | None  # of the checkpoint that the run continues from
+
+
+def set_up(config: Config, workdir: Path, *, fresh: bool, resume_step: int | None = None) -> Setup:
+    """Reads the data, makes or finds the tokenizer, and restores a checkpoint.
+
+    Args:
+      config: the run.
+      workdir: where it lives. Its lock is held from here on (`unlock_folder`), unless this raises.
+      fresh: forget what is there.
+      resume_step: which checkpoint is continued from, its successors moved aside; None: the newest.
+
+    Raises:
+      UserError: anything in the config, the files or the checkpoint is wrong, or another process
+        is training in this folder.
+    """
+    folder = Workdir(workdir)
+    _require_other_folders(config, workdir)
+    split_cpu(config)
+    mesh = make_mesh(config)
+    try:
+        _lock(folder)
+        return _set_up(config, folder, mesh, fresh=fresh, resume_step=resume_step)
+    except BaseException:
+        unlock_folder(folder.root, discard=True)
+        raise
+
+
+def _lock(folder: Workdir) -> None:
+    """Takes the lock of the folder in process zero, for all."""
+    refused = ""
+    if is_process_zero():
+        try:
+            folder.require_own_run()
+            lock_folder(folder.root)
+        except UserError as error:
+            refused = str(error)
+    if refused := gather({"refused": refused})[0]["refused"]:
+        raise UserError(refused)
+
+
+def _set_up(
+    config: Config, folder: Workdir, mesh: Mesh, *, fresh: bool, resume_step: int | None
+) -> Setup:
+    start = 0
+    if not fresh:
+        with contextlib.closing(Checkpointer(folder.checkpoints, read_only=True)) as saved:
+            start = saved.resume_step(resume_step)
+    require_same(str(start), f"{folder.checkpoints}: the processes see different steps; try again")
+    base = load_base(config, folder, start)
+    if base is not None:
+        config = with_model_of(config, base)
+    with process_zero_first("data"):  # it makes the tokenizer that they find
+        data = load_data(config, folder, None if base is None else base.tokenizer)
+    require_same(json.dumps(to_dict(config)), "the processes were given different configs")
+    require_shared(folder.root, "--workdir")
+    enable_compile_cache()
+    batches = data.batches(
+        config.train.batch_size,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    steps = run_length(config, data)
+    model = build_model(config, data.tokenizer, mesh, base, steps)
+    objectives = build_objectives(config, model, data.tokenizer)
+    optimizer = build_optimizer(config.optim, steps, model.decays)
+    check_prompt(config.train.sample_prompt, data.tokenizer)
+
+    if fresh:
+        if is_process_zero():
+            folder.clear()
+        barrier("cleared")
+    checkpointer = Checkpointer(
+        folder.checkpoints, keep_last=config.train.keep_last, keep_best=config.train.keep_best
+    )
+    meta = None
+    if start:
+        where = str(folder.checkpoints / str(start))
+        meta = checkpointer.read_meta(start)
+        check_same_run(config, meta["config"], where)
+        check_same_tokenizer(data.tokenizer.fingerprint, meta["tokenizer"], where)
+    adapted = config.adapters.used
+    given = None if base is None or adapted else place_params(base.params, model, mesh)
+
+    def new_state(model: LanguageModel, params: Any) -> TrainState:
+        rows = config.train.batch_size if config.train.carry_state else None
+        return initial_state(model, objectives, optimizer, config.train.seed, rows, params=params)
+
+    abstract = jax.eval_shape(new_state, model, given)
+    where_to = state_shardings(abstract, model, mesh)
+    if start:
+        abstract = abstract_on(abstract, where_to)
+        assert meta is not None
+        old = meta["format"] == 1
+        items = to_version_1(to_items(abstract)) if old else to_items(abstract)
+        restored, position = checkpointer.restore(start, items)
+        state = from_items(from_version_1(restored) if old else restored, abstract)
+        batches.set_state(position)
+        checkpointer.set_aside_later(start)
+    else:
+        state = jax.jit(new_state, out_shardings=where_to)(model, given)
+    if is_process_zero():
+        folder.write_config(config, model.config.vocab_size)
+        data.tokenizer.save(folder.tokenizer)
+    return Setup(
+        config=config,
+        workdir=folder,
+        mesh=mesh,
+        data=data,
+        model=model,
+        objectives=objectives,
+        optimizer=optimizer,
+        steps=steps,
+        base=None if base is None else base_record(base),
+        batches=batches,
+        checkpointer=checkpointer,
+        state=state,
+        start=start,
+        meta=meta,
+    )
+
+
+def load_data(config: Config, folder: Workdir, tokenizer: Tokenizer | None = None) -> Dataset:
+    """The run's data; the workdir is made once the data is there.
+
+    Args:
+      config: the run.
+      folder: its folder.
+      tokenizer: that of the model it begins with; None: the one that `config.tokenizer` says.
+
+    Raises:
+      UserError: the data, the tokenizer or a field for them is wrong; the workdir cannot be made.
+    """
+    config.data.check(config)
+    data = config.data.open(config, folder.tokenizer_cache, tokenizer)
+    make_directory(folder.root)
+    return data
+
+
+def build_model(
+    config: Config, tokenizer: Tokenizer, mesh: Mesh, base: TrainedModel | None, steps: int
+) -> LanguageModel:
+    """The run's model: its family's, with adapters on the base and noise where the config says so.
+
+    Raises:
+      UserError: the tokenizer has more ids than the model may have, an adapter rule does not fit
+        the base, or the noise's table is wrong.
+    """
+    if tokenizer.vocab_size > config.model.vocab_size:
+        raise UserError(
+            f"config.model.vocab_size is {config.model.vocab_size}, but the tokenizer has "
+            f"{tokenizer.vocab_size} ids; raise it to at least that"
+        )
+    family = dataclasses.replace(config.model, vocab_size=tokenizer.vocab_size)
+    rows = config.train.batch_size // config.train.accumulate // row_devices(mesh)
+    model = family.fitted(rows, mesh.devices.flat[0].platform).build()
+    adapters, noise = config.adapters, config.noise
+    if adapters.used:
+        assert base is not None  # the config asks for it
+        model = adapt(
+            model,
+            place_params(base.params, model, mesh),
+            adapter_rules(adapters, model),
+            path=adapters.path,
+            dropout=adapters.dropout,
+            detach_norm=adapters.detach_norm,
+        )
+    if noise.alpha:
+        table = None
+        if noise.table:
+            pieces = {tokenizer.id_to_piece(index): index for index in range(tokenizer.vocab_size)}
+            table = read_noise_table(noise.table, pieces)
+        until = steps if noise.schedule == "linear" else None
+        model = with_embedding_noise(model, noise.alpha, steps=until, table=table)
+    return model
+
+
+def build_objectives(
+    config: Config, model: LanguageModel, tokenizer: Tokenizer
+) -> dict[str, Objective]:
+    """The objectives of `config.objectives`, by name."""
+    return {
+        name: objective.build(model, tokenizer) for name, objective in config.objectives.items()
+    }
+
+
+def _require_other_folders(config: Config, workdir: Path) -> None:
+    """Refuses a run in a folder that it reads, where its own files would become data."""
+    for name, pattern in config.data.files.items():
+        require_outside(workdir, "--workdir", pattern, f"config.data.{name}")
+
+
+def check_prompt(prompt: str, tokenizer: Tokenizer) -> None:
+    """Refuses a prompt that the tokenizer cannot spell, long before it is needed."""
+    try:
+        tokenizer.encode(prompt)
+    except UserError as error:
+        raise UserError(f"config.train.sample_prompt: {error}") from None
+
+
+def run_length(config: Config, data: Dataset) -> int:
+    """The run's length in steps, whichever unit the config gives it in."""
+    if config.train.steps is not None:
+        return config.train.steps
+    return data.steps_for(
+        config.train.batch_size, epochs=config.train.epochs, tokens=config.train.tokens
+    )
+
+
+def make_directory(path: Path) -> None:
+    """Creates the workdir, or says in one line why it cannot be written."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--workdir {path}: {error.strerror}") from None

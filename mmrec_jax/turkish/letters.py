@@ -1,0 +1,73 @@
+"""Turkish letters: case, vowels and vowel harmony, consonants, and the words that they spell.
+
+Lewis, Turkish Grammar (2nd ed., 2000), I 24-33. A suffix vowel is either two-fold (`A`: e after a
+front vowel, a after a back one) or four-fold (`H`: i, ü, ı or u, which also copies the rounding).
+"""
+
+import re
+import unicodedata
+
+VOWELS = "aeıioöuüâîû"
+FRONT = frozenset("eiöüî")
+ROUNDED = frozenset("oöuüû")
+VOICELESS = frozenset("pçtkfhsş")
+
+# What people write between a name and its suffixes.
+APOSTROPHES = "'’ʼ`´"
+# Digits, underscores and apostrophes are not letters.
+LETTERS = re.compile(rf"[^\W\d_{APOSTROPHES}]+")
+# Letters, and an apostrophe between letters.
+WORD = re.compile(f"{LETTERS.pattern}(?:[{APOSTROPHES}]{LETTERS.pattern})*")
+
+_LOWER = str.maketrans({"I": "ı", "İ": "i"})
+_FOUR_FOLD = {(False, False): "ı", (True, False): "i", (False, True): "u", (True, True): "ü"}
+_VOICED = {"p": "b", "ç": "c", "t": "d", "k": "ğ"}
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, in order: `words("Ankara'da 3 ev!") == ["Ankara'da", "ev"]`."""
+    return WORD.findall(text)
+
+
+def lower(text: str) -> str:
+    """NFC(text) in lower case: `lower("DIŞ İŞLERİ") == "dış işleri"`.
+
+    `str.lower` would make `diş` of `DIŞ`, and of `İ` an i with a second dot (U+0307).
+    """
+    return unicodedata.normalize("NFC", text).translate(_LOWER).lower()
+
+
+def last_vowel(text: str) -> str:
+    """The last vowel of a text in lower case, or "" if it has none."""
+    return next((letter for letter in reversed(text) if letter in VOWELS), "")
+
+
+def resolve(fold: str, *, front: bool, rounded: bool) -> str:
+    """The vowel that `A` or `H` becomes: `resolve("H", front=True, rounded=False) == "i"`."""
+    if fold == "A":
+        return "e" if front else "a"
+    return _FOUR_FOLD[front, rounded]
+
+
+def fill(letters: str, *, front: bool, rounded: bool) -> str:
+    """Suffixes with each `A` and `H` resolved by vowel harmony: `lArH` is `ları` or `leri`.
+
+    `front` and `rounded` describe the vowel before `letters`.
+    """
+    filled = []
+    for letter in letters:
+        if letter in ("A", "H"):
+            letter = resolve(letter, front=front, rounded=rounded)
+        if letter in VOWELS:
+            front, rounded = letter in FRONT, letter in ROUNDED
+        filled.append(letter)
+    return "".join(filled)
+
+
+def voice_last(stem: str) -> str:
+    """Voices a final p, ç, t, k, og: `kitab`, `reng`, `kataloğ`; other stems are unchanged."""
+    if stem.endswith("nk"):
+        return stem[:-1] + "g"
+    if stem.endswith("og"):
+        return stem[:-1] + "ğ"
+    return stem[:-1] + _VOICED.get(stem[-1], stem[-1])

@@ -1,0 +1,80 @@
+"""What a module that `config.plugins` names registers is used like what comes with the package."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mmrec_jax.checkpoints.workdir import Workdir
+from mmrec_jax.config import Config
+from mmrec_jax.config_file import with_overrides
+from mmrec_jax.data.document import Document
+from mmrec_jax.data.kinds.registry import DATA_KINDS
+from mmrec_jax.data.kinds.text import PackedConfig
+from mmrec_jax.data.text_dataset import TextDataset
+from mmrec_jax.settings import at_least, setting
+from mmrec_jax.train.loop import run
+from tests.small_run import ROOT, linear_config
+
+
+@DATA_KINDS.register("counting")
+@dataclasses.dataclass(frozen=True)
+class CountingConfig(PackedConfig):
+    """Numbers in their order."""
+
+    source = "counting"
+
+    numbers: int = setting(400, "how many", at_least(100))
+
+    def validation_documents(self, config):
+        return [Document("last", " ".join(map(str, range(self.numbers, self.numbers + 9))))]
+
+    def open(self, config, tokenizer_cache, tokenizer=None):
+        train = [Document("first", " ".join(map(str, range(self.numbers))))]
+        documents = {"train": train, "validation": self.validation_documents(config)}
+        return TextDataset.from_documents(config, documents, tokenizer_cache, tokenizer)
+
+
+_PLUGIN = {"plugins": __name__, "data__source": "counting", "data__numbers": 500}
+
+
+def test_a_run_trains_on_a_kind_of_data_from_outside(tmp_path):
+    small = {"train__steps": 2, "train__eval_every": 2, "train__sample_tokens": 0}
+    config = linear_config("", **_PLUGIN, **small)
+    assert config.data == CountingConfig(seq_len=32, numbers=500)
+    assert run(config, tmp_path / "run") == 0
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert {json.loads(line)["split"] for line in lines} >= {"train", "validation"}
+
+    # Another process, which has imported nothing: the folder says what to import first.
+    code = (
+        "from pathlib import Path; from mmrec_jax.commands.run_text import run_text; "
+        "from mmrec_jax.checkpoints.workdir import Workdir; from argparse import Namespace; "
+        f"config, _ = Workdir(Path({str(tmp_path / 'run')!r})).read_config(); "
+        "print(run_text(Namespace(data=None), config)[1][0].text)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert found.stdout.split() == [str(number) for number in range(500, 509)]
+    assert Workdir(tmp_path / "run").read_config()[0] == config
+
+
+@pytest.mark.parametrize("name", ["counting", __name__])
+def test_a_plugin_is_stored_and_imported_before_its_kinds_are_looked_up(name):
+    code = (
+        "from mmrec_jax.config import Config; from mmrec_jax.config_file import with_overrides; "
+        f"with_overrides(Config(), ['--config.data.source=counting', '--config.plugins={name}'])"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (found.returncode == 0) == (name == __name__)
+    assert name == __name__ or "config.plugins" in found.stderr
+    assert with_overrides(Config(), [f"--config.plugins={__name__}"]).plugins == (__name__,)

@@ -1,0 +1,161 @@
+"""The figures of the report against counts by hand."""
+
+import io
+import json
+
+import pytest
+import sentencepiece
+
+from mmrec_jax.cli import main
+from mmrec_jax.data.sentencepiece_tokenizer import train_sentencepiece
+from mmrec_jax.tokenizers.bpe_file import BpeFile, load_tokenizer, spell
+from mmrec_jax.tokenizers.report import Encoder, score_boundaries
+from tests.tokenizers.small_base import mistake, small_base, turkish, write_base
+
+_TEXT = "Bir göl var. Bir göl daha!\nThe cat sat."
+_GOLD = "".join(
+    f"1\t{form}\t_\t_\t_\t_\t2\t{name}\t_\t_\n"
+    for form, name in (("göl", "ig"), ("de", "ig"), ("ki", "root"), ("bir", "root"))
+)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """The small tokenizer, and one with the token " göl" and one that nothing gives."""
+    base = BpeFile.from_content(small_base(), "base.json")
+    o, e = spell("ö")
+    merges = [("Ġ", "g"), ("Ġg", o), ("Ġg" + o, e), ("Ġg" + o + e, "l"), ("1", "2")]
+    tokens = ["".join(merge) for merge in merges]
+    extended = tmp_path / "extended.json"
+    extended.write_bytes(base.extended(tokens, merges, None))
+    text = tmp_path / "text.txt"
+    text.write_text(_TEXT, "utf-8")
+    gold = tmp_path / "gold.conllu"
+    gold.write_text(_GOLD, "utf-8")
+    return write_base(tmp_path), extended, text, gold
+
+
+def command(folder, tokenizer, base, text, *more):
+    options = [f"--tokenizer={tokenizer}", f"--base={base}", f"--text={text}"]
+    return ["report", *options, f"--out={folder / 'report'}", *more]
+
+
+def report(folder, *arguments):
+    main(["tokenizer", *command(folder, *arguments)])
+    return json.loads((folder / "report" / "report.json").read_text("utf-8"))
+
+
+def test_the_figures(files, tmp_path, capsys):
+    base, extended, text, gold = files
+    found = report(tmp_path, extended, base, text, f"--gold={gold}")
+    library = load_tokenizer(small_base())
+    tokens = len(library.encode(_TEXT).ids)
+    assert len(library.pre_tokenizer.pre_tokenize_str(_TEXT)) == 12
+    assert (found["new_tokens"], found["unreachable"]) == (5, ["12"])
+    (score,) = found["texts"]
+    size = len(_TEXT.encode())
+    alone = [len(library.encode(f" {word}").ids) for word in _TEXT.split()]
+    expected = {
+        "bytes": size,
+        "characters": size - 2,
+        "words": 9,
+        "base_tokens": tokens,
+        "tokens": tokens - 8,
+        "tokens_a_word": (tokens - 8) / 9,
+        "bytes_a_token": size / (tokens - 8),
+        "characters_a_token": (size - 2) / (tokens - 8),
+        "reduction": pytest.approx(8 / tokens),
+        "ceiling": pytest.approx(1 - 12 / tokens),
+        "sentences": 3,
+        "changed_sentences": 2,
+        "base_tokens_per_word": {str(n): alone.count(n) for n in alone},
+        "base_mixed": None,  # no token of the base has two vowels in a word, nor " daha" here
+    }
+    assert {name: score[name] for name in expected} == expected
+    assert sum(score["tokens_per_word"].values()) == 9
+    # " gölde|ki" with gold göl|de|ki: tokens " göl", then letters; of the base, letters alone.
+    now, before = (found["boundaries"][name] for name in ("tokenizer", "base"))
+    assert (now["words"], now["morpheme_boundaries"], now["both"]) == (1, 2, 2)
+    assert (now["piece_boundaries"], now["precision"], now["recall"]) == (4, 0.5, 1.0)
+    assert before["piece_boundaries"] == 6
+    markdown = (tmp_path / "report" / "report.md").read_text("utf-8")
+    assert markdown in capsys.readouterr().out
+    assert f" {(tokens - 8) / 9:.3f} | {tokens / 9:.3f} |" in markdown
+    assert (tmp_path / "report" / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_any_tokenizer_is_measured(files, tmp_path):
+    model = tmp_path / "unigram.model"
+    tokenizer = train_sentencepiece(turkish().split("\n"), "unigram", 320, "vocab_size")
+    model.write_bytes(tokenizer.content)
+    found = report(tmp_path, model, files[0], files[2], f"--gold={files[3]}")
+    assert found["new_tokens"] is None
+    assert found["texts"][0]["tokens"] == len(tokenizer.encode(_TEXT))
+    assert found["boundaries"]["tokenizer"]["words"] == 1
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("--tokenizer=no.json", "--tokenizer: no.json"),
+        ("--base=no.json", "--base: no.json"),
+        ("--text=no.txt", "--text: there is no file no.txt"),
+        ("--text=EMPTY", "empty.txt: "),
+        ("--gold=TEXT", "text.txt:1: "),
+        ("--out=TEXT/report", "text.txt/report: "),
+    ],
+)
+def test_a_mistake_is_one_line(files, tmp_path, capsys, argument, expected):
+    base, extended, text, _ = files
+    empty = tmp_path / "empty.txt"
+    empty.write_text("\n \n")
+    argument = argument.replace("TEXT", str(text)).replace("EMPTY", str(empty))
+    assert expected in mistake(capsys, *command(tmp_path, extended, base, text, argument))
+
+
+_LINES = ["gölde evde yolda gölden evden yoldan", "göl ev yol", "de da den dan"] * 20
+
+
+def _default_model():
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(_LINES),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=30,
+        add_dummy_prefix=True,
+        minloglevel=2,
+    )
+    return model.getvalue()
+
+
+@pytest.mark.parametrize(
+    "model", [_default_model, lambda: train_sentencepiece(_LINES, "bpe", 290, "vocab_size").content]
+)
+def test_boundaries_whether_the_space_before_a_word_is_spelled_or_not(tmp_path, model):
+    path = tmp_path / "a.model"
+    path.write_bytes(model())
+    encoder = Encoder(path, "--tokenizer")
+    processor = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
+    for word in ("gölden", "gölev", "yoldan"):
+        tokens = processor.encode(f" {word}", out_type=str)
+        assert "".join(tokens) == f"\u2581{word}"
+        borders = {len("".join(tokens[:count])) - 1 for count in range(1, len(tokens))} - {0}
+        assert borders
+        score = score_boundaries(encoder, {word: borders})
+        assert score.both == score.piece_boundaries == score.morpheme_boundaries == len(borders)
+        assert score.whole_words == 0
+
+
+def test_vowels_are_mixed_token_by_token_and_word_by_word(tmp_path):
+    tokens = ["evler", "kitap", "İKİ", "ıI", " bir oda", "e", "xyz", "evlar", "<|endoftext|>"]
+    vocab = {token: index for index, token in enumerate(tokens)}
+    model = {"type": "WordLevel", "vocab": vocab, "unk_token": "xyz"}
+    path = tmp_path / "tokenizer.json"
+    settings = {"model": model, "added_tokens": [], "pre_tokenizer": None}
+    path.write_text(json.dumps(settings), "utf-8")
+    encoder = Encoder(path, "--tokenizer")
+    # Two vowels in one word: evler, kitap (mixed), İKİ, ıI, " bir oda" (of "oda"), evlar (mixed).
+    assert encoder.mixed_share(dict.fromkeys(range(8), 1)) == 2 / 6
+    assert encoder.mixed_share({0: 3, 7: 1, 5: 100}) == 1 / 4
+    assert encoder.mixed_share({5: 2, 6: 1}) is None

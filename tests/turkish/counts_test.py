@@ -1,0 +1,76 @@
+import math
+
+import pytest
+
+from mmrec_jax.data.treebank import treebank_file
+from mmrec_jax.turkish.counts import (
+    annotated_words,
+    arc_costs,
+    count_arcs,
+    count_roots,
+    treebank_words,
+)
+from mmrec_jax.turkish.suffixes import STATES, inventory
+
+# In the scheme of the treebank, with a plural of the second group.
+CONLLU = "\n".join(
+    [
+        "# text = Evdekileri önemli kaldı.",
+        "1\tEvde\tev\tNOUN\tNN\tPersonNumber=A3sg|Possessive=Pnon|Case=Loc\t2\tig\t_\t_",
+        "2\tkileri\t_\tNOUN\tNN\tDerivation=Rel|PersonNumber=A3pl|Possessive=Pnon|Case=Acc\t4\tdobj\t_\t_",
+        "3\tönem\tönem\tNOUN\tNN\tPersonNumber=A3sg|Possessive=Pnon|Case=Bare\t4\tig\t_\t_",
+        "4\tli\t_\tADJ\tJJ\tDerivation=With\t5\tamod\t_\t_",
+        "5\tkaldı\tkal\tVERB\tVB\tPolarity=Pos|PersonNumber=V3sg\t0\troot\t_\t_",
+        "6\t.\t.\tPUNCT\t.\t_\t5\tp\t_\t_",
+        "",
+    ]
+)
+
+
+def test_groups_are_joined_to_words():
+    house, weighty, stayed = words = list(annotated_words(CONLLU, "made_up.conllu"))
+    assert (house.word, house.lemma, house.root_class) == ("Evdekileri", "ev", "N")
+    assert house.boundaries == (4,)
+    assert house.nominal == ("A3pl", "Pnon", "Acc")
+    assert (weighty.word, weighty.boundaries, weighty.part) == ("önemli", (4,), "ADJ")
+    assert (stayed.root_class, stayed.nominal) == ("V", ("", "", ""))
+    assert count_roots(words) == {("ev", "N"): 1, ("önem", "N"): 1, ("kal", "V"): 1}
+
+
+def test_the_treebank_is_read_whole():
+    path = treebank_file("web")
+    words = list(annotated_words(path.read_text(encoding="utf-8"), str(path)))
+    assert len(words) == 22240
+    assert sum(len(word.boundaries) for word in words) == 5901
+    assert words[0].word == "Burda"
+
+
+def test_the_arcs_of_annotated_words_are_counted():
+    counts = count_arcs(annotated_words(CONLLU, "made_up.conllu"))
+    taken = "N-DA-Loc NC-ki-Rel NK-lAr-A3pl NP-YH-Acc NE-- N-lH-With N-- V-DH-Past VT--"
+    assert {"-".join(arc): count for arc, count in counts.items()} == dict.fromkeys(
+        taken.split(), 1
+    )
+
+
+def test_a_boundary_must_be_a_derivation():
+    moved = CONLLU.replace("önem\tönem", "öne\töne").replace("\tli\t_", "\tmli\t_")
+    assert ("N", "lH", "With") not in count_arcs(annotated_words(moved, "made_up.conllu"))
+
+
+def test_the_treebank_has_counts_of_all_persons():
+    counts = count_arcs(treebank_words())
+    assert len(counts) == 203
+    # Counted, and raised to a share of the third person.
+    assert counts["N", "SH", "P3sg"] == 3767
+    assert counts["N", "Hm", "P1sg"] == round(0.1 * 3767)
+
+
+def test_costs_are_the_smoothed_shares():
+    costs = arc_costs({("NK", "lAr", "A3pl"): 3.0, ("NK", "", ""): 1.0})
+    ways = sum("NK" in suffix.sources for suffix in inventory()) + 1
+    assert costs["NK", "lAr", "A3pl"] == pytest.approx(-math.log(3.3 / (4 + 0.3 * ways)))
+    for state in STATES:
+        arcs = [(state, x.form, x.label) for x in inventory() if state in x.sources]
+        shares = [math.exp(-costs[arc]) for arc in [*arcs, (state, "", "")]]
+        assert sum(shares) == pytest.approx(1)

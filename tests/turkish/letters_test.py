@@ -1,0 +1,46 @@
+import pytest
+
+from mmrec_jax.turkish.letters import VOICELESS, fill, last_vowel, lower, voice_last, words
+from mmrec_jax.turkish.segmenter import segment
+
+
+def test_dotted_and_dotless_i_keep_their_dots():
+    assert lower("DIŞ İŞLERİ IŞIK") == "dış işleri ışık"
+    assert lower("I\u0307stanbul") == "istanbul"
+    assert len("İstanbul".lower()) == len(lower("İstanbul")) + 1  # what str.lower does
+
+
+def test_words_have_letters_alone():
+    text = "Ankara'da 3 ev_ler, “göl”! 5'inci İ’nin"
+    assert words(text) == ["Ankara'da", "ev", "ler", "göl", "inci", "İ’nin"]
+
+
+@pytest.mark.parametrize("mark", "'’ʼ`´")
+def test_a_name_with_an_apostrophe_is_one_word_to_all(mark):
+    word = f"Ankara{mark}da"
+    assert words(f"{word} {mark}göl{mark}") == [word, "göl"]
+    assert segment(word).root == "Ankara"
+
+
+@pytest.mark.parametrize(
+    ("stem", "voiced"),
+    [
+        *[("kitap", "kitab"), ("ağaç", "ağac"), ("git", "gid"), ("ekmek", "ekmeğ")],
+        *[("renk", "reng"), ("katalog", "kataloğ"), ("lig", "lig"), ("taş", "taş")],
+    ],
+)
+def test_the_last_consonant_is_voiced(stem, voiced):
+    assert voice_last(stem) == voiced
+
+
+def test_the_voiceless_consonants_are_those_of_the_school_mnemonic():
+    assert frozenset("fıstıkçı şahap") - frozenset("ıa ") == VOICELESS
+
+
+def test_harmony_runs_through_a_suffix():
+    assert fill("lArH", front=True, rounded=True) == "leri"
+    assert fill("nHzHn", front=False, rounded=True) == "nuzun"
+    assert fill("Hyor", front=True, rounded=True) == "üyor"
+    assert fill("+lAr+DAn", front=True, rounded=False) == "+ler+Den"
+    assert fill("HA", front=False, rounded=False) == "ıa"
+    assert (last_vowel("sss"), last_vowel("kitap")) == ("", "a")

@@ -1,0 +1,66 @@
+import pytest
+
+from mmrec_jax.turkish.phonology import realise
+from mmrec_jax.turkish.suffixes import (
+    End,
+    end_of,
+    fold,
+    inventory,
+    loose_templates,
+    nominal_of,
+    shapes,
+)
+
+
+@pytest.mark.parametrize("stem", ["kapı", "göz", "taş", "kutu", "el", "okul", "süt"])
+def test_suffixes_are_written_as_the_phonology_writes_them(stem):
+    """Buffers, dropped vowels and assimilation have two implementations: here and `realise`."""
+    compared = 0
+    for letters, found in shapes("N", end_of(stem)).items():
+        for template, _ in found:
+            if template.last not in ("g", "y"):
+                assert stem + letters == realise(f"{stem}+{template.suffix.form}")
+                compared += 1
+    assert compared > 30
+
+
+def test_ends():
+    assert end_of("kitap") == End(False, False, "t")
+    assert end_of("göl") == End(True, True, "d")
+    assert end_of("kutu") == End(False, True, "v")
+
+
+def test_loose_templates_are_those_of_the_shapes():
+    assert fold("larınızdan") == fold("lerünizden") == "lArHnHzdAn"
+    for state in ("N", "V", "N3"):
+        for last in ("v", "d", "t"):
+            strict = {fold(letters) for letters in shapes(state, End(True, False, last))}
+            assert strict == set(loose_templates(state, last))
+
+
+def test_a_softened_end_wants_a_vowel():
+    assert not any(letters[0] in "ld" for letters in shapes("N", End(False, False, "g")))
+    assert "ı" in shapes("N", End(False, False, "g"))
+    assert "ı" not in shapes("N", End(False, False, "k"))
+
+
+def test_labels_are_unique():
+    keys = [(state, x.form, x.label) for x in inventory() for state in x.sources]
+    assert len(keys) == len(set(keys))
+
+
+@pytest.mark.parametrize(
+    ("suffixes", "expected"),
+    [
+        ("", ("A3sg", "Pnon", "Nom")),
+        ("A3pl P1sg", ("A3pl", "P1sg", "Nom")),
+        ("P3pl Gen", ("A3sg", "P3pl", "Gen")),
+        ("Loc |Rel", ("A3sg", "Pnon", "Nom")),
+        ("|Agt A3pl", ("A3pl", "Pnon", "Nom")),
+        ("PastCop Prog", ("A3sg", "Pnon", "Nom")),  # a copula and a verb's tense
+    ],
+)
+def test_inflection_after_the_last_derivation(suffixes, expected):
+    kinds = {True: "derivation", False: "inflection"}
+    found = [(label.lstrip("|"), kinds["|" in label]) for label in suffixes.split()]
+    assert nominal_of(found) == expected
