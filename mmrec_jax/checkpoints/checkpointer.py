@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import os
 import re
 import shutil
 import sys
@@ -81,6 +82,7 @@ class Checkpointer:
                 self.directory.mkdir(parents=True, exist_ok=True)
                 self._remove_leftovers()
             barrier("unfinished checkpoints removed")
+            self._opened = self.directory.stat()
         self._path = self.directory
         if set("*?[") & set(str(self.directory)):  # orbax would take these for patterns
             temporary = Path(tempfile.mkdtemp(prefix="mmrec_jax_"))
@@ -189,7 +191,7 @@ class Checkpointer:
         with self._explained():
             self._orbax.wait_until_finished()
         self.check()
-        if self._saved is not None or not self.directory.is_dir():
+        if self._saved is not None or not self._is_here():
             self._saved = None
             raise self._gone()
 
@@ -363,6 +365,12 @@ class Checkpointer:
             if _LEFTOVER.fullmatch(path.name):
                 shutil.rmtree(path, ignore_errors=True)
 
+    def _is_here(self) -> bool:
+        """Whether the directory is still the one that was opened: orbax may have made another."""
+        with contextlib.suppress(OSError):
+            return os.path.samestat(self._opened, self.directory.stat())
+        return False
+
     def _gone(self) -> UserError:
         return UserError(
             f"{self.directory}: what was saved here is gone: the folder was moved or deleted while "
@@ -376,7 +384,7 @@ class Checkpointer:
             yield
         except Exception as error:  # orbax and tensorstore raise many kinds
             self._saved = None
-            if not self.directory.is_dir():
+            if not self._is_here():
                 raise self._gone() from error
             good = self.latest_step()
             last = f"the checkpoint of step {good} is intact" if good else "there is no earlier one"
