@@ -51,7 +51,7 @@ def test_a_run_trains_on_a_kind_of_data_from_outside(tmp_path):
 
     # Another process, which has imported nothing: the folder says what to import first.
     code = (
-        "from pathlib import Path; from mmrec_jax.commands.run_text import run_text; "
+        "from pathlib import Path; from mmrec_jax.commands.run_data import run_text; "
         "from mmrec_jax.checkpoints.workdir import Workdir; from argparse import Namespace; "
         f"config, _ = Workdir(Path({str(tmp_path / 'run')!r})).read_config(); "
         "print(run_text(Namespace(data=None), config)[1][0].text)"

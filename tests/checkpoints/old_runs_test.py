@@ -11,17 +11,17 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from mmrec_jax.evaluation.evaluate import evaluate
 
 import mmrec_jax
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.checkpoints.trained_model import read_adapters, read_model
+from mmrec_jax.checkpoints.workdir import Workdir
+from mmrec_jax.commands.run_data import as_validation, on_one_device
 from mmrec_jax.data.sources import read_documents
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.errors import UserError
+from mmrec_jax.evaluation.perplexity import loss
 from mmrec_jax.inference.sampling import Sampling
-from mmrec_jax.train.mesh import one_device
-from mmrec_jax.train.step import make_eval_step
 from mmrec_jax.tree import leaf_names
 
 _STEP = 4
@@ -63,16 +63,9 @@ def test_a_model_predicts_and_writes_what_it_did(runs, name, folder, adapter):
     adapter = adapter and runs / adapter
     model, params, tokenizer = mmrec_jax.load(runs / folder, "last", adapter=adapter)
     documents = read_documents(str(runs / "words.txt"), "block", "text")
-    result = evaluate(
-        jax.jit(make_eval_step(model)),
-        params,
-        model.config,
-        TokenStore.from_documents(documents, tokenizer),
-        one_device(),
-        batch_size=4,
-        seq_len=32,
-        carry=False,
-    )
+    config, _ = Workdir(runs / folder).read_config()
+    data = as_validation(config, TokenStore.from_documents(documents, tokenizer), tokenizer)
+    result = loss(on_one_device(model, params, data, config, rows=4)).metrics
     np.testing.assert_allclose(result["loss"], expected["loss"], rtol=1e-5)
     greedy = Sampling(temperature=0)
     texts = mmrec_jax.generate(model, params, tokenizer, "bir iki", max_tokens=24, sampling=greedy)
