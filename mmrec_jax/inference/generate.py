@@ -4,6 +4,7 @@ A recurrent state has a fixed size, so the ten-thousandth token costs what the t
 without a state reads the whole text again for each token.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
@@ -98,7 +99,7 @@ def stream(
     # Of two at least, so that one compiled step serves a text and a conversation.
     last = np.resize(np.array(ends or [-1], np.int32), max(2, len(ends)))
     for index in range(state.draws, state.draws + max_tokens):
-        rows = rows.replace(state=with_room(rows.state, 1))
+        rows = dataclasses.replace(rows, state=with_room(rows.state, 1))
         tokens, rows = _step(model, params, rows, key, np.int32(index), last, sampling)
         yield np.asarray(tokens), rows
 
