@@ -49,7 +49,7 @@ def _step(
     ended = jnp.isin(tokens, ends)
     seen = rows.seen.at[jnp.arange(tokens.shape[0]), tokens].max(~ended)
     # To a row that has ended the token is padding, which leaves the state untouched.
-    segment_ids = jnp.where(ended, 0, 1)
+    segment_ids = (~ended).astype(jnp.int32)
     output = model.apply(params, tokens[:, None], rows.state, segment_ids[:, None])
     logits = jnp.where(ended[:, None], rows.logits, output.logits[:, 0])
     return tokens, Rows(state=output.state, logits=logits, seen=seen, ended=ended)
