@@ -26,20 +26,19 @@ def mmrec(fields: dict[str, Any], context: np.ndarray, draws: int) -> tuple[dict
     import jax
 
     from mmrec_jax.inference.generate import stream
-    from mmrec_jax.inference.prefill import read
+    from mmrec_jax.inference.prefill import prefill
     from mmrec_jax.inference.sampling import Sampling
     from mmrec_jax.models.mmrec.config import MMRecConfig
-    from mmrec_jax.models.mmrec.model import MMRecLM
-    from mmrec_jax.models.mmrec.state import state_bytes, zero_state
+    from mmrec_jax.tree import num_bytes
 
-    model = MMRecLM(MMRecConfig(**fields))
-    params = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 2), np.int32))["params"]
+    model = MMRecConfig(**fields).build()
+    params = jax.jit(model.init)(jax.random.key(0))
     greedy = Sampling(temperature=0.0, top_p=1.0)
     start = time.perf_counter()
-    state = read(model, params, context)
+    state = prefill(model, params, context)
     tokens = stream(model, params, state, max_tokens=2**31 - 1, sampling=greedy)
     next(tokens)
-    facts = _facts(f"jax {jax.__version__}", state_bytes(zero_state(model.config, 1)), start)
+    facts = _facts(f"jax {jax.__version__}", num_bytes(model.initial_state(1)), start)
 
     def step() -> None:
         for _ in range(draws):

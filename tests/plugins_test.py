@@ -1,123 +1,80 @@
-"""A family and an objective that nothing in the package knows: what a run can do, they can do.
-
-`tests/models/gru.py` and `tests/objectives/z_loss.py` hold them; a config names them as plugins.
-"""
+"""What a module that `config.plugins` names registers is used like what comes with the package."""
 
 import dataclasses
-import signal
+import json
+import os
 import subprocess
 import sys
-import time
 
-import numpy as np
 import pytest
 
-import mmrec_jax
-from mmrec_jax.checkpoints.trained_model import read_adapters, read_model
-from mmrec_jax.cli import main
+from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
-from mmrec_jax.config_file import read_config
+from mmrec_jax.config_file import with_overrides
+from mmrec_jax.data.document import Document
+from mmrec_jax.data.kinds.registry import DATA_KINDS
+from mmrec_jax.data.kinds.text import PackedConfig
+from mmrec_jax.data.text_dataset import TextDataset
+from mmrec_jax.settings import at_least, setting
 from mmrec_jax.train.loop import run
-from mmrec_jax.train.writer import read_metrics
-from mmrec_jax.tree import named_leaves
-from tests.small_run import ROOT, environment, flags, session_directory, session_text
-
-_CONFIG = str(ROOT / "tests/models/gru.py")
-_QUICK = {"train__dashboard": False, "train__sample_tokens": 4, "train__keep_last": 9}
-_OBJECTIVE = {
-    "plugins": "tests.models.gru,tests.objectives.z_loss",
-    "objectives__z_loss__weight": 0.1,
-}
+from tests.small_run import ROOT, linear_config
 
 
-def _config(**overrides: object) -> Config:
-    text = {"data__source": "text", "data__train": session_text()}
-    return read_config(_CONFIG, flags(**{**_QUICK, **text, **overrides}))
+@DATA_KINDS.register("counting")
+@dataclasses.dataclass(frozen=True)
+class CountingConfig(PackedConfig):
+    """Numbers in their order."""
+
+    source = "counting"
+
+    numbers: int = setting(400, "how many", at_least(100))
+
+    def validation_documents(self, config):
+        return [Document("last", " ".join(map(str, range(self.numbers, self.numbers + 9))))]
+
+    def open(self, config, tokenizer_cache, tokenizer=None):
+        train = [Document("first", " ".join(map(str, range(self.numbers))))]
+        documents = {"train": train, "validation": self.validation_documents(config)}
+        return TextDataset.from_documents(config, documents, tokenizer_cache, tokenizer)
 
 
-def _losses(folder) -> list[float]:
-    return [x["loss"] for x in read_metrics(folder / "metrics.jsonl") if x["split"] == "train"]
+_PLUGIN = {"plugins": __name__, "data__source": "counting", "data__numbers": 500}
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    """A run to its end, sampled and evaluated on the way."""
-    folder = tmp_path_factory.mktemp("plugins") / "base"
-    assert run(_config(train__devices=1, **_OBJECTIVE), folder) == 0
-    return folder
+def test_a_run_trains_on_a_kind_of_data_from_outside(tmp_path):
+    small = {"train__steps": 2, "train__eval_every": 2, "train__sample_tokens": 0}
+    config = linear_config("", **_PLUGIN, **small)
+    assert config.data == CountingConfig(seq_len=32, numbers=500)
+    assert run(config, tmp_path / "run") == 0
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert {json.loads(line)["split"] for line in lines} >= {"train", "validation"}
 
-
-def test_it_learns_and_its_objective_is_measured(base):
-    losses = _losses(base)
-    assert losses[-1] < losses[0]
-    lines = read_metrics(base / "metrics.jsonl")
-    assert all("z_loss" in line for line in lines if line["split"] in ("train", "validation"))
-
-
-def _train_command(folder) -> list[str]:
-    options = {"data__source": "text", "data__train": session_text(), **_QUICK, **_OBJECTIVE}
-    program = [sys.executable, str(ROOT / "train.py"), f"--config={_CONFIG}"]
-    return [*program, f"--workdir={folder}", *flags(**options)]
-
-
-def test_killed_and_continued_it_ends_bit_for_bit_the_same(tmp_path):
-    folders = tmp_path / "whole", tmp_path / "killed"
-    start = {"env": environment(), "cwd": session_directory(), "stdout": subprocess.DEVNULL}
-    whole = subprocess.run(_train_command(folders[0]), check=True, timeout=240, **start)
-    assert whole.returncode == 0
-    with subprocess.Popen(_train_command(folders[1]), **start) as killed:
-        until = time.monotonic() + 200
-        while not (folders[1] / "checkpoints/4/checksums.json").exists():
-            assert time.monotonic() < until
-            time.sleep(0.02)
-        killed.send_signal(signal.SIGKILL)
-    subprocess.run(_train_command(folders[1]), check=True, timeout=240, **start)
-    ends = [named_leaves(read_model(folder, "last").params) for folder in folders]
-    for name, leaf in ends[0].items():
-        assert np.asarray(leaf).tobytes() == np.asarray(ends[1][name]).tobytes(), name
-    assert _losses(folders[0]) == _losses(folders[1])
-
-
-def test_a_mesh_of_three_axes_trains_as_one_device(base, tmp_path):
-    config = _config(mesh__data=2, mesh__fsdp=2, mesh__tensor=2, **_OBJECTIVE)
-    assert run(config, tmp_path / "mesh") == 0
-    np.testing.assert_allclose(_losses(tmp_path / "mesh"), _losses(base), rtol=2e-5)
-    model, params, _ = mmrec_jax.load(tmp_path / "mesh")
-    assert model.config.family == "gru"
-    assert params["embed"]["embedding"].shape == (258, 16)
-
-
-def test_it_is_adapted_with_noise_and_sophia_and_exported(base, tmp_path, capsys):
-    fine, out = tmp_path / "fine", tmp_path / "out"
-    config = _config(
-        init_from=base,
-        adapters__kind="dora",
-        adapters__rank=2,
-        noise__alpha=5.0,
-        optim__name="sophia_g",
-        optim__hessian_every=2,
-        train__devices=2,
-        train__steps=4,
+    # Another process, which has imported nothing: the folder says what to import first.
+    code = (
+        "from pathlib import Path; from mmrec_jax.commands.run_data import run_text; "
+        "from mmrec_jax.checkpoints.workdir import Workdir; from argparse import Namespace; "
+        f"config, _ = Workdir(Path({str(tmp_path / 'run')!r})).read_config(); "
+        "print(run_text(Namespace(data=None), config)[1][0].text)"
     )
-    assert run(config, fine) == 0
-    adapters = named_leaves(read_adapters(fine, "last").adapters)
-    assert set(adapters) == {f"inputs/kernel/{part}" for part in "abm"}
-    assert np.any(adapters["inputs/kernel/b"])
-    main(["export", f"--workdir={fine}", f"--out={out}"])
-    main(["eval", "loss", f"--workdir={out}", f"--data={session_text()}"])
-    assert "bits_per_byte" in capsys.readouterr().out
-    models = [mmrec_jax.load(folder) for folder in (fine, out)]
-    texts = [mmrec_jax.generate(*each, "bir", max_tokens=8, seed=3) for each in models]
-    assert texts[0] == texts[1]
-    tokens = np.array([[1, 2, 3]])
-    logits = [mmrec_jax.logits(model, params, tokens) for model, params, _ in models]
-    np.testing.assert_array_equal(*logits)
-    assert logits[0].shape == (1, 3, 258)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert found.stdout.split() == [str(number) for number in range(500, 509)]
+    assert Workdir(tmp_path / "run").read_config()[0] == config
 
 
-def test_the_objective_is_the_same_in_any_number_of_microbatches(base, tmp_path):
-    for accumulate in (2, 4):
-        folder = tmp_path / str(accumulate)
-        config = _config(train__devices=1, train__accumulate=accumulate, **_OBJECTIVE)
-        assert run(dataclasses.replace(config), folder) == 0
-        np.testing.assert_allclose(_losses(folder), _losses(base), rtol=1e-5)
+@pytest.mark.parametrize("name", ["counting", __name__])
+def test_a_plugin_is_stored_and_imported_before_its_kinds_are_looked_up(name):
+    code = (
+        "from mmrec_jax.config import Config; from mmrec_jax.config_file import with_overrides; "
+        f"with_overrides(Config(), ['--config.data.source=counting', '--config.plugins={name}'])"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (found.returncode == 0) == (name == __name__)
+    assert name == __name__ or "config.plugins" in found.stderr
+    assert with_overrides(Config(), [f"--config.plugins={__name__}"]).plugins == (__name__,)

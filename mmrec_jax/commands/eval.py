@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmrec_jax.commands import eval_length, eval_recall
 from mmrec_jax.commands.options import (
@@ -12,11 +12,6 @@ from mmrec_jax.commands.options import (
     require_positive,
 )
 from mmrec_jax.errors import UserError
-
-if TYPE_CHECKING:
-    from mmrec_jax.config import Config
-    from mmrec_jax.data.conversation import Conversation
-    from mmrec_jax.data.document import Document
 
 
 def add_parser(commands: Any) -> None:
@@ -46,76 +41,57 @@ def loss(options: argparse.Namespace) -> None:
       UserError: an option, a file or the run's folder is wrong.
     """
     require_positive(options, "batch_size")
+    from mmrec_jax.checkpoints.trained_model import load
     from mmrec_jax.checkpoints.workdir import Workdir
-    from mmrec_jax.commands.run_data import holds_conversations, on_task, run_text, scored_at
+    from mmrec_jax.commands.run_data import (
+        as_validation,
+        holds_conversations,
+        on_one_device,
+        on_task,
+        run_text,
+        scored_at,
+    )
     from mmrec_jax.data.instructions.conversation_sources import read_conversations
+    from mmrec_jax.data.instructions.example_store import encode_examples
+    from mmrec_jax.data.tasks.task_dataset import TaskDataset
+    from mmrec_jax.data.token_store import TokenStore
+    from mmrec_jax.evaluation.registry import EVALUATORS, format_metrics
+    from mmrec_jax.inference.chat import chat_encoder
 
     config, _ = Workdir(Path(options.workdir)).read_config()
+
+    def score(name: str, data: Any, *, rows: int = options.batch_size, carry: bool = False) -> str:
+        request = on_one_device(model, params, data, config, rows=rows, carry=carry)
+        return format_metrics(EVALUATORS[name](request).metrics)
+
     if on_task(config, options):
         if options.lengths is not None:
             config = scored_at(config, read_lengths(options.lengths))
-        _print_task_scores(options, config)
+        config.data.check(config)
+        task = TaskDataset(config.data)
+        model, params, _ = load(options.workdir, options.step)
+        scores = score("task", task).replace(", ", "\n")
+        print(f"{task.describe()}\n{scores}")
         return
     if options.data is None or options.lengths is not None:
         raise UserError(f"{options.workdir} was trained on text: give --data=FILE and no --lengths")
     if holds_conversations(config, options):
         conversations = read_conversations(options.data, config.data.record_fields)
-        _print_response_scores(options, config, conversations)
-    else:
-        _print_text_scores(options, config, run_text(options, config)[1])
-
-
-def _print_task_scores(options: argparse.Namespace, config: "Config") -> None:
-    from mmrec_jax.checkpoints.trained_model import load
-    from mmrec_jax.commands.run_data import on_one_device
-    from mmrec_jax.data.tasks.task_dataset import TaskDataset
-    from mmrec_jax.evaluation.registry import EVALUATORS, format_metrics
-
-    config.data.check(config)
-    data = TaskDataset(config.data)
-    model, params, _ = load(options.workdir, options.step)
-    request = on_one_device(model, params, data, config, rows=options.batch_size)
-    result = EVALUATORS["task"](request)
-    print(data.describe())
-    print(format_metrics(result.metrics).replace(", ", "\n"))
-
-
-def _print_text_scores(
-    options: argparse.Namespace, config: "Config", documents: "list[Document]"
-) -> None:
-    from mmrec_jax.checkpoints.trained_model import load
-    from mmrec_jax.commands.run_data import as_validation, on_one_device
-    from mmrec_jax.data.token_store import TokenStore
-    from mmrec_jax.evaluation.registry import EVALUATORS, format_metrics
-
+        model, params, tokenizer = load(options.workdir, options.step)
+        seq_len, overlong = config.data.seq_len, config.data.overlong
+        store, fit = encode_examples(conversations, chat_encoder(tokenizer), seq_len, overlong)
+        print(
+            f"{store.num_documents:,} examples, {store.num_bytes:,} bytes of responses; longer "
+            f"than a row of {seq_len:,}: {fit}"
+        )
+        print(f"responses: {score('loss', as_validation(config, store, tokenizer))}")
+        return
+    documents = run_text(options, config)[1]
     model, params, tokenizer = load(options.workdir, options.step)
     store = TokenStore.from_documents(documents, tokenizer)
     data = as_validation(config, store, tokenizer)
     print(f"{store.num_documents:,} documents, {store.num_bytes:,} bytes")
-    for carry, label in ((True, "state carried along each document"), (False, "rows apart")):
-        # One document per row at most where it is carried: other rows would be padding.
-        rows = min(options.batch_size, store.num_documents) if carry else options.batch_size
-        request = on_one_device(model, params, data, config, rows=rows, carry=carry)
-        print(f"{label}: {format_metrics(EVALUATORS['loss'](request).metrics)}")
-
-
-def _print_response_scores(
-    options: argparse.Namespace, config: "Config", conversations: "list[Conversation]"
-) -> None:
-    from mmrec_jax.checkpoints.trained_model import load
-    from mmrec_jax.commands.run_data import as_validation, on_one_device
-    from mmrec_jax.data.instructions.example_store import encode_examples
-    from mmrec_jax.evaluation.registry import EVALUATORS, format_metrics
-    from mmrec_jax.inference.chat import chat_encoder
-
-    model, params, tokenizer = load(options.workdir, options.step)
-    seq_len, overlong = config.data.seq_len, config.data.overlong
-    store, fit = encode_examples(conversations, chat_encoder(tokenizer), seq_len, overlong)
-    data = as_validation(config, store, tokenizer)
-    request = on_one_device(model, params, data, config, rows=options.batch_size)
-    result = EVALUATORS["loss"](request)
-    print(
-        f"{store.num_documents:,} examples, {store.num_bytes:,} bytes of responses; longer than a "
-        f"row of {seq_len:,}: {fit}"
-    )
-    print(f"responses: {format_metrics(result.metrics)}")
+    # One document per row at most where it is carried: other rows would be padding.
+    rows = min(options.batch_size, store.num_documents)
+    print(f"state carried along each document: {score('loss', data, rows=rows, carry=True)}")
+    print(f"rows apart: {score('loss', data)}")

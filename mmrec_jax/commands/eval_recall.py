@@ -64,10 +64,11 @@ def run(options: argparse.Namespace) -> None:
     config, _ = workdir.read_config()
 
     import jax
+    import numpy as np
 
     from mmrec_jax.checkpoints.trained_model import load
     from mmrec_jax.commands.run_data import on_task, run_text
-    from mmrec_jax.evaluation.recall import ordinary_ids
+    from mmrec_jax.evaluation.recall import ordinary_ids, rare_ids
     from mmrec_jax.evaluation.record import draw_recall, write_record
     from mmrec_jax.tree import num_bytes
 
@@ -79,7 +80,9 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(
             f"{workdir.root}: the vocabulary has {len(ids)} ordinary tokens; two pairs take 4"
         )
-    filler, rare = _haystack(documents, tokenizer, ids)
+    parts = [tokenizer.encode(document.text) for document in documents]
+    filler = np.concatenate([np.zeros(0, np.int32), *parts])  # all documents end to end
+    rare = rare_ids(ids, filler)
     out = make_out(options, workdir.evaluations)
     size = num_bytes(jax.eval_shape(lambda: model.initial_state(1)))
     state = f"state: {size:,} bytes, whatever the length" if size else "no state: the text is kept"
@@ -102,19 +105,6 @@ def run(options: argparse.Namespace) -> None:
     }
     write_record(out / "recall.json", content)
     print(f"{out}: recall.png, recall.json")
-
-
-def _haystack(
-    documents: list[Any], tokenizer: Any, ids: "NDArray[np.int32]"
-) -> tuple["NDArray[np.int32]", "NDArray[np.int32]"]:
-    """The tokens of all documents end to end, and those of them that needles are made of."""
-    import numpy as np
-
-    from mmrec_jax.evaluation.recall import rare_ids
-
-    parts = [tokenizer.encode(document.text) for document in documents]
-    filler = np.concatenate([np.zeros(0, np.int32), *parts])
-    return filler, rare_ids(ids, filler)
 
 
 def _recall(

@@ -17,7 +17,7 @@ from mmrec_jax.evaluation.registry import Evaluation, EvaluationRequest
 from mmrec_jax.inference.rereading import with_room, with_state
 from mmrec_jax.models.api import State
 from mmrec_jax.objectives.api import Objective
-from mmrec_jax.train.mesh import place_whole_batch
+from mmrec_jax.train.mesh import by_row, place_whole_batch
 from mmrec_jax.train.processes import fetch
 from mmrec_jax.train.step import make_eval_step
 
@@ -140,16 +140,22 @@ class _Predictor:
         self._step = compiled_eval_step(request.objectives.values())
 
     def __call__(self, batch: Batch) -> dict[str, Any]:
-        rows, length = batch["inputs"].shape
         if self._carry:
-            started = self._state is not None
-            state = self._state if started else self._model.initial_state(rows)
-            self._state = with_room(state, length)
+            self._state = self._placed_state(*batch["inputs"].shape)
         placed = place_whole_batch(batch, self._request.mesh)
         predicted, after = self._step(self._model, self._request.params, placed, self._state)
         self._state = after if self._carry else None
         on_host: dict[str, NDArray[Any]] = fetch(predicted)
         return on_host
+
+    def _placed_state(self, rows: int, length: int) -> State:
+        """The state before the next batch, laid out alike each time: one program serves all."""
+        model, mesh = self._model, self._request.mesh
+        layout = jax.tree.map(lambda axis: by_row(mesh, axis), model.state_batch_axes)
+        if self._state is None:
+            start = jax.jit(lambda: model.initial_state(rows), out_shardings=layout)
+            self._state = start()
+        return jax.device_put(with_room(self._state, length), layout)
 
 
 def compiled_eval_step(objectives: Iterable[Objective] = ()) -> Any:

@@ -4,6 +4,7 @@ A recurrent state has a fixed size, so the ten-thousandth token costs what the t
 without a state reads the whole text again for each token.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
@@ -48,7 +49,7 @@ def _step(
     ended = jnp.isin(tokens, ends)
     seen = rows.seen.at[jnp.arange(tokens.shape[0]), tokens].max(~ended)
     # To a row that has ended the token is padding, which leaves the state untouched.
-    segment_ids = jnp.where(ended, 0, 1)
+    segment_ids = (~ended).astype(jnp.int32)
     output = model.apply(params, tokens[:, None], rows.state, segment_ids[:, None])
     logits = jnp.where(ended[:, None], rows.logits, output.logits[:, 0])
     return tokens, Rows(state=output.state, logits=logits, seen=seen, ended=ended)
@@ -98,7 +99,7 @@ def stream(
     # Of two at least, so that one compiled step serves a text and a conversation.
     last = np.resize(np.array(ends or [-1], np.int32), max(2, len(ends)))
     for index in range(state.draws, state.draws + max_tokens):
-        rows = rows.replace(state=with_room(rows.state, 1))
+        rows = dataclasses.replace(rows, state=with_room(rows.state, 1))
         tokens, rows = _step(model, params, rows, key, np.int32(index), last, sampling)
         yield np.asarray(tokens), rows
 

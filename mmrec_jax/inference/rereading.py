@@ -84,7 +84,7 @@ def with_room(state: State, count: int) -> State:
     def resized(x: Array) -> Array:
         return jnp.pad(x[:, :room], ((0, 0), (0, max(0, room - width))))
 
-    return state.replace(tokens=resized(state.tokens), segment_ids=resized(state.segment_ids))
+    return KeptText(resized(state.tokens), resized(state.segment_ids), state.length)
 
 
 def state_shapes(model: LanguageModel, length: int) -> State:

@@ -44,7 +44,7 @@ class Sampling:
     @property
     def greedy(self) -> bool:
         """Whether the most likely token is taken: float32 has no smaller normal number."""
-        return self.temperature < float(jnp.finfo(jnp.float32).tiny)
+        return bool(self.temperature < jnp.finfo(jnp.float32).tiny)
 
 
 @typed

@@ -56,13 +56,6 @@ def evaluated(bar: tqdm, step: int, validation: dict[str, float], sample: str) -
     bar.refresh()
 
 
-def scored(bar: tqdm, scores: dict[str, float]) -> None:
-    """One line of metrics of generated text."""
-    bar.clear()
-    _say("  scored: " + ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))
-    bar.refresh()
-
-
 def warned(bar: tqdm, line: str) -> None:
     """Something that does not stop the run, and its remedy; of any process."""
     bar.clear()

@@ -11,7 +11,13 @@ from mmrec_jax.data.document import Document
 from mmrec_jax.data.tasks.scoring import scoring_pieces
 from mmrec_jax.data.tasks.task import Example, Task
 from mmrec_jax.data.token_store import TokenStore
-from mmrec_jax.evaluation.perplexity import MetricSums, loss, perplexity, task
+from mmrec_jax.evaluation.perplexity import (
+    MetricSums,
+    compiled_eval_step,
+    loss,
+    perplexity,
+    task,
+)
 from mmrec_jax.evaluation.registry import EvaluationRequest
 from mmrec_jax.train.mesh import AXES
 from tests.families import FAMILIES, small, whole
@@ -88,6 +94,16 @@ def test_with_carried_state_the_row_length_changes_nothing(data):
         loss(_request(small("gru"), data, eval_carry=True, seq_len=n)).metrics for n in (_ROW, 5)
     )
     np.testing.assert_allclose(short["bits_per_byte"], whole_rows["bits_per_byte"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("carry", [True, False])
+@pytest.mark.parametrize("devices", [1, 2])
+def test_one_compiled_step_reads_a_split(data, carry, devices):
+    request = _request(small("gru"), data, eval_carry=carry, devices=devices, seq_len=9)
+    before = compiled_eval_step()._cache_size()
+    loss(request)
+    loss(request)
+    assert compiled_eval_step()._cache_size() == before + 1
 
 
 def test_part_of_a_split_has_no_bits_per_byte(data):

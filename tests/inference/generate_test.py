@@ -37,6 +37,12 @@ def test_greedy_text_is_the_argmax_of_whole_forward_passes(family):
     assert len(set(drawn)) > 1
 
 
+def test_one_compiled_step_draws_all_tokens(family):
+    before = generation._step._cache_size()
+    list(_stream(family, max_tokens=3, samples=5))
+    assert generation._step._cache_size() == before + 1
+
+
 def _drawn(family, seed):
     options = {"samples": 3, "sampling": _RANDOM, "seed": seed}
     rows = np.stack([tokens for tokens, _ in _stream(family, max_tokens=24, **options)], 1)
