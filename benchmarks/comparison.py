@@ -15,7 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from mmrec_jax.train.prepare import RunData, load_data, model_config, run_length
+from mmrec_jax.evaluation.evaluate import evaluate
+from mmrec_jax.evaluation.evaluate_task import evaluate_task
+from mmrec_jax.train.setup import load_data, model_config, run_length
 from mmrec_jax.train.time_pieces import fit_time_chunk
 
 from benchmarks.peers.attention_adapter import AttentionAdapter
@@ -26,8 +28,6 @@ from mmrec_jax.config import Config, TrainConfig
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.errors import UserError
-from mmrec_jax.evaluation.evaluate import evaluate
-from mmrec_jax.evaluation.evaluate_task import evaluate_task
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM, count_parameters
 from mmrec_jax.optim.build import build_optimizer

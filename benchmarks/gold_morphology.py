@@ -4,9 +4,8 @@ from collections.abc import Sized
 from pathlib import Path
 
 from mmrec_jax.errors import UserError
-from mmrec_jax.turkish.letters import lower
+from mmrec_jax.turkish.letters import lower, words
 from mmrec_jax.turkish.phonology import RULES
-from mmrec_jax.turkish.letters import words
 
 _PHONOLOGY = "phonology-"
 

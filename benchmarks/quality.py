@@ -33,7 +33,8 @@ from mmrec_jax.data.formats.paths import find_files
 from mmrec_jax.data.kinds.text import TextConfig
 from mmrec_jax.errors import UserError, exit_on_user_error
 from mmrec_jax.models.mmrec.config import MMRecConfig
-from mmrec_jax.objectives.config import Objectives, UBOOConfig
+from mmrec_jax.objectives.config import Objectives
+from mmrec_jax.objectives.uboo import UBOOConfig
 
 PARTS = ("main", "wikitext", "ablations")
 ABLATIONS: dict[str, dict[str, object]] = {

@@ -5,8 +5,8 @@ import time
 from collections.abc import Iterable, Sequence
 
 from mmrec_jax.turkish.counts import AnnotatedWord
-from mmrec_jax.turkish.letters import lower
 from mmrec_jax.turkish.harmony import harmony
+from mmrec_jax.turkish.letters import lower
 from mmrec_jax.turkish.phonology import apply_rules
 from mmrec_jax.turkish.segmenter import segment, treebank_segmenter
 

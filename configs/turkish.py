@@ -12,7 +12,8 @@ import dataclasses
 from mmrec_jax.config import Config, OptimConfig, TrainConfig, TurkishConfig
 from mmrec_jax.data.kinds.text import TreebankConfig
 from mmrec_jax.models.mmrec.sizes import SIZES
-from mmrec_jax.objectives.config import Objectives, VowelHarmonyConfig
+from mmrec_jax.objectives.config import Objectives
+from mmrec_jax.objectives.vowel_harmony import VowelHarmonyConfig
 
 
 def get_config() -> Config:

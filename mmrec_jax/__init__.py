@@ -14,6 +14,10 @@ print(mmrec_jax.generate(model, params, tokenizer, " Sonra", state=state)[0])
 A model that was trained on conversations (`configs/finetune.py`) responds:
 
 print(mmrec_jax.reply(model, params, tokenizer, "Bu cümleyi tamamla: Bir gün")[0])
+
+What the model predicts after each token of some rows, [B, T, V]:
+
+mmrec_jax.logits(model, params, tokenizer.encode("Bir gün")[None])
 """
 
 import importlib
@@ -25,14 +29,16 @@ if TYPE_CHECKING:
     from mmrec_jax.checkpoints.trained_model import load
     from mmrec_jax.inference.chat import reply
     from mmrec_jax.inference.generate import generate
+    from mmrec_jax.inference.prefill import logits
     from mmrec_jax.inference.saved_state import load_state, save_state
 
-__all__ = ["generate", "load", "load_state", "reply", "save_state"]
+__all__ = ["generate", "load", "load_state", "logits", "reply", "save_state"]
 
 _HOMES = {
     "generate": "mmrec_jax.inference.generate",
     "load": "mmrec_jax.checkpoints.trained_model",
     "load_state": "mmrec_jax.inference.saved_state",
+    "logits": "mmrec_jax.inference.prefill",
     "reply": "mmrec_jax.inference.chat",
     "save_state": "mmrec_jax.inference.saved_state",
 }

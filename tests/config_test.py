@@ -38,7 +38,9 @@ from mmrec_jax.data.kinds.text import (
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM
-from mmrec_jax.objectives.config import Objectives, UBOOConfig, VowelHarmonyConfig
+from mmrec_jax.objectives.config import Objectives
+from mmrec_jax.objectives.uboo import UBOOConfig
+from mmrec_jax.objectives.vowel_harmony import VowelHarmonyConfig
 from tests.small_run import ROOT
 
 _SHIPPED = sorted((ROOT / "configs").glob("*.py"))

@@ -6,7 +6,8 @@ The text is given with `--config.data.train=FILE`.
 from mmrec_jax.config import Config, OptimConfig, TokenizerConfig, TrainConfig
 from mmrec_jax.data.kinds.text import TextConfig
 from mmrec_jax.models.mmrec.config import MMRecConfig
-from mmrec_jax.objectives.config import Objectives, UBOOConfig
+from mmrec_jax.objectives.config import Objectives
+from mmrec_jax.objectives.uboo import UBOOConfig
 
 
 def get_config() -> Config:

@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from mmrec_jax.train.prepare import prepare
+from mmrec_jax.train.setup import set_up
 
 from mmrec_jax.checkpoints.lock import unlock_folder
 from mmrec_jax.config import Config
@@ -82,7 +82,7 @@ def enlarged_parameters(model: MMRecLM) -> Any:
 
 def begin(config: Config, workdir: Path, *, step: int) -> None:
     """A run that has a checkpoint at `step`, but was never trained."""
-    prepared = prepare(config, workdir, fresh=False)
+    prepared = set_up(config, workdir, fresh=False)
     meta = {"config": to_dict(config), "validation": None}
     meta["tokenizer"] = prepared.data.tokenizer.fingerprint
     state = dataclasses.replace(prepared.state, step=np.int32(step))

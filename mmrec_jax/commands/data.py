@@ -32,7 +32,7 @@ def inspect_data(options: argparse.Namespace) -> None:
     from mmrec_jax.config_file import read_config
     from mmrec_jax.data.inspect import fill, inspect_rows
     from mmrec_jax.data.tokenizer_cache import load_tokenizer
-    from mmrec_jax.train.prepare import load_data
+    from mmrec_jax.train.setup import load_data
 
     config = read_config(options.config, options.overrides)
     with tempfile.TemporaryDirectory() as workdir:

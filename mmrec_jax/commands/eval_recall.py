@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from mmrec_jax.commands.options import (
     add_model_options,
+    add_out_option,
     add_text_options,
+    make_out,
     read_lengths,
     require_positive,
+    require_seed,
 )
 from mmrec_jax.errors import UserError
 
@@ -18,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mmrec_jax.evaluation.needle import NeedleScore
-    from mmrec_jax.evaluation.reader import Reader
     from mmrec_jax.evaluation.recall import RecallScore
+    from mmrec_jax.models.api import LanguageModel, Params
 
 _PAIRS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -29,16 +32,17 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "recall",
         help="associative recall (MQAR) and a needle in a haystack",
-        description="MQAR: pairs of random tokens, then every key again. Needle: a random key and "
-        "value somewhere in a text, then the key again. Any checkpoint can be asked; without "
-        "training for it, MQAR is near chance. Writes eval/recall.png and .json into the run.",
+        description="MQAR: pairs of random tokens, then every key again. Needle: a random key and\n"
+        "value somewhere in a text, then the key again. Any checkpoint can be asked; without\n"
+        "training for it, MQAR is near chance. Writes recall.png and recall.json.",
     )
     add_model_options(parser)
     add_text_options(parser, "the needle's text; the run's validation split when left out")
+    add_out_option(parser, "eval")
     parser.add_argument("--lengths", default="256,1024,4096,16384", help="of the needle's text")
-    parser.add_argument("--samples", type=int, default=4, help="texts a length for the needle")
-    parser.add_argument("--sequences", type=int, default=256, help="a number of pairs for MQAR")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--samples", type=int, default=4, help="needle: texts of each length")
+    parser.add_argument("--sequences", type=int, default=256, help="MQAR: of each number of pairs")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws")
     parser.set_defaults(run=run)
 
 
@@ -49,51 +53,46 @@ def run(options: argparse.Namespace) -> None:
       UserError: an option, a file or the run's folder is wrong.
     """
     require_positive(options, "samples", "sequences")
+    require_seed(options)
     from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.evaluation.needle import SHORTEST
 
     lengths = read_lengths(options.lengths)
     if min(lengths) < SHORTEST:
         raise UserError(f"--lengths has {min(lengths)}; each must be at least {SHORTEST}")
-    place = Workdir(Path(options.workdir))
-    config, _ = place.read_config()
+    workdir = Workdir(Path(options.workdir))
+    config, _ = workdir.read_config()
+
+    import jax
 
     from mmrec_jax.checkpoints.trained_model import load
-    from mmrec_jax.commands.run_text import run_text
-    from mmrec_jax.evaluation.picture import draw_recall
-    from mmrec_jax.evaluation.reader import model_reader
-    from mmrec_jax.evaluation.record import write_record
-    from mmrec_jax.evaluation.symbols import ordinary_ids
-    from mmrec_jax.models.mmrec.state import state_bytes
-    from mmrec_jax.train.prepare import make_directory
+    from mmrec_jax.commands.run_data import on_task, run_text
+    from mmrec_jax.evaluation.recall import ordinary_ids
+    from mmrec_jax.evaluation.record import draw_recall, write_record
+    from mmrec_jax.tree import num_bytes
 
-    on_task = "task" in config.data.evaluators
-    if on_task and options.data is not None:
-        raise UserError(
-            f'{place.root} was trained on the task "{config.data.source}": it knows no text, so '
-            "there is no needle to hide and --data has no use"
-        )
-    name, documents = ("", []) if on_task else run_text(options, config)
+    task = on_task(config, options)
+    name, documents = ("", []) if task else run_text(options, config)
     model, params, tokenizer = load(options.workdir, options.step)
     ids = ordinary_ids(tokenizer)
     if len(ids) < 4:
         raise UserError(
-            f"{place.root}: the vocabulary has {len(ids)} ordinary tokens; two pairs take 4"
+            f"{workdir.root}: the vocabulary has {len(ids)} ordinary tokens; two pairs take 4"
         )
     filler, rare = _haystack(documents, tokenizer, ids)
-    make_directory(place.evaluations)
-    reader = model_reader(model, params)
-    size = state_bytes(reader.zero_state(1))
-    print(f"state: {size:,} bytes, whatever the length")
+    out = make_out(options, workdir.evaluations)
+    size = num_bytes(jax.eval_shape(lambda: model.initial_state(1)))
+    state = f"state: {size:,} bytes, whatever the length" if size else "no state: the text is kept"
+    print(state)
     # In the examples of a task nothing stands before the first symbol.
-    recall = _recall(options, reader, ids, None if on_task else tokenizer.bos_id)
+    recall = _recall(options, model, params, ids, None if task else tokenizer.bos_id)
     needle = []
-    if on_task:
+    if task:
         print(f'needle: left out, the task "{config.data.source}" has no text to hide it in')
     else:
-        needle = _needle(options, reader, name, filler, rare, lengths, tokenizer.bos_id)
-    title = f"{place.root.name}: state {size:,} bytes"
-    draw_recall(recall, needle, title, place.evaluations / "recall.png")
+        needle = _needle(options, model, params, name, filler, rare, lengths, tokenizer.bos_id)
+    title = f"{workdir.root.name}: {state}"
+    draw_recall(recall, needle, title, out / "recall.png")
     content = {
         "step": options.step,
         "seed": options.seed,
@@ -101,8 +100,8 @@ def run(options: argparse.Namespace) -> None:
         "mqar": [dataclasses.asdict(score) for score in recall],
         "needle": [dataclasses.asdict(score) for score in needle],
     }
-    write_record(place.evaluations / "recall.json", content)
-    print(f"{place.evaluations}: recall.png, recall.json")
+    write_record(out / "recall.json", content)
+    print(f"{out}: recall.png, recall.json")
 
 
 def _haystack(
@@ -111,7 +110,7 @@ def _haystack(
     """The tokens of all documents end to end, and those of them that needles are made of."""
     import numpy as np
 
-    from mmrec_jax.evaluation.symbols import rare_ids
+    from mmrec_jax.evaluation.recall import rare_ids
 
     parts = [tokenizer.encode(document.text) for document in documents]
     filler = np.concatenate([np.zeros(0, np.int32), *parts])
@@ -119,7 +118,11 @@ def _haystack(
 
 
 def _recall(
-    options: argparse.Namespace, reader: "Reader", ids: "NDArray[np.int32]", begin_id: int | None
+    options: argparse.Namespace,
+    model: "LanguageModel",
+    params: "Params",
+    ids: "NDArray[np.int32]",
+    begin_id: int | None,
 ) -> "list[RecallScore]":
     from tqdm import tqdm
 
@@ -131,7 +134,8 @@ def _recall(
     tokens = sum(options.sequences * (3 * count + (begin_id is not None)) for count in pairs)
     with tqdm(total=tokens, unit=" tokens", unit_scale=True, desc="MQAR") as bar:
         scores = score_recall(
-            reader,
+            model,
+            params,
             ids,
             pairs,
             begin_id=begin_id,
@@ -142,10 +146,10 @@ def _recall(
     print(f"{'MQAR pairs':>12} {'accuracy':>16} {'chance':>8} {'right value':>12} {'others':>8}")
     for score in scores:
         error = "" if score.error is None else f" ±{score.error:.2%}"
-        others = "" if score.other_nats is None else f"{score.other_nats:.3f}"
+        others = "" if score.other_nll is None else f"{score.other_nll:.3f}"
         print(
             f"{score.pairs:>12} {f'{score.accuracy:.2%}{error}':>16} {score.chance:>8.2%} "
-            f"{score.right_nats:>12.3f} {others:>8}"
+            f"{score.right_nll:>12.3f} {others:>8}"
         )
     print("accuracy: among the sequence's own values; right value, others: mean nats")
     return scores
@@ -153,7 +157,8 @@ def _recall(
 
 def _needle(
     options: argparse.Namespace,
-    reader: "Reader",
+    model: "LanguageModel",
+    params: "Params",
     name: str,
     filler: "NDArray[np.int32]",
     rare: "NDArray[np.int32]",
@@ -179,7 +184,8 @@ def _needle(
     tokens = sum(fitting) * options.samples * (1 + len(DEPTHS))
     with tqdm(total=tokens, unit=" tokens", unit_scale=True, desc="needle") as bar:
         scores = score_needle(
-            reader,
+            model,
+            params,
             filler,
             rare,
             fitting,

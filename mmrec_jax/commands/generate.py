@@ -24,13 +24,13 @@ def add_parser(commands: Any) -> None:
         "with the model says; after --load-state it is the next message",
     )
     parser.add_argument("--system", default="", help="with --chat: a system message before it")
-    parser.add_argument("--max-tokens", type=int, default=200)
+    parser.add_argument("--max-tokens", type=int, default=200, help="to draw, at most")
     parser.add_argument("--samples", type=int, default=1, help="continuations to draw")
     parser.add_argument("--temperature", type=float, default=0.8, help="0: most likely token")
     parser.add_argument("--top-k", type=int, default=0, help="0: all tokens")
-    parser.add_argument("--top-p", type=float, default=0.95)
-    parser.add_argument("--repetition-penalty", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--top-p", type=float, default=0.95, help="1: all tokens")
+    parser.add_argument("--repetition-penalty", type=float, default=1.0, help="1: none")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws")
     parser.add_argument(
         "--ignore-end", action="store_true", help="go on where the model ends the document"
     )
@@ -69,14 +69,16 @@ def run(options: argparse.Namespace) -> None:
         top_p=options.top_p,
         repetition_penalty=options.repetition_penalty,
     )
+    import jax
+
     from mmrec_jax.checkpoints.trained_model import choose_step, load
     from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.data.conversation import Message
     from mmrec_jax.inference.chat import reply
     from mmrec_jax.inference.generate import generate
+    from mmrec_jax.inference.prefill import TextState
     from mmrec_jax.inference.saved_state import load_state, save_state
-    from mmrec_jax.inference.text_state import TextState
-    from mmrec_jax.models.mmrec.state import state_bytes, zero_state
+    from mmrec_jax.tree import num_bytes
 
     workdir = options.workdir
     config, _ = Workdir(Path(workdir)).read_config()
@@ -91,7 +93,7 @@ def run(options: argparse.Namespace) -> None:
     state = None
     if options.load_state:
         state = load_state(options.load_state, model, params, tokenizer)
-    size = state_bytes(zero_state(model.config, 1))
+    size = num_bytes(jax.eval_shape(lambda: model.initial_state(1)))
     times: list[float] = []
     states: list[TextState] = []
 
@@ -125,12 +127,13 @@ def run(options: argparse.Namespace) -> None:
     rate = ""
     if len(times) > 1:
         rate = f", {options.samples * (len(times) - 1) / (times[-1] - times[0]):,.0f} tokens/s"
-    print(f"[state {size:,} bytes a sample, whatever the length{rate}]", file=sys.stderr)
+    state_size = f"state {size:,} bytes per sample, whatever the length" if size else "no state"
+    print(f"[{state_size}{rate}]", file=sys.stderr)
     if options.save_state:
         written = save_state(options.save_state, states[0], model, params, tokenizer, step=step)
         print(
             f"[{options.save_state}: {written:,} bytes, the state after "
-            f"{states[0].tokens_read:,} tokens; continue with --load-state]",
+            f"{states[0].length:,} tokens; continue with --load-state]",
             file=sys.stderr,
         )
 

@@ -4,11 +4,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmrec_jax.commands.options import add_model_options, add_text_options, require_positive
+from mmrec_jax.commands.options import (
+    add_model_options,
+    add_out_option,
+    add_text_options,
+    make_out,
+    require_positive,
+)
 from mmrec_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.config import Config
     from mmrec_jax.data.batch import Batch
     from mmrec_jax.data.tokenizer import Tokenizer
@@ -21,69 +26,60 @@ def add_parser(commands: Any) -> None:
     )
     add_model_options(parser)
     add_text_options(parser, "the text; the run's own validation split when left out")
+    add_out_option(parser, "inspect")
     parser.add_argument("--tokens", type=int, default=4096, help="of each document, at most")
     parser.add_argument("--rows", type=int, default=4, help="documents, the longest ones")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Prints the table; writes the picture and the numbers under `inspect/` in the run's folder.
+    """Prints the table; writes the picture and the numbers.
 
     Raises:
       UserError: an option, a file or the run's folder is wrong.
     """
     require_positive(options, "tokens", "rows")
-    import dataclasses
-
     from mmrec_jax.checkpoints.trained_model import choose_step, load
     from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.data.tokenizer_cache import load_tokenizer
     from mmrec_jax.evaluation.record import write_record
-    from mmrec_jax.models.mmrec.dashboard.observer import Observer
-    from mmrec_jax.models.mmrec.dashboard.picture import draw
-    from mmrec_jax.models.mmrec.dashboard.summary import summarise
-    from mmrec_jax.models.mmrec.dashboard.table import format_table
-    from mmrec_jax.models.mmrec.model import MMRecLM
-    from mmrec_jax.train.prepare import make_directory
 
-    place = Workdir(Path(options.workdir))
-    config, _ = place.read_config()
+    workdir = Workdir(Path(options.workdir))
+    config, _ = workdir.read_config()
     step = choose_step(options.workdir, options.step)
-    batch, source = _read_rows(options, config, place, load_tokenizer(place.tokenizer))
-    picture, numbers = (place.inspect / f"step_{step}.{kind}" for kind in ("png", "json"))
-    make_directory(place.inspect)
-    model, params, _ = load(options.workdir, step, training_parts=True)
-    # Solved by Newton's method on every device, so that its iterations can be seen on each.
-    model = MMRecLM(dataclasses.replace(model.config, scan="parallel"))
-    totals = Observer(model)(params, batch["inputs"], batch["segment_ids"])
+    batch, source = _read_rows(options, config, load_tokenizer(workdir.tokenizer))
+    out = make_out(options, workdir.inspect)
+    model, params, _ = load(options.workdir, step)
+    observe = getattr(model, "dashboard", None)
+    if observe is None:
+        raise UserError(f"{options.workdir}: models of this family have nothing to inspect")
+    found = observe(params, batch, thorough=True)
     rows, length = batch["inputs"].shape
-    summary = {"step": step, "source": source, "rows": rows, "length": length}
-    summary |= summarise(totals)
-    title = f"{place.root.name or place.root.resolve().name}, step {step:,}, {source}"
+    record = {"step": step, "source": source, "rows": rows, "length": length, **found.record}
+    title = f"{workdir.root.name or workdir.root.resolve().name}, step {step:,}, {source}"
+    picture, numbers = (out / f"step_{step}.{kind}" for kind in ("png", "json"))
     try:
-        draw(summary, title, picture)
-        write_record(numbers, summary)
+        found.draw(title, picture)
+        write_record(numbers, record)
     except OSError as error:
-        raise UserError(f"{error.filename or place.inspect}: {error.strerror or error}") from None
-    print(f"step {step:,}, {source}: {totals.tokens:,} tokens in {rows} rows of up to {length:,}")
-    print(format_table(summary))
+        raise UserError(f"{error.filename or out}: {error.strerror or error}") from None
+    tokens = int((batch["segment_ids"] > 0).sum())
+    print(f"step {step:,}, {source}: {tokens:,} tokens in {rows} rows of up to {length:,}")
+    print(found.table)
     print(f"{picture}\n{numbers}")
 
 
 def _read_rows(
-    options: argparse.Namespace, config: "Config", place: "Workdir", tokenizer: "Tokenizer"
+    options: argparse.Namespace, config: "Config", tokenizer: "Tokenizer"
 ) -> "tuple[Batch, str]":
     """The rows, and what they are."""
-    from mmrec_jax.commands.run_text import run_text
+    from mmrec_jax.commands.run_data import on_task, run_text
     from mmrec_jax.data.longest import longest_documents
+    from mmrec_jax.data.tasks.task_dataset import TaskDataset
     from mmrec_jax.data.token_store import TokenStore
 
-    source = config.data.source
-    if "task" in config.data.evaluators:
-        if options.data is not None:
-            raise UserError(f'{options.workdir} was trained on the task "{source}": give no --data')
-        data = config.data.open(config, place.tokenizer_cache, tokenizer)
-        return data.longest(options.rows, options.tokens), source
+    if on_task(config, options):
+        return TaskDataset(config.data).longest(options.rows, options.tokens), config.data.source
     name, documents = run_text(options, config)
     store = TokenStore.from_documents(documents, tokenizer)
     return longest_documents(store, options.rows, options.tokens), name

@@ -1,6 +1,7 @@
 """Options that several subcommands have, and their checks."""
 
 import argparse
+from pathlib import Path
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.settings import LARGEST_SEED
@@ -15,8 +16,33 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 def add_text_options(parser: argparse.ArgumentParser, what: str) -> None:
     """`--data`, `--documents` and `--field`: which text; `what` says what it is for."""
     parser.add_argument("--data", help=f"{what}: comma-separated paths or globs")
-    parser.add_argument("--documents", choices=("block", "line", "file"), default="block")
+    parser.add_argument(
+        "--documents",
+        choices=("block", "line", "file"),
+        default="block",
+        help="what a document of plain text is: blank lines end a block",
+    )
     parser.add_argument("--field", default="text", help="field of a JSON line")
+
+
+def add_out_option(parser: argparse.ArgumentParser, folder: str) -> None:
+    """`--out`; `folder` is what is written into in the run's folder without it."""
+    parser.add_argument("--out", metavar="DIR", help=f"write there, not into WORKDIR/{folder}")
+
+
+def make_out(options: argparse.Namespace, default: Path) -> Path:
+    """The folder of `--out`, or the default, made if it is not there.
+
+    Raises:
+      UserError: it cannot be made.
+    """
+    folder = default if options.out is None else Path(options.out).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        name = "--out" if options.out else "--workdir (give another folder with --out)"
+        raise UserError(f"{name}: {folder}: {error.strerror}") from None
+    return folder
 
 
 def require_positive(options: argparse.Namespace, *names: str) -> None:

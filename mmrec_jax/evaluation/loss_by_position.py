@@ -1,4 +1,4 @@
-"""Does token 30,000 profit from the first 29,000? The loss by place in the document.
+"""Does token 30,000 profit from the first 29,000? The loss by position in the document.
 
 Each document is read twice: with the state carried from its first token to its last, and with the
 state reset every `reset_every` tokens, as if nothing earlier had been read. Both losses are of the
@@ -9,16 +9,14 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 from numpy.typing import NDArray
 
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.data.windows import Windows, cut_windows
-from mmrec_jax.evaluation.evaluate import EvalStep
-from mmrec_jax.models.mmrec.config import MMRecConfig
-from mmrec_jax.models.mmrec.state import zero_state
-from mmrec_jax.train.mesh import one_device, place_batch
+from mmrec_jax.evaluation.perplexity import compiled_eval_step
+from mmrec_jax.inference.rereading import with_room, with_state
+from mmrec_jax.models.api import LanguageModel, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,48 +71,47 @@ class PositionLoss:
 
 
 def loss_by_position(
-    eval_step: EvalStep,
-    params: Any,
-    config: MMRecConfig,
+    model: LanguageModel,
+    params: Params,
     store: TokenStore,
-    pieces: Windows,
+    windows: Windows,
     *,
     reset_every: int,
     rows: int,
-    piece_length: int = 256,
+    chunk_length: int = 256,
     on_read: Callable[[int], object] = lambda tokens: None,
 ) -> PositionLoss:
-    """Reads every piece twice, `rows` at a time, in memory that does not grow with its length.
+    """Reads every window twice, `rows` at a time, in memory that a model's state alone grows by.
 
     Args:
-      eval_step: the compiled `make_eval_step`.
-      params: the parameters.
-      config: the model's.
+      model: the model.
+      params: its parameters, on one device.
       store: the tokens.
-      pieces: what to read, each from the zero state: `longest_pieces`.
+      windows: what to read, each as a document of its own: `longest_windows`.
       reset_every: tokens between two resets of the comparison: the trained length.
-      rows: pieces side by side.
-      piece_length: tokens a call; one shape serves all.
+      rows: windows side by side.
+      chunk_length: tokens per call; one shape serves all.
       on_read: called after each call with the number of tokens it predicted.
     """
-    lengths = pieces.lengths
+    model, predict = with_state(model), compiled_eval_step()
+    lengths = windows.lengths
     edges = _edges(reset_every, int(lengths.max()))
-    # Sums by piece and bin: tokens; carried, reset and difference in nats.
-    sums = np.zeros((4, len(pieces), len(edges) - 1))
-    for first in range(0, len(pieces), rows):
-        group = range(first, min(first + rows, len(pieces)))
-        state = zero_state(config, 2 * rows)  # carried above, reset below
-        for begin in range(0, int(lengths[list(group)].max()), piece_length):
-            places = np.arange(begin, begin + piece_length)
-            batch = _batch(store, pieces, group, places, rows)
+    # Sums by window and bin: tokens; carried, reset and difference in nats.
+    sums = np.zeros((4, len(windows), len(edges) - 1))
+    for first in range(0, len(windows), rows):
+        group = range(first, min(first + rows, len(windows)))
+        state = model.initial_state(2 * rows)  # carried above, reset below
+        for begin in range(0, int(lengths[list(group)].max()), chunk_length):
+            positions = np.arange(begin, begin + chunk_length)
+            batch = _batch(store, windows, group, positions, rows)
             real = batch["segment_ids"] > 0
             # A new segment number is a reset: the model sees nothing before it.
-            windows = np.where(real, 1 + places // reset_every, 0).astype(np.int32)
+            resets = np.where(real, 1 + positions // reset_every, 0).astype(np.int32)
             both = {name: np.concatenate([x, x]) for name, x in batch.items()}
-            both["segment_ids"][rows:] = windows
-            predicted, state = eval_step(params, place_batch(both, one_device()), state)
-            a, b = np.split(np.asarray(jax.device_get(predicted["nats"]), np.float64), 2)
-            bins = np.searchsorted(edges, places, side="right") - 1
+            both["segment_ids"][rows:] = resets
+            predicted, state = predict(model, params, both, with_room(state, chunk_length))
+            a, b = np.split(np.asarray(predicted["nll"], np.float64), 2)
+            bins = np.searchsorted(edges, positions, side="right") - 1
             for row, index in enumerate(group):
                 of, there = bins[real[row]], real[row]
                 for total, values in zip(sums, (np.ones_like(a), a, b, b - a), strict=True):
@@ -123,10 +120,10 @@ def loss_by_position(
     return _summary(sums, edges, reset_every)
 
 
-def longest_pieces(store: TokenStore, max_length: int, max_tokens: int) -> Windows:
-    """The longest documents, cut into pieces of `max_length` predicted tokens.
+def longest_windows(store: TokenStore, max_length: int, max_tokens: int) -> Windows:
+    """The longest documents, cut into windows of `max_length` predicted tokens.
 
-    A piece that does not begin its document is read as if it did. Whole pieces are taken, the
+    A window that does not begin its document is read as if it did. Whole windows are taken, the
     longest first, as long as they hold at most `max_tokens` together; always at least one.
     """
     windows = cut_windows(store, max_length)
@@ -146,14 +143,14 @@ def _edges(reset_every: int, longest: int) -> NDArray[np.int64]:
 
 
 def _batch(
-    store: TokenStore, pieces: Windows, group: range, places: NDArray[np.int64], rows: int
+    store: TokenStore, windows: Windows, group: range, positions: NDArray[np.int64], rows: int
 ) -> dict[str, NDArray[Any]]:
-    """The tokens at these places of each piece, [rows, places]; padding behind its end."""
+    """The tokens at these positions of each window, [rows, positions]; padding behind its end."""
     lengths, starts = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
-    lengths[: len(group)] = pieces.lengths[list(group)]
-    starts[: len(group)] = pieces.starts[list(group)]
-    real = places < lengths[:, None]
-    where = np.where(real, starts[:, None] + places, 0)
+    lengths[: len(group)] = windows.lengths[list(group)]
+    starts[: len(group)] = windows.starts[list(group)]
+    real = positions < lengths[:, None]
+    where = np.where(real, starts[:, None] + positions, 0)
     return {
         "inputs": np.where(real, store.tokens[where], 0).astype(np.int32),
         "targets": np.where(real, store.tokens[where + 1], 0).astype(np.int32),
@@ -174,9 +171,9 @@ def _summary(sums: NDArray[np.float64], edges: NDArray[np.int64], reset_every: i
 
 
 def _bin(sums: NDArray[np.float64], begin: int, end: int) -> PositionBin:
-    """`sums`: [4, pieces], tokens and the three losses."""
+    """`sums`: [4, windows], tokens and the three losses."""
     there = sums[:, sums[0] > 0]
-    carried, reset, profit = (_estimate(there[0], nats) for nats in there[1:])
+    carried, reset, profit = (_estimate(there[0], nll) for nll in there[1:])
     return PositionBin(
         first=begin + 1,
         last=end,
@@ -188,16 +185,16 @@ def _bin(sums: NDArray[np.float64], begin: int, end: int) -> PositionBin:
     )
 
 
-def _estimate(tokens: NDArray[np.float64], nats: NDArray[np.float64]) -> Estimate:
+def _estimate(tokens: NDArray[np.float64], nll: NDArray[np.float64]) -> Estimate:
     """Mean per token of sums by document, and the error of this ratio over documents.
 
     The variance is the usual one of a ratio of sums over clusters (Cochran, Sampling Techniques,
     3rd edition, equation 6.13): n / (n - 1) times the squared residuals of the documents' sums.
     """
-    mean = float(nats.sum() / tokens.sum())
+    mean = float(nll.sum() / tokens.sum())
     count = len(tokens)
     if count < 2:
         return Estimate(mean, None)
-    residuals = nats - mean * tokens
+    residuals = nll - mean * tokens
     variance = count / (count - 1) * np.sum(residuals**2)
     return Estimate(mean, float(np.sqrt(variance) / tokens.sum()))

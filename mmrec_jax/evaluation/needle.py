@@ -7,7 +7,6 @@ the pair.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmrec_jax.data.seeds import hashed_seed
-from mmrec_jax.evaluation.first_place import first_place
-from mmrec_jax.evaluation.reader import Reader
-from mmrec_jax.objectives.cross_entropy import token_nats
+from mmrec_jax.evaluation.recall import first_rank
+from mmrec_jax.inference.rereading import with_room, with_state
+from mmrec_jax.models.api import LanguageModel, Params, State
+from mmrec_jax.objectives.cross_entropy import token_nll
 from mmrec_jax.typing import Array
 
 TOKENS = 4  # of a key, and of a value
@@ -25,7 +25,7 @@ DISTRACTORS = 100
 DEPTHS = tuple(range(0, 101, 10))  # percent of the text that stands before the needle
 SHORTEST = 2 * TOKENS + 1
 FEWEST_IDS = 4  # 4^4 = 256 different values
-_PIECE = 256  # tokens a call
+_CHUNK = 256  # tokens per call
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,8 @@ class NeedleScore:
 
 
 def score_needle(
-    reader: Reader,
+    model: LanguageModel,
+    params: Params,
     filler: NDArray[np.int32],
     ids: NDArray[np.int32],
     lengths: Sequence[int],
@@ -66,35 +67,18 @@ def score_needle(
     """Reads `samples` texts of each length with the needle at each of `DEPTHS` and without it.
 
     Args:
-      reader: the model.
+      model: the model.
+      params: its parameters, on one device.
       filler: the text, at least as many tokens as the longest length.
       ids: what keys and values are drawn from, at least `FEWEST_IDS`.
       lengths: each at least `SHORTEST`.
       begin_id: what each text begins with.
-      samples: texts a length.
+      samples: texts of each length.
       group: texts side by side; each takes a row for every depth and one without the needle.
       seed: of the draws.
       on_read: called after each call with the number of tokens it read.
     """
-    versions = 1 + len(DEPTHS)
-
-    @jax.jit
-    def absorb(params: Any, tokens: Array, state: Any, segment_ids: Array) -> Any:
-        return reader.forward(params, tokens, state, segment_ids)[1]
-
-    @jax.jit
-    def value_nats(params: Any, keys: Array, candidates: Array, state: Any) -> Array:
-        """-log p of each candidate [C, B, 4] after the key [B, 4]: [C, B]."""
-        ones = jnp.ones_like(keys)
-        _, state = reader.forward(params, keys[:, :-1], state, ones[:, 1:])
-
-        def one(candidate: Array) -> Array:
-            inputs = jnp.concatenate([keys[:, -1:], candidate[:, :-1]], axis=1)
-            logits, _ = reader.forward(params, inputs, state, ones)
-            return jnp.sum(token_nats(logits, candidate), axis=1)
-
-        return jax.lax.map(one, candidates)
-
+    model, versions = with_state(model), 1 + len(DEPTHS)
     scores = []
     for length in lengths:
         parts = []
@@ -111,18 +95,44 @@ def score_needle(
             ]
             drawn += drawn[-1:] * (group - len(drawn))  # one shape for the last group too
             texts, keys, candidates = (np.concatenate(part) for part in zip(*drawn, strict=True))
-            state = reader.zero_state(group * versions)
-            for begin in range(0, length, _PIECE):
-                piece = texts[:, begin : begin + _PIECE]
-                padding = ((0, 0), (0, _PIECE - piece.shape[1]))
-                real = np.pad(np.ones_like(piece), padding)
-                state = absorb(reader.params, np.pad(piece, padding), state, real)
-                jax.block_until_ready(state)
-                on_read(piece.size)
-            nats = value_nats(reader.params, keys, candidates.swapaxes(0, 1), state)
-            parts.append(np.asarray(nats, np.float64).T.reshape(group, versions, -1))
+            state = model.initial_state(group * versions)
+            for begin in range(0, length, _CHUNK):
+                chunk = texts[:, begin : begin + _CHUNK]
+                padding = ((0, 0), (0, _CHUNK - chunk.shape[1]))
+                real = np.pad(np.ones_like(chunk), padding)
+                state = with_room(state, _CHUNK)
+                state = jax.block_until_ready(
+                    _absorb(model, params, np.pad(chunk, padding), state, real)
+                )
+                on_read(chunk.size)
+            state = with_room(state, 2 * TOKENS)
+            nll = _value_nll(model, params, keys, candidates.swapaxes(0, 1), state)
+            parts.append(np.asarray(nll, np.float64).T.reshape(group, versions, -1))
         scores.append(_score(length, np.concatenate(parts)[:samples]))
     return scores
+
+
+@jax.jit
+def _absorb(
+    model: LanguageModel, params: Params, tokens: Array, state: State, segment_ids: Array
+) -> State:
+    return model.apply(params, tokens, state, segment_ids).state
+
+
+@jax.jit
+def _value_nll(
+    model: LanguageModel, params: Params, keys: Array, candidates: Array, state: State
+) -> Array:
+    """-log p of each candidate [C, B, 4] after the key [B, 4]: [C, B]."""
+    ones = jnp.ones_like(keys)
+    state = model.apply(params, keys[:, :-1], state, ones[:, 1:]).state
+
+    def one(candidate: Array) -> Array:
+        inputs = jnp.concatenate([keys[:, -1:], candidate[:, :-1]], axis=1)
+        logits = model.apply(params, inputs, state, ones).logits
+        return jnp.sum(token_nll(logits, candidate), axis=1)
+
+    return jax.lax.map(one, candidates)
 
 
 def draw_needle(
@@ -151,19 +161,19 @@ def draw_needle(
     rest = text[: len(text) - len(needle)]
     rows = [text]
     for depth in DEPTHS:
-        place = round(depth / 100 * len(rest))
-        rows.append(np.concatenate([rest[:place], needle, rest[place:]]))
+        cut = round(depth / 100 * len(rest))
+        rows.append(np.concatenate([rest[:cut], needle, rest[cut:]]))
     texts = np.stack([np.concatenate([[begin_id], row]) for row in rows]).astype(np.int32)
     keys = np.broadcast_to(key, (len(rows), TOKENS)).astype(np.int32)
     shape = (len(rows), *candidates.shape)
     return texts, keys, np.broadcast_to(candidates, shape).astype(np.int32)
 
 
-def _score(length: int, nats: NDArray[np.float64]) -> NeedleScore:
-    """`nats`: [samples, 1 + depths, candidates], the version without the needle first."""
-    samples = len(nats)
-    chosen = first_place(nats, np.zeros(nats.shape[:-1], np.int64)).mean(axis=0)
-    value = nats[..., 0] / TOKENS
+def _score(length: int, nll: NDArray[np.float64]) -> NeedleScore:
+    """`nll`: [samples, 1 + depths, candidates], the version without the needle first."""
+    samples = len(nll)
+    chosen = first_rank(nll, np.zeros(nll.shape[:-1], np.int64)).mean(axis=0)
+    value = nll[..., 0] / TOKENS
     saved = value[:, :1] - value[:, 1:]
     errors: list[float | None] = [None] * len(DEPTHS)
     if samples > 1:

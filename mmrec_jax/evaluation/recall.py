@@ -7,8 +7,8 @@ and no token is both.
 """
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmrec_jax.data.seeds import hashed_seed
-from mmrec_jax.evaluation.first_place import first_place
-from mmrec_jax.evaluation.reader import Reader
+from mmrec_jax.data.tokenizer import Tokenizer
+from mmrec_jax.inference.rereading import with_room, with_state
+from mmrec_jax.models.api import LanguageModel, Params, State
 from mmrec_jax.typing import Array
 
-_PIECE = 32  # tokens a call
+_CHUNK = 32  # tokens per call
+_SPECIAL = re.compile(r"<.+>", re.DOTALL)  # `Tokenizer.id_to_piece`: special ids and single bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +35,8 @@ class RecallScore:
       accuracy: share of the queries whose value is the most likely of the sequence's values.
       error: its standard error over sequences; None of a single one.
       chance: 1 / pairs.
-      right_nats: mean -log p of the right value.
-      other_nats: mean -log p of the sequence's other values; None where there is no other.
+      right_nll: mean -log p of the right value.
+      other_nll: mean -log p of the sequence's other values; None where there is no other.
     """
 
     pairs: int
@@ -42,8 +44,8 @@ class RecallScore:
     accuracy: float
     error: float | None
     chance: float
-    right_nats: float
-    other_nats: float | None
+    right_nll: float
+    other_nll: float | None
 
 
 def most_pairs(ids: NDArray[np.int32]) -> int:
@@ -52,7 +54,8 @@ def most_pairs(ids: NDArray[np.int32]) -> int:
 
 
 def score_recall(
-    reader: Reader,
+    model: LanguageModel,
+    params: Params,
     ids: NDArray[np.int32],
     pairs: Sequence[int],
     *,
@@ -65,27 +68,17 @@ def score_recall(
     """Asks every key of `sequences` random sequences for each number of pairs.
 
     Args:
-      reader: the model.
+      model: the model.
+      params: its parameters, on one device.
       ids: what is drawn from: keys from the lower half, values from the upper half.
       pairs: numbers of pairs, each at most `most_pairs(ids)`.
       begin_id: what each sequence begins with; None: the first key.
-      sequences: a number of pairs.
+      sequences: of each number of pairs.
       rows: sequences side by side.
       seed: of the draws.
       on_read: called after each call with the number of tokens it read.
     """
-    widest = max(pairs)
-
-    @jax.jit
-    def candidate_nats(
-        params: Any, tokens: Array, state: Any, segment_ids: Array, values: Array
-    ) -> tuple[Array, Any]:
-        """-log p of each row's values [B, P] after each token [B, T, P], and the state."""
-        logits, state = reader.forward(params, tokens, state, segment_ids)
-        index = jnp.broadcast_to(values[:, None], (*tokens.shape, values.shape[1]))
-        chosen = jnp.take_along_axis(logits, index, axis=-1)
-        return jax.nn.logsumexp(logits, axis=-1, keepdims=True) - chosen, state
-
+    model, widest = with_state(model), max(pairs)
     scores = []
     for count in pairs:
         rng = np.random.default_rng(hashed_seed("recall", seed, count))
@@ -93,9 +86,9 @@ def score_recall(
         right, own, others = [], [], []
         for first in range(0, sequences, rows):
             group = drawn[first : first + rows]
-            asked = _ask(candidate_nats, reader, group, rows, widest, on_read)
+            asked = _ask(model, params, group, rows, widest, on_read)
             answers = np.stack([answer for _, _, answer in group])
-            right.append(first_place(asked, answers).mean(axis=-1))
+            right.append(first_rank(asked, answers).mean(axis=-1))
             mine = np.take_along_axis(asked, answers[..., None], axis=-1)[..., 0]
             own.append(mine)
             others.append(asked.sum(axis=-1) - mine)
@@ -107,10 +100,8 @@ def score_recall(
                 accuracy=float(shares.mean()),
                 error=float(shares.std(ddof=1) / sequences**0.5) if sequences > 1 else None,
                 chance=1 / count,
-                right_nats=float(np.concatenate(own).mean()),
-                other_nats=float(np.concatenate(others).mean() / (count - 1))
-                if count > 1
-                else None,
+                right_nll=float(np.concatenate(own).mean()),
+                other_nll=float(np.concatenate(others).mean() / (count - 1)) if count > 1 else None,
             )
         )
     return scores
@@ -134,28 +125,88 @@ def draw_recall(
 
 
 def _ask(
-    candidate_nats: Callable[..., tuple[Array, Any]],
-    reader: Reader,
+    model: LanguageModel,
+    params: Params,
     group: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]],
     rows: int,
     widest: int,
     on_read: Callable[[int], object],
 ) -> NDArray[np.float64]:
-    """Nats of each sequence's values at each of its queries, [sequences, queries, values]."""
+    """-log p of each sequence's values at each of its queries, [sequences, queries, values]."""
     pairs, length = len(group[0][1]), len(group[0][0])
-    width = -(-length // _PIECE) * _PIECE
+    width = -(-length // _CHUNK) * _CHUNK
     tokens, segment_ids = np.zeros((2, rows, width), np.int32)
     values = np.zeros((rows, widest), np.int32)
     for row, (sequence, shown, _) in enumerate(group):
         tokens[row, :length] = sequence
         segment_ids[row, :length] = 1
         values[row, :pairs] = shown
-    state, parts = reader.zero_state(rows), []
-    for begin in range(0, width, _PIECE):
-        places = np.s_[:, begin : begin + _PIECE]
-        nats, state = candidate_nats(
-            reader.params, tokens[places], state, segment_ids[places], values
-        )
-        parts.append(np.asarray(nats[: len(group), :, :pairs], np.float64))
-        on_read(int(np.count_nonzero(segment_ids[places])))
+    state, parts = model.initial_state(rows), []
+    for begin in range(0, width, _CHUNK):
+        chunk = np.s_[:, begin : begin + _CHUNK]
+        state = with_room(state, _CHUNK)
+        nll, state = _candidate_nll(model, params, tokens[chunk], state, segment_ids[chunk], values)
+        parts.append(np.asarray(nll[: len(group), :, :pairs], np.float64))
+        on_read(int(np.count_nonzero(segment_ids[chunk])))
     return np.concatenate(parts, axis=1)[:, length - pairs : length]
+
+
+@jax.jit
+def _candidate_nll(
+    model: LanguageModel,
+    params: Params,
+    tokens: Array,
+    state: State,
+    segment_ids: Array,
+    values: Array,
+) -> tuple[Array, State]:
+    """-log p of each row's values [B, P] after each token [B, T, P], and the state."""
+    output = model.apply(params, tokens, state, segment_ids)
+    index = jnp.broadcast_to(values[:, None], (*tokens.shape, values.shape[1]))
+    chosen = jnp.take_along_axis(output.logits, index, axis=-1)
+    return jax.nn.logsumexp(output.logits, axis=-1, keepdims=True) - chosen, output.state
+
+
+def first_rank(nll: NDArray[np.floating], right: NDArray[np.integer]) -> NDArray[np.float64]:
+    """The chance that the right candidate is chosen as the most likely one.
+
+    Candidates that share the first rank are chosen among at random, so a model that finds all of
+    C candidates equally likely gets 1 / C, and not 0 or 1.
+
+    Args:
+      nll: [..., C], `-log p` of each candidate.
+      right: [...], the index of the right one.
+
+    Returns:
+      [...], 0 where another candidate is better, else 1 / (candidates of the first rank). NaN
+      counts as a wrong answer.
+    """
+    own = np.take_along_axis(nll, right[..., None], axis=-1)
+    tied = np.count_nonzero(nll == own, axis=-1)
+    best = np.all(nll >= own, axis=-1)
+    return np.where(best, 1.0 / np.maximum(tied, 1), 0.0)
+
+
+def ordinary_ids(tokenizer: Tokenizer) -> NDArray[np.int32]:
+    """The ids that stand for whole characters, ascending: no special id, no byte of a character."""
+    ids = [
+        index
+        for index in range(tokenizer.vocab_size)
+        if index not in (tokenizer.bos_id, tokenizer.eos_id)
+        and not _SPECIAL.fullmatch(tokenizer.id_to_piece(index))
+        and (text := tokenizer.decode([index]))
+        and "\N{REPLACEMENT CHARACTER}" not in text
+    ]
+    return np.asarray(ids, np.int32)
+
+
+def rare_ids(ordinary: NDArray[np.int32], text: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The rarer half, ascending, of the ordinary ids that occur in `text`.
+
+    An id that never occurs may never have been trained; a common one would stand in the text by
+    chance.
+    """
+    counts = np.bincount(text, minlength=int(ordinary.max(initial=0)) + 1)[ordinary]
+    by_count = ordinary[np.argsort(counts, kind="stable")]
+    occurring = by_count[np.count_nonzero(counts == 0) :]
+    return np.sort(occurring[: -(-len(occurring) // 2)])

@@ -8,13 +8,13 @@ from mmrec_jax.data.conversation import Message
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
 from mmrec_jax.inference.generate import generate
-from mmrec_jax.inference.text_state import TextState
-from mmrec_jax.models.mmrec.model import MMRecLM
+from mmrec_jax.inference.prefill import TextState
+from mmrec_jax.models.api import LanguageModel, Params
 
 
 def reply(
-    model: MMRecLM,
-    params: Any,
+    model: LanguageModel,
+    params: Params,
     tokenizer: Tokenizer,
     messages: str | Sequence[Message],
     *,
@@ -34,7 +34,7 @@ def reply(
         end of the document, unless `stop_at_end` is False.
 
     Returns:
-      The responses, one a sample.
+      The responses, one per sample.
 
     Raises:
       UserError: the tokenizer has no template, or cannot spell a message.

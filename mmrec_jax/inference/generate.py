@@ -1,11 +1,11 @@
 """Text from a trained model: read the prompt in chunks, then one token at a time on the state.
 
-The state has a fixed size, so the ten-thousandth token costs what the tenth did.
+A recurrent state has a fixed size, so the ten-thousandth token costs what the tenth did. A model
+without a state reads the whole text again for each token.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import flax.struct
 import jax
@@ -14,12 +14,10 @@ import numpy as np
 
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
-from mmrec_jax.inference.prefill import read
+from mmrec_jax.inference.prefill import CONTEXT, TextState, prefill
+from mmrec_jax.inference.rereading import with_room, with_state
 from mmrec_jax.inference.sampling import Sampling, draw
-from mmrec_jax.inference.text_state import TextState
-from mmrec_jax.inference.text_stream import TextStream
-from mmrec_jax.models.mmrec.model import MMRecLM, forward
-from mmrec_jax.models.mmrec.state import MMRecState
+from mmrec_jax.models.api import LanguageModel, Params, State
 from mmrec_jax.settings import LARGEST_SEED
 from mmrec_jax.typing import Array, Bool, Float
 
@@ -28,37 +26,37 @@ from mmrec_jax.typing import Array, Bool, Float
 class Rows:
     """Texts that are being written, one a row."""
 
-    memory: MMRecState
+    state: State
     logits: Float[Array, "B V"]
     seen: Bool[Array, "B V"]
     ended: Bool[Array, "B"]
 
 
-@partial(jax.jit, static_argnames=("model", "sampling"), donate_argnames="rows")
+@partial(jax.jit, static_argnames="sampling", donate_argnames="rows")
 def _step(
-    model: MMRecLM,
-    params: Any,
+    model: LanguageModel,
+    params: Params,
     rows: Rows,
     key: Array,
     index: Array,
     ends: Array,
     sampling: Sampling,
 ) -> tuple[Array, Rows]:
-    """Draws a token a row and reads it; a row that drew one of `ends` stays as it was before it."""
+    """Draws a token for each row and reads it; a row that drew one of `ends` stays as it was."""
     tokens = draw(jax.random.fold_in(key, index), rows.logits, rows.seen, sampling)
     tokens = jnp.where(rows.ended, ends[0], tokens)
     ended = jnp.isin(tokens, ends)
     seen = rows.seen.at[jnp.arange(tokens.shape[0]), tokens].max(~ended)
-    # To a row that has ended the token is padding, which leaves the memories untouched.
-    segment_ids = jnp.where(ended, 0, jnp.maximum(rows.memory.segment, 1))
-    logits, memory, _ = forward(model, params, tokens[:, None], rows.memory, segment_ids[:, None])
-    logits = jnp.where(ended[:, None], rows.logits, logits[:, 0])
-    return tokens, Rows(memory=memory, logits=logits, seen=seen, ended=ended)
+    # To a row that has ended the token is padding, which leaves the state untouched.
+    segment_ids = jnp.where(ended, 0, 1)
+    output = model.apply(params, tokens[:, None], rows.state, segment_ids[:, None])
+    logits = jnp.where(ended[:, None], rows.logits, output.logits[:, 0])
+    return tokens, Rows(state=output.state, logits=logits, seen=seen, ended=ended)
 
 
 def stream(
-    model: MMRecLM,
-    params: Any,
+    model: LanguageModel,
+    params: Params,
     state: TextState,
     *,
     max_tokens: int,
@@ -83,36 +81,31 @@ def stream(
       seed: of the draws.
       ends: the tokens that end a row.
     """
-    sampling = sampling or Sampling()
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UserError(f"seed is {seed}; it must be in 0 to {LARGEST_SEED}")
+    sampling, key = sampling or Sampling(), jax.random.key(seed)
 
     def repeat(x: Array | np.ndarray, axis: int = 0) -> Array:
         return jnp.repeat(jnp.array(x), samples, axis=axis)  # a copy: `_step` consumes its rows
 
-    memory = state.memory
+    model = with_state(model)
     rows = Rows(
-        memory=MMRecState(
-            h=repeat(memory.h, 1),
-            m=repeat(memory.m, 1),
-            segment=repeat(memory.segment),
-            position=repeat(memory.position),
-        ),
+        state=jax.tree.map(repeat, state.state, model.state_batch_axes),
         logits=repeat(state.logits),
         seen=repeat(state.seen),
         ended=jnp.zeros(samples, bool),
     )
-    if not 0 <= seed <= LARGEST_SEED:
-        raise UserError(f"seed is {seed}; it must be in 0 to {LARGEST_SEED}")
-    key = jax.random.key(seed)
     # Of two at least, so that one compiled step serves a text and a conversation.
     last = np.resize(np.array(ends or [-1], np.int32), max(2, len(ends)))
     for index in range(state.draws, state.draws + max_tokens):
+        rows = rows.replace(state=with_room(rows.state, 1))
         tokens, rows = _step(model, params, rows, key, np.int32(index), last, sampling)
         yield np.asarray(tokens), rows
 
 
 def generate(
-    model: MMRecLM,
-    params: Any,
+    model: LanguageModel,
+    params: Params,
     tokenizer: Tokenizer,
     prompt: str | np.ndarray = "",
     *,
@@ -141,7 +134,7 @@ def generate(
         text is the one that would have come without the interruption, bit for bit.
       stop_at_end: end a continuation where the model draws one of `stops`.
       stops: ids; None: the one that ends a document.
-      on_text: called with each new piece of the first continuation as soon as it is decoded.
+      on_text: called with what is added to the first continuation as soon as it is decoded.
       state: the document so far (`mmrec_jax.load_state`, or what `on_state` got); the prompt is
         appended to the same document. It is left as it is, and can be continued again.
       on_state: called at the end, with one sample alone, with the state after the text: the
@@ -161,7 +154,7 @@ def generate(
     if state is None and isinstance(prompt, str):
         ids = np.concatenate([[tokenizer.bos_id], ids]).astype(np.int32)
     ends = tuple(stops or (tokenizer.eos_id,)) if stop_at_end else ()
-    start = read(model, params, ids, state) if state is None or len(ids) else state
+    start = prefill(model, params, ids, state) if state is None or len(ids) else state
     known = list(start.tail[: len(start.tail) - start.pending])
     waiting = list(start.tail[len(known) :])
     written = [list(waiting) for _ in range(samples)]
@@ -185,14 +178,14 @@ def generate(
             else:
                 written[row].append(int(tokens[row]))
         if 0 in open_rows:
-            piece = text.push(int(tokens[0]))
+            added = text.push(int(tokens[0]))
             if on_text is not None:
-                on_text(piece)
+                on_text(added)
         if not open_rows:
             break
     if on_state is not None:
-        draws = start.draws + len(written[0]) - len(waiting)
-        on_state(start if rows is None else _state_of(rows, draws, text))
+        drawn = len(written[0]) - len(waiting)
+        on_state(start if rows is None else _state_after(start, drawn, rows, text))
         del written[0][len(written[0]) - text.pending :]
     elif on_text is not None and (rest := text.finish()):
         on_text(rest)
@@ -200,13 +193,51 @@ def generate(
     return [tokenizer.decode([*known, *row])[len(prefix) :] for row in written]
 
 
-def _state_of(rows: Rows, draws: int, text: TextStream) -> TextState:
+def _state_after(start: TextState, drawn: int, rows: Rows, text: "TextStream") -> TextState:
     """The one row as a text that can be continued, on the host."""
     return TextState(
-        memory=jax.tree.map(np.array, rows.memory),
+        state=jax.tree.map(np.array, rows.state),
         logits=np.array(rows.logits),
         seen=np.array(rows.seen),
-        draws=draws,
+        length=start.length + drawn,
+        draws=start.draws + drawn,
         tail=tuple(text.tail),
         pending=text.pending,
     )
+
+
+class TextStream:
+    """Decodes one token at a time at a cost that does not grow with the text."""
+
+    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], pending: int = 0) -> None:
+        """Starts after `prompt`, whose text is not repeated, but for its `pending` last ids."""
+        self._tokenizer = tokenizer
+        self._ids = list(prompt[-CONTEXT - pending :])
+        self._anchor, self._read = 0, len(self._ids) - pending
+
+    @property
+    def pending(self) -> int:
+        """How many of the last ids are still without text: bytes of an incomplete character."""
+        return len(self._ids) - self._read
+
+    @property
+    def tail(self) -> list[int]:
+        """The last ids: a stream made from these, with the same `pending`, goes on like this."""
+        return self._ids[self._anchor :]
+
+    def push(self, token: int) -> str:
+        """Text completed by `token`; empty while a character waits for its last byte."""
+        self._ids.append(token)
+        before = self._tokenizer.decode(self._ids[self._anchor : self._read])
+        after = self._tokenizer.decode(self._ids[self._anchor :])
+        if after.endswith("\N{REPLACEMENT CHARACTER}") or len(after) <= len(before):
+            return ""
+        self._anchor, self._read = self._read, len(self._ids)
+        return after[len(before) :]
+
+    def finish(self) -> str:
+        """The rest of the text: replacement characters for a character that was cut off."""
+        before = self._tokenizer.decode(self._ids[self._anchor : self._read])
+        after = self._tokenizer.decode(self._ids[self._anchor :])
+        self._anchor, self._read = self._read, len(self._ids)
+        return after[len(before) :]

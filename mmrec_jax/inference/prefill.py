@@ -1,62 +1,53 @@
-"""Reading a text of any length into the state, in pieces of two compiled lengths."""
+"""Reading: a text of any length into a model's state, and rows of tokens at once."""
 
+import dataclasses
 from collections.abc import Iterator
-from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
-from mmrec_jax.inference.text_state import TextState
-from mmrec_jax.inference.text_stream import CONTEXT
-from mmrec_jax.models.mmrec.model import MMRecLM, forward
-from mmrec_jax.models.mmrec.state import MMRecState, zero_state
-from mmrec_jax.typing import Array
+from mmrec_jax.inference.rereading import with_room, with_state
+from mmrec_jax.models.api import LanguageModel, Params, State
+from mmrec_jax.typing import Array, Bool, Float
 
-# Prompts are read in pieces of these lengths, the last one padded: two compilations serve all.
+# A text is read in chunks of these lengths, the last one padded: two compilations serve all.
 _LENGTHS = (32, 256)
+# Tokens decoded again with each new one: a token's text may depend on what stands before it
+# (sentencepiece drops a leading space, byte tokens form one character).
+CONTEXT = 8
 
 
-@partial(jax.jit, static_argnames="model")
-def _read(
-    model: MMRecLM, params: Any, tokens: Array, state: MMRecState, segment_ids: Array
-) -> tuple[Array, MMRecState]:
-    """Logits `[B, V]` after the last real token, and the state."""
-    logits, state, _ = forward(model, params, tokens, state, segment_ids)
-    last = jnp.sum(segment_ids > 0, axis=1) - 1
-    return jnp.take_along_axis(logits, last[:, None, None], axis=1)[:, 0], state
+@dataclasses.dataclass(frozen=True)
+class TextState:
+    """All that is needed to continue a text as if it had never stopped.
+
+    Continuing it leaves it as it is: that is a fork.
+
+    Attributes:
+      state: the model's after the last token, one row; of a model without one, the text.
+      logits: float32, of the token that comes next. They are kept because `state` does not give
+        them: to compute them anew, the last token would be read, and written into it, twice.
+      seen: the tokens of the document, which the repetition penalty needs.
+      length: tokens of the document so far, the begin token included.
+      draws: tokens drawn so far. The random numbers of a draw depend on the seed and on this
+        count, so a text continued with its seed is the text that was never interrupted.
+      tail: the last ids, from which text is decoded across the border.
+      pending: how many of them have no text yet: bytes of a character that is incomplete.
+    """
+
+    state: State
+    logits: Float[np.ndarray, "1 V"]
+    seen: Bool[np.ndarray, "1 V"]
+    length: int
+    draws: int
+    tail: tuple[int, ...]
+    pending: int = 0
 
 
 def prefill(
-    model: MMRecLM, params: Any, tokens: np.ndarray, state: MMRecState
-) -> tuple[Array, MMRecState]:
-    """Reads one sequence, the same for all rows of `state`, as a continuation of it.
-
-    Args:
-      model: the model.
-      params: its parameters.
-      tokens: `[n]` ids, n >= 1.
-      state: what has been read before.
-
-    Returns:
-      Logits `[B, V]` for the token after the last one, and the state.
-    """
-    rows = state.segment.shape[0]
-    segment = np.maximum(np.asarray(state.segment), 1)
-    logits = None
-    for begin, length in _pieces(len(tokens)):
-        piece = tokens[begin : begin + length]
-        padded = np.zeros((rows, length), np.int32)
-        padded[:, : len(piece)] = piece
-        ids = np.where(np.arange(length) < len(piece), segment[:, None], 0).astype(np.int32)
-        logits, state = _read(model, params, jnp.asarray(padded), state, jnp.asarray(ids))
-    assert logits is not None, "prefill needs at least one token"
-    return logits, state
-
-
-def read(
-    model: MMRecLM, params: Any, tokens: np.ndarray, before: TextState | None = None
+    model: LanguageModel, params: Params, tokens: np.ndarray, before: TextState | None = None
 ) -> TextState:
     """Reads tokens as the continuation of a document.
 
@@ -70,22 +61,69 @@ def read(
       The document with the tokens. An incomplete character at the end of `before` is cut off by
       them: its text is not told any more.
     """
-    memory = before.memory if before else zero_state(model.config, 1)
-    logits, memory = prefill(model, params, tokens, memory)
+    model = with_state(model)
+    state = before.state if before else model.initial_state(1)
+    logits = None
+    for begin, length in _chunks(len(tokens)):
+        chunk = tokens[begin : begin + length]
+        padded, real = np.zeros((2, 1, length), np.int32)
+        padded[0, : len(chunk)], real[0, : len(chunk)] = chunk, 1
+        logits, state = _read(model, params, padded, with_room(state, length), real)
+    assert logits is not None, "prefill needs at least one token"
     seen = before.seen.copy() if before else np.zeros(logits.shape, bool)
     seen[0, tokens] = True
     ids = (*(before.tail if before else ()), *map(int, tokens))
     return TextState(
-        memory=memory,
+        state=state,
         logits=np.asarray(logits),
         seen=seen,
+        length=(before.length if before else 0) + len(tokens),
         draws=before.draws if before else 0,
         tail=ids[-CONTEXT:],
     )
 
 
-def _pieces(total: int) -> Iterator[tuple[int, int]]:
-    """Start and compiled length of each piece of a prompt of `total` tokens."""
+def logits(model: LanguageModel, params: Params, tokens: ArrayLike) -> Float[Array, "B T V"]:
+    """What the model predicts after each token of some rows, each a document from its beginning.
+
+    Args:
+      model: the model; `mmrec_jax.load` returns it with its parameters.
+      params: its parameters.
+      tokens: ids [B, T], of NumPy or JAX.
+
+    Returns:
+      Logits in float32; those at t predict token t + 1. Compiled once for each shape.
+
+    Raises:
+      ValueError: the tokens are no ids [B, T] of the model's vocabulary.
+    """
+    ids, size = np.asarray(tokens), model.config.vocab_size
+    if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
+        raise ValueError(f"tokens must be integers [B, T]; they are {ids.dtype} {list(ids.shape)}")
+    if ids.size and not 0 <= ids.min() <= ids.max() < size:
+        raise ValueError(
+            f"tokens are from {ids.min()} to {ids.max()}; the vocabulary is from 0 to {size - 1}"
+        )
+    return _logits(model, params, ids.astype(np.int32))
+
+
+@jax.jit
+def _logits(model: LanguageModel, params: Params, tokens: Array) -> Array:
+    return model.apply(params, tokens).logits
+
+
+@jax.jit
+def _read(
+    model: LanguageModel, params: Params, tokens: Array, state: State, segment_ids: Array
+) -> tuple[Array, State]:
+    """Logits `[B, V]` after the last real token, and the state."""
+    output = model.apply(params, tokens, state, segment_ids)
+    last = jnp.sum(segment_ids > 0, axis=1) - 1
+    return jnp.take_along_axis(output.logits, last[:, None, None], axis=1)[:, 0], output.state
+
+
+def _chunks(total: int) -> Iterator[tuple[int, int]]:
+    """Start and compiled length of each chunk of a text of `total` tokens."""
     short, long = _LENGTHS
     begin = 0
     while begin < total:

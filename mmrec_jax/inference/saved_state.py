@@ -7,7 +7,6 @@ same wherever the same program runs on the same kind of device.
 import os
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -15,21 +14,21 @@ from mmrec_jax.checkpoints.identity import difference, identity
 from mmrec_jax.checkpoints.tensor_file import TensorFormat, Tensors
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
-from mmrec_jax.inference.text_state import TextState
-from mmrec_jax.models.mmrec.config import MMRecConfig
-from mmrec_jax.models.mmrec.model import MMRecLM
-from mmrec_jax.models.mmrec.state import MMRecState, zero_state
+from mmrec_jax.inference.prefill import TextState
+from mmrec_jax.inference.rereading import state_shapes, with_room, with_state
+from mmrec_jax.models.api import LanguageModel, Params
+from mmrec_jax.tree import map_named, named_leaves
 
 STATE_FORMAT = TensorFormat("saved state", key="mmrec_jax saved state")
-_FACTS = {"model": dict, "tokenizer": str, "draws": int, "pending": int}
-_MEMORY = ("h", "m", "segment", "position")
+_FACTS = {"model": dict, "tokenizer": str, "tokens_read": int, "draws": int, "pending": int}
+_OWN = ("logits", "seen", "tail")
 
 
 def save_state(
     path: str | os.PathLike[str],
     state: TextState,
-    model: MMRecLM,
-    params: Any,
+    model: LanguageModel,
+    params: Params,
     tokenizer: Tokenizer,
     *,
     step: int | None = None,
@@ -50,19 +49,20 @@ def save_state(
     Raises:
       UserError: the state holds NaN or infinity, or the file cannot be written.
     """
+    kept = named_leaves(with_room(state.state, 0))
     tensors = {
-        **{name: np.asarray(getattr(state.memory, name)) for name in _MEMORY},
+        **{_tensor(name): np.asarray(leaf) for name, leaf in kept.items()},
         "logits": state.logits,
         "seen": state.seen,
         "tail": np.asarray(state.tail, np.int32),
     }
-    if where := _not_finite(tensors):
-        raise UserError(f"{path}: the state is not saved: {where}")
+    if found := _not_finite(tensors):
+        raise UserError(f"{path}: the state is not saved: {found}")
     facts = {
         "model": identity(model.config, params),
         "tokenizer": tokenizer.fingerprint,
         "step": step,
-        "tokens_read": state.tokens_read,
+        "tokens_read": state.length,
         "draws": state.draws,
         "pending": state.pending,
     }
@@ -70,7 +70,7 @@ def save_state(
 
 
 def load_state(
-    path: str | os.PathLike[str], model: MMRecLM, params: Any, tokenizer: Tokenizer
+    path: str | os.PathLike[str], model: LanguageModel, params: Params, tokenizer: Tokenizer
 ) -> TextState:
     """The state in a file, for `generate`; nothing is compiled.
 
@@ -90,35 +90,40 @@ def load_state(
         if not isinstance(facts.get(name), kind):
             raise UserError(f"{path}: the state is damaged: {name} is {facts.get(name)!r}")
     if differing := difference(facts["model"], identity(model.config, params)):
-        step = (
-            "" if facts.get("step") is None else f" (it was saved at training step {facts['step']})"
-        )
+        saved_at = facts.get("step")
+        step = "" if saved_at is None else f" (it was saved at training step {saved_at})"
         raise UserError(f"{path}: the state belongs to another model{step}: {differing}")
     if facts["tokenizer"] != tokenizer.fingerprint:
         raise UserError(
             f"{path}: the state belongs to another tokenizer ({facts['tokenizer'][:12]} in the "
             f"file, {tokenizer.fingerprint[:12]} here): its tokens mean something else"
         )
-    _require_shapes(tensors, model.config, path)
-    if where := _not_finite(tensors):
-        raise UserError(f"{path}: the state cannot be continued: {where}")
+    shapes = state_shapes(with_state(model), facts["tokens_read"])
+    _require_shapes(tensors, named_leaves(shapes), model.config.vocab_size, path)
+    if found := _not_finite(tensors):
+        raise UserError(f"{path}: the state cannot be continued: {found}")
     return TextState(
-        memory=MMRecState(**{name: jnp.asarray(tensors[name]) for name in _MEMORY}),
+        state=map_named(lambda name, _: jnp.asarray(tensors[_tensor(name)]), shapes),
         logits=tensors["logits"],
         seen=tensors["seen"],
+        length=facts["tokens_read"],
         draws=facts["draws"],
         tail=tuple(tensors["tail"].tolist()),
         pending=facts["pending"],
     )
 
 
-def _require_shapes(tensors: Tensors, config: MMRecConfig, path: str | os.PathLike[str]) -> None:
-    memory = jax.eval_shape(lambda: zero_state(config, 1))
-    expected = {
-        name: (getattr(memory, name).shape, getattr(memory, name).dtype) for name in _MEMORY
-    }
-    expected["logits"] = ((1, config.vocab_size), np.dtype(np.float32))
-    expected["seen"] = ((1, config.vocab_size), np.dtype(bool))
+def _tensor(name: str) -> str:
+    """What a leaf of the model's state is called in the file: as its path, if that is free."""
+    return name if name and name not in _OWN else f"state/{name}"
+
+
+def _require_shapes(
+    tensors: Tensors, state: dict[str, Any], vocab_size: int, path: str | os.PathLike[str]
+) -> None:
+    expected = {_tensor(name): (leaf.shape, leaf.dtype) for name, leaf in state.items()}
+    expected["logits"] = ((1, vocab_size), np.dtype(np.float32))
+    expected["seen"] = ((1, vocab_size), np.dtype(bool))
     expected["tail"] = ((tensors.get("tail", np.zeros(0)).size,), np.dtype(np.int32))
     for name, (shape, dtype) in expected.items():
         found = tensors.get(name)
@@ -132,16 +137,8 @@ def _require_shapes(tensors: Tensors, config: MMRecConfig, path: str | os.PathLi
 
 
 def _not_finite(tensors: Tensors) -> str:
-    """Which values are NaN or infinite, in words; empty if none is."""
-    names = {"h": "the short-term memory h", "m": "the long-term memory M"}
-    for name, described in names.items():
-        for layer, values in enumerate(tensors[name]):
-            if not np.isfinite(values).all():
-                return f"{described} of layer {layer} holds {_worst(values)}"
-    if not np.isfinite(tensors["logits"]).all():
-        return f"the logits hold {_worst(tensors['logits'])}"
+    """The first tensor with values that are NaN or infinite, in words; empty if there is none."""
+    for name, values in tensors.items():
+        if jnp.issubdtype(values.dtype, jnp.floating) and not np.isfinite(values).all():
+            return f"{name} holds {'NaN' if np.isnan(values).any() else 'infinity'}"
     return ""
-
-
-def _worst(values: np.ndarray) -> str:
-    return "NaN" if np.isnan(values).any() else "infinity"

@@ -9,7 +9,10 @@ wrapper with those that it keeps (a frozen base, say).
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+
+from numpy.typing import NDArray
 
 from mmrec_jax.models.family_config import FamilyConfig
 from mmrec_jax.typing import Array, Bool, Float, Int
@@ -34,8 +37,29 @@ class Output(NamedTuple):
     captured: dict[str, Array]  # what `capture` asked for
 
 
+Histogram = tuple[NDArray[Any], NDArray[Any]]  # edges [bins + 1], counts [bins]
+
+
+class Dashboard(NamedTuple):
+    """What a family has to say about what goes on inside its model."""
+
+    scalars: dict[str, float]  # for the log
+    histograms: dict[str, Histogram]  # for the log
+    record: dict[str, Any]  # every number, fit for JSON
+    table: str  # for the console
+    draw: Callable[[str, Path], None]  # `draw(title, path)` writes a picture, PNG
+
+
 class LanguageModel(Protocol):
-    """A causal language model."""
+    """A causal language model.
+
+    A family may have one method more, which `mmrec inspect` and the evaluator "dashboard" look for:
+
+        def dashboard(self, params: Params, batch: Mapping, *, thorough: bool = False) -> Dashboard
+
+    It reads a batch (`data/batch.py`) whose rows each hold one document from its beginning;
+    `thorough` asks for what takes more time to measure, too.
+    """
 
     @property
     def config(self) -> FamilyConfig:

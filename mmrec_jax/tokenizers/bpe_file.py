@@ -67,16 +67,16 @@ class BpeFile:
         """As `read`, from the bytes of a file that errors call `name`."""
         try:
             settings = json.loads(content)
-            _require_plain_bpe(settings, name)  # the library may panic on another kind
-            tokenizers.Tokenizer.from_buffer(content)
+            fault = _model_fault(settings)
+            if not fault:  # the library may panic on another kind
+                tokenizers.Tokenizer.from_buffer(content)
+                fault = _text_fault(settings)
         except ValueError as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"{name}: this is not a Hugging Face tokenizer.json: {reason}"
-            ) from None
-        _require_byte_level(settings, name)
+            fault = f"this is not a Hugging Face tokenizer.json: {str(error).splitlines()[0]}"
+        if fault:
+            raise UserError(f"{name}: {fault}")
         model = settings["model"]
-        added = {token["content"]: token["id"] for token in settings["added_tokens"]}
+        added = {token["content"]: token["id"] for token in settings.get("added_tokens", ())}
         vocab = {token: index for token, index in model["vocab"].items() if token not in added}
         pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"])
         merges = [(left, right) for left, right in pairs]
@@ -139,42 +139,40 @@ def load_tokenizer(content: bytes) -> tokenizers.Tokenizer:
 
 
 def _pre_tokenizers(settings: dict[str, Any]) -> list[dict[str, Any]]:
-    top = settings["pre_tokenizer"] or {"type": "none"}
+    top = settings.get("pre_tokenizer") or {"type": "none"}
     parts: list[dict[str, Any]] = top["pretokenizers"] if top["type"] == "Sequence" else [top]
     return parts
 
 
-def _require_plain_bpe(settings: Any, name: str) -> None:
+def _model_fault(settings: Any) -> str | None:
+    """Why the model cannot be extended; a ValueError if there is none."""
     model = settings.get("model") if isinstance(settings, dict) else None
     if not isinstance(model, dict):
         raise ValueError("it has no model")
     if model.get("type") != "BPE":
-        raise UserError(
-            f"{name}: the model is {model.get('type')}; only byte-level BPE can be extended"
-        )
+        return f"the model is {model.get('type')}; only byte-level BPE can be extended"
     for field in ("continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "dropout"):
         if model.get(field):
-            raise UserError(
-                f"{name}: model.{field} is {model[field]!r}; only byte-level BPE without it can "
-                "be extended"
-            )
+            return f"model.{field} is {model[field]!r}; only BPE without it can be extended"
+    return None
 
 
-def _require_byte_level(settings: dict[str, Any], name: str) -> None:
-    kinds = [part["type"] for part in _pre_tokenizers(settings)]
+def _text_fault(settings: dict[str, Any]) -> str | None:
+    """Why the way from a text to its pre-tokens cannot be extended."""
+    parts = _pre_tokenizers(settings)
+    kinds = [part["type"] for part in parts]
     allowed = {"Split", "Digits", "Punctuation", "ByteLevel"}
     if kinds[-1] != "ByteLevel" or not set(kinds) <= allowed or kinds.count("ByteLevel") > 1:
-        raise UserError(
-            f"{name}: the pre-tokeniser is {' + '.join(kinds)}; only ByteLevel, alone or after "
-            "Split, Digits and Punctuation, can be extended"
+        return (
+            f"the pre-tokeniser is {' + '.join(kinds)}; only ByteLevel, alone or after Split, "
+            "Digits and Punctuation, can be extended"
         )
-    if _pre_tokenizers(settings)[-1].get("add_prefix_space"):
-        raise UserError(
-            f"{name}: the pre-tokeniser adds a space before the text (add_prefix_space); such a "
-            "tokenizer does not give back its text and cannot be extended"
+    if parts[-1].get("add_prefix_space"):
+        return (
+            "the pre-tokeniser adds a space before the text (add_prefix_space); such a tokenizer "
+            "does not give back its text and cannot be extended"
         )
-    normalizer = (settings["normalizer"] or {"type": "NFC"})["type"]
+    normalizer = (settings.get("normalizer") or {"type": "NFC"})["type"]
     if normalizer != "NFC":
-        raise UserError(
-            f"{name}: the normalizer is {normalizer}; only NFC, or none, can be extended"
-        )
+        return f"the normalizer is {normalizer}; only NFC, or none, can be extended"
+    return None

@@ -85,7 +85,6 @@ def set_up(config: Config, workdir: Path, *, fresh: bool, resume_step: int | Non
     """
     folder = Workdir(workdir)
     _require_other_folders(config, workdir)
-    config.data.check(config)
     split_cpu(config)
     mesh = make_mesh(config)
     try:
@@ -121,10 +120,7 @@ def _set_up(
     if base is not None:
         config = with_model_of(config, base)
     with process_zero_first("data"):  # it makes the tokenizer that they find
-        data = config.data.open(
-            config, folder.tokenizer_cache, None if base is None else base.tokenizer
-        )
-        make_directory(folder.root)
+        data = load_data(config, folder, None if base is None else base.tokenizer)
     require_same(json.dumps(to_dict(config)), "the processes were given different configs")
     require_shared(folder.root, "--workdir")
     enable_compile_cache()
@@ -191,6 +187,23 @@ def _set_up(
         start=start,
         meta=meta,
     )
+
+
+def load_data(config: Config, folder: Workdir, tokenizer: Tokenizer | None = None) -> Dataset:
+    """The run's data; the workdir is made once the data is there.
+
+    Args:
+      config: the run.
+      folder: its folder.
+      tokenizer: that of the model it begins with; None: the one that `config.tokenizer` says.
+
+    Raises:
+      UserError: the data, the tokenizer or a field for them is wrong; the workdir cannot be made.
+    """
+    config.data.check(config)
+    data = config.data.open(config, folder.tokenizer_cache, tokenizer)
+    make_directory(folder.root)
+    return data
 
 
 def build_model(

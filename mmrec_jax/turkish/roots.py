@@ -135,10 +135,9 @@ class Lexicon:
                 cost = -math.log(counts[lemma, "N"] / everything)
                 self._add(letters, Root("N", lemma, cost, stem_shapes(letters, "N")[0][1]))
         self._unknown, self._spelling = {}, {}
-        for root_class in "NV":
-            self._unknown[root_class] = -math.log(max(once[root_class], 1) / everything)
-            lemmas = [lemma for lemma, other in counts if other == root_class]
-            self._spelling[root_class] = _Spelling(lemmas)
+        for kind in "NV":
+            self._unknown[kind] = -math.log(max(once[kind], 1) / everything)
+            self._spelling[kind] = _Spelling([lemma for lemma, other in counts if other == kind])
 
     def _add(self, letters: str, root: Root) -> None:
         self._roots.setdefault(letters, []).append(root)

@@ -7,7 +7,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from mmrec_jax.train.prepare import prepare
+from mmrec_jax.train.setup import set_up
 
 import mmrec_jax
 from mmrec_jax.checkpoints.trained_model import read_adapters, read_model
@@ -153,7 +153,7 @@ def test_another_base_is_refused_wherever_adapters_meet_one(folder, text, fine, 
         mmrec_jax.load(stranger, adapter=fine)
     constant = {"optim__schedule": "constant", "optim__warmup_steps": 0}
     with pytest.raises(UserError, match=differing):
-        prepare(_config(text, stranger, **constant), fine, fresh=False)
+        set_up(_config(text, stranger, **constant), fine, fresh=False)
 
 
 def test_a_base_that_was_moved_is_found_where_the_advice_says(folder, base, fine):
@@ -193,18 +193,18 @@ _MISTAKES = {
 @pytest.mark.parametrize(("fields", "expected"), _MISTAKES.values(), ids=_MISTAKES)
 def test_a_mistake_is_told_before_anything_is_made(text, base, tmp_path, fields, expected):
     with pytest.raises(UserError, match=expected):
-        prepare(_config(text, base, **fields), tmp_path / "run", fresh=False)
+        set_up(_config(text, base, **fields), tmp_path / "run", fresh=False)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_run_does_not_begin_with_itself(text, base):
     with pytest.raises(UserError, match="the run's own --workdir"):
-        prepare(_config(text, base), base, fresh=True)
+        set_up(_config(text, base), base, fresh=True)
 
 
 def test_all_parameters_can_be_trained_from_a_base(folder, text, base):
     config = _config(text, base, adapters__kind="none", adapters__embedding_rows="")
-    prepared = prepare(config, folder / "full", fresh=False)
+    prepared = set_up(config, folder / "full", fresh=False)
     prepared.checkpointer.close()
     found = read_model(base)
     assert prepared.state.base is None

@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from mmrec_jax.evaluation.evaluate import evaluate
 
 import mmrec_jax
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
@@ -18,7 +19,6 @@ from mmrec_jax.checkpoints.trained_model import read_adapters, read_model
 from mmrec_jax.data.sources import read_documents
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.errors import UserError
-from mmrec_jax.evaluation.evaluate import evaluate
 from mmrec_jax.inference.sampling import Sampling
 from mmrec_jax.train.mesh import one_device
 from mmrec_jax.train.step import make_eval_step

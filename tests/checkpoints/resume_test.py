@@ -8,7 +8,8 @@ from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.kinds.tasks import MqarConfig
 from mmrec_jax.data.kinds.text import ManualConfig, StreamConfig, TextConfig
 from mmrec_jax.errors import UserError
-from mmrec_jax.objectives.config import Objectives, UBOOConfig
+from mmrec_jax.objectives.config import Objectives
+from mmrec_jax.objectives.uboo import UBOOConfig
 
 _CONFIG = Config(train=TrainConfig(steps=100))
 

@@ -1,60 +1,102 @@
-"""`mmrec eval length` and `mmrec eval recall` on a text run, from the command to the files."""
+"""`mmrec eval` and `mmrec inspect` on untrained models of several families, in this process."""
 
+import functools
 import json
-import shutil
-import sys
 
+import jax
 import pytest
 
-from tests.small_run import execute, trained
-
-_COMMANDS = """
-import shutil, sys
+from mmrec_jax.checkpoints import trained_model as loading
+from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.cli import main
-root, data = sys.argv[1:]
-file = [f"--data={data}", "--documents=file"]
-main(["eval", "length", f"--workdir={root}"])
-shutil.copyfile(f"{root}/eval/length.json", f"{root}/eval/validation.json")
-print("====")
-main(["eval", "length", f"--workdir={root}", *file, "--max-length=100", "--batch-size=4"])
-print("====")
-sizes = ["--lengths=60,200,9999", "--samples=2", "--sequences=3"]
-main(["eval", "recall", f"--workdir={root}", *file, *sizes])
-"""
+from mmrec_jax.config import Config, TokenizerConfig, TrainConfig
+from mmrec_jax.data.byte_tokenizer import ByteTokenizer
+from mmrec_jax.data.char_tokenizer import CharTokenizer
+from mmrec_jax.data.chat_template import PLAIN
+from mmrec_jax.data.kinds.registry import DATA_KINDS
+from tests.families import small
+
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    path = tmp_path_factory.mktemp("text") / "lake.txt"
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "lake.txt"
     path.write_text("köprü ve göl, deniz, yol\n" * 12, "utf-8")
     return path
 
 
-@pytest.fixture(scope="module")
-def evaluated(tmp_path_factory, data):
-    """A copy of the small run (rows of 32 bytes), and what each of three commands printed."""
-    workdir = shutil.copytree(trained(), tmp_path_factory.mktemp("eval") / "run")
-    result = execute([sys.executable, "-c", _COMMANDS, str(workdir), str(data)])
-    assert result.returncode == 0, result.stderr
-    return workdir, result.stdout.split("====\n")
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys):
+    """Runs a command on a run of this data and family; returns what it printed."""
+
+    def call(command, *arguments, source="text", family="gru"):
+        tokenizer, others = ByteTokenizer(), {}
+        if source == "parity":
+            fields = {"max_length": 16, "eval_lengths": (8, 16), "eval_sequences": 4}
+            others["tokenizer"] = TokenizerConfig(kind="char")
+            others["train"] = TrainConfig(steps=1, sample_tokens=0)
+            tokenizer = CharTokenizer("01")
+        else:
+            fields, tokenizer.chat_template = {"train": str(tmp_path / "missing")}, PLAIN
+        config = Config(data=DATA_KINDS[source](seq_len=32, **fields), **others)
+        model, params = small(family, vocab_size=tokenizer.vocab_size)
+        monkeypatch.setattr(Workdir, "read_config", lambda self: (config, tokenizer.vocab_size))
+        monkeypatch.setattr(loading, "load", lambda *a, **k: (model, params, tokenizer))
+        monkeypatch.setattr(loading, "choose_step", lambda *a: 40)
+        monkeypatch.setattr("mmrec_jax.data.tokenizer_cache.load_tokenizer", lambda p: tokenizer)
+        main([*command.split(), f"--workdir={tmp_path}/run", *map(str, arguments)])
+        return capsys.readouterr().out
+
+    return call
 
 
-def _record(evaluated, name):
-    return json.loads((evaluated[0] / "eval" / f"{name}.json").read_text("utf-8"))
+def _refused(call, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        call()
+    assert exit_.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    return said
 
 
-def test_length_of_the_validation_split_says_where_it_ends(evaluated):
-    out, content = evaluated[1][0], _record(evaluated, "validation")
-    assert out.startswith("the run's validation split (text): ")
-    assert f"the longest has {content['longest']} tokens: nothing is said of more" in out
-    assert content["beyond"] is not None
+@pytest.mark.parametrize("family", ["mmrec", "attention"])
+def test_loss_of_text(run, text, family):
+    out = run("eval loss", f"--data={text}", family=family).splitlines()
+    assert out[0] == f"1 documents, {len(text.read_bytes()) - 1} bytes"
+    for line in out[1:]:
+        assert f"tokens {len(text.read_bytes()):,}," in line
+    carried, apart = (float(line.split("loss ")[1].split(",")[0]) for line in out[1:])
+    assert carried != apart
 
 
-def test_length_of_a_file_in_pieces(evaluated, data):
-    out, content = evaluated[1][1], _record(evaluated, "length")
-    tokens = len(data.read_text("utf-8").encode()) + 1  # and the end
-    assert f"{data}: 4 documents or pieces of them, {tokens} tokens" in out
+def test_a_model_of_conversations_reads_plain_text_as_text(run, text, tmp_path):
+    plain = run("eval loss", f"--data={text}", source="instructions")
+    assert plain == run("eval loss", f"--data={text}")
+    talk = tmp_path / "talk.jsonl"
+    talk.write_text(json.dumps({"prompt": "göl?", "completion": "evet"}) + "\n", "utf-8")
+    out = run("eval loss", f"--data={talk}", source="instructions").splitlines()
+    assert out[0].startswith("1 examples, 4 bytes of responses")
+    assert out[1].startswith("responses: ")
+
+
+def test_loss_of_a_task(run, capsys):
+    out = run("eval loss", "--lengths=8,40", source="parity").splitlines()
+    assert "tokens 192" in out  # of 4 sequences of each length
+    assert [line.split()[0] for line in out if line.startswith("accuracy")] == [
+        *("accuracy@8", "accuracy@40")
+    ]
+    assert "--data" in _refused(lambda: run("eval loss", "--data=x", source="parity"), capsys)
+    assert "--data" in _refused(lambda: run("eval loss"), capsys)
+
+
+def test_length_of_a_file_in_windows(run, text, tmp_path):
+    options = ["--documents=file", "--max-length=100", "--batch-size=4", f"--out={tmp_path}/new/x"]
+    out = run("eval length", f"--data={text}", *options)
+    content = json.loads((tmp_path / "new" / "x" / "length.json").read_text("utf-8"))
+    tokens = len(text.read_bytes()) + 1  # and the end
+    assert f"4 documents or parts of them, {tokens} tokens" in out
     assert [(each["first"], each["last"]) for each in content["bins"]] == [
         *((1, 1), (2, 2), (3, 4), (5, 8), (9, 16), (17, 32), (33, 64), (65, 100))
     ]
@@ -62,26 +104,46 @@ def test_length_of_a_file_in_pieces(evaluated, data):
     assert content["beyond"]["tokens"] == sum(max(0, n - 32) for n in (100, 100, 100, tokens - 300))
     profit = content["beyond"]["profit"]
     assert f"{profit['mean']:+.4f} ±{profit['error']:.4f}" in out
-    assert out.rstrip().endswith("eval: length.png, length.json")
-    assert "too short" not in out
-    assert "nothing is said of more" not in out
-    assert (evaluated[0] / "eval" / "length.png").read_bytes().startswith(_PNG)
+    assert (tmp_path / "new" / "x" / "length.png").read_bytes().startswith(_PNG)
+    assert not (tmp_path / "run").exists()
 
 
-def test_recall_asks_pairs_and_needles(evaluated):
-    out, content = evaluated[1][2], _record(evaluated, "recall")
-    # 2 layers of h [32] and M [2, 16, 16] in float32, segment and position.
-    size = 2 * (32 + 2 * 16 * 16) * 4 + 2 * 4
-    assert f"state: {size:,} bytes" in out
+def test_length_of_a_task(run, tmp_path):
+    out = run("eval length", "--max-length=40", "--sequences=3", source="parity")
+    content = json.loads((tmp_path / "run" / "eval" / "length.json").read_text("utf-8"))
+    assert [score["length"] for score in content["scores"]] == [16, 32]
+    for score in content["scores"]:
+        assert f"{score['accuracy']:.2%}" in out
+
+
+def test_recall_asks_pairs_and_needles(run, text, tmp_path):
+    sizes = ["--lengths=60,200,9999", "--samples=2", "--sequences=3", "--documents=file"]
+    out = run("eval recall", f"--data={text}", *sizes, f"--out={tmp_path}/out")
+    content = json.loads((tmp_path / "out" / "recall.json").read_text("utf-8"))
+    state = small("gru")[0].initial_state(1)
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     assert content["state_bytes"] == size
+    assert f"{size:,} bytes" in out
     assert [score["pairs"] for score in content["mqar"]] == [1, 2, 4, 8, 16, 32, 64]
     assert content["mqar"][0]["accuracy"] == 1
-    for score in content["mqar"]:
-        assert 0 <= score["accuracy"] <= 1
-        assert f"{score['chance']:.2%}" in out
-    assert "too few for texts of 9,999" in out
+    assert "9,999" in out
     assert [score["length"] for score in content["needle"]] == [60, 200]
     for score in content["needle"]:
         assert len(score["accuracy"]) == len(score["profit"]) == 11
-    assert "needle: profit, nats/token" in out
-    assert (evaluated[0] / "eval" / "recall.png").read_bytes().startswith(_PNG)
+    assert (tmp_path / "out" / "recall.png").read_bytes().startswith(_PNG)
+
+
+def test_inspect_writes_where_it_is_told(run, text, tmp_path, capsys):
+    options = [f"--data={text}", "--tokens=32", f"--out={tmp_path}/out"]
+    out = run("inspect", *options, family="mmrec").splitlines()
+    assert out[0] == f"step 40, {text}: 32 tokens in 1 rows of up to 32"
+    assert out[-2:] == [f"{tmp_path}/out/step_40.{kind}" for kind in ("png", "json")]
+    assert (tmp_path / "out" / "step_40.png").read_bytes().startswith(_PNG)
+    assert "inspect" in _refused(lambda: run("inspect", *options), capsys)  # of a GRU
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(run, text, capsys):
+    options = [f"--data={text}", f"--out={text}/out"]
+    for command in ("inspect", "eval length", "eval recall"):
+        call = functools.partial(run, command, *options, family="mmrec")
+        assert f"--out: {text}/out" in _refused(call, capsys)

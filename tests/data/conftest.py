@@ -21,6 +21,7 @@ TEXTS = [
     " ".join(_WORDS[(i * j + i) % len(_WORDS)] for j in range(2 + i % 9)) + f" {i}.\n  son"
     for i in range(120)
 ]
+KINDS = ["unigram", "bpe", "byte", "char", "model file", "json file"]
 
 
 @pytest.fixture(scope="session")

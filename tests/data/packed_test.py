@@ -1,6 +1,7 @@
 """Windows of documents packed into rows: an independent packing, and each token once an epoch."""
 
 import dataclasses
+import random
 from collections import Counter
 
 import hypothesis
@@ -9,11 +10,53 @@ import pytest
 from hypothesis import strategies
 
 from mmrec_jax.data.batch import DTYPES, empty_batch
+from mmrec_jax.data.mixture import Mixture, Stage, next_source
 from mmrec_jax.data.packed_stream import PackedStream
 from mmrec_jax.data.packing import pack, write_row
 from mmrec_jax.data.pipeline import make_train_iterator, steps_for, tokens_per_batch
 from mmrec_jax.data.windows import cut_windows
 from tests.small_data import data_config, refused, take
+
+
+def test_weights_by_step():
+    mixture = Mixture.parse("3, 1; 500: 1,1;900:0,2", 2)
+    assert mixture.stages == (Stage(1, (3, 1)), Stage(500, (1, 1)), Stage(900, (0, 2)))
+    first_steps = [mixture.stage(step).first_step for step in (1, 499, 500, 899, 900, 10**9)]
+    assert first_steps == [1, 1, 500, 500, 900, 900]
+    assert mixture.uses(0)
+    assert not Mixture.parse("0,1", 2).uses(0)
+
+
+_SENSELESS = "3|3,x|3,1; a: 1,1|3,-1|3,nan|0,0|3,1; 1,1|1: 3,1|3,1; 1: 1,1|3,1; 9: 1,1; 9: 1,2"
+
+
+@pytest.mark.parametrize("text", _SENSELESS.split("|"))
+def test_weights_that_make_no_sense(text):
+    with refused(f"config.data.weights is {text!r}: "):
+        Mixture.parse(text, 2)
+
+
+@pytest.mark.parametrize("weights", [(3, 1), (1, 0), (0.3, 0.7)])
+def test_shares_of_two_sources_are_exact_to_one_document(weights):
+    choose = random.Random(1)
+    tokens, longest = [0, 0], 1
+    for _ in range(2000):
+        length = choose.choice([1, 20, 20, 900])
+        tokens[next_source(weights, tokens)] += length
+        longest = max(longest, length)
+        for number, weight in enumerate(weights):
+            share = weight / sum(weights) * sum(tokens)
+            assert abs(tokens[number] - share) <= longest
+    assert [bool(n) for n in tokens] == [bool(w) for w in weights]
+
+
+def test_shares_of_many_sources_converge():
+    choose, weights, tokens = random.Random(2), (5, 1, 3, 0.5), [0] * 4
+    for _ in range(4000):
+        tokens[next_source(weights, tokens)] += choose.randint(1, 50)
+    for number, weight in enumerate(weights):
+        assert abs(tokens[number] - weight / 9.5 * sum(tokens)) <= 3 * 50
+
 
 _CONFIG = data_config(seq_len=32, packing_windows=40)
 
@@ -77,11 +120,6 @@ def test_rows_are_those_of_best_fit_decreasing(capacity, shares):
     expected = best_fit_decreasing(lengths, capacity)
     assert filled == sorted(sum(lengths[window] for window in row) for row in expected)
     assert sorted(window for row in rows for window in row) == list(range(len(lengths)))
-
-
-def test_hand_made_rows():
-    # 5 opens a row, 4 too; 3 fits into the row of the 5, 2 into that of the 4, as does the next 2.
-    assert pack(np.array([2, 5, 2, 3, 4], np.int32), 8) == [[1, 3], [4, 0, 2]]
 
 
 @pytest.mark.parametrize("seq_len", [128, 1024])

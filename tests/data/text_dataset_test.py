@@ -1,58 +1,131 @@
-import dataclasses
+"""Documents as tokens in memory, and as the data of a run."""
 
 import numpy as np
 import pytest
 
-from mmrec_jax.config import Config, TokenizerConfig, TrainConfig
-from mmrec_jax.data.kinds.text import TreebankConfig
-from mmrec_jax.data.pipeline import make_train_iterator, steps_for
-from mmrec_jax.data.text_dataset import TextDataset
-
-_CONFIG = Config(
-    data=TreebankConfig(seq_len=32),
-    tokenizer=TokenizerConfig(kind="byte"),
-    train=TrainConfig(steps=5),
-)
+from mmrec_jax.data import long_text
+from mmrec_jax.data.byte_tokenizer import ByteTokenizer
+from mmrec_jax.data.document import Document
+from mmrec_jax.data.evaluation import evaluation_batches
+from mmrec_jax.data.inspect import fill, inspect_rows
+from mmrec_jax.data.long_text import encode_long
+from mmrec_jax.data.token_store import TokenStore
+from tests.small_data import refused
 
 
-@pytest.fixture
-def data(documents, tmp_path):
-    splits = {"train": documents[:80], "validation": documents[80:]}
-    return TextDataset.from_documents(_CONFIG, splits, tmp_path)
-
-
-def test_both_splits_are_tokens(data, documents):
-    assert data.train.num_documents == 80
-    assert data.validation.num_documents == len(documents) - 80
-    first = data.tokenizer.decode(data.train.tokens[: data.train.offsets[1]])
-    assert first == documents[0].text
-
-
-def test_batches_and_lengths_are_those_of_the_pipeline(data):
-    pairs = [
-        next(each)["inputs"]
-        for each in (
-            data.batches(4, process_index=1, process_count=2),
-            make_train_iterator(data.train, _CONFIG.data, 4, process_index=1, process_count=2),
-        )
-    ]
-    np.testing.assert_array_equal(*pairs)
-    assert data.steps_for(4, epochs=2.0) == steps_for(data.train, _CONFIG.data, 4, epochs=2.0)
-    assert data.steps_for(4, tokens=999) == steps_for(data.train, _CONFIG.data, 4, tokens=999)
-
-
-def test_rows_continue_each_other_if_the_run_carries_its_state(documents, tmp_path):
-    splits = {"train": documents[:80], "validation": documents[80:]}
-    train = TrainConfig(steps=5, carry_state=True)
-    data = TextDataset.from_documents(dataclasses.replace(_CONFIG, train=train), splits, tmp_path)
-    expected = make_train_iterator(data.train, _CONFIG.data, 4, carry_state=True)
-    np.testing.assert_array_equal(next(data.batches(4))["inputs"], next(expected)["inputs"])
-    assert data.steps_for(4, tokens=1281) == 11
-
-
-def test_it_says_what_it_is(data, documents):
-    size = sum(len(document.text.encode()) for document in documents[:80])
-    assert data.describe() == (
-        f"treebank, 80 training documents, {size:,} bytes, {size + 80:,} tokens "
-        f"({size / (size + 80):.2f} bytes/token, 258 in the vocabulary); 40 validation documents"
+def stored(tokenizer, *texts):
+    return TokenStore.from_documents(
+        [Document(f"f:{n}", t) for n, t in enumerate(texts)], tokenizer
     )
+
+
+def test_layout_and_counts_of_a_store(all_tokenizers):
+    store = stored(all_tokenizers["byte"], "ş", "", "s\u0327\u00e7")
+    expected = [256, 0xC5, 0x9F, 257, 256, 257, 256, 0xC5, 0x9F, 0xC3, 0xA7, 257]
+    assert store.tokens.tolist() == expected
+    assert store.tokens.dtype == np.int32
+    assert store.offsets.tolist() == [0, 4, 6, 12]
+    assert store.byte_counts.tolist() == [2, 0, 4]
+    assert store.character_counts.tolist() == [1, 0, 2]
+    assert (store.num_documents, store.num_pairs) == (3, 9)
+    assert (store.num_bytes, store.num_characters) == (6, 3)
+    with refused("f:1", "'q'"):
+        stored(all_tokenizers["char"], "a", "q")
+    with refused("corpus"):
+        stored(all_tokenizers["byte"])
+
+
+def test_the_fingerprint_sees_tokens_and_borders(all_tokenizers):
+    texts = (("ab", "c"), ("a", "bc"), ("abc",), ("ab", "d"), ("ab", "c"))
+    *prints, again = (stored(all_tokenizers["byte"], *each).fingerprint for each in texts)
+    assert len(set(prints)) == 4
+    assert again == prints[0]
+    tokens, counts = np.arange(9, dtype=np.int32), np.ones(2, np.int64)
+    first, second = (TokenStore(tokens, np.array([0, n, 9]), counts, counts) for n in (4, 5))
+    assert first.fingerprint != second.fingerprint
+
+
+# Long texts are encoded in chunks.
+
+
+def listen(tokenizer, monkeypatch):
+    """The lengths of the texts that tokenizers of this class encode from now on, in their order."""
+    lengths, encode = [], type(tokenizer).encode
+
+    def recorded(self, text):
+        lengths.append(len(text))
+        return encode(self, text)
+
+    monkeypatch.setattr(type(tokenizer), "encode", recorded)
+    return lengths
+
+
+@pytest.mark.parametrize("name", ["unigram", "bpe", "byte", "char", "json file"])
+def test_chunks_have_the_tokens_of_the_whole(all_tokenizers, texts, monkeypatch, name):
+    whole, tokenizer = "\n".join(texts), all_tokenizers[name]
+    expected = tokenizer.encode(whole)
+    lengths = listen(tokenizer, monkeypatch)
+    for chunk in (300, 1000):
+        monkeypatch.setattr(long_text, "_PIECE", chunk)
+        lengths.clear()
+        found = encode_long(tokenizer, whole.encode())
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == np.int32
+        assert max(lengths) <= 2 * chunk
+        assert sum(length >= chunk for length in lengths) > len(whole) // (2 * chunk)
+    assert len(encode_long(tokenizer, b"")) == 0
+
+
+@pytest.mark.parametrize("text", ["ab " * 700, "x" * 2000, "\n" * 1500, "a" + " " * 1999])
+def test_text_without_lines_loses_nothing(all_tokenizers, monkeypatch, text):
+    monkeypatch.setattr(long_text, "_PIECE", 300)
+    for tokenizer in (all_tokenizers["byte"], all_tokenizers["unigram"]):
+        lengths = listen(tokenizer, monkeypatch)
+        assert tokenizer.decode(encode_long(tokenizer, text.encode())) == text
+        assert 300 < max(lengths) <= 600
+
+
+class _Joining(ByteTokenizer):
+    """Has one token for a newline with an "e" behind it, and one for white space with "ab"."""
+
+    def _encode(self, text):
+        for joined, token in (("\ne", "\0"), (" ab", "\1"), ("\nab", "\1")):
+            text = text.replace(joined, token)
+        return np.frombuffer(text.encode(), np.uint8).astype(np.int32)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "abc\nefgh\n" * 100,  # some newlines will do
+        "abcd\nefgh\n" * 5 + "x" * 900,  # none in most chunks
+        "\ne" * 900,  # none will do: a word end does
+        "xyz ab" * 200,  # no newline: a word end does
+    ],
+)
+def test_a_cut_changes_no_token_where_one_can_be_had_that_does_not(text, monkeypatch):
+    monkeypatch.setattr(long_text, "_PIECE", 50)
+    monkeypatch.setattr(long_text, "_CONTEXT", 10)
+    tokenizer = _Joining()
+    expected = tokenizer.encode(text)
+    lengths = listen(tokenizer, monkeypatch)
+    np.testing.assert_array_equal(encode_long(tokenizer, text.encode()), expected)
+    assert max(lengths) <= 100
+    assert sum(length > 20 for length in lengths) >= len(text) // 100
+
+
+# What rows hold, shown.
+
+
+def test_rows_are_shown_with_their_segments_tokens_and_targets(all_tokenizers):
+    tokenizer = all_tokenizers["byte"]
+    (batch,) = evaluation_batches(stored(tokenizer, "b c\n", "\x1bx", "y"), 2, 9, carry=False)
+    assert fill(batch) == 10 / 18
+    shown = inspect_rows(batch, tokenizer).split("\n")
+    assert [line.split()[0] for line in shown] == ["row", "[1]", "[2]", "row", "[1]"]
+    assert shown[1].endswith("<s>|b|\u2581|c|\\n \u2192 </s>")
+    assert inspect_rows(batch, tokenizer, max_rows=1).split("\n") == shown[:3]
+    rows = {"inputs": [97, 98, 99], "targets": [99, 99, 97], "segment_ids": [1, 1, 1]}
+    for weights, targets in (([1, 1, 1], "c|c|a"), ([0, 2, 0.5], "·|c|a")):
+        batch = {name: np.array([values]) for name, values in {**rows, "weights": weights}.items()}
+        assert targets in inspect_rows(batch, tokenizer)  # which are not the text

@@ -3,41 +3,46 @@
 The copier's state is the token that followed each token last, and the last token read.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
-from mmrec_jax.evaluation.reader import Reader
+from mmrec_jax.models.api import Output
 
 VOCABULARY = 40
 
 
-def _copy(params, tokens, state, segment_ids):
-    def step(carried, inputs):
-        follows, last = carried
-        token, real = inputs
-        rows = jnp.arange(token.shape[0])
-        learnt = follows.at[rows, last].set(token)
-        follows = jnp.where(real[:, None], learnt, follows)
-        last = jnp.where(real, token, last)
-        return (follows, last), 9.0 * jax.nn.one_hot(follows[rows, last], VOCABULARY)
-
-    state, logits = jax.lax.scan(step, state, (tokens.T, segment_ids.T > 0))
-    return logits.swapaxes(0, 1), state
-
-
-def copier() -> Reader:
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Copier:
     """Predicts the token that followed the last token when it was read before (0 if never)."""
 
-    def zero_state(rows):
+    state_batch_axes = (0, 0)
+
+    def initial_state(self, rows):
         return jnp.zeros((rows, VOCABULARY), jnp.int32), jnp.zeros(rows, jnp.int32)
 
-    return Reader(_copy, None, zero_state)
+    def apply(self, params, tokens, state, segment_ids):
+        def step(carried, inputs):
+            follows, last = carried
+            token, real = inputs
+            rows = jnp.arange(token.shape[0])
+            learnt = follows.at[rows, last].set(token)
+            follows = jnp.where(real[:, None], learnt, follows)
+            last = jnp.where(real, token, last)
+            return (follows, last), 9.0 * jax.nn.one_hot(follows[rows, last], VOCABULARY)
+
+        state, logits = jax.lax.scan(step, state, (tokens.T, segment_ids.T > 0))
+        return Output(logits.swapaxes(0, 1), state, {}, {})
 
 
-def uniform() -> Reader:
-    """Finds every token equally likely."""
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Uniform:
+    """Finds every token equally likely, and needs no state for that."""
 
-    def read(params, tokens, state, segment_ids):
-        return jnp.zeros((*tokens.shape, VOCABULARY)), state
+    state_batch_axes = None
 
-    return Reader(read, None, lambda rows: jnp.zeros(rows))
+    def apply(self, params, tokens, state=None, segment_ids=None):
+        return Output(jnp.zeros((*tokens.shape, VOCABULARY)), None, {}, {})

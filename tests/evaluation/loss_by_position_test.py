@@ -1,18 +1,13 @@
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.data.windows import cut_windows
-from mmrec_jax.evaluation.loss_by_position import longest_pieces, loss_by_position
-from mmrec_jax.models.mmrec.model import MMRecLM
-from mmrec_jax.train.step import make_eval_step
-from tests.small_run import enlarged_parameters, small_model
+from mmrec_jax.evaluation.loss_by_position import longest_windows, loss_by_position
+from tests.families import FAMILIES, small, whole
 
 _LENGTHS = (23, 1, 9, 31, 2)  # predicted tokens of each document
 _RESET = 6
-_MODEL = MMRecLM(small_model(vocab_size=50, gate="none", memory="decay"))
 
 
 @pytest.fixture(scope="module")
@@ -23,25 +18,18 @@ def store():
     return TokenStore(tokens, offsets.astype(np.int64), counts, counts)
 
 
-@pytest.fixture(scope="module")
-def params():
-    return enlarged_parameters(_MODEL)
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request):
+    return small(request.param, vocab_size=50)
 
 
-@pytest.fixture(scope="module")
-def nats(store, params):
-    """(document, position, carried, reset) of every token; documents and windows run apart."""
-
-    @jax.jit
-    def log_p(tokens):
-        logits, _, _ = _MODEL.apply({"params": params}, tokens[None])
-        return jax.nn.log_softmax(logits[0])
+def _nll(store, family):
+    """(document, position, carried, reset) of every token; documents and windows read apart."""
 
     def read(ids):
-        padded = np.zeros(40, np.int32)
-        padded[: len(ids) - 1] = ids[:-1]
-        table = np.asarray(log_p(jnp.asarray(padded)), np.float64)
-        return [-table[i, target] for i, target in enumerate(ids[1:])]
+        logits = whole(*family, ids[:-1])[0].astype(np.float64)
+        log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        return [-log_p[i, target] for i, target in enumerate(ids[1:])]
 
     rows = []
     for d in range(len(_LENGTHS)):
@@ -52,11 +40,10 @@ def nats(store, params):
     return rows
 
 
-def _measure(store, params, **options):
-    pieces = cut_windows(store, options.pop("max_length", 1000))
-    options = {"reset_every": _RESET, "rows": 2, "piece_length": 8, **options}
-    step = jax.jit(make_eval_step(_MODEL))
-    return loss_by_position(step, params, _MODEL.config, store, pieces, **options)
+def _measure(store, family=None, **options):
+    windows = cut_windows(store, 1000)
+    options = {"reset_every": _RESET, "rows": 2, "chunk_length": 8, **options}
+    return loss_by_position(*(family or small("gru", vocab_size=50)), store, windows, **options)
 
 
 def _by_hand(rows, column):
@@ -85,18 +72,18 @@ def _check(measured, rows):
             assert estimate.error == pytest.approx(error, abs=2e-6)
 
 
-def test_every_bin_is_that_of_documents_read_one_by_one(store, params, nats):
-    result = _measure(store, params)
+def test_every_bin_is_that_of_documents_read_one_by_one(store, family):
+    result, nll = _measure(store, family), _nll(store, family)
     borders = [(each.first, each.last) for each in result.bins]
     assert borders == [(1, 1), (2, 2), (3, 3), (4, 6), (7, 12), (13, 24), (25, 31)]
     for each in result.bins:
-        _check(each, [row for row in nats if each.first <= row[1] + 1 <= each.last])
+        _check(each, [row for row in nll if each.first <= row[1] + 1 <= each.last])
     assert (result.reset_every, result.longest) == (_RESET, 31)
-    _check(result.beyond, [row for row in nats if row[1] >= _RESET])
+    _check(result.beyond, [row for row in nll if row[1] >= _RESET])
 
 
-def test_within_the_reset_length_both_are_the_same_and_beyond_they_differ(store, params):
-    result = _measure(store, params)
+def test_within_the_reset_length_both_are_the_same_and_beyond_they_differ(store):
+    result = _measure(store)
     for each in result.bins:
         if each.last <= _RESET:
             assert each.profit.mean == pytest.approx(0, abs=1e-6)
@@ -104,10 +91,10 @@ def test_within_the_reset_length_both_are_the_same_and_beyond_they_differ(store,
             assert abs(each.profit.mean) > 1e-4
 
 
-def test_rows_and_pieces_change_nothing(store, params):
+def test_rows_and_chunks_change_nothing(store):
     read = []
-    expected = _measure(store, params)
-    other = _measure(store, params, rows=4, piece_length=5, on_read=read.append)
+    expected = _measure(store)
+    other = _measure(store, rows=4, chunk_length=5, on_read=read.append)
     assert sum(read) == sum(_LENGTHS)
     for a, b in zip(expected.bins, other.bins, strict=True):
         assert (a.first, a.last, a.tokens, a.documents) == (b.first, b.last, b.tokens, b.documents)
@@ -115,20 +102,20 @@ def test_rows_and_pieces_change_nothing(store, params):
         assert a.carried.mean == pytest.approx(b.carried.mean, abs=2e-6)
 
 
-def test_nothing_lies_beyond_what_is_too_short(store, params):
-    result = _measure(store, params, reset_every=40)
+def test_nothing_lies_beyond_what_is_too_short(store):
+    result = _measure(store, reset_every=40)
     assert result.beyond is None
     assert result.bins[-1].last == 31
 
 
-def test_the_longest_pieces_come_first_up_to_the_number_of_tokens(store):
+def test_the_longest_windows_come_first_up_to_the_number_of_tokens(store):
     def lengths(*limits):
-        return longest_pieces(store, *limits).lengths.tolist()
+        return longest_windows(store, *limits).lengths.tolist()
 
     assert lengths(10, 1000) == [10, 10, 10, 10, 10, 9, 3, 2, 1, 1]
     assert lengths(10, 29) == [10, 10]
     assert lengths(100, 5) == [31]
-    kept = longest_pieces(store, 10, 50)
-    # Cut from the beginning of a document, each border shared by two pieces.
+    kept = longest_windows(store, 10, 50)
+    # Cut from the beginning of a document, each border shared by two windows.
     assert kept.documents.tolist() == [0, 0, 3, 3, 3]
     assert kept.starts.tolist() == [0, 10, *(store.offsets[3] + np.array([0, 10, 20]))]

@@ -1,114 +1,113 @@
 import numpy as np
 import pytest
 
+from mmrec_jax.data.byte_tokenizer import ByteTokenizer
+from mmrec_jax.errors import UserError
 from mmrec_jax.inference import generate as generation
-from mmrec_jax.inference.prefill import read
+from mmrec_jax.inference.prefill import prefill
 from mmrec_jax.inference.sampling import Sampling
-from tests.small_writer import MODEL, TOKENIZER, forward, parameters
+from tests.families import FAMILIES, small, whole
 
+_PROMPT = np.array([256, *"göl".encode()], np.int32)
 _GREEDY = Sampling(temperature=0.0)
 _RANDOM = Sampling(temperature=1.0, top_p=1.0)
 
 
-@pytest.fixture(scope="module")
-def params():
-    return parameters()
+@pytest.fixture(params=FAMILIES)
+def family(request):
+    """A model and its parameters."""
+    return small(request.param)
 
 
-def test_greedy_text_is_the_argmax_of_whole_forward_passes(params):
-    prompt = [256, *"göl".encode()]
-    start = read(MODEL, params, np.array(prompt))
-    rows = generation.stream(MODEL, params, start, max_tokens=12, sampling=_GREEDY)
-    drawn = [int(tokens[0]) for tokens, _ in rows]
-    ids = list(prompt)
-    for _ in range(12):
-        ids.append(int(np.argmax(forward(params, ids)[0][-1])))
-    assert drawn == ids[len(prompt) :]
+def _stream(family, prompt=_PROMPT, **options):
+    return generation.stream(*family, prefill(*family, prompt), **options)
+
+
+def _generate(family, prompt="göl", **options):
+    options = {"max_tokens": 24, **options}
+    return generation.generate(*family, ByteTokenizer(), prompt, **options)
+
+
+def test_greedy_text_is_the_argmax_of_whole_forward_passes(family):
+    """So long that a model without a state needs more room for the text than at first."""
+    drawn = [int(tokens[0]) for tokens, _ in _stream(family, max_tokens=70, sampling=_GREEDY)]
+    ids = [*_PROMPT.tolist(), *drawn]
+    expected = np.argmax(whole(*family, ids)[0], axis=-1)
+    assert drawn == expected[len(_PROMPT) - 1 : -1].tolist()
     assert len(set(drawn)) > 1
 
 
-def _generate(params, **options):
-    return generation.generate(MODEL, params, TOKENIZER, "göl", max_tokens=24, **options)
-
-
-def _drawn(params, seed):
-    start = read(MODEL, params, np.array([256, *"göl".encode()]))
+def _drawn(family, seed):
     options = {"samples": 3, "sampling": _RANDOM, "seed": seed}
-    stream = generation.stream(MODEL, params, start, max_tokens=24, **options)
-    rows = np.stack([tokens for tokens, _ in stream], 1)
+    rows = np.stack([tokens for tokens, _ in _stream(family, max_tokens=24, **options)], 1)
     return [tuple(row) for row in rows.tolist()]
 
 
-def test_samples_differ_and_the_same_seed_gives_the_same_tokens(params):
-    first = _drawn(params, seed=5)
+def test_samples_differ_and_the_same_seed_gives_the_same_tokens(family):
+    first = _drawn(family, seed=5)
     assert len(set(first)) == 3
-    assert first == _drawn(params, seed=5)
-    assert not set(first) & set(_drawn(params, seed=6))
+    assert first == _drawn(family, seed=5)
+    assert not set(first) & set(_drawn(family, seed=6))
 
 
-def test_a_row_that_drew_an_end_stays_as_it_was(params):
-    free = _drawn(params, seed=5)
+def test_a_row_that_drew_an_end_stays_as_it_was(family):
+    free = _drawn(family, seed=5)
     ends = (300, free[0][3])
     stays = [next((i for i, token in enumerate(row) if token in ends), 24) for row in free]
     assert len(set(stays)) > 1
-    start = read(MODEL, params, np.array([256, *"göl".encode()]))
     options = {"samples": 3, "sampling": _RANDOM, "seed": 5, "ends": ends}
     drawn = []
-    for tokens, rows in generation.stream(MODEL, params, start, max_tokens=24, **options):
+    for tokens, rows in _stream(family, max_tokens=24, **options):
         drawn.append(tokens)
         last = np.asarray(rows.seen)
     for row, (tokens, stay) in enumerate(zip(np.stack(drawn, 1).tolist(), stays, strict=True)):
         end = [free[row][stay]] if stay < 24 else []
         assert tokens == [*free[row][:stay], *end, *[300] * (24 - stay - len(end))]
-        seen = {256, *"göl".encode(), *free[row][:stay]}
-        assert set(last[row].nonzero()[0].tolist()) == seen
+        assert set(last[row].nonzero()[0].tolist()) == {*_PROMPT.tolist(), *free[row][:stay]}
 
 
-def test_a_prompt_in_ids_is_read_as_it_is(params):
-    ids = np.array([256, *"göl".encode()], np.int32)
-    options = {"max_tokens": 24, "sampling": _RANDOM, "samples": 3, "seed": 2}
-    expected = generation.generate(MODEL, params, TOKENIZER, "göl", **options)
-    assert generation.generate(MODEL, params, TOKENIZER, ids, **options) == expected
+def test_a_prompt_in_ids_is_read_as_it_is():
+    options = {"sampling": _RANDOM, "samples": 3, "seed": 2}
+    gru = small("gru")
+    assert _generate(gru, _PROMPT, **options) == _generate(gru, **options)
 
 
-def test_tokens_seen_in_the_prompt_are_penalised(params):
-    ids = [256, *"göl".encode()]
-    likeliest = int(np.argmax(forward(params, ids)[0][-1]))
-    prompt = np.array([likeliest, *ids])
-    expected = forward(params, prompt)[0][-1].copy()
+def test_tokens_read_and_drawn_are_penalised():
+    gru = small("gru")
+    likeliest = int(np.argmax(whole(*gru, _PROMPT)[0][-1]))
+    prompt = np.array([likeliest, *_PROMPT])
+    expected = whole(*gru, prompt)[0][-1].copy()
     for token in set(prompt.tolist()):
-        expected[token] *= 0.01 if expected[token] > 0 else 100.0
-    harsh = Sampling(temperature=0.0, repetition_penalty=100.0)
-    start = read(MODEL, params, prompt)
-    tokens, _ = next(generation.stream(MODEL, params, start, max_tokens=1, sampling=harsh))
-    assert int(tokens[0]) == np.argmax(expected)
-    assert int(tokens[0]) not in prompt
-
-
-def test_tokens_drawn_are_penalised_from_then_on(params):
+        expected[token] *= 1e-4 if expected[token] > 0 else 1e4
     harsh = Sampling(temperature=0.0, repetition_penalty=1e4)
-    start = read(MODEL, params, np.array([256]))
-    stream = generation.stream(MODEL, params, start, max_tokens=20, sampling=harsh)
-    assert len({int(tokens[0]) for tokens, _ in stream}) == 20
+    drawn = [int(tokens[0]) for tokens, _ in _stream(gru, prompt, max_tokens=20, sampling=harsh)]
+    assert drawn[0] == np.argmax(expected)
+    assert len({*drawn, *prompt.tolist()}) == 20 + len(set(prompt.tolist()))
 
 
-def test_pieces_as_they_come_join_to_the_text_returned(params):
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_would_be_another_one_is_refused(seed):
+    with pytest.raises(UserError, match="seed"):
+        _generate(small("gru"), seed=seed)
+
+
+def test_text_as_it_comes_joins_to_the_text_returned():
     """An untrained model writes bytes that are no characters: the hardest case."""
     for seed in range(3):
-        pieces = []
+        parts = []
         texts = _generate(
-            params,
+            small("gru"),
             samples=2,
             seed=seed,
             sampling=_RANDOM,
-            on_text=pieces.append,
+            on_text=parts.append,
         )
-        assert "".join(pieces) == texts[0]
-        assert any(pieces)
+        assert "".join(parts) == texts[0]
+        assert any(parts)
 
 
 def _scripted(monkeypatch, rows):
-    """Lets the model draw these tokens, one list a sample; returns how many were asked for."""
+    """Lets the model draw these tokens, one list per sample; returns how many were asked for."""
     asked = []
 
     def stream(*arguments, max_tokens, **options):
@@ -120,24 +119,24 @@ def _scripted(monkeypatch, rows):
     return asked
 
 
-def test_a_sample_ends_with_its_document_and_all_end_with_the_last(params, monkeypatch):
+def test_a_sample_ends_with_its_document_and_all_end_with_the_last(monkeypatch):
     rows = [[97, 257, 98, 98, 98], [97, 97, 97, 257, 98]]
     asked = _scripted(monkeypatch, rows)
-    pieces = []
-    assert _generate(params, samples=2, on_text=pieces.append) == ["a", "aaa"]
+    parts = []
+    assert _generate(small("gru"), samples=2, on_text=parts.append) == ["a", "aaa"]
     assert len(asked) == 4
-    assert "".join(pieces) == "a"
+    assert "".join(parts) == "a"
 
 
-def test_a_text_may_end_at_other_tokens(params, monkeypatch):
+def test_a_text_may_end_at_other_tokens(monkeypatch):
     rows = [[98, 65, 98, 98, 98], [97, 97, 66, 97, 97]]
     asked = _scripted(monkeypatch, rows)
-    assert _generate(params, samples=2, stops=(65, 66)) == ["b", "aa"]
+    assert _generate(small("gru"), samples=2, stops=(65, 66)) == ["b", "aa"]
     assert len(asked) == 3
 
 
-def test_the_end_of_the_document_can_be_ignored(params, monkeypatch):
+def test_the_end_of_the_document_can_be_ignored(monkeypatch):
     _scripted(monkeypatch, [[97, 257, 98]])
-    pieces = []
-    assert _generate(params, stop_at_end=False, on_text=pieces.append) == ["ab"]
-    assert "".join(pieces) == "ab"
+    parts = []
+    assert _generate(small("gru"), stop_at_end=False, on_text=parts.append) == ["ab"]
+    assert "".join(parts) == "ab"

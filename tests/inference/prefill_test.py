@@ -1,51 +1,89 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmrec_jax.inference.prefill import prefill, read
-from mmrec_jax.models.mmrec.state import zero_state
-from tests.small_writer import CONFIG, MODEL, forward, parameters
+import mmrec_jax
+from mmrec_jax.inference.prefill import prefill
+from mmrec_jax.inference.rereading import KeptText, with_room, with_state
+from tests.families import FAMILIES, small, whole
 
 
-@pytest.fixture(scope="module")
-def params():
-    return parameters()
+@pytest.fixture(params=FAMILIES)
+def family(request):
+    return small(request.param)
 
 
-def _assert_same_state(actual, expected):
+def _close(actual, expected):
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+def _assert_same_state(actual, expected, ids):
+    if isinstance(actual, KeptText):
+        assert actual.length.tolist() == [len(ids)]
+        assert actual.tokens[0, : len(ids)].tolist() == ids.tolist()
+        return
     for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(a, np.broadcast_to(e, a.shape), rtol=1e-4, atol=2e-5)
+        _close(a, e)
 
 
-@pytest.mark.parametrize("length", [1, 31, 32, 33, 256, 300])
-def test_reading_in_pieces_is_reading_at_once(rng, params, length):
+@pytest.mark.parametrize("length", [1, 32, 33, 300])
+def test_reading_in_chunks_is_reading_at_once(rng, family, length):
     ids = rng.integers(0, 258, length)
-    logits, state = prefill(MODEL, params, ids, zero_state(CONFIG, 2))
-    expected_logits, expected_state = forward(params, ids)
-    for row in logits:
-        np.testing.assert_allclose(row, expected_logits[-1], rtol=1e-4, atol=1e-4)
-    assert state.position.tolist() == [length, length]
-    _assert_same_state(state.h, expected_state.h)
-    _assert_same_state(state.m, expected_state.m)
+    text = prefill(*family, ids)
+    expected_logits, expected_state = whole(*family, ids)
+    _close(text.logits[0], expected_logits[-1])
+    _assert_same_state(text.state, expected_state, ids)
+    assert text.length == length
 
 
-def test_reading_goes_on_where_a_state_left_off(rng, params):
-    ids = rng.integers(0, 258, 70)
-    _, middle = prefill(MODEL, params, ids[:40], zero_state(CONFIG, 1))
-    logits, state = prefill(MODEL, params, ids[40:], middle)
-    expected_logits, expected_state = forward(params, ids)
-    np.testing.assert_allclose(logits[0], expected_logits[-1], rtol=1e-4, atol=1e-4)
-    _assert_same_state(state.h, expected_state.h)
-
-
-def test_a_text_is_read_on_as_the_same_document(rng, params):
-    ids = rng.integers(0, 100, 60)
-    first = read(MODEL, params, ids[:40])
-    both = read(MODEL, params, ids[40:], first)
-    expected_logits, _ = forward(params, ids)
-    np.testing.assert_allclose(first.logits[0], expected_logits[39], rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(both.logits[0], expected_logits[-1], rtol=1e-4, atol=1e-4)
-    assert (first.tokens_read, both.tokens_read) == (40, 60)
+def test_a_text_is_read_on_as_the_same_document(rng, family):
+    ids = rng.integers(0, 100, 70)
+    first = prefill(*family, ids[:40])
+    both = prefill(*family, ids[40:], first)
+    expected_logits, expected_state = whole(*family, ids)
+    _close(first.logits[0], expected_logits[39])
+    _close(both.logits[0], expected_logits[-1])
+    _assert_same_state(both.state, expected_state, ids)
+    assert (first.length, both.length) == (40, 70)
     assert set(np.flatnonzero(first.seen[0])) == set(ids[:40].tolist())
     assert set(np.flatnonzero(both.seen[0])) == set(ids.tolist())
     assert both.tail == tuple(ids[-8:].tolist())
+
+
+def test_a_model_without_a_state_is_read_as_one_with_it(rng):
+    """Padding, documents that end and rows of their own, against rows that are read at once."""
+    inner, params = small("attention")
+    model = with_state(inner)
+    ids = jnp.asarray(rng.integers(0, 258, (2, 90)), jnp.int32)
+    segments = jnp.array([[1] * 50 + [2] * 40, [3] * 70 + [0] * 20])
+    expected = inner.apply(params, ids, None, segments).logits
+    state, parts = model.initial_state(2), []
+    for begin in range(0, 90, 30):
+        now = np.s_[:, begin : begin + 30]
+        state = with_room(state, 30)
+        output = model.apply(params, ids[now], state, segments[now])
+        parts.append(output.logits)
+        state = output.state
+    real = segments > 0
+    _close(jnp.concatenate(parts, axis=1)[real], expected[real])
+    assert state.length.tolist() == [90, 70]
+    assert state.tokens.shape == (2, 128)
+    # Without ids the tokens go on with each row's last document.
+    more = model.apply(params, ids[:, :1], with_room(state, 1)).state
+    assert more.segment_ids[[0, 1], [90, 70]].tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("kind", [np.asarray, jnp.asarray])
+def test_logits_of_rows(rng, family, kind):
+    ids = rng.integers(0, 258, (2, 20))
+    found = mmrec_jax.logits(*family, kind(ids))
+    assert (found.shape, found.dtype) == ((2, 20, 258), np.float32)
+    for row, tokens in zip(found, ids, strict=True):
+        _close(row, whole(*family, tokens)[0])
+
+
+@pytest.mark.parametrize("tokens", [[1, 2], [[0.5]], [[258]], [[-1, 0]]])
+def test_what_are_no_ids_is_refused(tokens):
+    with pytest.raises(ValueError, match="tokens"):
+        mmrec_jax.logits(*small("gru"), np.array(tokens))

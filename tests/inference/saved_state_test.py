@@ -1,8 +1,9 @@
-"""Saved states across processes, and every file that must not be continued."""
+"""Saved states: of every family, across processes, and every file that must not be continued."""
 
 import dataclasses
 import shutil
 import sys
+from functools import cache
 
 import jax
 import numpy as np
@@ -10,11 +11,149 @@ import pytest
 
 import mmrec_jax
 from mmrec_jax.cli import main
+from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.char_tokenizer import CharTokenizer
 from mmrec_jax.errors import UserError
 from mmrec_jax.inference.saved_state import STATE_FORMAT
-from mmrec_jax.models.mmrec.model import MMRecLM
+from tests.families import FAMILIES, small
 from tests.small_run import execute, trained
+
+_TOKENIZER = ByteTokenizer()
+_FAMILIES = [*FAMILIES, "no memory"]
+
+
+@cache
+def _model(family):
+    model, params = small("mmrec", memory="none") if family == "no memory" else small(family)
+    return model, params, _TOKENIZER
+
+
+@cache
+def _middle(family, tokens=70):
+    """A text in the middle, which a model without a state needs more room for than at first."""
+    states = []
+    mmrec_jax.generate(
+        *_model(family), "göl", max_tokens=tokens, stop_at_end=False, on_state=states.append
+    )
+    return states[0]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "text.state"
+
+
+@pytest.fixture
+def saved(path):
+    mmrec_jax.save_state(path, _middle("mmrec"), *_model("mmrec"), step=40)
+    return path
+
+
+@pytest.mark.parametrize("family", _FAMILIES)
+def test_a_round_trip_changes_no_bit(family, path, tmp_path):
+    loaded, before = _model(family), _middle(family)
+    mmrec_jax.save_state(path, before, *loaded)
+    state = mmrec_jax.load_state(path, *loaded)
+    assert (state.length, state.draws) == (before.length, 70) == (75, 70)
+    mmrec_jax.save_state(tmp_path / "again", state, *loaded)
+    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+    options = {"max_tokens": 9, "seed": 1}
+    texts = [mmrec_jax.generate(*loaded, state=each, **options) for each in (before, state)]
+    assert texts[0] == texts[1]
+
+
+def test_a_file_of_the_first_version_has_the_names_that_it_had(saved):
+    tensors, facts = STATE_FORMAT.read(saved)
+    assert tensors.keys() == {"h", "m", "segment", "position", "logits", "seen", "tail"}
+    assert (facts["step"], facts["tokens_read"]) == (40, 75)
+    assert (tensors["segment"].tolist(), tensors["position"].tolist()) == ([1], [75])
+
+
+def _refused(path, loaded):
+    with pytest.raises(UserError) as error:
+        mmrec_jax.load_state(path, *loaded)
+    said = str(error.value)
+    assert said.startswith(f"{path}: ")
+    assert "\n" not in said
+    return said
+
+
+def _changed(path, edit):
+    """A file with something changed and everything signed anew."""
+    tensors, facts = STATE_FORMAT.read(path)
+    tensors = {name: np.array(x) for name, x in tensors.items()}
+    edit(tensors, facts)
+    STATE_FORMAT.write(path, tensors, facts)
+    return tensors
+
+
+@pytest.mark.parametrize(
+    ("name", "position", "value", "found"),
+    [
+        ("h", (0, 0, 3), np.nan, "NaN"),
+        ("m", (1, 0, 1, 2, 3), -np.inf, "infinity"),
+        ("logits", (0, 7), np.inf, "infinity"),
+    ],
+)
+def test_a_poisoned_state(saved, tmp_path, name, position, value, found):
+    def poison(tensors, facts):
+        tensors[name][position] = value
+
+    values = _changed(saved, poison)[name]
+    said = _refused(saved, _model("mmrec"))
+    assert f"{name} holds {found}" in said
+
+    state = _middle("mmrec")
+    if name == "logits":
+        state = dataclasses.replace(state, logits=values)
+    else:
+        state = dataclasses.replace(state, state=state.state.replace(**{name: values}))
+    with pytest.raises(UserError, match=f"{name} holds {found}"):
+        mmrec_jax.save_state(tmp_path / "poisoned", state, *_model("mmrec"))
+    assert not (tmp_path / "poisoned").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("m", np.zeros((2, 1, 2, 4, 8), np.float32)),
+        ("h", np.zeros((2, 3, 16), np.float32)),
+        ("h", np.zeros((2, 1, 16), np.float16)),
+        ("seen", np.zeros((1, 9), bool)),
+        ("tail", np.zeros((2, 2), np.int32)),
+        ("tail", None),
+    ],
+)
+def test_a_part_that_is_missing_or_of_another_shape(saved, name, value):
+    def edit(tensors, facts):
+        if value is None:
+            del tensors[name]
+        else:
+            tensors[name] = value
+
+    _changed(saved, edit)
+    shown = "" if value is None else f" is {value.dtype} {list(value.shape)}"
+    assert f"{name}{shown}" in _refused(saved, _model("mmrec"))
+
+
+@pytest.mark.parametrize("name", ["model", "tokenizer", "tokens_read", "draws", "pending"])
+@pytest.mark.parametrize("value", [None, [], 1.5])
+def test_a_fact_of_another_type(saved, name, value):
+    _changed(saved, lambda tensors, facts: facts.update({name: value}))
+    assert name in _refused(saved, _model("mmrec"))
+
+
+def test_another_model_or_tokenizer(saved):
+    model, params, tokenizer = _model("mmrec")
+    other = jax.tree.map(np.array, params)
+    other["blocks"]["b_gamma"][1, 5] += 1e-3
+    said = _refused(saved, (model, other, tokenizer))
+    assert "step 40" in said
+    assert "blocks/b_gamma" in said
+    shape = dataclasses.replace(model, config=dataclasses.replace(model.config, memory="decay"))
+    assert "config.model.memory" in _refused(saved, (shape, params, tokenizer))
+    assert "tokenizer" in _refused(saved, (model, params, CharTokenizer("abc")))
+
 
 # Each argument is a command line of its own; their outputs are told apart by a line.
 _MMREC = """
@@ -35,159 +174,30 @@ def _generate(*lines, devices):
     return result.stdout.split("\n=====\n")[:-1], result.stderr
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """Files and texts of one process: a whole text, its first half, the half with a reply."""
-    folder = tmp_path_factory.mktemp("states")
+def test_another_process_on_other_devices_continues_bit_for_bit(tmp_path):
+    """Whole files are compared: states, logits, tokens seen, draws, tail, fingerprints."""
     texts, said = _generate(
-        f"--prompt=göl |--max-tokens=20|--save-state={folder}/whole",
-        f"--prompt=göl |--max-tokens=10|--save-state={folder}/half",
-        f"--load-state={folder}/half|--prompt= köprü |--max-tokens=5|--save-state={folder}/reply",
+        f"--prompt=göl |--max-tokens=20|--save-state={tmp_path}/whole",
+        f"--prompt=göl |--max-tokens=10|--save-state={tmp_path}/half",
+        f"--load-state={tmp_path}/half|--prompt= köprü |--max-tokens=5|--save-state={tmp_path}/one",
         devices=1,
     )
-    return folder, texts, said
-
-
-@pytest.fixture(scope="module")
-def loaded():
-    return mmrec_jax.load(trained())
-
-
-def test_another_process_on_other_devices_continues_bit_for_bit(saved, tmp_path):
-    """Whole files are compared: memories, logits, tokens seen, draws, tail, fingerprints."""
-    folder, texts, _ = saved
-    shutil.copy(folder / "half", tmp_path / "on")
+    shutil.copy(tmp_path / "half", tmp_path / "on")
     continued, _ = _generate(
         f"--load-state={tmp_path}/on|--max-tokens=10|--save-state={tmp_path}/on",
-        f"--load-state={folder}/half|--prompt= köprü |--max-tokens=5|--save-state={tmp_path}/reply",
+        f"--load-state={tmp_path}/half|--prompt= köprü |--max-tokens=5|--save-state={tmp_path}/two",
         devices=8,
     )
     assert texts[1] + continued[0] == texts[0]
-    assert (tmp_path / "on").read_bytes() == (folder / "whole").read_bytes()
     assert continued[1] == texts[2]
-    assert (tmp_path / "reply").read_bytes() == (folder / "reply").read_bytes()
-    assert (folder / "reply").read_bytes() != (folder / "half").read_bytes()
+    for one, other in (("whole", "on"), ("one", "two")):
+        assert (tmp_path / one).read_bytes() == (tmp_path / other).read_bytes()
+    assert f"{(tmp_path / 'whole').stat().st_size:,} bytes" in said
+    assert f"{1 + len('göl '.encode()) + 20} tokens" in said
 
 
-def test_the_size_is_told(saved):
-    folder, _, said = saved
-    read = 1 + len("göl ".encode()) + 20
-    size = (folder / "whole").stat().st_size
-    assert (
-        f"[{folder}/whole: {size:,} bytes, the state after {read} tokens; "
-        "continue with --load-state]\n"
-    ) in said
-
-
-def test_a_round_trip_changes_no_bit(saved, loaded, tmp_path):
-    state = mmrec_jax.load_state(saved[0] / "half", *loaded)
-    mmrec_jax.save_state(tmp_path / "again", state, *loaded, step=40)
-    assert (tmp_path / "again").read_bytes() == (saved[0] / "half").read_bytes()
-    assert (state.tokens_read, state.draws) == (16, 10)
-    _, facts = STATE_FORMAT.read(tmp_path / "again")
-    assert facts["step"] == 40
-
-
-@pytest.fixture
-def changed(saved, tmp_path):
-    """A real file with something changed and everything signed anew."""
-
-    def change(edit):
-        tensors, facts = STATE_FORMAT.read(saved[0] / "half")
-        edit(tensors, facts)
-        STATE_FORMAT.write(tmp_path / "changed", tensors, facts)
-        return tmp_path / "changed"
-
-    return change
-
-
-def _refused(path, loaded):
-    with pytest.raises(UserError) as error:
-        mmrec_jax.load_state(path, *loaded)
-    said = str(error.value)
-    assert said.startswith(f"{path}: ")
-    assert "\n" not in said
-    return said
-
-
-@pytest.mark.parametrize(
-    ("name", "place", "value", "expected"),
-    [
-        ("h", (0, 0, 3), np.nan, "the short-term memory h of layer 0 holds NaN"),
-        ("m", (1, 0, 1, 2, 3), np.nan, "the long-term memory M of layer 1 holds NaN"),
-        ("m", (1, 0, 1, 2, 3), -np.inf, "the long-term memory M of layer 1 holds infinity"),
-        ("logits", (0, 7), np.inf, "the logits hold infinity"),
-    ],
-)
-def test_a_poisoned_state(changed, loaded, tmp_path, saved, name, place, value, expected):
-    def poison(tensors, facts):
-        tensors[name][place] = value
-
-    assert expected in _refused(changed(poison), loaded)
-
-    state = mmrec_jax.load_state(saved[0] / "half", *loaded)
-    tensors, _ = STATE_FORMAT.read(changed(poison))
-    if name == "logits":
-        state = dataclasses.replace(state, logits=tensors[name])
-    else:
-        memory = state.memory.replace(**{name: tensors[name]})
-        state = dataclasses.replace(state, memory=memory)
-    with pytest.raises(UserError, match=rf"the state is not saved: {expected}"):
-        mmrec_jax.save_state(tmp_path / "poisoned", state, *loaded)
-    assert not (tmp_path / "poisoned").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "expected"),
-    [
-        ("m", np.zeros((2, 1, 2, 16, 8), np.float32), "m is float32 [2, 1, 2, 16, 8] in the file"),
-        ("h", np.zeros((2, 3, 32), np.float32), "this model's is float32 [2, 1, 32]"),
-        ("h", np.zeros((2, 1, 32), np.float16), "h is float16 [2, 1, 32] in the file"),
-        ("seen", np.zeros((1, 9), bool), "seen is bool [1, 9] in the file"),
-        ("tail", np.zeros((2, 2), np.int32), "tail is int32 [2, 2] in the file"),
-    ],
-)
-def test_wrong_shapes(changed, loaded, name, value, expected):
-    path = changed(lambda tensors, facts: tensors.update({name: value}))
-    assert expected in _refused(path, loaded)
-
-
-@pytest.mark.parametrize("name", ["model", "tokenizer", "draws", "pending"])
-@pytest.mark.parametrize("value", [None, [], 1.5])
-def test_a_fact_of_another_type(changed, loaded, name, value):
-    assert name in _refused(changed(lambda tensors, facts: facts.update({name: value})), loaded)
-
-
-def test_a_missing_part(changed, loaded):
-    path = changed(lambda tensors, facts: tensors.pop("tail"))
-    assert "the state lacks tail" in _refused(path, loaded)
-
-
-def test_other_parameters_of_the_same_shape(saved, loaded):
-    model, params, tokenizer = loaded
-    other = jax.tree.map(np.array, params)
-    other["blocks"]["b_gamma"][1, 5] += 1e-3
-    said = _refused(saved[0] / "half", (model, other, tokenizer))
-    assert "belongs to another model (it was saved at training step 40)" in said
-    assert "of the same shape with other parameters: 1 of " in said
-    assert "the first is blocks/b_gamma" in said
-
-
-def test_a_model_of_another_shape(saved, loaded):
-    model, params, tokenizer = loaded
-    other = MMRecLM(dataclasses.replace(model.config, memory="decay"))
-    said = _refused(saved[0] / "half", (other, params, tokenizer))
-    assert "config.model.memory is 'delta' in the file and 'decay' here" in said
-
-
-def test_another_tokenizer(saved, loaded):
-    other = (*loaded[:2], CharTokenizer("abc"))
-    assert "belongs to another tokenizer" in _refused(saved[0] / "half", other)
-
-
-def test_the_command_refuses_before_anything_is_compiled(saved, tmp_path, capsys):
-    cut = tmp_path / "cut"
-    cut.write_bytes((saved[0] / "half").read_bytes()[:-100])
+def test_the_command_refuses_before_anything_is_compiled(saved, capsys):
+    saved.write_bytes(saved.read_bytes()[:-100])
     compiled = []
 
     def listen(event, duration, **unused):
@@ -195,11 +205,11 @@ def test_the_command_refuses_before_anything_is_compiled(saved, tmp_path, capsys
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     with pytest.raises(SystemExit) as exit_:
-        main(["generate", f"--workdir={trained()}", f"--load-state={cut}"])
+        main(["generate", f"--workdir={trained()}", f"--load-state={saved}"])
     jax.monitoring.unregister_event_duration_listener(listen)
     assert exit_.value.code == 2
     said = capsys.readouterr()
-    assert said.err.startswith(f"error: {cut}: the saved state is damaged or cut off")
+    assert said.err.startswith(f"error: {saved}: ")
     assert said.err.count("\n") == 1
     assert not said.out
     assert not compiled

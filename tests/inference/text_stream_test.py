@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.char_tokenizer import CharTokenizer
 from mmrec_jax.data.sentencepiece_tokenizer import train_sentencepiece
-from mmrec_jax.inference.text_stream import TextStream
+from mmrec_jax.inference.generate import TextStream
 
 _BYTES = ByteTokenizer()
 _WORDS = ["göl kıyısında çiçek", "İstanbul ☃ köprü", "  iki  boşluk ", "ağaç\n\nışık"]
@@ -34,32 +34,32 @@ def _decoded(tokenizer, prompt, tokens):
 
 @pytest.mark.parametrize("kind", ["byte", "char", "unigram", "bpe"])
 @pytest.mark.parametrize("prompt", ["", "göl", "  iki  boşluk göl köprü çiçek "])
-def test_pieces_join_to_the_text(tokenizers, kind, prompt):
+def test_parts_join_to_the_text(tokenizers, kind, prompt):
     tokenizer = tokenizers[kind]
     begin = [tokenizer.bos_id, *tokenizer.encode(prompt)]
     for text in _WORDS:
         tokens = tokenizer.encode(text)
-        pieces, rest = _streamed(tokenizer, begin, tokens)
-        assert "".join(pieces) == _decoded(tokenizer, begin, tokens)
+        parts, rest = _streamed(tokenizer, begin, tokens)
+        assert "".join(parts) == _decoded(tokenizer, begin, tokens)
         assert rest == ""
-        assert "\N{REPLACEMENT CHARACTER}" not in "".join(pieces)
+        assert "\N{REPLACEMENT CHARACTER}" not in "".join(parts)
 
 
 def test_a_character_appears_with_its_last_byte_and_not_before():
-    pieces, rest = _streamed(_BYTES, [256], "aş☃b".encode())
-    assert pieces == ["a", "", "ş", "", "", "☃", "b"]
+    parts, rest = _streamed(_BYTES, [256], "aş☃b".encode())
+    assert parts == ["a", "", "ş", "", "", "☃", "b"]
     assert rest == ""
 
 
 def test_a_character_that_is_cut_off_is_told_at_the_end():
-    pieces, rest = _streamed(_BYTES, [256], "a☃".encode()[:-1])
-    assert pieces == ["a", "", ""]
+    parts, rest = _streamed(_BYTES, [256], "a☃".encode()[:-1])
+    assert parts == ["a", "", ""]
     assert rest == "\N{REPLACEMENT CHARACTER}"
 
 
 def test_special_tokens_have_no_text():
-    pieces, rest = _streamed(_BYTES, [256], [97, 257, 256, 98])
-    assert ("".join(pieces), rest) == ("ab", "")
+    parts, rest = _streamed(_BYTES, [256], [97, 257, 256, 98])
+    assert ("".join(parts), rest) == ("ab", "")
 
 
 @given(
@@ -70,8 +70,8 @@ def test_special_tokens_have_no_text():
 )
 def test_any_bytes_join_to_what_decoding_all_of_them_gives(prompt, tokens):
     begin = [256, *_BYTES.encode(prompt)]
-    pieces, rest = _streamed(_BYTES, begin, tokens)
-    assert "".join(pieces) + rest == _decoded(_BYTES, begin, tokens)
+    parts, rest = _streamed(_BYTES, begin, tokens)
+    assert "".join(parts) + rest == _decoded(_BYTES, begin, tokens)
 
 
 @pytest.mark.parametrize("kind", ["byte", "char", "unigram", "bpe"])

@@ -24,6 +24,12 @@ def changed(*path, value):
     return json.dumps(settings).encode()
 
 
+def without(field):
+    settings = json.loads(small_base())
+    del settings[field]
+    return json.dumps(settings).encode()
+
+
 def test_what_it_reads(base):
     library = tokenizers.Tokenizer.from_buffer(small_base())
     assert base.vocab | base.added == library.get_vocab()
@@ -36,6 +42,11 @@ def test_what_it_reads(base):
 def test_merges_of_either_spelling_are_read(base):
     old = changed("model", "merges", value=[" ".join(merge) for merge in base.merges])
     assert BpeFile.from_content(old, "old.json").merges == base.merges
+
+
+@pytest.mark.parametrize(("field", "next_id"), [("added_tokens", 296), ("normalizer", 299)])
+def test_a_field_may_be_missing(field, next_id):
+    assert BpeFile.from_content(without(field), "t.json").next_id == next_id
 
 
 def test_without_additions_nothing_changes_but_where_special_tokens_are_listed(base):
@@ -57,6 +68,7 @@ def test_without_additions_nothing_changes_but_where_special_tokens_are_listed(b
         (changed("model", "continuing_subword_prefix", value="##"), "continuing_subword_prefix"),
         (changed("model", "end_of_word_suffix", value="</w>"), "model.end_of_word_suffix is '</w>"),
         (changed("pre_tokenizer", value=None), "none"),
+        (without("pre_tokenizer"), "none"),
         (changed("pre_tokenizer", value={"type": "WhitespaceSplit"}), "WhitespaceSplit"),
         (
             changed("pre_tokenizer", "pretokenizers", 1, "add_prefix_space", value=True),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from mmrec_jax.train.prepare import prepare
+from mmrec_jax.train.setup import set_up
 
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.errors import UserError
@@ -216,7 +216,7 @@ def test_a_run_in_two_sessions_is_the_run_in_one(text, tmp_path):
     assert run(linear_config(text, **{**_RUN, "train__steps": 4}), folders[1]) == 0
     assert run(config, folders[1]) == 0
     assert _metrics(folders[0]) == _metrics(folders[1])
-    states = [prepare(config, folder, fresh=False).state for folder in folders]
+    states = [set_up(config, folder, fresh=False).state for folder in folders]
     assert np.any(states[0].carried.h)
     _assert_same(*states)
 

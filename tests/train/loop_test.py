@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from mmrec_jax.train.prepare import prepare
+from mmrec_jax.train.setup import set_up
 
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.errors import UserError
@@ -110,15 +110,15 @@ def test_fresh_forgets_the_run_only_when_the_new_one_can_begin(text, tmp_path):
     broken = linear_config(text, **_SHORT, model__vocab_size=10)
     with pytest.raises(UserError, match=r"config\.model\.vocab_size is 10"):
         run(broken, tmp_path, fresh=True)
-    assert prepare(config, tmp_path, fresh=False).start == 4
+    assert set_up(config, tmp_path, fresh=False).start == 4
     other = linear_config(text, **_SHORT, train__seed=5)
-    assert prepare(other, tmp_path, fresh=True).start == 0
+    assert set_up(other, tmp_path, fresh=True).start == 0
 
 
 @pytest.mark.parametrize(("unit", "amount"), [("epochs", 2), ("tokens", 12_000)])
 def test_a_length_in_epochs_or_tokens_predicts_that_many(text, tmp_path, unit, amount):
     config = linear_config(text, **{f"train__{unit}": amount})
-    prepared = prepare(config, tmp_path, fresh=False)
+    prepared = set_up(config, tmp_path, fresh=False)
     wanted = amount * prepared.data.train.num_pairs if unit == "epochs" else amount
     batches = prepared.data.batches(config.train.batch_size)
     counts = [int((next(batches)["segment_ids"] > 0).sum()) for _ in range(prepared.steps)]
@@ -130,13 +130,13 @@ def test_a_sample_prompt_that_cannot_be_spelled_is_refused_before_training(text,
         text, **_SHORT, tokenizer__kind="char", train__sample_prompt="göl ☃", train__eval_every=2
     )
     with pytest.raises(UserError, match=r"config\.train\.sample_prompt: .*U\+2603"):
-        prepare(config, tmp_path, fresh=False)
+        set_up(config, tmp_path, fresh=False)
 
 
 def test_a_workdir_in_a_folder_that_is_read_is_refused(text, tmp_path):
     config = linear_config(tmp_path)
     with pytest.raises(UserError, match=r"--workdir .*/run lies in the folder .* of config\.data"):
-        prepare(config, tmp_path / "run", fresh=False)
+        set_up(config, tmp_path / "run", fresh=False)
 
 
 def test_a_workdir_that_cannot_be_made_is_one_line(text, tmp_path):

@@ -23,6 +23,7 @@ _OPTIONS = flags(
     train__sample_tokens=0, train__dashboard=False, train__keep_last=1, train__keep_best=0
 )
 _AS_SAVED = ocp.args.StandardRestore()
+_REFUSED = []  # what sessions said that found another one in their folder
 _TIMED = ("tokens_per_second", "flop_utilisation", "input_wait")
 
 
@@ -78,24 +79,27 @@ def _session(folder, *, devices=1):
     )
 
 
-def _interrupt(folder, number, ready, *, second=False, **options):
+def _interrupt(folder, number, ready, *, terminals=1, **options):
     """Starts a session and sends it a signal as soon as `ready`: its status and what it said.
 
-    With `second`, another one has been started meanwhile, and was refused.
+    With two terminals the same command is typed in both: one is refused for the other's sake, if
+    it comes so far. Which one goes on is left to chance.
     """
-    process = _session(folder, **options)
-    if second:
-        while not _step_logged(folder) and process.poll() is None:
-            time.sleep(0.0005)
-        refused = train(folder, *_OPTIONS, "--fresh")
-        assert refused.returncode == 2, refused.stderr
-        assert f"process {process.pid} " in refused.stderr
-    while not ready() and process.poll() is None:
+    sessions = [_session(folder, **options) for _ in range(terminals)]
+    while not ready() and any(session.poll() is None for session in sessions):
         time.sleep(0.0005)
-    assert process.poll() is None, process.communicate()[0]
-    process.send_signal(number)
-    said, _ = process.communicate(timeout=120)
-    return process.returncode, said
+    running = [session for session in sessions if session.poll() is None]
+    assert running, [session.communicate()[0] for session in sessions]
+    for session in running:
+        session.send_signal(number)
+    said, _ = running[0].communicate(timeout=120)
+    for session in sessions:
+        if session not in running:
+            refused, _ = session.communicate()
+            assert session.returncode == 2, refused
+            assert f"process {running[0].pid} " in refused
+            _REFUSED.append(refused)
+    return running[0].returncode, said
 
 
 def _all(*conditions):
@@ -118,20 +122,21 @@ def _after(folder, step, delay=0.0):
     "kills", [3, pytest.param(20, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])]
 )
 def test_killed_at_any_moment_it_is_the_same_run(tmp_path, kills):
-    """Half of the kills wait for a save; in the second terminal a run is refused or goes on."""
+    """Half of the kills wait for a save."""
     choose = random.Random(kills)
     during_save, continued = 0, 0
     for number in range(kills):
-        logged = min(_step_logged(tmp_path), _STEPS - 8)
-        ready = _after(tmp_path, logged + choose.randint(2, 5), choose.uniform(0, 0.03))
+        logged = min(_step_logged(tmp_path), _STEPS - 12)
+        ready = _after(tmp_path, logged + choose.randint(4, 7), choose.uniform(0, 0.03))
         if number % 2:
             ready = functools.partial(_all, ready, functools.partial(_saving, tmp_path))
-        status, said = _interrupt(tmp_path, signal.SIGKILL, ready, second=kills > 3)
+        status, said = _interrupt(tmp_path, signal.SIGKILL, ready, terminals=1 + (kills > 3))
         assert status == -signal.SIGKILL
         during_save += _saving(tmp_path)
         continued += "continuing from the checkpoint of step" in said
     assert during_save, "no kill fell into a save"
     assert continued, "no session continued an earlier one"
+    assert kills <= 3 or _REFUSED, "no session was refused"
     last = train(tmp_path, *_OPTIONS)
     assert last.returncode == 0, last.stderr
     _assert_same_run(tmp_path)

@@ -16,7 +16,6 @@ from mmrec_jax.cli import main
 from mmrec_jax.errors import UserError
 from mmrec_jax.train.loop import run
 from tests.small_run import (
-    LINEAR,
     command,
     environment,
     flags,
@@ -141,8 +140,7 @@ def test_a_merged_model_is_not_continued(copy):
 def test_one_process_writes_in_a_folder_and_notices_when_it_is_gone(tmp_path):
     """The second terminal, with `--fresh` too; then the folder is moved under the first."""
     folder = tmp_path / "run"
-    fields = {f"model__{name}": value for name, value in LINEAR.items()} | _RUN
-    fields |= {"train__steps": 10**6, "train__dashboard": False, "train__devices": 1}
+    fields = _RUN | {"train__steps": 10**6, "train__dashboard": False}
     first = subprocess.Popen(
         command(folder, *flags(**fields)),
         env=environment(),

@@ -1,22 +1,22 @@
-"""Sessions that train on streamed text."""
+"""A run that trains on streamed text: killed, and watched."""
 
 import json
-import os
-import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
-import pytest
-
-from mmrec_jax.errors import UserError
 from mmrec_jax.train.input_monitor import InputMonitor, joined_metrics
 from mmrec_jax.train.loop import run
-from tests.small_run import linear_config
+from tests.small_data import refused
+from tests.small_run import CONFIG_FILE, LINEAR, ROOT, environment, flags, linear_config
 
 _RUN = {
     "data__source": "stream",
     "data__shuffle_mb": 1,
-    "train__steps": 4,
-    "train__eval_every": 4,
+    "train__steps": 24,
+    "train__eval_every": 24,
     "train__checkpoint_every": 2,
     "train__keep_last": 2,
     "train__sample_tokens": 0,
@@ -28,31 +28,46 @@ def _metrics(folder):
     return [line for line in lines if line["split"] == "train"]
 
 
-def _children():
-    tasks = Path(f"/proc/{os.getpid()}/task").iterdir()
-    pids = {pid for task in tasks for pid in (task / "children").read_text().split()}
-    commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids]
-    return [command for command in commands if b"data.stream.worker" in command]
+def _readers(pid):
+    """The processes that read for a run."""
+    children = Path(f"/proc/{pid}").glob("task/*/children")
+    pids = {child for path in children for child in path.read_text().split()}
+    return [p for p in pids if b"data.stream.worker" in Path(f"/proc/{p}/cmdline").read_bytes()]
 
 
-def test_a_run_in_two_sessions_is_the_run_in_one_whoever_reads(text, tmp_path, capsys):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
+def test_killed_it_continues_as_if_it_had_not_been_whoever_reads(text, tmp_path, capsys):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert run(linear_config(text, **_RUN, data__stream_workers=0), whole) == 0
-    assert "data: stream, 1 files of " in capsys.readouterr().out
-    shutil.copytree(whole, parts)
-    shutil.rmtree(parts / "checkpoints" / "4")  # as if it had been killed before that save
-    assert run(linear_config(text, **_RUN, data__stream_workers=1), parts) == 0
-    assert "continuing from the checkpoint of step 2" in capsys.readouterr().out
-    assert not _children()
-    expected, actual = _metrics(whole), _metrics(parts)
-    assert len(actual) == 4
+    model = {f"model__{name}": value for name, value in LINEAR.items()}
+    program = [sys.executable, str(ROOT / "train.py"), f"--config={CONFIG_FILE}"]
+    options = flags(**model, **_RUN, train__devices=1, data__train=text, data__stream_workers=1)
+    process = subprocess.Popen(
+        [*program, f"--workdir={killed}", *options, "--config.train.dashboard=False"],
+        env=environment(devices=8),  # as this process has
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    readers = []
+    while not list(killed.glob("checkpoints/[0-9]")) and process.poll() is None:
+        time.sleep(0.01)
+        readers = readers or _readers(process.pid)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert len(readers) == 1
+    capsys.readouterr()
+    assert run(linear_config(text, **_RUN, data__stream_workers=1), killed) == 0
+    assert "continuing from the checkpoint of step" in capsys.readouterr().out
+    expected, actual = _metrics(whole), _metrics(killed)
+    names = ("step", "loss", "grad_norm", "epochs")
     for a, b in zip(actual, expected, strict=True):
-        assert (a["loss"], a["grad_norm"], a["epochs"]) == (b["loss"], b["grad_norm"], b["epochs"])
-        assert 0 <= a["input_wait"] <= 1
+        assert [a[name] for name in names] == [b[name] for name in names]
+    assert all(0 <= line["input_wait"] <= 1 for line in actual)
     assert actual[-1]["input_memory_mb"] > 0
     assert "ready_batches" in actual[-1]
-    with pytest.raises(UserError, match=r"config\.data\.shuffle_mb \(1 in the checkpoint, 2 now"):
-        run(linear_config(text, **{**_RUN, "data__shuffle_mb": 2}), parts)
+    assert not any(Path(f"/proc/{reader}").exists() for reader in readers)
+    with refused("config.data.shuffle_mb (1 in the checkpoint, 2 now"):
+        run(linear_config(text, **{**_RUN, "data__shuffle_mb": 2}), killed)
 
 
 class _Batches:
@@ -60,7 +75,6 @@ class _Batches:
 
     def __init__(self, clock):
         self.clock, self.started = clock, False
-        self.lines = ["a", "b", "a"]
 
     def start(self):
         self.started = True
@@ -73,7 +87,7 @@ class _Batches:
         return {"epochs": 0.5}
 
     def warnings(self):
-        return self.lines
+        return ["a", "b", "a"]
 
 
 def test_the_share_of_time_that_was_waited(monkeypatch):
@@ -97,8 +111,6 @@ def test_metrics_of_several_processes():
         {"input_wait": 0.1, "epochs": 1.0, "epochs of a": 0.5, "ready_batches": 3, "left_out": 2},
         {"input_wait": 0.3, "epochs": 2.0, "epochs of a": 0.0, "ready_batches": 9},
     ]
-    assert joined_metrics(parts) == {
-        **{"input_wait": 0.3, "epochs": 1.5, "epochs of a": 0.25},
-        **{"ready_batches": 3, "left_out": 2},
-    }
+    expected = {"input_wait": 0.3, "epochs": 1.5, "epochs of a": 0.25}
+    assert joined_metrics(parts) == {**expected, "ready_batches": 3, "left_out": 2}
     assert joined_metrics(parts[:1]) == parts[0]

@@ -6,7 +6,7 @@ import math
 import jax
 import numpy as np
 import pytest
-from mmrec_jax.train.prepare import prepare
+from mmrec_jax.train.setup import set_up
 
 from mmrec_jax.cli import main
 from mmrec_jax.config_file import read_config
@@ -91,7 +91,7 @@ def test_a_run_in_two_sessions_is_the_run_in_one(finished, tmp_path):
     assert run(_config(), tmp_path) == 0
     whole = [line for line in _metrics(finished) if line["split"] == "train"]
     assert [line for line in _metrics(tmp_path) if line["split"] == "train"] == whole
-    states = [prepare(_config(), folder, fresh=False).state for folder in (finished, tmp_path)]
+    states = [set_up(_config(), folder, fresh=False).state for folder in (finished, tmp_path)]
     for a, b in zip(*map(jax.tree.leaves, states), strict=True):
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 

@@ -3,10 +3,9 @@
 import json
 
 import pytest
-from mmrec_jax.train.prepare import prepare
-
-from mmrec_jax.errors import UserError
 from mmrec_jax.evaluation.turkish_samples import beginnings
+from mmrec_jax.train.setup import set_up
+
 from mmrec_jax.train.loop import run
 from tests.small_run import linear_config, session_text
 
@@ -42,7 +41,7 @@ def test_training_tokens_have_weights_and_validation_tokens_none(tmp_path):
     text = tmp_path / "suffixes.txt"
     text.write_text("evlerde göllerin yolları\n\ndenizden kuşlar geldi\n\n" * 20, "utf-8")
     config = linear_config(text, **_LENGTH, turkish__suffix_weight=2.0)
-    prepared = prepare(config, tmp_path / "run", fresh=False)
+    prepared = set_up(config, tmp_path / "run", fresh=False)
     prepared.checkpointer.close()
     weights = prepared.data.train.weights
     assert set(weights.tolist()) == {1.0, 2.0}
@@ -55,7 +54,7 @@ def test_training_tokens_have_weights_and_validation_tokens_none(tmp_path):
 
 def test_beginnings_go_on_where_the_document_does(tmp_path):
     config = linear_config(session_text(), **_LENGTH)
-    prepared = prepare(config, tmp_path, fresh=False)
+    prepared = set_up(config, tmp_path, fresh=False)
     prepared.checkpointer.close()
     data = prepared.data
     texts = [
@@ -69,29 +68,3 @@ def test_beginnings_go_on_where_the_document_does(tmp_path):
         assert len(prompt.split(" ")) == 8
         assert 18 <= len(rest.encode()) <= 20
     assert not beginnings(data.validation, data.tokenizer, 0, 20)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "expected"),
-    [
-        (
-            {"objectives__vowel_harmony__weight": -1.0},
-            "config.objectives.vowel_harmony.weight is -1.0",
-        ),
-        ({"turkish__suffix_weight": 0.0}, "config.turkish.suffix_weight is 0.0"),
-        ({"turkish__scored_samples": -1}, "config.turkish.scored_samples is -1"),
-        (
-            {"turkish__scored_samples": 2, "train__sample_tokens": 0},
-            "config.turkish.scored_samples is 2, but config.train.sample_tokens is 0",
-        ),
-    ],
-)
-def test_wrong_fields_are_refused(tmp_path, overrides, expected):
-    with pytest.raises(UserError, match=expected):
-        prepare(linear_config(session_text(), **overrides), tmp_path, fresh=False)
-
-
-def test_a_task_has_no_turkish(tmp_path):
-    config = linear_config("", data__source="parity", objectives__vowel_harmony__weight=1.0)
-    with pytest.raises(UserError, match=r'config\.objectives\.vowel_harmony .* "parity"'):
-        prepare(config, tmp_path, fresh=False)

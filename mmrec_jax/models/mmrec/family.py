@@ -2,16 +2,19 @@
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import jax
 from jax.sharding import PartitionSpec as P
 
 from mmrec_jax.errors import UserError
-from mmrec_jax.models.api import State
+from mmrec_jax.models.api import Dashboard, Params, State
 from mmrec_jax.models.linen import LinenModel
 from mmrec_jax.models.mmrec.block import STATES
 from mmrec_jax.models.mmrec.config import MMRecConfig
+from mmrec_jax.models.mmrec.dashboard.observer import observe
+from mmrec_jax.models.mmrec.dashboard.summary import format_table, histograms, scalars, summarise
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.models.mmrec.state import BATCH_AXES, MMRecState, layout, zero_state
 from mmrec_jax.typing import Array
@@ -77,6 +80,23 @@ class MMRec(LinenModel):
         rows, length = segment_ids.shape
         where = layout(segment_ids, state or self.initial_state(rows), length)
         return where.real & ~where.start
+
+    def dashboard(
+        self, params: Params, batch: Mapping[str, Any], *, thorough: bool = False
+    ) -> Dashboard:
+        """See `LanguageModel`; `thorough` solves by Newton's method, so that it can be judged."""
+        model = MMRec(dataclasses.replace(self.config, scan="parallel")) if thorough else self
+        summary = summarise(observe(model, params, batch["inputs"], batch["segment_ids"]))
+
+        def draw(title: str, path: Path) -> None:
+            # Needs matplotlib, which models do not.
+            from mmrec_jax.models.mmrec.dashboard import picture
+
+            picture.draw(summary, title, path)
+
+        return Dashboard(
+            scalars(summary), histograms(summary), summary, format_table(summary), draw
+        )
 
     def mixing_flops(self, length: int) -> float:
         """The long-term memory's definition: 3 products of 2 S K for each token."""

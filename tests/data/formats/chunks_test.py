@@ -16,6 +16,7 @@ from tests.data.formats.written import (
     in_order,
     numbered_texts,
     source_file,
+    write,
     write_array,
 )
 
@@ -39,7 +40,7 @@ def small_reads():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("formats")
-    for name, write in FORMATS.items():
+    for name in FORMATS:
         path = folder / name
         write(path, TEXTS)
         if name.endswith((".txt", ".jsonl", ".json")):

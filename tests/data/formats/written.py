@@ -20,27 +20,9 @@ PACKERS = {
 }
 
 
-def write_text(path, texts):
-    path.write_bytes(("\ufeff" + "\r\n \t\r\n".join(texts)).encode())
-
-
-def write_lines(path, texts):
-    lines = [json.dumps({"id": n, "text": t}, ensure_ascii=n % 2 > 0) for n, t in enumerate(texts)]
-    path.write_bytes("\n\n".join(lines).encode())
-
-
 def write_array(path, texts, **style):
     records = [{"meta": {"a": [']\\"{']}, "text": text} for text in texts]
     path.write_bytes(json.dumps(records, **style).encode())
-
-
-def write_pretty_array(path, texts):
-    write_array(path, texts, indent=2, ensure_ascii=False)
-
-
-def write_parquet(path, texts):
-    table = pyarrow.table({"id": range(len(texts)), "text": texts})
-    pyarrow.parquet.write_table(table, path, row_group_size=7)
 
 
 def write_arrow(path, texts):
@@ -57,30 +39,36 @@ def write_records(path, values):
     writer.close()
 
 
-def write_text_records(path, texts):
-    write_records(path, [text.encode() for text in texts])
+def write(path, texts):
+    """Writes texts in the format of the file's name, one of `FORMATS`."""
+    match path.name.partition("-")[0]:
+        case "blocks.txt":
+            path.write_bytes(("\ufeff" + "\r\n \t\r\n".join(texts)).encode())
+        case "lines.jsonl":
+            records = enumerate({"id": 7, "text": text} for text in texts)
+            lines = [json.dumps(record, ensure_ascii=n % 2 > 0) for n, record in records]
+            path.write_bytes("\n\n".join(lines).encode())
+        case "dense.json":
+            write_array(path, texts)
+        case "pretty.json":
+            write_array(path, texts, indent=2, ensure_ascii=False)
+        case "rows.parquet":
+            table = pyarrow.table({"id": range(len(texts)), "text": texts})
+            pyarrow.parquet.write_table(table, path, row_group_size=7)
+        case "rows.arrow":
+            write_arrow(path, texts)
+        case "texts.array_record":
+            write_records(path, [text.encode() for text in texts])
+        case "objects.array_record":
+            write_records(path, [json.dumps({"text": text}).encode() for text in texts])
+        case "examples.array_record":
+            write_records(path, [write_example({"text": t.encode(), "id": b"7"}) for t in texts])
 
 
-def write_json_records(path, texts):
-    write_records(path, [json.dumps({"text": text}).encode() for text in texts])
-
-
-def write_examples(path, texts):
-    write_records(path, [write_example({"text": text.encode(), "id": b"7"}) for text in texts])
-
-
-# The name of a file, and what writes it.
-FORMATS = {
-    "blocks.txt": write_text,
-    "lines.jsonl": write_lines,
-    "dense.json": write_array,
-    "pretty.json": write_pretty_array,
-    "rows.parquet": write_parquet,
-    "rows.arrow": write_arrow,
-    "texts.array_record": write_text_records,
-    "objects.array_record": write_json_records,
-    "examples.array_record-00000-of-00001": write_examples,
-}
+FORMATS = [
+    *("blocks.txt", "lines.jsonl", "dense.json", "pretty.json", "rows.parquet", "rows.arrow"),
+    *("texts.array_record", "objects.array_record", "examples.array_record-00000-of-00001"),
+]
 
 
 def source_file(path, chunk_bytes, cut="block", limit=1 << 20, **options):

@@ -1,7 +1,6 @@
 """Conversations of files and of the treebank."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +14,6 @@ from mmrec_jax.data.treebank import treebank_documents
 from tests.small_data import data_config, refused
 
 _NAMED = "question", "answer"
-_SHARED = Path(__file__).parents[4] / "shared/data/sft"
 
 
 def said(role, text):
@@ -148,17 +146,6 @@ def test_bad_lines_are_skipped_and_listed_when_asked(tmp_path, capsys):
     assert "2" in first
     for line, named in zip(others, ("a.jsonl:2", "a.jsonl:3"), strict=True):
         assert named in line
-
-
-@pytest.mark.skipif(not _SHARED.is_dir(), reason="the data are not beside the repository")
-@pytest.mark.parametrize(
-    ("file", "prompt", "response", "count"),
-    [("en_tr_wesnoth", "en", "tr", 9752), ("en_gsm8k_train", "question", "answer", 7473)],
-)
-def test_real_files_by_named_fields(file, prompt, response, count):
-    found = read_conversations(str(_SHARED / f"{file}.jsonl"), (prompt, response))
-    assert len(found) == count
-    assert all(len(each.messages) == 2 for each in found)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ from mmrec_jax.data.evaluation import evaluation_batches
 from mmrec_jax.data.instructions.example_store import Fit, encode_examples
 from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
 from mmrec_jax.data.instructions.template_choice import choose_template, training_texts
-from mmrec_jax.data.lanes import LaneStream
 from mmrec_jax.data.longest import longest_documents
 from mmrec_jax.data.pipeline import make_train_iterator
 from tests.small_data import config_of, data_config, refused
@@ -142,21 +141,6 @@ def test_weights_stand_beside_their_targets_in_every_layout(store, carry):
     for batch in evaluation_batches(store, 4, 48, carry=False):
         assert_weights(batch)
     assert_weights(longest_documents(store, 5, 48))
-
-
-def test_lanes_carry_the_weights_of_their_targets(store):
-    stream = LaneStream(store, 7, 3, range(3), seed=0)
-    batches = [next(stream) for _ in range(60)]
-    for lane in range(3):
-        ids, inputs, weights = (
-            np.concatenate([batch[name][lane] for batch in batches])
-            for name in ("segment_ids", "inputs", "weights")
-        )
-        for segment in set(ids.tolist()):
-            at = ids == segment
-            expected = weights_by_hand(inputs[at])
-            if inputs[at][0] == _BOS:  # a long corpus is cut at each lane's share
-                assert weights[at].tolist() == expected
 
 
 def test_weights_are_part_of_the_fingerprint(store):

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from mmrec_jax.train.prepare import load_data
+from mmrec_jax.train.setup import load_data
 
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.data.char_tokenizer import CharTokenizer
@@ -128,13 +128,6 @@ def test_an_incomplete_preparation_and_another_tokenizer_are_refused(copy, tmp_p
         opened(copy)
 
 
-def test_a_flipped_byte_is_named_when_it_is_trained_on(copy):
-    _flip(copy / "train-00002.tokens", 100)
-    batches = opened(copy).batches(8)
-    with refused("train-00002.tokens"):
-        take(batches, 90)
-
-
 # The tokens of shards.
 
 _BLOCK = BLOCK_BYTES // 2  # tokens of a block
@@ -178,7 +171,7 @@ def test_tokens_of_shards_are_those_of_one_array(shards, rng):
         stored[::2]
 
 
-@pytest.mark.parametrize("token", [0, 2 * _BLOCK + 70])
+@pytest.mark.parametrize("token", [0, 1, 7, 999, _BLOCK - 1, 2 * _BLOCK + 70])
 def test_a_flipped_bit_is_found_when_it_is_read_and_not_before(shards, tmp_path, token):
     paths, entries, tokens = shards
     path = shutil.copy(paths[0], tmp_path / "shard")
@@ -187,15 +180,6 @@ def test_a_flipped_bit_is_found_when_it_is_read_and_not_before(shards, tmp_path,
     assert (shard.read(_BLOCK, 2 * _BLOCK) == tokens[_BLOCK : 2 * _BLOCK]).all()
     for _ in range(2):
         with refused("shard"):
-            shard.read(token + 1, token + 2)
+            shard.read(token // _BLOCK * _BLOCK, token // _BLOCK * _BLOCK + 1)
         with refused("shard"):
-            shard.gather(np.array([_BLOCK, token + 1]))
-
-
-def test_every_bit_is_guarded(shards, tmp_path, rng):
-    paths, entries, _ = shards
-    for offset in rng.integers(0, 2 * _BLOCK, 10):
-        path = shutil.copy(paths[2], tmp_path / "shard")
-        _flip(path, offset)
-        with refused("shard"):
-            Shard(path, entries[2], "<u2").read(0, 1)
+            shard.gather(np.array([_BLOCK, token]))

@@ -108,11 +108,6 @@ def test_a_signature_is_the_least_value_of_each_hash(rng):
     assert signature(numbers)[[0, 1, -1]].tolist() == expected
 
 
-def test_the_threshold_is_where_it_is_said_to_be():
-    shares = [1 - (1 - s**ROWS) ** BANDS for s in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)]
-    assert [round(share, 2) for share in shares] == [0.01, 0.05, 0.21, 0.56, 0.92, 1.0]
-
-
 def _table(limit=1 << 30):
     return KeyTable(limit, "--ram-mb")
 
@@ -133,13 +128,6 @@ def test_it_is_a_set(rng):
         table.add(keys)
         assert table.contains(keys).all()
         assert len(table) == len(set(keys.tolist()))
-
-
-def test_it_takes_at_most_27_bytes_a_key(rng):
-    table = _table()
-    for _ in range(20):
-        table.add(rng.integers(0, 1 << 63, 5_000).astype(np.uint64))
-        assert table.num_bytes <= max(27 * len(table), 8 << 12)
 
 
 def test_it_refuses_to_outgrow_its_limit(rng):

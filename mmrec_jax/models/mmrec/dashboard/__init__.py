@@ -1,1 +1,1 @@
-"""What the memories of MM-Rec do: measured, summarised, drawn."""
+"""What the memories of MM-Rec do: half-lives, gates, norms and ranks, from rows of text."""

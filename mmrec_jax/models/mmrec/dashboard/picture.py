@@ -14,7 +14,7 @@ _NAMED_LAYERS = 8  # in the legend, at most
 
 
 def draw(summary: Summary, title: str, path: Path) -> None:
-    """Writes a PNG with one colour a layer, from dark to light (safe for colour-blind eyes)."""
+    """Writes a PNG with one colour per layer, from dark to light (safe for colour-blind eyes)."""
     # A Figure of its own: pyplot would pick a window system and keep global state.
     figure = matplotlib.figure.Figure(figsize=(13, 7.2), layout="constrained")
     panels = figure.subplots(2, 3)
@@ -76,10 +76,10 @@ def _gate(axes: Axes, summary: Summary, colours: np.ndarray) -> None:
     low, high = (
         np.mean([layer[name] for layer in summary["layers"]]) for name in ("gate_low", "gate_high")
     )
-    for left, right, share, place in ((0, 0.1, low, "left"), (1.9, 2, high, "right")):
+    for left, right, share, side in ((0, 0.1, low, "left"), (1.9, 2, high, "right")):
         axes.axvspan(left, right, color="grey", alpha=0.25, linewidth=0)
-        x = {"left": 0.13, "right": 1.87}[place]
-        axes.text(x, 0.95, f"{share:.1%}", ha=place, transform=axes.get_xaxis_transform())
+        x = {"left": 0.13, "right": 1.87}[side]
+        axes.text(x, 0.95, f"{share:.1%}", ha=side, transform=axes.get_xaxis_transform())
     axes.set_xlim(0, 2)
     axes.set_xlabel("gate (shaded: saturated)")
     axes.set_ylabel("share of tokens × channels")

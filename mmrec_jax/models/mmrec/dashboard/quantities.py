@@ -15,7 +15,7 @@ _SATURATED_LOGIT = float(np.log(19.0))
 
 
 def forgetting(logits: Numbers) -> Numbers:
-    """`-log sigmoid(logits)`: how much of the log of a state is lost each token, above 0.
+    """`-log sigmoid(logits)`: how much of the log of a state is lost with each token, above 0.
 
     From the logits and not from the decay, whose float32 value near 1 has few digits left.
     """
@@ -31,8 +31,8 @@ def half_life(lost: Numbers) -> Numbers:
 def count_half_lives(half_lives: Numbers) -> NDArray[np.int64]:
     """How many lie in each bin of `HALF_LIFE_EDGES`: [L, ...] -> [L, bins]."""
     with np.errstate(divide="ignore"):
-        place = (np.log2(half_lives) - np.log2(HALF_LIFE_EDGES[0])) * 2
-    return _count(place, len(HALF_LIFE_EDGES) - 1)
+        index = (np.log2(half_lives) - np.log2(HALF_LIFE_EDGES[0])) * 2
+    return _count(index, len(HALF_LIFE_EDGES) - 1)
 
 
 def count_writes(beta: Numbers) -> NDArray[np.int64]:
@@ -83,8 +83,8 @@ def octave(position: NDArray[np.integer]) -> NDArray[np.int64]:
     return np.frexp(position)[1].astype(np.int64) - 1
 
 
-def _count(place: Numbers, bins: int) -> NDArray[np.int64]:
-    layers = len(place)
-    index = np.clip(np.nan_to_num(place), 0, bins - 1).astype(np.int64).reshape(layers, -1)
+def _count(at: Numbers, bins: int) -> NDArray[np.int64]:
+    layers = len(at)
+    index = np.clip(np.nan_to_num(at), 0, bins - 1).astype(np.int64).reshape(layers, -1)
     index += bins * np.arange(layers)[:, None]
     return np.bincount(index.ravel(), minlength=layers * bins).reshape(layers, bins)

@@ -1,15 +1,16 @@
-"""The dashboard's numbers by name: what is printed, drawn, logged and kept as JSON."""
+"""The dashboard's numbers by name: what is logged and kept as JSON, and the table of them."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmrec_jax.models.api import Histogram
 from mmrec_jax.models.mmrec.dashboard import quantities as q
-from mmrec_jax.models.mmrec.dashboard.totals import Totals
+from mmrec_jax.models.mmrec.dashboard.observer import Totals
 
 Summary = dict[str, Any]
-Histogram = tuple[NDArray[Any], NDArray[Any]]  # edges [bins + 1], counts [bins]
 
 
 def summarise(totals: Totals) -> Summary:
@@ -31,7 +32,7 @@ def summarise(totals: Totals) -> Summary:
           `effective_rank` (at the end of the rows, the mean of them); and over all of them
           `alpha_histogram` and `write_histogram`;
         * with gate="state" `newton_iterations`, `newton_residual` and `newton_fell_back` (the worst
-          piece; 0 where the solver stepped through time); with use_uboo `uboo_skill`.
+          chunk; 0 where the solver stepped through time).
     """
     config = totals.config
     filled = np.flatnonzero(totals.sums["positions"])
@@ -73,8 +74,6 @@ def _layer(totals: Totals, layer: int, filled: NDArray[np.int64]) -> Summary:
             "effective_rank": totals.rank[layer],
         }
     found |= {name: x[layer] for name, x in totals.worst.items()}
-    if "error" in sums:
-        found["uboo_skill"] = 1 - sums["error"] / max(sums["still"], np.finfo(np.float32).tiny)
     return {name: np.asarray(x).tolist() for name, x in found.items()}
 
 
@@ -89,7 +88,7 @@ def scalars(summary: Summary) -> dict[str, float]:
     if "gate_low" in layers[0]:
         saturated = values("gate_low") + values("gate_high")
         result["gate_saturation"] = float(np.mean(saturated))
-    means = ["gate_weight", "state_variance", "uboo_skill"]
+    means = ["gate_weight", "state_variance"]
     if summary["memory_size"]:
         result["alpha_half_life"] = float(np.median(values("alpha_half_life")))
         means += ["write_strength", "effective_rank"]
@@ -111,3 +110,61 @@ def histograms(summary: Summary) -> dict[str, Histogram]:
         for number, layer in enumerate(summary["layers"])
         if f"{kind}_histogram" in layer
     }
+
+
+def format_table(summary: Summary) -> str:
+    """Columns of numbers, right-aligned under their names; what a model lacks is left out.
+
+    Half-lives are the 10th, 50th and 90th percentile of the channels, and the least and the
+    greatest of the memories; norms are those at the last positions.
+    """
+    layers = summary["layers"]
+    columns = [["layer", *map(str, range(len(layers)))]]
+    for title, name, write in _COLUMNS:
+        if name in layers[0]:
+            columns.append([title, *(write(layer[name]) for layer in layers)])
+    widths = [max(map(len, column)) for column in columns]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        for line in zip(*columns, strict=True)
+    )
+
+
+def _percentiles(x: Sequence[float]) -> str:
+    return " / ".join(f"{value:.3g}" for value in np.percentile(x, [10, 50, 90]))
+
+
+def _range(x: Sequence[float]) -> str:
+    return f"{min(x):.3g} to {max(x):.3g}"
+
+
+def _mean(x: Any) -> str:
+    return f"{np.mean(x):.3g}"
+
+
+def _last(x: Sequence[float]) -> str:
+    return f"{x[-1]:.3g}"
+
+
+def _mean_last(x: Sequence[Sequence[float]]) -> str:
+    return _mean([values[-1] for values in x])
+
+
+def _percent(x: float) -> str:
+    return f"{x:.2%}"
+
+
+_COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("gamma half-life", "gamma_half_life", _percentiles),
+    ("alpha half-life", "alpha_half_life", _range),
+    ("gate<0.1", "gate_low", _percent),
+    (">1.9", "gate_high", _percent),
+    ("|w_g|", "gate_weight", _mean),
+    ("|h|", "state_rms", _last),
+    ("var n(h)", "state_variance", _mean),
+    ("beta", "write_strength", _mean),
+    ("|M|", "memory_norm", _mean_last),
+    ("rank M", "effective_rank", _mean),
+    ("newton", "newton_iterations", _mean),
+    ("residual", "newton_residual", _mean),
+)

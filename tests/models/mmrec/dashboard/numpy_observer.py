@@ -41,14 +41,10 @@ class WatchedModel(NumpyModel):
 
 
 def watch(config: Any, params: Any, rows: list[np.ndarray]) -> list[list[dict[str, np.ndarray]]]:
-    """What every row saw: [row][layer] -> name -> [T, ...]; and its own pairs of states."""
+    """What every row saw: [row][layer] -> name -> [T, ...]."""
     result = []
     for row in rows:
         model = WatchedModel(config, params)
         model.logits(row, np.ones(len(row), int))
-        layers = [{name: np.array(x) for name, x in seen.items()} for seen in model.seen]
-        for number, layer in enumerate(layers):
-            pairs = [(a, b) for where, a, b in model.pairs if where == number]
-            layer["n_before"], layer["n_after"] = (np.array(x) for x in zip(*pairs, strict=True))
-        result.append(layers)
+        result.append([{name: np.array(x) for name, x in seen.items()} for seen in model.seen])
     return result

@@ -1,4 +1,4 @@
-"""Processes that read a stream: what they may use, and what becomes of them."""
+"""Processes that read a stream or prepare text: what they may use, what becomes of them."""
 
 import os
 import signal
@@ -9,14 +9,93 @@ from pathlib import Path
 
 import pytest
 
+from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.mixture import Mixture
+from mmrec_jax.data.prepared import memory_watch
+from mmrec_jax.data.prepared.encoded_chunk import encode_chunk
+from mmrec_jax.data.prepared.memory import affordable_workers, worker_bytes
+from mmrec_jax.data.prepared.memory_watch import MemoryWatch
+from mmrec_jax.data.prepared.settings import PrepareSettings
+from mmrec_jax.data.prepared.worker_pool import WorkerPool
 from mmrec_jax.data.stream.blocks import Shuffle
 from mmrec_jax.data.stream.budget import MEGABYTE, Allowance, allow
 from mmrec_jax.data.stream.group import ShardGroup
 from mmrec_jax.data.stream.plan import Admission, StreamPlan
+from tests.small_corpus import small_sources, write_corpus
 from tests.small_data import assert_same, refused, take
 from tests.small_run import ROOT
 from tests.small_stream import sources, stream, write_lines
+
+
+def test_workers_that_do_not_fit_are_not_started():
+    own, each = 50e6, worker_bytes(1_000_000)
+    assert affordable_workers(8, own + 3.5 * each, own, 1_000_000) == 3
+    assert affordable_workers(2, own + 3.5 * each, own, 1_000_000) == 2
+    assert affordable_workers(0, 1, own, 1_000_000) == 0
+    with refused("--ram-mb", "121", "171"):
+        affordable_workers(2, own + 0.5 * each, own, 1_000_000)
+
+
+def test_it_gives_back_first_and_stops_last(monkeypatch):
+    taken, now, shrunk = 0.0, 0.0, []
+    monkeypatch.setattr(memory_watch, "total_memory", lambda _: int(taken))
+    monkeypatch.setattr(memory_watch.time, "monotonic", lambda: now)
+
+    def shrink():
+        shrunk.append(now)
+        return len(shrunk) <= 3
+
+    watch = MemoryWatch(100e6, lambda: [], shrink)
+    for second, size in ((1, 84e6), (2, 86e6), (3, 99e6), (3.1, 2e8), (5, 90e6), (6, 101e6)):
+        now, taken = second, size
+        watch.look()
+    assert shrunk == [2, 5, 6]  # patience at 3; at 3.1 it is not time to look yet
+    assert watch.peak == 101e6
+    now, taken = 9, 99e6
+    watch.look()  # nothing left to give back, but within the budget
+    now, taken = 10, 120e6
+    with refused("--ram-mb", "120 MB", 100):
+        watch.look()
+
+
+def _runs(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _ended(pid):
+    """Whether it ends within ten seconds."""
+    until = time.monotonic() + 10
+    while _runs(pid) and time.monotonic() < until:
+        time.sleep(0.01)
+    return not _runs(pid)
+
+
+def test_what_befalls_workers(tmp_path):
+    ByteTokenizer().save(tmp_path / "tokenizer")
+    settings = PrepareSettings()
+    chunks = list(small_sources(write_corpus(tmp_path))[0].files[0].chunks())[:6]
+    with WorkerPool(2, tmp_path / "tokenizer", settings, "stop") as pool:
+        first, second = pool.pids
+        futures = [pool.submit(chunk) for chunk in chunks]
+        for chunk, future in zip(chunks, futures, strict=True):
+            expected = encode_chunk(chunk, ByteTokenizer(), settings, "stop")
+            assert future.result().tokens.tolist() == expected.tokens.tolist()
+        # Ctrl-C reaches the whole group of processes; the workers leave it to their parent.
+        os.kill(first, signal.SIGINT)
+        os.kill(second, signal.SIGINT)
+        assert pool.submit(chunks[0]).result().counts["read"] > 0
+        assert pool.retire()
+        assert not pool.retire()
+        (left,) = pool.pids
+        assert _ended(({first, second} - {left}).pop())
+        assert pool.submit(chunks[0]).result().counts["read"] > 0
+        os.kill(left, signal.SIGKILL)
+        with refused("SIGKILL"):
+            pool.submit(chunks[0]).result()
+    assert _ended(left)
 
 
 @pytest.fixture
@@ -50,18 +129,13 @@ def test_as_many_workers_as_fit(megabytes, wanted, tokenizer, workers):
     assert 1 < allowance.ready <= 128
 
 
-def test_fewer_ready_batches_before_an_error():
+def test_fewer_batches_are_ready_before_an_error_and_unread_sources_take_no_memory():
     plan = _plan(block_megabytes=1, lanes=4, seq_len=2**17)
-    assert allow(plan, 8, 1, 600, 0).ready == 4
-    assert allow(plan, 8, 1, 250, 0).ready == 1
-    with refused("config.data.ram_mb", 100):
-        allow(plan, 8, 1, 100, 0)
-
-
-def test_a_source_that_is_never_read_takes_no_memory():
+    assert [allow(plan, 8, 1, megabytes, 0).ready for megabytes in (600, 250)] == [4, 1]
     assert allow(_plan(weights="1,0,0"), 8, 4, 260, 0).workers == 2
-    with refused("config.data.ram_mb", "config.data.shuffle_mb"):
-        allow(_plan(weights="1,1,1"), 8, 4, 300, 0)
+    for refused_plan, megabytes in ((plan, 100), (_plan(weights="1,1,1"), 300)):
+        with refused(f"config.data.ram_mb is {megabytes}", "config.data.shuffle_mb"):
+            allow(refused_plan, 8, 1, megabytes, 0)
 
 
 class _Worker(ShardGroup):
@@ -99,16 +173,6 @@ def test_over_the_budget_less_is_kept_ready_and_then_training_ends(folder, megab
     assert worker.closed
     batches._allowance = Allowance(0, 4, 5)
     next(batches)  # others begin anew
-
-
-# Real processes; few, since each takes a second.
-
-
-def _runs(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_any_number_of_workers_reads_the_same(folder):
@@ -170,10 +234,7 @@ def test_no_worker_outlives_a_killed_parent(folder):
     assert _runs(pid)
     parent.kill()
     parent.wait()
-    until = time.monotonic() + 10
-    while _runs(pid) and time.monotonic() < until:
-        time.sleep(0.01)
-    assert not _runs(pid)
+    assert _ended(pid)
 
 
 def test_what_a_worker_refuses_is_said_in_one_line(folder):

@@ -1,0 +1,162 @@
+"""How well every token is predicted: the loss of a split, and how well a task is solved."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from mmrec_jax.data.batch import Batch
+from mmrec_jax.data.evaluation import evaluation_batches
+from mmrec_jax.data.tasks.task_dataset import TaskDataset
+from mmrec_jax.evaluation.registry import Evaluation, EvaluationRequest
+from mmrec_jax.inference.rereading import with_room, with_state
+from mmrec_jax.models.api import State
+from mmrec_jax.objectives.api import Objective
+from mmrec_jax.train.mesh import place_whole_batch
+from mmrec_jax.train.processes import fetch
+from mmrec_jax.train.step import make_eval_step
+
+
+def loss(request: EvaluationRequest) -> Evaluation:
+    """A full pass over the validation split, which predicts every token once.
+
+    With `train.eval_carry` the state is handed from row to row of a document; without it each row's
+    windows begin from nothing, as in training. `train.eval_batches` stops early; bits per byte and
+    per character are left out then, since the bytes of half a document are not known.
+
+    Returns:
+      `loss` (sum of weight x nll / sum of weights), `perplexity`, `tokens`, for a whole split
+      `bits_per_byte` (the whole nll, end tokens included, over the UTF-8 bytes of the NFC text; of
+      conversations that of the responses over theirs) and `bits_per_character`; and the means that
+      the objectives give.
+    """
+    train, store = request.config.train, request.data.validation
+    assert store is not None  # where the data asks for this evaluator
+    batches = evaluation_batches(
+        store, train.batch_size, request.config.data.seq_len, carry=train.eval_carry
+    )
+    sums, predict = MetricSums(), _Predictor(request, carry=train.eval_carry)
+    complete = True
+    for index, batch in enumerate(batches):
+        if index == train.eval_batches:
+            complete = False
+            break
+        sums.add(batch, predict(batch))
+    result = {"loss": sums.loss, "perplexity": perplexity(sums.loss), "tokens": sums.tokens}
+    result |= {name: total / count for name, (total, count) in sums.means.items() if count}
+    if complete:
+        bits = sums.nll / math.log(2)
+        result["bits_per_byte"] = bits / max(store.num_bytes, 1)
+        result["bits_per_character"] = bits / max(store.num_characters, 1)
+    return Evaluation(result)
+
+
+def task(request: EvaluationRequest) -> Evaluation:
+    """Scores the fixed sequences of every length in `config.data.eval_lengths`.
+
+    Returns:
+      `loss` (sum of weight x nll / sum of weights) and `tokens` over all lengths; and for each
+      length n `loss@n`, `accuracy@n` (share of the sequences whose final answer is the most likely
+      token) and `token_accuracy@n` (the same share of all answers).
+    """
+    data = cast(TaskDataset, request.data)
+    whole = MetricSums()
+    result: dict[str, float] = {}
+    for length in data.config.eval_lengths:
+        sums, finals, right = MetricSums(), 0, 0
+        predict = _Predictor(request, carry=True)
+        for batch, final in data.scoring(length, request.config.train.batch_size):
+            predicted = predict(batch)
+            for each in (sums, whole):
+                each.add(batch, predicted)
+            finals += int(np.count_nonzero(final))
+            right += int(np.count_nonzero(predicted["right"][final]))
+        result |= {
+            f"loss@{length}": sums.loss,
+            f"accuracy@{length}": right / finals,
+            f"token_accuracy@{length}": sums.right / sums.answers,
+        }
+    return Evaluation({"loss": whole.loss, "tokens": whole.tokens, **result})
+
+
+def perplexity(loss: float) -> float:
+    """`exp(loss)`, infinite where that overflows."""
+    return math.exp(loss) if loss < 700 else math.inf
+
+
+@dataclasses.dataclass
+class MetricSums:
+    """Sums over the tokens of some batches, in float64 on the host.
+
+    Attributes:
+      tokens: read, padding not counted.
+      weight: sum of all weights.
+      nll: sum of weight x -log p(target), in nats.
+      answers: targets whose weight is above 0.
+      right: those of them that were the most likely token.
+      means: of each name that the objectives give, the sum of its values and their number.
+    """
+
+    tokens: int = 0
+    weight: float = 0.0
+    nll: float = 0.0
+    answers: int = 0
+    right: int = 0
+    means: dict[str, tuple[float, int]] = dataclasses.field(default_factory=dict)
+
+    def add(self, batch: Batch, predicted: Mapping[str, Any]) -> None:
+        """Adds a batch and what the evaluation step said of it, [B, T] each."""
+        counts = batch["weights"] > 0
+        weights = batch["weights"][counts].astype(np.float64)
+        self.tokens += int(np.count_nonzero(batch["segment_ids"]))
+        self.weight += float(weights.sum())
+        self.nll += float(np.dot(weights, predicted["nll"][counts]))
+        self.answers += len(weights)
+        self.right += int(np.count_nonzero(predicted["right"][counts]))
+        for name, (values, counted) in predicted["means"].items():
+            total, count = self.means.get(name, (0.0, 0))
+            total += float(values[counted].sum(dtype=np.float64))
+            self.means[name] = total, count + int(np.count_nonzero(counted))
+
+    @property
+    def loss(self) -> float:
+        """Nats per unit of weight."""
+        return self.nll / self.weight
+
+
+class _Predictor:
+    """What the model says of one batch after another, on the host."""
+
+    def __init__(self, request: EvaluationRequest, *, carry: bool) -> None:
+        """With `carry` each row of a batch continues that row of the batch before."""
+        self._request, self._carry = request, carry
+        self._model = with_state(request.model) if carry else request.model
+        self._state: State = None
+        self._step = compiled_eval_step(request.objectives.values())
+
+    def __call__(self, batch: Batch) -> dict[str, Any]:
+        rows, length = batch["inputs"].shape
+        if self._carry:
+            started = self._state is not None
+            state = self._state if started else self._model.initial_state(rows)
+            self._state = with_room(state, length)
+        placed = place_whole_batch(batch, self._request.mesh)
+        predicted, after = self._step(self._model, self._request.params, placed, self._state)
+        self._state = after if self._carry else None
+        on_host: dict[str, NDArray[Any]] = fetch(predicted)
+        return on_host
+
+
+def compiled_eval_step(objectives: Iterable[Objective] = ()) -> Any:
+    """`make_eval_step`, compiled once for each model and shape, however often it is asked for."""
+    return _compiled(tuple(objectives))
+
+
+@functools.lru_cache(maxsize=4)
+def _compiled(objectives: tuple[Objective, ...]) -> Any:
+    return jax.jit(make_eval_step({str(i): each for i, each in enumerate(objectives)}))

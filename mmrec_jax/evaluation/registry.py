@@ -1,0 +1,76 @@
+"""What is measured of a model: evaluators by name, all with one signature.
+
+A run calls them at each evaluation, `mmrec eval` on one device. Which ones apply to a run follows
+from its data and its config (`evaluator.py`).
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from jax.sharding import Mesh
+
+from mmrec_jax.config import Config
+from mmrec_jax.data.dataset import Dataset
+from mmrec_jax.models.api import Histogram, LanguageModel, Params
+from mmrec_jax.objectives.api import Objective
+from mmrec_jax.registry import Registry
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationRequest:
+    """What is to be evaluated, and on what.
+
+    Attributes:
+      model: without wrappers (`LanguageModel.unwrap`).
+      params: its parameters.
+      data: of the run.
+      config: of the run.
+      objectives: those that the run minimises; an evaluation takes the means of what they give.
+      mesh: where batches go.
+      step: updates done.
+    """
+
+    model: LanguageModel
+    params: Params
+    data: Dataset
+    config: Config
+    objectives: Mapping[str, Objective]
+    mesh: Mesh
+    step: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What was found.
+
+    Attributes:
+      metrics: numbers for the log; integers are counts.
+      text: for the console, and for files of samples.
+      histograms: for the log.
+    """
+
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    text: str = ""
+    histograms: dict[str, Histogram] = dataclasses.field(default_factory=dict)
+
+
+EvaluateFn = Callable[[EvaluationRequest], Evaluation]
+
+EVALUATORS: Registry[EvaluateFn] = Registry(
+    "evaluator",
+    {
+        "loss": "mmrec_jax.evaluation.perplexity:loss",
+        "task": "mmrec_jax.evaluation.perplexity:task",
+        "sample": "mmrec_jax.evaluation.samples:sample",
+        "turkish": "mmrec_jax.evaluation.samples:turkish",
+        "dashboard": "mmrec_jax.evaluation.dashboard:dashboard",
+    },
+)
+
+
+def format_metrics(metrics: Mapping[str, float]) -> str:
+    """`tokens 174,335, loss 3.1416`."""
+    return ", ".join(
+        f"{name} {value:,}" if isinstance(value, int) else f"{name} {value:,.4f}"
+        for name, value in metrics.items()
+    )

@@ -1,0 +1,87 @@
+"""Text that a model writes at an evaluation, and the scores of such text."""
+
+from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.data.tokenizer import Tokenizer
+from mmrec_jax.evaluation.registry import Evaluation, EvaluationRequest, format_metrics
+from mmrec_jax.inference.chat import reply
+from mmrec_jax.inference.generate import generate
+from mmrec_jax.turkish.scores import turkish_scores
+
+_PROMPT_WORDS = 8
+
+
+def sample(request: EvaluationRequest) -> Evaluation:
+    """The continuation of `train.sample_prompt`, or the response to it, behind the prompt."""
+    train, data = request.config.train, request.data
+    chat = data.config.prompt_style == "chat"
+    text = (reply if chat else generate)(
+        request.model,
+        request.params,
+        data.tokenizer,
+        train.sample_prompt,
+        max_tokens=train.sample_tokens,
+        seed=train.seed,
+    )[0]
+    # A response begins a line of its own.
+    return Evaluation(text=train.sample_prompt + ("\n" if chat else "") + text)
+
+
+def turkish(request: EvaluationRequest) -> Evaluation:
+    """The metrics (`turkish/scores.py`) of one continuation each of some validation documents.
+
+    A document could go on in many ways: all metrics but the vowel harmony compare with the one way
+    that it went, and are for comparing runs. There are none where no document is long enough.
+    """
+    train, data = request.config.train, request.data
+    assert data.validation is not None  # `DataConfig.check`
+    pairs = beginnings(
+        data.validation,
+        data.tokenizer,
+        request.config.turkish.scored_samples,
+        train.sample_tokens,
+    )
+    if not pairs:
+        return Evaluation()
+    written = [
+        generate(
+            request.model,
+            request.params,
+            data.tokenizer,
+            prompt,
+            max_tokens=train.sample_tokens,
+            seed=train.seed,
+        )[0]
+        for prompt, _ in pairs
+    ]
+    scores = turkish_scores(written, [reference for _, reference in pairs]).as_dict()
+    return Evaluation(scores, text=f"scored: {format_metrics(scores)}")
+
+
+def beginnings(
+    store: TokenStore, tokenizer: Tokenizer, count: int, tokens: int
+) -> list[tuple[str, str]]:
+    """Prompts, and how their documents go on.
+
+    Args:
+      store: the documents.
+      tokenizer: theirs.
+      count: how many, at most: the first documents that are long enough.
+      tokens: length of what follows the prompt, at most.
+
+    Returns:
+      (the first words of a document, its text behind them); fewer than `count` where the split has
+      fewer documents with more than twice so many words.
+    """
+    found: list[tuple[str, str]] = []
+    for start, stop in zip(store.offsets[:-1], store.offsets[1:], strict=True):
+        if len(found) == count:
+            break
+        text = tokenizer.decode(store.tokens[start + 1 : stop - 1])
+        words = text.split(" ")
+        if len(words) <= 2 * _PROMPT_WORDS:
+            continue
+        prompt = " ".join(words[:_PROMPT_WORDS])
+        rest = tokenizer.encode(text.removeprefix(prompt))
+        # A character of which only the first bytes are within the length is left out.
+        found.append((prompt, tokenizer.decode(rest[:tokens]).rstrip("\ufffd")))
+    return found

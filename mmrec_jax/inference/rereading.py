@@ -1,0 +1,103 @@
+"""Models that keep no state, read as if they had one: the text so far, which is read again."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from mmrec_jax.models.api import LanguageModel, Output, Params, State
+from mmrec_jax.models.wrapper import Wrapper
+from mmrec_jax.typing import Array, Int
+
+_LEAST = 64  # tokens that there is room for at first
+
+
+@flax.struct.dataclass
+class KeptText:
+    """What each row has read."""
+
+    tokens: Int[Array, "B N"]
+    segment_ids: Int[Array, "B N"]  # of the tokens; 0 where there is room for more
+    length: Int[Array, "B"]
+
+
+@flax.struct.dataclass
+class Rereading(Wrapper):
+    """The inner model, which keeps no state, as one whose state is a `KeptText`."""
+
+    inner: Any
+
+    def apply(
+        self,
+        params: Params,
+        tokens: Array,
+        state: State = None,
+        segment_ids: Array | None = None,
+        **options: Any,
+    ) -> Output:
+        """See `LanguageModel.apply`; the state needs room for the tokens (`with_room`)."""
+        rows, length = tokens.shape
+        kept = _empty(rows, length) if state is None else state
+        at = jnp.arange(rows)[:, None]
+        if segment_ids is None:
+            last = kept.segment_ids[at, jnp.maximum(kept.length - 1, 0)[:, None]]
+            segment_ids = jnp.broadcast_to(jnp.maximum(last, 1), tokens.shape)
+        real, room = segment_ids > 0, kept.tokens.shape[1]
+        positions = kept.length[:, None] + jnp.cumsum(real, axis=1) - 1
+        written = jnp.where(real, positions, room)  # padding: beyond the end, and dropped
+        after = KeptText(
+            tokens=kept.tokens.at[at, written].set(tokens, mode="drop"),
+            segment_ids=kept.segment_ids.at[at, written].set(segment_ids, mode="drop"),
+            length=kept.length + jnp.sum(real, axis=1, dtype=jnp.int32),
+        )
+        output = self.inner.apply(params, after.tokens, None, after.segment_ids, **options)
+        logits = jnp.take_along_axis(output.logits, jnp.maximum(positions, 0)[..., None], axis=1)
+        return output._replace(logits=logits, state=after)
+
+    def initial_state(self, batch: int) -> KeptText:
+        """See `LanguageModel.initial_state`."""
+        return _empty(batch, _LEAST)
+
+    @property
+    def state_batch_axes(self) -> Any:
+        """See `LanguageModel.state_batch_axes`."""
+        return KeptText(tokens=0, segment_ids=0, length=0)  # type: ignore[arg-type]
+
+
+def with_state(model: LanguageModel) -> LanguageModel:
+    """The model, if it keeps a state; else `Rereading` it."""
+    return model if model.state_batch_axes is not None else Rereading(model)
+
+
+def with_room(state: State, count: int) -> State:
+    """The state as `count` more tokens need it; other states than a `KeptText` are ready.
+
+    The room doubles, so that a text of n tokens takes log n compiled programs.
+    """
+    if not isinstance(state, KeptText):
+        return state
+    room, width = _room(int(state.length.max()) + count), state.tokens.shape[1]
+    if room == width:
+        return state
+
+    def resized(x: Array) -> Array:
+        return jnp.pad(x[:, :room], ((0, 0), (0, max(0, room - width))))
+
+    return state.replace(tokens=resized(state.tokens), segment_ids=resized(state.segment_ids))
+
+
+def state_shapes(model: LanguageModel, length: int) -> State:
+    """Shapes and dtypes of the state of one row that has read `length` tokens."""
+    if isinstance(model, Rereading):
+        return jax.eval_shape(lambda: _empty(1, _room(length)))
+    return jax.eval_shape(lambda: model.initial_state(1))
+
+
+def _room(length: int) -> int:
+    return max(_LEAST, 1 << (length - 1).bit_length())
+
+
+def _empty(rows: int, room: int) -> KeptText:
+    tokens = jnp.zeros((rows, room), jnp.int32)
+    return KeptText(tokens, tokens, jnp.zeros(rows, jnp.int32))

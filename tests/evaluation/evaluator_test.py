@@ -1,0 +1,147 @@
+"""Which evaluators a run calls, with which model, and where what they find goes."""
+
+import math
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from mmrec_jax import dora
+from mmrec_jax.data.byte_tokenizer import ByteTokenizer
+from mmrec_jax.data.chat_template import PLAIN
+from mmrec_jax.data.document import Document
+from mmrec_jax.data.kinds.instructions import TreebankInstructionsConfig
+from mmrec_jax.data.kinds.text import TreebankConfig
+from mmrec_jax.data.text_dataset import TextDataset
+from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.dora.adapted_model import adapt
+from mmrec_jax.errors import UserError
+from mmrec_jax.evaluation import evaluator
+from mmrec_jax.evaluation.evaluator import Evaluator
+from mmrec_jax.evaluation.registry import EVALUATORS, Evaluation, format_metrics
+from mmrec_jax.models.noise import with_embedding_noise
+from mmrec_jax.objectives.cross_entropy import CrossEntropy
+from mmrec_jax.train.mesh import one_device
+from tests.families import small
+
+_TEXTS = ["bir iki göl köprü " * 6, "deniz yol kuş"]
+
+
+class _Writer(list):
+    def write(self, step, split, values):
+        self.append((step, split, values))
+
+    def write_histograms(self, step, split, histograms):
+        self.append((step, f"{split} histograms", histograms))
+
+
+@pytest.fixture
+def reported(monkeypatch):
+    """What was reported of each evaluation."""
+    said = []
+
+    def evaluated(bar, step, validation, sample):
+        said.append((step, validation, sample))
+
+    monkeypatch.setattr(evaluator.report, "evaluated", evaluated, raising=False)
+    return said
+
+
+def _data(kind=TreebankConfig):
+    tokenizer = ByteTokenizer()
+    tokenizer.chat_template = PLAIN
+    documents = [Document(str(i), text) for i, text in enumerate(_TEXTS)]
+    store = TokenStore.from_documents(documents, tokenizer)
+    return TextDataset(kind(seq_len=16), tokenizer, store, store)
+
+
+def _setup(path, model, data=None, scored=0, **train):
+    train = {"dashboard": False, "sample_tokens": 0, "sample_prompt": "göl", **train}
+    train |= {"batch_size": 2, "eval_batches": None, "eval_carry": False, "seed": 3}
+    return SimpleNamespace(
+        model=model,
+        objectives={"cross_entropy": CrossEntropy(lambda step: 1.0)},
+        data=data or _data(),
+        mesh=one_device(),
+        workdir=SimpleNamespace(samples=path / "samples"),
+        config=SimpleNamespace(
+            train=SimpleNamespace(**train),
+            data=SimpleNamespace(seq_len=16),
+            turkish=SimpleNamespace(scored_samples=scored),
+        ),
+    )
+
+
+def _evaluate(setup, params, step=7):
+    writer, bar = _Writer(), SimpleNamespace(clear=lambda: None, refresh=lambda: None)
+    result = Evaluator(setup, writer)(step, SimpleNamespace(params=params), bar)
+    return result, writer
+
+
+def test_every_split_is_written_and_the_sample_kept(tmp_path, reported, capsys):
+    model, params = small("mmrec")
+    setup = _setup(tmp_path, model, scored=2, dashboard=True, sample_tokens=5)
+    validation, written = _evaluate(setup, params)
+    assert [split for _, split, _ in written] == [
+        *("validation", "recurrence", "recurrence histograms", "turkish")
+    ]
+    assert written[0] == (7, "validation", validation)
+    assert "state_rms" in written[1][2]
+    assert isinstance(validation["tokens"], int)
+    sample = (tmp_path / "samples" / "step_0000007.txt").read_text("utf-8")
+    assert sample.startswith("göl")
+    assert reported == [(7, validation, sample.rstrip("\n"))]
+    assert format_metrics(written[3][2]) in capsys.readouterr().out
+
+
+def test_a_model_with_adapters_and_noise_is_evaluated_as_what_it_is(tmp_path, reported):
+    model, base = small("gru")
+    rules = (dora.AdapterRule("head/kernel", 2, 4.0, "dora"),)
+    adapted = with_embedding_noise(adapt(model, base, rules), 5.0)
+    adapters = jax.tree.map(
+        lambda x: x + 0.3, jax.jit(lambda key: adapted.init(key))(jax.random.key(0))
+    )
+    merged = dora.apply(base, adapters)
+    expected, _ = _evaluate(_setup(tmp_path, model), merged)
+    found, _ = _evaluate(_setup(tmp_path, adapted), adapters)
+    assert found["loss"] == pytest.approx(expected["loss"], rel=1e-6)
+    assert found["loss"] != pytest.approx(_evaluate(_setup(tmp_path, model), base)[0]["loss"])
+
+
+def test_a_family_without_a_dashboard_or_a_state_is_evaluated_too(tmp_path, reported):
+    setup = _setup(tmp_path, small("attention")[0], dashboard=True, sample_tokens=3)
+    _, written = _evaluate(setup, small("attention")[1])
+    assert [split for _, split, _ in written] == ["validation"]
+    assert reported[0][2].startswith("göl")
+
+
+def test_nothing_is_written_where_the_loss_is_not_finite(tmp_path, reported):
+    model, params = small("gru")
+    params = jax.tree.map(lambda x: x * np.nan, params)
+    result, written = _evaluate(_setup(tmp_path, model, sample_tokens=3), params)
+    assert math.isnan(result["loss"])
+    assert not written
+    assert not reported
+
+
+def test_a_model_of_conversations_responds(tmp_path, reported):
+    setup = _setup(tmp_path, small("gru")[0], _data(TreebankInstructionsConfig), sample_tokens=3)
+    _evaluate(setup, small("gru")[1])
+    assert reported[0][2].startswith("göl\n")
+
+
+def test_an_evaluator_from_outside(tmp_path, reported, monkeypatch):
+    def steps(request):
+        return Evaluation({"steps": request.step}, text="mine")
+
+    monkeypatch.setitem(EVALUATORS._values, "mine", steps)
+    monkeypatch.setattr(evaluator, "config_evaluators", lambda config: ("mine",))
+    _, written = _evaluate(_setup(tmp_path, small("gru")[0]), small("gru")[1])
+    assert written[1:] == [(7, "mine", {"steps": 7})]
+    with pytest.raises(UserError, match="yours"):
+        EVALUATORS["yours"]
+
+
+def test_integers_are_shown_as_integers():
+    assert format_metrics({"tokens": 174335, "loss": 1234.5}) == "tokens 174,335, loss 1,234.5000"
