@@ -55,12 +55,12 @@ def batch(lengths=LENGTHS, width=12, seed=0):
 
 def moved(params, size=0.1, seed=9):
     """Every parameter away from its special initial value."""
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    pairs = zip(leaves, keys, strict=True)
-    return jax.tree.unflatten(
-        tree, [x + size * jax.random.normal(key, x.shape, x.dtype) for x, key in pairs]
-    )
+    rng = np.random.default_rng(seed)
+
+    def move(leaf):
+        return leaf + np.asarray(size * rng.normal(size=leaf.shape), leaf.dtype)
+
+    return jax.tree.map(move, params)
 
 
 def build(model, **configs):

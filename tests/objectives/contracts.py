@@ -91,6 +91,7 @@ def _assert_positions(objectives, model, params, whole, metrics):
         chex.assert_shape([values, counted], (8, 12))
         mean = np.sum(np.asarray(values, np.float64), where=np.asarray(counted)) / counted.sum()
         np.testing.assert_allclose(mean, metrics[name], rtol=1e-5)
+    whole = jax.tree.map(jnp.asarray, whole)
     sums = jax.eval_shape(
         lambda params: objective.sums(
             objective.init(jax.random.key(0), model),
