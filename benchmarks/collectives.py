@@ -18,9 +18,9 @@ import jax
 from jax.sharding import Mesh
 
 from benchmarks.markdown import header, row
+from benchmarks.workload import plain_objectives
 from mmrec_jax.config import Config, MeshConfig, OptimConfig, TrainConfig
 from mmrec_jax.models.mmrec.sizes import SIZES
-from mmrec_jax.objectives.config import CrossEntropyConfig
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.compiled_steps import compile_step
 from mmrec_jax.train.mesh import abstract_on, make_mesh, state_shardings
@@ -49,7 +49,7 @@ def collectives(program: str) -> dict[str, tuple[int, int]]:
 def step_of(config: Config, mesh: Mesh) -> tuple[str, float]:
     """The compiled step, and the share of parameters and optimizer state that a device holds."""
     model = config.model.fitted(config.train.batch_size, "cpu").build()
-    objectives = {"cross_entropy": CrossEntropyConfig().build(model, None)}
+    objectives = plain_objectives()
     optimizer = build_optimizer(config.optim, 10, model.decays)
     state = jax.eval_shape(lambda: initial_state(model, objectives, optimizer, 0))
     state = abstract_on(state, state_shardings(state, model, mesh))

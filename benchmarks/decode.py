@@ -1,6 +1,6 @@
 """Whether generation slows down as the text grows: tokens/s at contexts short and long.
 
-python benchmarks/decode.py --workdir=runs/tiny
+python -m benchmarks.decode --workdir=runs/tiny
 """
 
 import argparse
@@ -10,8 +10,8 @@ import numpy as np
 
 import mmrec_jax
 from mmrec_jax.inference.generate import stream
-from mmrec_jax.inference.prefill import read
-from mmrec_jax.models.mmrec.state import state_bytes, zero_state
+from mmrec_jax.inference.prefill import prefill
+from mmrec_jax.tree import num_bytes
 
 _WINDOW = 500
 _REPEATS = 3
@@ -26,13 +26,13 @@ def main() -> None:
     )
     options = parser.parse_args()
     model, params, tokenizer = mmrec_jax.load(options.workdir)
-    print(f"state: {state_bytes(zero_state(model.config, 1)):,} bytes")
+    print(f"state: {num_bytes(model.initial_state(1)):,} bytes")
     rng = np.random.default_rng(0)
     prompts = {length: rng.integers(0, tokenizer.vocab_size, length) for length in options.contexts}
     rates: dict[int, list[float]] = {length: [] for length in options.contexts}
     for _ in range(_REPEATS):  # in turn, so that a slow moment does not fall on one length alone
         for length, prompt in prompts.items():
-            state = read(model, params, prompt)
+            state = prefill(model, params, prompt)
             tokens = stream(model, params, state, max_tokens=_WINDOW + 1)
             next(tokens)  # with it everything is compiled and the prompt has been read
             begin = time.perf_counter()

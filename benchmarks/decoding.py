@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.timing import Step
 
-_PIECE = 512  # tokens that the JAX attention peer reads at once
+_CHUNK = 512  # tokens that the JAX attention peer reads at once
 
 
 def mmrec(fields: dict[str, Any], context: np.ndarray, draws: int) -> tuple[dict, Step]:
@@ -26,20 +26,19 @@ def mmrec(fields: dict[str, Any], context: np.ndarray, draws: int) -> tuple[dict
     import jax
 
     from mmrec_jax.inference.generate import stream
-    from mmrec_jax.inference.prefill import read
+    from mmrec_jax.inference.prefill import prefill
     from mmrec_jax.inference.sampling import Sampling
     from mmrec_jax.models.mmrec.config import MMRecConfig
-    from mmrec_jax.models.mmrec.model import MMRecLM
-    from mmrec_jax.models.mmrec.state import state_bytes, zero_state
+    from mmrec_jax.tree import num_bytes
 
-    model = MMRecLM(MMRecConfig(**fields))
-    params = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 2), np.int32))["params"]
+    model = MMRecConfig(**fields).build()
+    params = jax.jit(model.init)(jax.random.key(0))
     greedy = Sampling(temperature=0.0, top_p=1.0)
     start = time.perf_counter()
-    state = read(model, params, context)
+    state = prefill(model, params, context)
     tokens = stream(model, params, state, max_tokens=2**31 - 1, sampling=greedy)
     next(tokens)
-    facts = _facts(f"jax {jax.__version__}", state_bytes(zero_state(model.config, 1)), start)
+    facts = _facts(f"jax {jax.__version__}", num_bytes(model.initial_state(1)), start)
 
     def step() -> None:
         for _ in range(draws):
@@ -59,10 +58,9 @@ def jax_attention(
 
     from benchmarks.peers.jax_attention_cache import bytes_per_token, empty_cache, read
     from mmrec_jax.models.attention.config import AttentionConfig
-    from mmrec_jax.models.attention.model import AttentionLM
 
     config = AttentionConfig(**fields)
-    params = AttentionLM(config).init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))["params"]
+    params = config.build().init(jax.random.key(0))
 
     @functools.partial(jax.jit, donate_argnums=1)
     def decode(logits: Any, cache: Any) -> tuple[Any, Any, Any]:
@@ -73,8 +71,8 @@ def jax_attention(
     prefill = jax.jit(functools.partial(read, config, params), donate_argnums=1)
     cache = empty_cache(config, 1, len(context) + draws * steps + 1)
     logits = None
-    for begin in range(0, len(context), _PIECE):
-        logits, cache = prefill(jnp.asarray(context[None, begin : begin + _PIECE]), cache)
+    for begin in range(0, len(context), _CHUNK):
+        logits, cache = prefill(jnp.asarray(context[None, begin : begin + _CHUNK]), cache)
     held = [decode(logits, cache)]
     jax.block_until_ready(held)
     facts = _facts(f"jax {jax.__version__}", len(context) * bytes_per_token(config), start)
