@@ -10,6 +10,7 @@ for one step: its arguments (base, adapters, moments, batch) and its temporaries
 import argparse
 import dataclasses
 import time
+from collections.abc import Callable
 from statistics import median
 from typing import Any
 
@@ -24,7 +25,7 @@ from mmrec_jax.models.api import LanguageModel
 from mmrec_jax.models.mmrec.sizes import SIZES
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.state import TrainState, initial_state
-from mmrec_jax.train.step import Step, make_train_step
+from mmrec_jax.train.step import make_train_step
 from mmrec_jax.tree import count, num_bytes
 
 # Each path's ratios are to its own LoRA, which is named first.
@@ -35,7 +36,7 @@ METHODS = ("lora intercept", "dora intercept", "lora apply", "dora apply", "all 
 class Method:
     """One way of training, compiled, and what was measured of it."""
 
-    step: Step
+    step: Callable[[LanguageModel, TrainState, Batch], tuple[TrainState, Any]]
     model: LanguageModel
     state: TrainState
     bytes: int
