@@ -7,11 +7,11 @@ every field. The same command continues an interrupted run; `--fresh` starts it 
 from pathlib import Path
 
 from mmrec_jax.errors import exit_on_user_error, replace_unencodable_output
-from mmrec_jax.train.interrupt import exit_on_signal
+from mmrec_jax.train.interrupt import exit_now, exit_on_signal
 
 
 def main() -> None:
-    """Checks the config and runs it; a status other than 0 is raised or ends the process."""
+    """Checks the config and runs it; the status comes as `SystemExit`."""
     # Imported late: a signal, and a mistake in the config, are answered before JAX has started.
     from mmrec_jax.command_line import ArgumentParser, add_version
     from mmrec_jax.config_file import parse_with_overrides, read_config
@@ -57,4 +57,9 @@ def main() -> None:
 
 if __name__ == "__main__":
     exit_on_signal()
-    main()
+    try:
+        main()
+    except SystemExit as end:
+        if isinstance(end.code, int) and end.code:
+            exit_now(end.code)  # threads may still compile
+        raise

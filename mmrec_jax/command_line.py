@@ -25,6 +25,12 @@ class ArgumentParser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"formatter_class": HelpFormatter, **options})
 
+    def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
+        """Adds an argument; argparse prints nothing of one that has no help."""
+        if "default" in options:
+            options.setdefault("help", "(default: %(default)s)")
+        return super().add_argument(*names, **options)
+
 
 def add_version(parser: argparse.ArgumentParser) -> None:
     """Adds `--version`: of this package and of those whose numbers change with theirs."""

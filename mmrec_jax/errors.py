@@ -22,7 +22,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether the host or a device has no memory left."""
     # Told by name: JAX is not imported for this.
     from_jax = any(base.__name__ == "JaxRuntimeError" for base in type(error).__mro__)
-    return isinstance(error, MemoryError) or (from_jax and "RESOURCE_EXHAUSTED" in str(error))
+    # Accelerators say the first, the CPU an internal error with the second.
+    named = any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "Out of memory"))
+    return isinstance(error, MemoryError) or (from_jax and named)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import mmrec_jax
 from mmrec_jax.cli import main
 from tests.small_run import (
     CONFIG_FILE,
+    ROOT,
     execute,
     session_text,
     trained,
@@ -108,6 +109,9 @@ def test_inspect_prints_rows_with_their_segments(capsys):
             "--system begins a conversation",
         ),
         (["generate", "--workdir=TRAINED", "--chat", "--prompt=x"], "has no chat template"),
+        (["generate", "--workdir=nowhere", "--seed=-1"], "--seed is -1"),
+        (["generate", "--workdir=nowhere", "--seed=4294967296"], "--seed is 4294967296"),
+        (["generate", "--workdir=nowhere", "--temperature=inf"], "temperature is inf"),
         (["generate", "--workdir=nowhere", "--top-p=0"], "top_p is 0.0; it must be"),
         (["eval", "loss", "--workdir=nowhere", "--data=x", "--batch-size=0"], "--batch-size is 0"),
         (["eval", "loss", "--workdir=TRAINED", "--data=missing.txt"], "no file missing.txt"),
@@ -145,3 +149,27 @@ def test_wrong_usage_is_explained(arguments, capsys):
         main(arguments)
     assert exit_.value.code == 2
     assert "usage: mmrec" in capsys.readouterr().err
+
+
+def test_the_version_names_what_the_numbers_depend_on(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["--version"])
+    assert exit_.value.code == 0
+    assert re.fullmatch(r"mmrec_jax \S+, jax \S+, jaxlib \S+, flax \S+\n", capsys.readouterr().out)
+
+
+def test_every_option_with_a_default_shows_it(capsys):
+    with pytest.raises(SystemExit):
+        main(["generate", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    defaults = {"--temperature": 0.8, "--max-tokens": 200, "--top-p": 0.95, "--step": "best"}
+    for option, default in defaults.items():
+        assert re.search(rf" {option} [^-].*?\(default: {default}\)", shown), option
+
+
+def test_the_help_of_training_names_the_command_that_prints_the_fields():
+    ran = execute([sys.executable, str(ROOT / "train.py"), "--help"])
+    assert ran.returncode == 0
+    assert "`mmrec config`" in ran.stdout
+    ran = execute([sys.executable, str(ROOT / "train.py"), "--version"])
+    assert ran.stdout.startswith("mmrec_jax ")

@@ -1,6 +1,21 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import jax
 import pytest
 
-from mmrec_jax.errors import UserError, exit_on_user_error
+from mmrec_jax.errors import (
+    UserError,
+    exit_on_user_error,
+    explain_out_of_memory,
+    replace_unencodable_output,
+)
+from mmrec_jax.train import compiled_steps, loop
+from tests.small_run import LINEAR, command, environment, execute, flags, linear_config, write_text
+
+_FULL = "RESOURCE_EXHAUSTED: Out of memory allocating 4096 bytes.\nBuffer assignment: ..."
 
 
 @pytest.mark.parametrize(
@@ -17,6 +32,113 @@ def test_what_a_user_causes_is_one_line_and_a_status(raised, status, line, capsy
     assert capsys.readouterr().err == line
 
 
-def test_a_bug_keeps_its_traceback():
-    with pytest.raises(ZeroDivisionError), exit_on_user_error():
-        raise ZeroDivisionError
+@pytest.mark.parametrize(
+    "raised", [ZeroDivisionError(), RuntimeError(_FULL), jax.errors.JaxRuntimeError("INTERNAL: x")]
+)
+def test_a_bug_keeps_its_traceback(raised):
+    with pytest.raises(type(raised)), exit_on_user_error():
+        raise raised
+
+
+@pytest.mark.parametrize("raised", [MemoryError(), jax.errors.JaxRuntimeError(_FULL)])
+def test_memory_that_runs_out_is_one_line(raised, capsys):
+    with pytest.raises(SystemExit) as caught, exit_on_user_error():
+        raise raised
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    with pytest.raises(UserError, match="buy more"), explain_out_of_memory("buy more"):
+        raise raised
+
+
+_REMEDIES = (
+    "train.batch_size (8)",
+    "train.accumulate (1)",
+    'model.remat ("none")',
+    "model.time_chunk",
+    "mesh",
+)
+
+
+def test_a_step_that_runs_out_of_memory_names_the_fields(tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise jax.errors.JaxRuntimeError(_FULL)
+
+    monkeypatch.setattr(compiled_steps, "compile_step", fail)
+    config = linear_config(write_text(tmp_path / "words.txt"), train__steps=2)
+    with pytest.raises(UserError) as caught:
+        loop.run(config, tmp_path / "run")
+    assert all(name in str(caught.value) for name in _REMEDIES)
+
+
+_LIMITED = """
+import resource, sys, runpy
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv.pop(1)),) * 2)
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_process_that_really_runs_out_of_memory_says_so_in_one_line(tmp_path):
+    # Matrices of 16 GiB.
+    model = {f"model__{name}": value for name, value in LINEAR.items()}
+    options = flags(**model, model__model_dim=2**16, train__devices=1)
+    program = command(tmp_path / "run", *options)[1:]
+    result = subprocess.run(
+        [sys.executable, "-c", _LIMITED, str(12 * 2**30), *program],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert result.returncode == 2, result.stderr
+    *_, line = result.stderr.splitlines()
+    assert "Traceback" not in result.stderr
+    assert line.startswith("error: out of memory")
+    assert "train.batch_size (8)" in line
+
+
+def test_what_the_terminal_cannot_show_is_replaced():
+    code = "from mmrec_jax.errors import *; replace_unencodable_output(); print('göl')"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment() | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=True,
+    )
+    assert result.stdout == b"g?l\n"
+
+
+def test_streams_without_an_encoding_are_left_alone(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", object())
+    replace_unencodable_output()
+
+
+def test_a_run_trains_and_shows_its_samples_in_ascii(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    options = {"train__steps": 2, "train__eval_every": 2, "train__sample_prompt": "göl"}
+    result = execute(command(tmp_path, *flags(**options, train__dashboard=False)))
+    assert result.returncode == 0, result.stderr
+    assert "writes: g?l" in result.stdout
+    assert "göl" in (tmp_path / "samples" / "step_0000002.txt").read_text("utf-8")
+    lines = map(json.loads, (tmp_path / "metrics.jsonl").read_text("utf-8").splitlines())
+    assert [line["split"] for line in lines].count("validation") == 1
+
+
+@pytest.mark.parametrize("removed", ["metrics.jsonl", "."])
+def test_a_workdir_that_is_removed_while_the_run_trains_ends_it(tmp_path, removed, monkeypatch):
+    workdir = tmp_path / "run"
+    take = loop._Loop._take
+
+    def take_and_remove(self, step, *rest):
+        if step == 3:
+            path = workdir / removed
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        take(self, step, *rest)
+
+    monkeypatch.setattr(loop._Loop, "_take", take_and_remove)
+    length = {"train__steps": 6, "train__checkpoint_every": 2, "train__sample_tokens": 0}
+    config = linear_config(write_text(tmp_path / "words.txt"), **length)
+    with pytest.raises(UserError, match=str(workdir)):
+        loop.run(config, workdir)

@@ -46,8 +46,11 @@ class Evaluator:
             return validation
         self._writer.write(step, "validation", validation)
 
-        alone = s.mesh if jax.process_count() == 1 else one_device()
-        request = dataclasses.replace(request, params=process_local(params), mesh=alone)
+        params = process_local(params)
+        split = any(len(leaf.devices()) > 1 for leaf in jax.tree.leaves(params))
+        request = dataclasses.replace(
+            request, params=params, mesh=s.mesh if split else one_device()
+        )
         found = {name: EVALUATORS[name](request) for name in config_evaluators(s.config)}
         for name, result in found.items():
             self._write(step, _SPLITS.get(name, name), result)

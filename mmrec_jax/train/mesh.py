@@ -249,14 +249,16 @@ def _distribute(array: jax.Array, sharding: NamedSharding) -> jax.Array:
 def process_local(tree: Any) -> Any:
     """Arrays that this process alone can compute with.
 
-    Those of one process are left where they lie; of several, each gets the whole of them on its
-    first device.
+    What every device holds is taken from the first one. What is split stays split over the devices
+    of one process; each of several gets the whole of it.
     """
-    if jax.process_count() == 1:
-        return tree
-    mesh = jax.tree.leaves(tree)[0].sharding.mesh
-    whole = jax.jit(lambda tree: tree, out_shardings=replicated(mesh))(tree)
-    return jax.tree.map(lambda array: array.addressable_data(0), whole)
+    arrays = jax.tree.leaves(tree)
+    if not all(array.is_fully_replicated for array in arrays):
+        if jax.process_count() == 1:
+            return tree
+        mesh = arrays[0].sharding.mesh
+        tree = jax.jit(lambda tree: tree, out_shardings=replicated(mesh))(tree)
+    return jax.tree.map(lambda array: array.addressable_data(0), tree)
 
 
 def place_whole_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:

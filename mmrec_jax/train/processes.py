@@ -123,24 +123,21 @@ def _filter_fatal_errors() -> None:
 
 @contextlib.contextmanager
 def exit_on_error() -> Iterator[None]:
-    """Ends the process with its error and nothing else.
+    """Ends one of several processes with its error and nothing else.
 
-    The interpreter would first wait for threads that compile, and JAX for the other processes,
-    which wait for this one.
+    JAX would first wait for the others, while they wait for this one.
     """
     try:
         yield
     except BaseException as error:
         status = error.code if isinstance(error, SystemExit) else 1
-        if not isinstance(status, int | None):
+        if not jax.distributed.is_initialized() or not status:
             raise
-        if not status:  # all is well: what is registered to be done at the end is done
-            raise
-        if jax.distributed.is_initialized() and _LOST_PEER.search(str(error)):
+        if _LOST_PEER.search(str(error)):
             print(f"error: {_LOST}", file=sys.stderr)
         elif not isinstance(error, SystemExit):
             traceback.print_exc()
-        exit_now(status)
+        exit_now(status if isinstance(status, int) else 1)
 
 
 def is_process_zero() -> bool:

@@ -7,7 +7,6 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from mmrec_jax.train.setup import set_up
 
 import mmrec_jax
 from mmrec_jax.checkpoints.trained_model import read_adapters, read_model
@@ -15,6 +14,7 @@ from mmrec_jax.cli import main
 from mmrec_jax.errors import UserError
 from mmrec_jax.inference import generate as generation
 from mmrec_jax.train.loop import run
+from mmrec_jax.train.setup import set_up
 from tests.models.mmrec.small_model import named_leaves
 from tests.small_run import begin, linear_config, write_text
 

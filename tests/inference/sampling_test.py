@@ -85,6 +85,23 @@ def test_no_temperature_takes_the_most_likely_token_after_the_penalty():
     assert draw(jax.random.key(0), logits, seen, penalised).tolist() == [1, 1]
 
 
+@pytest.mark.parametrize("temperature", [1e-30, 2e-38, 1e-38, 1e-45, 1e-300])
+@pytest.mark.parametrize("others", [{}, {"top_k": 3}, {"top_p": 0.9}], ids=str)
+def test_the_limit_of_small_temperatures_is_zero(temperature, others):
+    logits = jnp.array([[10.0, 30.0, 29.99], [-3e4, -2e4, -1e4], [-200.0, -300.0, -201.0]])
+    seen = jnp.zeros((3, 3), bool)
+    setting = Sampling(**{**_PLAIN, **others, "temperature": temperature})
+    for key in jax.random.split(jax.random.key(0), 5):
+        assert draw(key, logits, seen, setting).tolist() == [1, 2, 0]
+
+
+def test_the_limit_of_large_temperatures_is_uniform():
+    logits = jnp.tile(jnp.array([[0.0, 5.0, 50.0, 500.0]]), (4000, 1))
+    setting = Sampling(**{**_PLAIN, "temperature": 1e38})
+    tokens = draw(jax.random.key(0), logits, jnp.zeros(logits.shape, bool), setting)
+    assert np.bincount(tokens, minlength=4).min() > 900
+
+
 def test_rows_are_drawn_independently_and_keys_matter():
     logits = jnp.zeros((64, 50))
     seen = jnp.zeros((64, 50), bool)
@@ -104,6 +121,7 @@ def test_rows_are_drawn_independently_and_keys_matter():
         ("top_p", 0.0),
         ("top_p", 1.1),
         ("repetition_penalty", 0.0),
+        ("repetition_penalty", float("inf")),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(name, value):

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from mmrec_jax.train.setup import set_up
 
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.mesh import abstract_on, place_batch, state_shardings
+from mmrec_jax.train.setup import set_up
 from mmrec_jax.train.state import from_items, initial_state, to_items
 from mmrec_jax.train.step import make_train_step
 from tests.small_run import linear_config, small_model

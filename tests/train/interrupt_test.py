@@ -1,3 +1,4 @@
+import contextlib
 import os
 import random
 import signal
@@ -60,6 +61,23 @@ def test_outside_the_main_thread_it_does_nothing():
     assert statuses == [0]
 
 
+@contextlib.contextmanager
+def _started(arguments, **variables):
+    process = subprocess.Popen(
+        arguments,
+        env=environment() | {"PYTHONUNBUFFERED": ""} | variables,
+        cwd=session_directory(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
 # Says where it is, and then stays in native code, where no handler of Python's is called.
 _BUSY = """
 import ctypes, os, sys
@@ -84,13 +102,7 @@ with Interrupt() as interrupt:
 @pytest.mark.parametrize("number", _STATUS)
 @pytest.mark.parametrize("when", ["before", "inside"])
 def test_a_signal_ends_a_process_that_is_in_native_code(number, when):
-    with subprocess.Popen(
-        [sys.executable, "-c", _BUSY, when],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with _started([sys.executable, "-c", _BUSY, when]) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
         if when == "inside":  # the first one is noted, the second one acts
@@ -106,14 +118,7 @@ def test_a_signal_ends_a_process_that_is_in_native_code(number, when):
 def _interrupt_training(folder, number, seconds):
     """The status of a run that compiles everything anew, with a signal after so many seconds."""
     options = flags(train__steps=100_000, train__sample_tokens=0)
-    with subprocess.Popen(
-        command(folder, *options),
-        env=environment() | {"JAX_ENABLE_COMPILATION_CACHE": "false"},
-        cwd=session_directory(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with _started(command(folder, *options), JAX_ENABLE_COMPILATION_CACHE="false") as process:
         time.sleep(seconds)
         process.send_signal(number)
         _, err = process.communicate(timeout=120)

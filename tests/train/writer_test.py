@@ -1,12 +1,29 @@
+import importlib.util
 import json
 import math
+import sys
+from unittest import mock
 
 import numpy as np
 import pytest
 from tensorboardX import proto
 
 from mmrec_jax.checkpoints.workdir import Workdir
-from mmrec_jax.train.writer import MetricsWriter, read_metrics
+from mmrec_jax.config import Config, TrainConfig
+from mmrec_jax.errors import UserError
+from mmrec_jax.train.writer import (
+    JsonLines,
+    check_writers,
+    open_writers,
+    read_metrics,
+    require_workdir,
+)
+
+_COUNTS = {"write/layer_0": (np.array([0, 1, 2, 4]), np.array([3, 0, 1]))}
+
+
+def _config(*writers):
+    return Config(train=TrainConfig(steps=1, writers=writers))
 
 
 def _lines(place):
@@ -14,22 +31,23 @@ def _lines(place):
 
 
 def _write(place, steps, resume_step=0):
-    writer = MetricsWriter(place, resume_step=resume_step)
+    writer = open_writers(Config(), place, resume_step=resume_step)
     for step in steps:
         writer.write(step, "train", {"loss": float(step)})
     writer.close()
 
 
-def test_one_object_a_line_flushed_at_once(tmp_path):
+def test_one_object_per_line_flushed_at_once(tmp_path):
     place = Workdir(tmp_path)
-    writer = MetricsWriter(place, resume_step=0)
+    writer = JsonLines(place.metrics, 0)
     writer.write(10, "train", {"loss": 1.5, "tokens_per_second": 8.0})
-    writer.write(10, "validation", {"loss": 2.5})
+    writer.write(10, "validation", {"loss": 800.0, "perplexity": math.inf})
     expected = [
         {"step": 10, "split": "train", "loss": 1.5, "tokens_per_second": 8.0},
-        {"step": 10, "split": "validation", "loss": 2.5},
+        {"step": 10, "split": "validation", "loss": 800.0, "perplexity": None},
     ]
     assert _lines(place) == expected  # before it is closed: what a kill would leave
+    writer.write_histograms(10, "recurrence", _COUNTS)
     writer.close()
     assert read_metrics(place.metrics) == expected
 
@@ -46,24 +64,52 @@ def test_a_resume_removes_later_steps_and_a_line_cut_off(tmp_path, tail):
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["metrics.jsonl"]
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [b'{"step": 1, "spl', b"\xff\xfe", b"3", b"null", b'{"step": "x"}', b"", b"[" * 200_000],
+    ids=["cut", "bytes", "number", "null", "no step", "empty", "brackets"],
+)
+def test_a_bad_line_costs_no_other_line(tmp_path, bad):
+    place = Workdir(tmp_path)
+    line = b'{"step":  2, "split": "train", "loss": 1e0, "text": "\xe2\x80\xa8"}'
+    place.metrics.write_bytes(b"\n".join([line, bad, line]) + b"\n")
+    assert [x["loss"] for x in read_metrics(place.metrics)] == [1.0, 1.0]
+    _write(place, [3], resume_step=2)
+    kept = place.metrics.read_bytes().split(b"\n")
+    assert kept[:3] == [line, bad, line]
+    assert len(read_metrics(place.metrics)) == 3
+
+
+def test_a_last_line_that_lacks_its_newline_alone_is_kept(tmp_path):
+    place = Workdir(tmp_path)
+    place.metrics.write_text('{"step": 1, "split": "train", "loss": 2.0}')
+    _write(place, [2], resume_step=1)
+    assert [line["step"] for line in _lines(place)] == [1, 2]
+
+
 def test_a_new_run_begins_an_empty_file(tmp_path):
     place = Workdir(tmp_path)
+    assert read_metrics(place.metrics) == []
     _write(place, [1, 2, 3])
     _write(place, [1])
     assert [line["step"] for line in _lines(place)] == [1]
 
 
-def test_there_may_be_no_file(tmp_path):
-    assert read_metrics(tmp_path / "metrics.jsonl") == []
+def test_files_that_are_removed_while_the_run_trains_end_it(tmp_path):
+    place = Workdir(tmp_path)
+    place.config.write_text("{}")
+    require_workdir(place)
+    writer = open_writers(Config(), place, resume_step=0)
+    for path in (place.metrics, place.config):
+        path.unlink()
+    with pytest.raises(UserError, match=str(place.metrics)):
+        writer.write(1, "train", {"loss": 1.0})
+    writer.close()
+    with pytest.raises(UserError, match=str(place.config)):
+        require_workdir(place)
 
 
 def _events(folder):
-    """Scalars in TensorBoard's files."""
-    for event in _all_events(folder):
-        yield from ((v.tag, event.step, v.simple_value) for v in event.summary.value)
-
-
-def _all_events(folder):
     """What is in TensorBoard's files: length (8 bytes), checksum (4), event, checksum (4)."""
     for path in sorted(folder.iterdir()):
         data = path.read_bytes()
@@ -73,42 +119,34 @@ def _all_events(folder):
             data = data[16 + size :]
 
 
-def test_tensorboard_gets_the_same_numbers(tmp_path):
+def test_tensorboard_gets_the_same_numbers_and_histograms(tmp_path):
     place = Workdir(tmp_path)
-    writer = MetricsWriter(place, resume_step=0)
+    writer = open_writers(_config("tensorboard"), place, resume_step=0)
     writer.write(3, "train", {"loss": 1.5, "grad_norm": 0.5})
+    writer.write_histograms(5, "recurrence", _COUNTS)
     writer.close()
-    assert list(_events(place.tensorboard)) == [
+    *scalars, histogram = [
+        (value, event.step) for event in _events(place.tensorboard) for value in event.summary.value
+    ]
+    assert [(value.tag, step, value.simple_value) for value, step in scalars] == [
         ("train/loss", 3, 1.5),
         ("train/grad_norm", 3, 0.5),
     ]
-
-
-def test_tensorboard_gets_histograms(tmp_path):
-    place = Workdir(tmp_path)
-    writer = MetricsWriter(place, resume_step=0)
-    counts = np.array([3, 0, 1])
-    writer.write_histograms(5, "recurrence", {"write/layer_0": (np.array([0, 1, 2, 4]), counts)})
-    writer.close()
-    (value,) = (v for event in _all_events(place.tensorboard) for v in event.summary.value)
-    assert value.tag == "recurrence/write/layer_0"
+    value, step = histogram
+    assert (value.tag, step) == ("recurrence/write/layer_0", 5)
     assert list(value.histo.bucket_limit) == [1, 2, 4]
     assert list(value.histo.bucket) == [3, 0, 1]
     assert (value.histo.num, value.histo.sum) == (4, 3 * 0.5 + 3)
-    assert not _lines(place)
+    assert not place.metrics.exists()
 
 
-def test_an_infinite_number_stays_valid_json(tmp_path):
-    place = Workdir(tmp_path)
-    writer = MetricsWriter(place, resume_step=0)
-    writer.write(1, "validation", {"loss": 800.0, "perplexity": math.inf})
+def test_the_console_shows_a_line_of_numbers(tmp_path, capsys):
+    writer = open_writers(_config("console"), Workdir(tmp_path), resume_step=0)
+    writer.write(3, "train", {"loss": 1.23456, "tokens": 174335.0})
+    writer.write_histograms(5, "recurrence", _COUNTS)
     writer.close()
-
-    def refuse(constant):
-        raise AssertionError(f"{constant} is not JSON")
-
-    line = json.loads(place.metrics.read_text("utf-8"), parse_constant=refuse)
-    assert line == {"step": 1, "split": "validation", "loss": 800.0, "perplexity": None}
+    assert capsys.readouterr().out == "step 3 train: loss 1.235, tokens 1.743e+05\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_processes_write_nothing(tmp_path, monkeypatch):
@@ -118,3 +156,53 @@ def test_other_processes_write_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("jax.process_index", lambda: 1)
     _write(place, [1, 2])
     assert (place.metrics.read_text("utf-8"), sorted(tmp_path.rglob("*"))) == before
+
+
+@pytest.mark.parametrize("name", ["wandb", "trackio", "csv"])
+def test_a_writer_that_is_missing_is_refused_by_name(name, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=rf"config\.train\.writers .*{name}") as caught:
+        check_writers(["jsonl", name])
+    assert ("mmrec_jax[" in str(caught.value)) == (name != "csv")
+
+
+def test_weights_and_biases_goes_on_with_the_run_that_is_continued(tmp_path, monkeypatch):
+    wandb = mock.MagicMock(__spec__=mock.Mock())
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    for resume_step in (0, 3):
+        writer = open_writers(_config("wandb"), Workdir(tmp_path), resume_step=resume_step)
+        writer.write(4, "train", {"loss": 1.0})
+        writer.write_histograms(4, "recurrence", _COUNTS)
+        writer.close()
+    wandb.init().log.assert_any_call({"step": 4, "train/loss": 1.0})
+    ids = [call.kwargs["id"] for call in wandb.init.call_args_list if call.kwargs]
+    assert ids[0] == ids[1]
+    open_writers(_config("wandb"), Workdir(tmp_path), resume_step=0)
+    assert wandb.init.call_args.kwargs["id"] != ids[0]
+
+
+def test_trackio_gets_the_same_numbers(tmp_path, monkeypatch):
+    trackio = mock.MagicMock(__spec__=mock.Mock())
+    monkeypatch.setitem(sys.modules, "trackio", trackio)
+    writer = open_writers(_config("trackio"), Workdir(tmp_path), resume_step=0)
+    writer.write(4, "train", {"loss": 1.0})
+    writer.write_histograms(4, "recurrence", _COUNTS)
+    writer.close()
+    trackio.init().log.assert_called_once_with({"train/loss": 1.0}, step=4)
+    trackio.init().finish.assert_called_once_with()
+
+
+@pytest.mark.parametrize("name", ["wandb", "trackio"])
+def test_the_real_package_takes_it_offline(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    pytest.importorskip(name)
+    (tmp_path / "run").mkdir()
+    for resume_step in (0, 4):
+        place = Workdir(tmp_path / "run")
+        writer = open_writers(_config(name), place, resume_step=resume_step)
+        writer.write(resume_step + 1, "train", {"loss": 1.0, "infinite": math.inf})
+        writer.write_histograms(resume_step + 1, "recurrence", _COUNTS)
+        writer.close()
+    written = [path for path in tmp_path.rglob("*") if path.suffix in (".wandb", ".db")]
+    assert len(written) >= 1
