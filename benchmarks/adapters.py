@@ -15,20 +15,18 @@ from statistics import median
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from mmrec_jax.train.adapter_rules import adapter_rules
-from mmrec_jax.train.time_pieces import fit_time_chunk
 
 from benchmarks.markdown import header, row
-from mmrec_jax.config import AdapterConfig, OptimConfig, TrainConfig
+from benchmarks.workload import Batch, plain_objectives, random_batch
+from mmrec_jax.config import AdapterConfig, OptimConfig
+from mmrec_jax.dora.adapted_model import adapt, adapter_rules
 from mmrec_jax.errors import UserError, exit_on_user_error
-from mmrec_jax.models.mmrec.model import MMRecLM
+from mmrec_jax.models.api import LanguageModel
 from mmrec_jax.models.mmrec.sizes import SIZES
 from mmrec_jax.optim.build import build_optimizer
-from mmrec_jax.train.mesh import one_device
 from mmrec_jax.train.state import TrainState, initial_state
 from mmrec_jax.train.step import make_train_step
+from mmrec_jax.tree import count, num_bytes
 
 # Each path's ratios are to its own LoRA, which is named first.
 METHODS = ("lora intercept", "dora intercept", "lora apply", "dora apply", "all parameters")
@@ -38,7 +36,8 @@ METHODS = ("lora intercept", "dora intercept", "lora apply", "dora apply", "all 
 class Method:
     """One way of training, compiled, and what was measured of it."""
 
-    step: Callable[[TrainState, dict[str, Any]], tuple[TrainState, Any]]
+    step: Callable[[LanguageModel, TrainState, Batch], tuple[TrainState, Any]]
+    model: LanguageModel
     state: TrainState
     bytes: int
     seconds: list[float] = dataclasses.field(default_factory=list)
@@ -64,24 +63,19 @@ def main() -> int:
 
 def measure(options: argparse.Namespace) -> list[str]:
     """The table for some options."""
-    train = TrainConfig(steps=1000, batch_size=options.rows)
-    config = fit_time_chunk(SIZES[options.size], train, one_device())
-    rng = np.random.default_rng(0)
-    tokens = rng.integers(0, config.vocab_size, (options.rows, options.tokens + 1), np.int32)
-    batch = {"inputs": tokens[:, :-1], "targets": tokens[:, 1:]}
-    batch["segment_ids"] = np.ones_like(batch["inputs"])
-    batch["weights"] = np.ones(batch["inputs"].shape, np.float32)
-    model = MMRecLM(config)
+    config = SIZES[options.size].fitted(options.rows, jax.devices()[0].platform)
+    batch = random_batch(options.rows, options.tokens, config.vocab_size)
+    model = config.build()
     methods = {name: compile_method(model, name, options.rank, batch) for name in options.methods}
     for _ in range(options.rounds + 1):
         for method in methods.values():
             begin = time.perf_counter()
-            method.state, metrics = method.step(method.state, batch)
+            method.state, metrics = method.step(method.model, method.state, batch)
             jax.block_until_ready(metrics)
             method.seconds.append(time.perf_counter() - begin)
     for method in methods.values():
         del method.seconds[0]  # the first step also pages memory in
-    size = sum(x.size for x in jax.tree.leaves(jax.eval_shape(_init(model))))
+    size = count(jax.eval_shape(model.init, jax.random.key(0)))
     return [
         f"{options.size}: {size:,} parameters, {options.rows} x {options.tokens} tokens, rank "
         f"{options.rank}, {options.rounds} rounds",
@@ -90,26 +84,23 @@ def measure(options: argparse.Namespace) -> list[str]:
     ]
 
 
-def compile_method(model: MMRecLM, name: str, rank: int, batch: dict[str, Any]) -> Method:
+def compile_method(model: LanguageModel, name: str, rank: int, batch: Batch) -> Method:
     """A method at its start."""
-    kind, _, path = name.partition(" ")
-    fields: dict[str, Any] = {"kind": kind, "rank": rank, "path": path}
-    config = AdapterConfig() if name == METHODS[-1] else AdapterConfig(**fields)
-    optimizer = build_optimizer(OptimConfig(), 1000)
-    rules = adapter_rules(config)
-
-    def start() -> TrainState:
-        params = _init(model)()
-        return initial_state(model, optimizer, 0, params=params, rules=rules)
-
-    state = jax.jit(start)()
-    step = make_train_step(model, optimizer, adapters=config)
-    compiled = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
+    if name != METHODS[-1]:
+        kind, _, path = name.partition(" ")
+        fields: dict[str, Any] = {"kind": kind, "rank": rank, "path": path}
+        config = AdapterConfig(**fields)
+        base = jax.jit(model.init)(jax.random.key(0))
+        model = adapt(model, base, adapter_rules(config, model), path=config.path)
+    optimizer, objectives = build_optimizer(OptimConfig(), 1000, model.decays), plain_objectives()
+    state = jax.jit(lambda model: initial_state(model, objectives, optimizer, 0))(model)
+    step = make_train_step(optimizer, objectives)
+    compiled = jax.jit(step, donate_argnums=1).lower(model, state, batch).compile()
     memory = compiled.memory_analysis()
     assert memory is not None
     used = memory.argument_size_in_bytes + memory.temp_size_in_bytes
     used += memory.output_size_in_bytes - memory.alias_size_in_bytes
-    return Method(compiled, state, used)
+    return Method(compiled, model, state, used)
 
 
 def table(methods: dict[str, Method]) -> list[str]:
@@ -123,8 +114,7 @@ def table(methods: dict[str, Method]) -> list[str]:
             pairs = zip(method.seconds, reference.seconds, strict=True)
             times = f"{median(mine / other for mine, other in pairs):.2f}"
             sizes = f"{method.bytes / reference.bytes:.2f}"
-        numbers = sum(x.size for x in jax.tree.leaves(method.state.params))
-        moments = sum(x.nbytes for x in jax.tree.leaves(method.state.opt_state))
+        numbers, moments = count(method.state.params), num_bytes(method.state.opt_state)
         spread = f"{min(method.seconds):.2f} to {max(method.seconds):.2f}"
         lines.append(
             row(
@@ -140,10 +130,6 @@ def table(methods: dict[str, Method]) -> list[str]:
             )
         )
     return lines
-
-
-def _init(model: MMRecLM) -> Callable[[], Any]:
-    return lambda: model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))["params"]
 
 
 if __name__ == "__main__":

@@ -7,41 +7,32 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
-from mmrec_jax.evaluation.evaluate import evaluate
-from mmrec_jax.evaluation.evaluate_task import evaluate_task
-from mmrec_jax.train.setup import load_data, model_config, run_length
-from mmrec_jax.train.time_pieces import fit_time_chunk
 
-from benchmarks.peers.attention_adapter import AttentionAdapter
-from benchmarks.peers.attention_config import AttentionConfig, matching
 from benchmarks.run_log import Record, RunLog
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config, TrainConfig
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.errors import UserError
+from mmrec_jax.evaluation.registry import EVALUATORS, EvaluationRequest
+from mmrec_jax.models.attention.config import AttentionConfig, matching
 from mmrec_jax.models.mmrec.config import MMRecConfig
-from mmrec_jax.models.mmrec.model import MMRecLM, count_parameters
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.compile_cache import enable_compile_cache
-from mmrec_jax.train.mesh import abstract_batch, make_mesh, place_batch, replicated, split_cpu
-from mmrec_jax.train.mesh import state_shardings as shardings_of
+from mmrec_jax.train.compiled_steps import compile_step
+from mmrec_jax.train.mesh import make_mesh, place_batch, split_cpu, state_shardings
+from mmrec_jax.train.setup import build_model, build_objectives, load_data, run_length
 from mmrec_jax.train.state import TrainState, initial_state
-from mmrec_jax.train.step import make_eval_step, make_train_step
+from mmrec_jax.tree import count
 
 MODELS = ("mmrec", "attention")
 TOLERANCE = 0.02  # of the attention model's parameters, as a share of MM-Rec's
 _CURVE_POINTS = 25
-
-Evaluation = Callable[[Any], dict[str, float]]
 
 
 def run_once(log: RunLog, model: str, config: Config, workdir: Path) -> Record:
@@ -60,14 +51,14 @@ def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
     Args:
       model: of `MODELS`. The attention model has the width, the layers and (to `TOLERANCE`) the
         parameters of the MM-Rec model that the config describes, and `num_memories` heads.
-      config: the run. `train.eval_every` says when it is evaluated besides the end.
+      config: the run, of MM-Rec. `train.eval_every` says when it is evaluated besides the end.
       workdir: where the tokenizer is kept for later runs.
 
     Returns:
       `parameters`, `steps`, `tokens` (read in training), `seconds` and `cpu_seconds` (of
       everything), `compile_seconds` and `tokens_per_second` (of training alone); `data`: its
       sizes; `curve`: `train` and `validation`, lists of [step, loss in nats], each of the first
-      the mean since the one before; `metrics`: what `evaluate` or `evaluate_task` says at the end,
+      the mean since the one before; `metrics`: what the evaluators of the data find at the end,
       or None if the loss was not finite at step `diverged_at`.
 
     Raises:
@@ -75,33 +66,33 @@ def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
     """
     begin, processor = time.perf_counter(), time.process_time()
     check(model, config)
-    split_cpu(config.train)
-    mesh = make_mesh(config.train)
-    place = Workdir(workdir)
-    data = _load(config, place)
+    split_cpu(config)
+    mesh = make_mesh(config)
+    data = _load(config, Workdir(workdir))
+    config = of_family(model, config, data.tokenizer.vocab_size)
     enable_compile_cache()
     batches = data.batches(config.train.batch_size)
     steps = run_length(config, data)
-    fitted = fit_time_chunk(config.model, config.train, mesh)
-    network = build(model, model_config(fitted, data.tokenizer))
-    optimizer = build_optimizer(config.optim, steps)
-    carry = config.train.carry_state
-    shardings = shardings_of(mesh, carry_state=carry)
+    network = build_model(config, data.tokenizer, mesh, None, steps)
+    objectives = build_objectives(config, network, data.tokenizer)
+    optimizer = build_optimizer(config.optim, steps, network.decays)
 
     def new_state() -> TrainState:
-        rows = config.train.batch_size if carry else None
-        return initial_state(network, optimizer, config.train.seed, rows)
+        rows = config.train.batch_size if config.train.carry_state else None
+        return initial_state(network, objectives, optimizer, config.train.seed, rows)
 
+    shardings = state_shardings(jax.eval_shape(new_state), network, mesh)
     state = jax.jit(new_state, out_shardings=shardings)()
-    step = make_train_step(network, optimizer, config.train.accumulate)
     compiling = time.perf_counter()
-    update = (
-        jax.jit(step, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
-        .lower(state, abstract_batch(config, mesh))
-        .compile()
-    )
+    update = compile_step(config, mesh, network, objectives, optimizer, state, refresh=False)
     compile_seconds = time.perf_counter() - compiling
-    score = _evaluation(network, config, data, mesh)
+
+    def score(state: TrainState) -> dict[str, float]:
+        request = EvaluationRequest(
+            network, state.params, data, config, objectives, mesh, int(state.step)
+        )
+        found = (EVALUATORS[name](request).metrics for name in config.data.evaluators)
+        return {name: value for metrics in found for name, value in metrics.items()}
 
     losses: list[float] = []
     validation: list[list[float]] = []
@@ -109,7 +100,7 @@ def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
     diverged_at, tokens, training = None, 0, 0.0
     mark = time.perf_counter()
     for number in range(1, steps + 1):
-        state, values = update(state, place_batch(next(batches), mesh))
+        state, values = update(network, state, place_batch(next(batches), mesh))
         losses.append(float(values["loss"]))
         tokens += int(values["tokens"])
         if not math.isfinite(losses[-1]):
@@ -118,14 +109,14 @@ def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
         if number == steps or number % config.train.eval_every == 0:
             jax.block_until_ready(state)
             training += time.perf_counter() - mark
-            metrics = score(state.params)
+            metrics = score(state)
             if not math.isfinite(metrics["loss"]):
                 diverged_at = number
                 break
             validation.append([number, metrics["loss"]])
             mark = time.perf_counter()
     return {
-        "parameters": count_parameters(state.params),
+        "parameters": count(state.params),
         "steps": steps,
         "tokens": tokens,
         "seconds": round(time.perf_counter() - begin, 1),
@@ -139,15 +130,16 @@ def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
     }
 
 
-def build(model: str, config: MMRecConfig) -> Any:
-    """An `MMRecLM` of this config, or the attention model of its size, which is called like one.
+def of_family(model: str, config: Config, vocab_size: int) -> Config:
+    """The run with the model of that family, for a tokenizer of that size.
 
     Raises:
       UserError: no attention model of the same width and layers is near enough in size.
     """
-    if model == "mmrec":
-        return MMRecLM(config)
-    return AttentionAdapter(dataclasses.replace(config, use_uboo=False), attention_shape(config))
+    shape = dataclasses.replace(config.model, vocab_size=vocab_size)
+    return dataclasses.replace(
+        config, model=attention_shape(shape) if model == "attention" else shape
+    )
 
 
 def attention_shape(config: MMRecConfig) -> AttentionConfig:
@@ -156,9 +148,7 @@ def attention_shape(config: MMRecConfig) -> AttentionConfig:
     Raises:
       UserError: none of the same width and layers is near enough in size.
     """
-    tokens = jnp.zeros((1, 2), jnp.int32)
-    abstract: Any = jax.eval_shape(MMRecLM(config).init, jax.random.key(0), tokens)
-    parameters = count_parameters(abstract["params"])
+    parameters = count(jax.eval_shape(config.build().init, jax.random.key(0)))
     shape = matching(
         parameters,
         vocab_size=config.vocab_size,
@@ -175,7 +165,7 @@ def attention_shape(config: MMRecConfig) -> AttentionConfig:
 
 
 def check(model: str, config: Config) -> None:
-    """Refuses, before any compute, what the attention model cannot do.
+    """Refuses, before any compute, what cannot be compared.
 
     Raises:
       UserError: the model is unknown, the optimizer wants estimates of the curvature, or a field is
@@ -190,65 +180,35 @@ def check(model: str, config: Config) -> None:
         )
     if model == "mmrec":
         return
-    lengths = config.data.eval_lengths if "task" in config.data.evaluators else ()
     for name, value, expected in (
         ("model.dropout", config.model.dropout, 0.0),
         ("model.dtype", config.model.dtype, "float32"),
         ("model.param_dtype", config.model.param_dtype, "float32"),
         ("train.carry_state", config.train.carry_state, False),
-        ("train.eval_carry", config.train.eval_carry, False),
     ):
         if value != expected:
             raise UserError(
                 f"config.{name} is {value!r}; with the attention model it must be {expected!r}"
             )
-    if lengths and max(lengths) > config.data.seq_len:
-        raise UserError(
-            f"config.data.eval_lengths has {max(lengths)}; the attention model reads one row, "
-            f"config.data.seq_len = {config.data.seq_len} tokens"
-        )
 
 
-def _load(config: Config, place: Workdir) -> Dataset:
+def _load(config: Config, folder: Workdir) -> Dataset:
     """As `load_data`; the text of the last run is at hand, whatever its shuffle."""
     if "task" in config.data.evaluators:
-        return load_data(config, place)
+        return load_data(config, folder)
     alike = Config(
         model=MMRecConfig(vocab_size=config.model.vocab_size),
         data=dataclasses.replace(config.data, seed=0),
         tokenizer=config.tokenizer,
         train=TrainConfig(steps=1, carry_state=config.train.carry_state),
+        turkish=config.turkish,
     )
-    return dataclasses.replace(_load_text(alike, place), config=config.data)
+    return dataclasses.replace(_load_text(alike, folder), config=config.data)
 
 
 @functools.lru_cache(maxsize=1)
-def _load_text(config: Config, place: Workdir) -> Any:
-    return load_data(config, place)
-
-
-def _evaluation(network: Any, config: Config, data: Dataset, mesh: Mesh) -> Evaluation:
-    """From parameters to what the loop of `train.py` says of them."""
-    step = jax.jit(make_eval_step(network))
-    rows = config.train.batch_size
-    if "task" in config.data.evaluators:
-        task: Any = data
-        return lambda params: evaluate_task(
-            step, params, network.config, task, mesh, batch_size=rows
-        )
-    store = data.validation
-    assert store is not None
-    return lambda params: evaluate(
-        step,
-        params,
-        network.config,
-        store,
-        mesh,
-        batch_size=rows,
-        seq_len=config.data.seq_len,
-        carry=config.train.eval_carry,
-        max_batches=config.train.eval_batches,
-    )
+def _load_text(config: Config, folder: Workdir) -> Any:
+    return load_data(config, folder)
 
 
 def _sizes(data: Dataset) -> dict[str, int]:

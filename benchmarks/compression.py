@@ -1,6 +1,6 @@
 """What simpler models make of the built-in corpus: xz, and interpolated Kneser-Ney n-grams.
 
-    python benchmarks/compression.py
+    python -m benchmarks.compression
 
 Prints bits per byte of the validation split, with the definition that `mmrec_jax` reports: every
 character and the end of each document are predicted, over the UTF-8 bytes of the text. xz gets the

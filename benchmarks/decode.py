@@ -1,6 +1,6 @@
 """Whether generation slows down as the text grows: tokens/s at contexts short and long.
 
-python benchmarks/decode.py --workdir=runs/tiny
+python -m benchmarks.decode --workdir=runs/tiny
 """
 
 import argparse

@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.timing import Step
 
-_PIECE = 512  # tokens that the JAX attention peer reads at once
+_CHUNK = 512  # tokens that the JAX attention peer reads at once
 
 
 def mmrec(fields: dict[str, Any], context: np.ndarray, draws: int) -> tuple[dict, Step]:
@@ -58,10 +58,9 @@ def jax_attention(
 
     from benchmarks.peers.jax_attention_cache import bytes_per_token, empty_cache, read
     from mmrec_jax.models.attention.config import AttentionConfig
-    from mmrec_jax.models.attention.model import AttentionLM
 
     config = AttentionConfig(**fields)
-    params = AttentionLM(config).init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))["params"]
+    params = config.build().init(jax.random.key(0))
 
     @functools.partial(jax.jit, donate_argnums=1)
     def decode(logits: Any, cache: Any) -> tuple[Any, Any, Any]:
@@ -72,8 +71,8 @@ def jax_attention(
     prefill = jax.jit(functools.partial(read, config, params), donate_argnums=1)
     cache = empty_cache(config, 1, len(context) + draws * steps + 1)
     logits = None
-    for begin in range(0, len(context), _PIECE):
-        logits, cache = prefill(jnp.asarray(context[None, begin : begin + _PIECE]), cache)
+    for begin in range(0, len(context), _CHUNK):
+        logits, cache = prefill(jnp.asarray(context[None, begin : begin + _CHUNK]), cache)
     held = [decode(logits, cache)]
     jax.block_until_ready(held)
     facts = _facts(f"jax {jax.__version__}", len(context) * bytes_per_token(config), start)

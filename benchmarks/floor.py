@@ -14,9 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from mmrec_jax.models.mmrec.config import MMRecConfig
-from mmrec_jax.models.mmrec.model import MMRecLM, count_parameters
 from mmrec_jax.train.flops import matmul_flops_per_second, training_flops_per_token
-from mmrec_jax.tree import path_name
+from mmrec_jax.tree import count, named_leaves
 
 _COPIED = 2**25  # float32 numbers, 128 MiB: more than any cache holds
 _REPEATS = 10
@@ -38,8 +37,7 @@ def copy_bytes_per_second() -> float:
 
 def abstract_parameters(config: MMRecConfig) -> Any:
     """The shapes of MM-Rec's parameters, without making them."""
-    tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)
-    return jax.eval_shape(MMRecLM(config).init, jax.random.key(0), tokens)["params"]
+    return jax.eval_shape(config.build().init, jax.random.key(0))
 
 
 def training_bytes_per_token(params: Any, tokens: int) -> float:
@@ -50,8 +48,8 @@ def training_bytes_per_token(params: Any, tokens: int) -> float:
     and reads and writes a parameter and AdamW's two moments. Everything else counts as free.
     """
     numbers = 0.0
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        if path_name(path).rsplit("/", 1)[-1] in ("kernel", "embedding"):
+    for name, leaf in named_leaves(params).items():
+        if name.rsplit("/", 1)[-1] in ("kernel", "embedding"):
             *layers, m, n = leaf.shape
             numbers += 3 * math.prod(layers) * (m + n)
         numbers += 8 * leaf.size / tokens
@@ -67,7 +65,7 @@ def floor(config: MMRecConfig, rates: dict[str, float], tokens: int) -> dict[str
       tokens: of a step.
     """
     params = abstract_parameters(config)
-    flops = training_flops_per_token(config, count_parameters(params))
+    flops = training_flops_per_token(config.build(), count(params), frozen=0, length=tokens)
     traffic = training_bytes_per_token(params, tokens)
     return {
         "flops_per_token": flops,

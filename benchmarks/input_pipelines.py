@@ -138,9 +138,9 @@ class _Lines:
         self._files = tuple(files)
         ends = []
         for number, file in enumerate(files):
-            places = np.flatnonzero(np.memmap(file, np.uint8, "r") == ord("\n"))
-            starts = np.concatenate([[0], places[:-1] + 1])
-            ends.append(np.stack([np.full(len(places), number), starts, places], 1))
+            newlines = np.flatnonzero(np.memmap(file, np.uint8, "r") == ord("\n"))
+            starts = np.concatenate([[0], newlines[:-1] + 1])
+            ends.append(np.stack([np.full(len(newlines), number), starts, newlines], 1))
         self._ends = np.concatenate(ends)
         self._maps: dict[int, mmap.mmap] = {}
 

@@ -1,6 +1,6 @@
 """Whether cost grows linearly with the length: time and peak memory of one row, short to long.
 
-python benchmarks/linear_cost.py --out benchmarks/logs/linear_cost.json
+    python -m benchmarks.linear_cost --out benchmarks/logs/linear_cost.json
 
 Training is one update on one row, gradients through all of it; evaluation reads the row 1,024
 tokens at a time and carries the state, as `mmrec eval loss` does. Every cell is a process of its
@@ -20,10 +20,9 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.workload import plain_objectives, random_batch
 from mmrec_jax.config import OptimConfig
 from mmrec_jax.models.mmrec.config import MMRecConfig
-from mmrec_jax.models.mmrec.model import MMRecLM
-from mmrec_jax.models.mmrec.state import zero_state
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_eval_step, make_train_step
@@ -55,7 +54,7 @@ def main() -> None:
 
 
 def _in_a_process(mode: str, length: int) -> dict[str, float]:
-    command = [sys.executable, __file__, "--cell", mode, str(length)]
+    command = [sys.executable, "-m", "benchmarks.linear_cost", "--cell", mode, str(length)]
     ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     cell: dict[str, float] = json.loads(ran.stdout.splitlines()[-1])
     return cell
@@ -64,31 +63,26 @@ def _in_a_process(mode: str, length: int) -> dict[str, float]:
 def _cell(mode: str, length: int) -> dict[str, float]:
     """Seconds (the fastest of the repeats, the first not counted) and peak memory in MiB."""
     config = MMRecConfig(vocab_size=1000)
-    model, optimizer = MMRecLM(config), build_optimizer(OptimConfig(), 1000)
-    state = jax.jit(lambda: initial_state(model, optimizer, 0))()
-    tokens = np.random.default_rng(0).integers(0, config.vocab_size, (1, length + 1), np.int32)
-    batch = {
-        "inputs": tokens[:, :-1],
-        "targets": tokens[:, 1:],
-        "segment_ids": np.ones((1, length), np.int32),
-        "weights": np.ones((1, length), np.float32),
-    }
+    model, objectives = config.build(), plain_objectives()
+    optimizer = build_optimizer(OptimConfig(), 1000, model.decays)
+    state = jax.jit(lambda: initial_state(model, objectives, optimizer, 0))()
+    batch = random_batch(1, length, config.vocab_size)
     times = []
     if mode == "train":
-        train_step = jax.jit(make_train_step(model, optimizer), donate_argnums=0)
+        train_step = jax.jit(make_train_step(optimizer, objectives), donate_argnums=1)
         for _ in range(1 + _REPEATS):
             begin = time.perf_counter()
-            state, metrics = train_step(state, batch)
+            state, metrics = train_step(model, state, batch)
             jax.block_until_ready((state, metrics))
             times.append(time.perf_counter() - begin)
     else:
-        eval_step = jax.jit(make_eval_step(model))
+        eval_step = jax.jit(make_eval_step())
         for _ in range(1 + _REPEATS):
-            begin, memory = time.perf_counter(), zero_state(config, 1)
+            begin, memory = time.perf_counter(), model.initial_state(1)
             for first in range(0, length, _ROW):
                 row = {name: x[:, first : first + _ROW] for name, x in batch.items()}
-                sums, memory = eval_step(state.params, row, memory)
-            jax.block_until_ready((sums, memory))
+                predicted, memory = eval_step(model, state.params, row, memory)
+            jax.block_until_ready((predicted, memory))
             times.append(time.perf_counter() - begin)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"seconds": min(times[1:]), "peak_mib": peak}

@@ -21,7 +21,7 @@ from benchmarks.run_log import Record, RunLog
 from mmrec_jax.config import Config, OptimConfig
 from mmrec_jax.config_file import read_config
 from mmrec_jax.errors import UserError, exit_on_user_error
-from mmrec_jax.models.mmrec.state import zero_state
+from mmrec_jax.tree import num_bytes
 
 Shape = tuple[int, int, int]
 PAIRS = (8, 32)
@@ -115,8 +115,7 @@ def model_state_bytes(model: str, config: Config) -> int:
     if model == "attention":
         return 2 * 4 * shape.num_layers * shape.D * config.data.seq_len
     # Shapes alone: an array would start JAX before a run has chosen its devices.
-    state = jax.eval_shape(lambda: zero_state(shape, 1))
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    return num_bytes(jax.eval_shape(lambda: shape.build().initial_state(1)))
 
 
 def _share(run: Record) -> float:

@@ -4,7 +4,8 @@
 
 The steps of a run (`configs/tiny.py` unless --config says otherwise) are compiled for every
 optimizer, and then taken by turns in one process, each round in the opposite order, so that a slow
-minute of the machine hits all alike. Text is random tokens, a document a row. Prints Markdown and
+minute of the machine hits all alike. They minimise the cross-entropy alone, of random tokens, a
+document a row. Prints Markdown and
 writes --output, which `optimizers.py` reads.
 """
 
@@ -20,17 +21,18 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from mmrec_jax.train.time_pieces import fit_time_chunk
 
 from benchmarks.markdown import header, row
+from benchmarks.workload import plain_objectives, random_batch
 from mmrec_jax.config import Config
 from mmrec_jax.config_file import parse_with_overrides, read_config
 from mmrec_jax.errors import UserError, exit_on_user_error
-from mmrec_jax.models.mmrec.model import MMRecLM
+from mmrec_jax.models.api import LanguageModel
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.compiled_steps import compile_step
-from mmrec_jax.train.mesh import make_mesh, place_batch, split_cpu, state_shardings
+from mmrec_jax.train.mesh import make_mesh, place_batch, row_devices, split_cpu, state_shardings
 from mmrec_jax.train.state import initial_state
+from mmrec_jax.tree import num_bytes
 
 # The programs that each optimizer needs, by name, and whether they refresh the curvature. The plain
 # step of both Sophias is one program.
@@ -50,6 +52,7 @@ class Timed:
     """One compiled step, its state, and what was measured of it."""
 
     program: Any
+    model: LanguageModel
     state: Any
     moment_bytes: int  # of the optimizer's arrays
     temporary_bytes: int  # what the program needs beside its inputs and outputs
@@ -59,7 +62,7 @@ class Timed:
     def take(self, batch: Any) -> None:
         """Takes one step and waits for it."""
         wall, processor = time.perf_counter(), time.process_time()
-        self.state, metrics = self.program(self.state, batch)
+        self.state, metrics = self.program(self.model, self.state, batch)
         jax.block_until_ready((self.state, metrics))
         self.wall.append(time.perf_counter() - wall)
         self.processor.append(time.process_time() - processor)
@@ -88,10 +91,12 @@ def measure(config: Config, optimizers: Sequence[str], rounds: int) -> dict[str,
       time of a step of each optimizer over AdamW's, with a refresh every `hessian_every` steps, the
       median over the rounds; `hessian_every`, `estimator_batch` and `rounds`.
     """
-    split_cpu(config.train)
-    mesh = make_mesh(config.train)
-    model = MMRecLM(fit_time_chunk(config.model, config.train, mesh))
-    batch = _batch(config, mesh)
+    split_cpu(config)
+    mesh, train = make_mesh(config), config.train
+    rows = train.batch_size // train.accumulate // row_devices(mesh)
+    model = config.model.fitted(rows, mesh.devices.flat[0].platform).build()
+    tokens = random_batch(train.batch_size, config.data.seq_len, config.model.vocab_size)
+    batch = place_batch(tokens, mesh)
     steps: dict[str, Timed] = {}
     for name in ("adamw", *optimizers):
         for label, refresh in STEPS[name].items():
@@ -152,37 +157,28 @@ def table(report: dict[str, Any]) -> list[str]:
     return [*lines, "", f"Processor time over AdamW, k = {report['hessian_every']}: {over}."]
 
 
-def _prepare(config: Config, name: str, refresh: bool, mesh: Mesh, model: MMRecLM) -> Timed:
+def _prepare(config: Config, name: str, refresh: bool, mesh: Mesh, model: LanguageModel) -> Timed:
     own = dict.fromkeys(("b1", "b2", "eps", "gamma"))
     changes: dict[str, Any] = {"name": name, "warmup_steps": 10, **own}
     optim = dataclasses.replace(config.optim, **changes)
     config = dataclasses.replace(config, optim=optim)
-    optimizer = build_optimizer(optim, steps=1000)
-    shardings = state_shardings(mesh, carry_state=False)
-    state = jax.jit(lambda: initial_state(model, optimizer, 0), out_shardings=shardings)()
-    program = compile_step(config, mesh, model, optimizer, state, refresh)
+    optimizer, objectives = build_optimizer(optim, 1000, model.decays), plain_objectives()
+
+    def start() -> Any:
+        return initial_state(model, objectives, optimizer, 0)
+
+    shardings = state_shardings(jax.eval_shape(start), model, mesh)
+    state = jax.jit(start, out_shardings=shardings)()
+    program = compile_step(config, mesh, model, objectives, optimizer, state, refresh)
     memory = program.memory_analysis()
     assert memory is not None
     return Timed(
         program=program,
+        model=model,
         state=state,
-        moment_bytes=sum(x.nbytes for x in jax.tree.leaves(state.opt_state)),
+        moment_bytes=num_bytes(state.opt_state),
         temporary_bytes=memory.temp_size_in_bytes,
     )
-
-
-def _batch(config: Config, mesh: Mesh) -> Any:
-    shape = config.train.batch_size, config.data.seq_len
-    tokens = np.random.default_rng(0).integers(
-        0, config.model.vocab_size, (shape[0], shape[1] + 1), np.int32
-    )
-    batch = {
-        "inputs": np.ascontiguousarray(tokens[:, :-1]),
-        "targets": np.ascontiguousarray(tokens[:, 1:]),
-        "segment_ids": np.ones(shape, np.int32),
-        "weights": np.ones(shape, np.float32),
-    }
-    return place_batch(batch, mesh)
 
 
 def _options() -> argparse.Namespace:

@@ -16,7 +16,7 @@ from mmrec_jax.config import Config
 from mmrec_jax.errors import NotFiniteError, UserError
 
 MODEL = "mmrec"
-_LANE: list[int] = []  # of this process: the number of its core and of its folder
+_SLOT: list[int] = []  # of this process: the number of its core and of its folder
 
 
 def finish(log: RunLog, configs: Sequence[Config], workdir: Path, jobs: int) -> None:
@@ -35,11 +35,11 @@ def finish(log: RunLog, configs: Sequence[Config], workdir: Path, jobs: int) -> 
     if not missing:
         return
     context = multiprocessing.get_context("spawn")
-    lanes = context.SimpleQueue()
-    for lane in range(jobs):
-        lanes.put(lane)
+    slots = context.SimpleQueue()
+    for slot in range(jobs):
+        slots.put(slot)
     with concurrent.futures.ProcessPoolExecutor(
-        min(jobs, len(missing)), context, initializer=_enter_lane, initargs=(lanes,)
+        min(jobs, len(missing)), context, initializer=_take_slot, initargs=(slots,)
     ) as pool:
         running = {pool.submit(train, config, workdir): config for config in missing}
         try:
@@ -65,20 +65,20 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     from mmrec_jax.train.loop import run  # here: JAX counts the cores when it starts
     from mmrec_jax.train.writer import read_metrics
 
-    place = Workdir(workdir / str(_LANE[0] if _LANE else 0))
-    place.metrics.unlink(missing_ok=True)  # of another run
+    folder = Workdir(workdir / str(_SLOT[0] if _SLOT else 0))
+    folder.metrics.unlink(missing_ok=True)  # of another run
     begin = time.process_time()
     diverged = False
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            status = run(config, place.root, fresh=True)
+            status = run(config, folder.root, fresh=True)
     except NotFiniteError:
         diverged = True
     else:
         if status:
             raise UserError("interrupted")
-    lines = read_metrics(place.metrics)
+    lines = read_metrics(folder.metrics)
     training = [line for line in lines if line["split"] == "train"]
     validation = [line for line in lines if line["split"] == "validation"]
     last = training[-1]["step"]
@@ -124,9 +124,9 @@ def describe(record: Record) -> str:
     return f"{point}, seed {record['seed']}: {result}, {record['cpu_seconds']:.0f} processor s"
 
 
-def _enter_lane(lanes: Any) -> None:
+def _take_slot(slots: Any) -> None:
     """Called once in each process, before anything else."""
-    _LANE.append(lanes.get())
+    _SLOT.append(slots.get())
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[_LANE[0] % len(cores)]})
+        os.sched_setaffinity(0, {cores[_SLOT[0] % len(cores)]})

@@ -44,6 +44,6 @@ def draw(ends: Mapping[str, Sequence[Record]], cost: Mapping[str, float], path: 
     figure.savefig(path, dpi=120)
 
 
-def _band(axes: Any, places: Any, values: Any, colour: str, label: str) -> None:
-    axes.plot(places, values.mean(0), color=colour, label=label)
-    axes.fill_between(places, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
+def _band(axes: Any, x: Any, values: Any, colour: str, label: str) -> None:
+    axes.plot(x, values.mean(0), color=colour, label=label)
+    axes.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)

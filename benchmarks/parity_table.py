@@ -1,6 +1,6 @@
 """Trains `configs/parity.py` with each gate and seed, and prints a Markdown table.
 
-    python benchmarks/parity_table.py --workdir=runs/parity_table
+    python -m benchmarks.parity_table --workdir=runs/parity_table
 
 A run that is already there is not trained again.
 """

@@ -13,8 +13,9 @@ import time
 import numpy as np
 
 from benchmarks.markdown import header, row
-from benchmarks.speed_cell import mmrec_training, random_batch
+from benchmarks.speed_cell import mmrec_training
 from benchmarks.timing import Step
+from benchmarks.workload import random_batch
 from mmrec_jax.errors import UserError, exit_on_user_error
 
 VARIANTS: dict[str, dict[str, object]] = {

@@ -29,24 +29,24 @@ def draw(report: dict[str, Any], path: Path) -> None:
     training.set(title="training", xlabel="T (tokens)", ylabel="tokens/s")
     decoding.set(title="decoding, one sample", xlabel="context (tokens)", ylabel="tokens/s")
     state.set(title="state", xlabel="context (tokens)", ylabel="bytes")
-    for axes, places in ((training, "lengths"), (decoding, "contexts"), (state, "contexts")):
+    for axes, name in ((training, "lengths"), (decoding, "contexts"), (state, "contexts")):
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
-        axes.set_xticks(report[places], [f"{place:,}" for place in report[places]])
+        axes.set_xticks(report[name], [f"{length:,}" for length in report[name]])
         axes.grid(alpha=0.3, which="both")
     state.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.savefig(path, dpi=120)
 
 
 def _line(
-    axes: Any, places: list[int], cells: list[Any], value: Any, style: dict[str, Any], label: str
+    axes: Any, lengths: list[int], cells: list[Any], value: Any, style: dict[str, Any], label: str
 ) -> None:
     points = [
-        (place, value(cell), bool(cell["failed"]))
-        for place, cell in zip(places, cells, strict=True)
+        (length, value(cell), bool(cell["failed"]))
+        for length, cell in zip(lengths, cells, strict=True)
         if cell is not None and value(cell) is not None
     ]
     axes.plot([p[0] for p in points], [p[1] for p in points], label=label, **style)
-    for place, height, stopped in points:
+    for length, height, stopped in points:
         face = "white" if stopped else style["color"]
-        axes.plot([place], [height], "o", color=style["color"], markerfacecolor=face)
+        axes.plot([length], [height], "o", color=style["color"], markerfacecolor=face)

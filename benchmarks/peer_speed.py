@@ -21,12 +21,12 @@ from benchmarks.cell_process import can_import, run_process
 from benchmarks.floor import abstract_parameters
 from benchmarks.peer_picture import draw
 from benchmarks.peer_table import to_markdown
-from benchmarks.peers.attention_config import matching
 from benchmarks.speed_cell import Cell
 from benchmarks.speed_table import Measured, describe
 from mmrec_jax.errors import UserError, exit_on_user_error
+from mmrec_jax.models.attention.config import matching
 from mmrec_jax.models.mmrec.config import MMRecConfig
-from mmrec_jax.models.mmrec.model import count_parameters
+from mmrec_jax.tree import count
 
 _ROOT = Path(__file__).resolve().parents[1]
 _NAMES = {
@@ -137,7 +137,7 @@ def _config(options: argparse.Namespace, model: str) -> tuple[dict[str, Any], in
         num_layers=options.layers,
         num_memories=4,
     )
-    parameters = count_parameters(abstract_parameters(ours))
+    parameters = count(abstract_parameters(ours))
     if model == "mmrec":
         return dataclasses.asdict(ours), parameters
     shape = {

@@ -56,7 +56,7 @@ def nominal_shares(nouns: Sequence[AnnotatedWord]) -> tuple[float, float, float,
     pairs = [(segment(word.word).nominal, word.nominal) for word in nouns]
     together = sum(ours == gold for ours, gold in pairs)
     number, possessive, case = (
-        sum(ours[place] == gold[place] for ours, gold in pairs) / len(nouns) for place in range(3)
+        sum(ours[part] == gold[part] for ours, gold in pairs) / len(nouns) for part in range(3)
     )
     return together / len(nouns), number, possessive, case
 

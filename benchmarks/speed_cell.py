@@ -17,8 +17,8 @@ import numpy as np
 
 from benchmarks import decoding
 from benchmarks.timing import Step, time_steps
+from benchmarks.workload import Batch, plain_objectives, random_batch
 
-Batch = dict[str, np.ndarray]
 _SEED = 0
 _TIMED_STEPS = 2
 
@@ -50,18 +50,6 @@ def main() -> None:
         _say(facts | result)
 
 
-def random_batch(rows: int, length: int, vocab_size: int) -> Batch:
-    """Random tokens, the same ones every time; every row is one document."""
-    rng = np.random.default_rng(_SEED)
-    tokens = rng.integers(0, vocab_size, (rows, length + 1), np.int32)
-    return {
-        "inputs": np.ascontiguousarray(tokens[:, :-1]),
-        "targets": np.ascontiguousarray(tokens[:, 1:]),
-        "weights": np.ones((rows, length), np.float32),
-        "segment_ids": np.ones((rows, length), np.int32),
-    }
-
-
 def _training(cell: Cell) -> tuple[dict, Step]:
     batch = random_batch(cell.rows, cell.length, cell.config["vocab_size"])
     if cell.model == "mmrec":
@@ -87,60 +75,74 @@ def _decoding(cell: Cell, context: int) -> tuple[dict, Step]:
 
 def mmrec_training(fields: dict[str, Any], batch: Batch) -> tuple[dict, Step]:
     """MM-Rec's training step as `train.py` runs it, each row one document."""
-    from mmrec_jax.train.time_pieces import fit_time_chunk
+    import functools
 
-    from mmrec_jax.config import OptimConfig, TrainConfig
+    from mmrec_jax.config import OptimConfig
     from mmrec_jax.models.mmrec.config import MMRecConfig
-    from mmrec_jax.models.mmrec.model import MMRecLM
     from mmrec_jax.optim.build import build_optimizer
-    from mmrec_jax.train.mesh import make_mesh, split_cpu
+    from mmrec_jax.train.mesh import row_devices
     from mmrec_jax.train.state import initial_state
     from mmrec_jax.train.step import make_train_step
 
-    config = TrainConfig(steps=1, batch_size=len(batch["inputs"]))
-    split_cpu(config)
-    model = MMRecLM(fit_time_chunk(MMRecConfig(**fields), config, make_mesh(config)))
-    optimizer = build_optimizer(OptimConfig(), steps=1000)
+    rows = len(batch["inputs"])
+    mesh = _mesh(rows)
+    config = MMRecConfig(**fields)
+    model = config.fitted(rows // row_devices(mesh), mesh.devices.flat[0].platform).build()
+    optimizer = build_optimizer(OptimConfig(), 1000, model.decays)
+    objectives = plain_objectives()
     return _jax_step(
-        make_train_step(model, optimizer), lambda: initial_state(model, optimizer, _SEED), batch
+        functools.partial(make_train_step(optimizer, objectives), model),
+        lambda: initial_state(model, objectives, optimizer, _SEED),
+        batch,
+        mesh,
     )
+
+
+def _mesh(rows: int) -> Any:
+    """The devices of a run with so many rows."""
+    from mmrec_jax.config import Config, TrainConfig
+    from mmrec_jax.train.mesh import make_mesh, split_cpu
+
+    config = Config(train=TrainConfig(steps=1, batch_size=rows))
+    split_cpu(config)
+    return make_mesh(config)
 
 
 def _jax_attention(fields: dict[str, Any], batch: Batch) -> tuple[dict, Step]:
     import functools
 
-    from benchmarks.peers.attention_config import AttentionConfig
-    from benchmarks.peers.jax_attention import AttentionLM, initial_state, train_step
+    from benchmarks.peers.jax_training import initial_state, train_step
     from mmrec_jax.config import OptimConfig
+    from mmrec_jax.models.attention.config import AttentionConfig
     from mmrec_jax.optim.build import build_optimizer
 
-    model = AttentionLM(AttentionConfig(**fields))
-    optimizer = build_optimizer(OptimConfig(), steps=1000)
+    model = AttentionConfig(**fields).build()
+    optimizer = build_optimizer(OptimConfig(), 1000, model.decays)
     return _jax_step(
         functools.partial(train_step, model, optimizer),
         lambda: initial_state(model, optimizer, _SEED),
         batch,
+        _mesh(len(batch["inputs"])),
     )
 
 
 def _jax_step(
-    update: Callable[[Any, Any], tuple[Any, dict]], initial: Callable[[], Any], batch: Batch
+    update: Callable[[Any, Any], tuple[Any, dict]],
+    initial: Callable[[], Any],
+    batch: Batch,
+    mesh: Any,
 ) -> tuple[dict, Step]:
     """Compiles `update` on the devices, and with the donated state, of the training loop."""
     import jax
 
-    from mmrec_jax.config import TrainConfig
-    from mmrec_jax.train.mesh import make_mesh, place_batch, replicated, split_cpu
+    from mmrec_jax.train.mesh import place_batch, replicated
 
-    config = TrainConfig(steps=1, batch_size=len(batch["inputs"]))
-    split_cpu(config)
-    mesh = make_mesh(config)
     everywhere = replicated(mesh)
     state, placed = jax.jit(initial, out_shardings=everywhere)(), place_batch(batch, mesh)
     start = time.perf_counter()
-    compiled = (
-        jax.jit(update, donate_argnums=0, out_shardings=everywhere).lower(state, placed).compile()
-    )
+    program = jax.jit(update, donate_argnums=0, out_shardings=everywhere)
+    with jax.set_mesh(mesh):
+        compiled = program.lower(state, placed).compile()
     seconds = time.perf_counter() - start
     holder = [state]
 
@@ -155,8 +157,8 @@ def _jax_step(
 def _torch_attention(fields: dict[str, Any], batch: Batch, compiled: bool) -> tuple[dict, Step]:
     import torch
 
-    from benchmarks.peers.attention_config import AttentionConfig
     from benchmarks.peers.torch_attention import make_train_step
+    from mmrec_jax.models.attention.config import AttentionConfig
 
     torch.manual_seed(_SEED)
     _, update = make_train_step(AttentionConfig(**fields), compiled=compiled)

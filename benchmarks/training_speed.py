@@ -18,12 +18,12 @@ from typing import Any
 
 from benchmarks.cell_process import can_import, run_process
 from benchmarks.floor import abstract_parameters, floor
-from benchmarks.peers.attention_config import matching
 from benchmarks.speed_cell import Cell
 from benchmarks.speed_table import Measured, describe, to_markdown
 from mmrec_jax.errors import UserError, exit_on_user_error
+from mmrec_jax.models.attention.config import matching
 from mmrec_jax.models.mmrec.config import MMRecConfig
-from mmrec_jax.models.mmrec.model import count_parameters
+from mmrec_jax.tree import count
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SIZES = {
@@ -134,7 +134,7 @@ def _run_cell(
 ) -> Measured:
     """One round of one cell."""
     ours = _SIZES[size]
-    parameters = count_parameters(abstract_parameters(ours))
+    parameters = count(abstract_parameters(ours))
     config: Any = ours
     if model != "mmrec":
         config = matching(

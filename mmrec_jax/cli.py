@@ -1,4 +1,4 @@
-"""The `mmrec` command: what can be done with data, with a trained model and on this machine."""
+"""The `mmrec` command: what can be done with data and with a trained model."""
 
 import os
 from collections.abc import Sequence
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from mmrec_jax.command_line import ArgumentParser, add_version
 from mmrec_jax.commands import (
     adapters,
-    bench,
     config,
     data,
     eval,
@@ -32,7 +31,6 @@ _COMMANDS = (
     adapters,
     merge,
     export,
-    bench,
 )
 
 

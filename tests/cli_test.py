@@ -127,12 +127,6 @@ def test_inspect_prints_rows_with_their_segments(capsys):
         (["eval", "recall", "--workdir=TRAINED", "--step=7"], "no checkpoint 7"),
         (["data", "inspect", "--config=missing.py"], "missing.py: there is no such file"),
         (["data", "inspect", "--config=missing.py", "--rows=0"], "--rows is 0"),
-        (["bench", "scan", "--width=0"], "--width is 0; it must be at least 1"),
-        (["bench", "scan", "--runs=-1"], "--runs is -1"),
-        (["bench", "scan", "--lengths", "8", "0"], "--lengths has 0; each must be at least 1"),
-        (["bench", "scan", "--write-table=no/such/place.csv"], "no/such/place.csv: this table"),
-        (["bench", "scan", "--write-table=TEXT"], "no table of measurements"),
-        (["bench", "scan", "--write-table=t.csv", "--dtype=bfloat16"], "--write-table t.csv: "),
     ],
 )
 def test_a_mistake_is_one_line_and_a_status(arguments, expected, capsys):
@@ -149,9 +143,7 @@ def test_a_mistake_is_one_line_and_a_status(arguments, expected, capsys):
     assert not said.out
 
 
-@pytest.mark.parametrize(
-    "arguments", [["generate"], ["translate"], [], ["data"], ["eval"], ["bench"]]
-)
+@pytest.mark.parametrize("arguments", [["generate"], ["translate"], [], ["data"], ["eval"]])
 def test_wrong_usage_is_explained(arguments, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(arguments)

@@ -39,7 +39,7 @@ def read(
 ) -> tuple[Float[Array, "B V"], KeyValueCache]:
     """Reads tokens as a continuation of what the cache holds.
 
-    Every token is compared with all M places, so that one compiled program serves all positions.
+    Every token is compared with all M slots, so that one compiled program serves all positions.
 
     Args:
       config: the model.
@@ -52,8 +52,8 @@ def read(
     """
     batch, length = tokens.shape
     width, start = config.model_dim, cache.position
-    places = jnp.arange(cache.k.shape[2])[None, None]
-    seen = places <= (start + jnp.arange(length))[None, :, None]
+    slots = jnp.arange(cache.k.shape[2])[None, None]
+    seen = slots <= (start + jnp.arange(length))[None, :, None]
 
     def layer(x: Array, given: tuple[dict, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
         weights, keys, values = given

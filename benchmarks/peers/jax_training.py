@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mmrec_jax.models.attention.model import AttentionLM
+from mmrec_jax.models.attention.family import Attention
 from mmrec_jax.typing import Array
 
 Metrics = dict[str, Array]
@@ -22,15 +22,15 @@ class TrainState:
 
 
 def initial_state(
-    model: AttentionLM, optimizer: optax.GradientTransformation, seed: int
+    model: Attention, optimizer: optax.GradientTransformation, seed: int
 ) -> TrainState:
     """The state before the first update. Traceable."""
-    params = model.init(jax.random.key(seed), jnp.zeros((1, 2), jnp.int32))["params"]
+    params = model.init(jax.random.key(seed))
     return TrainState(params=params, opt_state=optimizer.init(params))
 
 
 def train_step(
-    model: AttentionLM,
+    model: Attention,
     optimizer: optax.GradientTransformation,
     state: TrainState,
     batch: dict[str, Array],
@@ -50,8 +50,7 @@ def train_step(
     weights = batch["weights"]
 
     def loss(params: Any) -> Array:
-        inputs = batch["inputs"], None, batch.get("segment_ids")
-        logits: Any = model.apply({"params": params}, *inputs)[0]
+        logits = model.apply(params, batch["inputs"], None, batch.get("segment_ids")).logits
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])
         return jnp.sum(weights * nats) / jnp.sum(weights)
 

@@ -1,7 +1,7 @@
 """Measured speeds of the scan backends, and the backend they make "auto" mean.
 
-The measurements are `scan_table.csv` beside this file, written by `mmrec bench scan --write-table`
-and committed. Nothing is ever timed while a model runs.
+The measurements are `scan_table.csv` beside this file, committed and written by
+`python -m benchmarks.scan_backends --write-table`. Nothing is ever timed while a model runs.
 """
 
 import csv
@@ -17,10 +17,11 @@ from mmrec_jax.models.mmrec.scan_backends import BACKENDS
 
 # For device kinds without rows. Stepping through time leaves an accelerator idle.
 UNMEASURED = "associative"
+COMMITTED = Path(__file__).with_suffix(".csv")
 
 _NOTE = f"""\
-# The backends of linear_scan, measured with `mmrec bench scan --write-table FILE` in float32: the
-# least of several runs.
+# The backends of linear_scan, measured by `python -m benchmarks.scan_backends --write-table` in
+# float32: the least of several runs.
 # backend="auto" takes the least gradient_ms at the nearest channels (B*E) and length (T).
 # A device kind without rows, every GPU and TPU that is not listed here, has not been measured:
 # "auto" means {UNMEASURED} there. A row named cpu, gpu or tpu serves all kinds without their own.
@@ -78,7 +79,7 @@ def fastest(table: Sequence[Measurement], kinds: Iterable[str], channels: int, l
 @functools.cache
 def committed_table() -> tuple[Measurement, ...]:
     """The measurements that come with the library."""
-    return tuple(read_table(Path(__file__).with_suffix(".csv")))
+    return tuple(read_table(COMMITTED))
 
 
 def read_table(path: Path) -> list[Measurement]:

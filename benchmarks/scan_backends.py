@@ -1,8 +1,11 @@
 """How fast each backend of `linear_scan` is here: forward, with gradients, to compile, in memory.
 
-What it measures can be written to the table that `backend="auto"` goes by (`scan_table.py`).
+    python -m benchmarks.scan_backends --lengths 256 1024 --write-table
+
+The table that is written is the one that `backend="auto"` goes by (`models/mmrec/scan_table.py`).
 """
 
+import argparse
 import dataclasses
 import math
 import statistics
@@ -14,10 +17,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mmrec_jax.errors import UserError
+from benchmarks.markdown import header, row
+from mmrec_jax.errors import UserError, exit_on_user_error
 from mmrec_jax.models.mmrec.scan import linear_scan, resolve_backend
 from mmrec_jax.models.mmrec.scan_backends import BACKENDS
-from mmrec_jax.models.mmrec.scan_table import Measurement, merge, read_table, write_table
+from mmrec_jax.models.mmrec.scan_table import (
+    COMMITTED,
+    Measurement,
+    merge,
+    read_table,
+    write_table,
+)
 from mmrec_jax.typing import Array
 
 # One timed run lasts at least about this long: short programs are called several times in it.
@@ -46,59 +56,61 @@ class Result:
     temporary_mib: float  # memory beside inputs and outputs, forward and backward
 
 
-def print_scan_times(
-    batch: int, width: int, lengths: Sequence[int], *, dtype: str, runs: int, table: str | None
-) -> None:
+def main() -> int:
+    """Measures, prints the table and keeps it where asked; returns the exit status."""
+    options = _options()
+    with exit_on_user_error():
+        print_times(options)
+        return 0
+
+
+def print_times(options: argparse.Namespace) -> None:
     """Measures every backend at every length, prints the results and keeps them in a table.
 
-    Args:
-      batch: B.
-      width: E.
-      lengths: the T to measure.
-      dtype: of the input b and the cotangents, "float32" or "bfloat16"; decays are float32.
-      runs: timed runs of each program; the backends take turns.
-      table: CSV file that gets the measurements; its other rows stay. None: no file.
-
     Raises:
-      UserError: the table cannot be read or written (found out before anything is measured), the
-        dtype is not that of tables, or a shape fits in memory with no backend.
+      UserError: an option is wrong or the table cannot be read or written (found out before
+        anything is measured), or a shape fits in memory with no backend.
     """
+    sizes = {"batch": [options.batch], "width": [options.width], "runs": [options.runs]}
+    for name, values in {**sizes, "lengths": options.lengths}.items():
+        if min(values) < 1:
+            raise UserError(f"--{name} has {min(values)}; it must be at least 1")
+    batch, width, runs, path = options.batch, options.width, options.runs, options.write_table
     device = jax.devices()[0].device_kind.lower()
-    if table is not None and dtype != "float32":
-        raise UserError(f"--write-table {table}: tables hold float32 times, --dtype is {dtype}")
-    path = None if table is None else Path(table)
+    if path is not None and options.dtype != "float32":
+        raise UserError(f"--dtype is {options.dtype}; --write-table keeps float32 times alone")
     rows: list[Measurement] = []
     if path is not None:
         rows = read_table(path) if path.exists() else []
         write_table(path, rows)
     print(
-        f"{device}: B = {batch}, E = {width} (B*E = {batch * width:,}), {dtype}; "
-        f"median (least to most) of {runs} runs"
+        f"{device}: B = {batch}, E = {width} (B*E = {batch * width:,}), {options.dtype}; "
+        f"median (least to most) of {runs} runs\n"
     )
     if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
-        print("JAX's compilation cache is on: a program found there is read, not compiled")
-    heading = ("T", "backend", "forward, ms", "forward + backward, ms", "compile, s", "temp, MiB")
-    print(_line(heading))
-    for length in lengths:
-        results = measure(batch, width, length, jnp.dtype(dtype), runs)
+        print("JAX's compilation cache is on: a program found there is read, not compiled\n")
+    names = ("T", "backend", "forward, ms", "forward + backward, ms", "compile, s", "temp, MiB")
+    print("\n".join(header(names)))
+    choices = []
+    for length in options.lengths:
+        results = measure(batch, width, length, jnp.dtype(options.dtype), runs)
         if not results:
             raise UserError(f"--lengths {length}: B*E*T = {batch * width * length:,} does not fit")
         for x in results:
-            cells = (length, x.backend, x.forward, x.gradient)
-            print(_line((*cells, f"{x.compile_s:.2f}", f"{x.temporary_mib:.2f}")))
-        for name in BACKENDS:
-            if name not in {x.backend for x in results}:
-                print(_line((length, name, "does not fit in memory")))
+            costs = f"{x.compile_s:.2f}", f"{x.temporary_mib:.2f}"
+            print(row((f"{length:,}", x.backend, str(x.forward), str(x.gradient), *costs)))
+        for name in sorted(set(BACKENDS) - {x.backend for x in results}):
+            print(row((f"{length:,}", name, "does not fit in memory", "", "", "")))
         # What else the machine does only ever adds time, so the least of the runs is what counts.
         winner = min(results, key=lambda x: x.gradient.least).backend
         chosen = resolve_backend("auto", batch * width, length)
-        print(f"T = {length}: fastest with gradients: {winner}; auto takes {chosen}", flush=True)
+        choices.append(f"T = {length:,}: fastest with gradients: {winner}; auto takes {chosen}")
         if path is not None:
-            new = [_row(device, batch * width, length, x) for x in results]
-            rows = merge(rows, new)
+            rows = merge(rows, [_row(device, batch * width, length, x) for x in results])
             write_table(path, rows)
+    print("\n".join(["", *choices]))
     if path is not None:
-        print(f"{path}: {len(lengths)} shapes written, {len(rows)} rows in all")
+        print(f"{path}: {len(options.lengths)} shapes written, {len(rows)} rows in all")
 
 
 def measure(batch: int, width: int, length: int, dtype: jnp.dtype, runs: int) -> list[Result]:
@@ -220,7 +232,27 @@ def _row(device: str, channels: int, length: int, result: Result) -> Measurement
     )
 
 
-def _line(cells: Sequence[object]) -> str:
-    widths = (7, 12, 30, 30, 11, 10)
-    texts = (f"{cell!s:<{width}}" for cell, width in zip(cells, widths, strict=False))
-    return " ".join(texts).rstrip()
+def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--batch", type=int, default=4, help="B")
+    add("--width", type=int, default=128, help="E")
+    lengths = [256, 1024, 4096, 16384]
+    add("--lengths", type=int, nargs="+", default=lengths, metavar="T")
+    add("--dtype", choices=("float32", "bfloat16"), default="float32", help="decays: float32")
+    add("--runs", type=int, default=5, help="timed runs of each program; the backends take turns")
+    add(
+        "--write-table",
+        type=Path,
+        nargs="?",
+        const=COMMITTED,
+        metavar="FILE",
+        help="add the times there, float32 alone; without FILE: to the table of the package",
+    )
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
