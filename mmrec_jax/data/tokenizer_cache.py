@@ -41,7 +41,7 @@ def build_tokenizer(
       config: the kind, the vocabulary, the path.
       texts: the NFC texts of the training split; not read for kinds "byte" and "file".
       directory: the cache.
-      default_vocab_size: used when `config.vocab_size` is None (`MMRecConfig.vocab_size`).
+      default_vocab_size: used when `config.vocab_size` is None (`config.model.vocab_size`).
 
     Raises:
       UserError: the vocabulary does not fit the text, the text is empty, or the file of kind

@@ -7,10 +7,7 @@ from typing import Literal
 
 from mmrec_jax.dora.kernel import layout_of, matrix_shape
 from mmrec_jax.errors import UserError
-
-# Never taken by a pattern alone: what is tied to the output, and vectors, also where layers stack
-# them. A model family says what else of its own is left out (`LanguageModel.not_adaptable`).
-_EXCLUDED = r"(^|/)embed(ding)?(/|$)|norm[^/]*(/|$)|(^|/)(scale|bias)$"
+from mmrec_jax.models.linen import LinenModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +20,8 @@ class AdapterRule:
       alpha: numerator of the scale s.
       kind: "dora", "lora", or "rslora" (LoRA with s = alpha / sqrt(rank), arXiv 2312.03732).
       axes: the kernels' layout (`dora/kernel.py`); None: [in, out], stacked under `blocks`.
-      exclude: paths that are left out although the pattern is found in them; "": none.
+      exclude: paths that are left out although the pattern is found in them; "": none. A model
+        says its own (`LanguageModel.not_adaptable`).
       skip_narrow: kernels with fewer inputs or outputs than the rank are left out, not refused.
     """
 
@@ -32,7 +30,7 @@ class AdapterRule:
     alpha: float
     kind: Literal["dora", "lora", "rslora"] = "dora"
     axes: str | None = None
-    exclude: str = _EXCLUDED
+    exclude: str = LinenModel.not_adaptable
     skip_narrow: bool = False
 
     def __post_init__(self) -> None:
@@ -67,10 +65,14 @@ class RowRule:
 
 
 def all_linear(
-    rank: int, alpha: float, kind: Literal["dora", "lora", "rslora"] = "dora"
+    rank: int,
+    alpha: float,
+    kind: Literal["dora", "lora", "rslora"] = "dora",
+    exclude: str = LinenModel.not_adaptable,
 ) -> tuple[AdapterRule, ...]:
     """The preset: every kernel that is neither excluded nor narrower than the rank."""
-    return (AdapterRule(r"(^|/)kernel$", rank, alpha, kind, skip_narrow=True),)
+    rule = AdapterRule(r"(^|/)kernel$", rank, alpha, kind, exclude=exclude, skip_narrow=True)
+    return (rule,)
 
 
 def choose_kernels(

@@ -1,7 +1,7 @@
 """What is measured of a model: evaluators by name, all with one signature.
 
 A run calls them at each evaluation, `mmrec eval` on one device. Which ones apply to a run follows
-from its data and its config (`evaluator.py`).
+from its data and its config (`train/evaluator.py`).
 """
 
 import dataclasses

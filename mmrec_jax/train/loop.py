@@ -14,7 +14,7 @@ from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.train_iterator import joined_state
 from mmrec_jax.errors import NotFiniteError, UserError, explain_out_of_memory
-from mmrec_jax.evaluation.evaluator import Evaluator
+from mmrec_jax.train.evaluator import Evaluator
 from mmrec_jax.train import report
 from mmrec_jax.train.compiled_steps import CompiledSteps
 from mmrec_jax.train.flops import matmul_flops_per_second, training_flops_per_token
@@ -100,7 +100,7 @@ class _Loop:
             return
         self.input = InputMonitor(p.batches)
         self._compile()
-        frozen = whole if p.config.adapters.used else 0
+        frozen = 0 if trained == whole else whole
         with interrupt:  # there is something to save only now
             self._train(interrupt, trained, frozen)
 

@@ -102,6 +102,9 @@ def closing(p: Setup, step: int, validation: dict[str, float], *, begin: float) 
         _say(f"  {install}tensorboard --logdir={root}/tensorboard")
 
 
+_OF_EVERY_LOSS = ("loss", "perplexity", "tokens", "bits_per_byte", "bits_per_character")
+
+
 def _summary(validation: dict[str, float]) -> str:
     if not validation:
         return "not evaluated yet"
@@ -113,16 +116,13 @@ def _summary(validation: dict[str, float]) -> str:
             f"{validation['bits_per_byte']:.4f} bits/byte, "
             f"{validation['bits_per_character']:.4f} bits/character"
         )
-    if "vowel_harmony" in validation:
-        parts.append(
-            f"vowel harmony broken {validation['vowel_harmony']:.4%}, words continued "
-            f"{validation['word_continuing']:.2%}"
-        )
     for name, share in validation.items():
         kind, _, length = name.partition("@")
         if kind == "accuracy":
             answers = validation[f"token_accuracy@{length}"]
             parts.append(f"{name} {share:.2%} ({answers:.2%} of all answers)")
+        elif not length and name not in _OF_EVERY_LOSS:  # what an objective says of the text
+            parts.append(f"{name} {share:.4f}")
     return ", ".join(parts)
 
 

@@ -202,6 +202,9 @@ def load_data(config: Config, folder: Workdir, tokenizer: Tokenizer | None = Non
     """
     config.data.check(config)
     data = config.data.open(config, folder.tokenizer_cache, tokenizer)
+    if tokenizer is not None:
+        own = data.tokenizer.fingerprint
+        check_same_tokenizer(own, tokenizer.fingerprint, config.init_from)
     make_directory(folder.root)
     return data
 

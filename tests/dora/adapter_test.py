@@ -6,6 +6,7 @@ import pytest
 from mmrec_jax import dora
 from mmrec_jax.dora.adapter import named_leaves
 from mmrec_jax.errors import UserError
+from mmrec_jax.models.mmrec.family import MMRec
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.tree import leaf_names
 from tests.dora.small_trees import base
@@ -21,8 +22,8 @@ def _init(params, *rules):
     return jax.eval_shape(lambda params: dora.init(jax.random.key(0), params, rules), params)
 
 
-def test_all_linear_takes_every_matrix_but_embedding_decays_and_predictors():
-    made = _init(_shapes(use_uboo=True), *dora.all_linear(4, 8.0))
+def test_all_linear_takes_every_matrix_but_embedding_and_decays():
+    made = _init(_shapes(), *dora.all_linear(4, 8.0, exclude=MMRec.not_adaptable))
     names = ["ffn/down", "ffn/gate_value", "out", "project/fused", "qk"]
     assert list(dora.nodes(made)) == [f"blocks/{name}/kernel" for name in names]
     assert {name.rsplit("/", 1)[-1] for name in leaf_names(made)} == {"a", "b", "m"}
@@ -44,7 +45,7 @@ def test_what_is_excluded_can_be_asked_for():
 
 
 def test_the_first_rule_takes_a_kernel_and_scales_are_those_of_their_kind():
-    rules = [dora.AdapterRule("ffn/down", 4, 6.0, "rslora"), *dora.all_linear(2, 6.0, "lora")]
+    rules = [dora.AdapterRule("ffn/down", 4, 6.0, "rslora"), *dora.all_linear(2, 6.0, "lora", MMRec.not_adaptable)]
     found = dora.nodes(_init(_shapes(), *rules))
     assert found["blocks/ffn/down/kernel"].scale == 3.0
     assert found["blocks/qk/kernel"].scale == 3.0
@@ -67,7 +68,7 @@ def test_a_starts_in_its_bounds_by_key_and_path_alone():
 
 
 def test_kernels_narrower_than_the_rank_are_skipped_by_the_preset_alone():
-    shapes, rules = _shapes(use_hem=False), dora.all_linear(4, 8.0)
+    shapes, rules = _shapes(use_hem=False), dora.all_linear(4, 8.0, exclude=MMRec.not_adaptable)
     left_out = dora.skipped(shapes, rules)
     narrow = {f"blocks/project/{name}/kernel" for name in ("alpha", "beta")}
     excluded = {f"blocks/dpg_{name}/kernel" for name in ("up", "down")}
@@ -96,7 +97,7 @@ _MISTAKES = {
         ["rank 17", "blocks/ffn/down/kernel", "[64, 16]", "at most 16"],
     ),
     "too large a rank, by name": (
-        dora.AdapterRule("alpha", 3, 1.0),
+        dora.AdapterRule("alpha/kernel", 3, 1.0),
         ["rank 3", "blocks/project/alpha/kernel", "[16, 2]", "at most 2"],
     ),
     "wrong axes": (dora.AdapterRule("qk", 2, 1.0, axes="io"), ["blocks/qk/kernel", "axes='io'"]),

@@ -83,14 +83,10 @@ class TaskConfig(DataConfig):
         tokenizer: "Tokenizer | None" = None,
     ) -> "Dataset":
         """See `DataConfig.open`."""
-        from mmrec_jax.checkpoints.resume import check_same_tokenizer
         from mmrec_jax.data.tasks.task_dataset import TaskDataset
 
-        data = TaskDataset(self)
-        if tokenizer is not None:
-            own = data.tokenizer.fingerprint
-            check_same_tokenizer(own, tokenizer.fingerprint, config.init_from)
-        return data
+        del config, tokenizer_cache, tokenizer  # the task has its own
+        return TaskDataset(self)
 
 
 @dataclasses.dataclass(frozen=True)

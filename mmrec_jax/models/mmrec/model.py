@@ -45,7 +45,7 @@ class MMRecLM(nn.Module):
             that of the last real token (the state's included) begins a document and sees nothing
             before it. None: all tokens continue the state's document.
           deterministic: False switches dropout on (an rng named "dropout" is needed).
-          perturb: what training does to the embedded tokens [B, T, D] (`models/neftune.py`).
+          perturb: what training does to the embedded tokens [B, T, D] (`models/noise.py`).
 
         Returns:
           Logits in float32 at least (those at t predict token t + 1), the state after the last real

@@ -1,0 +1,142 @@
+"""The shape of the package: which room may import which, and who knows whose names."""
+
+import ast
+import re
+
+import pytest
+
+from tests.small_run import ROOT
+
+_PACKAGE = ROOT / "mmrec_jax"
+# Rooms from the bottom up. Each may import those of the rows above it; those of one row do not know
+# each other. A room stands below the modules of it that have a row of their own further up.
+_LADDER = """
+errors typing xla_flags tree
+registry atomic_file json_object command_line
+settings
+models
+data.kinds objectives.config
+objectives.registry
+config
+config_migration
+config_tree
+config_file
+data optim dora
+turkish
+objectives tokenizers train.interrupt train.rendezvous train.micro_batches
+train.processes train.state train.estimator
+train.mesh train.step
+checkpoints
+inference
+evaluation
+train
+commands
+cli
+""".split("\n")
+_LEVELS = {room: level for level, row in enumerate(_LADDER) for room in row.split()}
+# A config is read long before what it describes is built, and imports that only then.
+_BUILDERS = {"data.kinds": "turkish", "objectives.config": "objectives"}
+_SOURCES = [
+    path
+    for folder in ("mmrec_jax", "configs", "benchmarks", "tests")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+]
+_MODULES = {
+    ".".join(path.relative_to(_PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in _SOURCES
+    if path.is_relative_to(_PACKAGE) and path != _PACKAGE / "__init__.py"
+}
+
+
+def _imports(path):
+    """What a file imports beside types, and whether it does so when it is loaded."""
+    tree = ast.parse(path.read_text("utf-8"))
+    blocks = [node for node in ast.walk(tree) if isinstance(node, ast.If)]
+    types = [
+        node for each in blocks if "TYPE_CHECKING" in ast.unparse(each.test) for node in each.body
+    ]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom) and node not in types:
+            module = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            yield from ((module + alias.name, not node.col_offset) for alias in node.names)
+
+
+def _own(path):
+    """Those of them that are modules of this package."""
+    for name, loading in _imports(path):
+        first, _, module = name.partition(".")
+        while first == "mmrec_jax" and module not in _MODULES:
+            module = module.rpartition(".")[0]
+        if first == "mmrec_jax":
+            yield module, loading
+
+
+def _room(module):
+    """`train.mesh` -> `train.mesh`, `train.loop` -> `train`: what has a level."""
+    while module not in _LEVELS:
+        module = module.rpartition(".")[0]
+    return module
+
+
+@pytest.mark.parametrize("module", _MODULES)
+def test_imports_go_down_the_ladder(module):
+    room = _room(module)
+    for imported, loading in _own(_MODULES[module]):
+        top = _LEVELS[room] - 1
+        if not loading and room in _BUILDERS:
+            top = _LEVELS[_BUILDERS[room]]
+        assert _room(imported) == room or _LEVELS[_room(imported)] <= top, imported
+
+
+def test_no_modules_import_each_other():
+    waiting = {
+        module: {name for name, loading in _own(path) if loading} - {module}
+        for module, path in _MODULES.items()
+    }
+    while waiting:
+        free = {name for name, needed in waiting.items() if not needed & waiting.keys()}
+        assert free, f"these import each other: {sorted(waiting)}"
+        waiting = {name: needed for name, needed in waiting.items() if name not in free}
+
+
+def test_workers_that_read_text_do_not_import_jax():
+    """An interpreter with jax costs 300 MB and seconds, and so does grain, which imports it."""
+    waiting, seen = {"data.stream.worker"}, set()
+    while waiting:
+        seen.add(module := waiting.pop())
+        waiting |= {name for name, loading in _own(_MODULES[module]) if loading} - seen
+        named = {name.split(".")[0] for name, _ in _imports(_MODULES[module])}
+        assert not named & {"jax", "flax", "grain"}, module
+    assert "data.formats.record_file" in seen
+
+
+@pytest.mark.parametrize("path", _SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_is_named_after_what_it_holds_and_holds_something(path):
+    assert path.stem not in ("utils", "common", "helpers", "misc")
+    assert "shared" not in {name.split(".")[0] for name, _ in _imports(path)}
+    body = ast.parse(path.read_text("utf-8")).body
+    kinds = {type(node) for node in body} - {ast.Import, ast.ImportFrom, ast.Expr}
+    assert kinds or path.stem == "__init__", "it only forwards"
+
+
+# Names, and the files that may have them. Those of version 0.1 are read where its files are.
+_OLD = r"config_migration|checkpoints/(version_1|trained_model|identity)"
+_NAMES = {
+    # typing.py says which fields the letters of dimensions are; `mmrec bench` times the scan.
+    r"MMRec[A-Z]\w+(?!\w|:)|zero_state|b_gamma|b_alpha|\b[wc]_g\b|dpg_|scan_table|gamma_": (
+        r"models/(mmrec/|registry)|^typing|commands/bench|sizes"
+    ),
+    # Of Turkish texts, not of the objective: scores, reports.
+    r"(?i)uboo|harmony": f"objectives/|turkish/|{_OLD}|samples|tokenizers/report|commands/tokenizer",
+    r"(?i)neftune": r"models/noise|^config|config_migration",
+    # The step and the loop see wrapped models; what sets a run up wraps, the report says so.
+    r"(?i)dora|adapter|embedding_noise": r"^(?!train)|train/(setup|report)",
+}
+
+
+@pytest.mark.parametrize("names", _NAMES)
+def test_names_stay_in_their_rooms(names):
+    for path in _MODULES.values():
+        where = str(path.relative_to(_PACKAGE))
+        found = re.findall(names, path.read_text("utf-8"))
+        assert not found or re.search(_NAMES[names], where), f"{where}: {found}"
