@@ -2,8 +2,8 @@
 
 python train.py --config=configs/mqar.py
 
-Measured with seed 0: 98.1 % of all answers right after 1,000 steps (200: 4.7 %, 300: 28 %,
-400: 81 %, 500: 91 %, 700: 95 %), about 0.25 s of CPU time a step.
+Measured with seed 0 and model.head_norm_epsilon=1e-6: 98.1 % of all answers right after 1,000
+steps (200: 4.7 %, 300: 28 %, 400: 81 %, 500: 91 %, 700: 95 %), about 0.25 s of CPU time a step.
 """
 
 from mmrec_jax.config import (

@@ -18,6 +18,8 @@ def upgrade(plain: Mapping[str, Any]) -> dict[str, Any]:
     """
     plain = {name: dict(v) if isinstance(v, Mapping) else v for name, v in plain.items()}
     version = plain.pop("version", 1)
+    if not isinstance(version, int):
+        raise UserError(f"version is {version!r}; it must be a number")
     if version > VERSION:
         raise UserError(
             f"the config has version {version}; this mmrec_jax reads versions up to {VERSION}: "
@@ -28,6 +30,9 @@ def upgrade(plain: Mapping[str, Any]) -> dict[str, Any]:
 
 def _from_1(plain: dict[str, Any]) -> dict[str, Any]:
     """Version 1 had one model, all kinds of data in one, and other groups."""
+    for name in ("model", "train", "turkish", "data", "instructions", "task"):
+        if not isinstance(plain.get(name, {}), dict):
+            raise UserError(f"config.{name} is {plain[name]!r}; it must be a group of fields")
     model, train, turkish = (plain.get(name, {}) for name in ("model", "train", "turkish"))
     objectives: dict[str, dict[str, Any]] = {"cross_entropy": {}}
     uboo = {

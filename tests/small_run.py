@@ -22,7 +22,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from mmrec_jax.train.setup import set_up
 
 from mmrec_jax.checkpoints.lock import unlock_folder
 from mmrec_jax.config import Config
@@ -30,6 +29,7 @@ from mmrec_jax.config_file import read_config
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM
+from mmrec_jax.train.setup import set_up
 from mmrec_jax.train.state import to_items
 from mmrec_jax.xla_flags import with_required
 

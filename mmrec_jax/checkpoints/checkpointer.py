@@ -10,13 +10,16 @@ Format 1 had no checksums, and the validation loss in an item of its own; it is 
 """
 
 import contextlib
+import dataclasses
 import json
 import logging
+import os
 import re
 import shutil
+import sys
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +51,17 @@ class _Items(ocp.args.Composite):
     """What orbax calls that handler with."""
 
 
+@dataclasses.dataclass(frozen=True)
+class _UnraisableHook:
+    """Keeps silent of writes that report to the closed event loop of a save that has failed."""
+
+    previous: Callable[[Any], Any]
+
+    def __call__(self, unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            self.previous(unraisable)
+
+
 class Checkpointer:
     """Saves and restores checkpoints under one directory."""
 
@@ -68,6 +82,7 @@ class Checkpointer:
                 self.directory.mkdir(parents=True, exist_ok=True)
                 self._remove_leftovers()
             barrier("unfinished checkpoints removed")
+            self._opened = self.directory.stat()
         self._path = self.directory
         if set("*?[") & set(str(self.directory)):  # orbax would take these for patterns
             temporary = Path(tempfile.mkdtemp(prefix="mmrec_jax_"))
@@ -79,6 +94,8 @@ class Checkpointer:
         options = ocp.options.AsyncOptions(create_directories_asynchronously=False)
         handler = _Handler(composite_options=ocp.CompositeOptions(async_options=options))
         self._orbax = ocp.AsyncCheckpointer(handler, async_options=options)
+        if not isinstance(sys.unraisablehook, _UnraisableHook):
+            sys.unraisablehook = _UnraisableHook(sys.unraisablehook)
 
     def latest_step(self) -> int | None:
         """Step of the newest complete checkpoint."""
@@ -174,12 +191,9 @@ class Checkpointer:
         with self._explained():
             self._orbax.wait_until_finished()
         self.check()
-        if self._saved is not None or not self.directory.is_dir():
+        if self._saved is not None or not self._is_here():
             self._saved = None
-            raise UserError(
-                f"{self.directory}: what was saved here is gone: the folder was moved or deleted "
-                "while the run was writing in it. Move it back, and the same command continues"
-            )
+            raise self._gone()
 
     def close(self) -> None:
         """Waits for the last save and lets go of the directory."""
@@ -351,6 +365,18 @@ class Checkpointer:
             if _LEFTOVER.fullmatch(path.name):
                 shutil.rmtree(path, ignore_errors=True)
 
+    def _is_here(self) -> bool:
+        """Whether the directory is still the one that was opened: orbax may have made another."""
+        with contextlib.suppress(OSError):
+            return os.path.samestat(self._opened, self.directory.stat())
+        return False
+
+    def _gone(self) -> UserError:
+        return UserError(
+            f"{self.directory}: what was saved here is gone: the folder was moved or deleted while "
+            "the run was writing in it. Move it back, and the same command continues"
+        )
+
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         """Turns a failed save into one line that says which checkpoint is still good."""
@@ -358,6 +384,8 @@ class Checkpointer:
             yield
         except Exception as error:  # orbax and tensorstore raise many kinds
             self._saved = None
+            if not self._is_here():
+                raise self._gone() from error
             good = self.latest_step()
             last = f"the checkpoint of step {good} is intact" if good else "there is no earlier one"
             raise UserError(

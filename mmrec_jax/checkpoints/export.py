@@ -79,8 +79,12 @@ def write_merged(
       UserError: it cannot be written.
     """
     _write_files(place, config, vocab_size, tokenizer_folder)
-    meta = {"config": to_dict(config), "tokenizer": tokenizer.fingerprint}
-    meta |= {"validation": None, "base": None}
+    meta = {
+        "config": to_dict(config),
+        "tokenizer": tokenizer.fingerprint,
+        "validation": None,
+        "base": None,
+    }
     checkpointer = Checkpointer(place.checkpoints)
     checkpointer.save(step, {"params": params}, data={}, meta=meta, validation_loss=None)
     checkpointer.close()

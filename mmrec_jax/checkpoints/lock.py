@@ -42,7 +42,7 @@ def lock_folder(folder: Path) -> None:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
     except OSError as error:
-        raise UserError(f"{folder}: {error.strerror}") from None
+        raise UserError(f"--workdir {folder}: {error.strerror}") from None
     _held[folder] = descriptor, made
 
 

@@ -15,29 +15,20 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Writes the folder; adapters are put in, what only training uses is left out.
+    """Writes the folder; adapters are put in.
 
     Raises:
       UserError: the run or its base is wrong, or the folder is not empty or cannot be written.
     """
-    import dataclasses
-
     from mmrec_jax.checkpoints.export import require_new_folder, stand_alone, write_exported
     from mmrec_jax.checkpoints.trained_model import read_model
     from mmrec_jax.checkpoints.workdir import Workdir
 
     require_new_folder(options.out)
     trained = read_model(options.workdir, options.step)
-    trained.params["blocks"].pop("uboo", None)
-    config = stand_alone(trained.config)
-    config = dataclasses.replace(
-        config,
-        model=dataclasses.replace(config.model, use_uboo=False, dropout=0.0),
-        objectives=config.objectives.without("uboo"),
-    )
     size = write_exported(
         options.out,
-        config,
+        stand_alone(trained.config),
         trained.params,
         trained.tokenizer,
         Workdir(trained.root).tokenizer,

@@ -8,12 +8,9 @@ from typing import Literal
 from mmrec_jax.dora.kernel import layout_of, matrix_shape
 from mmrec_jax.errors import UserError
 
-# Never taken by a pattern alone: what is tied to the output, decides how fast memories forget, or
-# is used in training only; and vectors (scales, biases, gates), also where layers stack them.
-_EXCLUDED = (
-    r"(^|/)(embed|embedding|uboo|dpg_down|dpg_up)(/|$)|norm[^/]*(/|$)"
-    r"|(^|/)(scale|bias|b_gamma|b_alpha|w_g|c_g)$"
-)
+# Never taken by a pattern alone: what is tied to the output, and vectors, also where layers stack
+# them. A model family says what else of its own is left out (`LanguageModel.not_adaptable`).
+_EXCLUDED = r"(^|/)embed(ding)?(/|$)|norm[^/]*(/|$)|(^|/)(scale|bias)$"
 
 
 @dataclasses.dataclass(frozen=True)

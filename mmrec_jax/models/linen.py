@@ -49,7 +49,7 @@ class LinenModel:
 
     def init(self, key: Array) -> Params:
         """See `LanguageModel.init`."""
-        return self.module.init(key, jnp.zeros((1, 2), jnp.int32))["params"]
+        return self.module.init(key, jnp.zeros((1, 2), jnp.int32), None, None)["params"]
 
     def apply(
         self,

@@ -18,5 +18,6 @@ def draw_loss(workdir: Workdir) -> None:
             axes.plot(*zip(*points, strict=True), style, label=split, linewidth=1, markersize=4)
     axes.set(xlabel="step", ylabel="loss (nats/token)", title=workdir.root.name)
     axes.grid(alpha=0.3)
-    axes.legend()
+    if axes.lines:
+        axes.legend()
     figure.savefig(workdir.loss_curve, dpi=120)

@@ -57,7 +57,7 @@ def init_distributed(where: str) -> None:
             "(a port is at most 65535)"
         )
     _filter_fatal_errors()
-    timeouts = {"heartbeat_timeout_seconds": _HEARTBEAT, "shutdown_timeout_seconds": _SHUTDOWN}
+    timeouts: Any = {"heartbeat_timeout_seconds": _HEARTBEAT, "shutdown_timeout_seconds": _SHUTDOWN}
     try:
         if found:
             address = f"{found['host']}:{port}"

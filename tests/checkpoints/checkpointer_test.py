@@ -334,13 +334,14 @@ def test_a_failed_save_is_one_line_that_says_what_is_left(
 
 
 _FAILING = """
-import errno, os, shutil, sys
+import errno, os, resource, shutil, signal, sys
 from pathlib import Path
-import jax.numpy as jnp
+import jax
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
 folder, how = Path(sys.argv[1]), sys.argv[2]
 checkpointer = Checkpointer(folder)
-arrays = {"params": {"a": jnp.ones((3, 3))}}
+key = jax.random.key(0)
+arrays = {"params": {str(n): jax.random.normal(key, (300, 300)) for n in range(9)}}
 checkpointer.save(1, arrays, data={}, meta={}, validation_loss=None)
 checkpointer.wait()
 make = os.mkdir
@@ -351,6 +352,9 @@ def full(path, *arguments, **options):
 os.mkdir = full
 if how == "gone":
     shutil.rmtree(folder)
+if how == "full":
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16))
 try:
     checkpointer.save(2, arrays, data={}, meta={}, validation_loss=None)
     checkpointer.wait()
@@ -359,7 +363,7 @@ except Exception as error:
 """
 
 
-@pytest.mark.parametrize("how", ["2.orbax-checkpoint-tmp", "params", "gone"])
+@pytest.mark.parametrize("how", ["2.orbax-checkpoint-tmp", "params", "gone", "full"])
 def test_the_process_ends_after_a_save_that_failed(tmp_path, how):
     result = subprocess.run(
         [sys.executable, "-c", _FAILING, str(tmp_path / "checkpoints"), how],
@@ -371,3 +375,4 @@ def test_the_process_ends_after_a_save_that_failed(tmp_path, how):
     )
     assert result.stdout.startswith(f"UserError {tmp_path / 'checkpoints'}: ")
     assert result.stdout.count("\n") == 1
+    assert not result.stderr

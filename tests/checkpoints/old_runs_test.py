@@ -79,8 +79,8 @@ def test_a_model_predicts_and_writes_what_it_did(runs, name, folder, adapter):
     assert texts[0] == expected["greedy"]
 
 
-def test_old_checkpoints_are_listed_and_their_loss_counts(runs):
-    folder = runs / "plain" / "checkpoints"
+def test_old_checkpoints_are_listed_and_their_loss_counts(runs, tmp_path):
+    folder = shutil.copytree(runs / "plain" / "checkpoints", tmp_path / "checkpoints")
     shutil.copytree(folder / str(_STEP), folder / "5")
     (folder / "5" / "metrics" / "metrics").write_text('{"validation_loss": 99.0}')
     checkpointer = Checkpointer(folder, read_only=True)

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def test_a_field_newer_than_the_file_has_its_value_of_then(tmp_path):
     place.config.write_text(json.dumps(content))
     model = place.read_config()[0].model
     assert (model.newton_passes, model.head_norm_epsilon) == (None, 1e-6)
-    assert model.head_norm_epsilon != ModelConfig().head_norm_epsilon
+    assert model.head_norm_epsilon != MMRecConfig().head_norm_epsilon
 
 
 def test_a_folder_without_a_run_says_how_to_train_one(tmp_path):

@@ -69,6 +69,11 @@ class GRU(LinenModel):
 
     state_batch_axes = property(lambda self: {"h": 0, "segment": 0})
 
+    def continues(self, segment_ids: Any, state: Any) -> Any:
+        last = self.initial_state(len(segment_ids)) if state is None else state
+        before = jnp.concatenate([last["segment"][:, None], segment_ids[:, :-1]], axis=1)
+        return (segment_ids > 0) & (segment_ids == before)
+
 
 def get_config() -> Config:
     return Config(

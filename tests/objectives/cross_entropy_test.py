@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmrec_jax.objectives.cross_entropy import token_nats, weighted_nats
+from mmrec_jax.objectives.cross_entropy import token_nll, weighted_nll
 
 
 def _by_hand(logits, targets, weights):
@@ -29,7 +29,7 @@ def test_value_and_gradient_are_those_of_the_definition(rng, scale):
     targets = rng.integers(0, 7, (3, 5))
     weights = _weights(rng, (3, 5))
     assert 0 < np.count_nonzero(weights) < weights.size
-    value, gradient = jax.value_and_grad(weighted_nats)(
+    value, gradient = jax.value_and_grad(weighted_nll)(
         jnp.asarray(logits, jnp.float32),
         jnp.asarray(targets),
         jnp.asarray(weights, jnp.float32),
@@ -40,32 +40,32 @@ def test_value_and_gradient_are_those_of_the_definition(rng, scale):
     assert np.all(np.asarray(gradient)[weights == 0] == 0)
 
 
-def test_every_token_has_its_own_nats(rng):
+def test_every_token_has_its_own(rng):
     logits = rng.normal(size=(2, 3, 5)) * 3
     targets = rng.integers(0, 5, (2, 3))
-    nats = token_nats(jnp.asarray(logits, jnp.float32), jnp.asarray(targets))
+    nll = token_nll(jnp.asarray(logits, jnp.float32), jnp.asarray(targets))
     for b, t in np.ndindex(2, 3):
         alone = np.zeros((2, 3))
         alone[b, t] = 1
         expected, _ = _by_hand(logits, targets, alone)
-        np.testing.assert_allclose(nats[b, t], expected, rtol=1e-6)
+        np.testing.assert_allclose(nll[b, t], expected, rtol=1e-6)
 
 
 def test_padding_counts_nothing_whatever_stands_there(rng):
     logits = jnp.asarray(rng.normal(size=(1, 4, 5)), jnp.float32)
     weights = jnp.array([[1.0, 0.5, 0.0, 0.0]])
-    short = weighted_nats(logits[:, :2], jnp.array([[1, 2]]), weights[:, :2])
-    padded = weighted_nats(logits.at[:, 2:].mul(1e4), jnp.array([[1, 2, 3, 4]]), weights)
+    short = weighted_nll(logits[:, :2], jnp.array([[1, 2]]), weights[:, :2])
+    padded = weighted_nll(logits.at[:, 2:].mul(1e4), jnp.array([[1, 2, 3, 4]]), weights)
     assert float(short) == float(padded)
     infinite = logits.at[:, 3, 0].set(-jnp.inf)  # a target of probability 0
-    assert float(weighted_nats(infinite, jnp.array([[1, 2, 3, 0]]), weights)) == float(short)
-    assert float(weighted_nats(logits, jnp.zeros((1, 4), int), jnp.zeros((1, 4)))) == 0
+    assert float(weighted_nll(infinite, jnp.array([[1, 2, 3, 0]]), weights)) == float(short)
+    assert float(weighted_nll(logits, jnp.zeros((1, 4), int), jnp.zeros((1, 4)))) == 0
 
 
 def test_bfloat16_logits_are_summed_in_float32(rng):
     logits = jnp.asarray(rng.normal(size=(8, 64, 9)), jnp.bfloat16)
     targets = jnp.asarray(rng.integers(0, 9, (8, 64)))
-    value = weighted_nats(logits, targets, jnp.ones((8, 64)))
+    value = weighted_nll(logits, targets, jnp.ones((8, 64)))
     assert value.dtype == jnp.float32
     expected, _ = _by_hand(np.asarray(logits, np.float64), np.asarray(targets), np.ones((8, 64)))
     np.testing.assert_allclose(value, expected, rtol=1e-6)

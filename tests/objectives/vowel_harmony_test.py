@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmrec_jax.objectives.vowel_harmony import HarmonyObjective, broken_share, last_vowel_classes
+from mmrec_jax.models.api import Output
+from mmrec_jax.objectives.vowel_harmony import VowelHarmony, broken_share, last_vowel_classes
 from mmrec_jax.turkish.vowel_table import VowelTable, broken_classes
 
 # Ids: 0 space, 1 consonant, 2 "ev", 3 "ol" (both begin no word: they continue), 4 " ev", 5 "lar",
@@ -35,14 +36,14 @@ def _by_hand(logits, batch):
     """Value, gradient and mass in float64: the quotient of two sums of probabilities."""
     broken = broken_classes()
     classes = _classes_by_hand(batch["inputs"], batch["segment_ids"])
-    value, mass, places = 0.0, 0.0, 0
+    value, mass, count = 0.0, 0.0, 0
     gradient = np.zeros(logits.shape)
     for b, t in np.ndindex(classes.shape):
         target = batch["targets"][b, t]
         c = classes[b, t]
         if not c or batch["weights"][b, t] <= 0 or broken[c, _TABLE.first[target]]:
             continue
-        places += 1
+        count += 1
         p = np.exp(logits[b, t] - logits[b, t].max())
         p /= p.sum()
         first = np.concatenate([_TABLE.first, [0, 0]])
@@ -51,7 +52,7 @@ def _by_hand(logits, batch):
         value += wrong / total
         mass += p[: len(_TABLE.continues)][_TABLE.continues].sum()
         gradient[b, t] = p * (bad - judged * wrong / total) / total
-    return value, gradient, mass, places
+    return value, gradient, mass, count
 
 
 def _batch(rng, rows=4, length=24):
@@ -66,6 +67,11 @@ def _batch(rng, rows=4, length=24):
     }
 
 
+def _positions(logits, batch):
+    objective = VowelHarmony(_TABLE, _V, lambda step: 1.0)
+    return objective.positions(Output(logits, None, {}, {}), batch)
+
+
 def _on_device(batch):
     kinds = {"weights": jnp.float32}
     return {name: jnp.asarray(x, kinds.get(name, jnp.int32)) for name, x in batch.items()}
@@ -75,19 +81,19 @@ def _on_device(batch):
 def test_value_gradient_and_mass_are_those_of_the_definition(rng, scale):
     batch = _batch(rng)
     logits = rng.normal(size=(4, 24, _V)) * scale
-    objective = HarmonyObjective(_TABLE, _V, 0.5)
 
     def total(logits):
-        places = objective.places(logits, _on_device(batch))
-        return jnp.sum(places["vowel_harmony"] + places["word_continuing"]), places
+        found = _positions(logits, _on_device(batch))
+        return sum(jnp.sum(values) for values, _ in found.values()), found
 
-    (_, places), gradient = jax.jit(jax.value_and_grad(total, has_aux=True))(
+    (_, found), gradient = jax.jit(jax.value_and_grad(total, has_aux=True))(
         jnp.asarray(logits, jnp.float32)
     )
     value, expected, mass, count = _by_hand(logits, batch)
-    assert int(jnp.sum(places["counted"])) == count > 20
-    np.testing.assert_allclose(jnp.sum(places["vowel_harmony"]), value, rtol=1e-5)
-    np.testing.assert_allclose(jnp.sum(places["word_continuing"]), mass, rtol=1e-5)
+    for name, expected_sum in (("vowel_harmony", value), ("word_continuing", mass)):
+        values, counted = found[name]
+        assert int(jnp.sum(counted)) == count > 20
+        np.testing.assert_allclose(jnp.sum(values), expected_sum, rtol=1e-5)
     # The mass has no gradient: what comes back is that of the objective alone.
     np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-6)
     assert np.abs(expected).max() > 1e-3
@@ -97,10 +103,11 @@ def test_ending_words_early_changes_nothing(rng):
     """The objective is conditional on going on: the space's logit has no gradient."""
     batch = _on_device(_batch(rng))
     logits = jnp.asarray(rng.normal(size=(4, 24, _V)), jnp.float32)
-    objective = HarmonyObjective(_TABLE, _V, 1.0)
-    places = jax.jit(objective.places)
-    before = places(logits, batch)
-    after = places(logits + 50.0 * (np.arange(_V) == 0).astype(np.float32)[None, None], batch)
+    other = logits + 50.0 * (np.arange(_V) == 0).astype(np.float32)[None, None]
+    before, after = (
+        {name: values for name, (values, _) in jax.jit(_positions)(x, batch).items()}
+        for x in (logits, other)
+    )
     np.testing.assert_allclose(after["vowel_harmony"], before["vowel_harmony"], rtol=1e-6)
     assert float(jnp.sum(after["word_continuing"])) < 1e-6 < float(before["word_continuing"].sum())
 
@@ -114,7 +121,7 @@ def test_classes_in_parallel_are_those_of_a_loop(rng):
     np.testing.assert_array_equal(found, _classes_by_hand(inputs, segments))
 
 
-def test_no_judged_piece_at_all_is_no_division_by_zero():
+def test_no_judged_token_at_all_is_no_division_by_zero():
     def total(logits):
         nothing = jnp.zeros(3, jnp.int32)
         share = broken_share(logits, jnp.array([[1, 2]]), nothing, jnp.asarray(broken_classes()))

@@ -1,11 +1,12 @@
 import jax
-import jax.numpy as jnp
 import pytest
 
-from mmrec_jax.models.mmrec.model import MMRecLM
+from mmrec_jax.models.mmrec.config import MMRecConfig
+from mmrec_jax.objectives.uboo import UBOOConfig
 from mmrec_jax.optim.masks import decay_mask
-from mmrec_jax.tree import leaf_names
-from tests.small_run import small_model
+from mmrec_jax.train.state import joined
+from mmrec_jax.tree import named_leaves
+from tests.small_step import TOKENIZER
 
 # Every leaf of a full model that decays: matrices only.
 _DECAYED = {
@@ -17,7 +18,7 @@ _DECAYED = {
     "blocks/out/kernel",
     "blocks/ffn/gate_value/kernel",
     "blocks/ffn/down/kernel",
-    "blocks/uboo/kernel",
+    "objectives/uboo/kernel",
 }
 _KEPT = {
     "final_norm/scale",
@@ -30,19 +31,18 @@ _KEPT = {
     "blocks/w_g",
     "blocks/c_g",
 }
-
-
-def _params(**changes):
-    model = MMRecLM(small_model(**changes))
-    tokens = jnp.zeros((1, 2), jnp.int32)
-    return jax.eval_shape(model.init, jax.random.key(0), tokens)["params"]
+_MODEL = MMRecConfig(model_dim=16, num_memories=2)
 
 
 def test_matrices_decay_and_norms_biases_decays_and_gates_do_not():
-    params = _params(use_uboo=True)
-    mask = dict(zip(leaf_names(params), jax.tree.leaves(decay_mask(params)), strict=True))
-    assert {name for name, decays in mask.items() if decays} == _DECAYED
-    assert {name for name, decays in mask.items() if not decays} == _KEPT
+    model, key = _MODEL.build(), jax.random.key(0)
+    uboo = UBOOConfig().build(model, TOKENIZER)
+    own = {"uboo": jax.eval_shape(lambda: uboo.init(key, model))}
+    params = joined(jax.eval_shape(model.init, key), own)
+    mask = decay_mask(model.decays)(params)
+    assert jax.tree.structure(mask) == jax.tree.structure(params)
+    assert {name for name, decays in named_leaves(mask).items() if decays} == _DECAYED
+    assert {name for name, decays in named_leaves(mask).items() if not decays} == _KEPT
 
 
 @pytest.mark.parametrize(
@@ -50,11 +50,12 @@ def test_matrices_decay_and_norms_biases_decays_and_gates_do_not():
     [{"use_hem": False}, {"use_dpg": False}, {"gate": "input"}, {"memory": "none"}],
 )
 def test_every_variant_has_a_rule_for_each_leaf(switches):
-    params = _params(**switches)
-    mask = decay_mask(params)
+    model = MMRecConfig(model_dim=16, num_memories=2, **switches).build()
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    mask = decay_mask(model.decays)(params)
     assert jax.tree.structure(mask) == jax.tree.structure(params)
 
 
 def test_a_leaf_without_a_rule_is_refused_by_name():
-    with pytest.raises(ValueError, match="blocks/new_thing has no rule"):
-        decay_mask({"blocks": {"new_thing": 1.0, "norm": {"scale": 1.0}}})
+    with pytest.raises(ValueError, match="blocks/new_thing"):
+        decay_mask(_MODEL.build().decays)({"blocks": {"new_thing": 1.0, "norm": {"scale": 1.0}}})

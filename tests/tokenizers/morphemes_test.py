@@ -4,7 +4,11 @@ import pytest
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.morphemes import read_gold_boundaries
-from tests.data.word_groups_test import row
+
+
+def row(number, form, relation="_"):
+    """A row of CoNLL-U."""
+    return "\t".join([number, form, *"_____", relation, "_", "_"])
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Truncated backpropagation through time: each batch begins where the one before ended."""
 
-import dataclasses
 import functools
 import json
 
@@ -9,25 +8,23 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from mmrec_jax.train.setup import set_up
 
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.errors import UserError
-from mmrec_jax.models.mmrec.model import MMRecLM
+from mmrec_jax.objectives.uboo import UBOOConfig
 from mmrec_jax.train.loop import run
-from mmrec_jax.train.mesh import abstract_on, place_batch, state_shardings
+from mmrec_jax.train.mesh import abstract_on, place_batch, replicated, state_shardings
+from mmrec_jax.train.setup import set_up
 from mmrec_jax.train.state import from_items, initial_state, to_items
 from mmrec_jax.train.step import make_train_step
-from tests.small_run import linear_config, small_model
+from tests.small_run import linear_config
+from tests.small_step import RECORDER, TOKENIZER, assert_close, build, linear_model, mesh
+from tests.small_step import start as start_of
 
 _ROWS, _HALF = 8, 6
 # The gate that compiles fastest: what crosses a border is the same.
-_MODEL = MMRecLM(small_model(gate="input", gate_init_scale=1.0, use_uboo=True, lambda_p=0.5))
-# Remembers the gradient it is given and moves nothing.
-_RECORDER = optax.GradientTransformation(
-    init=lambda params: jax.tree.map(jnp.zeros_like, params),
-    update=lambda gradient, _, params: (jax.tree.map(jnp.zeros_like, params), gradient),
-)
+_MODEL = linear_model(gate="input", gate_init_scale=1.0, memory="delta")
+_OBJECTIVES = build(_MODEL, uboo=UBOOConfig(weight=0.5))
 # One document over both halves; a border inside each half; a border between them; padding.
 _SEGMENTS = np.int32(
     [
@@ -45,7 +42,7 @@ def whole():
     """Rows of both halves."""
     rng = np.random.default_rng(0)
     shape, real = _SEGMENTS.shape, _SEGMENTS > 0
-    tokens = {name: rng.integers(0, 50, shape) * real for name in ("inputs", "targets")}
+    tokens = {name: rng.integers(0, TOKENIZER.vocab_size, shape) * real for name in ("inputs", "targets")}
     weights = rng.choice([0.0, 0.5, 2.0], shape) * real
     batch = {name: x.astype(np.int32) for name, x in tokens.items()}
     return batch | {"segment_ids": _SEGMENTS, "weights": weights.astype(np.float32)}
@@ -58,48 +55,34 @@ def _half(batch, number):
 @pytest.fixture(scope="module")
 def start():
     """Every parameter moved off its special initial value."""
-
-    def start_():
-        state = initial_state(_MODEL, _RECORDER, seed=0, carried_rows=_ROWS)
-        leaves, tree = jax.tree.flatten(state.params)
-        keys = jax.random.split(jax.random.key(9), len(leaves))
-        pairs = zip(leaves, keys, strict=True)
-        moved = [x + 0.1 * jax.random.normal(key, x.shape, x.dtype) for x, key in pairs]
-        return dataclasses.replace(state, params=jax.tree.unflatten(tree, moved))
-
-    return jax.jit(start_)()
+    return jax.jit(lambda: start_of(_MODEL, _OBJECTIVES, rows=_ROWS))()
 
 
 @functools.cache
-def _step():
-    return jax.jit(make_train_step(_MODEL, _RECORDER))
+def _program():
+    return jax.jit(make_train_step(RECORDER, _OBJECTIVES))
+
+
+def _step(state, batch):
+    return _program()(_MODEL, state, batch)
 
 
 @pytest.fixture(scope="module")
 def halves(start, whole):
     """The states and metrics after the first and the second half."""
-    step = _step()
-    first, first_metrics = step(start, _half(whole, 0))
-    second, second_metrics = step(first, _half(whole, 1))
+    first, first_metrics = _step(start, _half(whole, 0))
+    second, second_metrics = _step(first, _half(whole, 1))
     return (first, first_metrics), (second, second_metrics)
 
 
-def _assert_close(actual, expected, rtol):
-    """Each leaf to a fraction of its largest entry."""
-    paths = jax.tree_util.tree_leaves_with_path(expected)
-    for (path, e), a in zip(paths, jax.tree.leaves(actual), strict=True):
-        scale = float(np.max(np.abs(e), initial=1e-30))
-        np.testing.assert_allclose(a, e, rtol=0, atol=rtol * scale, err_msg=str(path))
-
-
 def test_two_halves_have_the_loss_and_the_state_of_the_whole(start, whole, halves):
-    last, metrics = _step()(start, whole)
+    last, metrics = _step(start, whole)
     (_, first), (second_state, second) = halves
     weights = [_half(whole, number)["weights"].sum() for number in (0, 1)]
     loss = np.average([first["loss"], second["loss"]], weights=weights)
     np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
     assert abs(first["loss"] - second["loss"]) > 1e-3
-    _assert_close(second_state.carried, last.carried, 1e-5)
+    assert_close(second_state.carried, last.carried, 1e-5)
     assert second_state.carried.segment.tolist() == [3, 5, 7, 8] * 2
     assert second_state.carried.position.tolist() == [12, 3, 6, 2] * 2
     # Tokens whose predecessor is in the same document, the border between the halves included.
@@ -115,7 +98,7 @@ def test_two_halves_have_the_loss_and_the_state_of_the_whole(start, whole, halve
 
 
 def test_without_the_state_the_second_half_has_another_loss(start, whole, halves):
-    _, alone = _step()(start, _half(whole, 1))
+    _, alone = _step(start, _half(whole, 1))
     assert abs(alone["loss"] - halves[1][1]["loss"]) > 1e-3
 
 
@@ -123,24 +106,28 @@ def test_the_gradient_is_that_of_the_half_alone_from_a_constant_state(start, who
     (first, _), (second, _) = halves
     before, half = (jax.tree.map(jnp.asarray, _half(whole, number)) for number in (0, 1))
 
-    def loss(params, carried):
-        logits, _, others = _MODEL.apply(
-            {"params": params}, half["inputs"], carried, half["segment_ids"]
-        )
-        places = np.arange(_ROWS)[:, None], np.arange(_HALF)[None], half["targets"]
-        nats = -jax.nn.log_softmax(logits)[places]
-        return jnp.sum(nats * half["weights"]) / half["weights"].sum() + 0.5 * others["uboo"]
+    def loss(trained, carried):
+        params = {name: part for name, part in trained.items() if name != "objectives"}
+        inputs = half["inputs"], carried, half["segment_ids"]
+        output = _MODEL.apply(params, *inputs, capture=("states",))
+        targets = np.arange(_ROWS)[:, None], np.arange(_HALF)[None], half["targets"]
+        nll = -jax.nn.log_softmax(output.logits)[targets]
+        continues = _MODEL.continues(half["segment_ids"], carried)
+        own = trained["objectives"]["uboo"]
+        uboo = _OBJECTIVES["uboo"].sums(own, output, half, continues)["loss"]
+        total = jnp.sum(nll * half["weights"]) / half["weights"].sum()
+        return total + 0.5 * uboo / jnp.sum(continues)
 
-    expected = jax.jit(jax.grad(loss))(start.params, first.carried)
-    _assert_close(second.opt_state, expected, 1e-5)
+    def through_the_border(trained):
+        params = {name: part for name, part in trained.items() if name != "objectives"}
+        return loss(trained, _MODEL.apply(params, before["inputs"], None, before["segment_ids"])[1])
 
-    def through_the_border(params):
-        _, carried, _ = _MODEL.apply(
-            {"params": params}, before["inputs"], None, before["segment_ids"]
-        )
-        return loss(params, carried)
+    @jax.jit
+    def gradients(trained):
+        return jax.grad(loss)(trained, first.carried), jax.grad(through_the_border)(trained)
 
-    through = jax.jit(jax.grad(through_the_border))(start.params)
+    expected, through = gradients({**start.params, "objectives": start.objectives})
+    assert_close(second.opt_state, expected, 2e-5)
     difference = optax.tree.norm(jax.tree.map(jnp.subtract, through, expected))
     assert difference > 0.01 * optax.tree.norm(expected)
 
@@ -151,23 +138,20 @@ def _assert_same(actual, expected):
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
-@pytest.mark.parametrize("devices", [1, 4])
-def test_micro_batches_and_devices_keep_the_state_of_their_rows(start, whole, halves, devices):
-    mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:devices]), ("data",))
-    shardings = state_shardings(mesh, carry_state=True)
-    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    step = make_train_step(_MODEL, _RECORDER, accumulate=2)
-    step = jax.jit(step, out_shardings=(shardings, everywhere))
+def test_microbatches_and_devices_keep_the_state_of_their_rows(start, whole, halves):
+    devices = mesh(2, 2, 2)
+    shardings = state_shardings(start, _MODEL, devices)
+    step = make_train_step(RECORDER, _OBJECTIVES, accumulate=2)
+    step = jax.jit(step, out_shardings=(shardings, replicated(devices)))
     state = jax.device_put(start, shardings)
     for number, (expected, expected_metrics) in enumerate(halves):
-        state, metrics = step(state, place_batch(_half(whole, number), mesh))
-        _assert_close(state.carried, expected.carried, 1e-5)
-        _assert_close(state.opt_state, expected.opt_state, 2e-5)
+        with jax.set_mesh(devices):
+            state, metrics = step(_MODEL, state, place_batch(_half(whole, number), devices))
+        assert_close(state.carried, expected.carried, 1e-5)
+        assert_close(state.opt_state, expected.opt_state, 2e-5)
         for name in ("loss", "uboo", "tokens"):
             np.testing.assert_allclose(metrics[name], expected_metrics[name], rtol=1e-5)
-        assert {shard.data.shape[1] for shard in state.carried.m.addressable_shards} == {
-            _ROWS // devices
-        }
+        assert {shard.data.shape[1] for shard in state.carried.m.addressable_shards} == {2}
 
 
 def test_what_goes_on_from_a_checkpoint_is_what_was_not_interrupted(tmp_path, whole, halves):
@@ -176,18 +160,15 @@ def test_what_goes_on_from_a_checkpoint_is_what_was_not_interrupted(tmp_path, wh
     meta = {"config": {}, "tokenizer": "ab", "validation": None}
     checkpointer.save(1, to_items(state), data={}, meta=meta, validation_loss=None)
     checkpointer.wait()
-    mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:4]), ("data",))
-    shardings = state_shardings(mesh, carry_state=True)
-    abstract = abstract_on(state, shardings)
-    divided = from_items(checkpointer.restore(1, to_items(abstract))[0], abstract)
-    assert divided.carried.h.sharding == shardings.carried.h
-    assert np.any(divided.carried.m)
-    _assert_same(divided, state)
-    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    abstract = abstract_on(state, here)
-    restored = from_items(checkpointer.restore(1, to_items(abstract))[0], abstract)
+    for devices in (mesh(2, 2, 1), mesh()):
+        shardings = state_shardings(state, _MODEL, devices)
+        abstract = abstract_on(state, shardings)
+        restored = from_items(checkpointer.restore(1, to_items(abstract))[0], abstract)
+        assert restored.carried.h.sharding == shardings.carried.h
+        assert np.any(restored.carried.m)
+        _assert_same(restored, state)
     checkpointer.close()
-    _assert_same(_step()(restored, _half(whole, 1))[0], expected)
+    _assert_same(_step(restored, _half(whole, 1))[0], expected)
 
 
 _RUN = {
@@ -224,10 +205,10 @@ def test_a_run_in_two_sessions_is_the_run_in_one(text, tmp_path):
 def test_a_run_does_not_change_its_mind(text, tmp_path):
     run(linear_config(text, **{**_RUN, "train__steps": 2}), tmp_path)
     without = linear_config(text, **{**_RUN, "train__carry_state": False})
-    with pytest.raises(UserError, match=r"config\.train\.carry_state \(True in the checkpoint"):
+    with pytest.raises(UserError, match=r"config\.train\.carry_state"):
         run(without, tmp_path)
 
 
 def test_nothing_is_carried_unless_asked_for():
-    state = jax.eval_shape(lambda: initial_state(_MODEL, _RECORDER, seed=0))
+    state = jax.eval_shape(lambda: initial_state(_MODEL, _OBJECTIVES, RECORDER, 0))
     assert state.carried is None

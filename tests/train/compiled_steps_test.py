@@ -15,16 +15,16 @@ def compiled(monkeypatch):
     """Programs are replaced by ones that say whether they refresh; the list has those compiled."""
     done = []
 
-    def compile_step(config, mesh, model, optimizer, state, refresh, **objectives):
+    def compile_step(config, mesh, model, objectives, optimizer, state, refresh):
         done.append(refresh)
-        return lambda state, batch: (state, {"refresh": jnp.float32(refresh)})
+        return lambda model, state, batch: (state, {"refresh": jnp.float32(refresh)})
 
     monkeypatch.setattr(compiled_steps, "compile_step", compile_step)
     return done
 
 
 def _steps(start=0, **optim):
-    parts = dict.fromkeys(("mesh", "model", "optimizer", "noise", "harmony"))
+    parts = dict.fromkeys(("mesh", "model", "objectives", "optimizer"))
     config = Config(optim=OptimConfig(**optim))
     return CompiledSteps(SimpleNamespace(config=config, state={}, start=start, **parts))
 

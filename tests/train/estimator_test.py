@@ -1,22 +1,21 @@
+import functools
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from mmrec_jax.train.noise import make_noise
 
-from mmrec_jax.checkpoints.workdir import Workdir
-from mmrec_jax.config import NoiseConfig, OptimConfig, TrainConfig
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
-from mmrec_jax.models.mmrec.model import MMRecLM
+from mmrec_jax.config import OptimConfig
+from mmrec_jax.models.noise import with_embedding_noise
+from mmrec_jax.objectives.uboo import UBOOConfig
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.estimator import make_estimator
 from mmrec_jax.train.loop import run
-from mmrec_jax.train.mesh import make_mesh, place_batch, replicated
-from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step
-from tests.small_run import linear_config, small_model
-from tests.train.loop_test import _metrics
+from tests.small_run import linear_config
+from tests.small_step import assert_close, batch, build, linear_model, mesh, on_mesh, start
 
 # Remembers the estimate that it is given and moves nothing.
 _RECORDER = optax.chain(
@@ -26,97 +25,61 @@ _RECORDER = optax.chain(
         update=lambda g, _, params=None, *, hessian: (jax.tree.map(jnp.zeros_like, g), hessian),
     ),
 )
-_ROWS = 8
 
 
-def _batch():
-    """Rows of very different weight."""
-    rng = np.random.default_rng(0)
-    real = np.arange(6) < rng.integers(1, 7, (_ROWS, 1))
-    batch = {name: rng.integers(0, 50, (_ROWS, 6)) for name in ("inputs", "targets")}
-    batch |= {"segment_ids": real}
-    batch = {name: np.where(real, x, 0).astype(np.int32) for name, x in batch.items()}
-    weights = np.where(real, rng.choice([0.2, 1.0, 5.0], (_ROWS, 6)), 0)
-    return batch | {"weights": weights.astype(np.float32)}
-
-
+@functools.cache
 def _estimates(
-    name="sophia_g", accumulate=1, devices=1, fraction=0.5, steps=1, noise=None, **model
+    name="sophia_g", accumulate=1, devices=(1, 1), share=0.5, steps=1, noisy=False, dropout=0.0
 ):
     """Of successive steps on the same batch at the same parameters."""
-    model = MMRecLM(small_model(gate="none", memory="none", **model))
-    config = OptimConfig(name=name, estimator_batch=fraction)
-    mesh = make_mesh(TrainConfig(steps=1, batch_size=_ROWS, accumulate=accumulate, devices=devices))
-    start = jax.jit(lambda: initial_state(model, _RECORDER, 0), out_shardings=replicated(mesh))
-    estimator = make_estimator(model, config, accumulate)
-    step = make_train_step(model, _RECORDER, accumulate, estimator, noise=noise)
-    program, state, batch = jax.jit(step), start(), place_batch(_batch(), mesh)
+    model = linear_model(dropout=dropout)
+    objectives = build(model, uboo=UBOOConfig(weight=3.0)) if noisy else build(model)
+    model = with_embedding_noise(model, 50.0) if noisy else model
+    estimator = make_estimator(OptimConfig(name=name, estimator_batch=share), accumulate)
+    state, step = on_mesh(mesh(*devices), model, objectives, _RECORDER, accumulate, estimator)
     found = []
     for _ in range(steps):
-        state, _ = program(state, batch)
+        state, _ = step(model, state, batch())
         found.append(state.opt_state[1])
     return found
-
-
-def _assert_same(actual, expected):
-    for name in set(expected) - {"blocks"}:
-        _assert_close(actual[name], expected[name])
-    for name in set(expected["blocks"]) - {"uboo"}:
-        _assert_close(actual["blocks"][name], expected["blocks"][name])
-
-
-def _assert_close(actual, expected):
-    scale = max(float(jnp.max(jnp.abs(x))) for x in jax.tree.leaves(expected))
-    for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(a, e, rtol=2e-4, atol=2e-5 * scale)
 
 
 def _alike(a, b):
     return np.allclose(a["embed"]["embedding"], b["embed"]["embedding"], rtol=0.1)
 
 
-@pytest.fixture(scope="module")
-def estimates():
-    return _estimates(steps=2)
+@pytest.mark.parametrize("name", ["sophia_g", "sophia_h"])
+def test_clipping_noise_and_other_objectives_do_not_touch_the_estimate(name):
+    estimate = _estimates(name, steps=2)[0]
+    assert max(float(jnp.max(jnp.abs(x))) for x in jax.tree.leaves(estimate)) > 1e-3
+    noisy = dict(_estimates(name, dropout=0.5, noisy=True)[0])
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(noisy.pop("objectives")))
+    assert_close(noisy, estimate, 2e-5)
 
 
-@pytest.fixture(scope="module")
-def estimate(estimates):
-    return estimates[0]
+@pytest.mark.parametrize("devices", [(2, 1), (1, 2)])
+def test_microbatches_and_devices_do_not_change_the_estimate(devices):
+    found = _estimates(accumulate=2, devices=devices)[0]
+    assert_close(found, _estimates(steps=2)[0], 2e-4)
 
 
-def test_clipping_noise_and_auxiliary_losses_do_not_touch_the_estimate(estimate):
-    assert max(float(jnp.max(x)) for x in jax.tree.leaves(estimate)) > 1e-3
-    noise = make_noise(NoiseConfig(alpha=50.0), 1, ByteTokenizer())
-    (noisy,) = _estimates(dropout=0.5, use_uboo=True, lambda_p=3.0, noise=noise)
-    _assert_same(noisy, estimate)
-    assert not np.any(noisy["blocks"]["uboo"]["kernel"])
-
-
-def test_micro_batches_and_devices_do_not_change_the_estimate(estimate):
-    _assert_same(*_estimates(accumulate=2, devices=2), estimate)
-
-
-def test_part_of_the_rows_gives_another_estimate(estimate):
-    (whole,) = _estimates(fraction=1.0)
-    assert not _alike(whole, estimate)
-
-
-def test_each_step_draws_labels_of_its_own(estimates):
-    assert not _alike(*estimates)
+def test_part_of_the_rows_and_another_step_give_another_estimate():
+    """Each step draws labels of its own."""
+    first, second = _estimates(steps=2)
+    assert not _alike(_estimates(share=1.0)[0], first)
+    assert not _alike(second, first)
 
 
 def test_the_plain_step_carries_nothing_of_the_estimator():
-    model = MMRecLM(small_model(gate="none", memory="none"))
-    optim = OptimConfig(name="sophia_g")
-    optimizer = build_optimizer(optim, 10)
-    state = jax.eval_shape(lambda: initial_state(model, optimizer, 0))
-    batch = _batch()
+    model, optim = linear_model(), OptimConfig(name="sophia_g")
+    optimizer = build_optimizer(optim, 10, model.decays)
+    state = jax.eval_shape(lambda: start(model, build(model), optimizer))
 
     def program(estimator):
-        return jax.jit(make_train_step(model, optimizer, 1, estimator)).lower(state, batch)
+        step = make_train_step(optimizer, build(model), 1, estimator)
+        return jax.jit(step).lower(model, state, batch())
 
-    plain, refresh = program(None), program(make_estimator(model, optim))
+    plain, refresh = program(None), program(make_estimator(optim))
     flops = [p.cost_analysis()["flops"] for p in (plain, refresh)]
     assert flops[1] > 1.3 * flops[0]
     assert "stablehlo.case" not in refresh.as_text()
@@ -137,9 +100,9 @@ def test_a_continued_run_ends_as_an_uninterrupted_one(text, tmp_path):
     assert run(linear_config(text, **options, train__steps=8), tmp_path / "cut") == 0
 
     def numbers(folder):
-        lines = _metrics(Workdir(folder).root, "train")
+        lines = map(json.loads, (folder / "metrics.jsonl").read_text("utf-8").splitlines())
         names = ("loss", "grad_norm", "sophia_unclipped", "sophia_update_rms", "sophia_h_norm")
-        return [[line[name] for name in names] for line in lines]
+        return [[line[name] for name in names] for line in lines if line["split"] == "train"]
 
     whole = numbers(tmp_path / "whole")
     assert numbers(tmp_path / "cut") == whole

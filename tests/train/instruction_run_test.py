@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from mmrec_jax.train.setup import load_data, set_up
 
 import mmrec_jax
 from mmrec_jax.checkpoints.workdir import Workdir
@@ -20,6 +19,7 @@ from mmrec_jax.cli import main
 from mmrec_jax.config_file import read_config
 from mmrec_jax.errors import UserError
 from mmrec_jax.train.loop import run
+from mmrec_jax.train.setup import load_data, set_up
 from mmrec_jax.train.step import make_train_step
 from mmrec_jax.train.writer import read_metrics
 from tests.small_run import CONFIG_FILE, LINEAR, ROOT, flags

@@ -5,11 +5,11 @@ import io
 import json
 
 import pytest
-from mmrec_jax.train.setup import set_up
 
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.errors import UserError
 from mmrec_jax.train.loop import run
+from mmrec_jax.train.setup import set_up
 from tests.small_run import begin, linear_config
 
 _SHORT = {"train__steps": 4, "train__sample_tokens": 0}

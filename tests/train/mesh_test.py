@@ -1,110 +1,230 @@
+"""Several devices, and parts of parameters on each: the run of one device, with less memory."""
+
+import dataclasses
+import functools
 import os
 import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmrec_jax.config import OptimConfig, TrainConfig
+from mmrec_jax.config import AdapterConfig, Config, MeshConfig, OptimConfig, TrainConfig
+from mmrec_jax.data.kinds.text import TextConfig
+from mmrec_jax.dora.adapted_model import adapt, adapter_rules
 from mmrec_jax.errors import UserError
-from mmrec_jax.models.mmrec.model import MMRecLM
+from mmrec_jax.models.mmrec.config import MMRecConfig
+from mmrec_jax.models.mmrec.sizes import SIZES
+from mmrec_jax.objectives.config import Objectives
+from mmrec_jax.objectives.uboo import UBOOConfig
 from mmrec_jax.optim.build import build_optimizer
-from mmrec_jax.train.mesh import by_row, make_mesh, place_batch, replicated
+from mmrec_jax.train import mesh as mesh_module
+from mmrec_jax.train.compiled_steps import compile_step
+from mmrec_jax.train.mesh import (
+    abstract_on,
+    by_row,
+    make_mesh,
+    mesh_shape,
+    place_batch,
+    place_params,
+    split_cpu,
+    state_shardings,
+)
+from mmrec_jax.train.setup import build_objectives
 from mmrec_jax.train.state import initial_state
-from mmrec_jax.train.step import make_train_step
-from tests.small_run import small_model
+from mmrec_jax.tree import named_leaves, num_bytes
+from tests.small_step import TOKENIZER, assert_close, batch, mesh, moved
+
+_SMALL = {"vocab_size": 24, "model_dim": 16, "num_layers": 2, "num_memories": 2, "chunk": 4}
+_LINEAR = {"gate": "none", "memory": "none"}
+# name: fields of the model, the optimizer, steps, microbatches, whether the state is carried
+_CASES = {
+    "adamw": ({"dropout": 0.1}, OptimConfig(lr=1e-2, warmup_steps=1), 20, 1, False),
+    "sophia": (_LINEAR, OptimConfig("sophia_g", 1e-2, warmup_steps=1), 6, 2, True),
+    "dora": (_LINEAR, OptimConfig(lr=1e-2, warmup_steps=1), 6, 1, False),
+}
+_SHAPES = [(2, 2, 2), (1, 8, 1)]
 
 
-def _batch():
-    rng = np.random.default_rng(0)
-    real = np.arange(8) < rng.integers(1, 9, (16, 1))
-    batch = {name: rng.integers(0, 50, (16, 8)) for name in ("inputs", "targets")}
-    batch["segment_ids"] = real
-    batch = {name: np.where(real, x, 0).astype(np.int32) for name, x in batch.items()}
-    # Most of the weight lies on one device.
-    weights = rng.random((16, 8)) * np.where(np.arange(16) < 2, 5, 0.2)[:, None]
-    return batch | {"weights": np.where(real, weights, 0).astype(np.float32)}
-
-
-def _losses(devices, accumulate=2):
-    config = TrainConfig(steps=5, batch_size=16, accumulate=accumulate, devices=devices)
-    mesh = make_mesh(config)
-    model = MMRecLM(small_model(gate="none", memory="none", use_uboo=True))
-    optimizer = build_optimizer(OptimConfig(lr=1e-2, warmup_steps=1), config.steps)
-    start = jax.jit(lambda: initial_state(model, optimizer, 0), out_shardings=replicated(mesh))
-    step = jax.jit(
-        make_train_step(model, optimizer, accumulate),
-        out_shardings=replicated(mesh),
-        donate_argnums=0,
+@functools.cache
+def _train(case, shape, dtype):
+    """Losses, the moments after the first step, and the last state; all steps refresh Sophia's."""
+    fields, optim, steps, accumulate, carry = _CASES[case]
+    config = Config(
+        model=MMRecConfig(**_SMALL, remat="none", dtype=dtype, param_dtype=dtype, **fields),
+        objectives=Objectives(uboo=UBOOConfig()),
+        data=TextConfig(train="none.txt", seq_len=8),
+        optim=optim,
+        train=TrainConfig(
+            steps=steps, batch_size=8, accumulate=accumulate, devices=int(np.prod(shape))
+        ),
+        mesh=MeshConfig(*shape),
     )
-    state, losses = start(), []
-    placed = place_batch(_batch(), mesh)
-    assert len(placed["inputs"].sharding.device_set) == devices
-    for _ in range(config.steps):
-        state, metrics = step(state, placed)
-        losses.append([float(metrics[name]) for name in ("loss", "uboo", "grad_norm", "tokens")])
-    return losses
+    with jax.enable_x64(dtype == "float64"):
+        devices, model = make_mesh(config), config.model.build()
+        if case == "dora":
+            base = jax.jit(lambda: moved(model.init(jax.random.key(0))))()
+            rules = adapter_rules(AdapterConfig(kind="dora", rank=2, dropout=0.1), model)
+            model = adapt(model, place_params(base, model, devices), rules, dropout=0.1)
+        objectives = build_objectives(config, model, TOKENIZER)
+        optimizer = build_optimizer(optim, steps, model.decays)
+
+        def begin(model):
+            return initial_state(model, objectives, optimizer, 0, 8 if carry else None)
+
+        shardings = state_shardings(jax.eval_shape(begin, model), model, devices)
+        state = jax.jit(begin, out_shardings=shardings)(model)
+        abstract = abstract_on(jax.eval_shape(lambda: state), shardings)
+        step = compile_step(
+            config, devices, model, objectives, optimizer, abstract, optim.uses_hessian
+        )
+        rows = [batch(width=8, seed=seed) for seed in range(4)]
+        losses, first = [], None
+        for number in range(steps):
+            state, metrics = step(model, state, place_batch(rows[number % 4], devices))
+            losses.append([float(metrics[name]) for name in ("loss", "uboo", "grad_norm")])
+            first = first or jax.tree.map(np.asarray, state.opt_state)
+    return np.asarray(losses), first, state
 
 
-def test_eight_devices_train_as_one_does():
-    one, eight = _losses(1), _losses(8)
-    np.testing.assert_allclose(eight, one, rtol=2e-5)
-    assert one[-1][0] < one[0][0]
+@pytest.mark.parametrize("case", _CASES)
+@pytest.mark.parametrize("shape", _SHAPES)
+def test_in_float64_every_mesh_trains_as_one_device(case, shape):
+    """With dropout, UBOO, Sophia-G, microbatches, a carried state, and adapters on a split base."""
+    if case != "adamw" and shape == (1, 8, 1):
+        shape = (2, 4, 1)  # rows of two microbatches do not divide over more
+    expected, first, _ = _train(case, (1, 1, 1), "float64")
+    losses, found, state = _train(case, shape, "float64")
+    np.testing.assert_allclose(losses, expected, rtol=1e-9)
+    assert_close(found, first, 1e-9)
+    assert expected[-1][0] < expected[0][0]
+    parts = {leaf.addressable_shards[0].data.size / leaf.size for leaf in _matrices(state.params)}
+    assert min(parts) == 1 / (shape[1] * shape[2])
+    if state.carried is not None:
+        assert state.carried.h.addressable_shards[0].data.shape[1] == 8 // (shape[0] * shape[1])
+
+
+@pytest.mark.parametrize("shape", _SHAPES)
+def test_in_float32_first_gradients_and_losses_are_those_of_one_device(shape):
+    expected, first, _ = _train("adamw", (1, 1, 1), "float32")
+    losses, found, _ = _train("adamw", shape, "float32")
+    assert_close(found, first, 1e-5)
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+
+
+def _matrices(params):
+    return [leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 2]
+
+
+@pytest.mark.parametrize("name", ["adamw", "sophia_g", "lion"])
+def test_moments_lie_where_their_parameter_does_and_a_device_has_a_quarter(name):
+    """Of the real size "small", without computing anything."""
+    model = SIZES["small"].build()
+    config = Config(objectives=Objectives(uboo=UBOOConfig()))
+    objectives = build_objectives(config, model, TOKENIZER)
+    optimizer = build_optimizer(OptimConfig(name), 10, model.decays)
+    state = jax.eval_shape(lambda: initial_state(model, objectives, optimizer, 0))
+    where = state_shardings(state, model, mesh(2, 2, 2))
+    assert jax.tree.structure(where) == jax.tree.structure(state)
+    moments = named_leaves(where.opt_state)
+    own = {f"objectives/{name}": x for name, x in named_leaves(where.objectives).items()}
+    for parameter, sharding in (named_leaves(where.params) | own).items():
+        found = [x for path, x in moments.items() if path.endswith(f"/{parameter}")]
+        assert found == [sharding] * (1 if name == "lion" else 2)
+    on_one = jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(sharding.shard_shape(x.shape), x.dtype),
+        state,
+        where,
+    )
+    assert num_bytes(on_one) <= 0.3 * num_bytes(state)
 
 
 def test_rows_are_dealt_to_the_devices_in_order():
-    mesh = make_mesh(TrainConfig(steps=1, batch_size=16))
-    rows = np.arange(16 * 3).reshape(16, 3)
-    placed = place_batch({"x": rows}, mesh)["x"]
-    assert placed.sharding == by_row(mesh)
-    for number, shard in enumerate(placed.addressable_shards):
-        np.testing.assert_array_equal(shard.data, rows[2 * number : 2 * number + 2])
-    np.testing.assert_array_equal(placed, rows)
+    devices = mesh(2, 2, 2)
+    rows = np.arange(8 * 3).reshape(8, 3)
+    placed = place_batch({"x": rows}, devices)["x"]
+    assert placed.sharding == by_row(devices)
+    for shard in placed.addressable_shards:
+        first = 2 * (shard.device.id // 2)  # two devices of an axis "tensor" have the same rows
+        np.testing.assert_array_equal(shard.data, rows[first : first + 2])
 
 
-def test_all_devices_are_used_unless_told_otherwise():
-    assert make_mesh(TrainConfig(steps=1, batch_size=16)).size == len(jax.devices()) == 8
-    assert (
-        make_mesh(TrainConfig(steps=1, batch_size=16, devices=2)).devices.tolist()
-        == (jax.devices()[:2])
-    )
-
-
-def test_more_devices_than_there_are_is_refused():
-    with pytest.raises(UserError, match=r"config\.train\.devices is 9; this machine has 8"):
-        make_mesh(TrainConfig(steps=1, batch_size=9, devices=9))
-
-
-@pytest.mark.parametrize("lengths", [{"batch_size": 12}, {"batch_size": 16, "accumulate": 4}])
-def test_rows_that_do_not_divide_over_the_devices_are_refused(lengths):
-    with pytest.raises(UserError, match=r"batch_size / accumulate is \d+; .* the 8 devices"):
-        make_mesh(TrainConfig(steps=1, **lengths))
+def _config(mesh=None, **train):
+    train = {"steps": 1, "batch_size": 16, **train}
+    return Config(train=TrainConfig(**train), mesh=MeshConfig(**(mesh or {})))
 
 
 @pytest.mark.parametrize(
-    ("flags", "options", "devices"),
+    ("config", "shape"),
     [
-        ("", "batch_size=12, accumulate=2", 3),  # the most of four cores that divide six rows
-        ("", "batch_size=7", 1),
-        ("", "batch_size=10, devices=5", 5),
-        ("--xla_force_host_platform_device_count=2", "batch_size=12", 2),
+        (_config(), (8, 1, 1)),
+        (_config(devices=2), (2, 1, 1)),
+        (_config({"fsdp": 2, "tensor": 2}), (2, 2, 2)),
+        (_config({"data": 1, "fsdp": -1}), (1, 8, 1)),
+        (_config({"data": 1, "fsdp": 4}, devices=4), (1, 4, 1)),
     ],
 )
-def test_the_cpu_becomes_a_device_a_core_unless_told_otherwise(flags, options, devices):
-    code = f"""
-import os
-os.sched_getaffinity = lambda process: {{0, 1, 2, 3}}
-from mmrec_jax.config import TrainConfig
+def test_all_devices_are_used_unless_told_otherwise(config, shape):
+    made = make_mesh(config)
+    assert made.devices.shape == shape
+    assert made.devices.flatten().tolist() == jax.devices()[: np.prod(shape)]
+
+
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (lambda: make_mesh(_config(devices=9, batch_size=9)), r"config\.train\.devices is 9"),
+        (lambda: make_mesh(_config(batch_size=12)), r"batch_size / accumulate is 12"),
+        (lambda: make_mesh(_config(accumulate=4)), r"batch_size / accumulate is 4"),
+        (lambda: make_mesh(_config({"fsdp": 4, "tensor": 2}, batch_size=2)), "is 2"),
+        (lambda: mesh_shape(MeshConfig(fsdp=3), 8), r"config\.mesh.*fsdp 3"),
+        (lambda: mesh_shape(MeshConfig(1, 2, 2), 8), r"config\.mesh.*tensor 2"),
+        (lambda: MeshConfig(fsdp=-1), r"mesh\.fsdp"),
+        (lambda: MeshConfig(tensor=0), r"mesh\.tensor"),
+    ],
+)
+def test_a_mesh_that_does_not_fit_is_refused_by_field(make, field):
+    with pytest.raises(UserError, match=field):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("flags", "config", "expected"),
+    [
+        ("", _config(batch_size=12, accumulate=2), 3),  # the most of four cores that divide six
+        ("", _config(batch_size=7), 1),
+        ("", _config(batch_size=10, devices=5), 5),
+        ("", _config({"fsdp": 2}, batch_size=6), 2),
+        ("", _config({"tensor": 2}, batch_size=6), 4),
+        ("", _config({"data": 2, "fsdp": 4}), 8),
+        ("--xla_force_host_platform_device_count=2", _config(batch_size=12), None),
+    ],
+)
+def test_the_cpu_becomes_one_device_per_core_unless_told_otherwise(
+    monkeypatch, flags, config, expected
+):
+    asked = {}
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    monkeypatch.setattr(mesh_module.os, "sched_getaffinity", lambda process: {0, 1, 2, 3})
+    monkeypatch.setattr(jax.config, "update", asked.__setitem__)
+    split_cpu(config)
+    assert asked.get("jax_num_cpu_devices") == expected
+
+
+def test_splitting_the_cpu_holds_in_a_process_and_too_late_is_no_error():
+    code = """
+from mmrec_jax.config import Config, TrainConfig
 from mmrec_jax.train.mesh import make_mesh, split_cpu
-config = TrainConfig(steps=1, {options})
+config = Config(train=TrainConfig(steps=1, batch_size=9, devices=3))
 split_cpu(config)
 print(make_mesh(config).size)
-split_cpu(config)  # too late to change anything, and no error
+split_cpu(config)
 """
-    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
     ran = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
     )
     assert ran.returncode == 0, ran.stderr
-    assert int(ran.stdout) == devices
+    assert int(ran.stdout) == 3

@@ -3,56 +3,56 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmrec_jax.models.mmrec.state import MMRecState, zero_state
-from mmrec_jax.train.micro_batches import ROW_AXES, join_states, split_batch, split_state
-from tests.small_run import small_model
+from mmrec_jax.train.micro_batches import (
+    join_states,
+    rows_back,
+    rows_first,
+    split_batch,
+    split_state,
+)
+from tests.small_step import linear_model
 
 _ROWS = 6
+_AXES = {"m": 1, "deep": {"segment": 0, "last": 2}}
 
 
-def _state(rng):
-    """Numbers that name their row."""
-    rows = np.arange(_ROWS)
-    return MMRecState(
-        h=jnp.asarray(rows[None, :, None] + 0 * rng.random((2, _ROWS, 3))),
-        m=jnp.asarray(rows[None, :, None, None, None] + 0 * rng.random((2, _ROWS, 2, 3, 4))),
-        segment=jnp.asarray(rows),
-        position=jnp.asarray(rows),
-    )
-
-
-def test_the_rows_axis_of_every_array_is_that_of_a_real_state():
-    shapes = [jax.eval_shape(lambda n=n: zero_state(small_model(), n)) for n in (5, 7)]
-    jax.tree.map(
-        lambda five, seven, axis: np.testing.assert_array_equal(
-            np.flatnonzero(np.array(five.shape) != np.array(seven.shape)), [axis]
-        ),
-        *shapes,
-        ROW_AXES,
-    )
+def _state():
+    """Numbers that name their row, on any axis; and an array without entries."""
+    rows = jnp.arange(_ROWS)
+    return {
+        "m": jnp.broadcast_to(rows[None, :, None], (2, _ROWS, 3)),
+        "deep": {"segment": rows, "last": jnp.broadcast_to(rows, (2, 0, _ROWS))},
+    }
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 6])
-def test_a_micro_batch_has_the_state_of_its_rows(rng, count):
-    state = _state(rng)
-    batch = {"x": jnp.arange(_ROWS)[:, None] * jnp.ones((1, 4), int)}
-    tokens, states = split_batch(batch, count), split_state(state, count)
+def test_a_microbatch_has_the_state_of_its_rows(count):
+    state, x = _state(), jnp.arange(_ROWS)[:, None] * jnp.ones((1, 4), int)
+    tokens, states = split_batch({"x": x}, count), split_state(state, _AXES, count)
     for index in range(count):
         rows = list(range(index, _ROWS, count))
         assert tokens["x"][index].tolist() == [[row] * 4 for row in rows]
         micro = jax.tree.map(lambda x, index=index: x[index], states)
-        assert micro.segment.tolist() == micro.position.tolist() == rows
-        assert micro.h.shape == (2, len(rows), 3)
-        assert micro.m.shape == (2, len(rows), 2, 3, 4)
-        np.testing.assert_array_equal(micro.h[1, :, 2], rows)
-        np.testing.assert_array_equal(micro.m[0, :, 1, 2, 3], rows)
-    jax.tree.map(np.testing.assert_array_equal, join_states(states), state)
+        assert micro["deep"]["segment"].tolist() == rows
+        assert micro["deep"]["last"].shape == (2, 0, len(rows))
+        assert micro["m"].shape == (2, len(rows), 3)
+        np.testing.assert_array_equal(micro["m"][1, :, 2], rows)
+    jax.tree.map(np.testing.assert_array_equal, join_states(states, _AXES), state)
 
 
-def test_no_state_stays_none_and_no_memory_stays_empty():
-    assert split_state(None, 2) is None
-    assert join_states(None) is None
-    state = zero_state(small_model(memory="none"), 4)
+def test_rows_go_to_the_first_axis_and_back():
+    state = _state()
+    first = rows_first(state, _AXES)
+    assert all(leaf.shape[0] == _ROWS for leaf in jax.tree.leaves(first))
+    jax.tree.map(np.testing.assert_array_equal, rows_back(first, _AXES), state)
+
+
+def test_no_state_stays_none_and_a_real_one_comes_back():
+    for function in (join_states, rows_first, rows_back):
+        assert function(None, None) is None
+    assert split_state(None, None, 2) is None
+    model = linear_model()
+    state, axes = model.initial_state(4), model.state_batch_axes
     assert state.m.size == 0
-    joined = join_states(split_state(state, 2))
-    assert joined.m.shape == state.m.shape
+    joined = join_states(split_state(state, axes, 2), axes)
+    assert jax.tree.map(jnp.shape, joined) == jax.tree.map(jnp.shape, state)

@@ -166,7 +166,8 @@ def test_one_process_writes_in_a_folder_and_notices_when_it_is_gone(tmp_path):
     assert first.returncode == 2
     errors = [line for line in said.splitlines() if "error: " in line]
     assert len(errors) == 1
-    assert str(folder) in errors[0]
+    assert f"{folder}" in errors[0]
+    assert "moved or deleted" in errors[0]
     assert "Traceback" not in said
     mmrec_jax.load(tmp_path / "moved", "last")
     lock_folder(tmp_path / "moved")  # it ended with its process

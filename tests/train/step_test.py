@@ -7,116 +7,77 @@ import numpy as np
 import optax
 import pytest
 
-from mmrec_jax.models.mmrec.model import MMRecLM
-from mmrec_jax.train.state import TrainState, initial_state
+from mmrec_jax.objectives.uboo import UBOOConfig
+from mmrec_jax.objectives.vowel_harmony import VowelHarmonyConfig
+from mmrec_jax.train.state import TrainState
 from mmrec_jax.train.step import make_eval_step, make_train_step
-from tests.small_run import small_model
+from tests.small_step import LENGTHS, RECORDER, assert_close, batch, build, linear_model, start
 
-# Remembers the gradient it is given and moves nothing: no rounding stands between it and a test.
-_RECORDER = optax.GradientTransformation(
-    init=lambda params: jax.tree.map(jnp.zeros_like, params),
-    update=lambda gradient, _, params: (jax.tree.map(jnp.zeros_like, params), gradient),
-)
 _STILL = optax.sgd(0.0)
-# Real tokens of the 8 rows: very uneven, so that a mean of means would be far off.
-_LENGTHS = [12, 1, 2, 12, 3, 12, 1, 7]
+_WEIGHTS = {"cross_entropy": 1.0, "vowel_harmony": 0.7, "uboo": 0.5}
 
 
-def _batch(rng, lengths=tuple(_LENGTHS), width=12, vocab=50):
-    """Rows of two packed documents each, then padding; some tokens do not count in the loss."""
-    shape = (len(lengths), width)
-    real = np.arange(width) < np.asarray(lengths)[:, None]
-    second = np.arange(width) >= np.asarray(lengths)[:, None] // 2
-    weights = rng.choice([0.0, 0.25, 1.0, 3.0], shape) * real
-    return {
-        "inputs": jnp.asarray(np.where(real, rng.integers(0, vocab, shape), 0), jnp.int32),
-        "targets": jnp.asarray(np.where(real, rng.integers(0, vocab, shape), 0), jnp.int32),
-        "segment_ids": jnp.asarray(np.where(real, 1 + second, 0), jnp.int32),
-        "weights": jnp.asarray(weights, jnp.float32),
-    }
+def _objectives(model, **uboo):
+    harmony = VowelHarmonyConfig(weight=_WEIGHTS["vowel_harmony"])
+    return build(model, vowel_harmony=harmony, uboo=UBOOConfig(weight=_WEIGHTS["uboo"], **uboo))
 
 
-@functools.cache
-def _state(model, optimizer=_RECORDER):
-    """A start with every parameter moved off its special initial value."""
-
-    def start():
-        state = initial_state(model, optimizer, seed=0)
-        leaves, tree = jax.tree.flatten(state.params)
-        keys = jax.random.split(jax.random.key(9), len(leaves))
-        pairs = zip(leaves, keys, strict=True)
-        moved = [x + 0.1 * jax.random.normal(key, x.shape, x.dtype) for x, key in pairs]
-        return state.replace(params=jax.tree.unflatten(tree, moved))
-
-    return jax.jit(start)()
-
-
-@functools.cache
-def _step(model, optimizer, accumulate=1):
-    return jax.jit(make_train_step(model, optimizer, accumulate))
-
-
-def _gradient(model, state, batch, accumulate=1):
-    after, metrics = _step(model, _RECORDER, accumulate)(state, batch)
+def _gradient(**uboo):
+    model = linear_model()
+    objectives = _objectives(model, **uboo)
+    state = jax.jit(lambda: start(model, objectives))()
+    after, metrics = jax.jit(make_train_step(RECORDER, objectives))(model, state, batch())
     return after.opt_state, metrics
 
 
-def _assert_close(actual, expected, rtol):
-    """Each leaf to a fraction of its largest entry."""
-    paths = jax.tree_util.tree_leaves_with_path(expected)
-    for (path, e), a in zip(paths, jax.tree.leaves(actual), strict=True):
-        scale = float(jnp.max(jnp.abs(e)))
-        np.testing.assert_allclose(a, e, rtol=0, atol=rtol * scale, err_msg=str(path))
+@functools.cache
+def _by_hand():
+    """Each mean over the whole batch, written out, and its gradient."""
+    model, rows = linear_model(), batch()
+    objectives = _objectives(model)
+
+    def means(trained):
+        own = trained["objectives"]
+        params = {name: part for name, part in trained.items() if name != "objectives"}
+        output = model.apply(params, rows["inputs"], None, rows["segment_ids"], capture=("states",))
+        log_p = jax.nn.log_softmax(output.logits)
+        nll = -jnp.take_along_axis(log_p, rows["targets"][..., None], axis=-1)[..., 0]
+        values, counted = objectives["vowel_harmony"].positions(output, rows)["vowel_harmony"]
+        h = output.captured["states"]
+        n = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + 1e-6)
+        after = jax.lax.stop_gradient(n[:, :, 1:])
+        error = jnp.einsum("lbte,lef->lbtf", n[:, :, :-1], own["uboo"]["kernel"]) - after
+        ids = rows["segment_ids"]
+        same = (ids[:, 1:] == ids[:, :-1]) & (ids[:, 1:] > 0)
+        each = jnp.mean(jnp.square(error), axis=(0, 3))
+        return {
+            "cross_entropy": jnp.sum(nll * rows["weights"]) / np.sum(rows["weights"]),
+            "vowel_harmony": jnp.sum(values) / jnp.sum(counted),
+            "uboo": jnp.sum(each * same) / np.sum(same),
+        }
+
+    @jax.jit
+    def found():
+        state = start(model, objectives)
+        values, pullback = jax.vjp(means, {**state.params, "objectives": state.objectives})
+        zeros = dict.fromkeys(values, jnp.zeros(()))
+        return values, {name: pullback({**zeros, name: jnp.ones(())})[0] for name in values}
+
+    return found()
 
 
-_VARIANTS = {
-    "plain": {},
-    "uboo": {"use_uboo": True, "lambda_p": 0.5},
-    "uboo orthogonal": {"use_uboo": True, "lambda_p": 0.5, "uboo_orthogonal": True},
-}
-
-
-@pytest.mark.parametrize("switches", _VARIANTS.values(), ids=_VARIANTS)
-def test_micro_batches_add_up_to_the_gradient_of_the_whole_batch(rng, switches):
-    model = MMRecLM(small_model(gate="none", memory="none", **switches))
-    state, batch = _state(model), _batch(rng)
-    expected, whole = _gradient(model, state, batch)
-    for accumulate in (4,) if switches else (2, 4):
-        gradient, metrics = _gradient(model, state, batch, accumulate)
-        _assert_close(gradient, expected, 1e-5)
-        for name in ("loss", "grad_norm", "tokens", *(["uboo"] if switches else [])):
-            np.testing.assert_allclose(metrics[name], whole[name], rtol=2e-6, err_msg=name)
-
-
-def test_gradient_and_metrics_are_those_of_the_weighted_mean(rng):
-    model = MMRecLM(small_model(gate="none", memory="none"))
-    state, batch = _state(model), _batch(rng)
-
-    def loss(params):
-        logits, _, _ = model.apply({"params": params}, batch["inputs"], None, batch["segment_ids"])
-        picked = jax.nn.log_softmax(logits)[
-            np.arange(8)[:, None], np.arange(12)[None], batch["targets"]
-        ]
-        return -jnp.sum(picked * batch["weights"]) / np.sum(np.asarray(batch["weights"]))
-
-    value, expected = jax.jit(jax.value_and_grad(loss))(state.params)
-    gradient, metrics = _gradient(model, state, batch)
-    _assert_close(gradient, expected, 1e-5)
-    np.testing.assert_allclose(metrics["loss"], value, rtol=1e-6)
+def test_the_gradient_is_that_of_the_weighted_sum_of_all_means():
+    values, gradients = _by_hand()
+    gradient, metrics = _gradient()
+    parts = [jax.tree.map(lambda g, w=_WEIGHTS[name]: w * g, gradients[name]) for name in _WEIGHTS]
+    expected = jax.tree.map(lambda *each: sum(each), *parts)
+    assert_close(gradient, expected, 1e-5)
+    for name, value in values.items():
+        assert 0.01 < float(value)
+        name = {"cross_entropy": "loss"}.get(name, name)
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-5)
     np.testing.assert_allclose(metrics["grad_norm"], optax.global_norm(expected), rtol=1e-5)
-    assert int(metrics["tokens"]) == sum(_LENGTHS)
-
-
-def test_the_norm_is_that_before_clipping(rng):
-    model = MMRecLM(small_model(gate="none", memory="none"))
-    batch = _batch(rng)
-    clipped = optax.chain(optax.clip_by_global_norm(1e-3), optax.sgd(1.0))
-    state = _state(model, clipped)
-    after, metrics = jax.jit(make_train_step(model, clipped))(state, batch)
-    moved = jax.tree.map(jnp.subtract, state.params, after.params)
-    assert float(metrics["grad_norm"]) > 0.1
-    np.testing.assert_allclose(optax.global_norm(moved), 1e-3, rtol=1e-3)
-    assert int(after.step) == 1
+    assert int(metrics["tokens"]) == sum(LENGTHS)
 
 
 def _inner(x, y):
@@ -124,79 +85,85 @@ def _inner(x, y):
     return sum(np.vdot(np.asarray(a, np.float64), np.asarray(b, np.float64)) for a, b in pairs)
 
 
-def test_orthogonal_uboo_leaves_the_component_along_the_main_gradient_alone(rng):
-    config = small_model(
-        gate="none", memory="none", use_uboo=True, lambda_p=0.5, uboo_orthogonal=True
-    )
-    model, batch = MMRecLM(config), _batch(rng)
-    state = _state(model)
-
-    def uboo(params):
-        out = model.apply({"params": params}, batch["inputs"], None, batch["segment_ids"])
-        return 0.5 * out[2]["uboo"]
-
-    without = MMRecLM(dataclasses.replace(config, lambda_p=0.0, uboo_orthogonal=False))
-    main, _ = _gradient(without, state, batch)
-    auxiliary = jax.jit(jax.grad(uboo))(state.params)
-    total, _ = _gradient(model, state, batch)
-    added = jax.tree.map(jnp.subtract, total, main)
-    share = _inner(auxiliary, main) / _inner(main, main)
+def test_an_orthogonal_objective_leaves_the_component_along_the_others_alone():
+    _, gradients = _by_hand()
+    names = ("cross_entropy", "vowel_harmony")
+    main = jax.tree.map(lambda a, b: a + _WEIGHTS[names[1]] * b, *(gradients[n] for n in names))
+    side = jax.tree.map(lambda g: _WEIGHTS["uboo"] * g, gradients["uboo"])
+    total, _ = _gradient(orthogonal=True)
+    share = _inner(side, main) / _inner(main, main)
     assert abs(share) > 1e-3  # there is something to remove
-    assert abs(_inner(added, main)) < 1e-4 * abs(_inner(auxiliary, main))
-    expected = jax.tree.map(lambda m, a: m + a - np.float32(share) * m, main, auxiliary)
-    _assert_close(total, expected, 1e-4)
+    added = jax.tree.map(jnp.subtract, total, main)
+    assert abs(_inner(added, main)) < 1e-4 * abs(_inner(side, main))
+    expected = jax.tree.map(lambda m, a: m + a - np.float32(share) * m, main, side)
+    assert_close(total, expected, 1e-4)
 
 
-def _dropout_losses(accumulate, lengths, state=None, steps=3):
-    """Losses of steps that change nothing but the step number."""
-    model = MMRecLM(small_model(gate="none", memory="none", dropout=0.5))
-    state = state or _state(model, _STILL)
-    step = _step(model, _STILL, accumulate)
-    row = _batch(np.random.default_rng(3), (12,))
-    batch = {name: jnp.repeat(x, lengths, axis=0) for name, x in row.items()}
+def test_the_norm_is_that_before_clipping():
+    model = linear_model()
+    clipped = optax.chain(optax.clip_by_global_norm(1e-3), optax.sgd(1.0))
+    state = jax.jit(lambda: start(model, build(model), clipped))()
+    after, metrics = jax.jit(make_train_step(clipped, build(model)))(model, state, batch())
+    change = jax.tree.map(jnp.subtract, state.params, after.params)
+    assert float(metrics["grad_norm"]) > 0.1
+    np.testing.assert_allclose(optax.global_norm(change), 1e-3, rtol=1e-3)
+    assert int(after.step) == 1
+
+
+@functools.cache
+def _wet(accumulate):
+    model = linear_model(dropout=0.5)
+    state = jax.jit(lambda: start(model, build(model), _STILL))()
+    return model, state, jax.jit(make_train_step(_STILL, build(model), accumulate))
+
+
+def _dropout_losses(accumulate, rows, steps, state=None):
+    """Losses of steps that change nothing but the step's number, on equal rows."""
+    model, begin, step = _wet(accumulate)
+    state = state or begin
+    same = {name: np.repeat(x, rows, axis=0) for name, x in batch((12,)).items()}
     losses = []
     for _ in range(steps):
-        state, metrics = step(state, batch)
+        state, metrics = step(model, state, same)
         losses.append(float(metrics["loss"]))
     return losses, state
 
 
 def test_dropout_differs_between_steps_and_is_the_same_from_the_same_state():
-    losses, _ = _dropout_losses(1, 1)
+    losses, _ = _dropout_losses(1, 1, 3)
     assert len(set(losses)) == 3
-    first, state = _dropout_losses(1, 1, steps=1)
+    first, state = _dropout_losses(1, 1, 1)
     saved = jax.tree.map(np.asarray, dataclasses.asdict(state))  # what a checkpoint holds
     again = TrainState(**{**saved, "opt_state": state.opt_state})
-    rest, _ = _dropout_losses(1, 1, state=again, steps=2)
+    rest, _ = _dropout_losses(1, 1, 2, again)
     assert first + rest == losses
 
 
-def test_dropout_differs_between_micro_batches():
-    alone, _ = _dropout_losses(1, 1, steps=1)
-    twice, _ = _dropout_losses(2, 2, steps=1)  # the same row in two micro-batches
+def test_dropout_differs_between_microbatches():
+    alone, _ = _dropout_losses(1, 1, 1)
+    twice, _ = _dropout_losses(2, 2, 1)  # the same row in two microbatches
     assert alone != twice
 
 
-def test_a_batch_in_which_nothing_counts_changes_nothing(rng):
-    model = MMRecLM(small_model(gate="none", memory="none"))
-    batch = _batch(rng)
-    batch["weights"] = jnp.zeros_like(batch["weights"])
-    gradient, metrics = _gradient(model, _state(model), batch)
-    assert (float(metrics["loss"]), float(metrics["grad_norm"])) == (0.0, 0.0)
-    assert all(not np.any(leaf) for leaf in jax.tree.leaves(gradient))
-    assert int(metrics["tokens"]) == sum(_LENGTHS)
-
-
-def test_evaluation_predicts_every_token_without_dropout(rng):
-    config = small_model(gate="none", memory="none", dropout=0.5)
-    model, batch = MMRecLM(config), _batch(rng)
-    params = _state(model).params
-    predicted, after = jax.jit(make_eval_step(model))(params, batch, None)
-    logits, state, _ = jax.jit(model.apply)(
-        {"params": params}, batch["inputs"], None, batch["segment_ids"]
-    )
+@pytest.mark.parametrize("half", [False, True])
+def test_evaluation_predicts_every_token_without_dropout(half):
+    """Also where it goes on from a state."""
+    model, rows = linear_model(dropout=0.5), batch()
+    params = _wet(1)[1].params
+    inputs = rows["inputs"], None, rows["segment_ids"]
+    logits, expected, *_ = jax.jit(model.apply)(params, *inputs)
     log_p = np.asarray(jax.nn.log_softmax(logits), np.float64)
-    for b, n in enumerate(_LENGTHS):
-        expected = [-log_p[b, t, batch["targets"][b, t]] for t in range(n)]
-        np.testing.assert_allclose(predicted["nats"][b, :n], expected, rtol=1e-5)
-    np.testing.assert_allclose(after.h, state.h, rtol=1e-5, atol=1e-6)
+    step = jax.jit(make_eval_step())
+    parts, state = [], None
+    for now in (np.s_[:, :6], np.s_[:, 6:]) if half else (np.s_[:],):
+        found, state = step(model, params, {name: x[now] for name, x in rows.items()}, state)
+        assert found["means"] == {}
+        parts.append(found)
+    nll, right = (np.concatenate([p[name] for p in parts], axis=1) for name in ("nll", "right"))
+    for b, n in enumerate(LENGTHS):
+        picked = [-log_p[b, t, rows["targets"][b, t]] for t in range(n)]
+        np.testing.assert_allclose(nll[b, :n], picked, rtol=1e-5)
+        np.testing.assert_array_equal(
+            right[b, :n], np.argmax(log_p[b, :n], axis=-1) == rows["targets"][b, :n]
+        )
+    assert_close(state, expected, 1e-5)

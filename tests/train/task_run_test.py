@@ -6,11 +6,11 @@ import math
 import jax
 import numpy as np
 import pytest
-from mmrec_jax.train.setup import set_up
 
 from mmrec_jax.cli import main
 from mmrec_jax.config_file import read_config
 from mmrec_jax.train.loop import run
+from mmrec_jax.train.setup import set_up
 from tests.small_run import CONFIG_FILE, LINEAR, flags
 
 _TASK = {

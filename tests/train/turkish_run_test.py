@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from mmrec_jax.evaluation.turkish_samples import beginnings
-from mmrec_jax.train.setup import set_up
 
+from mmrec_jax.evaluation.samples import beginnings
 from mmrec_jax.train.loop import run
+from mmrec_jax.train.setup import set_up
 from tests.small_run import linear_config, session_text
 
 _LENGTH = {"train__steps": 2, "train__eval_every": 2, "train__checkpoint_every": 2}

@@ -1,7 +1,5 @@
 """UBOO at its default weight slows the state down a little; it must not collapse it."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,11 +11,12 @@ from mmrec_jax.data.kinds.text import TreebankConfig
 from mmrec_jax.data.pipeline import make_train_iterator
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.models.mmrec.config import MMRecConfig
-from mmrec_jax.models.mmrec.model import MMRecLM
+from mmrec_jax.objectives.uboo import UBOOConfig
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step
 from tests.models.mmrec.loops import OPTIMISED
+from tests.small_step import build
 
 STEPS = 200
 MODEL = MMRecConfig(
@@ -25,10 +24,9 @@ MODEL = MMRecConfig(
     model_dim=32,
     num_layers=2,
     num_memories=2,
-    use_uboo=True,
     context=64,
     remat="none",
-)
+).build()
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +37,15 @@ def batches():
     return [next(iterator) for _ in range(STEPS)]
 
 
-def train(config, batches):
-    model = MMRecLM(config)
-    optimizer = build_optimizer(OptimConfig(lr=1e-2, warmup_steps=10), STEPS)
-    state = jax.jit(lambda: initial_state(model, optimizer, 0))()
-    step = make_train_step(model, optimizer)
-    step = jax.jit(step, donate_argnums=0, compiler_options=OPTIMISED)  # many steps
+def train(batches, **uboo):
+    objectives = build(MODEL, uboo=UBOOConfig(**uboo))
+    optimizer = build_optimizer(OptimConfig(lr=1e-2, warmup_steps=10), STEPS, MODEL.decays)
+    state = jax.jit(lambda: initial_state(MODEL, objectives, optimizer, 0))()
+    step = make_train_step(optimizer, objectives)
+    step = jax.jit(step, donate_argnums=1, compiler_options=OPTIMISED)  # many steps
     history = []
     for batch in batches:
-        state, metrics = step(state, jax.tree.map(jnp.asarray, batch))
+        state, metrics = step(MODEL, state, jax.tree.map(jnp.asarray, batch))
         history.append(metrics)
     last = jax.device_get(history[-10:])
     return {name: np.mean([m[name] for m in last]) for name in last[0]}
@@ -56,12 +54,12 @@ def train(config, batches):
 @pytest.fixture(scope="module")
 def probe(batches):
     """UBOO as a pure measurement: the state is what the main loss makes of it."""
-    return train(dataclasses.replace(MODEL, uboo_isolate=True), batches)
+    return train(batches, isolate=True)
 
 
 @pytest.fixture(scope="module")
 def default(batches):
-    return train(MODEL, batches)
+    return train(batches)
 
 
 def test_the_prediction_comes_up_to_no_change(default):
@@ -83,5 +81,5 @@ def test_the_main_loss_does_not_pay_for_it(default, probe):
 
 def test_a_heavy_weight_would_be_seen(batches, probe):
     """The measurements above can fail: at 300 times the weight the state stands still."""
-    heavy = train(dataclasses.replace(MODEL, lambda_p=30.0), batches[:80])
+    heavy = train(batches[:80], weight=30.0)
     assert heavy["uboo_variance"] < 0.15 * probe["uboo_variance"], (heavy, probe)

@@ -6,7 +6,6 @@ import shutil
 
 import numpy as np
 import pytest
-from mmrec_jax.train.setup import load_data
 
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.data.char_tokenizer import CharTokenizer
@@ -17,6 +16,7 @@ from mmrec_jax.data.prepared.shard_tokens import Shard, ShardTokens
 from mmrec_jax.data.prepared.shard_writer import BLOCK_BYTES, ShardWriter
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.train.setup import load_data
 from tests.small_corpus import prepare_small, write_corpus
 from tests.small_data import assert_same, refused, take
 from tests.small_run import small_config

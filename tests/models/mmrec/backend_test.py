@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from mmrec_jax.models.mmrec import scan
-from mmrec_jax.models.mmrec.model import MMRecLM, forward
+from mmrec_jax.models.mmrec.family import MMRec
 from tests.models.mmrec.loops import assert_close, relative_error
 from tests.models.mmrec.small_model import config, named_leaves, random_parameters, random_tokens
 
@@ -17,13 +17,10 @@ def test_parallel_equals_sequential(gate, passes):
     for backend in ("sequential", "parallel"):
         settings = config(gate=gate, scan=backend, newton_passes=passes)
         params = random_parameters(settings)
-        tokens = random_tokens()
 
-        model = MMRecLM(settings)
-
-        def loss(params, model=model, tokens=tokens):
-            logits, _, intermediates = forward(model, params, tokens)
-            return jnp.mean(jnp.square(logits)), intermediates
+        def loss(params, model=MMRec(settings)):
+            output = model.apply(params, random_tokens())
+            return jnp.mean(jnp.square(output.logits)), output.metrics
 
         (value, info), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
         results[backend] = value, gradients, info
@@ -45,6 +42,6 @@ def test_auto_of_a_linear_gate_is_looked_up_by_shape(monkeypatch):
         return "chunked"
 
     monkeypatch.setattr(scan, "fastest", fastest)
-    jax.eval_shape(lambda params: forward(MMRecLM(settings), params, tokens)[0], params)
+    jax.eval_shape(lambda params: MMRec(settings).apply(params, tokens).logits, params)
     batch, length = tokens.shape
     assert set(asked) == {(batch * settings.E, length)}

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmrec_jax.models.mmrec.model import MMRecLM
+from mmrec_jax.models.mmrec.family import MMRec
 from mmrec_jax.models.mmrec.state import zero_state
 from tests.models.mmrec.loops import assert_close, relative_error
 from tests.models.mmrec.small_model import (
@@ -38,9 +38,7 @@ def read(small, piece):
         def loss(params, memories):
             def step(state, inputs):
                 tokens, segment_ids = inputs
-                logits, state, _ = MMRecLM(small).apply(
-                    {"params": params}, tokens, state, segment_ids
-                )
+                logits, state, *_ = MMRec(small).apply(params, tokens, state, segment_ids)
                 return state, logits
 
             start = state.replace(h=memories[0], m=memories[1])
@@ -85,7 +83,7 @@ def test_numpy_arrays_are_read_as_those_of_jax():
     @jax.jit
     def call(params):  # arguments would be arrays of JAX in here
         given = [np.asarray(tokens, np.uint16), None, np.int64(SEGMENTS)]
-        return MMRecLM(small).apply({"params": params}, *given)
+        return MMRec(small).apply(params, *given)[:3]
 
     assert_close(named_leaves(call(params)), named_leaves(expected), 1e-6)
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from mmrec_jax.models.api import Training
 from mmrec_jax.models.mmrec.config import MMRecConfig
-from mmrec_jax.models.mmrec.model import MMRecLM
+from mmrec_jax.models.mmrec.family import MMRec
 from tests.models.mmrec.loops import assert_close, relative_error
 from tests.models.mmrec.small_model import (
     BATCH,
@@ -36,8 +37,8 @@ def test_loss_at_the_start_is_that_of_a_uniform_guess(rng):
 
     @jax.jit
     def loss(key):
-        variables = MMRecLM(tiny).init(key, tokens[:, :2])
-        return next_token_loss(MMRecLM(tiny).apply(variables, tokens)[0], tokens)
+        model = tiny.build()
+        return next_token_loss(model.apply(model.init(key), tokens).logits, tokens)
 
     assert abs(float(loss(jax.random.key(0))) / np.log(5000) - 1) <= 0.02
 
@@ -49,7 +50,7 @@ def trained(small: MMRecConfig):
     @jax.jit
     def call(params, tokens):
         def loss(params):
-            logits, state, _ = MMRecLM(small).apply({"params": params}, tokens)
+            logits, state, *_ = MMRec(small).apply(params, tokens)
             return next_token_loss(logits, tokens), (logits, state)
 
         return jax.grad(loss, has_aux=True)(params)
@@ -93,9 +94,9 @@ def test_bfloat16_is_close_to_float32():
     assert relative_error(narrow.state.m, exact.state.m) <= 3e-2
 
 
-@pytest.mark.parametrize("seed", [13, 33, 34])
+@pytest.mark.parametrize("seed", [13, 19, 34])
 def test_a_first_read_with_q_across_k_does_not_spoil_bfloat16_gradients(seed):
-    """Random models of which a read is near zero: with epsilon 1e-6 100 to 1,000 % off."""
+    """Random models of which a read is near zero: with epsilon 1e-6 100 to 700 % off."""
     g = np.random.default_rng(0).normal(size=(BATCH, LENGTH, config().vocab_size))
     narrow, exact = (
         named_leaves(
@@ -124,7 +125,7 @@ def test_a_first_read_has_a_bounded_gradient():
             return call(*((s * v,) if context.module.name == "head_norm" else args), **kwargs)
 
         with nn.intercept_methods(read):
-            return MMRecLM(small).apply({"params": params}, tokens)[0]
+            return MMRec(small).apply(params, tokens).logits
 
     slopes = [jnp.max(jnp.abs(logits(s) - logits(-s))) / (2 * s) for s in (1e-4, 1.0)]
     assert slopes[0] <= 30 * slopes[1]
@@ -142,52 +143,28 @@ def test_a_row_read_in_pieces_is_read_as_a_whole():
     ids = np.array([[3] * 5 + [4] * 4 + [0] * 2, [2] * 11], np.int32)
     results = []
     for time_chunk, remat in ((1024, "none"), (5, "full")):
-        small = config(use_uboo=True, scan="parallel", time_chunk=time_chunk, remat=remat)
+        small = config(scan="parallel", time_chunk=time_chunk, remat=remat)
         state = random_state(small, segment=3)
-        g = np.random.default_rng(0).normal(size=(BATCH, LENGTH, small.vocab_size))
-        result = run(small, random_parameters(small), random_tokens(), ids, state, g, 0.7)
-        newton = [n for n in result.intermediates if n.startswith("newton")]
-        for name in newton:  # of the worst piece
-            result.intermediates.pop(name)
-        results.append(named_leaves(result))
-    assert "uboo_variance" in str(sorted(results[0]))
+        rng = np.random.default_rng(0)
+        g = rng.normal(size=(BATCH, LENGTH, small.vocab_size))
+        g_states = rng.normal(size=(small.num_layers, BATCH, LENGTH, small.E))
+        result = run(small, random_parameters(small), random_tokens(), ids, state, g, g_states)
+        assert all(name.startswith("newton") for name in result.metrics)  # of the worst piece
+        results.append(named_leaves(result._replace(metrics={})))
     assert_close(*results, 1e-5)
 
 
 def test_dropout_acts_only_when_asked():
     tokens, params = random_tokens(), random_parameters(config())
-    wet = MMRecLM(config(dropout=0.3))
+    wet = MMRec(config(dropout=0.3))
 
     @jax.jit
     def logits(key):
-        dropped = wet.apply({"params": params}, tokens, deterministic=False, rngs={"dropout": key})
-        return wet.apply({"params": params}, tokens)[0], dropped[0]
+        dropped = wet.apply(params, tokens, training=Training(key, jnp.int32(0)))
+        return wet.apply(params, tokens).logits, dropped.logits
 
     (plain, one), (_, same), (_, other) = (logits(jax.random.key(i)) for i in (0, 0, 1))
     assert relative_error(plain, forward(config())(params, tokens)[0]) <= 1e-6
     np.testing.assert_array_equal(one, same)
     assert relative_error(one, plain) > 0.05
     assert relative_error(one, other) > 0.05
-
-
-def test_eight_devices_give_the_logits_of_one():
-    """Rows spread over a "data" mesh; parameters everywhere."""
-    small, devices = config(), jax.devices()
-    assert len(devices) == 8
-    params, tokens = random_parameters(small), random_tokens(shape=(8, 11))
-    ids = jnp.asarray(np.random.default_rng(0).integers(0, 3, (8, 11)), jnp.int32)
-    expected, expected_state, _ = forward(small)(params, tokens, None, ids)
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    rows = jax.NamedSharding(mesh, jax.P("data"))
-    everywhere = jax.NamedSharding(mesh, jax.P())
-    spread = (
-        jax.device_put(params, everywhere),
-        jax.device_put(tokens, rows),
-        None,
-        jax.device_put(ids, rows),
-    )
-    logits, state, _ = forward(small)(*spread)
-    assert len(logits.sharding.device_set) == 8
-    assert logits.addressable_shards[0].data.shape[0] == 1
-    assert relative_error(logits, expected) <= 1e-6
-    assert_close(named_leaves(state), named_leaves(expected_state), 1e-6)

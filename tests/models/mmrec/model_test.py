@@ -1,4 +1,4 @@
-"""MMRecLM against a float64 NumPy model: values, state and gradients of every variant."""
+"""MM-Rec against a float64 NumPy model: values, state and gradients of every variant."""
 
 import jax
 import numpy as np
@@ -21,7 +21,6 @@ from tests.models.mmrec.small_model import (
 # Two documents with padding at both ends and in the middle of one; a row that continues the
 # carried document 3, then begins another.
 SEGMENTS = np.int32([[0, 2, 2, 2, 0, 2, 2, 1, 1, 1, 0], [3] * 6 + [4] * 5])
-WEIGHT = 0.7  # of the auxiliary loss
 
 
 def numpy_rows(small, params, tokens, state):
@@ -38,17 +37,18 @@ def numpy_rows(small, params, tokens, state):
 
 @pytest.fixture(params=VARIANTS, scope="module")
 def variant(request):
-    """One variant run once: config, parameters, state, cotangent, result."""
+    """One variant run once: config, parameters, state, cotangents, result."""
     small = config(**VARIANTS[request.param])
     params, tokens = random_parameters(small), random_tokens()
     state = random_state(small, segment=3)
-    g = np.random.default_rng(1).normal(size=(BATCH, LENGTH, small.vocab_size))
-    weight = WEIGHT if small.use_uboo else 0.0
-    result = run(small, params, tokens, SEGMENTS, state, g, weight)
-    return small, params, tokens, state, g, result
+    rng = np.random.default_rng(1)
+    g = rng.normal(size=(BATCH, LENGTH, small.vocab_size))
+    g_states = rng.normal(size=(small.num_layers, BATCH, LENGTH, small.E))
+    result = run(small, params, tokens, SEGMENTS, state, g, g_states)
+    return small, params, tokens, state, (g, g_states), result
 
 
-def test_logits_and_state_match_numpy(variant):
+def test_logits_and_states_match_numpy(variant):
     """The model specification's "One block", token by token."""
     small, params, tokens, state, _, result = variant
     logits, models = numpy_rows(small, params, tokens, state)
@@ -56,22 +56,20 @@ def test_logits_and_state_match_numpy(variant):
     for row, model in enumerate(models):
         assert relative_error(result.state.h[:, row], model.h) <= 1e-5
         assert relative_error(result.state.m[:, row], model.m) <= 1e-5
+        assert relative_error(result.states[:, row], np.stack(model.states, axis=1)) <= 1e-5
         assert int(result.state.segment[row]) == model.segment
         assert int(result.state.position[row]) == model.position
 
 
 def test_gradients_match_numpy(variant):
     """Along a random direction of each parameter and memory, by central differences in float64."""
-    small, params, tokens, state, g, result = variant
+    small, params, tokens, state, (g, g_states), result = variant
     rng = np.random.default_rng(2)
-    frozen = _numpy_targets(small, params, tokens, state)
 
     def loss(params, h, m):
         logits, models = numpy_rows(small, params, tokens, state.replace(h=h, m=m))
-        total = np.sum(g * logits)
-        if small.use_uboo:
-            total += WEIGHT * _auxiliary(models, frozen, small.uboo_isolate)
-        return total
+        states = np.stack([np.stack(model.states, axis=1) for model in models], axis=1)
+        return np.sum(g * logits) + np.sum(g_states * states)
 
     arguments = (params, np.float64(state.h), np.float64(state.m))
     leaves, tree = jax.tree.flatten(jax.tree.map(np.float64, arguments))
@@ -90,23 +88,6 @@ def test_gradients_match_numpy(variant):
         assert abs(np.sum(got * direction) - finite) <= 1e-5 * np.linalg.norm(got), name
 
 
-def _numpy_targets(small, params, tokens, state):
-    """Inputs and targets of the predictions at the parameters where stop_gradient holds them."""
-    return [model.pairs for model in numpy_rows(small, params, tokens, state)[1]]
-
-
-def _auxiliary(models, frozen, isolate):
-    """The auxiliary loss with its target (and, isolated, its input) held at their values."""
-    errors = []
-    for model, row in zip(models, frozen, strict=True):
-        for (layer, before, _), (_, held_before, held_after) in zip(model.pairs, row, strict=True):
-            kernel = model.p["blocks"]["uboo"]["kernel"][layer]
-            errors.append(
-                np.mean(((held_before if isolate else before) @ kernel - held_after) ** 2)
-            )
-    return np.mean(errors)
-
-
 def test_every_parameter_is_trained(variant):
     """Layer by layer: no leaf and no layer of a leaf has a gradient of zeros."""
     for name, leaf in named_leaves(variant[-1].d_params).items():
@@ -115,33 +96,13 @@ def test_every_parameter_is_trained(variant):
             assert np.any(layer != 0), name
 
 
-def test_auxiliary_loss_matches_numpy(variant):
-    """Mean over channels, layers and tokens whose predecessor is in the same document."""
-    small, params, tokens, state, _, result = variant
-    if not small.use_uboo:
-        assert "uboo" not in result.intermediates
-        return
-    models = numpy_rows(small, params, tokens, state)[1]
-    pairs = [pair for model in models for pair in model.pairs]
-    frozen = [model.pairs for model in models]
-    after = np.stack([[a for layer, _, a in pairs if layer == i] for i in range(small.num_layers)])
-    unchanged = np.mean([np.mean((before - after) ** 2) for _, before, after in pairs])
-    loss = _auxiliary(models, frozen, isolate=False)
-    # Real tokens that begin no document: 2 + 2 + 2 of row 0, 6 + 4 of row 1.
-    assert float(result.intermediates["uboo_tokens"]) == 16 == len(pairs) / small.num_layers
-    assert relative_error(result.intermediates["uboo"], loss) <= 1e-5
-    assert relative_error(result.intermediates["uboo_skill"], 1 - loss / unchanged) <= 1e-5
-    spread = np.mean(np.var(after, axis=1))
-    assert relative_error(result.intermediates["uboo_variance"], spread) <= 1e-5
-
-
 def test_influence_of_tokens_on_logits(variant):
     """Here d logits_t / d embedding_s is exactly 0 for s > t, and not 0 for s <= t in the document.
 
     Tokens of an earlier document and padding have no influence either, but for the rounding of a
     sum that cancels (about 1e-9 of the rest). Padding itself reads what the last document left.
     """
-    small, params, tokens, state, g, _ = variant
+    small, params, tokens, state, (g, _), _ = variant
     time = np.arange(LENGTH)
     owner = np.array([3, 3])  # the carried document
     for t in range(LENGTH):

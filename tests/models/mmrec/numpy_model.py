@@ -24,8 +24,7 @@ class NumpyModel:
         c = config
         self.h = np.zeros((c.num_layers, c.E))
         self.m = np.zeros((c.num_layers, c.H, c.S, c.K))
-        # (layer, n(h_{t-1}), n(h_t)) of every token whose predecessor is in the same document.
-        self.pairs: list[tuple[int, np.ndarray, np.ndarray]] = []
+        self.states: list[np.ndarray] = []  # h [L, E] after each token
 
     def logits(self, tokens: np.ndarray, segment_ids: np.ndarray) -> np.ndarray:
         """[T] -> [T, V]."""
@@ -41,11 +40,9 @@ class NumpyModel:
         x = self.p["embed"]["embedding"][token]
         for layer in range(self.config.num_layers):
             p = _layer(self.p["blocks"], layer)
-            before = self.h[layer].copy()
             x = x + self._memories(p, layer, _rms(x) * p["norm"]["scale"], real, start)
             x = x + _swiglu(p["ffn"], _rms(x) * p["ffn_norm"]["scale"])
-            if real and not start:
-                self.pairs.append((layer, _rms(before), _rms(self.h[layer])))
+        self.states.append(self.h.copy())
         x = _rms(x) * self.p["final_norm"]["scale"]
         return self.p["embed"]["embedding"] @ x
 

@@ -1,12 +1,10 @@
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import pytest
 
-from mmrec_jax.models.mmrec.model import MMRecLM, count_parameters
 from mmrec_jax.models.mmrec.sizes import SIZES
-from mmrec_jax.models.mmrec.state import state_bytes, zero_state
+from mmrec_jax.models.mmrec.state import zero_state
+from mmrec_jax.tree import count, num_bytes
 
 # The specification's table: vocabulary, D, layers, H, context; and the parameters that follow.
 _TABLE = {
@@ -35,13 +33,6 @@ def _parameters_by_hand(vocab, D, layers, H):
     return vocab * D + layers * block + D
 
 
-def _shapes(config, length=3):
-    tokens = jax.ShapeDtypeStruct((2, length), jnp.int32)
-    model = MMRecLM(config)
-    variables = jax.eval_shape(model.init, jax.random.key(0), tokens)
-    return variables, *jax.eval_shape(model.apply, variables, tokens)
-
-
 def test_the_table_is_the_specifications():
     assert _TABLE == {
         name: (c.vocab_size, c.model_dim, c.num_layers, c.num_memories, c.context)
@@ -53,8 +44,10 @@ def test_the_table_is_the_specifications():
 def test_every_size_has_the_shapes_and_parameters_it_should(name):
     config = SIZES[name]
     vocab, D, layers, H, _ = _TABLE[name]
-    variables, logits, state, _ = _shapes(config)
-    assert count_parameters(variables["params"]) == _parameters_by_hand(vocab, D, layers, H)
+    model, tokens = config.build(), jax.ShapeDtypeStruct((2, 3), jnp.int32)
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    logits, state, *_ = jax.eval_shape(model.apply, params, tokens)
+    assert count(params) == _parameters_by_hand(vocab, D, layers, H)
     assert (logits.shape, logits.dtype) == ((2, 3, vocab), jnp.float32)
     assert state.h.shape == (layers, 2, D)
     assert state.m.shape == (layers, 2, H, D // H, D // H)
@@ -67,16 +60,8 @@ def test_parameter_counts_are_what_the_names_say():
     assert list(counts.values()) == sorted(counts.values())
 
 
-def test_predictors_that_only_train_are_not_counted():
-    plain = _shapes(SIZES["tiny"])[0]["params"]
-    with_uboo = _shapes(dataclasses.replace(SIZES["tiny"], use_uboo=True))[0]["params"]
-    assert count_parameters(with_uboo) == count_parameters(plain)
-    extra = sum(x.size for x in jax.tree.leaves(with_uboo)) - count_parameters(plain)
-    assert extra == 4 * 128 * 128
-
-
 def test_the_state_is_as_large_as_the_formula_says():
     state = jax.eval_shape(lambda: zero_state(SIZES["base"], 1))
     sizes = [leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)]
     assert sum(sizes) == 12 * (1024 + 8 * 128 * 128) * 4 + 2 * 4
-    assert state_bytes(zero_state(SIZES["tiny"], 3)) == 3 * (4 * (128 + 4 * 32 * 32) * 4 + 2 * 4)
+    assert num_bytes(zero_state(SIZES["tiny"], 3)) == 3 * (4 * (128 + 4 * 32 * 32) * 4 + 2 * 4)

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from mmrec_jax.models.mmrec.config import MMRecConfig
-from mmrec_jax.models.mmrec.model import MMRecLM
+from mmrec_jax.models.mmrec.family import MMRec
 from mmrec_jax.models.mmrec.state import MMRecState, zero_state
 from tests.models.mmrec.loops import OPTIMISED
 
@@ -38,10 +37,10 @@ _BASE = {
 # once beside another variant.
 VARIANTS: dict[str, dict[str, Any]] = {
     "state-delta": {},
-    "state-none": {"memory": "none", "use_uboo": True},
-    "input-delta": {"gate": "input", "use_uboo": True, "use_hem": False},
+    "state-none": {"memory": "none"},
+    "input-delta": {"gate": "input", "use_hem": False},
     "input-decay": {"gate": "input", "memory": "decay", "use_dpg": False},
-    "none-decay": {"gate": "none", "memory": "decay", "use_uboo": True, "uboo_isolate": True},
+    "none-decay": {"gate": "none", "memory": "decay"},
     "none-none": {"gate": "none", "memory": "none", "use_hem": False},
 }
 
@@ -53,8 +52,7 @@ def config(**changes: Any) -> MMRecConfig:
 
 def random_parameters(config: MMRecConfig, seed: int = 5) -> dict[str, Any]:
     """Random numbers everywhere: no gate, bias or scale is at its start, or zero, or equal."""
-    tokens = jnp.zeros((1, 2), jnp.int32)
-    shapes = jax.eval_shape(MMRecLM(config).init, jax.random.key(0), tokens)["params"]
+    shapes = jax.eval_shape(MMRec(config).init, jax.random.key(0))
     rng = np.random.default_rng(seed)
 
     def draw(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> jax.Array:
@@ -90,11 +88,12 @@ def random_state(config: MMRecConfig, segment: int, seed: int = 5) -> MMRecState
 
 
 class Result(NamedTuple):
-    """What the model returns, and the gradients of `sum(g logits) + g_uboo uboo`."""
+    """What the model returns, and the gradients of `sum(g logits) + sum(g_states states)`."""
 
     logits: jax.Array
     state: MMRecState
-    intermediates: dict[str, jax.Array]
+    states: jax.Array  # short-term states over time, [L, B, T, E]
+    metrics: dict[str, jax.Array]
     d_params: dict[str, Any]
     d_embedded: jax.Array  # with respect to what the embedding passes on, [B, T, D]
     d_memories: tuple[jax.Array, jax.Array]  # with respect to the state's h and m
@@ -107,7 +106,7 @@ def run(
     segment_ids: object = None,
     state: MMRecState | None = None,
     g: object = 0.0,
-    g_uboo: float = 0.0,
+    g_states: object = 0.0,
 ) -> Result:
     """Runs the compiled model and its gradient; without `segment_ids` all is document 1."""
     if segment_ids is None:
@@ -115,32 +114,29 @@ def run(
     if state is None:
         state = zero_state(config, tokens.shape[0])
     g = np.broadcast_to(np.float32(g), (*tokens.shape, config.vocab_size))
-    return Result(
-        *_compiled(config)(params, tokens, jnp.asarray(segment_ids, jnp.int32), state, g, g_uboo)
-    )
+    g_states = np.broadcast_to(np.float32(g_states), (config.num_layers, *tokens.shape, config.E))
+    segment_ids = jnp.asarray(segment_ids, jnp.int32)
+    return Result(*_compiled(config)(params, tokens, segment_ids, state, g, g_states))
 
 
 @functools.cache
 def _compiled(config: MMRecConfig):
-    model = MMRecLM(config)
-
     @functools.partial(jax.jit, compiler_options=OPTIMISED)
-    def call(params, tokens, segment_ids, state, g, g_uboo):
+    def call(params, tokens, segment_ids, state, g, g_states):
         def loss(params, added, memories):
             # The embedding matrix is tied to the output, so its gradient mixes both uses; a term
             # added to the looked-up vectors has the gradient of the input alone.
-            def add(call, args, kwargs, context):
-                y = call(*args, **kwargs)
-                embeds = isinstance(context.module, nn.Embed) and context.method_name == "__call__"
-                return y + added.astype(y.dtype) if embeds else y
-
-            carried = state.replace(h=memories[0], m=memories[1])
-            with nn.intercept_methods(add):
-                logits, after, intermediates = model.apply(
-                    {"params": params}, tokens, carried, segment_ids
-                )
-            total = jnp.sum(g * logits) + g_uboo * intermediates.get("uboo", 0.0)
-            return total, (logits, after, intermediates)
+            output = MMRec(config).apply(
+                params,
+                tokens,
+                state.replace(h=memories[0], m=memories[1]),
+                segment_ids,
+                perturb=lambda x: x + added.astype(x.dtype),
+                capture=("states",),
+            )
+            states = output.captured["states"]
+            total = jnp.sum(g * output.logits) + jnp.sum(g_states * states)
+            return total, (output.logits, output.state, states, output.metrics)
 
         added = jnp.zeros((*tokens.shape, config.D))
         gradients, outputs = jax.grad(loss, argnums=(0, 1, 2), has_aux=True)(
@@ -153,11 +149,11 @@ def _compiled(config: MMRecConfig):
 
 @functools.cache
 def forward(config: MMRecConfig):
-    """Compiled `params, tokens, state, segment_ids -> logits, state, intermediates`."""
+    """Compiled `params, tokens, state, segment_ids -> logits, state, metrics`."""
 
     @jax.jit
     def call(params, tokens, state=None, segment_ids=None):
-        return MMRecLM(config).apply({"params": params}, tokens, state, segment_ids)
+        return MMRec(config).apply(params, tokens, state, segment_ids)[:3]
 
     return call
 

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrec_jax.models.mmrec.state import MMRecState, layout, state_bytes, zero_state
+from mmrec_jax.models.mmrec.state import MMRecState, layout, zero_state
+from mmrec_jax.tree import num_bytes
 from tests.models.mmrec.small_model import config
 
 LENGTH = 7
@@ -61,5 +62,5 @@ def test_zero_state_has_a_fixed_size_in_float32():
     assert state.m.shape == (2, 3, 2, 3, 5)
     assert state.h.dtype == state.m.dtype == jnp.float32
     assert all(not bool(jnp.any(leaf)) for leaf in jax.tree.leaves(state))
-    assert state_bytes(state) == 4 * (2 * 3 * 6 + 2 * 3 * 2 * 3 * 5 + 3 + 3)
+    assert num_bytes(state) == 4 * (2 * 3 * 6 + 2 * 3 * 2 * 3 * 5 + 3 + 3)
     assert zero_state(config(memory="none"), 3).m.size == 0

@@ -1,0 +1,25 @@
+"""The contract of every family, one part at a time."""
+
+import functools
+
+import pytest
+
+from mmrec_jax.models.attention.config import AttentionConfig
+from mmrec_jax.models.mmrec.config import MMRecConfig
+from tests.models.contracts import CONTRACTS, Case
+from tests.models.gru import GRUConfig
+
+_MMREC = {"vocab_size": 20, "model_dim": 16, "num_layers": 2, "num_memories": 2, "chunk": 4}
+_FAMILIES = {
+    "mmrec": MMRecConfig(**_MMREC, remat="none"),
+    "mmrec input": MMRecConfig(**_MMREC, remat="none", gate="input", memory="decay"),
+    "attention": AttentionConfig(20, 16, 2, 2, 32),
+    "gru": GRUConfig(20, 8),
+}
+_case = functools.cache(lambda name: Case(_FAMILIES[name].build()))
+
+
+@pytest.mark.parametrize("name", _FAMILIES)
+@pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.__name__.strip("_"))
+def test_it_keeps_the_contract(name, contract):
+    contract(_case(name))

@@ -1,0 +1,105 @@
+"""What every objective has to do, for any model that it accepts."""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmrec_jax.objectives.api import LOSS
+from mmrec_jax.train.step import make_eval_step, make_train_step
+from tests.small_step import RECORDER, TOKENIZER, assert_close, batch, build, mesh, on_mesh, start
+
+# Microbatches, and the devices that the rows of each are split over.
+_CUTS = ((4, (2, 1)), (2, (1, 4)), (1, (2, 4)))
+_POINTS = ((0, 0.0), (4, 2.0))
+
+
+def assert_objective(config, model):
+    """Asserts the contract of `objectives/api.py` of the objective of a config.
+
+    It is built beside the cross-entropy, and its weight is given by points that are 1 at step 2.
+    """
+    name = type(config).group.rpartition(".")[2]
+
+    def made(weight):
+        return build(model, **{name: dataclasses.replace(config, weight=weight)})
+
+    objectives, whole = made(_POINTS), batch()
+    state = jax.jit(lambda: start(model, objectives))()
+    step = jax.jit(make_train_step(RECORDER, objectives))
+
+    def gradient(number, rows):
+        after, metrics = step(model, state.replace(step=np.int32(number)), rows)
+        return after.opt_state, metrics
+
+    expected, metrics = gradient(2, whole)
+    assert float(metrics["grad_norm"]) > 0
+    _assert_cut(made(1.0), model, whole, expected, metrics)
+    _assert_weighted([gradient(number, whole)[0] for number in range(3)])
+    _assert_nothing(*gradient(2, _nothing(whole)))
+    _assert_counted_before(objectives[name], model, whole)
+    _assert_positions({name: objectives[name]}, model, state.params, whole, metrics)
+
+
+def _assert_cut(objectives, model, whole, expected, expected_metrics):
+    """Microbatches and devices change nothing; a weight is a number or points."""
+    for accumulate, (data, fsdp) in _CUTS:
+        state, step = on_mesh(mesh(data, fsdp), model, objectives, accumulate=accumulate)
+        after, metrics = step(model, state, whole)
+        assert_close(after.opt_state, expected, 2e-5)
+        assert metrics.keys() == expected_metrics.keys()
+        for name in metrics:
+            np.testing.assert_allclose(metrics[name], expected_metrics[name], rtol=1e-5, atol=1e-6)
+
+
+def _assert_weighted(gradients):
+    """Half the weight adds half as much."""
+    none, half, one = gradients
+    added = jax.tree.map(lambda x, y: x - y, one, none)
+    assert max(float(jnp.max(jnp.abs(x))) for x in jax.tree.leaves(added)) > 1e-4
+    assert_close(jax.tree.map(lambda x, y: 2 * (x - y), half, none), added, 1e-3)
+
+
+def _nothing(whole):
+    """No token has weight, and each is a document of its own."""
+    ids = np.broadcast_to(1 + np.arange(12, dtype=np.int32), (8, 12))
+    return whole | {"segment_ids": ids, "weights": np.zeros((8, 12), np.float32)}
+
+
+def _assert_nothing(gradient, metrics):
+    chex.assert_tree_all_finite(metrics)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient))
+    assert float(metrics["loss"]) == 0
+
+
+def _assert_counted_before(objective, model, whole):
+    """The count needs neither parameters nor a product with them."""
+    rows = jax.tree.map(jnp.asarray, whole)
+    program = jax.make_jaxpr(lambda rows: objective.count(model, rows, None))(rows)
+    assert "dot_general" not in str(program)
+    assert program.out_avals[0].shape == ()
+    assert objective.count(model, rows, None) > 1
+
+
+def _assert_positions(objectives, model, params, whole, metrics):
+    """An evaluation's mean over a batch is what training reports of it."""
+    (objective,) = objectives.values()
+    step = jax.jit(make_eval_step(objectives))
+    for name, (values, counted) in step(model, params, whole, None)[0]["means"].items():
+        chex.assert_shape([values, counted], (8, 12))
+        mean = np.sum(np.asarray(values, np.float64), where=np.asarray(counted)) / counted.sum()
+        np.testing.assert_allclose(mean, metrics[name], rtol=1e-5)
+    whole = jax.tree.map(jnp.asarray, whole)
+    sums = jax.eval_shape(
+        lambda params: objective.sums(
+            objective.init(jax.random.key(0), model),
+            model.apply(params, whole["inputs"], capture=objective.capture),
+            whole,
+            model.continues(whole["segment_ids"], None),
+        ),
+        params,
+    )
+    chex.assert_shape(sums[LOSS], ())
+    assert TOKENIZER.vocab_size < model.config.vocab_size  # ids of padding, too
