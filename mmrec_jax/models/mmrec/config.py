@@ -67,8 +67,7 @@ class ModelConfig:
         for name in sizes:
             require(getattr(self, name) > 0, f"model.{name}", getattr(self, name), "at least 1")
         optional = ("recurrent_dim", "memory_slots", "mem_dim", "ffn_dim", "dpg_rank", "time_chunk")
-        optional += ("newton_passes",)
-        for name in optional:
+        for name in (*optional, "newton_passes"):
             value = getattr(self, name)
             require(value is None or value > 0, f"model.{name}", value, "at least 1, or None")
         if None in (self.memory_slots, self.mem_dim):
