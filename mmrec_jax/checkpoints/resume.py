@@ -3,7 +3,7 @@
 from typing import Any
 
 from mmrec_jax.config import Config
-from mmrec_jax.config_tree import from_dict, leaves
+from mmrec_jax.config_tree import from_dict, leaves, override
 from mmrec_jax.errors import UserError
 
 
@@ -41,6 +41,31 @@ def check_same_run(config: Config, saved: dict[str, Any], where: str) -> None:
             f"{where} belongs to another run: {'; '.join(differing)}. Use the old values, another "
             "--workdir, or --fresh to start anew"
         )
+
+
+def as_begun(config: Config, saved: dict[str, Any]) -> tuple[Config, list[str]]:
+    """The config of this command, with what an older run cannot know as it was then.
+
+    A field that is younger than the run has the run's behaviour in it; it is taken over where this
+    command leaves the field at its default of now.
+
+    Args:
+      config: the config of this command.
+      saved: the config stored in the checkpoint, as plain dicts.
+
+    Returns:
+      The config, and what was taken over: `model.field=value`.
+    """
+    now = {name: value for name, value, _ in leaves(config)}
+    kept = []
+    for name, value, field in leaves(from_dict(saved)):
+        group, _, own = name.partition(".")
+        facts = getattr(field, "metadata", {})
+        younger = own not in saved.get(group, {own: None})
+        if younger and "absent" in facts and now.get(name) == field.default != value:
+            kept.append(f"{name}={value}")
+    assignments = [(name, value) for name, _, value in (each.partition("=") for each in kept)]
+    return (override(config, assignments) if kept else config), kept
 
 
 def check_same_tokenizer(now: str, saved: str, where: str) -> None:

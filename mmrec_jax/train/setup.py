@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.checkpoints.init_from import load_base, with_model_of
 from mmrec_jax.checkpoints.lock import lock_folder, unlock_folder
-from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
+from mmrec_jax.checkpoints.resume import as_begun, check_same_run, check_same_tokenizer
 from mmrec_jax.checkpoints.trained_model import TrainedModel, base_record
 from mmrec_jax.checkpoints.version_1 import from_version_1, to_version_1
 from mmrec_jax.checkpoints.workdir import Workdir
@@ -68,6 +68,7 @@ class Setup:
     state: TrainState
     start: int  # updates done in earlier sessions
     meta: dict[str, Any] | None  # of the checkpoint that the run continues from
+    kept: list[str]  # what an older run goes on with although the default is another now
 
 
 def set_up(config: Config, workdir: Path, *, fresh: bool, resume_step: int | None = None) -> Setup:
@@ -111,11 +112,15 @@ def _lock(folder: Workdir) -> None:
 def _set_up(
     config: Config, folder: Workdir, mesh: Mesh, *, fresh: bool, resume_step: int | None
 ) -> Setup:
-    start = 0
+    start, meta = 0, None
+    kept: list[str] = []
     if not fresh:
         with contextlib.closing(Checkpointer(folder.checkpoints, read_only=True)) as saved:
             start = saved.resume_step(resume_step)
+            meta = saved.read_meta(start) if start else None
     require_same(str(start), f"{folder.checkpoints}: the processes see different steps; try again")
+    if meta is not None:
+        config, kept = as_begun(config, meta["config"])
     base = load_base(config, folder, start)
     if base is not None:
         config = with_model_of(config, base)
@@ -142,10 +147,8 @@ def _set_up(
     checkpointer = Checkpointer(
         folder.checkpoints, keep_last=config.train.keep_last, keep_best=config.train.keep_best
     )
-    meta = None
-    if start:
+    if meta is not None:
         where = str(folder.checkpoints / str(start))
-        meta = checkpointer.read_meta(start)
         check_same_run(config, meta["config"], where)
         check_same_tokenizer(data.tokenizer.fingerprint, meta["tokenizer"], where)
     adapted = config.adapters.used
@@ -186,6 +189,7 @@ def _set_up(
         state=state,
         start=start,
         meta=meta,
+        kept=kept,
     )
 
 
