@@ -85,7 +85,8 @@ def closing(p: Setup, step: int, validation: dict[str, float], *, begin: float) 
     )
     lines = read_metrics(p.workdir.metrics)
     for before in (x for x in lines if x["step"] == 0 and x["split"] == "validation"):
-        _say(f"  before training: validation {_summary(before)}")
+        numbers = {name: x for name, x in before.items() if name not in ("step", "split")}
+        _say(f"  before training: validation {_summary(numbers)}")
     _say(f"  {root}: loss.png, metrics.jsonl, samples/, checkpoints/ (best: step {best})")
     _say("next:")
     style = p.data.config.prompt_style
