@@ -31,11 +31,11 @@ def test_parts_are_those_of_this_run_under_plain_names(tmp_path):
     assert sorted(lines) == sorted(_TEXT.split("\n")[:-1])
 
 
-@pytest.mark.parametrize("second", ["b/a.txt", "b/a.txt.gz"])
-def test_equal_names_are_refused(tmp_path, second):
+def test_equal_names_are_refused_before_anything_is_written(tmp_path):
     kept = tmp_path / "training" / "kept.txt"
     kept.parent.mkdir()
     kept.write_text("eski")
-    with pytest.raises(UserError, match=r"a\.txt and .*a\.txt.* would both be written as a\.txt"):
-        split([tmp_path / "a" / "a.txt", tmp_path / second], tmp_path, _NAMES, 0.5)
+    for second in ("b/a.txt", "b/a.txt.gz"):
+        with pytest.raises(UserError, match=r"a\.txt and .*a\.txt"):
+            split([tmp_path / "a" / "a.txt", tmp_path / second], tmp_path, _NAMES, 0.5)
     assert kept.exists()
