@@ -1,4 +1,4 @@
-"""A run of the comparison is the run that `train.py` would do, and is done once."""
+"""A run of the comparison is the run that `train.py` would do."""
 
 import dataclasses
 
@@ -6,9 +6,8 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks import comparison
-from benchmarks.comparison import attention_shape, check, run_once, train
+from benchmarks.comparison import attention_shape, check, train
 from benchmarks.quality import base_config
-from benchmarks.run_log import RunLog
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config_file import read_config
 from mmrec_jax.errors import UserError
@@ -62,20 +61,6 @@ def test_a_loss_that_is_not_finite_is_a_result(folder, monkeypatch):
     result = train("mmrec", config(folder, train__eval_every=100), folder / "comparison")
     assert (result["metrics"], result["diverged_at"]) == (None, 3)
     assert result["curve"] == {"train": [[1, 1.5], [2, 1.5]], "validation": []}
-
-
-def test_a_finished_run_is_not_done_again(folder, monkeypatch):
-    done = []
-    result = {"metrics": {"loss": 1.0}, "seconds": 1.0}
-    monkeypatch.setattr(comparison, "train", lambda *call: done.append(call) or result)
-    runs = [config(folder, train__seed=seed) for seed in range(3)]
-    path = folder / "log.jsonl"
-    for chosen in runs[:2]:
-        run_once(RunLog(path), "mmrec", chosen, folder)
-    log = RunLog(path)
-    again = [run_once(log, "mmrec", chosen, folder) for chosen in runs]
-    assert [call[1] for call in done] == runs
-    assert [record["seed"] for record in again] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -23,19 +23,21 @@ _PAIRS = ["--text", "TEXT", "--pairs", "TEXT"]
     ("module", "arguments", "message"),
     [
         (finetuning, [*_PAIRS, "--text", "/no/such/file"], "--text: there is no file"),
-        (finetuning, [*_PAIRS, "--seeds", "0"], "--seeds is 0"),
         (finetuning, [*_PAIRS, "--rank", "1"], "--rank is 1"),
         (finetuning, [*_PAIRS, "--full-rates", "0"], "config.optim.lr is 0"),
         (mqar_table, ["--steps", "0"], "--steps is 0"),
-        (optimizers, ["--seeds", "0"], "--seeds is 0"),
+        (optimizers, ["--jobs", "0"], "--jobs is 0"),
         (optimizers, ["--picture", "no/such/picture.png"], "--picture: the folder no/such"),
         (peer_speed, ["--lengths", "300"], "--lengths has 300"),
         (peer_speed, ["--contexts", "0"], "--contexts has 0"),
         (peer_speed, ["--width", "96"], "--width is 96"),
         (peer_speed, ["--output", "/no/such/folder/name"], "--output"),
-        (quality, ["--data", "/no/such/file"], "--data: there is no file"),
         (quality, ["--data", "TEXT", "--parts", "wikitext"], "needs --wikitext"),
         (quality, ["--data", "TEXT", "--mmrec-rates", "0"], "config.optim.lr is 0"),
+        (scan_backends, ["--width=0"], "--width has 0"),
+        (scan_backends, ["--lengths", "8", "0"], "--lengths has 0"),
+        (scan_backends, ["--write-table=no/such/table.csv"], "no/such/table.csv"),
+        (scan_backends, ["--write-table=t.csv", "--dtype=bfloat16"], "--dtype is bfloat16"),
         (training_speed, ["--lengths", "1"], "--lengths has 1"),
         (training_speed, ["--heads", "3"], "--heads is 3"),
     ],
@@ -46,21 +48,6 @@ def test_a_wrong_option_is_named(module, arguments, message, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["benchmark", *arguments])
     with pytest.raises(UserError, match=message):
         module._check(module._options())
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--width=0"], "--width has 0"),
-        (["--lengths", "8", "0"], "--lengths has 0"),
-        (["--write-table=no/such/table.csv"], "no/such/table.csv"),
-        (["--write-table=t.csv", "--dtype=bfloat16"], "--dtype is bfloat16"),
-        ([f"--lengths={2**40}"], f"--lengths {2**40}"),
-    ],
-)
-def test_the_scan_benchmark_says_what_is_wrong_with(arguments, message):
-    with pytest.raises(UserError, match=message):
-        scan_backends.print_times(scan_backends._options(arguments))
 
 
 @pytest.mark.parametrize("module", [peer_speed, training_speed])

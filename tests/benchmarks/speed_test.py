@@ -102,18 +102,16 @@ def test_traffic_by_hand():
 
 def test_adapters_begin_at_the_base_and_are_the_smaller_part():
     model, batch = _OURS.build(), random_batch(2, 8, _OURS.vocab_size)
-    losses, sizes = {}, {}
+    losses, trained = [], []
     for name in ("dora intercept", "all parameters"):
         method = adapters.compile_method(model, name, 2, batch)
-        sizes[name] = count(method.state.params), num_bytes(method.state.opt_state)
-        _, metrics = method.step(method.model, method.state, batch)
-        losses[name] = float(metrics["loss"])
-    assert losses["dora intercept"] == pytest.approx(losses["all parameters"], rel=1e-5)
-    whole = count(jax.eval_shape(model.init, jax.random.key(0)))
-    assert sizes["all parameters"][0] == whole
-    for trained, moments in sizes.values():
-        assert 8 * trained <= moments < 8 * trained + 64
-    assert sizes["dora intercept"][0] < whole / 2
+        trained.append(count(method.state.params))
+        moments = num_bytes(method.state.opt_state)
+        losses.append(float(method.step(method.model, method.state, batch)[1]["loss"]))
+        assert 8 * trained[-1] <= moments < 8 * trained[-1] + 64
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert trained[0] < trained[1] / 2
+    assert trained[1] == count(jax.eval_shape(model.init, jax.random.key(0)))
 
 
 @pytest.mark.parametrize("mode", ["train", "evaluate"])
@@ -121,8 +119,7 @@ def test_the_cost_of_a_length_is_measured(mode, monkeypatch):
     monkeypatch.setattr(linear_cost, "MMRecConfig", lambda **fields: small_model(**fields))
     monkeypatch.setattr(linear_cost, "_ROW", 8)
     cell = linear_cost._cell(mode, 16)
-    assert cell["seconds"] > 0
-    assert cell["peak_mib"] > 1
+    assert min(cell["seconds"], cell["peak_mib"]) > 0
     assert linear_cost._off_the_line([1, 2, 3], [5.0, 7.0, 9.0]) == pytest.approx([0, 0, 0])
 
 
@@ -131,9 +128,7 @@ def test_steps_of_optimizers_take_turns_and_change_their_states():
     report = optimizer_cost.measure(config, ["sophia_g"], rounds=1)
     assert list(report["steps"]) == ["adamw", "sophia, plain", "sophia_g, refresh"]
     assert report["cost"].keys() == {"adamw", "sophia_g"}
-    for step in report["steps"].values():
-        assert 0 < step["moment_bytes"] < 2 * 10**6
-        assert step["seconds"] > 0
+    assert all(step["seconds"] > 0 for step in report["steps"].values())
 
 
 def test_the_cost_of_a_step_is_that_of_plain_and_refreshing_steps_together():
@@ -142,11 +137,8 @@ def test_the_cost_of_a_step_is_that_of_plain_and_refreshing_steps_together():
     steps = {
         label: argparse.Namespace(processor=[9.0, 9.0, *[x] * 5]) for label, x in seconds.items()
     }
-    cost = optimizer_cost._cost(steps, every=10)
     expected = {"adamw": 1, "sophia_g": 1.1, "sophia_h": 1.2, "lion": 0.95, "muon": 1.5}
-    assert cost == pytest.approx(expected)
-    del steps["sophia_h, refresh"], steps["lion"]
-    assert optimizer_cost._cost(steps, every=10).keys() == {"adamw", "sophia_g", "muon"}
+    assert optimizer_cost._cost(steps, every=10) == pytest.approx(expected)
 
 
 def test_collectives_are_counted_with_their_results():
