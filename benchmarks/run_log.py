@@ -59,13 +59,19 @@ class RunLog:
 
 
 def changed_fields(config: Config) -> dict[str, Any]:
-    """The fields that are not at their defaults: {"optim.lr": 0.001, ...}; of paths, the names."""
+    """The fields that are not at their defaults: {"optim.lr": 0.001, ...}.
+
+    Of paths, the names; where other objectives are on than by default, the names of all that are.
+    """
     defaults = {name: value for name, value, _ in leaves(Config())}
     fields: dict[str, Any] = {
         name: list(value) if isinstance(value, tuple) else value
         for name, value, field in leaves(config)
         if value != defaults.get(name, getattr(field, "default", None))
     }
+    if set(config.objectives) != set(Config().objectives):
+        # One that is on has all its fields at their defaults, one that is off has none.
+        fields["objectives"] = sorted(config.objectives)
     for name in fields.keys() & _PATHS:
         paths = fields[name].split(",")
         fields[name] = ", ".join(Path(path.strip()).name for path in paths)

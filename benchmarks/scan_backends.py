@@ -10,7 +10,7 @@ import dataclasses
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,6 +60,7 @@ def main() -> int:
     """Measures, prints the table and keeps it where asked; returns the exit status."""
     options = _options()
     with exit_on_user_error():
+        _check(options)
         print_times(options)
         return 0
 
@@ -68,21 +69,11 @@ def print_times(options: argparse.Namespace) -> None:
     """Measures every backend at every length, prints the results and keeps them in a table.
 
     Raises:
-      UserError: an option is wrong or the table cannot be read or written (found out before
-        anything is measured), or a shape fits in memory with no backend.
+      UserError: a shape fits in memory with no backend, or the table cannot be written.
     """
-    sizes = {"batch": [options.batch], "width": [options.width], "runs": [options.runs]}
-    for name, values in {**sizes, "lengths": options.lengths}.items():
-        if min(values) < 1:
-            raise UserError(f"--{name} has {min(values)}; it must be at least 1")
     batch, width, runs, path = options.batch, options.width, options.runs, options.write_table
     device = jax.devices()[0].device_kind.lower()
-    if path is not None and options.dtype != "float32":
-        raise UserError(f"--dtype is {options.dtype}; --write-table keeps float32 times alone")
-    rows: list[Measurement] = []
-    if path is not None:
-        rows = read_table(path) if path.exists() else []
-        write_table(path, rows)
+    rows = read_table(path) if path is not None and path.exists() else []
     print(
         f"{device}: B = {batch}, E = {width} (B*E = {batch * width:,}), {options.dtype}; "
         f"median (least to most) of {runs} runs\n"
@@ -232,7 +223,7 @@ def _row(device: str, channels: int, length: int, result: Result) -> Measurement
     )
 
 
-def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -251,7 +242,21 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="FILE",
         help="add the times there, float32 alone; without FILE: to the table of the package",
     )
-    return parser.parse_args(arguments)
+    return parser.parse_args()
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raises UserError: an option that cannot be right, or a table that cannot be kept."""
+    sizes = {"batch": [options.batch], "width": [options.width], "runs": [options.runs]}
+    for name, values in {**sizes, "lengths": options.lengths}.items():
+        if min(values) < 1:
+            raise UserError(f"--{name} has {min(values)}; it must be at least 1")
+    path = options.write_table
+    if path is None:
+        return
+    if options.dtype != "float32":
+        raise UserError(f"--dtype is {options.dtype}; --write-table keeps float32 times alone")
+    write_table(path, read_table(path) if path.exists() else [])
 
 
 if __name__ == "__main__":

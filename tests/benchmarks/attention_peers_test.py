@@ -15,52 +15,48 @@ from benchmarks.workload import plain_objectives, random_batch
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step
 from mmrec_jax.tree import named_leaves, num_bytes
-from tests.models.attention_test import CONFIG, MODEL, params  # noqa: F401
+from tests.models.attention_test import CONFIG, MODEL, params
 
 
 @pytest.mark.parametrize("chunks", [[4, 4, 1], [1] * 9])
-def test_chunks_give_the_logits_of_the_whole_text(chunks, params, rng):  # noqa: F811
+def test_chunks_give_the_logits_of_the_whole_text(chunks, rng):
     tokens = jnp.asarray(rng.integers(0, CONFIG.vocab_size, (2, sum(chunks)), np.int32))
-    whole = MODEL.apply(params, tokens).logits
-    step = jax.jit(functools.partial(read, CONFIG, params))
+    whole = MODEL.apply(params(), tokens).logits
+    step = jax.jit(functools.partial(read, CONFIG, params()))
     cache, end = empty_cache(CONFIG, 2, length=12), 0
     for chunk in chunks:
         begin, end = end, end + chunk
         logits, cache = step(tokens[:, begin:end], cache)
         np.testing.assert_allclose(logits, whole[:, end - 1], atol=2e-5)
     assert int(cache.position) == sum(chunks)
-
-
-def test_the_bytes_of_a_token_are_those_of_its_keys_and_values():
-    cache = empty_cache(CONFIG, 1, length=12)
-    assert num_bytes((cache.k, cache.v)) == 12 * bytes_per_token(CONFIG)
+    assert num_bytes((cache.k, cache.v)) == 2 * 12 * bytes_per_token(CONFIG)  # two rows
 
 
 def test_the_plain_step_is_that_of_the_library():
-    batch, optimizer = random_batch(4, 16, CONFIG.vocab_size), optax.adamw(1e-2)
+    batch, optimizer = random_batch(4, 16, CONFIG.vocab_size), optax.sgd(1.0)
     batch["weights"][0, :5] = 0
     plain = jax.jit(functools.partial(jax_training.train_step, MODEL, optimizer))
     library = jax.jit(make_train_step(optimizer, plain_objectives()))
     ours = jax_training.initial_state(MODEL, optimizer, seed=0)
     theirs = initial_state(MODEL, plain_objectives(), optimizer, seed=0)
-    losses = []
+    theirs, expected = library(MODEL, theirs, batch)
+    ours, metrics = plain(ours, batch)
+    assert {name: float(value) for name, value in metrics.items()} == pytest.approx(
+        {name: float(expected[name]) for name in metrics}
+    )
+    assert float(metrics["loss"]) == pytest.approx(math.log(CONFIG.vocab_size), rel=0.02)
+    for name, leaf in named_leaves(theirs.params).items():
+        np.testing.assert_allclose(named_leaves(ours.params)[name], leaf, atol=2e-6)
     for _ in range(20):
         ours, metrics = plain(ours, batch)
-        theirs, expected = library(MODEL, theirs, batch)
-        losses.append(float(metrics["loss"]))
-        for name in metrics:
-            assert float(metrics[name]) == pytest.approx(float(expected[name]), rel=1e-4)
-    for name, leaf in named_leaves(theirs.params).items():
-        np.testing.assert_allclose(named_leaves(ours.params)[name], leaf, atol=2e-4)
-    assert losses[0] == pytest.approx(math.log(CONFIG.vocab_size), rel=0.02)
-    assert losses[-1] < 0.8 * losses[0]
+    assert metrics["loss"] < 0.8 * expected["loss"]
 
 
-def test_torch_and_jax_have_the_same_logits_from_the_same_weights(params, rng):  # noqa: F811
+def test_torch_and_jax_have_the_same_logits_from_the_same_weights(rng):
     torch = pytest.importorskip("torch")
     from benchmarks.peers import torch_attention
 
-    model, tree = torch_attention.AttentionLM(CONFIG), jax.tree.map(np.array, params)
+    model, tree = torch_attention.AttentionLM(CONFIG), jax.tree.map(np.array, params())
     layers = tree["blocks"]
     weights = {"embedding": tree["embed"]["embedding"], "norm": tree["final_norm"]["scale"]}
     for i in range(CONFIG.num_layers):
@@ -72,17 +68,5 @@ def test_torch_and_jax_have_the_same_logits_from_the_same_weights(params, rng): 
     tokens = rng.integers(0, 50, (2, 200))
     with torch.no_grad():
         theirs = model(torch.from_numpy(tokens)).numpy()
-    ours = MODEL.apply(params, jnp.asarray(tokens, jnp.int32)).logits
+    ours = MODEL.apply(params(), jnp.asarray(tokens, jnp.int32)).logits
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
-
-
-def test_torch_training_lowers_the_loss(rng):
-    torch = pytest.importorskip("torch")
-    from benchmarks.peers.torch_attention import make_train_step as make_torch_step
-
-    torch.manual_seed(0)
-    _, step = make_torch_step(CONFIG)
-    tokens = torch.from_numpy(rng.integers(0, 50, (4, 17)))
-    losses = [step(tokens[:, :-1], tokens[:, 1:]) for _ in range(20)]
-    assert losses[0] == pytest.approx(math.log(50), rel=0.02)
-    assert losses[-1] < losses[0]

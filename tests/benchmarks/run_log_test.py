@@ -1,7 +1,6 @@
 """A run is found by what it is, and a log that a kill cut off is whole again."""
 
 import dataclasses
-import json
 
 import pytest
 
@@ -9,7 +8,10 @@ from benchmarks.run_log import RunLog, changed_fields
 from mmrec_jax.config import Config, OptimConfig
 from mmrec_jax.data.kinds.text import TextConfig
 from mmrec_jax.errors import UserError
+from mmrec_jax.models.attention.config import AttentionConfig
 from mmrec_jax.models.mmrec.config import MMRecConfig
+from mmrec_jax.objectives.config import Objectives
+from mmrec_jax.objectives.uboo import UBOOConfig
 
 CONFIG = Config(optim=OptimConfig(lr=0.1), data=TextConfig(train="/a/b.txt, c/*.txt"))
 RESULT = {"metrics": {"loss": 1.5}, "seconds": 3.0}
@@ -27,33 +29,27 @@ def test_only_changed_fields_are_kept_and_paths_lose_their_folders():
 def test_a_run_is_found_by_its_model_and_config_in_the_log_of_an_earlier_process(tmp_path):
     path = tmp_path / "log.jsonl"
     written = RunLog(path).append("mmrec", CONFIG, RESULT)
+    whole = path.read_text("utf-8")
+    path.write_text(whole + whole[:20], "utf-8")  # a line that a kill cut off is removed
     log = RunLog(path)
+    assert path.read_text("utf-8") == whole
     assert log.find("mmrec", CONFIG) == written
     assert (written["lr"], written["seed"], written["metrics"]) == (0.1, 0, RESULT["metrics"])
     assert log.find("attention", CONFIG) is None
-    other = dataclasses.replace(CONFIG, model=MMRecConfig(gate="input"))
-    assert log.find("mmrec", other) is None
+    for change in (
+        {"model": MMRecConfig(gate="input")},
+        {"model": AttentionConfig()},
+        {"objectives": Objectives(uboo=UBOOConfig())},
+        {"objectives": Objectives(cross_entropy=None, uboo=UBOOConfig(weight=0.2))},
+    ):
+        assert log.find("mmrec", dataclasses.replace(CONFIG, **change)) is None
 
 
-def test_a_line_that_was_cut_off_is_removed(tmp_path):
+def test_what_is_no_log_is_named(tmp_path):
     path = tmp_path / "log.jsonl"
-    RunLog(path).append("mmrec", CONFIG, RESULT)
-    whole = path.read_text("utf-8")
-    path.write_text(whole + whole[:20], "utf-8")
-    log = RunLog(path)
-    assert len(log.records) == 1
-    log.append("attention", CONFIG, RESULT)
-    assert [json.loads(line)["model"] for line in path.open()] == ["mmrec", "attention"]
-
-
-@pytest.mark.parametrize("line", ["{", "[1]", '{"model": "mmrec"}'])
-def test_a_line_that_is_no_run_is_named(line, tmp_path):
-    path = tmp_path / "log.jsonl"
-    path.write_text(f"{line}\n", "utf-8")
-    with pytest.raises(UserError, match=r"log\.jsonl:1: this line is not a run"):
-        RunLog(path)
-
-
-def test_a_folder_that_is_not_there_is_named(tmp_path):
+    for line in ("{", "[1]", '{"model": "mmrec"}'):
+        path.write_text(f"{line}\n", "utf-8")
+        with pytest.raises(UserError, match=r"log\.jsonl:1: this line is not a run"):
+            RunLog(path)
     with pytest.raises(UserError, match="--log: the folder"):
         RunLog(tmp_path / "no" / "log.jsonl")

@@ -1,5 +1,7 @@
 """The attention family: exact, causal, and of the size that its config says."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,9 +17,9 @@ CONFIG = AttentionConfig(vocab_size=50, model_dim=16, num_layers=2, num_heads=2,
 MODEL = CONFIG.build()
 
 
-@pytest.fixture(scope="module")
+@functools.cache
 def params():
-    """Moved away from their special start."""
+    """Parameters moved away from their special start."""
     leaves, structure = jax.tree.flatten(jax.jit(MODEL.init)(jax.random.key(0)))
     keys = jax.random.split(jax.random.key(1), len(leaves))
     moved = [
@@ -69,25 +71,25 @@ def test_attention_is_that_of_a_float64_loop(length, packed, rng):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * max(1, np.abs(theirs).max()))
 
 
-def test_no_logit_sees_a_later_token(params):
-    tokens = jnp.arange(6)[None] * 7
+def test_no_logit_sees_a_later_token():
+    tokens, tree = jnp.arange(6)[None] * 7, params()
 
     def logits(rows):
         """Each token gets an embedding row of its own, so that a gradient belongs to one time."""
-        table = params["embed"]["embedding"].at[tokens[0]].set(rows)
-        changed = params | {"embed": {"embedding": table}}
+        table = tree["embed"]["embedding"].at[tokens[0]].set(rows)
+        changed = tree | {"embed": {"embedding": table}}
         # Of a symbol that no token is, whose output weights are not `rows`.
         return MODEL.apply(changed, tokens).logits[0, :, 1]
 
-    rows = params["embed"]["embedding"][tokens[0]]
+    rows = tree["embed"]["embedding"][tokens[0]]
     reached = np.abs(jax.jit(jax.jacrev(logits))(rows)).max(-1)
     assert (reached[np.triu_indices(6, 1)] == 0).all()
     assert (reached[np.tril_indices(6)] > 0).all()
 
 
-def test_every_parameter_has_the_gradient_that_differences_give(params, rng, x64):
+def test_every_parameter_has_the_gradient_that_differences_give(rng, x64):
     """Along one random direction per parameter, in double precision."""
-    tree = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
+    tree = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params())
     tokens, targets = (jnp.asarray(rng.integers(0, 50, (2, 9)), jnp.int32) for _ in range(2))
 
     @jax.jit
@@ -110,9 +112,9 @@ def test_every_parameter_has_the_gradient_that_differences_give(params, rng, x64
         assert float(jnp.vdot(gradient, direction)) == pytest.approx(measured, rel=1e-4)
 
 
-def test_packed_documents_are_read_as_if_alone(params, rng):
+def test_packed_documents_are_read_as_if_alone(rng):
     tokens = rng.integers(0, 50, (1, 12), np.int32)
-    read = jax.jit(lambda tokens, ids=None: MODEL.apply(params, tokens, None, ids).logits)
+    read = jax.jit(lambda tokens, ids=None: MODEL.apply(params(), tokens, None, ids).logits)
     packed = read(tokens, jnp.array([[1] * 5 + [2] * 7]))
     alone = jnp.concatenate([read(tokens[:, :5]), read(tokens[:, 5:])], axis=1)
     np.testing.assert_allclose(packed, alone, atol=2e-5)

@@ -1,0 +1,157 @@
+"""The benchmarks of speed run and say what they measured; how fast anything is, no test asks."""
+
+import argparse
+import dataclasses
+import json
+import sys
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from benchmarks import adapters, collectives, linear_cost, optimizer_cost, peer_speed, speed_cell
+from benchmarks.cell_process import run_process
+from benchmarks.floor import training_bytes_per_token
+from benchmarks.timing import time_steps
+from benchmarks.workload import random_batch
+from mmrec_jax.models.attention.config import AttentionConfig
+from mmrec_jax.train.mesh import make_mesh
+from mmrec_jax.tree import count, num_bytes
+from tests.small_run import linear_config, session_text, small_model
+
+_OURS = small_model(gate="none", memory="none")
+_ATTENTION = AttentionConfig(vocab_size=50, model_dim=16, num_layers=1, num_heads=2, ffn_dim=16)
+_STATE = num_bytes(_OURS.build().initial_state(1))
+_KEYS_AND_VALUES = 5 * 2 * 4 * _ATTENTION.num_layers * _ATTENTION.model_dim
+
+
+def test_steps_are_warmed_up_and_then_timed():
+    calls = []
+    *_, last = time_steps(lambda: calls.append(0) or len(calls), seconds=0.0, least=2)
+    assert (len(last["warm_seconds"]), len(last["step_seconds"])) == (3, 2)
+    assert last["loss"] == len(calls) == 5
+    assert last["peak_bytes"] > 2**20
+
+
+@pytest.mark.parametrize(
+    ("model", "config", "context", "state_bytes"),
+    [
+        ("mmrec", _OURS, None, None),
+        ("jax", _ATTENTION, None, None),
+        ("torch", _ATTENTION, None, None),
+        ("mmrec", _OURS, 5, _STATE),
+        ("jax", _ATTENTION, 5, _KEYS_AND_VALUES),
+    ],
+)
+def test_a_cell_says_what_it_measured(model, config, context, state_bytes, monkeypatch, capsys):
+    if model == "torch":
+        pytest.importorskip("torch")
+    fields = dataclasses.asdict(config)
+    cell = speed_cell.Cell(
+        model, fields, rows=8, length=8, seconds=0.0, warm_steps=1, context=context
+    )
+    monkeypatch.setattr(sys, "argv", ["speed_cell", json.dumps(dataclasses.asdict(cell))])
+    speed_cell.main()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 1 + 1 + 2
+    assert "step_seconds" not in lines[0]
+    assert len(lines[-1]["step_seconds"]) == 2
+    if context is None:
+        assert 0 < lines[-1]["loss"] < 10
+    assert lines[0].get("state_bytes") == state_bytes
+
+
+def test_a_process_that_does_not_end_well_keeps_what_it_said():
+    slow = "import time; print('{\"a\": 1}', flush=True); time.sleep(60)"
+    assert run_process([sys.executable, "-c", slow], 1.0) == {"a": 1, "failed": "past 1 s"}
+    broken = [sys.executable, "-c", "raise ValueError('no')"]
+    assert run_process(broken, 60.0) == {"failed": "ValueError: no"}
+
+
+def test_every_cell_is_run_and_a_failed_one_stays_in_the_report(tmp_path, monkeypatch):
+    seen = []
+
+    def run(command, limit):
+        cell = json.loads(command[-1])
+        seen.append((cell["model"], cell["rows"], cell["length"], cell["context"]))
+        done = {"step_seconds": [1.0, 1.0], "warm_seconds": [1.0], "failed": None}
+        return {"failed": f"past {limit:g} s"} if cell["context"] else done
+
+    monkeypatch.setattr(peer_speed, "run_process", run)
+    arguments = ["--models", "mmrec", "jax", "xlstm", "--lengths", "64", "--contexts", "9"]
+    arguments += ["--tokens", "128", "--draws", "5", "--output", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["peer_speed", *arguments])
+    models = ("mmrec", "jax")
+    report = peer_speed._measure(peer_speed._options(), dict.fromkeys(models, sys.executable))
+    assert seen == [(m, 2, 64, None) for m in models] + [(m, 1, 5, 9) for m in models]
+    assert json.loads((tmp_path / "out.json").read_text()) == report
+    assert [cell["failed"] for cell in report["cells"]] == [None] * 2 + ["past 60 s"] * 2
+    sizes = [cell["parameters"] for cell in report["cells"][:2]]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.05)
+
+
+def test_traffic_by_hand():
+    params = {
+        "embed": {"embedding": jnp.zeros((10, 4))},
+        "blocks": {"out": {"kernel": jnp.zeros((3, 4, 6))}, "norm": {"scale": jnp.zeros((3, 4))}},
+    }
+    numbers = 10 * 4 + 3 * 4 * 6 + 3 * 4
+    expected = 4 * (3 * (10 + 4) + 3 * 3 * (4 + 6) + 8 * numbers / 2)
+    assert training_bytes_per_token(params, tokens=2) == expected
+
+
+def test_adapters_begin_at_the_base_and_are_the_smaller_part():
+    model, batch = _OURS.build(), random_batch(2, 8, _OURS.vocab_size)
+    losses, trained = [], []
+    for name in ("dora intercept", "all parameters"):
+        method = adapters.compile_method(model, name, 2, batch)
+        trained.append(count(method.state.params))
+        moments = num_bytes(method.state.opt_state)
+        losses.append(float(method.step(method.model, method.state, batch)[1]["loss"]))
+        assert 8 * trained[-1] <= moments < 8 * trained[-1] + 64
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert trained[0] < trained[1] / 2
+    assert trained[1] == count(jax.eval_shape(model.init, jax.random.key(0)))
+
+
+@pytest.mark.parametrize("mode", ["train", "evaluate"])
+def test_the_cost_of_a_length_is_measured(mode, monkeypatch):
+    monkeypatch.setattr(linear_cost, "MMRecConfig", lambda **fields: small_model(**fields))
+    monkeypatch.setattr(linear_cost, "_ROW", 8)
+    cell = linear_cost._cell(mode, 16)
+    assert min(cell["seconds"], cell["peak_mib"]) > 0
+    assert linear_cost._off_the_line([1, 2, 3], [5.0, 7.0, 9.0]) == pytest.approx([0, 0, 0])
+
+
+def test_steps_of_optimizers_take_turns_and_change_their_states():
+    config = linear_config(session_text(), train__accumulate=2)
+    report = optimizer_cost.measure(config, ["sophia_g"], rounds=1)
+    assert list(report["steps"]) == ["adamw", "sophia, plain", "sophia_g, refresh"]
+    assert report["cost"].keys() == {"adamw", "sophia_g"}
+    assert all(step["seconds"] > 0 for step in report["steps"].values())
+
+
+def test_the_cost_of_a_step_is_that_of_plain_and_refreshing_steps_together():
+    labels = dict.fromkeys(label for steps in optimizer_cost.STEPS.values() for label in steps)
+    seconds = dict(zip(labels, (2.0, 2.1, 3.1, 5.1, 1.9, 3.0), strict=True))
+    steps = {
+        label: argparse.Namespace(processor=[9.0, 9.0, *[x] * 5]) for label, x in seconds.items()
+    }
+    expected = {"adamw": 1, "sophia_g": 1.1, "sophia_h": 1.2, "lion": 0.95, "muon": 1.5}
+    assert optimizer_cost._cost(steps, every=10) == pytest.approx(expected)
+
+
+def test_collectives_are_counted_with_their_results():
+    config = linear_config(session_text(), train__devices=2, mesh__data=1, mesh__fsdp=2)
+    program, share = collectives.step_of(config, make_mesh(config))
+    assert 0.5 <= share < 0.6
+    assert collectives.collectives(program)["all-gather"][0] > 0
+    lines = """
+      %a = (f32[4]{0}, bf16[2,3]{1,0}) all-reduce(%x, %y), channel_id=1
+      ROOT %b = f32[] all-reduce-start(%z), to_apply=%add
+      %c = f32[] all-reduce-done(%b)
+      %d = pred[8]{0} fusion(%all-gather.1), calls=%all-gather
+    """
+    found = collectives.collectives(lines)
+    assert found["all-reduce"] == (2, 4 * 4 + 2 * 6 + 4)
+    assert found["all-gather"] == (0, 0)
