@@ -14,9 +14,9 @@ from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.train_iterator import joined_state
 from mmrec_jax.errors import NotFiniteError, UserError, explain_out_of_memory
-from mmrec_jax.train.evaluator import Evaluator
 from mmrec_jax.train import report
 from mmrec_jax.train.compiled_steps import CompiledSteps
+from mmrec_jax.train.evaluator import Evaluator
 from mmrec_jax.train.flops import matmul_flops_per_second, training_flops_per_token
 from mmrec_jax.train.input_monitor import InputMonitor
 from mmrec_jax.train.interrupt import Interrupt
