@@ -10,29 +10,31 @@ from tests.small_run import ROOT
 _PACKAGE = ROOT / "mmrec_jax"
 # Rooms from the bottom up. Each may import those of the rows above it; those of one row do not know
 # each other. A room stands below the modules of it that have a row of their own further up.
-_LADDER = """
-errors typing xla_flags tree
-registry atomic_file json_object command_line
-settings
-models
-data.kinds objectives.config
-objectives.registry
-config
-config_migration
-config_tree
-config_file
-data optim dora
-turkish
-objectives tokenizers train.interrupt train.rendezvous train.micro_batches
-train.processes train.state train.estimator
-train.mesh train.step
-checkpoints
-inference
-evaluation
-train
-commands
-cli
-""".split("\n")
+_LADDER = [
+    "",
+    "errors typing xla_flags tree",
+    "registry atomic_file json_object command_line",
+    "settings",
+    "models",
+    "data.kinds objectives.config",
+    "objectives.registry",
+    "config",
+    "config_migration",
+    "config_tree",
+    "config_file",
+    "data optim dora",
+    "turkish",
+    "objectives tokenizers train.interrupt train.rendezvous train.micro_batches",
+    "train.processes train.state train.estimator",
+    "train.mesh train.step",
+    "checkpoints",
+    "inference",
+    "evaluation",
+    "train",
+    "commands",
+    "cli",
+    "",
+]
 _LEVELS = {room: level for level, row in enumerate(_LADDER) for room in row.split()}
 # A config is read long before what it describes is built, and imports that only then.
 _BUILDERS = {"data.kinds": "turkish", "objectives.config": "objectives"}

@@ -1,6 +1,5 @@
 """A model with adapters on a frozen base: a `LanguageModel` whose parameters are the adapters."""
 
-import dataclasses
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -108,10 +107,10 @@ def adapt(
 
 def adapter_rules(config: AdapterConfig, model: LanguageModel) -> Rules:
     """Which parameters a run adapts; none where it trains all of them."""
-    if not config.used:
+    if config.kind == "none":
         return ()
-    kernels = all_linear(config.rank, config.alpha, config.kind)
+    size, exclude = (config.rank, config.alpha, config.kind), model.not_adaptable
+    kernels = all_linear(*size, exclude)
     if config.pattern != "all-linear":
-        kernels = (AdapterRule(config.pattern, config.rank, config.alpha, config.kind),)
-    kernels = tuple(dataclasses.replace(rule, exclude=model.not_adaptable) for rule in kernels)
+        kernels = (AdapterRule(config.pattern, *size, exclude=exclude),)
     return (*kernels, *((RowRule(config.row_ranges),) if config.row_ranges else ()))

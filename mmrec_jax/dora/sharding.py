@@ -1,5 +1,6 @@
 """How adapters lie on a mesh: beside the kernels that they adapt."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +23,7 @@ def partition_specs(adapters: Any, kernel_specs: Mapping[str, PartitionSpec]) ->
 
     def specs(name: str, node: Node) -> Node:
         if isinstance(node, Rows):
-            return node.replace(rows=PartitionSpec())
+            return _with(node, rows=PartitionSpec())
         return _beside(node, kernel_specs[name])
 
     return map_nodes(specs, adapters)
@@ -38,8 +39,14 @@ def _beside(node: Adapter, kernel: PartitionSpec) -> Adapter:
     of = {kind: [x for x, y in zip(axes, node.layout, strict=True) if y == kind] for kind in "lio"}
     inputs, outputs = (of[kind][0] if len(of[kind]) == 1 else None for kind in "io")
     along_outputs = PartitionSpec(*of["l"], None, outputs)
-    return node.replace(
+    return _with(
+        node,
         a=PartitionSpec(*of["l"], inputs, None),
         b=along_outputs,
         m=None if node.m is None else along_outputs,
     )
+
+
+def _with(node: Any, **specs: PartitionSpec | None) -> Any:
+    """The node with specs in place of its arrays."""
+    return dataclasses.replace(node, **specs)

@@ -5,6 +5,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 
 from mmrec_jax.models.api import LanguageModel, Output, Params, State
 from mmrec_jax.models.wrapper import Wrapper
@@ -85,6 +86,18 @@ def with_room(state: State, count: int) -> State:
         return jnp.pad(x[:, :room], ((0, 0), (0, max(0, room - width))))
 
     return KeptText(resized(state.tokens), resized(state.segment_ids), state.length)
+
+
+def beside(params: Params, tree: Any) -> Any:
+    """The tree placed where parameters are, as what is computed from them is: one program for both.
+
+    Of parameters that are split over a mesh every device of it gets the whole tree.
+    """
+    leaves = jax.tree.leaves(params)
+    sharding = getattr(leaves[0], "sharding", None) if leaves else None
+    if isinstance(sharding, NamedSharding):
+        sharding = NamedSharding(sharding.mesh, PartitionSpec())
+    return tree if sharding is None else jax.device_put(tree, sharding)
 
 
 def state_shapes(model: LanguageModel, length: int) -> State:

@@ -21,17 +21,19 @@ LOSS = "loss"
 
 
 class Objective(Protocol):
-    """A term of the loss.
+    """A term of the loss."""
 
-    Attributes:
-      weight: its factor in the loss, as a function of the updates done.
-      orthogonal: its gradient counts without the component along that of the other objectives.
-      capture: what it wants of the inside of the model (`LanguageModel.apply`).
-    """
+    @property
+    def weight(self) -> Callable[[Array], float | Array]:
+        """Its factor in the loss, as a function of the updates done."""
 
-    weight: Callable[[Array], float | Array]
-    orthogonal: bool
-    capture: tuple[str, ...]
+    @property
+    def orthogonal(self) -> bool:
+        """Whether its gradient counts without the component along that of the others."""
+
+    @property
+    def capture(self) -> tuple[str, ...]:
+        """What it wants of the inside of the model (`LanguageModel.apply`)."""
 
     def init(self, key: Array, model: LanguageModel) -> Params:
         """Parameters of its own, that training alone uses."""

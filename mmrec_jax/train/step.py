@@ -160,7 +160,7 @@ def make_eval_step(
         output = model.apply(params, batch["inputs"], model_state, batch["segment_ids"])
         targets = batch["targets"]
         right = jnp.argmax(output.logits, axis=-1) == targets
-        means = {}
+        means: dict[str, tuple[Array, Array]] = {}
         for objective in (objectives or {}).values():
             means |= objective.positions(output, batch)
         tokens = {"nll": token_nll(output.logits, targets), "right": right, "means": means}

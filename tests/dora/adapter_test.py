@@ -45,7 +45,10 @@ def test_what_is_excluded_can_be_asked_for():
 
 
 def test_the_first_rule_takes_a_kernel_and_scales_are_those_of_their_kind():
-    rules = [dora.AdapterRule("ffn/down", 4, 6.0, "rslora"), *dora.all_linear(2, 6.0, "lora", MMRec.not_adaptable)]
+    rules = [
+        dora.AdapterRule("ffn/down", 4, 6.0, "rslora"),
+        *dora.all_linear(2, 6.0, "lora", MMRec.not_adaptable),
+    ]
     found = dora.nodes(_init(_shapes(), *rules))
     assert found["blocks/ffn/down/kernel"].scale == 3.0
     assert found["blocks/qk/kernel"].scale == 3.0

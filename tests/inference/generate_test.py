@@ -1,9 +1,11 @@
+import jax
 import numpy as np
 import pytest
 
 from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.errors import UserError
 from mmrec_jax.inference import generate as generation
+from mmrec_jax.inference import prefill as reading
 from mmrec_jax.inference.prefill import prefill
 from mmrec_jax.inference.sampling import Sampling
 from tests.families import FAMILIES, small, whole
@@ -38,9 +40,13 @@ def test_greedy_text_is_the_argmax_of_whole_forward_passes(family):
 
 
 def test_one_compiled_step_draws_all_tokens(family):
-    before = generation._step._cache_size()
-    list(_stream(family, max_tokens=3, samples=5))
-    assert generation._step._cache_size() == before + 1
+    """Parameters from a file are bound to a device, and what is computed from them is."""
+    model, params = family[0], jax.device_put(family[1], jax.devices()[1])
+    read, drawn = reading._read._cache_size(), generation._step._cache_size()
+    text = prefill(model, params, np.arange(20), prefill(model, params, np.arange(20)))
+    list(generation.stream(model, params, text, max_tokens=3, samples=5))
+    assert reading._read._cache_size() == read + 1
+    assert generation._step._cache_size() == drawn + 1
 
 
 def _drawn(family, seed):

@@ -17,11 +17,11 @@ from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.dora.adapted_model import adapt
 from mmrec_jax.errors import UserError
-from mmrec_jax.train import evaluator
-from mmrec_jax.train.evaluator import Evaluator
 from mmrec_jax.evaluation.registry import EVALUATORS, Evaluation, format_metrics
 from mmrec_jax.models.noise import with_embedding_noise
 from mmrec_jax.objectives.cross_entropy import CrossEntropy
+from mmrec_jax.train import evaluator
+from mmrec_jax.train.evaluator import Evaluator
 from mmrec_jax.train.mesh import one_device
 from tests.families import small
 

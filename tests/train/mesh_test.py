@@ -1,13 +1,11 @@
 """Several devices, and parts of parameters on each: the run of one device, with less memory."""
 
-import dataclasses
 import functools
 import os
 import subprocess
 import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 

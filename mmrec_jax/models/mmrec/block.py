@@ -135,7 +135,7 @@ class Block(nn.Module):
                 name="dpg_up",
             )
             logits = logits + up(low_rank).astype(config.state_dtype)
-        self._record(gamma_logits=logits)
+        self._record({"gamma_logits": logits})
         gamma, multiplier = decay_and_multiplier(logits)
         gamma = jnp.where(real[..., None], gamma, 1)
         b = jnp.where(start[..., None], 1, multiplier) * p["z"].astype(config.state_dtype)
@@ -152,12 +152,12 @@ class Block(nn.Module):
             statistics |= {f"newton_{name}": value for name, value in info.items()}
         else:
             if config.gate == "input":
-                self._record(gate_logits=p["i"])
+                self._record({"gate_logits": p["i"]})
                 b = b * 2 * nn.sigmoid(p["i"].astype(config.state_dtype))
             solver = "associative" if config.scan == "parallel" else config.scan
             h, h_last = linear_scan(gamma, b, h0, reset=start, backend=solver)
-        self._record(h=h, **statistics)
-        self._record(STATES, h=h)
+        self._record({"h": h, **statistics})
+        self._record({"h": h}, STATES)
         return h, h_last, statistics
 
     def _long_term(
@@ -177,7 +177,7 @@ class Block(nn.Module):
         alpha_logits = p["alpha"].astype(config.state_dtype) + b_alpha[None, None]
         alpha = jnp.where(real[..., None], nn.sigmoid(alpha_logits), 1)
         beta = jnp.where(real[..., None], nn.sigmoid(p["beta"].astype(config.state_dtype)), 0)
-        self._record(k=k, v=v, alpha_logits=alpha_logits, beta=beta)
+        self._record({"k": k, "v": v, "alpha_logits": alpha_logits, "beta": beta})
         memory = (q, k, v, alpha, beta, m0)
         delta = config.memory == "delta"
         if length == 1:
@@ -187,7 +187,7 @@ class Block(nn.Module):
         r = rms_norm(config, "head_norm", config.head_norm_epsilon)(r)
         return r.reshape(batch, length, -1), m_last
 
-    def _record(self, collection: str = RECURRENCE, **values: Array) -> None:
+    def _record(self, values: dict[str, Array], collection: str = RECURRENCE) -> None:
         """Leaves values in a collection; no operation where nobody asks for it."""
         if self.is_mutable_collection(collection) and not self.is_initializing():
             for name, value in values.items():

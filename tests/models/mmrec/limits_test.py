@@ -100,7 +100,12 @@ def test_a_first_read_with_q_across_k_does_not_spoil_bfloat16_gradients(seed):
     g = np.random.default_rng(0).normal(size=(BATCH, LENGTH, config().vocab_size))
     narrow, exact = (
         named_leaves(
-            run(config(dtype=dtype), random_parameters(config(), seed), random_tokens(seed), g=g)
+            run(
+                config(dtype=dtype, head_norm_epsilon=ModelConfig().head_norm_epsilon),
+                random_parameters(config(), seed),
+                random_tokens(seed),
+                g=g,
+            )
         )
         for dtype in ("bfloat16", "float32")
     )
@@ -115,7 +120,7 @@ def test_a_first_read_has_a_bounded_gradient():
     """Where a document's first read s v, s = beta (q k), is 0, it moves a logit at most 30 times as
     fast as on average between s = -1 and 1: with epsilon 1e-6 it is 850 times.
     """
-    small = config(num_layers=1)
+    small = config(num_layers=1, head_norm_epsilon=ModelConfig().head_norm_epsilon)
     params, tokens = random_parameters(small), random_tokens(shape=(1, 1))
     v = jnp.asarray(np.random.default_rng(0).normal(size=(1, 1, small.H, small.K)), jnp.float32)
 

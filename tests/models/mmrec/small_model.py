@@ -31,6 +31,7 @@ _BASE = {
     "context": 64,
     "chunk": 4,
     "remat": "none",  # compiles fastest
+    "head_norm_epsilon": 1e-6,  # the steepest that a stored model has
 }
 
 # Every gate with two of the memories and every memory with two of the gates; every switch at least
