@@ -1,12 +1,15 @@
-"""The notebooks run from top to bottom, on a reduced budget."""
+"""The notebooks run from top to bottom on a reduced budget, opened alone in an empty folder."""
 
-import os
-from pathlib import Path
+import shutil
+import subprocess
+import sys
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
-ROOT = Path(__file__).parents[1]
+from tests.small_run import ROOT
+
 OVERRIDES = [
     "--config.train.steps=3",
     "--config.train.batch_size=8",
@@ -18,20 +21,34 @@ OVERRIDES = [
 ]
 
 
-def _execute(name, workdir, monkeypatch, *more):
-    """What a notebook printed; a plot must have been drawn."""
-    monkeypatch.setenv("MMREC_WORKDIR", str(workdir))
+def _execute(name, source, workdir, monkeypatch, *more, path=str(ROOT), **client):
+    """What a notebook printed that finds the project in `source`; a plot must have been drawn."""
+    monkeypatch.setenv("MMREC_SOURCE", str(source))
+    monkeypatch.setenv("MMREC_WORKDIR", str(workdir / "run"))
     monkeypatch.setenv("MMREC_OVERRIDES", " ".join([*OVERRIDES, *more]))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("PYTHONPATH", path)
+    (workdir / "empty").mkdir()
     notebook = nbformat.read(ROOT / "colabs" / f"{name}.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=240, resources={"metadata": {"path": ROOT}}).execute()
+    folder = {"metadata": {"path": workdir / "empty"}}
+    NotebookClient(notebook, timeout=240, resources=folder, **client).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("image/png" in output.get("data", {}) for output in outputs), "no plot was drawn"
     return "".join(output.get("text", "") for output in outputs)
 
 
+def _repository(folder, *names):
+    """A repository with some of this one's files, and its address."""
+    for name in names:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+    who = ["-c", "user.name=a", "-c", "user.email=b"]
+    for command in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "All"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    return f"file://{folder}"
+
+
 def test_train_tiny_trains_plots_and_writes(tmp_path, monkeypatch):
-    printed = _execute("train_tiny", tmp_path / "run", monkeypatch)
+    printed = _execute("train_tiny", ROOT, tmp_path, monkeypatch)
     assert "Bir gün" in printed
     assert "bytes of state" in printed
     assert (tmp_path / "run" / "loss.png").stat().st_size > 0
@@ -39,12 +56,29 @@ def test_train_tiny_trains_plots_and_writes(tmp_path, monkeypatch):
 
 def test_finetune_adapts_merges_and_responds(tmp_path, monkeypatch):
     # Most examples are longer than a row of the other notebook.
-    printed = _execute("finetune", tmp_path, monkeypatch, "--config.data.seq_len=160")
+    (tmp_path / "origin").mkdir()
+    source = _repository(tmp_path / "origin", "configs")
+    printed = _execute("finetune", source, tmp_path, monkeypatch, "--config.data.seq_len=160")
     assert "treebank_instructions, " in printed
     assert "before training: validation loss" in printed
     assert "Bu cümleyi tamamla: Bir gün\n  → " in printed
-    assert {"base", "dora", "merged"} <= {path.name for path in tmp_path.iterdir()}
+    assert {"base", "dora", "merged"} <= {path.name for path in (tmp_path / "run").iterdir()}
 
 
 def test_no_notebook_is_left_out():
     assert {path.stem for path in (ROOT / "colabs").glob("*.ipynb")} == {"train_tiny", "finetune"}
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_a_notebook_installs_what_it_needs(tmp_path, monkeypatch):
+    (tmp_path / "origin").mkdir()
+    files = ("configs", "mmrec_jax", "pyproject.toml", "README.md", "LICENSE")
+    source = _repository(tmp_path / "origin", *files)
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    subprocess.run([python, "-m", "pip", "install", "-q", "ipykernel"], check=True)
+    subprocess.run([python, "-m", "ipykernel", "install", "--prefix", tmp_path, "--name", "alone"])
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share" / "jupyter"))
+    alone = {"path": "", "kernel_name": "alone"}
+    assert "Bir gün" in _execute("train_tiny", source, tmp_path, monkeypatch, **alone)

@@ -104,7 +104,7 @@ def closing(p: Setup, step: int, validation: dict[str, float], *, begin: float) 
         _say(f"  {install}tensorboard --logdir={root}/tensorboard")
 
 
-_OF_EVERY_LOSS = ("loss", "perplexity", "tokens", "bits_per_byte", "bits_per_character")
+_KNOWN = {"step", "split", "loss", "perplexity", "tokens", "bits_per_byte", "bits_per_character"}
 
 
 def _summary(validation: dict[str, float]) -> str:
@@ -123,7 +123,7 @@ def _summary(validation: dict[str, float]) -> str:
         if kind == "accuracy":
             answers = validation[f"token_accuracy@{length}"]
             parts.append(f"{name} {share:.2%} ({answers:.2%} of all answers)")
-        elif not length and name not in _OF_EVERY_LOSS:  # what an objective says of the text
+        elif not length and name not in _KNOWN:  # what an objective says of the text
             parts.append(f"{name} {share:.4f}")
     return ", ".join(parts)
 
