@@ -188,9 +188,7 @@ def _noise_is_for_training_alone(case):
         plain = noisy.apply(case.params, *inputs).logits
         return plain, noisy.apply(case.params, *inputs, training=training).logits
 
-    (plain, one), (_, same), (_, other) = (
-        logits(jax.random.key(seed)) for seed in (0, 0, 1)
-    )
+    (plain, one), (_, same), (_, other) = (logits(jax.random.key(seed)) for seed in (0, 0, 1))
     assert_close(plain, case.whole.logits, 1e-6)
     np.testing.assert_array_equal(one, same)
     for changed in (plain, other):

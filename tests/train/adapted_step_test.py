@@ -44,9 +44,7 @@ def test_sophia_and_dropout_move_every_adapter_and_nothing_else():
     jax.tree.map(np.testing.assert_array_equal, model.base, base)
     for name, leaf in named_leaves(state.params).items():
         assert np.any(named_leaves(after.params)[name] != leaf), name
-    losses = [
-        step(model, after.replace(step=np.int32(n)), batch())[1]["loss"] for n in (3, 4, 3)
-    ]
+    losses = [step(model, after.replace(step=np.int32(n)), batch())[1]["loss"] for n in (3, 4, 3)]
     assert losses[0] == losses[2]
     assert losses[0] != losses[1]  # what is dropped depends on the step
 

@@ -42,7 +42,9 @@ def whole():
     """Rows of both halves."""
     rng = np.random.default_rng(0)
     shape, real = _SEGMENTS.shape, _SEGMENTS > 0
-    tokens = {name: rng.integers(0, TOKENIZER.vocab_size, shape) * real for name in ("inputs", "targets")}
+    tokens = {
+        name: rng.integers(0, TOKENIZER.vocab_size, shape) * real for name in ("inputs", "targets")
+    }
     weights = rng.choice([0.0, 0.5, 2.0], shape) * real
     batch = {name: x.astype(np.int32) for name, x in tokens.items()}
     return batch | {"segment_ids": _SEGMENTS, "weights": weights.astype(np.float32)}
@@ -139,7 +141,7 @@ def _assert_same(actual, expected):
 
 
 def test_microbatches_and_devices_keep_the_state_of_their_rows(start, whole, halves):
-    devices = mesh(2, 2, 2)
+    devices = mesh(2, 2)
     shardings = state_shardings(start, _MODEL, devices)
     step = make_train_step(RECORDER, _OBJECTIVES, accumulate=2)
     step = jax.jit(step, out_shardings=(shardings, replicated(devices)))
