@@ -141,7 +141,7 @@ def _assert_same(actual, expected):
 
 
 def test_microbatches_and_devices_keep_the_state_of_their_rows(start, whole, halves):
-    devices = mesh(2, 2, 2)
+    devices = mesh(2, 2)
     shardings = state_shardings(start, _MODEL, devices)
     step = make_train_step(RECORDER, _OBJECTIVES, accumulate=2)
     step = jax.jit(step, out_shardings=(shardings, replicated(devices)))
