@@ -141,14 +141,13 @@ def _assert_same(actual, expected):
 
 
 def test_microbatches_and_devices_keep_the_state_of_their_rows(start, whole, halves):
-    devices = mesh(2, 2)
+    devices = mesh(2, 2, 2)
     shardings = state_shardings(start, _MODEL, devices)
     step = make_train_step(RECORDER, _OBJECTIVES, accumulate=2)
     step = jax.jit(step, out_shardings=(shardings, replicated(devices)))
     state = jax.device_put(start, shardings)
     for number, (expected, expected_metrics) in enumerate(halves):
-        with jax.set_mesh(devices):
-            state, metrics = step(_MODEL, state, place_batch(_half(whole, number), devices))
+        state, metrics = step(_MODEL, state, place_batch(_half(whole, number), devices))
         assert_close(state.carried, expected.carried, 1e-5)
         assert_close(state.opt_state, expected.opt_state, 2e-5)
         for name in ("loss", "uboo", "tokens"):
