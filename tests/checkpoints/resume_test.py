@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
+from mmrec_jax.checkpoints.resume import as_begun, check_same_run, check_same_tokenizer
 from mmrec_jax.config import Config, NoiseConfig, OptimConfig, TrainConfig
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.kinds.tasks import MqarConfig
@@ -48,6 +48,26 @@ def test_a_checkpoint_older_than_a_field_has_its_value_of_then():
     check_same_run(_changed(model__head_norm_epsilon=1e-6), saved, "here")
     with pytest.raises(UserError, match=r"model\.head_norm_epsilon \(1e-06 in the checkpoint"):
         check_same_run(_CONFIG, saved, "here")
+
+
+def test_an_older_run_goes_on_with_what_its_missing_field_was():
+    saved = to_dict(_CONFIG)
+    del saved["model"]["head_norm_epsilon"]
+    config, kept = as_begun(_CONFIG, saved)
+    assert config == _changed(model__head_norm_epsilon=1e-6)
+    assert kept == ["model.head_norm_epsilon=1e-06"]
+    check_same_run(config, saved, "here")
+
+    other = _changed(model__head_norm_epsilon=1e-3)
+    assert as_begun(other, saved) == (other, [])
+    with pytest.raises(UserError, match=r"model\.head_norm_epsilon \(1e-06 in the checkpoint"):
+        check_same_run(other, saved, "here")
+
+
+def test_a_run_that_stored_every_field_goes_on_as_the_command_says():
+    assert to_dict(_CONFIG)["model"]["head_norm_epsilon"] == 1e-2
+    for config in (_CONFIG, _changed(model__head_norm_epsilon=1e-6)):
+        assert as_begun(config, to_dict(_CONFIG)) == (config, [])
 
 
 @pytest.mark.parametrize(
