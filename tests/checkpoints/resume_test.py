@@ -53,7 +53,7 @@ def test_a_checkpoint_older_than_a_field_has_its_value_of_then():
 def test_a_run_older_than_a_field_goes_on_as_it_began():
     saved = to_dict(_CONFIG)
     del saved["model"]["head_norm_epsilon"]
-    config, kept = as_begun(_CONFIG, saved)
+    config, kept = as_begun(_CONFIG, saved, "here")
     assert (config.model.head_norm_epsilon, kept) == (1e-6, ["model.head_norm_epsilon=1e-06"])
 
 
@@ -67,13 +67,18 @@ def test_a_run_older_than_a_field_goes_on_as_it_began():
 )
 def test_a_value_that_the_run_has_stored_is_not_taken_for_one_of_before_its_field(begun):
     config = _changed(objectives=Objectives(uboo=UBOOConfig()))
-    assert as_begun(config, to_dict(_changed(config, **begun))) == (config, [])
+    assert as_begun(config, to_dict(_changed(config, **begun)), "here") == (config, [])
+
+
+def test_a_stored_config_that_cannot_be_read_is_named_with_its_checkpoint():
+    with pytest.raises(UserError, match=r"here: config\.optim\.rho"):
+        as_begun(_CONFIG, to_dict(_CONFIG) | {"optim": {"rho": 1}}, "here")
 
 
 def test_a_value_that_version_1_has_stored_elsewhere_is_not_taken_over():
     config = _changed(data=MqarConfig())
     saved = {"data": {"source": "mqar"}, "task": {"pairs": 4}, "train": {"steps": 100}}
-    assert "data.pairs=4" not in as_begun(config, saved)[1]
+    assert "data.pairs=4" not in as_begun(config, saved, "here")[1]
 
 
 @pytest.mark.parametrize(
