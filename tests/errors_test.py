@@ -22,6 +22,11 @@ _FULL = "RESOURCE_EXHAUSTED: Out of memory allocating 4096 bytes.\nBuffer assign
     ("raised", "status", "line"),
     [
         (UserError("field: why"), 2, "error: field: why\n"),
+        (
+            UserError("a.parquet:  a library said: \n why.\n"),
+            2,
+            "error: a.parquet:  a library said: why.\n",
+        ),
         (KeyboardInterrupt(), 130, "interrupted\n"),
     ],
 )

@@ -22,6 +22,7 @@ from mmrec_jax.train.loop import run
 from mmrec_jax.train.setup import load_data, set_up
 from mmrec_jax.train.step import make_train_step
 from mmrec_jax.train.writer import read_metrics
+from mmrec_jax.tree import count
 from tests.small_run import CONFIG_FILE, LINEAR, ROOT, flags
 
 _WORDS = ("bir", "iki", "göl", "köprü", "çiçek", "ağaç", "ışık", "deniz", "yol", "kuş")
@@ -176,7 +177,9 @@ def test_the_template_is_kept_and_used(finished, capsys):
     (expected,) = mmrec_jax.reply(model, params, tokenizer, "göl", max_tokens=5, seed=1)
     options = ["--chat", "--prompt=göl", "--max-tokens=5", "--seed=1"]
     main(["generate", f"--workdir={finished[0]}", *options])
-    assert capsys.readouterr().out == f"{expected}\n"
+    said = capsys.readouterr()
+    assert said.out == f"{expected}\n"
+    assert f"{count(params):,} parameters" in said.err  # so few that little can be expected
 
 
 def test_any_file_of_pairs_can_be_scored(finished, begun, tmp_path, capsys):

@@ -7,10 +7,13 @@ import jax
 import numpy as np
 import pytest
 
+from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.cli import main
 from mmrec_jax.config_file import read_config
+from mmrec_jax.data.byte_tokenizer import ByteTokenizer
+from mmrec_jax.errors import UserError
 from mmrec_jax.train.loop import run
-from mmrec_jax.train.setup import set_up
+from mmrec_jax.train.setup import load_data, set_up
 from tests.small_run import CONFIG_FILE, LINEAR, flags
 
 _TASK = {
@@ -156,3 +159,8 @@ def test_inspect_shows_bits_and_answers(capsys):
         assert answers[-1] == str(bits.count("1") % 2)
     assert lines[-1].startswith("parity, fresh examples of 1 to 8 tokens")
     assert lines[-1].endswith("% full")
+
+
+def test_a_base_with_another_tokenizer_is_refused(tmp_path):
+    with pytest.raises(UserError, match="runs/base"):
+        load_data(_config(init_from="runs/base"), Workdir(tmp_path), ByteTokenizer())
