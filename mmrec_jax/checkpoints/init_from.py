@@ -1,11 +1,9 @@
 """What a run begins with: the parameters of another one, if its config names one."""
 
-import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
 
-from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.checkpoints.trained_model import TrainedModel, check_same_base, read_model
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
@@ -13,11 +11,18 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.settings import role
 
 
-def load_base(config: Config, place: Workdir, start: int) -> TrainedModel | None:
+def load_base(
+    config: Config, folder: Workdir, meta: dict[str, Any] | None, where: str
+) -> TrainedModel | None:
     """The model of `config.init_from`, if there is one.
 
-    A run that is continued (`start` is not 0) gets the step that it began with, whatever its base
-    did since.
+    A run that is continued gets the step that it began with, whatever its base did since.
+
+    Args:
+      config: the run.
+      folder: its folder.
+      meta: of the checkpoint that it continues from; None: it begins.
+      where: that checkpoint, for messages.
 
     Raises:
       UserError: there is no such run or step, or it is not the one that the run began with.
@@ -25,14 +30,9 @@ def load_base(config: Config, place: Workdir, start: int) -> TrainedModel | None
     if not config.init_from:
         return None
     origin = Path(config.init_from).expanduser()
-    if origin.resolve() == place.root.resolve():
+    if origin.resolve() == folder.root.resolve():
         raise UserError(f"config.init_from is {config.init_from}, the run's own --workdir")
-    where = ""
-    record: dict[str, Any] | None = None
-    if start:
-        where = str(place.checkpoints / str(start))
-        with contextlib.closing(Checkpointer(place.checkpoints, read_only=True)) as checkpointer:
-            record = checkpointer.read_meta(start).get("base")
+    record = (meta or {}).get("base")
     base = read_model(origin, record["step"] if record else "best")
     if record:
         check_same_base(record, base, where)

@@ -1,8 +1,10 @@
 """Whether a checkpoint belongs to the run that wants to continue from it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from mmrec_jax.config import Config
+from mmrec_jax.config_migration import upgrade
 from mmrec_jax.config_tree import from_dict, leaves, override
 from mmrec_jax.errors import UserError
 
@@ -18,10 +20,7 @@ def check_same_run(config: Config, saved: dict[str, Any], where: str) -> None:
     Raises:
       UserError: naming every field that differs, with both values.
     """
-    try:
-        begun = from_dict(saved)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+    begun = _read(saved, where)
     schedules = {config.optim.schedule, config.noise.schedule}
     free = {
         True: True,
@@ -43,7 +42,7 @@ def check_same_run(config: Config, saved: dict[str, Any], where: str) -> None:
         )
 
 
-def as_begun(config: Config, saved: dict[str, Any]) -> tuple[Config, list[str]]:
+def as_begun(config: Config, saved: dict[str, Any], where: str) -> tuple[Config, list[str]]:
     """The config of this command, with what an older run cannot know as it was then.
 
     A field that is younger than the run has the run's behaviour in it; it is taken over where this
@@ -52,20 +51,38 @@ def as_begun(config: Config, saved: dict[str, Any]) -> tuple[Config, list[str]]:
     Args:
       config: the config of this command.
       saved: the config stored in the checkpoint, as plain dicts.
+      where: the checkpoint, for messages.
 
     Returns:
       The config, and what was taken over: `model.field=value`.
+
+    Raises:
+      UserError: the stored config cannot be read.
     """
     now = {name: value for name, value, _ in leaves(config)}
+    begun, stored = _read(saved, where), upgrade(saved)
     kept = []
-    for name, value, field in leaves(from_dict(saved)):
-        group, _, own = name.partition(".")
+    for name, value, field in leaves(begun):
         facts = getattr(field, "metadata", {})
-        younger = own not in saved.get(group, {own: None})
-        if younger and "absent" in facts and now.get(name) == field.default != value:
+        if "absent" in facts and not _has(stored, name) and now.get(name) == field.default != value:
             kept.append(f"{name}={value}")
     assignments = [(name, value) for name, _, value in (each.partition("=") for each in kept)]
     return (override(config, assignments) if kept else config), kept
+
+
+def _read(saved: dict[str, Any], where: str) -> Config:
+    try:
+        return from_dict(saved)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _has(plain: Any, path: str) -> bool:
+    for name in path.split("."):
+        if not isinstance(plain, Mapping) or name not in plain:
+            return False
+        plain = plain[name]
+    return True
 
 
 def check_same_tokenizer(now: str, saved: str, where: str) -> None:

@@ -155,9 +155,14 @@ def shardings(tree: Any, specs: Any, mesh: Mesh) -> Any:
 
 
 def _fitted(spec: PartitionSpec, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+    def parts(names: str | tuple[str, ...]) -> int:
+        return math.prod(
+            mesh.shape[name] for name in (names if isinstance(names, tuple) else [names])
+        )
+
     kept = [
-        name if name is not None and size % mesh.shape[name] == 0 else None
-        for name, size in zip(spec, shape, strict=False)
+        names if names is not None and size % parts(names) == 0 else None
+        for names, size in zip(spec, shape, strict=False)
     ]
     return NamedSharding(mesh, PartitionSpec(*kept))
 
@@ -174,7 +179,7 @@ def state_shardings(state: TrainState, model: LanguageModel, mesh: Mesh) -> Trai
     params = shardings(state.params, model.partition_specs(state.params), mesh)
     own = jax.tree.map(lambda x: _fitted(_matrix_spec(x.ndim), x.shape, mesh), state.objectives)
     trained = named_leaves(joined(state.params, state.objectives))
-    places = named_leaves(joined(params, own))
+    by_name = named_leaves(joined(params, own))
 
     def like_its_parameter(name: str, leaf: Any) -> NamedSharding:
         """Moments lie where the parameter does whose path theirs ends with."""
@@ -182,7 +187,7 @@ def state_shardings(state: TrainState, model: LanguageModel, mesh: Mesh) -> Trai
         for first in range(len(parts)):
             parameter = "/".join(parts[first:])
             if parameter in trained and trained[parameter].shape == leaf.shape:
-                return places[parameter]
+                return by_name[parameter]
         return everywhere
 
     carried = None
@@ -232,11 +237,6 @@ def abstract_batch(config: Config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct
 def place_params(params: Params, model: LanguageModel, mesh: Mesh) -> Params:
     """Parameters that every process has, each device with its part of them."""
     return jax.tree.map(_distribute, params, shardings(params, model.partition_specs(params), mesh))
-
-
-def place_everywhere(tree: Any, mesh: Mesh) -> Any:
-    """Arrays that every process has, whole on each device of the mesh."""
-    return jax.tree.map(lambda x: _distribute(x, replicated(mesh)), tree)
 
 
 def _distribute(array: jax.Array, sharding: NamedSharding) -> jax.Array:

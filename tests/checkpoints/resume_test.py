@@ -50,6 +50,7 @@ def test_a_checkpoint_older_than_a_field_has_its_value_of_then():
         check_same_run(_CONFIG, saved, "here")
 
 
+<<<<<<< HEAD
 def test_an_older_run_goes_on_with_what_its_missing_field_was():
     saved = to_dict(_CONFIG)
     del saved["model"]["head_norm_epsilon"]
@@ -68,6 +69,37 @@ def test_a_run_that_stored_every_field_goes_on_as_the_command_says():
     assert to_dict(_CONFIG)["model"]["head_norm_epsilon"] == 1e-2
     for config in (_CONFIG, _changed(model__head_norm_epsilon=1e-6)):
         assert as_begun(config, to_dict(_CONFIG)) == (config, [])
+=======
+def test_a_run_older_than_a_field_goes_on_as_it_began():
+    saved = to_dict(_CONFIG)
+    del saved["model"]["head_norm_epsilon"]
+    config, kept = as_begun(_CONFIG, saved, "here")
+    assert (config.model.head_norm_epsilon, kept) == (1e-6, ["model.head_norm_epsilon=1e-06"])
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        {"objectives": Objectives(uboo=UBOOConfig(weight=0.5))},
+        {"plugins": ("json",)},
+        {"model__head_norm_epsilon": 1e-6},
+    ],
+)
+def test_a_value_that_the_run_has_stored_is_not_taken_for_one_of_before_its_field(begun):
+    config = _changed(objectives=Objectives(uboo=UBOOConfig()))
+    assert as_begun(config, to_dict(_changed(config, **begun)), "here") == (config, [])
+
+
+def test_a_stored_config_that_cannot_be_read_is_named_with_its_checkpoint():
+    with pytest.raises(UserError, match=r"here: config\.optim\.rho"):
+        as_begun(_CONFIG, to_dict(_CONFIG) | {"optim": {"rho": 1}}, "here")
+
+
+def test_a_value_that_version_1_has_stored_elsewhere_is_not_taken_over():
+    config = _changed(data=MqarConfig())
+    saved = {"data": {"source": "mqar"}, "task": {"pairs": 4}, "train": {"steps": 100}}
+    assert "data.pairs=4" not in as_begun(config, saved, "here")[1]
+>>>>>>> review
 
 
 @pytest.mark.parametrize(
