@@ -204,10 +204,6 @@ def test_all_parameters_can_be_trained_from_a_base(folder, text, base):
     prepared = set_up(config, folder / "full", fresh=False)
     prepared.checkpointer.close()
     found = read_model(base)
-<<<<<<< HEAD
-    assert prepared.state.params.keys() == found.params.keys()
-=======
->>>>>>> review
     model = dataclasses.replace(found.model, time_chunk=prepared.model.config.time_chunk)
     assert prepared.model.config == model
     for name, leaf in named_leaves(found.params).items():

@@ -50,26 +50,6 @@ def test_a_checkpoint_older_than_a_field_has_its_value_of_then():
         check_same_run(_CONFIG, saved, "here")
 
 
-<<<<<<< HEAD
-def test_an_older_run_goes_on_with_what_its_missing_field_was():
-    saved = to_dict(_CONFIG)
-    del saved["model"]["head_norm_epsilon"]
-    config, kept = as_begun(_CONFIG, saved)
-    assert config == _changed(model__head_norm_epsilon=1e-6)
-    assert kept == ["model.head_norm_epsilon=1e-06"]
-    check_same_run(config, saved, "here")
-
-    other = _changed(model__head_norm_epsilon=1e-3)
-    assert as_begun(other, saved) == (other, [])
-    with pytest.raises(UserError, match=r"model\.head_norm_epsilon \(1e-06 in the checkpoint"):
-        check_same_run(other, saved, "here")
-
-
-def test_a_run_that_stored_every_field_goes_on_as_the_command_says():
-    assert to_dict(_CONFIG)["model"]["head_norm_epsilon"] == 1e-2
-    for config in (_CONFIG, _changed(model__head_norm_epsilon=1e-6)):
-        assert as_begun(config, to_dict(_CONFIG)) == (config, [])
-=======
 def test_a_run_older_than_a_field_goes_on_as_it_began():
     saved = to_dict(_CONFIG)
     del saved["model"]["head_norm_epsilon"]
@@ -99,7 +79,6 @@ def test_a_value_that_version_1_has_stored_elsewhere_is_not_taken_over():
     config = _changed(data=MqarConfig())
     saved = {"data": {"source": "mqar"}, "task": {"pairs": 4}, "train": {"steps": 100}}
     assert "data.pairs=4" not in as_begun(config, saved, "here")[1]
->>>>>>> review
 
 
 @pytest.mark.parametrize(
