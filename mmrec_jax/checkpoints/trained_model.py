@@ -13,7 +13,7 @@ from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.checkpoints.export import read_exported_facts, read_exported_params
 from mmrec_jax.checkpoints.identity import difference, identity
 from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
-from mmrec_jax.checkpoints.version_1 import from_version_1, to_version_1
+from mmrec_jax.checkpoints.version_1 import from_version_1, predictors, to_version_1
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
 from mmrec_jax.data.tokenizer import Tokenizer
@@ -86,7 +86,8 @@ def read_model(
         if place.model_file.is_file():
             params = read_exported_params(place.model_file, abstract)
         else:
-            params = _restore(place, chosen, abstract, _predictors(config, model, meta))
+            inside = predictors(config, model.build()) if meta["format"] == 1 else {}
+            params = _restore(place, chosen, abstract, inside)
     found = TrainedModel(place.root, config, model, chosen, params, tokenizer)
     if adapter is None:
         return found
@@ -200,16 +201,6 @@ def _abstract(model: FamilyConfig) -> Params:
     return jax.eval_shape(model.build().init, jax.random.key(0))
 
 
-def _predictors(config: Config, model: FamilyConfig, meta: dict[str, Any]) -> dict[str, Params]:
-    """What format 1 has among the parameters although objectives alone use it."""
-    if meta.get("format") != 1 or "uboo" not in config.objectives:
-        return {}
-    network = model.build()
-    # UBOO asks for no tokenizer.
-    objective = config.objectives.uboo.build(network, None)
-    return {"uboo": jax.eval_shape(lambda key: objective.init(key, network), jax.random.key(0))}
-
-
 def _read_meta(place: Workdir, config: Config, step: int) -> dict[str, Any]:
     """What the checkpoint or the exported file says of itself, if the config agrees with it."""
     if place.model_file.is_file():
@@ -225,7 +216,7 @@ def _read_meta(place: Workdir, config: Config, step: int) -> dict[str, Any]:
 def _restore(
     place: Workdir, step: int, abstract: Params, beside: dict[str, Params] | None = None
 ) -> Params:
-    """The parameters of a checkpoint, on the first device; `beside`: `_predictors`."""
+    """The parameters of a checkpoint, on the first device; `beside`: `predictors`."""
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     items = {"params": abstract, "training": {"opt_state": (), OBJECTIVES: beside or {}}}
     old = to_version_1(items) if beside else items
