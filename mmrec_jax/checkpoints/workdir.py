@@ -45,7 +45,7 @@ class Workdir:
 
     @property
     def checkpoints(self) -> Path:
-        """One folder a checkpoint, named by its step."""
+        """One folder per checkpoint, named by its step."""
         return self.root / "checkpoints"
 
     @property
@@ -65,7 +65,7 @@ class Workdir:
 
     @property
     def metrics(self) -> Path:
-        """One JSON object a line."""
+        """One JSON object per line."""
         return self.root / "metrics.jsonl"
 
     @property

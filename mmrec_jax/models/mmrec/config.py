@@ -152,7 +152,7 @@ class MMRecConfig(FamilyConfig):
         return "float64" if self.dtype == "float64" else "float32"
 
     @property
-    def tokens_at_once(self) -> int:
+    def chunk_length(self) -> int:
         """Tokens of a row that a block reads at once."""
         return self.time_chunk or 512
 

@@ -2,7 +2,7 @@
 
     h_t = gamma_t * h_{t-1} + b_t * 2 sigmoid(w * h_{t-1} + c)
 
-The gate is diagonal (one weight `w` a channel), so `dh_t / dh_{t-1}` is diagonal too:
+The gate is diagonal (one weight `w` per channel), so `dh_t / dh_{t-1}` is diagonal too:
 
     J_t = gamma_t + b_t * 2 w sigmoid'(w * h_{t-1} + c)
 
@@ -36,7 +36,7 @@ def gated_scan(
     Args:
       gamma: decay of the carried state, in (0, 1); 1 at padding.
       b: input, already scaled by the input multiplier; 0 at padding.
-      w: weight of the state in its own gate, one a channel.
+      w: weight of the state in its own gate, one per channel.
       c: bias of the gate.
       h0: state before the first token; zero when None.
       reset: True where a document begins: the carried state (h0 included) counts as zero there,
