@@ -110,7 +110,7 @@ def reference(begun):
     @jax.jit
     @jax.value_and_grad
     def nats(params, tokens, counted):
-        log_p = jax.nn.log_softmax(begun.model.apply({"params": params}, tokens[:, :-1])[0])
+        log_p = jax.nn.log_softmax(begun.model.apply(params, tokens[:, :-1]).logits)
         targets = tokens[:, 1:, None]
         return -jnp.sum(jnp.take_along_axis(log_p, targets, axis=-1)[..., 0] * counted)
 
@@ -143,7 +143,8 @@ def test_the_gradient_is_that_of_the_responses_of_each_example(begun, reference)
     assert batch["segment_ids"].max() > 1  # several in a row
     keeps_gradients = optax.trace(decay=0.0)
     state = dataclasses.replace(begun.state, opt_state=keeps_gradients.init(begun.state.params))
-    after, metrics = jax.jit(make_train_step(begun.model, keeps_gradients))(state, batch)
+    step = jax.jit(make_train_step(keeps_gradients, begun.objectives))
+    after, metrics = step(begun.model, state, batch)
 
     examples = []
     for row in range(len(batch["inputs"])):
