@@ -11,6 +11,7 @@ with J at the solution. Nothing is unrolled or stored beyond `h` itself.
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -123,18 +124,12 @@ def _solve(
 
 
 def _solve_forward(
-    gamma: Array,
-    b: Array,
-    w: Array,
-    c: Array,
-    h0: Array,
-    keep: Array,
-    backend: str,
-    passes: int | None,
+    *inputs: Any,
 ) -> tuple[tuple[Array, dict[str, Array]], tuple[Array, ...]]:
     # Calls the rule itself, not its body: differentiating the gradient must find this rule again.
-    h, info = _solve(gamma, b, w, c, h0, keep, backend, passes)
-    return (h, info), (*scan.own(backend, gamma, b, w, c, h0, keep), h)
+    h, info = _solve(*inputs)
+    *arrays, backend, _ = inputs
+    return (h, info), (*scan.own(backend, *arrays), h)
 
 
 def _solve_backward(
