@@ -74,6 +74,11 @@ class Workdir:
         return self.root / "tensorboard"
 
     @property
+    def wandb_id(self) -> Path:
+        """Which run of Weights & Biases this one is."""
+        return self.root / "wandb_id.txt"
+
+    @property
     def loss_curve(self) -> Path:
         """The loss curve, PNG."""
         return self.root / "loss.png"
@@ -110,7 +115,7 @@ class Workdir:
         folders = ("tokenizer", "samples", "tensorboard", "profile", "evaluations", "inspect")
         for path in (removed, *(getattr(self, name) for name in folders)):
             shutil.rmtree(path, ignore_errors=True)
-        for path in (self.config, self.metrics, self.loss_curve):
+        for path in (self.config, self.metrics, self.loss_curve, self.wandb_id):
             path.unlink(missing_ok=True)
 
     def write_config(self, config: Config, vocab_size: int) -> None:
