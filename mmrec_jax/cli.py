@@ -12,7 +12,6 @@ from mmrec_jax.commands import (
     export,
     generate,
     inspect,
-    merge,
     tokenizer,
     turkish,
 )
@@ -29,7 +28,6 @@ _COMMANDS = (
     tokenizer,
     turkish,
     adapters,
-    merge,
     export,
 )
 

@@ -54,14 +54,14 @@ def write_exported(
     Raises:
       UserError: there is something in the folder, or it cannot be written.
     """
-    place = require_new_folder(folder)
+    target = require_new_folder(folder)
     facts = {"step": step, "config": to_dict(config), "tokenizer": tokenizer.fingerprint}
-    _write_files(place, config, vocab_size, tokenizer_folder)
-    return EXPORT_FORMAT.write(place.model_file, named_leaves(params), facts)
+    _write_files(target, config, vocab_size, tokenizer_folder)
+    return EXPORT_FORMAT.write(target.model_file, named_leaves(params), facts)
 
 
 def write_merged(
-    place: Workdir,
+    folder: str | os.PathLike[str],
     config: Config,
     params: Any,
     tokenizer: Tokenizer,
@@ -70,21 +70,19 @@ def write_merged(
     vocab_size: int,
     step: int,
 ) -> None:
-    """Writes a folder that can be read like any run, and begun with (`init_from`), not continued.
+    """Writes a new folder that is read like any run, and begun with (`init_from`), not continued.
 
-    The arguments are those of `write_exported`.
-
-    Raises:
-      UserError: it cannot be written.
+    The arguments and errors are those of `write_exported`.
     """
-    _write_files(place, config, vocab_size, tokenizer_folder)
+    target = require_new_folder(folder)
+    _write_files(target, config, vocab_size, tokenizer_folder)
     meta = {
         "config": to_dict(config),
         "tokenizer": tokenizer.fingerprint,
         "validation": None,
         "base": None,
     }
-    checkpointer = Checkpointer(place.checkpoints)
+    checkpointer = Checkpointer(target.checkpoints)
     checkpointer.save(step, {"params": params}, data={}, meta=meta, validation_loss=None)
     checkpointer.close()
 
@@ -100,10 +98,10 @@ def require_new_folder(folder: str | os.PathLike[str]) -> Workdir:
     Raises:
       UserError: there is something.
     """
-    place = Workdir(Path(folder))
-    if place.root.exists() and (not place.root.is_dir() or any(place.root.iterdir())):
+    target = Workdir(Path(folder))
+    if target.root.exists() and (not target.root.is_dir() or any(target.root.iterdir())):
         raise UserError(f"{folder}: there is something here already; name a new folder")
-    return place
+    return target
 
 
 def read_exported_facts(path: Path) -> dict[str, Any]:
@@ -143,10 +141,10 @@ def read_exported_params(path: Path, abstract: Any) -> Any:
     return map_named(leaf, abstract)
 
 
-def _write_files(place: Workdir, config: Config, vocab_size: int, tokenizer_folder: Path) -> None:
+def _write_files(target: Workdir, config: Config, vocab_size: int, tokenizer_folder: Path) -> None:
     try:
-        place.root.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(tokenizer_folder, place.tokenizer)
-        place.write_config(config, vocab_size)
+        target.root.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(tokenizer_folder, target.tokenizer)
+        target.write_config(config, vocab_size)
     except OSError as error:
-        raise UserError(f"{place.root}: cannot write: {error.strerror or error}") from None
+        raise UserError(f"{target.root}: cannot write: {error.strerror or error}") from None

@@ -45,7 +45,7 @@ class Workdir:
 
     @property
     def checkpoints(self) -> Path:
-        """One folder a checkpoint, named by its step."""
+        """One folder per checkpoint, named by its step."""
         return self.root / "checkpoints"
 
     @property
@@ -65,13 +65,18 @@ class Workdir:
 
     @property
     def metrics(self) -> Path:
-        """One JSON object a line."""
+        """One JSON object per line."""
         return self.root / "metrics.jsonl"
 
     @property
     def tensorboard(self) -> Path:
         """TensorBoard events."""
         return self.root / "tensorboard"
+
+    @property
+    def wandb_id(self) -> Path:
+        """Which run of Weights & Biases this one is."""
+        return self.root / "wandb_id.txt"
 
     @property
     def loss_curve(self) -> Path:
@@ -110,7 +115,7 @@ class Workdir:
         folders = ("tokenizer", "samples", "tensorboard", "profile", "evaluations", "inspect")
         for path in (removed, *(getattr(self, name) for name in folders)):
             shutil.rmtree(path, ignore_errors=True)
-        for path in (self.config, self.metrics, self.loss_curve):
+        for path in (self.config, self.metrics, self.loss_curve, self.wandb_id):
             path.unlink(missing_ok=True)
 
     def write_config(self, config: Config, vocab_size: int) -> None:

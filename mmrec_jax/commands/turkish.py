@@ -13,7 +13,7 @@ def add_parser(commands: Any) -> None:
     score = turkish.add_subparsers(required=True, metavar="command").add_parser(
         "score", help="compare texts with what they should have been"
     )
-    score.add_argument("--predictions", required=True, help="a file, one text a line, UTF-8")
+    score.add_argument("--predictions", required=True, help="a file, one text per line, UTF-8")
     score.add_argument("--references", required=True, help="a file with as many lines")
     score.add_argument("--json", action="store_true", help="print one JSON object")
     score.set_defaults(run=score_files)

@@ -7,10 +7,11 @@ import sys
 import time
 
 import jax
+import matplotlib.figure
 from tqdm import tqdm
 
 from mmrec_jax import dora
-from mmrec_jax.train.curve import draw_loss
+from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.train.processes import is_process_zero
 from mmrec_jax.train.setup import Setup
 from mmrec_jax.train.writer import read_metrics
@@ -102,6 +103,23 @@ def closing(p: Setup, step: int, validation: dict[str, float], *, begin: float) 
         missing = importlib.util.find_spec("tensorboard") is None
         install = "pip install tensorboard && " if missing else ""
         _say(f"  {install}tensorboard --logdir={root}/tensorboard")
+
+
+def draw_loss(workdir: Workdir) -> None:
+    """Draws `loss.png`: training and validation loss against the step from `metrics.jsonl`."""
+    # A Figure of its own: pyplot would pick a window system and keep global state.
+    figure = matplotlib.figure.Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    metrics = read_metrics(workdir.metrics)
+    for split, style in (("train", "-"), ("validation", "o-")):
+        points = [(m["step"], m["loss"]) for m in metrics if m["split"] == split]
+        if points:
+            axes.plot(*zip(*points, strict=True), style, label=split, linewidth=1, markersize=4)
+    axes.set(xlabel="step", ylabel="loss (nats/token)", title=workdir.root.name)
+    axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend()
+    figure.savefig(workdir.loss_curve, dpi=120)
 
 
 _KNOWN = {"step", "split", "loss", "perplexity", "tokens", "bits_per_byte", "bits_per_character"}

@@ -25,6 +25,7 @@ class MMRecConfig(FamilyConfig):
     """
 
     family = "mmrec"
+    memory_fields = (("remat", "full"), ("time_chunk", None))
 
     model_dim: int = setting(128, "D, the width", at_least(1))
     num_layers: int = setting(4, "L, blocks", at_least(1))
@@ -151,7 +152,7 @@ class MMRecConfig(FamilyConfig):
         return "float64" if self.dtype == "float64" else "float32"
 
     @property
-    def tokens_at_once(self) -> int:
+    def chunk_length(self) -> int:
         """Tokens of a row that a block reads at once."""
         return self.time_chunk or 512
 

@@ -3,7 +3,7 @@
     M_t = alpha_t (I - beta_t k_t k_t^T) M_{t-1} + beta_t k_t v_t^T,      r_t = M_t^T q_t
 
 `delta_scan` works chunk by chunk (gated delta networks, arXiv 2412.06464): inside a chunk the
-writes are solved with matrix products, and only one matrix a chunk is passed on. `delta_steps`
+writes are solved with matrix products, and only one matrix per chunk is passed on. `delta_steps`
 is the definition itself, token by token: the reference, and the path of one-token generation.
 """
 

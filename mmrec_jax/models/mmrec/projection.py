@@ -21,8 +21,8 @@ def projection_widths(config: MMRecConfig) -> dict[str, int]:
 class InputProjection(nn.Module):
     """Maps the block's input to `z, v, g, q, k, beta, alpha` (and `i` with gate="input").
 
-    With `use_hem` the parameter is one matrix `fused`; without, one matrix a name. Slicing `fused`
-    by `projection_widths` gives the same function.
+    With `use_hem` the parameter is one matrix `fused`; without, one matrix per name. Slicing
+    `fused` by `projection_widths` gives the same function.
     """
 
     config: MMRecConfig

@@ -27,7 +27,7 @@ def observe(
     params: Params,
     inputs: NDArray[np.int32],
     segment_ids: NDArray[np.int32],
-) -> "Totals":
+) -> "Accumulator":
     """Reads rows that each hold one document from its beginning, padded behind its end.
 
     Args:
@@ -43,21 +43,21 @@ def observe(
     rows, length = inputs.shape
     width = max(config.E, config.H * max(config.S, config.K))
     most = max(1, _CHUNK_NUMBERS // (config.num_layers * rows * width))
-    chunks = -(-length // min(config.tokens_at_once, most))
+    chunks = -(-length // min(config.chunk_length, most))
     chunk = -(-length // chunks)
     tail = ((0, 0), (0, chunks * chunk - length))
     inputs, segment_ids = np.pad(inputs, tail), np.pad(segment_ids, tail)
 
-    totals = Totals(config, params)
+    accumulator = Accumulator(config, params)
     state = model.initial_state(rows)
     for begin in range(0, chunks * chunk, chunk):
         now = np.s_[:, begin : begin + chunk]
         recorded, after = _read(model, params, inputs[now], state, segment_ids[now])
         on_host = jax.device_get(recorded)
-        totals.add(on_host, jax.device_get(state.h), segment_ids[now] > 0, begin)
+        accumulator.add(on_host, jax.device_get(state.h), segment_ids[now] > 0, begin)
         state = after
-    totals.finish(jax.device_get(state.m))
-    return totals
+    accumulator.finish(jax.device_get(state.m))
+    return accumulator
 
 
 @jax.jit
@@ -98,7 +98,7 @@ def _norms(config: MMRecConfig, recorded: dict[str, Array], segment_ids: Array, 
     return norms.swapaxes(0, 1).reshape(recorded["beta"].shape)
 
 
-class Totals:
+class Accumulator:
     """What `observe` adds up, chunk by chunk, in memory that does not grow with the text.
 
     L layers, E channels, H long-term memories; bins as in `quantities`.
