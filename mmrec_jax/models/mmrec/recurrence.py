@@ -2,7 +2,7 @@
 
     h_t = gamma_t * h_{t-1} + b_t * 2 sigmoid(w * h_{t-1} + c)
 
-The gate is diagonal (one weight `w` a channel), so `dh_t / dh_{t-1}` is diagonal too:
+The gate is diagonal (one weight `w` per channel), so `dh_t / dh_{t-1}` is diagonal too:
 
     J_t = gamma_t + b_t * 2 w sigmoid'(w * h_{t-1} + c)
 
@@ -11,6 +11,7 @@ with J at the solution. Nothing is unrolled or stored beyond `h` itself.
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,13 +37,13 @@ def gated_scan(
     Args:
       gamma: decay of the carried state, in (0, 1); 1 at padding.
       b: input, already scaled by the input multiplier; 0 at padding.
-      w: weight of the state in its own gate, one a channel.
+      w: weight of the state in its own gate, one per channel.
       c: bias of the gate.
       h0: state before the first token; zero when None.
       reset: True where a document begins: the carried state (h0 included) counts as zero there,
         in the decayed term and in the gate.
       backend: "sequential" steps through time with `jax.lax.scan`; "newton" solves all of it at
-        once (`newton.py`), to 8 units in the last place of every state, and steps through time
+        once (`newton.py`), to 8 ulp of every state, and steps through time
         after all for rows that do not get there; "auto": sequential on a CPU, newton elsewhere.
       passes: of newton, before it steps through time; None: as many as can ever be needed.
 
@@ -123,18 +124,12 @@ def _solve(
 
 
 def _solve_forward(
-    gamma: Array,
-    b: Array,
-    w: Array,
-    c: Array,
-    h0: Array,
-    keep: Array,
-    backend: str,
-    passes: int | None,
+    *arguments: Any,
 ) -> tuple[tuple[Array, dict[str, Array]], tuple[Array, ...]]:
+    *inputs, backend, _ = arguments
     # Calls the rule itself, not its body: differentiating the gradient must find this rule again.
-    h, info = _solve(gamma, b, w, c, h0, keep, backend, passes)
-    return (h, info), (*scan.own(backend, gamma, b, w, c, h0, keep), h)
+    h, info = _solve(*arguments)
+    return (h, info), (*scan.own(backend, *inputs), h)
 
 
 def _solve_backward(
