@@ -122,7 +122,7 @@ def test_a_file_is_named_after_what_it_holds_and_holds_something(path):
 
 
 # Names, and the files that may have them. Those of version 0.1 are read where its files are.
-_OLD = r"config_migration|checkpoints/(version_1|trained_model|identity)"
+_OLD = r"config_migration|checkpoints/(version_1|load|identity)"
 _NAMES = {
     # typing.py says which fields the letters of dimensions are; `mmrec bench` times the scan.
     r"MMRec[A-Z]\w+(?!\w|:)|zero_state|b_gamma|b_alpha|\b[wc]_g\b|dpg_|scan_table|gamma_": (

@@ -162,7 +162,7 @@ class Checkpointer:
           step: updates done.
           arrays: item name to tree of arrays.
           data: the data iterator's state, fit for JSON.
-          meta: what else is to be known of the checkpoint, fit for JSON.
+          meta: fit for JSON.
           validation_loss: by which the best are kept.
 
         Raises:

@@ -37,16 +37,7 @@ def write_exported(
     vocab_size: int,
     step: int,
 ) -> int:
-    """Writes a new folder.
-
-    Args:
-      folder: it must not exist, or be empty.
-      config: of the run, without adapters.
-      params: the model's parameters.
-      tokenizer: its tokenizer.
-      tokenizer_folder: the files of the tokenizer, all of which are copied.
-      vocab_size: of the model.
-      step: of the run.
+    """Writes an exported model, with all files of `tokenizer_folder`; `config` has no adapters.
 
     Returns:
       The bytes of `model.safetensors`.
@@ -54,15 +45,15 @@ def write_exported(
     Raises:
       UserError: there is something in the folder, or it cannot be written.
     """
-    place = require_new_folder(folder)
+    target = require_new_folder(folder)
     facts = {"step": step, "config": to_dict(config), "tokenizer": tokenizer.fingerprint}
     named = {path_name(path): x for path, x in jax.tree_util.tree_leaves_with_path(params)}
-    _write_files(place, config, vocab_size, tokenizer_folder)
-    return EXPORT_FORMAT.write(place.model_file, named, facts)
+    _write_files(target, config, vocab_size, tokenizer_folder)
+    return EXPORT_FORMAT.write(target.model_file, named, facts)
 
 
 def write_merged(
-    place: Workdir,
+    target: Workdir,
     config: Config,
     params: Any,
     tokenizer: Tokenizer,
@@ -71,21 +62,15 @@ def write_merged(
     vocab_size: int,
     step: int,
 ) -> None:
-    """Writes a folder that can be read like any run, and begun with (`init_from`), not continued.
-
-    The arguments are those of `write_exported`.
-
-    Raises:
-      UserError: it cannot be written.
-    """
-    _write_files(place, config, vocab_size, tokenizer_folder)
+    """Writes a folder that is read like any run, and begun with (`init_from`), not continued."""
+    _write_files(target, config, vocab_size, tokenizer_folder)
     meta = {
         "config": to_dict(config),
         "tokenizer": tokenizer.fingerprint,
         "validation": None,
         "base": None,
     }
-    checkpointer = Checkpointer(place.checkpoints)
+    checkpointer = Checkpointer(target.checkpoints)
     checkpointer.save(step, {"params": params}, data={}, meta=meta, validation_loss=None)
     checkpointer.close()
 
@@ -96,15 +81,11 @@ def stand_alone(config: Config) -> Config:
 
 
 def require_new_folder(folder: str | os.PathLike[str]) -> Workdir:
-    """The folder, if nothing would be overwritten there.
-
-    Raises:
-      UserError: there is something.
-    """
-    place = Workdir(Path(folder))
-    if place.root.exists() and (not place.root.is_dir() or any(place.root.iterdir())):
+    """The folder, if nothing would be overwritten there; else `UserError`."""
+    target = Workdir(Path(folder))
+    if target.root.exists() and (not target.root.is_dir() or any(target.root.iterdir())):
         raise UserError(f"{folder}: there is something here already; name a new folder")
-    return place
+    return target
 
 
 def read_exported_facts(path: Path) -> dict[str, Any]:
@@ -123,10 +104,6 @@ def read_exported_facts(path: Path) -> dict[str, Any]:
 def read_exported_params(path: Path, abstract: Any) -> Any:
     """The parameters, on the first device, if the file is bit for bit the one written.
 
-    Args:
-      path: `model.safetensors`.
-      abstract: the tree that is expected, of shapes and dtypes.
-
     Raises:
       UserError: a parameter is missing, or of another shape or dtype, or the file is damaged.
     """
@@ -144,10 +121,10 @@ def read_exported_params(path: Path, abstract: Any) -> Any:
     return map_named(leaf, abstract)
 
 
-def _write_files(place: Workdir, config: Config, vocab_size: int, tokenizer_folder: Path) -> None:
+def _write_files(target: Workdir, config: Config, vocab_size: int, tokenizer_folder: Path) -> None:
     try:
-        place.root.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(tokenizer_folder, place.tokenizer)
-        place.write_config(config, vocab_size)
+        target.root.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(tokenizer_folder, target.tokenizer)
+        target.write_config(config, vocab_size)
     except OSError as error:
-        raise UserError(f"{place.root}: cannot write: {error.strerror or error}") from None
+        raise UserError(f"{target.root}: cannot write: {error.strerror or error}") from None

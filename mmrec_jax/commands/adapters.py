@@ -27,7 +27,7 @@ def show_adapters(options: argparse.Namespace) -> None:
     import jax
 
     from mmrec_jax import dora
-    from mmrec_jax.checkpoints.trained_model import read_adapters
+    from mmrec_jax.checkpoints.load import read_adapters
 
     trained = read_adapters(options.workdir, options.step)
     shapes = {name: kind[1] for name, kind in trained.base["identity"]["parameters"].items()}

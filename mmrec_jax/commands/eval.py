@@ -41,7 +41,7 @@ def loss(options: argparse.Namespace) -> None:
       UserError: an option, a file or the run's folder is wrong.
     """
     require_positive(options, "batch_size")
-    from mmrec_jax.checkpoints.trained_model import load
+    from mmrec_jax.checkpoints.load import load
     from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.commands.run_data import (
         as_validation,

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
 def _loss_by_position(options: argparse.Namespace, config: "Config", workdir: "Workdir") -> None:
     from tqdm import tqdm
 
-    from mmrec_jax.checkpoints.trained_model import load
+    from mmrec_jax.checkpoints.load import load
     from mmrec_jax.commands.run_data import run_text
     from mmrec_jax.data.token_store import TokenStore
     from mmrec_jax.evaluation.loss_by_position import longest_windows, loss_by_position
@@ -132,7 +132,7 @@ def _task_by_length(options: argparse.Namespace, config: "Config", workdir: "Wor
         )
     from tqdm import tqdm
 
-    from mmrec_jax.checkpoints.trained_model import load
+    from mmrec_jax.checkpoints.load import load
     from mmrec_jax.commands.run_data import on_one_device, scored_at
     from mmrec_jax.data.tasks.task_dataset import TaskDataset
     from mmrec_jax.evaluation.record import draw_task_by_length, write_record

@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
     import jax
     import numpy as np
 
-    from mmrec_jax.checkpoints.trained_model import load
+    from mmrec_jax.checkpoints.load import load
     from mmrec_jax.commands.run_data import on_task, run_text
     from mmrec_jax.evaluation.recall import ordinary_ids, rare_ids
     from mmrec_jax.evaluation.record import draw_recall, write_record

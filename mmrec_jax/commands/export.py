@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> None:
       UserError: the run or its base is wrong, or the folder is not empty or cannot be written.
     """
     from mmrec_jax.checkpoints.export import require_new_folder, stand_alone, write_exported
-    from mmrec_jax.checkpoints.trained_model import read_model
+    from mmrec_jax.checkpoints.load import read_model
     from mmrec_jax.checkpoints.workdir import Workdir
 
     require_new_folder(options.out)

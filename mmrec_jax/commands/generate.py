@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
     )
     import jax
 
-    from mmrec_jax.checkpoints.trained_model import choose_step, load
+    from mmrec_jax.checkpoints.load import choose_step, load
     from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.data.conversation import Message
     from mmrec_jax.inference.chat import reply

@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> None:
         not empty or cannot be written.
     """
     from mmrec_jax.checkpoints.export import require_new_folder, stand_alone, write_merged
-    from mmrec_jax.checkpoints.trained_model import read_adapters, read_model
+    from mmrec_jax.checkpoints.load import read_adapters, read_model
     from mmrec_jax.checkpoints.workdir import Workdir
 
     place = require_new_folder(options.out)

@@ -12,10 +12,9 @@ import optax
 from jax.sharding import Mesh
 
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
-from mmrec_jax.checkpoints.init_from import load_base, with_model_of
+from mmrec_jax.checkpoints.load import TrainedModel, base_record, load_base, with_base_model
 from mmrec_jax.checkpoints.lock import lock_folder, unlock_folder
 from mmrec_jax.checkpoints.resume import as_begun, check_same_run, check_same_tokenizer
-from mmrec_jax.checkpoints.trained_model import TrainedModel, base_record
 from mmrec_jax.checkpoints.version_1 import from_version_1, to_version_1
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
@@ -123,7 +122,7 @@ def _set_up(
         config, kept = as_begun(config, meta["config"])
     base = load_base(config, folder, start)
     if base is not None:
-        config = with_model_of(config, base)
+        config = with_base_model(config, base)
     with process_zero_first("data"):  # it makes the tokenizer that they find
         data = load_data(config, folder, None if base is None else base.tokenizer)
     require_same(json.dumps(to_dict(config)), "the processes were given different configs")

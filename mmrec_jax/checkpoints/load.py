@@ -1,4 +1,4 @@
-"""A trained model from the files of its run: parameters, adapters put in, tokenizer."""
+"""A trained model from the files of its run: parameters, adapters merged, tokenizer."""
 
 import contextlib
 import dataclasses
@@ -22,6 +22,7 @@ from mmrec_jax.dora.adapted_model import adapter_rules
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.models.family_config import FamilyConfig
+from mmrec_jax.settings import role
 from mmrec_jax.train.mesh import abstract_on
 from mmrec_jax.train.state import OBJECTIVES
 
@@ -36,7 +37,7 @@ class TrainedModel:
     config: Config  # of the run
     model: FamilyConfig  # with the vocabulary of its tokenizer
     step: int
-    params: Any  # on the first device, adapters are put in
+    params: Any  # on the first device, adapters merged
     tokenizer: Tokenizer
 
 
@@ -69,32 +70,32 @@ def read_model(
       UserError: there is no run or no such checkpoint; the config or the tokenizer is not the one
         it was trained with; or adapters belong to another base.
     """
-    place = Workdir(Path(workdir))
-    config, vocab_size = place.read_config()
+    folder = Workdir(Path(workdir))
+    config, vocab_size = folder.read_config()
     model = dataclasses.replace(config.model, vocab_size=vocab_size)
     chosen = choose_step(workdir, step)
-    tokenizer = load_tokenizer(place.tokenizer)
-    meta = _read_meta(place, config, chosen)
-    where = str(place.checkpoints / str(chosen))
+    tokenizer = load_tokenizer(folder.tokenizer)
+    meta = _read_meta(folder, config, chosen)
+    where = str(folder.checkpoints / str(chosen))
     check_same_tokenizer(tokenizer.fingerprint, meta["tokenizer"], where)
     if config.adapters.used:
         trained = read_adapters(workdir, chosen)
-        base = read_model(_base_of(trained, place), trained.base["step"])
-        params = put_adapters(base, trained)
+        base = read_model(_base_of(trained, folder), trained.base["step"])
+        params = merge_adapters(base, trained)
     else:
         abstract = _abstract(model)
-        if place.model_file.is_file():
-            params = read_exported_params(place.model_file, abstract)
+        if folder.model_file.is_file():
+            params = read_exported_params(folder.model_file, abstract)
         else:
-            params = _restore(place, chosen, abstract, _predictors(config, model, meta))
-    found = TrainedModel(place.root, config, model, chosen, params, tokenizer)
+            params = _restore(folder, chosen, abstract, _predictors(config, model, meta))
+    found = TrainedModel(folder.root, config, model, chosen, params, tokenizer)
     if adapter is None:
         return found
     trained = read_adapters(adapter)
     # The same tokenizer, with whatever fine-tuning keeps beside it.
     own = load_tokenizer(Workdir(Path(adapter)).tokenizer)
-    check_same_tokenizer(own.fingerprint, tokenizer.fingerprint, str(place.root))
-    return dataclasses.replace(found, params=put_adapters(found, trained), tokenizer=own)
+    check_same_tokenizer(own.fingerprint, tokenizer.fingerprint, str(folder.root))
+    return dataclasses.replace(found, params=merge_adapters(found, trained), tokenizer=own)
 
 
 def read_adapters(workdir: str | os.PathLike[str], step: Step = "best") -> TrainedAdapters:
@@ -103,28 +104,24 @@ def read_adapters(workdir: str | os.PathLike[str], step: Step = "best") -> Train
     Raises:
       UserError: there is no such run or checkpoint, or the run trained no adapters.
     """
-    place = Workdir(Path(workdir))
-    config, vocab_size = place.read_config()
+    folder = Workdir(Path(workdir))
+    config, vocab_size = folder.read_config()
     if not config.adapters.used:
-        raise UserError(f"{place.root}: this run trained all parameters; it has no adapters")
+        raise UserError(f"{folder.root}: this run trained all parameters; it has no adapters")
     model = dataclasses.replace(config.model, vocab_size=vocab_size)
     chosen = choose_step(workdir, step)
-    meta = _read_meta(place, config, chosen)
+    meta = _read_meta(folder, config, chosen)
     rules = adapter_rules(config.adapters, model.build())
     abstract = jax.eval_shape(
         lambda key, params: dora.init(key, params, rules), jax.random.key(0), _abstract(model)
     )
-    where = str(place.checkpoints / str(chosen))
-    adapters = _restore(place, chosen, abstract)
+    where = str(folder.checkpoints / str(chosen))
+    adapters = _restore(folder, chosen, abstract)
     return TrainedAdapters(where, config, model, chosen, adapters, meta["base"])
 
 
-def put_adapters(base: TrainedModel, trained: TrainedAdapters) -> Any:
-    """The parameters of the base with the adapters put in.
-
-    Raises:
-      UserError: the adapters were trained on other parameters.
-    """
+def merge_adapters(base: TrainedModel, trained: TrainedAdapters) -> Any:
+    """The parameters of the base with the adapters merged; `UserError` if it is another base."""
     check_same_base(trained.base, base, trained.where)
     return jax.jit(dora.apply)(base.params, trained.adapters)
 
@@ -139,11 +136,7 @@ def base_record(base: TrainedModel) -> dict[str, Any]:
 
 
 def check_same_base(record: dict[str, Any], base: TrainedModel, where: str) -> None:
-    """Refuses a base that is not the recorded one, bit for bit.
-
-    Raises:
-      UserError: naming the first difference.
-    """
+    """Refuses a base that is not the recorded one, bit for bit, naming the first difference."""
     differing = difference(record["identity"], identity(base.model, base.params))
     if differing:
         raise UserError(
@@ -153,20 +146,16 @@ def check_same_base(record: dict[str, Any], base: TrainedModel, where: str) -> N
 
 
 def choose_step(workdir: str | os.PathLike[str], step: Step = "best") -> int:
-    """The number of the checkpoint that `step` means in a run, or the one of an exported model.
-
-    Raises:
-      UserError: there is no such checkpoint.
-    """
-    place = Workdir(Path(workdir))
-    if place.model_file.is_file():
-        only = int(read_exported_facts(place.model_file)["step"])
+    """The number of the checkpoint that `step` means in a run, or the one of an exported model."""
+    folder = Workdir(Path(workdir))
+    if folder.model_file.is_file():
+        only = int(read_exported_facts(folder.model_file)["step"])
         if step not in ("best", "last", only, str(only)):
             raise UserError(
-                f"{place.root}: there is no step {step!r}; this model is of step {only}"
+                f"{folder.root}: there is no step {step!r}; this model is of step {only}"
             )
         return only
-    with contextlib.closing(Checkpointer(place.checkpoints, read_only=True)) as checkpointer:
+    with contextlib.closing(Checkpointer(folder.checkpoints, read_only=True)) as checkpointer:
         return checkpointer.choose(step)
 
 
@@ -196,6 +185,39 @@ def load(
     return trained.model.build(), trained.params, trained.tokenizer
 
 
+def load_base(config: Config, folder: Workdir, start: int) -> TrainedModel | None:
+    """The model of `config.init_from`, if there is one.
+
+    A run that is continued (`start` is not 0) gets the step that it began with, whatever its base
+    did since.
+
+    Raises:
+      UserError: there is no such run or step, or it is not the one that the run began with.
+    """
+    if not config.init_from:
+        return None
+    origin = Path(config.init_from).expanduser()
+    if origin.resolve() == folder.root.resolve():
+        raise UserError(f"config.init_from is {config.init_from}, the run's own --workdir")
+    where = ""
+    record: dict[str, Any] | None = None
+    if start:
+        where = str(folder.checkpoints / str(start))
+        with contextlib.closing(Checkpointer(folder.checkpoints, read_only=True)) as checkpointer:
+            record = checkpointer.read_meta(start).get("base")
+    base = read_model(origin, record["step"] if record else "best")
+    if record:
+        check_same_base(record, base, where)
+    return base
+
+
+def with_base_model(config: Config, base: TrainedModel) -> Config:
+    """The config with the model of the base; how it is trained stays as it is."""
+    names = [field.name for field in dataclasses.fields(base.model) if role(field) == "run"]
+    values = {name: getattr(config.model, name) for name in names if hasattr(config.model, name)}
+    return dataclasses.replace(config, model=dataclasses.replace(base.model, **values))
+
+
 def _abstract(model: FamilyConfig) -> Params:
     return jax.eval_shape(model.build().init, jax.random.key(0))
 
@@ -210,38 +232,38 @@ def _predictors(config: Config, model: FamilyConfig, meta: dict[str, Any]) -> di
     return {"uboo": jax.eval_shape(lambda key: objective.init(key, network), jax.random.key(0))}
 
 
-def _read_meta(place: Workdir, config: Config, step: int) -> dict[str, Any]:
+def _read_meta(folder: Workdir, config: Config, step: int) -> dict[str, Any]:
     """What the checkpoint or the exported file says of itself, if the config agrees with it."""
-    if place.model_file.is_file():
-        meta, where = read_exported_facts(place.model_file), str(place.model_file)
+    if folder.model_file.is_file():
+        meta, where = read_exported_facts(folder.model_file), str(folder.model_file)
     else:
-        where = str(place.checkpoints / str(step))
-        with contextlib.closing(Checkpointer(place.checkpoints, read_only=True)) as checkpointer:
+        where = str(folder.checkpoints / str(step))
+        with contextlib.closing(Checkpointer(folder.checkpoints, read_only=True)) as checkpointer:
             meta = checkpointer.read_meta(step)
     check_same_run(config, meta["config"], where)
     return meta
 
 
 def _restore(
-    place: Workdir, step: int, abstract: Params, beside: dict[str, Params] | None = None
+    folder: Workdir, step: int, abstract: Params, beside: dict[str, Params] | None = None
 ) -> Params:
     """The parameters of a checkpoint, on the first device; `beside`: `_predictors`."""
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     items = {"params": abstract, "training": {"opt_state": (), OBJECTIVES: beside or {}}}
     old = to_version_1(items) if beside else items
-    with contextlib.closing(Checkpointer(place.checkpoints, read_only=True)) as checkpointer:
+    with contextlib.closing(Checkpointer(folder.checkpoints, read_only=True)) as checkpointer:
         params = checkpointer.restore_params(step, abstract_on(old["params"], here))
     return from_version_1({**old, "params": params})["params"] if beside else params
 
 
-def _base_of(trained: TrainedAdapters, place: Workdir) -> Path:
+def _base_of(trained: TrainedAdapters, folder: Workdir) -> Path:
     """Where the base lies: where it was, beside the run, or where the run's config says."""
     was = Path(trained.base["run"])
-    beside = place.root.resolve().parent / was.name
+    beside = folder.root.resolve().parent / was.name
     for run in (was, beside, Path(trained.config.init_from).expanduser()):
-        if (run / place.config.name).is_file():
+        if (run / folder.config.name).is_file():
             return run
     raise UserError(
-        f"{place.root}: its adapters need their base, and there is no run in {was} or {beside}; "
-        f"move it there, or set config.init_from in {place.config} to where it is now"
+        f"{folder.root}: its adapters need their base, and there is no run in {was} or {beside}; "
+        f"move it there, or set config.init_from in {folder.config} to where it is now"
     )
