@@ -32,41 +32,26 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True)
 class PositionBin:
-    """The tokens whose prediction has between `first` and `last` tokens of context before it.
+    """The tokens whose prediction has between `first` and `last` tokens of context before it."""
 
-    Attributes:
-      first: of context, from 1.
-      last: of context, included.
-      tokens: predicted.
-      documents: that reach so far.
-      carried: loss with the state carried on from the document's first token.
-      reset: loss of the same tokens with the state reset every so many tokens.
-      profit: `reset` - `carried`, token by token.
-    """
-
-    first: int
-    last: int
-    tokens: int
-    documents: int
-    carried: Estimate
-    reset: Estimate
-    profit: Estimate
+    first: int  # of context, from 1
+    last: int  # of context, included
+    tokens: int  # predicted
+    documents: int  # that reach so far
+    carried: Estimate  # loss with the state carried on from the document's first token
+    reset: Estimate  # loss of the same tokens with the state reset every so many tokens
+    profit: Estimate  # `reset` - `carried`, token by token
 
 
 @dataclasses.dataclass(frozen=True)
 class PositionLoss:
-    """Loss by position.
+    """Loss by position."""
 
-    Attributes:
-      reset_every: tokens between two resets of the comparison.
-      longest: the most tokens of context that any prediction had.
-      bins: from the first token on, in log-spaced steps with a border at `reset_every`.
-      beyond: all bins beyond `reset_every` as one; None if no document is so long.
-    """
-
-    reset_every: int
-    longest: int
+    reset_every: int  # tokens between two resets of the comparison
+    longest: int  # the most tokens of context that any prediction had
+    # From the first token on, in log-spaced steps with a border at `reset_every`
     bins: tuple[PositionBin, ...]
+    # All bins beyond `reset_every` as one; None if no document is so long
     beyond: PositionBin | None
 
 

@@ -30,25 +30,18 @@ _CHUNK = 256  # tokens per call
 
 @dataclasses.dataclass(frozen=True)
 class NeedleScore:
-    """All depths at one length.
+    """All depths at one length."""
 
-    Attributes:
-      length: tokens before the key is asked, the begin token and the needle included.
-      samples: texts, each read with the needle at every depth and without it.
-      depths: percent of the text before the needle.
-      accuracy: of each depth, share of the samples whose value is the most likely of 101.
-      profit: of each depth, mean nats per token of the value that the needle saves.
-      error: of each depth, the standard error of `profit` over samples; None of a single one.
-      accuracy_without: share of the samples whose value comes first without the needle.
-    """
-
-    length: int
-    samples: int
-    depths: tuple[int, ...]
+    length: int  # tokens before the key is asked, the begin token and the needle included
+    samples: int  # texts, each read with the needle at every depth and without it
+    depths: tuple[int, ...]  # percent of the text before the needle
+    # Of each depth, share of the samples whose value is the most likely of 101
     accuracy: tuple[float, ...]
+    # Of each depth, mean nats per token of the value that the needle saves
     profit: tuple[float, ...]
+    # Of each depth, the standard error of `profit` over samples; None of a single one
     error: tuple[float | None, ...]
-    accuracy_without: float
+    accuracy_without: float  # share of the samples whose value comes first without the needle
 
 
 def score_needle(

@@ -27,24 +27,15 @@ _SPECIAL = re.compile(r"<.+>", re.DOTALL)  # `Tokenizer.id_to_piece`: special id
 
 @dataclasses.dataclass(frozen=True)
 class RecallScore:
-    """How well so many pairs are recalled.
+    """How well so many pairs are recalled."""
 
-    Attributes:
-      pairs: in a sequence.
-      queries: asked, over all sequences.
-      accuracy: share of the queries whose value is the most likely of the sequence's values.
-      error: its standard error over sequences; None of a single one.
-      chance: 1 / pairs.
-      right_nll: mean -log p of the right value.
-      other_nll: mean -log p of the sequence's other values; None where there is no other.
-    """
-
-    pairs: int
-    queries: int
-    accuracy: float
-    error: float | None
-    chance: float
-    right_nll: float
+    pairs: int  # in a sequence
+    queries: int  # asked, over all sequences
+    accuracy: float  # share of the queries whose value is the most likely of the sequence's values
+    error: float | None  # its standard error over sequences; None of a single one
+    chance: float  # 1 / pairs
+    right_nll: float  # mean -log p of the right value
+    # Mean -log p of the sequence's other values; None where there is no other
     other_nll: float | None
 
 

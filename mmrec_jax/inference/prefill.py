@@ -24,26 +24,19 @@ class TextState:
     """All that is needed to continue a text as if it had never stopped.
 
     Continuing it leaves it as it is: that is a fork.
-
-    Attributes:
-      state: the model's after the last token, one row; of a model without one, the text.
-      logits: float32, of the token that comes next. They are kept because `state` does not give
-        them: to compute them anew, the last token would be read, and written into it, twice.
-      seen: the tokens of the document, which the repetition penalty needs.
-      length: tokens of the document so far, the begin token included.
-      draws: tokens drawn so far. The random numbers of a draw depend on the seed and on this
-        count, so a text continued with its seed is the text that was never interrupted.
-      tail: the last ids, from which text is decoded across the border.
-      pending: how many of them have no text yet: bytes of a character that is incomplete.
     """
 
-    state: State
+    state: State  # the model's after the last token, one row; of a model without one, the text
+    # float32, of the token that comes next. They are kept because `state` does not give them: to
+    # compute them anew, the last token would be read, and written into it, twice.
     logits: Float[np.ndarray, "1 V"]
-    seen: Bool[np.ndarray, "1 V"]
-    length: int
+    seen: Bool[np.ndarray, "1 V"]  # the tokens of the document, which the repetition penalty needs
+    length: int  # tokens of the document so far, the begin token included
+    # Tokens drawn so far. The random numbers of a draw depend on the seed and on this count, so a
+    # text continued with its seed is the text that was never interrupted.
     draws: int
-    tail: tuple[int, ...]
-    pending: int = 0
+    tail: tuple[int, ...]  # the last ids, from which text is decoded across the border
+    pending: int = 0  # how many of them have no text yet: bytes of a character that is incomplete
 
 
 def prefill(

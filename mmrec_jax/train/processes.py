@@ -173,11 +173,7 @@ def require_same(value: str, complaint: str) -> None:
 
 
 def require_shared(folder: Path, option: str) -> None:
-    """Refuses a folder that is another one in another process.
-
-    Raises:
-      UserError: in all processes.
-    """
+    """Refuses, in all processes, a folder that is another one in another process."""
     if jax.process_count() == 1:
         return
     mark = folder / ".processes"

@@ -1,4 +1,4 @@
-"""What a run says on the terminal, from its first line to what to type next."""
+"""What a run says on the terminal, from its first line to what to type next; its loss curve."""
 
 import importlib.util
 import resource
@@ -7,10 +7,11 @@ import sys
 import time
 
 import jax
+import matplotlib.figure
 from tqdm import tqdm
 
 from mmrec_jax import dora
-from mmrec_jax.train.curve import draw_loss
+from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.train.processes import is_process_zero
 from mmrec_jax.train.setup import Setup
 from mmrec_jax.train.writer import read_metrics
@@ -132,3 +133,20 @@ def _say(line: str) -> None:
     """Once for all processes."""
     if is_process_zero():
         print(line, flush=True)
+
+
+def draw_loss(workdir: Workdir) -> None:
+    """Draws `loss.png`, training and validation loss against the step, from `metrics.jsonl`."""
+    # A Figure of its own: pyplot would pick a window system and keep global state.
+    figure = matplotlib.figure.Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    metrics = read_metrics(workdir.metrics)
+    for split, style in (("train", "-"), ("validation", "o-")):
+        points = [(m["step"], m["loss"]) for m in metrics if m["split"] == split]
+        if points:
+            axes.plot(*zip(*points, strict=True), style, label=split, linewidth=1, markersize=4)
+    axes.set(xlabel="step", ylabel="loss (nats/token)", title=workdir.root.name)
+    axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend()
+    figure.savefig(workdir.loss_curve, dpi=120)

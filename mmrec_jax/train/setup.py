@@ -29,12 +29,12 @@ from mmrec_jax.models.api import LanguageModel
 from mmrec_jax.models.noise import read_noise_table, with_embedding_noise
 from mmrec_jax.objectives.api import Objective
 from mmrec_jax.optim.build import build_optimizer
-from mmrec_jax.train.compile_cache import enable_compile_cache
+from mmrec_jax.train.compiled_steps import enable_compile_cache
 from mmrec_jax.train.mesh import (
     abstract_on,
     make_mesh,
-    place_params,
     row_devices,
+    shard_params,
     split_cpu,
     state_shardings,
 )
@@ -73,11 +73,8 @@ class Setup:
 def set_up(config: Config, workdir: Path, *, fresh: bool, resume_step: int | None = None) -> Setup:
     """Reads the data, makes or finds the tokenizer, and restores a checkpoint.
 
-    Args:
-      config: the run.
-      workdir: where it lives. Its lock is held from here on (`unlock_folder`), unless this raises.
-      fresh: forget what is there.
-      resume_step: which checkpoint is continued from, its successors moved aside; None: the newest.
+    The lock of `workdir` is held from here on (`unlock_folder`), unless this raises. The newest
+    checkpoint is continued, or that of `resume_step`, its successors moved aside; none if `fresh`.
 
     Raises:
       UserError: anything in the config, the files or the checkpoint is wrong, or another process
@@ -151,16 +148,16 @@ def _set_up(
         check_same_run(config, meta["config"], where)
         check_same_tokenizer(data.tokenizer.fingerprint, meta["tokenizer"], where)
     adapted = config.adapters.used
-    given = None if base is None or adapted else place_params(base.params, model, mesh)
+    given = None if base is None or adapted else shard_params(base.params, model, mesh)
 
     def new_state(model: LanguageModel, params: Any) -> TrainState:
         rows = config.train.batch_size if config.train.carry_state else None
         return initial_state(model, objectives, optimizer, config.train.seed, rows, params=params)
 
     abstract = jax.eval_shape(new_state, model, given)
-    where_to = state_shardings(abstract, model, mesh)
+    sharding = state_shardings(abstract, model, mesh)
     if start:
-        abstract = abstract_on(abstract, where_to)
+        abstract = abstract_on(abstract, sharding)
         assert meta is not None
         old = meta["format"] == 1
         items = to_version_1(to_items(abstract)) if old else to_items(abstract)
@@ -169,7 +166,7 @@ def _set_up(
         batches.set_state(position)
         checkpointer.set_aside_later(start)
     else:
-        state = jax.jit(new_state, out_shardings=where_to)(model, given)
+        state = jax.jit(new_state, out_shardings=sharding)(model, given)
     if is_process_zero():
         folder.write_config(config, model.config.vocab_size)
         data.tokenizer.save(folder.tokenizer)
@@ -195,10 +192,7 @@ def _set_up(
 def load_data(config: Config, folder: Workdir, tokenizer: Tokenizer | None = None) -> Dataset:
     """The run's data; the workdir is made once the data is there.
 
-    Args:
-      config: the run.
-      folder: its folder.
-      tokenizer: that of the model it begins with; None: the one that `config.tokenizer` says.
+    `tokenizer` is that of the base model; None: the one that `config.tokenizer` says.
 
     Raises:
       UserError: the data, the tokenizer or a field for them is wrong; the workdir cannot be made.
@@ -234,7 +228,7 @@ def build_model(
         assert base is not None  # the config asks for it
         model = adapt(
             model,
-            place_params(base.params, model, mesh),
+            shard_params(base.params, model, mesh),
             adapter_rules(adapters, model),
             path=adapters.path,
             dropout=adapters.dropout,
@@ -243,8 +237,8 @@ def build_model(
     if noise.alpha:
         table = None
         if noise.table:
-            pieces = {tokenizer.id_to_piece(index): index for index in range(tokenizer.vocab_size)}
-            table = read_noise_table(noise.table, pieces)
+            tokens = {tokenizer.id_to_piece(index): index for index in range(tokenizer.vocab_size)}
+            table = read_noise_table(noise.table, tokens)
         until = steps if noise.schedule == "linear" else None
         model = with_embedding_noise(model, noise.alpha, steps=until, table=table)
     return model

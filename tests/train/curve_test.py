@@ -2,7 +2,7 @@ import matplotlib.image
 import numpy as np
 
 from mmrec_jax.checkpoints.workdir import Workdir
-from mmrec_jax.train.curve import draw_loss
+from mmrec_jax.train.report import draw_loss
 from mmrec_jax.train.writer import JsonLines
 
 
