@@ -5,14 +5,12 @@ from collections.abc import Sequence
 
 from mmrec_jax.command_line import ArgumentParser, add_version
 from mmrec_jax.commands import (
-    adapters,
+    checkpoint,
     config,
     data,
     eval,
-    export,
     generate,
     inspect,
-    merge,
     tokenizer,
     turkish,
 )
@@ -28,9 +26,7 @@ _COMMANDS = (
     data,
     tokenizer,
     turkish,
-    adapters,
-    merge,
-    export,
+    checkpoint,
 )
 
 

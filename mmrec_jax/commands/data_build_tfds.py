@@ -42,11 +42,7 @@ def add_parser(commands: Any) -> None:
 
 
 def build(options: argparse.Namespace) -> None:
-    """Writes the data set; memory is bounded by the longest record.
-
-    Raises:
-      UserError: an option or a source is wrong, or the data set is there already.
-    """
+    """Writes the data set; memory is bounded by the longest record."""
     require_positive(options, "shard_mb", "max_record_mb")
     if not 0 <= options.validation_fraction < 1:
         raise UserError(

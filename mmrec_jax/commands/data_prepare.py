@@ -38,7 +38,7 @@ def add_parser(commands: Any) -> None:
     )
     add("--out", required=True, metavar="DIR", help="the folder to write")
     add("--ram-mb", type=float, default=1500, help="MB that all processes together may take")
-    add("--workers", type=int, help="processes that tokenise; one a core when left out; 0: none")
+    add("--workers", type=int, help="processes that tokenise; one per core when left out; 0: none")
     add("--documents", choices=("block", "line", "file"), default="block", help="of a text file")
     add("--field", default="text", help="field of a record (JSON, Parquet, ...)")
     add("--tfds-dir", default="", help="of tfds:; $TFDS_DATA_DIR or ~/tensorflow_datasets")
@@ -65,11 +65,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Prepares the text; does nothing where it is prepared already.
-
-    Raises:
-      UserError: an option or a file is wrong, the memory does not suffice, or the disk is full.
-    """
+    """Prepares the text; does nothing where it is prepared already."""
     from mmrec_jax.data.formats.paths import require_outside
     from mmrec_jax.data.formats.source import find_sources
     from mmrec_jax.data.prepared.preparation import Resources, prepare_text
@@ -133,7 +129,7 @@ def _read_tokenizer(path: Path) -> "Tokenizer":
 
 
 def _describe(tallies: list[dict[str, Any]], shards: dict[str, list[Any]]) -> str:
-    """What was read and what was kept, in a line each."""
+    """What was read and what was kept, one line each."""
     from mmrec_jax.data.prepared.tally import KEPT, REASONS, total_counts
 
     counts = total_counts(tallies)

@@ -35,11 +35,7 @@ def add_parser(commands: Any) -> None:
 
 
 def loss(options: argparse.Namespace) -> None:
-    """Prints the scores.
-
-    Raises:
-      UserError: an option, a file or the run's folder is wrong.
-    """
+    """Prints the scores."""
     require_positive(options, "batch_size")
     from mmrec_jax.checkpoints.load import load
     from mmrec_jax.checkpoints.workdir import Workdir

@@ -42,11 +42,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Prints the table and writes the picture and the numbers.
-
-    Raises:
-      UserError: an option, a file or the run's folder is wrong.
-    """
+    """Prints the table and writes the picture and the numbers."""
     require_positive(options, "max_length", "max_tokens", "sequences", "batch_size")
     from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.commands.run_data import on_task

@@ -47,11 +47,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Prints the tables and writes the picture and the numbers.
-
-    Raises:
-      UserError: an option, a file or the run's folder is wrong.
-    """
+    """Prints the tables and writes the picture and the numbers."""
     require_positive(options, "samples", "sequences")
     require_seed(options)
     from mmrec_jax.checkpoints.workdir import Workdir

@@ -52,11 +52,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Streams the first continuation as it is drawn; further ones follow it.
-
-    Raises:
-      UserError: an option, or the run's folder, is wrong.
-    """
+    """Streams the first continuation as it is drawn; further ones follow it."""
     require_positive(options, "samples", *([] if options.save_state else ["max_tokens"]))
     require_seed(options)
     _check_save(options)

@@ -13,18 +13,14 @@ def add_parser(commands: Any) -> None:
     score = turkish.add_subparsers(required=True, metavar="command").add_parser(
         "score", help="compare texts with what they should have been"
     )
-    score.add_argument("--predictions", required=True, help="a file, one text a line, UTF-8")
+    score.add_argument("--predictions", required=True, help="a file, one text per line, UTF-8")
     score.add_argument("--references", required=True, help="a file with as many lines")
     score.add_argument("--json", action="store_true", help="print one JSON object")
     score.set_defaults(run=score_files)
 
 
 def score_files(options: argparse.Namespace) -> None:
-    """Prints each metric and the formula of the overall score.
-
-    Raises:
-      UserError: a file cannot be read, or the two do not have the same number of lines.
-    """
+    """Prints each metric and the formula of the overall score."""
     predictions, references = _lines(options.predictions), _lines(options.references)
     if len(predictions) != len(references):
         raise UserError(

@@ -68,15 +68,9 @@ def loss_by_position(
 ) -> PositionLoss:
     """Reads every window twice, `rows` at a time, in memory that a model's state alone grows by.
 
-    Args:
-      model: the model.
-      params: its parameters, on one device.
-      store: the tokens.
-      windows: what to read, each as a document of its own: `longest_windows`.
-      reset_every: tokens between two resets of the comparison: the trained length.
-      rows: windows side by side.
-      chunk_length: tokens per call; one shape serves all.
-      on_read: called after each call with the number of tokens it predicted.
+    Each of `windows` (`longest_windows`) is read as a document of its own, `chunk_length` tokens
+    per call, so that one shape serves all; `params` are on one device. `on_read` gets the number of
+    tokens that each call predicted.
     """
     model, predict = with_state(model), compiled_eval_step()
     lengths = windows.lengths
@@ -98,9 +92,9 @@ def loss_by_position(
             a, b = np.split(np.asarray(predicted["nll"], np.float64), 2)
             bins = np.searchsorted(edges, positions, side="right") - 1
             for row, index in enumerate(group):
-                of, there = bins[real[row]], real[row]
+                own, counted = bins[real[row]], real[row]
                 for total, values in zip(sums, (np.ones_like(a), a, b, b - a), strict=True):
-                    np.add.at(total[index], of, values[row, there])
+                    np.add.at(total[index], own, values[row, counted])
             on_read(int(real.sum()))
     return _summary(sums, edges, reset_every)
 
@@ -135,10 +129,10 @@ def _batch(
     lengths[: len(group)] = windows.lengths[list(group)]
     starts[: len(group)] = windows.starts[list(group)]
     real = positions < lengths[:, None]
-    where = np.where(real, starts[:, None] + positions, 0)
+    index = np.where(real, starts[:, None] + positions, 0)
     return {
-        "inputs": np.where(real, store.tokens[where], 0).astype(np.int32),
-        "targets": np.where(real, store.tokens[where + 1], 0).astype(np.int32),
+        "inputs": np.where(real, store.tokens[index], 0).astype(np.int32),
+        "targets": np.where(real, store.tokens[index + 1], 0).astype(np.int32),
         "segment_ids": real.astype(np.int32),
         "weights": real.astype(np.float32),
     }
@@ -157,13 +151,13 @@ def _summary(sums: NDArray[np.float64], edges: NDArray[np.int64], reset_every: i
 
 def _bin(sums: NDArray[np.float64], begin: int, end: int) -> PositionBin:
     """`sums`: [4, windows], tokens and the three losses."""
-    there = sums[:, sums[0] > 0]
-    carried, reset, profit = (_estimate(there[0], nll) for nll in there[1:])
+    sums = sums[:, sums[0] > 0]
+    carried, reset, profit = (_estimate(sums[0], nll) for nll in sums[1:])
     return PositionBin(
         first=begin + 1,
         last=end,
-        tokens=int(there[0].sum()),
-        documents=there.shape[1],
+        tokens=int(sums[0].sum()),
+        documents=sums.shape[1],
         carried=carried,
         reset=reset,
         profit=profit,

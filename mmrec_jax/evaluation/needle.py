@@ -61,7 +61,7 @@ def score_needle(
 
     Args:
       model: the model.
-      params: its parameters, on one device.
+      params: on one device.
       filler: the text, at least as many tokens as the longest length.
       ids: what keys and values are drawn from, at least `FEWEST_IDS`.
       lengths: each at least `SHORTEST`.
@@ -95,7 +95,7 @@ def score_needle(
                 real = np.pad(np.ones_like(chunk), padding)
                 state = with_room(state, _CHUNK)
                 state = jax.block_until_ready(
-                    _absorb(model, params, np.pad(chunk, padding), state, real)
+                    _prefill(model, params, np.pad(chunk, padding), state, real)
                 )
                 on_read(chunk.size)
             state = with_room(state, 2 * TOKENS)
@@ -106,7 +106,7 @@ def score_needle(
 
 
 @jax.jit
-def _absorb(
+def _prefill(
     model: LanguageModel, params: Params, tokens: Array, state: State, segment_ids: Array
 ) -> State:
     return model.apply(params, tokens, state, segment_ids).state

@@ -58,16 +58,10 @@ def score_recall(
 ) -> list[RecallScore]:
     """Asks every key of `sequences` random sequences for each number of pairs.
 
-    Args:
-      model: the model.
-      params: its parameters, on one device.
-      ids: what is drawn from: keys from the lower half, values from the upper half.
-      pairs: numbers of pairs, each at most `most_pairs(ids)`.
-      begin_id: what each sequence begins with; None: the first key.
-      sequences: of each number of pairs.
-      rows: sequences side by side.
-      seed: of the draws.
-      on_read: called after each call with the number of tokens it read.
+    Keys are drawn from the lower half of `ids`, values from the upper half, at most
+    `most_pairs(ids)` of them. A sequence begins with `begin_id`, or with the first key if that is
+    None; `rows` are read side by side, with `params` on one device. `on_read` gets the number of
+    tokens that each call read.
     """
     model, widest = with_state(model), max(pairs)
     scores = []
@@ -164,13 +158,8 @@ def first_rank(nll: NDArray[np.floating], right: NDArray[np.integer]) -> NDArray
     Candidates that share the first rank are chosen among at random, so a model that finds all of
     C candidates equally likely gets 1 / C, and not 0 or 1.
 
-    Args:
-      nll: [..., C], `-log p` of each candidate.
-      right: [...], the index of the right one.
-
-    Returns:
-      [...], 0 where another candidate is better, else 1 / (candidates of the first rank). NaN
-      counts as a wrong answer.
+    `nll` [..., C] is `-log p` of each candidate, `right` [...] the index of the right one; [...] is
+    returned, 0 where another one is better, else 1 / (candidates of the first rank). NaN is wrong.
     """
     own = np.take_along_axis(nll, right[..., None], axis=-1)
     tied = np.count_nonzero(nll == own, axis=-1)

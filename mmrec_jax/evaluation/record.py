@@ -19,11 +19,7 @@ _DPI = 120
 
 
 def write_record(path: Path, content: dict[str, Any]) -> None:
-    """Writes JSON, null for what is not finite (JSON has no word for it), in one step.
-
-    Raises:
-      OSError: the file cannot be written.
-    """
+    """Writes JSON, null for what is not finite (JSON has no word for it), in one step."""
     text = json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
     replace_file(path, text.encode())
 
@@ -66,14 +62,7 @@ def draw_loss_by_position(result: PositionLoss, title: str, path: Path) -> None:
 def draw_task_by_length(
     scores: Mapping[int, Mapping[str, float]], trained: int, title: str, path: Path
 ) -> None:
-    """Accuracy and loss of a task at each length.
-
-    Args:
-      scores: of each length, `accuracy`, `token_accuracy` and `loss`.
-      trained: tokens in the longest training example.
-      title: of the picture.
-      path: of the PNG.
-    """
+    """`accuracy`, `token_accuracy` and `loss` of a task at each length."""
     figure = matplotlib.figure.Figure(figsize=(7, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     lengths = sorted(scores)

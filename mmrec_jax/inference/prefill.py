@@ -1,4 +1,4 @@
-"""Reading: a text of any length into a model's state, and rows of tokens at once."""
+"""The forward pass over a text of any length, into a state, and over rows of tokens at once."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -42,17 +42,10 @@ class TextState:
 def prefill(
     model: LanguageModel, params: Params, tokens: np.ndarray, before: TextState | None = None
 ) -> TextState:
-    """Reads tokens as the continuation of a document.
+    """The document `before`, or a new one if None, continued by tokens.
 
-    Args:
-      model: the model.
-      params: its parameters.
-      tokens: `[n]` ids, n >= 1; those of a new document begin with the begin token.
-      before: the document so far; None: the tokens begin one.
-
-    Returns:
-      The document with the tokens. An incomplete character at the end of `before` is cut off by
-      them: its text is not told any more.
+    `tokens` are `[n]` ids, n >= 1; those of a new document begin with the begin token. An
+    incomplete character at the end of `before` is cut off by them: its text is lost.
     """
     model = with_state(model)
     state = beside(params, before.state if before else model.initial_state(1))
@@ -61,7 +54,7 @@ def prefill(
         chunk = tokens[begin : begin + length]
         padded, real = np.zeros((2, 1, length), np.int32)
         padded[0, : len(chunk)], real[0, : len(chunk)] = chunk, 1
-        logits, state = _read(model, params, padded, with_room(state, length), real)
+        logits, state = _forward(model, params, padded, with_room(state, length), real)
     assert logits is not None, "prefill needs at least one token"
     seen = before.seen.copy() if before else np.zeros(logits.shape, bool)
     seen[0, tokens] = True
@@ -79,10 +72,7 @@ def prefill(
 def logits(model: LanguageModel, params: Params, tokens: ArrayLike) -> Float[Array, "B T V"]:
     """What the model predicts after each token of some rows, each a document from its beginning.
 
-    Args:
-      model: the model; `mmrec_jax.load` returns it with its parameters.
-      params: its parameters.
-      tokens: ids [B, T], of NumPy or JAX.
+    `tokens` are ids [B, T]; `mmrec_jax.load` returns a model with its parameters.
 
     Returns:
       Logits in float32; those at t predict token t + 1. Compiled once for each shape.
@@ -106,7 +96,7 @@ def _logits(model: LanguageModel, params: Params, tokens: Array) -> Array:
 
 
 @jax.jit
-def _read(
+def _forward(
     model: LanguageModel, params: Params, tokens: Array, state: State, segment_ids: Array
 ) -> tuple[Array, State]:
     """Logits `[B, V]` after the last real token, and the state."""
