@@ -89,11 +89,7 @@ def require_new_folder(folder: str | os.PathLike[str]) -> Workdir:
 
 
 def read_exported_facts(path: Path) -> dict[str, Any]:
-    """`step`, `config` and `tokenizer` of an exported model.
-
-    Raises:
-      UserError: the file cannot be read, is damaged, or a newer version of this package wrote it.
-    """
+    """`step`, `config` and `tokenizer` of an exported model; errors as `TensorFormat.read`."""
     facts = EXPORT_FORMAT.read_facts(path)
     for name, kind in _FACTS.items():
         if not isinstance(facts.get(name), kind):
@@ -102,11 +98,7 @@ def read_exported_facts(path: Path) -> dict[str, Any]:
 
 
 def read_exported_params(path: Path, abstract: Any) -> Any:
-    """The parameters, on the first device, if the file is bit for bit the one written.
-
-    Raises:
-      UserError: a parameter is missing, or of another shape or dtype, or the file is damaged.
-    """
+    """The parameters on the first device; `UserError` if the file is damaged or of other shapes."""
     tensors, _ = EXPORT_FORMAT.read(path)
 
     def leaf(name: str, like: jax.ShapeDtypeStruct) -> jax.Array:

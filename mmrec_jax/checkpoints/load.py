@@ -59,12 +59,7 @@ def read_model(
     *,
     adapter: str | os.PathLike[str] | None = None,
 ) -> TrainedModel:
-    """The model of a run, or of a folder that `mmrec export` wrote.
-
-    Args:
-      workdir: the folder. A run that trained adapters is read together with its base.
-      step: which checkpoint: the one with the lowest validation loss, the newest, or a step.
-      adapter: a run whose adapters (its best step) are put on this model.
+    """The model of a run, or of a folder that `mmrec export` wrote (arguments as of `load`).
 
     Raises:
       UserError: there is no run or no such checkpoint; the config or the tokenizer is not the one
@@ -99,11 +94,7 @@ def read_model(
 
 
 def read_adapters(workdir: str | os.PathLike[str], step: Step = "best") -> TrainedAdapters:
-    """The adapters of a run, without its base.
-
-    Raises:
-      UserError: there is no such run or checkpoint, or the run trained no adapters.
-    """
+    """The adapters of a run, without its base; `UserError` if it trained none."""
     folder = Workdir(Path(workdir))
     config, vocab_size = folder.read_config()
     if not config.adapters.used:
@@ -168,18 +159,17 @@ def load(
     """The model, parameters and tokenizer of a run.
 
     Args:
-      workdir: the run's folder, or one that `mmrec export` wrote. Adapters of a run that trained
-        such are put in.
+      workdir: the run's folder, or one that `mmrec export` wrote; a run of adapters is merged with
+        its base.
       step: which checkpoint: the one with the lowest validation loss, the newest, or a step.
-      adapter: a run that was trained on this one: its adapters (its best step) are put in.
+      adapter: a run that was trained on this one: its adapters (its best step) are merged.
 
     Returns:
       The model, its parameters on the first device, and the tokenizer: what `mmrec_jax.generate`
       takes.
 
     Raises:
-      UserError: there is no run or no such checkpoint, or the config or the tokenizer is not the
-        one it was trained with, or the adapters belong to another base.
+      UserError: as `read_model`.
     """
     trained = read_model(workdir, step, adapter=adapter)
     return trained.model.build(), trained.params, trained.tokenizer
@@ -189,10 +179,7 @@ def load_base(config: Config, folder: Workdir, start: int) -> TrainedModel | Non
     """The model of `config.init_from`, if there is one.
 
     A run that is continued (`start` is not 0) gets the step that it began with, whatever its base
-    did since.
-
-    Raises:
-      UserError: there is no such run or step, or it is not the one that the run began with.
+    did since; any other is a `UserError`.
     """
     if not config.init_from:
         return None

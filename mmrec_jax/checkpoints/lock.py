@@ -18,8 +18,7 @@ _held: dict[Path, tuple[int, bool]] = {}
 def lock_folder(folder: Path) -> None:
     """Takes the lock of a folder, which is made if needed, until `unlock_folder` or the exit.
 
-    Raises:
-      UserError: another process holds it, or the folder cannot be written.
+    A folder that another process holds, or that cannot be written, is a `UserError`.
     """
     folder = folder.resolve()
     path = folder / _NAME

@@ -10,8 +10,7 @@ from mmrec_jax.errors import UserError
 def check_same_run(config: Config, saved: dict[str, Any], where: str) -> None:
     """Refuses to continue `saved`, the config in a checkpoint, under one that trains another model.
 
-    Raises:
-      UserError: naming every field that differs, with both values.
+    The error names every field that differs, with both values.
     """
     try:
         begun = from_dict(saved)

@@ -78,11 +78,7 @@ class Workdir:
         replace_file(self.config, (json.dumps(content, indent=2) + "\n").encode())
 
     def read_config(self) -> tuple[Config, int]:
-        """The stored config and vocabulary.
-
-        Raises:
-          UserError: there is no run here, or its config cannot be read.
-        """
+        """The stored config and vocabulary size; `UserError` if there is no run here."""
         if not self.config.exists():
             raise UserError(
                 f"{self.root}: there is no run here ({self.config.name} is missing); train one "

@@ -222,11 +222,6 @@ def shard_params(params: Params, model: LanguageModel, mesh: Mesh) -> Params:
     return jax.tree.map(_distribute, params, shardings(params, model.partition_specs(params), mesh))
 
 
-def replicate(tree: Any, mesh: Mesh) -> Any:
-    """Arrays that every process has, whole on each device of the mesh."""
-    return jax.tree.map(lambda x: _distribute(x, replicated(mesh)), tree)
-
-
 def _distribute(array: jax.Array, sharding: NamedSharding) -> jax.Array:
     if jax.process_count() == 1:
         return jax.device_put(array, sharding)

@@ -212,13 +212,3 @@ def fetch(tree: Any) -> Any:
     if jax.process_count() == 1:
         return jax.device_get(tree)
     return multihost_utils.process_allgather(tree, tiled=True)
-
-
-def local_copy(tree: Any) -> Any:
-    """Arrays that every device has, on the first device of this process."""
-
-    def own(array: jax.Array) -> jax.Array:
-        assert array.is_fully_replicated
-        return array.addressable_data(0)
-
-    return jax.tree.map(own, tree)

@@ -193,9 +193,6 @@ def load_data(config: Config, folder: Workdir, tokenizer: Tokenizer | None = Non
     """The run's data; the workdir is made once the data is there.
 
     `tokenizer` is that of the base model; None: the one that `config.tokenizer` says.
-
-    Raises:
-      UserError: the data, the tokenizer or a field for them is wrong; the workdir cannot be made.
     """
     config.data.check(config)
     data = config.data.open(config, folder.tokenizer_cache, tokenizer)
@@ -211,9 +208,8 @@ def build_model(
 ) -> LanguageModel:
     """The run's model: its family's, with adapters on the base and noise where the config says so.
 
-    Raises:
-      UserError: the tokenizer has more ids than the model may have, an adapter rule does not fit
-        the base, or the noise's table is wrong.
+    It is a `UserError` if the tokenizer has more ids than the model may have, an adapter rule does
+    not fit the base, or the noise's table is wrong.
     """
     if tokenizer.vocab_size > config.model.vocab_size:
         raise UserError(

@@ -57,11 +57,7 @@ class JsonLines(Writer):
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        """Writes null for what is not finite: JSON has no word for it.
-
-        Raises:
-          UserError: the file was removed.
-        """
+        """Writes null for what is not finite: JSON has no word for it."""
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         line = {"step": step, "split": split, **finite}
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
