@@ -384,9 +384,9 @@ def import_plugins(modules: Iterable[str]) -> None:
     Raises:
       UserError: one cannot be imported.
     """
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
     for module in modules:
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())
         try:
             importlib.import_module(module)
         except Exception as error:  # whatever the user's module raises

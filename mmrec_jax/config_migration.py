@@ -63,6 +63,7 @@ def _data_from_1(groups: dict[str, dict[str, Any]]) -> dict[str, Any]:
     fields = {name: value for group in groups.values() for name, value in group.items()}
     source = fields.pop("source", "treebank")
     known = {name: {f.name for f in dataclasses.fields(DATA_KINDS[name])} for name in DATA_KINDS}
-    foreign = set().union(*known.values()) - known.get(source, set())
+    own = known.get(source, set()) if isinstance(source, str) else set()
+    foreign = set().union(*known.values()) - own
     kept = {name: value for name, value in fields.items() if name not in foreign}
     return {"source": source, **kept}

@@ -32,7 +32,10 @@ def from_dict(plain: Mapping[str, Any]) -> Config:
       UserError: a field is unknown, has the wrong type, or a value outside its range.
     """
     plain = upgrade(plain)
-    import_plugins(plain.get("plugins", ()))
+    plugins = plain.get("plugins", ())
+    if not isinstance(plugins, list | tuple):
+        raise UserError(f"config.plugins is {plugins!r}; it must be a list")
+    import_plugins(plugins)
     return _build(Config, plain, "config")
 
 
@@ -107,8 +110,7 @@ def _plain(value: Any) -> Any:
 
 
 def _build(group: type[Any], plain: Any, where: str) -> Any:
-    if not isinstance(plain, Mapping):
-        raise UserError(f"{where} is {plain!r}; it must be a group of fields")
+    _require_group(plain, where)
     fields, values = _fields(group), {}
     for name in plain:
         if name not in fields:
@@ -122,6 +124,7 @@ def _build(group: type[Any], plain: Any, where: str) -> Any:
         if "kind" in field.metadata:
             values[name] = _build_kind(field, value, inside)
         elif kinds(field):
+            _require_group(value, inside)
             chosen = {
                 n: _build(_kind(field, n, inside), v, f"{inside}.{n}") for n, v in value.items()
             }
@@ -133,9 +136,13 @@ def _build(group: type[Any], plain: Any, where: str) -> Any:
     return group(**values)
 
 
-def _build_kind(field: dataclasses.Field[Any], plain: Any, where: str) -> Any:
+def _require_group(plain: Any, where: str) -> None:
     if not isinstance(plain, Mapping):
         raise UserError(f"{where} is {plain!r}; it must be a group of fields")
+
+
+def _build_kind(field: dataclasses.Field[Any], plain: Any, where: str) -> Any:
+    _require_group(plain, where)
     plain = dict(plain)
     tag = _tag(field)
     group = _kind(field, plain.pop(tag, field.metadata["kind"]), f"{where}.{tag}")
@@ -143,7 +150,7 @@ def _build_kind(field: dataclasses.Field[Any], plain: Any, where: str) -> Any:
 
 
 def _kind(field: dataclasses.Field[Any], name: Any, where: str) -> type[Settings]:
-    if name not in kinds(field):
+    if not isinstance(name, str) or name not in kinds(field):
         raise UserError(f"{where} is {name!r}; it must be one of {', '.join(kinds(field))}")
     return kinds(field)[name]
 

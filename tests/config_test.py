@@ -518,7 +518,11 @@ def test_a_config_survives_json():
         ({"shape": {}}, ["config.shape"]),
         ({"model": 5}, ["config.model is 5"]),
         ({"model": {"family": "lstm"}}, ["config.model.family", "lstm"]),
+        ({"model": {"family": []}}, ["config.model.family is []"]),
         ({"objectives": {"other": {}}}, ["config.objectives", "other"]),
+        ({"objectives": ["uboo"]}, ["config.objectives is"]),
+        ({"plugins": 5}, ["config.plugins is 5"]),
+        ({"version": 1, "data": {"source": []}}, ["config.data.source is []"]),
         ({"version": 1000}, ["1000"]),
     ],
 )

@@ -1,8 +1,10 @@
 """Whether a checkpoint belongs to the run that wants to continue from it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from mmrec_jax.config import Config
+from mmrec_jax.config_migration import upgrade
 from mmrec_jax.config_tree import from_dict, leaves, override
 from mmrec_jax.errors import UserError
 
@@ -47,15 +49,22 @@ def as_begun(config: Config, saved: dict[str, Any]) -> tuple[Config, list[str]]:
       The config, and what was taken over: `model.field=value`.
     """
     now = {name: value for name, value, _ in leaves(config)}
+    stored = upgrade(saved)
     kept = []
     for name, value, field in leaves(from_dict(saved)):
-        group, _, own = name.partition(".")
         facts = getattr(field, "metadata", {})
-        younger = own not in saved.get(group, {own: None})
-        if younger and "absent" in facts and now.get(name) == field.default != value:
+        if "absent" in facts and not _has(stored, name) and now.get(name) == field.default != value:
             kept.append(f"{name}={value}")
     assignments = [(name, value) for name, _, value in (each.partition("=") for each in kept)]
     return (override(config, assignments) if kept else config), kept
+
+
+def _has(plain: Any, path: str) -> bool:
+    for name in path.split("."):
+        if not isinstance(plain, Mapping) or name not in plain:
+            return False
+        plain = plain[name]
+    return True
 
 
 def check_same_tokenizer(now: str, saved: str, where: str) -> None:

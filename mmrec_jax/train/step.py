@@ -45,7 +45,8 @@ def make_train_step(
     parameters before the update. A run has two such steps, a plain one and one that refreshes,
     rather than one with a condition, whose memory every step would pay for.
 
-    Metrics, scalars: those of the objectives, `tokens` (read, padding not counted), `grad_norm`
+    Metrics, scalars: those of the objectives, `loss` (what is minimised, where no objective calls
+    one of its own so, as cross-entropy does), `tokens` (read, padding not counted), `grad_norm`
     (before clipping), those of Sophia (`optim/sophia.py`), and the model's averaged over
     microbatches.
     """
@@ -123,7 +124,9 @@ def make_train_step(
         trained = joined(state.params, state.objectives)
         updates, opt_state = optimizer.update(gradients, state.opt_state, trained, **extra)
         params, own = parted(optax.apply_updates(trained, updates))
-        metrics = {name: value / accumulate for name, value in model_metrics.items()}
+        losses = [weights[name] * sums[name][LOSS] / counts[name] for name in sums]
+        metrics = {"loss": _total(losses)}
+        metrics |= {name: value / accumulate for name, value in model_metrics.items()}
         for name, objective in objectives.items():
             metrics |= objective.metrics(sums[name], counts[name])
         metrics |= {
@@ -181,9 +184,10 @@ def _gradients(
 
         (_, others), gradients = jax.value_and_grad(total, has_aux=True)(trained)
         return (gradients,), others
-    _, pullback, others = jax.vjp(terms, trained, has_aux=True)
-    one, zero = jnp.ones(()), jnp.zeros(())
-    (main,), (side,) = pullback((one, zero)), pullback((zero, one))
+    losses, pullback, others = jax.vjp(terms, trained, has_aux=True)
+    first, second = losses  # of one dtype each, under x64 not always the same
+    (main,) = pullback((jnp.ones_like(first), jnp.zeros_like(second)))
+    (side,) = pullback((jnp.zeros_like(first), jnp.ones_like(second)))
     return (main, side), others
 
 

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
+from mmrec_jax.checkpoints.resume import as_begun, check_same_run, check_same_tokenizer
 from mmrec_jax.config import Config, NoiseConfig, OptimConfig, TrainConfig
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.kinds.tasks import MqarConfig
@@ -48,6 +48,32 @@ def test_a_checkpoint_older_than_a_field_has_its_value_of_then():
     check_same_run(_changed(model__head_norm_epsilon=1e-6), saved, "here")
     with pytest.raises(UserError, match=r"model\.head_norm_epsilon \(1e-06 in the checkpoint"):
         check_same_run(_CONFIG, saved, "here")
+
+
+def test_a_run_older_than_a_field_goes_on_as_it_began():
+    saved = to_dict(_CONFIG)
+    del saved["model"]["head_norm_epsilon"]
+    config, kept = as_begun(_CONFIG, saved)
+    assert (config.model.head_norm_epsilon, kept) == (1e-6, ["model.head_norm_epsilon=1e-06"])
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        {"objectives": Objectives(uboo=UBOOConfig(weight=0.5))},
+        {"plugins": ("json",)},
+        {"model__head_norm_epsilon": 1e-6},
+    ],
+)
+def test_a_value_that_the_run_has_stored_is_not_taken_for_one_of_before_its_field(begun):
+    config = _changed(objectives=Objectives(uboo=UBOOConfig()))
+    assert as_begun(config, to_dict(_changed(config, **begun))) == (config, [])
+
+
+def test_a_value_that_version_1_has_stored_elsewhere_is_not_taken_over():
+    config = _changed(data=MqarConfig())
+    saved = {"data": {"source": "mqar"}, "task": {"pairs": 4}, "train": {"steps": 100}}
+    assert "data.pairs=4" not in as_begun(config, saved)[1]
 
 
 @pytest.mark.parametrize(

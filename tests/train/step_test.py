@@ -33,7 +33,7 @@ def _gradient(**uboo):
 @functools.cache
 def _by_hand():
     """Each mean over the whole batch, written out, and its gradient."""
-    model, rows = linear_model(), batch()
+    model, rows = linear_model(), jax.tree.map(jnp.asarray, batch())
     objectives = _objectives(model)
 
     def means(trained):
@@ -97,6 +97,22 @@ def test_an_orthogonal_objective_leaves_the_component_along_the_others_alone():
     assert abs(_inner(added, main)) < 1e-4 * abs(_inner(side, main))
     expected = jax.tree.map(lambda m, a: m + a - np.float32(share) * m, main, side)
     assert_close(total, expected, 1e-4)
+
+
+def test_gradients_are_taken_apart_in_float32_where_float64_is_switched_on():
+    model = linear_model()
+    objectives = _objectives(model, orthogonal=True)
+    with jax.enable_x64(True):
+        state = jax.eval_shape(lambda: start(model, objectives))
+        jax.eval_shape(make_train_step(RECORDER, objectives), model, state, batch())
+
+
+def test_without_cross_entropy_the_loss_is_what_is_minimised():
+    model = linear_model()
+    objectives = {"uboo": _objectives(model)["uboo"]}
+    state = jax.jit(lambda: start(model, objectives))()
+    _, metrics = jax.jit(make_train_step(RECORDER, objectives))(model, state, batch())
+    np.testing.assert_allclose(metrics["loss"], 0.5 * metrics["uboo"], rtol=1e-6)
 
 
 def test_the_norm_is_that_before_clipping():
