@@ -244,7 +244,7 @@ def _restore(
 
 
 def _base_of(trained: TrainedAdapters, folder: Workdir) -> Path:
-    """Where the base lies: where it was, beside the run, or where the run's config says."""
+    """The folder of the base: where it was, beside the run, or where the run's config says."""
     was = Path(trained.base["run"])
     beside = folder.root.resolve().parent / was.name
     for run in (was, beside, Path(trained.config.init_from).expanduser()):

@@ -47,7 +47,7 @@ def run_text(options: argparse.Namespace, config: Config) -> tuple[str, list[Doc
 
 
 def scored_at(config: Config, lengths: tuple[int, ...], sequences: int | None = None) -> Config:
-    """`config` with a task of these lengths, and so many sequences of each (None: as before)."""
+    """`config` with a task of these lengths, and `sequences` of each (None: as before)."""
     count = config.data.eval_sequences if sequences is None else sequences
     data = dataclasses.replace(config.data, eval_lengths=lengths, eval_sequences=count)
     return dataclasses.replace(config, data=data)

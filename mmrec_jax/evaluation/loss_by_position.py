@@ -39,7 +39,7 @@ class PositionBin:
     tokens: int  # predicted
     documents: int  # that reach so far
     carried: Estimate  # loss with the state carried on from the document's first token
-    reset: Estimate  # loss of the same tokens with the state reset every so many tokens
+    reset: Estimate  # loss of the same tokens with the state reset every `reset_every` tokens
     profit: Estimate  # `reset` - `carried`, token by token
 
 
@@ -124,7 +124,7 @@ def _edges(reset_every: int, longest: int) -> NDArray[np.int64]:
 def _batch(
     store: TokenStore, windows: Windows, group: range, positions: NDArray[np.int64], rows: int
 ) -> dict[str, NDArray[Any]]:
-    """The tokens at these positions of each window, [rows, positions]; padding behind its end."""
+    """The tokens at these positions of each window, [rows, positions]; padding after its end."""
     lengths, starts = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
     lengths[: len(group)] = windows.lengths[list(group)]
     starts[: len(group)] = windows.starts[list(group)]

@@ -59,17 +59,10 @@ def score_needle(
 ) -> list[NeedleScore]:
     """Reads `samples` texts of each length with the needle at each of `DEPTHS` and without it.
 
-    Args:
-      model: the model.
-      params: on one device.
-      filler: the text, at least as many tokens as the longest length.
-      ids: what keys and values are drawn from, at least `FEWEST_IDS`.
-      lengths: each at least `SHORTEST`.
-      begin_id: what each text begins with.
-      samples: texts of each length.
-      group: texts side by side; each takes a row for every depth and one without the needle.
-      seed: of the draws.
-      on_read: called after each call with the number of tokens it read.
+    Texts are cut from `filler`, which has as many tokens as the longest length, and begin with
+    `begin_id`; keys and values are drawn from `ids`, at least `FEWEST_IDS`; each length is at least
+    `SHORTEST`. Of a `group` of texts side by side each takes a row for every depth and one without
+    the needle; `params` are on one device. `on_read` gets the tokens that each call read.
     """
     model, versions = with_state(model), 1 + len(DEPTHS)
     scores = []

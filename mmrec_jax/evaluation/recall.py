@@ -27,7 +27,7 @@ _SPECIAL = re.compile(r"<.+>", re.DOTALL)  # `Tokenizer.id_to_piece`: special id
 
 @dataclasses.dataclass(frozen=True)
 class RecallScore:
-    """How well so many pairs are recalled."""
+    """How well one number of pairs is recalled."""
 
     pairs: int  # in a sequence
     queries: int  # asked, over all sequences
@@ -40,7 +40,7 @@ class RecallScore:
 
 
 def most_pairs(ids: NDArray[np.int32]) -> int:
-    """Pairs in the longest sequence that so many ids allow."""
+    """Pairs in the longest sequence that these ids allow."""
     return len(ids) // 2
 
 

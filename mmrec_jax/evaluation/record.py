@@ -113,7 +113,7 @@ def _draw_map(
 
 
 def _save(figure: matplotlib.figure.Figure, trained: int, longest: int, path: Path) -> None:
-    """Scales the axes by octaves of length, and shades what lies beyond the trained length."""
+    """Scales the axes by octaves of length, and shades what is beyond the trained length."""
     figure.axes[-1].set_xscale("log", base=2)
     figure.axes[-1].xaxis.set_major_formatter("{x:,.0f}")
     for axes in figure.axes:

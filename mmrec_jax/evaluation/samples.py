@@ -11,7 +11,7 @@ _PROMPT_WORDS = 8
 
 
 def sample(request: EvaluationRequest) -> Evaluation:
-    """The continuation of `train.sample_prompt`, or the response to it, behind the prompt."""
+    """The continuation of `train.sample_prompt`, or the response to it, after the prompt."""
     train, data = request.config.train, request.data
     chat = data.config.prompt_style == "chat"
     text = (reply if chat else generate)(
@@ -60,9 +60,9 @@ def turkish(request: EvaluationRequest) -> Evaluation:
 def beginnings(
     store: TokenStore, tokenizer: Tokenizer, count: int, tokens: int
 ) -> list[tuple[str, str]]:
-    """The first words of a document, and up to `tokens` tokens of the text behind them.
+    """The first words of `count` documents, and up to `tokens` tokens of the text after each.
 
-    Of the first `count` documents with more than twice so many words, or as many as there are.
+    They are the first documents with more than twice those words; perhaps fewer than `count`.
     """
     found: list[tuple[str, str]] = []
     for start, stop in zip(store.offsets[:-1], store.offsets[1:], strict=True):

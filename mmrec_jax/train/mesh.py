@@ -167,7 +167,7 @@ def state_shardings(state: TrainState, model: LanguageModel, mesh: Mesh) -> Trai
     shardings_by_name = named_leaves(joined(params, own))
 
     def like_its_parameter(name: str, leaf: Any) -> NamedSharding:
-        """Moments lie where the parameter does whose path theirs ends with."""
+        """A moment is sharded like the parameter whose path its own ends with."""
         parts = name.split("/")
         for first in range(len(parts)):
             parameter = "/".join(parts[first:])

@@ -1,4 +1,4 @@
-"""A batch and the carried state of its rows, dealt to microbatches and put together again."""
+"""A batch and the carried state of its rows, split into microbatches and joined again."""
 
 from typing import Any
 

@@ -208,7 +208,7 @@ def gather(value: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def fetch(tree: Any) -> Any:
-    """Arrays that lie spread over the devices of all processes, whole and on the host."""
+    """Arrays sharded over the devices of all processes, whole and on the host."""
     if jax.process_count() == 1:
         return jax.device_get(tree)
     return multihost_utils.process_allgather(tree, tiled=True)

@@ -103,7 +103,7 @@ def _gather(
         taken = number in members
         members[-1 if taken else number] = member
         if hello["count"] != count:
-            return f"one process was told of {count} processes, another of {hello['count']}"
+            return f"one process expects {count} processes, another {hello['count']}"
         if taken:
             return f"two processes have the number {number}; give each its own, 0 to {count - 1}"
     return ""

@@ -50,7 +50,7 @@ def compiled(seconds: float, since_start: float) -> None:
 
 
 def evaluated(bar: tqdm, step: int, validation: dict[str, float], sample: str) -> None:
-    """One line per evaluation, and what the model writes by then."""
+    """One line per evaluation, and a sample of the model's text."""
     bar.clear()
     _say(f"step {step:,}: validation {_summary(validation)}")
     if sample:
@@ -71,7 +71,7 @@ def interrupted(signal_name: str, step: int) -> None:
 
 
 def closing(p: Setup, step: int, validation: dict[str, float], *, begin: float) -> None:
-    """The result, where it lies, and what to type next."""
+    """The result, its files, and what to type next."""
     if not is_process_zero():
         return
     draw_loss(p.workdir)

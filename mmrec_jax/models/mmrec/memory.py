@@ -151,7 +151,7 @@ def inverse_unit_lower(a: Array) -> Array:
 
     Keys of a language model are correlated, and then the textbook product `(I - A)(I + A^2)...`
     cancels catastrophically in float32. It is exact enough only in small blocks; larger ones are
-    put together by halves: inv [[P, 0], [A21, Q]] = [[inv P, 0], [-inv Q A21 inv P, inv Q]].
+    assembled from halves: inv [[P, 0], [A21, Q]] = [[inv P, 0], [-inv Q A21 inv P, inv Q]].
     The gradient is that of a matrix inverse, `-X^T g X^T`, instead of that of the construction.
     """
     size = a.shape[-1]

@@ -20,7 +20,7 @@ from mmrec_jax.typing import Array
 
 Numbers = NDArray[np.floating]
 
-# Half-lives are counted in half octaves of tokens; what lies outside is in the outermost bin.
+# Half-lives are counted in half octaves of tokens; values outside fall in the outermost bin.
 HALF_LIFE_EDGES: Numbers = 2.0 ** np.arange(-3, 17.5, 0.5)
 WRITE_EDGES: Numbers = np.linspace(0, 1, 21)
 GATE_EDGES: Numbers = np.linspace(0, 2, 41)
@@ -44,20 +44,20 @@ def half_life(lost: Numbers) -> Numbers:
 
 
 def count_half_lives(half_lives: Numbers) -> NDArray[np.int64]:
-    """How many lie in each bin of `HALF_LIFE_EDGES`: [L, ...] -> [L, bins]."""
+    """Counts in the bins of `HALF_LIFE_EDGES`: [L, ...] -> [L, bins]."""
     with np.errstate(divide="ignore"):
         index = (np.log2(half_lives) - np.log2(HALF_LIFE_EDGES[0])) * 2
     return _count(index, len(HALF_LIFE_EDGES) - 1)
 
 
 def count_writes(beta: Numbers) -> NDArray[np.int64]:
-    """How many lie in each bin of `WRITE_EDGES`: [L, ...] -> [L, bins]."""
+    """Counts in the bins of `WRITE_EDGES`: [L, ...] -> [L, bins]."""
     bins = len(WRITE_EDGES) - 1
     return _count(beta * bins, bins)
 
 
 def count_gates(logits: Numbers) -> NDArray[np.int64]:
-    """How many gates 2 sigmoid(logits) lie in each bin of `GATE_EDGES`: [L, ...] -> [L, bins]."""
+    """Counts of gates 2 sigmoid(logits) in the bins of `GATE_EDGES`: [L, ...] -> [L, bins]."""
     bins = len(GATE_EDGES) - 1
     return _count(np.exp(-np.logaddexp(0, -logits)) * bins, bins)
 
@@ -77,13 +77,8 @@ def normalised(h: Numbers) -> Numbers:
 def effective_rank(m: Numbers) -> Numbers:
     """The exponential of the entropy of the normalised singular values (Roy and Vetterli 2007).
 
-    Between 1 (one direction holds all) and min(S, K) (all hold the same).
-
-    Args:
-      m: matrices [..., S, K].
-
-    Returns:
-      [...]; 0 for a matrix of zeros, NaN for one that is not finite.
+    Between 1 (one direction holds all) and min(S, K) (all hold the same), [..., S, K] -> [...]; 0
+    for a matrix of zeros, NaN for one that is not finite.
     """
     finite = np.all(np.isfinite(m), axis=(-2, -1))
     values = np.linalg.svd(np.where(finite[..., None, None], m, 0.0), compute_uv=False)
@@ -116,16 +111,9 @@ def observe(
     inputs: NDArray[np.int32],
     segment_ids: NDArray[np.int32],
 ) -> "MetricSums":
-    """Reads rows that each hold one document from its beginning, padded behind its end.
+    """The sums over all tokens [B, T] of rows that each hold one document from its beginning.
 
-    Args:
-      model: MM-Rec.
-      params: its parameters.
-      inputs: tokens [B, T].
-      segment_ids: 0 at padding, else a number of the document, [B, T].
-
-    Returns:
-      The sums over all tokens that are not padding.
+    `segment_ids` [B, T] are 0 at the padding after it, else a number of the document.
     """
     config: Any = model.config
     rows, length = inputs.shape
