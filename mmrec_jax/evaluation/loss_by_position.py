@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.data.windows import Windows, cut_windows
 from mmrec_jax.evaluation.perplexity import compiled_eval_step
-from mmrec_jax.inference.rereading import beside, with_room, with_state
+from mmrec_jax.inference.rereading import colocate, with_room, with_state
 from mmrec_jax.models.api import LanguageModel, Params
 
 
@@ -79,7 +79,7 @@ def loss_by_position(
     sums = np.zeros((4, len(windows), len(edges) - 1))
     for first in range(0, len(windows), rows):
         group = range(first, min(first + rows, len(windows)))
-        state = beside(params, model.initial_state(2 * rows))  # carried above, reset below
+        state = colocate(params, model.initial_state(2 * rows))  # carried above, reset below
         for begin in range(0, int(lengths[list(group)].max()), chunk_length):
             positions = np.arange(begin, begin + chunk_length)
             batch = _batch(store, windows, group, positions, rows)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mmrec_jax.data.seeds import hashed_seed
 from mmrec_jax.evaluation.recall import first_rank
-from mmrec_jax.inference.rereading import beside, with_room, with_state
+from mmrec_jax.inference.rereading import colocate, with_room, with_state
 from mmrec_jax.models.api import LanguageModel, Params, State
 from mmrec_jax.objectives.cross_entropy import token_nll
 from mmrec_jax.typing import Array
@@ -81,7 +81,7 @@ def score_needle(
             ]
             drawn += drawn[-1:] * (group - len(drawn))  # one shape for the last group too
             texts, keys, candidates = (np.concatenate(part) for part in zip(*drawn, strict=True))
-            state = beside(params, model.initial_state(group * versions))
+            state = colocate(params, model.initial_state(group * versions))
             for begin in range(0, length, _CHUNK):
                 chunk = texts[:, begin : begin + _CHUNK]
                 padding = ((0, 0), (0, _CHUNK - chunk.shape[1]))

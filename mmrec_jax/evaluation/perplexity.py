@@ -133,14 +133,14 @@ class _Predictor:
 
     def __call__(self, batch: Batch) -> dict[str, Any]:
         if self._carry:
-            self._state = self._placed_state(*batch["inputs"].shape)
-        placed = shard_whole_batch(batch, self._request.mesh)
-        predicted, after = self._step(self._model, self._request.params, placed, self._state)
+            self._state = self._sharded_state(*batch["inputs"].shape)
+        sharded = shard_whole_batch(batch, self._request.mesh)
+        predicted, after = self._step(self._model, self._request.params, sharded, self._state)
         self._state = after if self._carry else None
         on_host: dict[str, NDArray[Any]] = fetch(predicted)
         return on_host
 
-    def _placed_state(self, rows: int, length: int) -> State:
+    def _sharded_state(self, rows: int, length: int) -> State:
         """The state before the next batch, laid out alike each time: one program serves all."""
         model, mesh = self._model, self._request.mesh
         layout = jax.tree.map(lambda axis: by_row(mesh, axis), model.state_batch_axes)

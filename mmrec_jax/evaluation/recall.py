@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mmrec_jax.data.seeds import hashed_seed
 from mmrec_jax.data.tokenizer import Tokenizer
-from mmrec_jax.inference.rereading import beside, with_room, with_state
+from mmrec_jax.inference.rereading import colocate, with_room, with_state
 from mmrec_jax.models.api import LanguageModel, Params, State
 from mmrec_jax.typing import Array
 
@@ -126,7 +126,7 @@ def _ask(
         tokens[row, :length] = sequence
         segment_ids[row, :length] = 1
         values[row, :pairs] = shown
-    state, parts = beside(params, model.initial_state(rows)), []
+    state, parts = colocate(params, model.initial_state(rows)), []
     for begin in range(0, width, _CHUNK):
         chunk = np.s_[:, begin : begin + _CHUNK]
         state = with_room(state, _CHUNK)

@@ -16,7 +16,7 @@ import numpy as np
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
 from mmrec_jax.inference.prefill import CONTEXT, TextState, prefill
-from mmrec_jax.inference.rereading import beside, with_room, with_state
+from mmrec_jax.inference.rereading import colocate, with_room, with_state
 from mmrec_jax.inference.sampling import Sampling, draw
 from mmrec_jax.models.api import LanguageModel, Params, State
 from mmrec_jax.settings import LARGEST_SEED
@@ -86,7 +86,7 @@ def stream(
         seen=repeat(state.seen),
         ended=jnp.zeros(samples, bool),
     )
-    rows = beside(params, rows)
+    rows = colocate(params, rows)
     # Of two at least, so that one compiled step serves a text and a conversation.
     last = np.resize(np.array(ends or [-1], np.int32), max(2, len(ends)))
     for index in range(state.draws, state.draws + max_tokens):

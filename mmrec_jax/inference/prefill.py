@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mmrec_jax.inference.rereading import beside, with_room, with_state
+from mmrec_jax.inference.rereading import colocate, with_room, with_state
 from mmrec_jax.models.api import LanguageModel, Params, State
 from mmrec_jax.typing import Array, Bool, Float
 
@@ -48,7 +48,7 @@ def prefill(
     incomplete character at the end of `before` is cut off by them: its text is lost.
     """
     model = with_state(model)
-    state = beside(params, before.state if before else model.initial_state(1))
+    state = colocate(params, before.state if before else model.initial_state(1))
     logits = None
     for begin, length in _chunks(len(tokens)):
         chunk = tokens[begin : begin + length]

@@ -88,7 +88,7 @@ def with_room(state: State, count: int) -> State:
     return KeptText(resized(state.tokens), resized(state.segment_ids), state.length)
 
 
-def beside(params: Params, tree: Any) -> Any:
+def colocate(params: Params, tree: Any) -> Any:
     """The tree on the devices of the parameters, as what is computed from them: one program serves.
 
     Of parameters that are split over a mesh every device of it gets the whole tree.
