@@ -14,7 +14,7 @@ from mmrec_jax.models.mmrec.sizes import SIZES
 
 def get_config() -> Config:
     """The run; every field can be overridden on the command line."""
-    # 424 kB of text is little: a small vocabulary sees each of its pieces often, and dropout keeps
+    # 424 kB of text is little: a small vocabulary sees each of its tokens often, and dropout keeps
     # six epochs from becoming memorisation.
     model = dataclasses.replace(SIZES["tiny"], vocab_size=500, dropout=0.1)
     return Config(

@@ -61,5 +61,7 @@ def exit_on_user_error() -> Iterator[None]:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # What a library said may have several lines.
+        lines = (line.strip() for line in str(error).splitlines())
+        print(f"error: {' '.join(line for line in lines if line)}", file=sys.stderr)
         raise SystemExit(2) from None

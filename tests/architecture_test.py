@@ -11,7 +11,6 @@ _PACKAGE = ROOT / "mmrec_jax"
 # Rooms from the bottom up. Each may import those of the rows above it; those of one row do not know
 # each other. A room stands below the modules of it that have a row of their own further up.
 _LADDER = [
-    "",
     "errors typing xla_flags tree",
     "registry atomic_file json_object command_line",
     "settings",
@@ -19,12 +18,9 @@ _LADDER = [
     "data.kinds objectives.config",
     "objectives.registry",
     "config",
-    "config_migration",
-    "config_tree",
-    "config_file",
-    "data optim dora",
-    "turkish",
-    "objectives tokenizers train.interrupt train.rendezvous train.micro_batches",
+    "config_migration data optim dora",
+    "config_tree turkish",
+    "config_file objectives tokenizers train.interrupt train.rendezvous train.micro_batches",
     "train.processes train.state train.estimator",
     "train.mesh train.step",
     "checkpoints",
@@ -33,16 +29,12 @@ _LADDER = [
     "train",
     "commands",
     "cli",
-    "",
 ]
 _LEVELS = {room: level for level, row in enumerate(_LADDER) for room in row.split()}
 # A config is read long before what it describes is built, and imports that only then.
 _BUILDERS = {"data.kinds": "turkish", "objectives.config": "objectives"}
-_SOURCES = [
-    path
-    for folder in ("mmrec_jax", "configs", "benchmarks", "tests")
-    for path in sorted((ROOT / folder).rglob("*.py"))
-]
+_FOLDERS = "mmrec_jax", "configs", "benchmarks", "tests"
+_SOURCES = [path for folder in _FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 _MODULES = {
     ".".join(path.relative_to(_PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
     for path in _SOURCES
@@ -53,10 +45,8 @@ _MODULES = {
 def _imports(path):
     """What a file imports beside types, and whether it does so when it is loaded."""
     tree = ast.parse(path.read_text("utf-8"))
-    blocks = [node for node in ast.walk(tree) if isinstance(node, ast.If)]
-    types = [
-        node for each in blocks if "TYPE_CHECKING" in ast.unparse(each.test) for node in each.body
-    ]
+    blocks = [node for node in tree.body if isinstance(node, ast.If)]
+    types = [node for each in blocks if "TYPE" in ast.unparse(each.test) for node in each.body]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom) and node not in types:
             module = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
@@ -64,7 +54,6 @@ def _imports(path):
 
 
 def _own(path):
-    """Those of them that are modules of this package."""
     for name, loading in _imports(path):
         first, _, module = name.partition(".")
         while first == "mmrec_jax" and module not in _MODULES:
@@ -84,9 +73,8 @@ def _room(module):
 def test_imports_go_down_the_ladder(module):
     room = _room(module)
     for imported, loading in _own(_MODULES[module]):
-        top = _LEVELS[room] - 1
-        if not loading and room in _BUILDERS:
-            top = _LEVELS[_BUILDERS[room]]
+        built = not loading and room in _BUILDERS
+        top = _LEVELS[_BUILDERS[room]] if built else _LEVELS[room] - 1
         assert _room(imported) == room or _LEVELS[_room(imported)] <= top, imported
 
 
@@ -98,7 +86,7 @@ def test_no_modules_import_each_other():
     while waiting:
         free = {name for name, needed in waiting.items() if not needed & waiting.keys()}
         assert free, f"these import each other: {sorted(waiting)}"
-        waiting = {name: needed for name, needed in waiting.items() if name not in free}
+        waiting = {name: waiting[name] for name in waiting.keys() - free}
 
 
 def test_workers_that_read_text_do_not_import_jax():
@@ -124,12 +112,10 @@ def test_a_file_is_named_after_what_it_holds_and_holds_something(path):
 # Names, and the files that may have them. Those of version 0.1 are read where its files are.
 _OLD = r"config_migration|checkpoints/(version_1|load|identity)"
 _NAMES = {
-    # typing.py says which fields the letters of dimensions are; `mmrec bench` times the scan.
-    r"MMRec[A-Z]\w+(?!\w|:)|zero_state|b_gamma|b_alpha|\b[wc]_g\b|dpg_|scan_table|gamma_": (
-        r"models/(mmrec/|registry)|^typing|commands/bench|sizes"
-    ),
+    # typing.py says which fields the letters of dimensions are.
+    r"MMRec[A-Z]|zero_state|\b[bcw]_(gamma|alpha|g)\b|dpg_": r"models/(mmrec/|reg)|^typing",
     # Of Turkish texts, not of the objective: scores, reports.
-    r"(?i)uboo|harmony": f"objectives/|turkish/|{_OLD}|samples|tokenizers/report|commands/tokenizer",
+    r"(?i)uboo|harmony": f"objectives/|turkish/|{_OLD}|samples|s/report|commands/tok",
     r"(?i)neftune": r"models/noise|^config|config_migration",
     # The step and the loop see wrapped models; what sets a run up wraps, the report says so.
     r"(?i)dora|adapter|embedding_noise": r"^(?!train)|train/(setup|report)",

@@ -22,6 +22,11 @@ _FULL = "RESOURCE_EXHAUSTED: Out of memory allocating 4096 bytes.\nBuffer assign
     ("raised", "status", "line"),
     [
         (UserError("field: why"), 2, "error: field: why\n"),
+        (
+            UserError("a.parquet:  a library said: \n why.\n"),
+            2,
+            "error: a.parquet:  a library said: why.\n",
+        ),
         (KeyboardInterrupt(), 130, "interrupted\n"),
     ],
 )
@@ -53,7 +58,7 @@ def test_memory_that_runs_out_is_one_line(raised, capsys):
 _REMEDIES = (
     "train.batch_size (8)",
     "train.accumulate (1)",
-    'model.remat ("none")',
+    "model.remat (none)",
     "model.time_chunk",
     "mesh",
 )
@@ -80,8 +85,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 def test_a_process_that_really_runs_out_of_memory_says_so_in_one_line(tmp_path):
     # Matrices of 16 GiB.
-    model = {f"model__{name}": value for name, value in LINEAR.items()}
-    options = flags(**model, model__model_dim=2**16, train__devices=1)
+    options = flags(**LINEAR, model__model_dim=2**16, train__devices=1)
     program = command(tmp_path / "run", *options)[1:]
     result = subprocess.run(
         [sys.executable, "-c", _LIMITED, str(12 * 2**30), *program],

@@ -16,8 +16,7 @@ if "late" in sys.argv:
     jax.devices()
 
 from mmrec_jax.config_file import read_config
-from mmrec_jax.models.mmrec.config import ModelConfig
-from mmrec_jax.models.mmrec.model import MMRecLM
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.sizes import SIZES
 from mmrec_jax.optim.hessian import gnb
 from tests.small_run import ROOT
@@ -41,12 +40,13 @@ def batched_cotangents() -> dict[str, jax.Array]:
 
 def model_cotangents() -> dict[str, jax.Array]:
     """`jacrev` of two losses of one layer of the tiny model, 2,304 tokens, beside one at a time."""
-    model = MMRecLM(dataclasses.replace(SIZES["tiny"], num_layers=1, vocab_size=300, remat="none"))
+    config = dataclasses.replace(SIZES["tiny"], num_layers=1, vocab_size=300, remat="none")
+    model = config.build()
     tokens = jax.random.randint(jax.random.key(1), (18, 128), 0, 300)
-    params = jax.jit(model.init)(jax.random.key(0), tokens)["params"]
+    params = jax.jit(model.init)(jax.random.key(0))
 
     def losses(params: object) -> jax.Array:
-        logits = model.apply({"params": params}, tokens)[0]
+        logits = model.apply(params, tokens).logits
         return -jax.nn.log_softmax(logits)[..., 7].reshape(2, -1).sum(-1)
 
     def single(params: object, row: int) -> jax.Array:
@@ -64,13 +64,13 @@ def config_gradients(name: str) -> dict[str, jax.Array]:
     sizes = {"vocab_size": 64, "context": _TOKENS, "remat": "none", "num_layers": 1}
     sizes["model_dim"] = min(config.model.model_dim, 32)
     fields = {field: getattr(config.model, field) for field in config.model.__dataclass_fields__}
-    model = MMRecLM(ModelConfig(**(fields | sizes)))
+    model = MMRecConfig(**(fields | sizes)).build()
     tokens = jax.random.randint(jax.random.key(1), (2, _TOKENS + 1), 0, 64)
     batch = {"tokens": tokens, "weights": jnp.ones((2, _TOKENS))}
-    params = jax.jit(model.init)(jax.random.key(0), tokens[:, :-1])["params"]
+    params = jax.jit(model.init)(jax.random.key(0))
 
     def logits(params: object, batch: dict[str, jax.Array]) -> jax.Array:
-        return model.apply({"params": params}, batch["tokens"][:, :-1])[0]
+        return model.apply(params, batch["tokens"][:, :-1]).logits
 
     def loss(params: object) -> jax.Array:
         log_p = jax.nn.log_softmax(logits(params, batch))

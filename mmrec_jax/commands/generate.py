@@ -10,6 +10,9 @@ from typing import Any
 from mmrec_jax.commands.options import add_model_options, require_positive, require_seed
 from mmrec_jax.errors import UserError
 
+# Parameters from which on the answers of a model make sense, roughly.
+_SENSIBLE = 50_000_000
+
 
 def add_parser(commands: Any) -> None:
     """Adds the subcommand to those of `mmrec`."""
@@ -74,7 +77,7 @@ def run(options: argparse.Namespace) -> None:
     from mmrec_jax.inference.generate import generate
     from mmrec_jax.inference.prefill import TextState
     from mmrec_jax.inference.saved_state import load_state, save_state
-    from mmrec_jax.tree import num_bytes
+    from mmrec_jax.tree import count, num_bytes
 
     workdir = options.workdir
     config, _ = Workdir(Path(workdir)).read_config()
@@ -125,6 +128,12 @@ def run(options: argparse.Namespace) -> None:
         rate = f", {options.samples * (len(times) - 1) / (times[-1] - times[0]):,.0f} tokens/s"
     state_size = f"state {size:,} bytes per sample, whatever the length" if size else "no state"
     print(f"[{state_size}{rate}]", file=sys.stderr)
+    parameters = count(params)
+    if options.chat and parameters < _SENSIBLE:
+        print(
+            f"[{parameters:,} parameters: expect the form of an answer, hardly its sense]",
+            file=sys.stderr,
+        )
     if options.save_state:
         written = save_state(options.save_state, states[0], model, params, tokenizer, step=step)
         print(

@@ -36,12 +36,17 @@ class WorkerProcess:
           environment: variables that it has beside those of this process.
         """
         self._remedy = remedy
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=_environment() | dict(environment),
-        )
+        # Ctrl-C is for this process: a worker has it blocked from its first instruction on.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", module],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=_environment() | dict(environment),
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self.pid = self._process.pid
 
     def send(self, value: object) -> None:

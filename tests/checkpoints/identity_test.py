@@ -22,7 +22,7 @@ def _difference(params=_PARAMS, **changes):
     "changes",
     [
         {"scan": "parallel", "newton_passes": 1, "chunk": 4, "remat": "full", "time_chunk": 8},
-        {"dropout": 0.5, "use_uboo": True, "lambda_p": 0.5, "gate_init_scale": 1.0},
+        {"dropout": 0.5, "gate_init_scale": 1.0},
         {"recurrent_dim": 16, "memory_slots": 8, "mem_dim": 8, "ffn_dim": 64, "dpg_rank": 16},
     ],
 )

@@ -15,6 +15,7 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.inference import generate as generation
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.setup import set_up
+from mmrec_jax.train.writer import read_metrics
 from tests.models.mmrec.small_model import named_leaves
 from tests.small_run import begin, linear_config, write_text
 
@@ -183,10 +184,6 @@ _MISTAKES = {
     "no match": ({"adapters__pattern": "attention"}, "'attention' matches no kernel"),
     "too large a rank": ({"adapters__rank": 33}, "adapter rank 33 is larger than the kernel"),
     "no such row": ({"adapters__embedding_rows": "258"}, "has rows 0 to 257; there are no 258-258"),
-    "predictors": (
-        {"objectives__uboo__weight": 0.1},
-        "was trained without it and has no predictors",
-    ),
 }
 
 
@@ -207,9 +204,27 @@ def test_all_parameters_can_be_trained_from_a_base(folder, text, base):
     prepared = set_up(config, folder / "full", fresh=False)
     prepared.checkpointer.close()
     found = read_model(base)
-    assert prepared.state.base is None
+    assert prepared.state.params.keys() == found.params.keys()
     model = dataclasses.replace(found.model, time_chunk=prepared.model.config.time_chunk)
     assert prepared.model.config == model
     for name, leaf in named_leaves(found.params).items():
         np.testing.assert_array_equal(named_leaves(prepared.state.params)[name], leaf)
     assert json.loads((folder / "full" / "config.json").read_text())["vocab_size"] == 258
+
+
+@pytest.mark.parametrize("adapters", ["none", "dora"])
+def test_an_objective_brings_its_own_parameters_whatever_the_base_was_trained_on(
+    text, base, tmp_path, adapters
+):
+    rows = {} if adapters == "dora" else {"adapters__embedding_rows": ""}
+    short = {"train__steps": 1, "train__eval_every": 1, "train__devices": 1}
+    fields = {**short, **rows, "adapters__kind": adapters, "noise__alpha": 0.0}
+    config = _config(text, base, **fields, objectives__uboo__weight=0.1)
+    assert run(config, tmp_path / "with") == 0
+    (line,) = (x for x in read_metrics(tmp_path / "with/metrics.jsonl") if x["split"] == "train")
+    assert line["uboo"] > 0
+    _, params, _ = mmrec_jax.load(tmp_path / "with")
+    assert named_leaves(params).keys() == named_leaves(read_model(base).params).keys()
+    if adapters == "none":  # and a base that has such parameters is one for a run without them
+        config = _config(text, tmp_path / "with", **fields)
+        assert run(config, tmp_path / "without") == 0

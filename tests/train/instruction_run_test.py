@@ -22,6 +22,7 @@ from mmrec_jax.train.loop import run
 from mmrec_jax.train.setup import load_data, set_up
 from mmrec_jax.train.step import make_train_step
 from mmrec_jax.train.writer import read_metrics
+from mmrec_jax.tree import count
 from tests.small_run import CONFIG_FILE, LINEAR, ROOT, flags
 
 _WORDS = ("bir", "iki", "göl", "köprü", "çiçek", "ağaç", "ışık", "deniz", "yol", "kuş")
@@ -109,7 +110,7 @@ def reference(begun):
     @jax.jit
     @jax.value_and_grad
     def nats(params, tokens, counted):
-        log_p = jax.nn.log_softmax(begun.model.apply({"params": params}, tokens[:, :-1])[0])
+        log_p = jax.nn.log_softmax(begun.model.apply(params, tokens[:, :-1]).logits)
         targets = tokens[:, 1:, None]
         return -jnp.sum(jnp.take_along_axis(log_p, targets, axis=-1)[..., 0] * counted)
 
@@ -142,7 +143,8 @@ def test_the_gradient_is_that_of_the_responses_of_each_example(begun, reference)
     assert batch["segment_ids"].max() > 1  # several in a row
     keeps_gradients = optax.trace(decay=0.0)
     state = dataclasses.replace(begun.state, opt_state=keeps_gradients.init(begun.state.params))
-    after, metrics = jax.jit(make_train_step(begun.model, keeps_gradients))(state, batch)
+    step = jax.jit(make_train_step(keeps_gradients, begun.objectives))
+    after, metrics = step(begun.model, state, batch)
 
     examples = []
     for row in range(len(batch["inputs"])):
@@ -176,7 +178,9 @@ def test_the_template_is_kept_and_used(finished, capsys):
     (expected,) = mmrec_jax.reply(model, params, tokenizer, "göl", max_tokens=5, seed=1)
     options = ["--chat", "--prompt=göl", "--max-tokens=5", "--seed=1"]
     main(["generate", f"--workdir={finished[0]}", *options])
-    assert capsys.readouterr().out == f"{expected}\n"
+    said = capsys.readouterr()
+    assert said.out == f"{expected}\n"
+    assert f"{count(params):,} parameters" in said.err  # so few that little can be expected
 
 
 def test_any_file_of_pairs_can_be_scored(finished, begun, tmp_path, capsys):

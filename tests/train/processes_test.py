@@ -23,6 +23,7 @@ from mmrec_jax.train.processes import (
     init_distributed,
     process_zero_first,
 )
+from mmrec_jax.train.writer import read_metrics
 from tests.small_run import LINEAR, command, environment, flags, session_directory, train
 
 _RUN = {
@@ -115,6 +116,29 @@ def test_two_processes_are_one_and_either_goes_on_from_the_other(tmp_path):
         assert "continuing from the checkpoint of step 2" in _finish(started)[0]
     assert _metrics(one) == _metrics(two) == expected
     assert _position(one, 4) == _position(two, 4)
+
+
+def test_two_processes_with_half_of_each_matrix_go_on_from_one_with_all_of_it(tmp_path):
+    """They evaluate, draw their dashboard's numbers and write a sample, too."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    seen = {"train__sample_tokens": 4, "train__dashboard": True}
+    result = train(one, *flags(**_RUN | seen))
+    assert result.returncode == 0, result.stderr
+    expected, sample = read_metrics(one / "metrics.jsonl"), "samples/step_0000004.txt"
+    assert [line["split"] for line in expected] == [*["train"] * 4, "validation", "recurrence"]
+    shutil.copytree(one, two)
+    shutil.rmtree(two / "checkpoints" / "4")  # as if killed before that save
+    (two / sample).unlink()
+    with _processes(two, 2, **seen, mesh__data=1, mesh__fsdp=2) as started:
+        assert "continuing from the checkpoint of step 2" in _finish(started)[0]
+    found = read_metrics(two / "metrics.jsonl")
+    for before, after in zip(expected, found, strict=True):
+        assert before.keys() == after.keys()
+        numbers = before.keys() - {"tokens_per_second", "flop_utilisation", "input_wait", "split"}
+        for name in numbers:
+            assert after[name] == pytest.approx(before[name], abs=1e-4, rel=1e-4), name
+    assert found[2] != expected[2]  # of the second session
+    assert (two / sample).read_text("utf-8") == (one / sample).read_text("utf-8")
 
 
 def test_a_signal_to_one_process_stops_all_at_one_step(tmp_path):

@@ -7,10 +7,13 @@ import jax
 import numpy as np
 import pytest
 
+from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.cli import main
 from mmrec_jax.config_file import read_config
+from mmrec_jax.data.byte_tokenizer import ByteTokenizer
+from mmrec_jax.errors import UserError
 from mmrec_jax.train.loop import run
-from mmrec_jax.train.setup import set_up
+from mmrec_jax.train.setup import load_data, set_up
 from tests.small_run import CONFIG_FILE, LINEAR, flags
 
 _TASK = {
@@ -35,9 +38,10 @@ def _config(**overrides):
     return read_config(str(CONFIG_FILE), flags(**{**_TASK, **overrides}))
 
 
-def _metrics(folder):
+def _metrics(folder, split):
     lines = map(json.loads, (folder / "metrics.jsonl").read_text("utf-8").splitlines())
-    return [{name: x for name, x in line.items() if name not in _TIMED} for line in lines]
+    untimed = [{name: x for name, x in line.items() if name not in _TIMED} for line in lines]
+    return [line for line in untimed if line["split"] == split]
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +52,9 @@ def finished(tmp_path_factory):
 
 
 def test_each_evaluation_has_accuracies_at_each_length_and_no_bytes(finished):
-    validation = [line for line in _metrics(finished) if line["split"] == "validation"]
+    validation = _metrics(finished, "validation")
     assert [line["step"] for line in validation] == [3, 6]
-    recurrence = [line for line in _metrics(finished) if line["split"] == "recurrence"]
+    recurrence = _metrics(finished, "recurrence")
     assert [line["step"] for line in recurrence] == [3, 6]
     assert recurrence[0].keys() == {
         "step",
@@ -73,7 +77,7 @@ def test_each_evaluation_has_accuracies_at_each_length_and_no_bytes(finished):
 def test_what_was_scored_is_said(finished, capsys):
     assert run(_config(), finished) == 0
     out = capsys.readouterr().out
-    last = _metrics(finished)[-1]
+    last = _metrics(finished, "validation")[-1]
     assert "data: parity, fresh examples of 1 to 8 tokens (4 in the vocabulary)" in out
     assert (
         f"accuracy@20 {last['accuracy@20']:.2%} "
@@ -89,8 +93,7 @@ def test_a_run_in_two_sessions_is_the_run_in_one(finished, tmp_path):
     """The schedule is constant, so a run may stop early and be made longer."""
     assert run(_config(train__steps=4), tmp_path) == 0
     assert run(_config(), tmp_path) == 0
-    whole = [line for line in _metrics(finished) if line["split"] == "train"]
-    assert [line for line in _metrics(tmp_path) if line["split"] == "train"] == whole
+    assert _metrics(tmp_path, "train") == _metrics(finished, "train")
     states = [set_up(_config(), folder, fresh=False).state for folder in (finished, tmp_path)]
     for a, b in zip(*map(jax.tree.leaves, states), strict=True):
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
@@ -99,7 +102,7 @@ def test_a_run_in_two_sessions_is_the_run_in_one(finished, tmp_path):
 def test_any_checkpoint_can_be_scored_at_any_length(finished, capsys):
     main(["eval", "loss", f"--workdir={finished}", "--step=last", "--batch-size=4"])
     said = dict(line.rsplit(" ", 1) for line in capsys.readouterr().out.splitlines()[1:])
-    for name, value in _metrics(finished)[-1].items():
+    for name, value in _metrics(finished, "validation")[-1].items():
         if name not in ("step", "split"):
             assert float(said[name].replace(",", "")) == pytest.approx(value, abs=1e-4)
     main(["eval", "loss", f"--workdir={finished}", "--lengths=5, 33"])
@@ -116,7 +119,7 @@ def test_accuracy_by_length_doubles_from_the_longest_example(finished, capsys):
     assert (finished / "eval" / "length.png").exists()
     assert [score["length"] for score in content["scores"]] == [8, 16, 32, 64]
     assert (content["task"], content["trained_length"]) == ("parity", 8)
-    last = _metrics(finished)[-1]  # the same 10 sequences
+    last = _metrics(finished, "validation")[-1]  # the same 10 sequences
     for name in ("accuracy", "token_accuracy", "loss"):
         assert content["scores"][0][name] == pytest.approx(last[f"{name}@8"], rel=1e-5)
     assert [line.endswith("beyond the trained length") for line in lines[1:5]] == [
@@ -125,23 +128,23 @@ def test_accuracy_by_length_doubles_from_the_longest_example(finished, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
+    ("arguments", "named"),
     [
-        (["eval", "length", "--data=x.txt"], 'task "parity", which needs no --data'),
-        (["eval", "length", "--max-length=7"], "the run was trained on up to 8 tokens"),
-        (["eval", "recall", "--data=x.txt"], 'task "parity": it knows no text'),
-        (["eval", "recall"], "the vocabulary has 2 ordinary tokens"),
-        (["generate"], 'trained on the task "parity": it answers what it reads'),
-        (["eval", "loss", "--data=x.txt"], 'was trained on the task "parity"'),
-        (["eval", "loss", "--lengths=5,x"], "--lengths is '5,x'; it must be numbers"),
-        (["eval", "loss", "--lengths=5,0"], "config.data.eval_lengths is (5, 0)"),
+        (["eval", "length", "--data=x.txt"], ["--data", '"parity"']),
+        (["eval", "length", "--max-length=7"], ["--max-length is 7", "8"]),
+        (["eval", "recall", "--data=x.txt"], ["--data", '"parity"']),
+        (["eval", "recall"], ["2 ordinary tokens"]),
+        (["generate"], ['"parity"', "mmrec eval loss"]),
+        (["eval", "loss", "--data=x.txt"], ["--data", '"parity"']),
+        (["eval", "loss", "--lengths=5,x"], ["--lengths is '5,x'"]),
+        (["eval", "loss", "--lengths=5,0"], ["config.data.eval_lengths is (5, 0)"]),
     ],
 )
-def test_what_makes_no_sense_for_a_task_is_refused(finished, capsys, arguments, expected):
+def test_what_makes_no_sense_for_a_task_is_refused(finished, capsys, arguments, named):
     with pytest.raises(SystemExit):
         main([*arguments, f"--workdir={finished}"])
     said = capsys.readouterr()
-    assert expected in said.err
+    assert all(part in said.err for part in named)
     assert said.err.count("\n") == 1
     assert not said.out
 
@@ -156,3 +159,8 @@ def test_inspect_shows_bits_and_answers(capsys):
         assert answers[-1] == str(bits.count("1") % 2)
     assert lines[-1].startswith("parity, fresh examples of 1 to 8 tokens")
     assert lines[-1].endswith("% full")
+
+
+def test_a_base_with_another_tokenizer_is_refused(tmp_path):
+    with pytest.raises(UserError, match="runs/base"):
+        load_data(_config(init_from="runs/base"), Workdir(tmp_path), ByteTokenizer())

@@ -49,7 +49,7 @@ def test_training_tokens_have_weights_and_validation_tokens_none(tmp_path):
     batch = next(prepared.batches)
     assert set(batch["weights"].ravel().tolist()) == {0.0, 1.0, 2.0}
     assert ((batch["weights"] > 0) == (batch["segment_ids"] > 0)).all()
-    assert prepared.harmony is None
+    assert set(prepared.objectives) == {"cross_entropy"}
 
 
 def test_beginnings_go_on_where_the_document_does(tmp_path):

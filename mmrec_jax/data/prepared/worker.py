@@ -8,7 +8,6 @@ process that started it by more than a chunk, however that one ended.
 
 import contextlib
 import os
-import signal
 
 from mmrec_jax.data.prepared.encoded_chunk import encode_chunk
 from mmrec_jax.data.tokenizer_cache import load_tokenizer
@@ -18,7 +17,6 @@ from mmrec_jax.errors import UserError
 
 def main() -> None:
     """Answers until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     parent = ParentProcess()
     with contextlib.suppress(EOFError, BrokenPipeError):
         folder, settings, on_error = parent.receive()

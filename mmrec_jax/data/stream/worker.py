@@ -21,8 +21,7 @@ from mmrec_jax.errors import UserError
 def main() -> None:
     """Works until a pipe closes or something fails."""
     # The training process decides when it is over: it may want to save first.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     parent = ParentProcess()
     task: Task = parent.receive()
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
