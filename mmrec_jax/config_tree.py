@@ -45,9 +45,9 @@ def override(config: Config, assignments: Sequence[tuple[str, str | None]]) -> C
     Args:
       config: the config.
       assignments: a field (`optim.lr`) and its value as text, or None, which switches a bool on.
-        The value of a tag (`model.family`) chooses another kind of group, which keeps the values of
-        the fields that both have; any field of an objective switches it on, `None` off. One unit of
-        length replaces another.
+        The value of a tag (`model.family`) chooses another kind of group, which keeps of the fields
+        that both have the values that are no defaults; any field of an objective switches it on,
+        `None` off. One unit of length replaces another.
 
     Raises:
       UserError: a field is unknown, or a value is not of its type or outside its range.
@@ -179,7 +179,8 @@ def _set(
         tag = _tag(field)
         if rest == [tag]:
             chosen = _kind(field, text, f"{inside}.{tag}")
-            kept = {n: value for n, value in tree[name].items() if n in _fields(chosen)}
+            before, known = _defaults(kinds(field)[tree[name][tag]]), _fields(chosen)
+            kept = {n: x for n, x in tree[name].items() if n in known and x != before.get(n)}
             tree[name] = {tag: text, **_defaults(chosen), **kept}
         elif rest:
             _set(kinds(field)[tree[name][tag]], tree[name], rest, text, inside)

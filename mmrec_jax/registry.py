@@ -53,7 +53,3 @@ class Registry(Generic[T]):
 
     def __contains__(self, name: str) -> bool:
         return name in self._homes or name in self._values
-
-    def name_of(self, value: T) -> str:
-        """The name under which a value is registered."""
-        return next(name for name in self if self[name] is value)

@@ -21,13 +21,8 @@ def map_named(function: Callable[[str, Any], Any], tree: Any) -> Any:
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:
-    """Leaf by path."""
+    """Leaf by path, in tree order."""
     return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-
-
-def leaf_names(tree: Any) -> list[str]:
-    """Names of all leaves, in tree order."""
-    return [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
 
 
 def count(tree: Any) -> int:

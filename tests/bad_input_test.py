@@ -138,6 +138,10 @@ def test_a_chat_template_that_the_tokenizer_has_no_tokens_for(command, tmp_path,
         (["--config.model.vocab_size=100"], "config.model.vocab_size is 100"),
         (["--config.train.devices=64"], "config.train.devices is 64"),
         (["--config.data.source=parity"], "config.data.train is not a field of source parity"),
+        (
+            ["--config.model.family=attention", "--config.train.carry_state=true"],
+            "config.train.carry_state is True",
+        ),
         (["--config.tokenizer.kind=file"], "config.tokenizer.path is ''"),
         (
             ["--config.tokenizer.kind=file", "--config.tokenizer.path=no.model"],

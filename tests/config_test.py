@@ -427,6 +427,13 @@ def test_another_kind_of_data_keeps_the_fields_that_both_have():
     _refused(lambda: with_overrides(Config(), ["--config.data.source=text"]), "config.data.train")
 
 
+def test_another_family_has_its_own_defaults():
+    config = with_overrides(
+        Config(model=MMRecConfig(vocab_size=77)), ["--config.model.family=attention"]
+    )
+    assert (config.model.vocab_size, config.model.ffn_dim) == (77, 384)
+
+
 def test_objectives_are_switched_on_and_off():
     on = with_overrides(Config(), ["--config.objectives.uboo.orthogonal=true"])
     assert dict(on.objectives) == {**Config().objectives, "uboo": UBOOConfig(orthogonal=True)}

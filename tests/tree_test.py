@@ -2,7 +2,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmrec_jax.tree import leaf_names, map_named
+from mmrec_jax.tree import map_named, named_leaves
 
 
 class _Moments(NamedTuple):
@@ -15,7 +15,7 @@ _NAMES = ["a/mu", "a/nu", "b/kernel", "b/list/0", "b/list/1"]
 
 
 def test_names_join_keys_fields_and_indices():
-    assert leaf_names(_TREE) == _NAMES
+    assert list(named_leaves(_TREE)) == _NAMES
 
 
 def test_a_function_sees_each_leaf_under_its_own_name():

@@ -21,7 +21,7 @@ from mmrec_jax.config import AdapterConfig, Config
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
-from mmrec_jax.tree import map_named, path_name
+from mmrec_jax.tree import map_named, named_leaves
 
 EXPORT_FORMAT = TensorFormat("model of mmrec export", key="mmrec_jax model", version=2, unchecked=1)
 _FACTS = {"step": int, "config": dict, "tokenizer": str}
@@ -47,9 +47,8 @@ def write_exported(
     """
     target = require_new_folder(folder)
     facts = {"step": step, "config": to_dict(config), "tokenizer": tokenizer.fingerprint}
-    named = {path_name(path): x for path, x in jax.tree_util.tree_leaves_with_path(params)}
     _write_files(target, config, vocab_size, tokenizer_folder)
-    return EXPORT_FORMAT.write(target.model_file, named, facts)
+    return EXPORT_FORMAT.write(target.model_file, named_leaves(params), facts)
 
 
 def write_merged(

@@ -4,20 +4,17 @@ import dataclasses
 import hashlib
 from typing import Any
 
-import jax
 import numpy as np
 
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.models.family_config import FamilyConfig
 from mmrec_jax.models.registry import FAMILIES
 from mmrec_jax.settings import role
-from mmrec_jax.tree import path_name
+from mmrec_jax.tree import named_leaves
 
 
 def identity(config: FamilyConfig, params: Any) -> dict[str, Any]:
     """The model in a few hundred bytes, fit for JSON: equal for equal functions.
-
-    UBOO's predictors, which only training uses, are left out.
 
     Returns:
       `config`: the fields that change the function; `parameters`: name to
@@ -26,11 +23,9 @@ def identity(config: FamilyConfig, params: Any) -> dict[str, Any]:
     other = {field.name for field in dataclasses.fields(config) if role(field) != "function"}
     fields = {name: value for name, value in to_dict(config).items() if name not in other}
     fields |= config.resolved()
-    named = {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
     parameters = {
         name: [str(leaf.dtype), list(leaf.shape), _sha256(leaf)]
-        for name, leaf in sorted(named.items())
-        if "uboo" not in name.split("/")
+        for name, leaf in sorted(named_leaves(params).items())
     }
     return {"config": fields, "parameters": parameters}
 
@@ -39,7 +34,8 @@ def difference(saved: dict[str, Any], now: dict[str, Any]) -> str:
     """What differs first between two identities, in words; empty for the same model."""
     after = now["config"]
     before = _as_it_was(FAMILIES[after["family"]]) | saved["config"]
-    for name in sorted(before.keys() | after.keys()):
+    # Of another family every other field differs too.
+    for name in sorted(before.keys() | after.keys(), key=lambda name: (name != "family", name)):
         old, new = before.get(name, "absent"), after.get(name, "absent")
         if old != new:
             return f"config.model.{name} is {old!r} in the file and {new!r} here"

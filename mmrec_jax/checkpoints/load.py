@@ -175,23 +175,20 @@ def load(
     return trained.model.build(), trained.params, trained.tokenizer
 
 
-def load_base(config: Config, folder: Workdir, start: int) -> TrainedModel | None:
+def load_base(
+    config: Config, folder: Workdir, meta: dict[str, Any] | None, where: str
+) -> TrainedModel | None:
     """The model of `config.init_from`, if there is one.
 
-    A run that is continued (`start` is not 0) gets the step that it began with, whatever its base
-    did since; any other is a `UserError`.
+    A run that is continued (from the checkpoint `where`, with `meta`) gets the step that it began
+    with, whatever its base did since; any other is a `UserError`.
     """
     if not config.init_from:
         return None
     origin = Path(config.init_from).expanduser()
     if origin.resolve() == folder.root.resolve():
         raise UserError(f"config.init_from is {config.init_from}, the run's own --workdir")
-    where = ""
-    record: dict[str, Any] | None = None
-    if start:
-        where = str(folder.checkpoints / str(start))
-        with contextlib.closing(Checkpointer(folder.checkpoints, read_only=True)) as checkpointer:
-            record = checkpointer.read_meta(start).get("base")
+    record = (meta or {}).get("base")
     base = read_model(origin, record["step"] if record else "best")
     if record:
         check_same_base(record, base, where)

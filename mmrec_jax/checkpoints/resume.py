@@ -14,10 +14,7 @@ def check_same_run(config: Config, saved: dict[str, Any], where: str) -> None:
 
     The error names every field that differs, with both values.
     """
-    try:
-        begun = from_dict(saved)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+    begun = _read(saved, where)
     schedules = {config.optim.schedule, config.noise.schedule}
     free = {
         True: True,
@@ -39,7 +36,7 @@ def check_same_run(config: Config, saved: dict[str, Any], where: str) -> None:
         )
 
 
-def as_begun(config: Config, saved: dict[str, Any]) -> tuple[Config, list[str]]:
+def as_begun(config: Config, saved: dict[str, Any], where: str) -> tuple[Config, list[str]]:
     """The config of this command, with the fields that `saved` is too old to have as they were.
 
     Such a field gets the value that an older run implied, where this command leaves it at today's
@@ -49,14 +46,21 @@ def as_begun(config: Config, saved: dict[str, Any]) -> tuple[Config, list[str]]:
       The config, and what was taken over: `model.field=value`.
     """
     now = {name: value for name, value, _ in leaves(config)}
-    stored = upgrade(saved)
+    begun, stored = _read(saved, where), upgrade(saved)
     kept = []
-    for name, value, field in leaves(from_dict(saved)):
+    for name, value, field in leaves(begun):
         facts = getattr(field, "metadata", {})
         if "absent" in facts and not _has(stored, name) and now.get(name) == field.default != value:
             kept.append(f"{name}={value}")
     assignments = [(name, value) for name, _, value in (each.partition("=") for each in kept)]
     return (override(config, assignments) if kept else config), kept
+
+
+def _read(saved: dict[str, Any], where: str) -> Config:
+    try:
+        return from_dict(saved)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def _has(plain: Any, path: str) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from mmrec_jax.dora.kernel import column_norm, matrix_shape, to_matrix, wide
 from mmrec_jax.dora.rules import AdapterRule, RowRule, choose_embedding, choose_kernels
 from mmrec_jax.errors import UserError
-from mmrec_jax.tree import path_name
+from mmrec_jax.tree import named_leaves, path_name
 from mmrec_jax.typing import Array
 
 
@@ -110,11 +110,6 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
             branch = branch.setdefault(folder, {})
         branch[last] = value
     return tree
-
-
-def named_leaves(tree: Any) -> dict[str, Array]:
-    """Path to leaf."""
-    return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def require_fit(params: Any, adapters: Any) -> None:

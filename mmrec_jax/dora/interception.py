@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mmrec_jax.dora.adapter import Node, Rows, map_nodes, named_leaves, nodes, require_fit
+from mmrec_jax.dora.adapter import Node, Rows, map_nodes, nodes, require_fit
 from mmrec_jax.dora.kernel import (
     column_squares,
     detached,
@@ -26,7 +26,7 @@ from mmrec_jax.dora.kernel import (
     wide,
 )
 from mmrec_jax.dora.transform import with_rows
-from mmrec_jax.tree import map_named
+from mmrec_jax.tree import map_named, named_leaves
 from mmrec_jax.typing import Array
 
 _COLLECTION = "adapters"

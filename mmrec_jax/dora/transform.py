@@ -10,7 +10,6 @@ from mmrec_jax.dora.adapter import (
     Node,
     Rows,
     map_nodes,
-    named_leaves,
     nodes,
     require_fit,
 )
@@ -24,7 +23,7 @@ from mmrec_jax.dora.kernel import (
     wide,
 )
 from mmrec_jax.errors import UserError
-from mmrec_jax.tree import map_named
+from mmrec_jax.tree import map_named, named_leaves
 from mmrec_jax.typing import Array
 
 

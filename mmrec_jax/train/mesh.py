@@ -151,9 +151,14 @@ def shardings(tree: Any, specs: Any, mesh: Mesh) -> Any:
 
 
 def _fitted(spec: PartitionSpec, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+    def parts(names: str | tuple[str, ...]) -> int:
+        return math.prod(
+            mesh.shape[name] for name in (names if isinstance(names, tuple) else [names])
+        )
+
     kept = [
-        name if name is not None and size % mesh.shape[name] == 0 else None
-        for name, size in zip(spec, shape, strict=False)
+        names if names is not None and size % parts(names) == 0 else None
+        for names, size in zip(spec, shape, strict=False)
     ]
     return NamedSharding(mesh, PartitionSpec(*kept))
 
@@ -164,7 +169,7 @@ def state_shardings(state: TrainState, model: LanguageModel, mesh: Mesh) -> Trai
     params = shardings(state.params, model.partition_specs(state.params), mesh)
     own = jax.tree.map(lambda x: _fitted(_matrix_spec(x.ndim), x.shape, mesh), state.objectives)
     trained = named_leaves(joined(state.params, state.objectives))
-    shardings_by_name = named_leaves(joined(params, own))
+    by_name = named_leaves(joined(params, own))
 
     def like_its_parameter(name: str, leaf: Any) -> NamedSharding:
         """A moment is sharded like the parameter whose path its own ends with."""
@@ -172,7 +177,7 @@ def state_shardings(state: TrainState, model: LanguageModel, mesh: Mesh) -> Trai
         for first in range(len(parts)):
             parameter = "/".join(parts[first:])
             if parameter in trained and trained[parameter].shape == leaf.shape:
-                return shardings_by_name[parameter]
+                return by_name[parameter]
         return everywhere
 
     carried = None

@@ -115,9 +115,10 @@ def _set_up(
             start = saved.resume_step(resume_step)
             meta = saved.read_meta(start) if start else None
     require_same(str(start), f"{folder.checkpoints}: the processes see different steps; try again")
+    where = str(folder.checkpoints / str(start))
     if meta is not None:
-        config, kept = as_begun(config, meta["config"])
-    base = load_base(config, folder, start)
+        config, kept = as_begun(config, meta["config"], where)
+    base = load_base(config, folder, meta, where)
     if base is not None:
         config = with_base_model(config, base)
     with process_zero_first("data"):  # it makes the tokenizer that they find
@@ -132,6 +133,9 @@ def _set_up(
     )
     steps = run_length(config, data)
     model = build_model(config, data.tokenizer, mesh, base, steps)
+    if config.train.carry_state and model.state_batch_axes is None:
+        expected = f"False with config.model.family {config.model.family!r}, which keeps no state"
+        config.train.require(False, "carry_state", expected)
     objectives = build_objectives(config, model, data.tokenizer)
     optimizer = build_optimizer(config.optim, steps, model.decays)
     check_prompt(config.train.sample_prompt, data.tokenizer)
@@ -144,11 +148,11 @@ def _set_up(
         folder.checkpoints, keep_last=config.train.keep_last, keep_best=config.train.keep_best
     )
     if meta is not None:
-        where = str(folder.checkpoints / str(start))
         check_same_run(config, meta["config"], where)
         check_same_tokenizer(data.tokenizer.fingerprint, meta["tokenizer"], where)
-    adapted = config.adapters.used
-    given = None if base is None or adapted else shard_params(base.params, model, mesh)
+    record = None if base is None else base_record(base)
+    given = None if base is None or config.adapters.used else base.params
+    del base  # of adapters each device has its part by now
 
     def new_state(model: LanguageModel, params: Any) -> TrainState:
         rows = config.train.batch_size if config.train.carry_state else None
@@ -166,6 +170,7 @@ def _set_up(
         batches.set_state(position)
         checkpointer.set_aside_later(start)
     else:
+        given = None if given is None else shard_params(given, model, mesh)
         state = jax.jit(new_state, out_shardings=sharding)(model, given)
     if is_process_zero():
         folder.write_config(config, model.config.vocab_size)
@@ -179,7 +184,7 @@ def _set_up(
         objectives=objectives,
         optimizer=optimizer,
         steps=steps,
-        base=None if base is None else base_record(base),
+        base=record,
         batches=batches,
         checkpointer=checkpointer,
         state=state,

@@ -11,7 +11,7 @@ import optax
 
 from mmrec_jax.models.api import LanguageModel, Params, State
 from mmrec_jax.objectives.api import Objective
-from mmrec_jax.tree import leaf_names, map_named
+from mmrec_jax.tree import map_named, named_leaves
 from mmrec_jax.typing import Array
 
 # Where the optimizer has the objectives' own parameters, beside those of the model.
@@ -82,8 +82,8 @@ def to_items(state: TrainState) -> dict[str, Any]:
     if state.carried is not None:
         # By name, without the memory of a model that has none: orbax refuses arrays without
         # entries.
-        named = zip(leaf_names(state.carried), jax.tree.leaves(state.carried), strict=True)
-        training["carried"] = {name: leaf for name, leaf in named if leaf.size}
+        named = named_leaves(state.carried)
+        training["carried"] = {name: leaf for name, leaf in named.items() if leaf.size}
     return {"params": state.params, "training": training}
 
 

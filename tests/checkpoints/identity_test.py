@@ -52,9 +52,9 @@ def test_a_field_that_an_older_file_lacks_was_as_models_were_then():
     assert "config.model.use_dpg" in difference(_SAVED | {"config": older}, other)
 
 
-def test_parameters_that_only_train_do_not_count():
-    blocks = _PARAMS["blocks"] | {"uboo": {"kernel": np.ones(3)}}
-    assert not _difference(_PARAMS | {"blocks": blocks})
+def test_of_another_family_the_family_is_named():
+    other = {"family": "attention", "ffn_dim": 384, "num_heads": 4}
+    assert "config.model.family" in difference({"config": other, "parameters": {}}, _SAVED)
 
 
 @pytest.mark.parametrize(

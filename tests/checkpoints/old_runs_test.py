@@ -12,7 +12,6 @@ import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
-import jax
 import numpy as np
 import pytest
 
@@ -27,7 +26,7 @@ from mmrec_jax.evaluation.perplexity import loss
 from mmrec_jax.evaluation.registry import EvaluationRequest
 from mmrec_jax.inference.sampling import Sampling
 from mmrec_jax.train.mesh import one_device
-from mmrec_jax.tree import leaf_names, named_leaves
+from mmrec_jax.tree import named_leaves
 from tests.small_run import ROOT
 
 _STEP = 4
@@ -49,7 +48,7 @@ def test_every_parameter_is_the_one_that_was_written(runs, name):
     with np.load(runs / "expected.npz") as stored:
         expected = {x.removeprefix(prefix): stored[x] for x in stored if x.startswith(prefix)}
     expected.pop("blocks/uboo/kernel", None)  # a parameter of the objective now
-    found = dict(zip(leaf_names(tree), jax.tree.leaves(tree), strict=True))
+    found = named_leaves(tree)
     assert found.keys() == expected.keys()
     for leaf, value in expected.items():
         assert found[leaf].dtype == value.dtype

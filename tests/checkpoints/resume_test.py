@@ -53,13 +53,13 @@ def test_a_checkpoint_older_than_a_field_has_its_value_of_then():
 def test_an_older_run_goes_on_with_what_its_missing_field_was():
     saved = to_dict(_CONFIG)
     del saved["model"]["head_norm_epsilon"]
-    config, kept = as_begun(_CONFIG, saved)
+    config, kept = as_begun(_CONFIG, saved, "here")
     assert config == _changed(model__head_norm_epsilon=1e-6)
     assert kept == ["model.head_norm_epsilon=1e-06"]
     check_same_run(config, saved, "here")
 
     other = _changed(model__head_norm_epsilon=1e-3)
-    assert as_begun(other, saved) == (other, [])
+    assert as_begun(other, saved, "here") == (other, [])
     with pytest.raises(UserError, match=r"model\.head_norm_epsilon \(1e-06 in the checkpoint"):
         check_same_run(other, saved, "here")
 
@@ -74,13 +74,18 @@ def test_an_older_run_goes_on_with_what_its_missing_field_was():
 )
 def test_a_value_that_the_run_has_stored_is_not_taken_for_one_of_before_its_field(begun):
     config = _changed(objectives=Objectives(uboo=UBOOConfig()))
-    assert as_begun(config, to_dict(_changed(config, **begun))) == (config, [])
+    assert as_begun(config, to_dict(_changed(config, **begun)), "here") == (config, [])
+
+
+def test_a_stored_config_that_cannot_be_read_is_named_with_its_checkpoint():
+    with pytest.raises(UserError, match=r"here: config\.optim\.rho"):
+        as_begun(_CONFIG, to_dict(_CONFIG) | {"optim": {"rho": 1}}, "here")
 
 
 def test_a_value_that_version_1_has_stored_elsewhere_is_not_taken_over():
     config = _changed(data=MqarConfig())
     saved = {"data": {"source": "mqar"}, "task": {"pairs": 4}, "train": {"steps": 100}}
-    assert "data.pairs=4" not in as_begun(config, saved)[1]
+    assert "data.pairs=4" not in as_begun(config, saved, "here")[1]
 
 
 @pytest.mark.parametrize(

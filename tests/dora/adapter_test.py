@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 from mmrec_jax import dora
-from mmrec_jax.dora.adapter import named_leaves
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.mmrec.family import MMRec
 from mmrec_jax.models.mmrec.model import MMRecLM
-from mmrec_jax.tree import leaf_names
+from mmrec_jax.tree import named_leaves
 from tests.dora.small_trees import base
 from tests.small_run import small_model
 
@@ -26,7 +25,7 @@ def test_all_linear_takes_every_matrix_but_embedding_and_decays():
     made = _init(_shapes(), *dora.all_linear(4, 8.0, exclude=MMRec.not_adaptable))
     names = ["ffn/down", "ffn/gate_value", "out", "project/fused", "qk"]
     assert list(dora.nodes(made)) == [f"blocks/{name}/kernel" for name in names]
-    assert {name.rsplit("/", 1)[-1] for name in leaf_names(made)} == {"a", "b", "m"}
+    assert {name.rsplit("/", 1)[-1] for name in named_leaves(made)} == {"a", "b", "m"}
     assert {leaf.dtype for leaf in jax.tree.leaves(made)} == {jnp.dtype(jnp.float32)}
     node = made["blocks"]["ffn"]["down"]["kernel"]
     assert (node.a.shape, node.b.shape, node.m.shape) == ((2, 64, 4), (2, 4, 16), (2, 1, 16))
@@ -36,7 +35,7 @@ def test_all_linear_takes_every_matrix_but_embedding_and_decays():
 def test_matrices_of_their_own_are_taken_one_by_one():
     made = _init(_shapes(use_hem=False), dora.AdapterRule(r"project/[zv]/", 1, 1.0, "lora"))
     assert list(dora.nodes(made)) == ["blocks/project/v/kernel", "blocks/project/z/kernel"]
-    assert {name.rsplit("/", 1)[-1] for name in leaf_names(made)} == {"a", "b"}
+    assert {name.rsplit("/", 1)[-1] for name in named_leaves(made)} == {"a", "b"}
 
 
 def test_what_is_excluded_can_be_asked_for():
