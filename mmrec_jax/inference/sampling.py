@@ -26,7 +26,6 @@ class Sampling:
     repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuses values outside their range, by name."""
         checks = {
             "temperature": (0 <= self.temperature < math.inf, "at least 0, and finite"),
             "top_k": (self.top_k >= 0, "at least 0 (0 keeps every token)"),
