@@ -52,7 +52,7 @@ def write_exported(
 
 
 def write_merged(
-    target: Workdir,
+    folder: str | os.PathLike[str],
     config: Config,
     params: Any,
     tokenizer: Tokenizer,
@@ -61,7 +61,11 @@ def write_merged(
     vocab_size: int,
     step: int,
 ) -> None:
-    """Writes a folder that is read like any run, and begun with (`init_from`), not continued."""
+    """Writes a new folder that is read like any run, and begun with (`init_from`), not continued.
+
+    The arguments and errors are those of `write_exported`.
+    """
+    target = require_new_folder(folder)
     _write_files(target, config, vocab_size, tokenizer_folder)
     meta = {
         "config": to_dict(config),

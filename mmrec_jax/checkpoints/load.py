@@ -13,7 +13,7 @@ from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.checkpoints.export import read_exported_facts, read_exported_params
 from mmrec_jax.checkpoints.identity import difference, identity
 from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
-from mmrec_jax.checkpoints.version_1 import from_version_1, to_version_1
+from mmrec_jax.checkpoints.version_1 import from_version_1, predictors, to_version_1
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
 from mmrec_jax.data.tokenizer import Tokenizer
@@ -65,49 +65,50 @@ def read_model(
       UserError: there is no run or no such checkpoint; the config or the tokenizer is not the one
         it was trained with; or adapters belong to another base.
     """
-    folder = Workdir(Path(workdir))
-    config, vocab_size = folder.read_config()
+    run = Workdir(Path(workdir))
+    config, vocab_size = run.read_config()
     model = dataclasses.replace(config.model, vocab_size=vocab_size)
     chosen = choose_step(workdir, step)
-    tokenizer = load_tokenizer(folder.tokenizer)
-    meta = _read_meta(folder, config, chosen)
-    where = str(folder.checkpoints / str(chosen))
+    tokenizer = load_tokenizer(run.tokenizer)
+    meta = _read_meta(run, config, chosen)
+    where = str(run.checkpoints / str(chosen))
     check_same_tokenizer(tokenizer.fingerprint, meta["tokenizer"], where)
     if config.adapters.used:
         trained = read_adapters(workdir, chosen)
-        base = read_model(_base_of(trained, folder), trained.base["step"])
+        base = read_model(_base_of(trained, run), trained.base["step"])
         params = merge_adapters(base, trained)
     else:
         abstract = _abstract(model)
-        if folder.model_file.is_file():
-            params = read_exported_params(folder.model_file, abstract)
+        if run.model_file.is_file():
+            params = read_exported_params(run.model_file, abstract)
         else:
-            params = _restore(folder, chosen, abstract, _predictors(config, model, meta))
-    found = TrainedModel(folder.root, config, model, chosen, params, tokenizer)
+            inside = predictors(config, model.build()) if meta["format"] == 1 else {}
+            params = _restore(run, chosen, abstract, inside)
+    found = TrainedModel(run.root, config, model, chosen, params, tokenizer)
     if adapter is None:
         return found
     trained = read_adapters(adapter)
     # The same tokenizer, with whatever fine-tuning keeps beside it.
     own = load_tokenizer(Workdir(Path(adapter)).tokenizer)
-    check_same_tokenizer(own.fingerprint, tokenizer.fingerprint, str(folder.root))
+    check_same_tokenizer(own.fingerprint, tokenizer.fingerprint, str(run.root))
     return dataclasses.replace(found, params=merge_adapters(found, trained), tokenizer=own)
 
 
 def read_adapters(workdir: str | os.PathLike[str], step: Step = "best") -> TrainedAdapters:
     """The adapters of a run, without its base; `UserError` if it trained none."""
-    folder = Workdir(Path(workdir))
-    config, vocab_size = folder.read_config()
+    run = Workdir(Path(workdir))
+    config, vocab_size = run.read_config()
     if not config.adapters.used:
-        raise UserError(f"{folder.root}: this run trained all parameters; it has no adapters")
+        raise UserError(f"{run.root}: this run trained all parameters; it has no adapters")
     model = dataclasses.replace(config.model, vocab_size=vocab_size)
     chosen = choose_step(workdir, step)
-    meta = _read_meta(folder, config, chosen)
+    meta = _read_meta(run, config, chosen)
     rules = adapter_rules(config.adapters, model.build())
     abstract = jax.eval_shape(
         lambda key, params: dora.init(key, params, rules), jax.random.key(0), _abstract(model)
     )
-    where = str(folder.checkpoints / str(chosen))
-    adapters = _restore(folder, chosen, abstract)
+    where = str(run.checkpoints / str(chosen))
+    adapters = _restore(run, chosen, abstract)
     return TrainedAdapters(where, config, model, chosen, adapters, meta["base"])
 
 
@@ -138,15 +139,13 @@ def check_same_base(record: dict[str, Any], base: TrainedModel, where: str) -> N
 
 def choose_step(workdir: str | os.PathLike[str], step: Step = "best") -> int:
     """The number of the checkpoint that `step` means in a run, or the one of an exported model."""
-    folder = Workdir(Path(workdir))
-    if folder.model_file.is_file():
-        only = int(read_exported_facts(folder.model_file)["step"])
+    run = Workdir(Path(workdir))
+    if run.model_file.is_file():
+        only = int(read_exported_facts(run.model_file)["step"])
         if step not in ("best", "last", only, str(only)):
-            raise UserError(
-                f"{folder.root}: there is no step {step!r}; this model is of step {only}"
-            )
+            raise UserError(f"{run.root}: there is no step {step!r}; this model is of step {only}")
         return only
-    with contextlib.closing(Checkpointer(folder.checkpoints, read_only=True)) as checkpointer:
+    with contextlib.closing(Checkpointer(run.checkpoints, read_only=True)) as checkpointer:
         return checkpointer.choose(step)
 
 
@@ -176,7 +175,7 @@ def load(
 
 
 def load_base(
-    config: Config, folder: Workdir, meta: dict[str, Any] | None, where: str
+    config: Config, run: Workdir, meta: dict[str, Any] | None, where: str
 ) -> TrainedModel | None:
     """The model of `config.init_from`, if there is one.
 
@@ -186,7 +185,7 @@ def load_base(
     if not config.init_from:
         return None
     origin = Path(config.init_from).expanduser()
-    if origin.resolve() == folder.root.resolve():
+    if origin.resolve() == run.root.resolve():
         raise UserError(f"config.init_from is {config.init_from}, the run's own --workdir")
     record = (meta or {}).get("base")
     base = read_model(origin, record["step"] if record else "best")
@@ -206,48 +205,38 @@ def _abstract(model: FamilyConfig) -> Params:
     return jax.eval_shape(model.build().init, jax.random.key(0))
 
 
-def _predictors(config: Config, model: FamilyConfig, meta: dict[str, Any]) -> dict[str, Params]:
-    """What format 1 has among the parameters although objectives alone use it."""
-    if meta.get("format") != 1 or "uboo" not in config.objectives:
-        return {}
-    network = model.build()
-    # UBOO asks for no tokenizer.
-    objective = config.objectives.uboo.build(network, None)
-    return {"uboo": jax.eval_shape(lambda key: objective.init(key, network), jax.random.key(0))}
-
-
-def _read_meta(folder: Workdir, config: Config, step: int) -> dict[str, Any]:
+def _read_meta(run: Workdir, config: Config, step: int) -> dict[str, Any]:
     """What the checkpoint or the exported file says of itself, if the config agrees with it."""
-    if folder.model_file.is_file():
-        meta, where = read_exported_facts(folder.model_file), str(folder.model_file)
+    if run.model_file.is_file():
+        meta, where = read_exported_facts(run.model_file), str(run.model_file)
     else:
-        where = str(folder.checkpoints / str(step))
-        with contextlib.closing(Checkpointer(folder.checkpoints, read_only=True)) as checkpointer:
+        where = str(run.checkpoints / str(step))
+        with contextlib.closing(Checkpointer(run.checkpoints, read_only=True)) as checkpointer:
             meta = checkpointer.read_meta(step)
     check_same_run(config, meta["config"], where)
     return meta
 
 
 def _restore(
-    folder: Workdir, step: int, abstract: Params, beside: dict[str, Params] | None = None
+    run: Workdir, step: int, abstract: Params, beside: dict[str, Params] | None = None
 ) -> Params:
-    """The parameters of a checkpoint, on the first device; `beside`: `_predictors`."""
+    """The parameters of a checkpoint, on the first device; `beside`: `predictors`."""
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     items = {"params": abstract, "training": {"opt_state": (), OBJECTIVES: beside or {}}}
     old = to_version_1(items) if beside else items
-    with contextlib.closing(Checkpointer(folder.checkpoints, read_only=True)) as checkpointer:
+    with contextlib.closing(Checkpointer(run.checkpoints, read_only=True)) as checkpointer:
         params = checkpointer.restore_params(step, abstract_on(old["params"], here))
     return from_version_1({**old, "params": params})["params"] if beside else params
 
 
-def _base_of(trained: TrainedAdapters, folder: Workdir) -> Path:
+def _base_of(trained: TrainedAdapters, run: Workdir) -> Path:
     """The folder of the base: where it was, beside the run, or where the run's config says."""
     was = Path(trained.base["run"])
-    beside = folder.root.resolve().parent / was.name
-    for run in (was, beside, Path(trained.config.init_from).expanduser()):
-        if (run / folder.config.name).is_file():
-            return run
+    beside = run.root.resolve().parent / was.name
+    for base in (was, beside, Path(trained.config.init_from).expanduser()):
+        if Workdir(base).config.is_file():
+            return base
     raise UserError(
-        f"{folder.root}: its adapters need their base, and there is no run in {was} or {beside}; "
-        f"move it there, or set config.init_from in {folder.config} to where it is now"
+        f"{run.root}: its adapters need their base, and there is no run in {was} or {beside}; "
+        f"move it there, or set config.init_from in {run.config} to where it is now"
     )

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mmrec_jax.config import Config
+from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.optim.sophia import ScaleBySophiaState
 from mmrec_jax.train.state import OBJECTIVES
 from mmrec_jax.typing import Array
@@ -41,6 +43,14 @@ def from_version_1(items: dict[str, Any]) -> dict[str, Any]:
     own = params.pop(OBJECTIVES, {})
     training["opt_state"] = _map(_sophia_from_1, _map(_beside, training["opt_state"]))
     return {"params": params, "training": training | ({OBJECTIVES: own} if own else {})}
+
+
+def predictors(config: Config, model: LanguageModel) -> dict[str, Params]:
+    """Shapes of what format 1 has among the parameters although objectives alone use it."""
+    if "uboo" not in config.objectives:
+        return {}
+    objective = config.objectives.uboo.build(model, None)  # it asks for no tokenizer
+    return {"uboo": jax.eval_shape(lambda key: objective.init(key, model), jax.random.key(0))}
 
 
 def _inside(tree: Any) -> Any:

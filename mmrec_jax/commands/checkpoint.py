@@ -1,9 +1,13 @@
 """`mmrec adapters show`, `merge` and `export`: what a run trained, and copies that need no base."""
 
 import argparse
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from mmrec_jax.commands.options import add_model_options
+
+if TYPE_CHECKING:
+    from mmrec_jax.checkpoints.load import TrainedModel
 
 
 def add_parser(commands: Any) -> None:
@@ -15,7 +19,7 @@ def add_parser(commands: Any) -> None:
     add_model_options(show)
     show.set_defaults(run=_show_adapters)
     for name, help_, out, run in (
-        ("merge", "adapters and their base as one full checkpoint", "the new run's folder", _merge),
+        ("merge", "adapters and their base as one full checkpoint", "the new folder", _merge),
         ("export", "safetensors, config and tokenizer in a folder", "the new folder", _export),
     ):
         parser = commands.add_parser(name, help=help_)
@@ -62,34 +66,31 @@ def _show_adapters(options: argparse.Namespace) -> None:
 
 def _merge(options: argparse.Namespace) -> None:
     """Writes a folder that every command reads like a run."""
-    from mmrec_jax.checkpoints.export import require_new_folder, stand_alone, write_merged
-    from mmrec_jax.checkpoints.load import read_adapters, read_model
-    from mmrec_jax.checkpoints.workdir import Workdir
+    from mmrec_jax.checkpoints.export import write_merged
+    from mmrec_jax.checkpoints.load import read_adapters
 
-    target = require_new_folder(options.out)
     read_adapters(options.workdir, options.step)
-    merged = read_model(options.workdir, options.step)
-    write_merged(
-        target,
-        stand_alone(merged.config),
-        merged.params,
-        merged.tokenizer,
-        Workdir(merged.root).tokenizer,
-        vocab_size=merged.model.vocab_size,
-        step=merged.step,
-    )
-    print(f"{target.root}: step {merged.step:,} of {merged.root}, merged; read it with --workdir")
+    merged, _ = _write(options, write_merged)
+    print(f"{options.out}: step {merged.step:,} of {merged.root}, merged; read it with --workdir")
 
 
 def _export(options: argparse.Namespace) -> None:
     """Writes the folder; adapters are merged."""
-    from mmrec_jax.checkpoints.export import require_new_folder, stand_alone, write_exported
+    from mmrec_jax.checkpoints.export import write_exported
+
+    _, size = _write(options, write_exported)
+    print(f"{options.out}: model.safetensors ({size:,} bytes), config.json, tokenizer/")
+
+
+def _write(options: argparse.Namespace, write: Callable[..., Any]) -> "tuple[TrainedModel, Any]":
+    """The model, and what the function of `checkpoints/export.py` that writes it returns."""
+    from mmrec_jax.checkpoints.export import require_new_folder, stand_alone
     from mmrec_jax.checkpoints.load import read_model
     from mmrec_jax.checkpoints.workdir import Workdir
 
     require_new_folder(options.out)
     trained = read_model(options.workdir, options.step)
-    size = write_exported(
+    done = write(
         options.out,
         stand_alone(trained.config),
         trained.params,
@@ -98,4 +99,4 @@ def _export(options: argparse.Namespace) -> None:
         vocab_size=trained.model.vocab_size,
         step=trained.step,
     )
-    print(f"{options.out}: model.safetensors ({size:,} bytes), config.json, tokenizer/")
+    return trained, done

@@ -1,7 +1,7 @@
 """A model with adapters on a frozen base: a `LanguageModel` whose parameters are the adapters."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import flax.struct
@@ -13,8 +13,8 @@ from mmrec_jax.dora.interception import intercept
 from mmrec_jax.dora.rules import AdapterRule, RowRule, all_linear
 from mmrec_jax.dora.sharding import partition_specs
 from mmrec_jax.dora.transform import apply, squares
-from mmrec_jax.models.api import LanguageModel, Output, Params, State, Training
-from mmrec_jax.models.wrapper import Wrapper
+from mmrec_jax.models.api import LanguageModel, Output, Params
+from mmrec_jax.models.wrapper import Inputs, Wrapper
 from mmrec_jax.tree import named_leaves
 from mmrec_jax.typing import Array
 
@@ -37,20 +37,8 @@ class AdaptedModel(Wrapper):
         """Adapters at which the model is the base."""
         return init(key, self.base, self.rules)
 
-    def apply(
-        self,
-        params: Params,
-        tokens: Array,
-        state: State = None,
-        segment_ids: Array | None = None,
-        *,
-        training: Training | None = None,
-        perturb: Callable[[Array], Array] | None = None,
-        **options: Any,
-    ) -> Output:
-        """See `LanguageModel.apply`."""
-        inputs = (tokens, state, segment_ids)
-        options |= {"training": training, "perturb": perturb}
+    def forward(self, params: Params, inputs: Inputs, options: dict[str, Any]) -> Output:
+        """With the adapters, whose dropout is for training alone."""
         if self.path == "apply":
             adapted = apply(self.base, params, detach_norm=self.detach_norm)
             return self.inner.apply(adapted, *inputs, **options)
@@ -58,7 +46,7 @@ class AdaptedModel(Wrapper):
             self.base,
             params,
             squares=self.squares,
-            dropout=0.0 if training is None else self.dropout,
+            dropout=0.0 if options.get("training") is None else self.dropout,
             detach_norm=self.detach_norm,
         ) as variables:
             others = {name: value for name, value in variables.items() if name != "params"}

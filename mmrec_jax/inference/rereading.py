@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from mmrec_jax.models.api import LanguageModel, Output, Params, State
-from mmrec_jax.models.wrapper import Wrapper
+from mmrec_jax.models.wrapper import Inputs, Wrapper
 from mmrec_jax.typing import Array, Int
 
 _LEAST = 64  # tokens that there is room for at first
@@ -29,15 +29,9 @@ class Rereading(Wrapper):
 
     inner: Any
 
-    def apply(
-        self,
-        params: Params,
-        tokens: Array,
-        state: State = None,
-        segment_ids: Array | None = None,
-        **options: Any,
-    ) -> Output:
+    def forward(self, params: Params, inputs: Inputs, options: dict[str, Any]) -> Output:
         """The state needs room for the tokens (`with_room`)."""
+        tokens, state, segment_ids = inputs
         rows, length = tokens.shape
         kept = _empty(rows, length) if state is None else state
         at = jnp.arange(rows)[:, None]

@@ -16,6 +16,9 @@ class FamilyConfig(Settings):
     group: ClassVar[str] = "model"
     tag: ClassVar[str] = "family"
     family: ClassVar[str]
+    # Fields that trade time for memory, and the value that takes least; None: the lower the less.
+    memory_fields: ClassVar[tuple[tuple[str, Any], ...]] = ()
+
     vocab_size: int = setting(
         5000, "upper bound; the tokenizer's size when that is smaller", at_least(1)
     )

@@ -6,7 +6,7 @@ so that the noise of a document has the length alpha / sqrt(3) on average, whate
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.json_object import read_json_object
-from mmrec_jax.models.api import Output, Params, State, Training
-from mmrec_jax.models.wrapper import Wrapper
+from mmrec_jax.models.api import Output, Params, Training
+from mmrec_jax.models.wrapper import Inputs, Wrapper
 from mmrec_jax.typing import Array, Float, Int, typed
 
 # The noise's key is `fold_in(key of the forward pass, this)`; that key itself is dropout's.
@@ -82,21 +82,12 @@ class NoisyModel(Wrapper):
     alpha: float = flax.struct.field(pytree_node=False)
     steps: int | None = flax.struct.field(pytree_node=False)  # after which a linear alpha is 0
 
-    def apply(
-        self,
-        params: Params,
-        tokens: Array,
-        state: State = None,
-        segment_ids: Array | None = None,
-        *,
-        training: Training | None = None,
-        perturb: Callable[[Array], Array] | None = None,
-        **options: Any,
-    ) -> Output:
-        """See `LanguageModel.apply`; the noise comes after what `perturb` does."""
-        options |= {"training": training}
+    def forward(self, params: Params, inputs: Inputs, options: dict[str, Any]) -> Output:
+        """In training the noise comes after what `perturb` does."""
+        training: Training | None = options.get("training")
         if training is None:
-            return self.inner.apply(params, tokens, state, segment_ids, perturb=perturb, **options)
+            return self.inner.apply(params, *inputs, **options)
+        perturb, (tokens, _, segment_ids) = options.get("perturb"), inputs
         key, alpha = jax.random.fold_in(training.key, _NOISE), self._alpha(training.step)
         scale = None if self.table is None else self.table[tokens]
 
@@ -104,7 +95,7 @@ class NoisyModel(Wrapper):
             x = x if perturb is None else perturb(x)
             return neftune(key, x, segment_ids, alpha, scale)
 
-        return self.inner.apply(params, tokens, state, segment_ids, perturb=noisy, **options)
+        return self.inner.apply(params, *inputs, **{**options, "perturb": noisy})
 
     def _alpha(self, step: Array) -> float | Array:
         if self.steps is None:

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from mmrec_jax.models.api import LanguageModel, Params, State
+from mmrec_jax.models.api import LanguageModel, Output, Params, State
 from mmrec_jax.models.family_config import FamilyConfig
 from mmrec_jax.typing import Array
+
+Inputs = tuple[Array, State, Array | None]  # tokens, state and segment ids
 
 
 class Wrapper:
@@ -22,6 +24,21 @@ class Wrapper:
     def init(self, key: Array) -> Params:
         """See `LanguageModel.init`."""
         return self.inner.init(key)
+
+    def apply(
+        self,
+        params: Params,
+        tokens: Array,
+        state: State = None,
+        segment_ids: Array | None = None,
+        **options: Any,
+    ) -> Output:
+        """See `LanguageModel.apply`; a subclass says in `forward` what is different."""
+        return self.forward(params, (tokens, state, segment_ids), options)
+
+    def forward(self, params: Params, inputs: Inputs, options: dict[str, Any]) -> Output:
+        """`apply`, whose keyword arguments are `options`."""
+        raise NotImplementedError
 
     def initial_state(self, batch: int) -> State:
         """See `LanguageModel.initial_state`."""

@@ -1,4 +1,4 @@
-"""The `vowel_harmony` objective: how often the next piece would break vowel harmony.
+"""The `vowel_harmony` objective: how often the next token would break vowel harmony.
 
 At each position where the current word already has a vowel, of class c,
 

@@ -113,9 +113,12 @@ def memory_remedy(config: Config) -> str:
         f"lower config.train.batch_size ({train.batch_size})",
         f"raise config.train.accumulate ({train.accumulate})",
     ]
-    for name, change in (("remat", 'to "full"'), ("time_chunk", "lower")):
-        if hasattr(config.model, name):
-            parts.append(f"set config.model.{name} ({getattr(config.model, name)}) {change}")
+    for name, least in config.model.memory_fields:
+        now = getattr(config.model, name)
+        if least is None:
+            parts.append(f"lower config.model.{name} ({now})")
+        elif now != least:
+            parts.append(f"set config.model.{name} ({now}) to {least}")
     split = f"data {mesh.data}, fsdp {mesh.fsdp}, tensor {mesh.tensor}"
     return f"{', '.join(parts)}, or split over more devices with config.mesh ({split})"
 

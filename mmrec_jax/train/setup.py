@@ -238,8 +238,8 @@ def build_model(
     if noise.alpha:
         table = None
         if noise.table:
-            tokens = {tokenizer.id_to_piece(index): index for index in range(tokenizer.vocab_size)}
-            table = read_noise_table(noise.table, tokens)
+            ids = {tokenizer.id_to_piece(index): index for index in range(tokenizer.vocab_size)}
+            table = read_noise_table(noise.table, ids)
         until = steps if noise.schedule == "linear" else None
         model = with_embedding_noise(model, noise.alpha, steps=until, table=table)
     return model

@@ -25,6 +25,7 @@ class MMRecConfig(FamilyConfig):
     """
 
     family = "mmrec"
+    memory_fields = (("remat", "full"), ("time_chunk", None))
 
     model_dim: int = setting(128, "D, the width", at_least(1))
     num_layers: int = setting(4, "L, blocks", at_least(1))

@@ -110,7 +110,7 @@ def observe(
     params: Params,
     inputs: NDArray[np.int32],
     segment_ids: NDArray[np.int32],
-) -> "MetricSums":
+) -> "Accumulator":
     """The sums over all tokens [B, T] of rows that each hold one document from its beginning.
 
     `segment_ids` [B, T] are 0 at the padding after it, else a number of the document.
@@ -124,16 +124,16 @@ def observe(
     tail = ((0, 0), (0, chunks * chunk - length))
     inputs, segment_ids = np.pad(inputs, tail), np.pad(segment_ids, tail)
 
-    observed = MetricSums(config, params)
+    accumulator = Accumulator(config, params)
     state = model.initial_state(rows)
     for begin in range(0, chunks * chunk, chunk):
         now = np.s_[:, begin : begin + chunk]
         recorded, after = _read(model, params, inputs[now], state, segment_ids[now])
         on_host = jax.device_get(recorded)
-        observed.add(on_host, jax.device_get(state.h), segment_ids[now] > 0, begin)
+        accumulator.add(on_host, jax.device_get(state.h), segment_ids[now] > 0, begin)
         state = after
-    observed.finish(jax.device_get(state.m))
-    return observed
+    accumulator.finish(jax.device_get(state.m))
+    return accumulator
 
 
 @jax.jit
@@ -174,7 +174,7 @@ def _norms(config: MMRecConfig, recorded: dict[str, Array], segment_ids: Array, 
     return norms.swapaxes(0, 1).reshape(recorded["beta"].shape)
 
 
-class MetricSums:
+class Accumulator:
     """What `observe` adds up, chunk by chunk, in memory that does not grow with the text.
 
     L layers, E channels, H long-term memories; bins as in the functions above.

@@ -11,14 +11,14 @@ from mmrec_jax.models.mmrec.dashboard.observer import (
     GATE_EDGES,
     HALF_LIFE_EDGES,
     WRITE_EDGES,
-    MetricSums,
+    Accumulator,
     half_life,
 )
 
 Summary = dict[str, Any]
 
 
-def summarise(observed: MetricSums) -> Summary:
+def summarise(accumulator: Accumulator) -> Summary:
     """Means and histograms from sums, as plain numbers and lists.
 
     Returns:
@@ -39,22 +39,22 @@ def summarise(observed: MetricSums) -> Summary:
         * with gate="state" `newton_iterations`, `newton_residual` and `newton_fell_back` (the worst
           chunk; 0 where the solver stepped through time).
     """
-    config = observed.config
-    filled = np.flatnonzero(observed.sums["positions"])
+    config = accumulator.config
+    filled = np.flatnonzero(accumulator.sums["positions"])
     return {
-        "tokens": observed.tokens,
+        "tokens": accumulator.tokens,
         "memory_size": [config.S, config.K] if config.H else None,
         "half_life_edges": HALF_LIFE_EDGES.tolist(),
         "gate_edges": GATE_EDGES.tolist(),
         "write_edges": WRITE_EDGES.tolist(),
         "positions": (2**filled).tolist(),
-        "layers": [_layer(observed, layer, filled) for layer in range(config.num_layers)],
+        "layers": [_layer(accumulator, layer, filled) for layer in range(config.num_layers)],
     }
 
 
-def _layer(observed: MetricSums, layer: int, filled: NDArray[np.int64]) -> Summary:
-    tokens = observed.tokens
-    sums = {name: x if name == "positions" else x[layer] for name, x in observed.sums.items()}
+def _layer(accumulator: Accumulator, layer: int, filled: NDArray[np.int64]) -> Summary:
+    tokens = accumulator.tokens
+    sums = {name: x if name == "positions" else x[layer] for name, x in accumulator.sums.items()}
     at = sums["positions"][filled]
     variance = np.mean(sums["n_square"] / tokens - np.square(sums["n_total"] / tokens))
     found: dict[str, Any] = {
@@ -66,19 +66,19 @@ def _layer(observed: MetricSums, layer: int, filled: NDArray[np.int64]) -> Summa
     if "gate_low" in sums:
         found |= {name: sums[name] / tokens for name in ("gate_low", "gate_high")}
         found["gate_histogram"] = sums["gate_counts"]
-    if observed.gate is not None:
-        w = observed.gate[0][layer].astype(np.float64)
+    if accumulator.gate is not None:
+        w = accumulator.gate[0][layer].astype(np.float64)
         found |= {"gate_weight": np.sqrt(np.mean(w**2)), "gate_weight_max": np.max(np.abs(w))}
-    if observed.rank is not None:
+    if accumulator.rank is not None:
         found |= {
             "alpha_half_life": half_life(sums["alpha_lost"] / tokens),
             "alpha_histogram": sums["alpha_counts"],
             "write_strength": sums["beta"] / tokens,
             "write_histogram": sums["beta_counts"],
             "memory_norm": np.sqrt(sums["m_square"][filled] / at[:, None]).T,
-            "effective_rank": observed.rank[layer],
+            "effective_rank": accumulator.rank[layer],
         }
-    found |= {name: x[layer] for name, x in observed.worst.items()}
+    found |= {name: x[layer] for name, x in accumulator.worst.items()}
     return {name: np.asarray(x).tolist() for name, x in found.items()}
 
 
