@@ -285,6 +285,9 @@ class TrainConfig(Settings):
         "evaluate with the state carried along each document, not each row from the zero state",
         free=True,
     )
+    evaluators: tuple[str, ...] = setting(
+        (), "what each evaluation measures besides: names that plugins register", free=True
+    )
     dashboard: bool = setting(True, "measure the memories at each evaluation", free=True)
     sample_prompt: str = setting(
         "", "prompt of the text samples written at each evaluation", free=True

@@ -9,6 +9,7 @@ a model is.
 
 import ast
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Callable
@@ -107,6 +108,8 @@ class Settings:
                 self.require(False, field.name, type_words(hint))
             if value is not given:
                 object.__setattr__(self, field.name, value)
+            if isinstance(value, float):
+                self.require(math.isfinite(value), field.name, "finite")
             check = field.metadata.get("check")
             if check is not None and value is not None:
                 self.require(check.holds(value), field.name, check.expected)

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import math
 import subprocess
 import sys
 import tarfile
@@ -68,6 +69,8 @@ _OUT_OF_RANGE = [
     (MMRecConfig, {"num_memories": 3}),
     (MMRecConfig, {"mem_dim": 0}),
     (MMRecConfig, {"dropout": 1.0}),
+    (OptimConfig, {"lr": math.inf}),
+    (TrainConfig, {"target_loss": math.nan}),
     (MMRecConfig, {"gamma_halflife_min": 0.0}),
     (MMRecConfig, {"alpha_halflife_min": 5000.0}),
     (TreebankConfig, {"seq_len": 0}),

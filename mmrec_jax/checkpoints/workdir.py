@@ -47,6 +47,7 @@ class Workdir:
     inspect = _Entry("inspect")  # numbers and pictures of `mmrec inspect`
     metrics = _Entry("metrics.jsonl")  # one JSON object per line
     tensorboard = _Entry("tensorboard")
+    wandb_id = _Entry("wandb_id.txt")  # which run of Weights & Biases this one is
     loss_curve = _Entry("loss.png")
     evaluations = _Entry("eval")  # what `mmrec eval` measured: numbers and pictures
     profile = _Entry("profile")  # profiler traces
@@ -69,7 +70,7 @@ class Workdir:
         folders = ("tokenizer", "samples", "tensorboard", "profile", "evaluations", "inspect")
         for path in (removed, *(getattr(self, name) for name in folders)):
             shutil.rmtree(path, ignore_errors=True)
-        for path in (self.config, self.metrics, self.loss_curve):
+        for path in (self.config, self.metrics, self.loss_curve, self.wandb_id):
             path.unlink(missing_ok=True)
 
     def write_config(self, config: Config, vocab_size: int) -> None:

@@ -26,6 +26,7 @@ from mmrec_jax.dora.kernel import (
     wide,
 )
 from mmrec_jax.dora.transform import with_rows
+from mmrec_jax.errors import UserError
 from mmrec_jax.tree import map_named, named_leaves
 from mmrec_jax.typing import Array
 
@@ -68,8 +69,8 @@ def intercept(
       The variables to apply the model to.
 
     Raises:
-      UserError: the adapters do not fit the base.
-      TypeError: an adapted kernel belongs to a module of another kind.
+      UserError: the adapters do not fit the base, or an adapted kernel belongs to a module of
+        another kind.
     """
     require_fit(params, adapters)
     leaves = named_leaves(params)
@@ -110,7 +111,10 @@ def _changed(dropout: float) -> Callable[..., Any]:
             module, "batch_dims", None
         ):
             name = "/".join(module.path)
-            raise TypeError(f"{name}: {type(module).__name__} cannot be intercepted; use apply")
+            raise UserError(
+                f"{name}: adapters of a {type(module).__name__} cannot be intercepted; use "
+                "dora.apply (config.adapters.path=apply)"
+            )
         (inputs,) = (*args, *kwargs.values())
         return _adapted(module, inputs, dropout)
 

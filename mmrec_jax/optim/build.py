@@ -6,7 +6,6 @@ from typing import Any
 import optax
 
 from mmrec_jax.config import OptimConfig
-from mmrec_jax.optim.masks import decay_mask
 from mmrec_jax.optim.sophia import sophia
 from mmrec_jax.tree import map_named
 
@@ -53,6 +52,20 @@ def learning_rate(config: OptimConfig, steps: int) -> optax.Schedule:
         return after
     ramp = optax.linear_schedule(config.lr / warmup, config.lr, max(warmup - 1, 1))
     return optax.join_schedules([ramp, after], [warmup])
+
+
+def decay_mask(decays: Callable[[str], bool]) -> Callable[[Any], Any]:
+    """From parameters to a tree like them, True where decoupled weight decay applies.
+
+    Args:
+      decays: whether it applies to the parameter at a path (`LanguageModel.decays`); of parameters
+        that only an objective has, it applies to matrices.
+    """
+
+    def rule(name: str, leaf: Any) -> bool:
+        return leaf.ndim > 1 if name.startswith("objectives/") else decays(name)
+
+    return lambda params: map_named(rule, params)
 
 
 def _optimizer(

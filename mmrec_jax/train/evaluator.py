@@ -80,7 +80,19 @@ def config_evaluators(config: Config) -> tuple[str, ...]:
         "sample": config.train.sample_tokens,
         "turkish": config.turkish.scored_samples,
     }
-    return tuple(name for name, wanted in asked.items() if wanted)
+    own = tuple(name for name, wanted in asked.items() if wanted)
+    return tuple(dict.fromkeys((*own, *config.train.evaluators)))
+
+
+def check_evaluators(config: Config) -> None:
+    """Refuses names that no evaluator has.
+
+    Raises:
+      UserError: names the field.
+    """
+    for name in config.train.evaluators:
+        known = name in EVALUATORS
+        config.train.require(known, "evaluators", f"names of: {', '.join(EVALUATORS)}")
 
 
 def _write_sample(path: Path, text: str) -> None:

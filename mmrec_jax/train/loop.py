@@ -16,7 +16,7 @@ from mmrec_jax.data.train_iterator import joined_state
 from mmrec_jax.errors import NotFiniteError, UserError, explain_out_of_memory
 from mmrec_jax.train import report
 from mmrec_jax.train.compiled_steps import CompiledSteps
-from mmrec_jax.train.evaluator import Evaluator
+from mmrec_jax.train.evaluator import Evaluator, check_evaluators
 from mmrec_jax.train.interrupt import Interrupt
 from mmrec_jax.train.mesh import memory_remedy, shard_batch
 from mmrec_jax.train.monitor import (
@@ -47,6 +47,7 @@ def run(
     """
     begin = time.perf_counter()
     check_writers(config.train.writers)
+    check_evaluators(config)
     try:
         with explain_out_of_memory(memory_remedy(config)):
             return _run(config, workdir, begin, fresh=fresh, resume_step=resume_step)

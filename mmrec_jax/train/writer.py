@@ -118,7 +118,7 @@ class WandB(Writer):
     def __init__(self, workdir: Workdir, resume_step: int, config: Config) -> None:
         import wandb
 
-        identity = workdir.root / "wandb_id.txt"
+        identity = workdir.wandb_id
         if not (resume_step and identity.exists()):
             identity.write_text(secrets.token_hex(8), "utf-8")
         self._wandb = wandb

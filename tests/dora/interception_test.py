@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mmrec_jax import dora
+from mmrec_jax.errors import UserError
 from mmrec_jax.models.mmrec.model import MMRecLM
 from tests.models.mmrec import small_model
 
@@ -142,6 +143,6 @@ def test_a_module_of_another_kind_is_refused():
     trained = dora.init(jax.random.key(0), params, [dora.AdapterRule("kernel", 2, 1.0)])
     with (
         dora.intercept(params, trained) as variables,
-        pytest.raises(TypeError, match="Own cannot be intercepted; use apply"),
+        pytest.raises(UserError, match=r"Own cannot be intercepted.*path=apply"),
     ):
         Own().apply(variables, jnp.ones((1, 4)))

@@ -11,7 +11,7 @@ from mmrec_jax.config import AdapterConfig
 from mmrec_jax.dora.adapted_model import adapt, adapter_rules
 from mmrec_jax.models.api import Training
 from mmrec_jax.models.noise import with_embedding_noise
-from mmrec_jax.optim.masks import decay_mask
+from mmrec_jax.optim.build import decay_mask
 from mmrec_jax.train.mesh import shard_params
 from mmrec_jax.tree import named_leaves
 from tests.small_step import assert_close, mesh, moved

@@ -3,7 +3,7 @@ import pytest
 
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.objectives.uboo import UBOOConfig
-from mmrec_jax.optim.masks import decay_mask
+from mmrec_jax.optim.build import decay_mask
 from mmrec_jax.train.state import joined
 from mmrec_jax.tree import named_leaves
 from tests.small_step import TOKENIZER

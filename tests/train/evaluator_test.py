@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mmrec_jax import dora
+from mmrec_jax.config import Config, TrainConfig
 from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.chat_template import PLAIN
 from mmrec_jax.data.document import Document
@@ -21,7 +22,7 @@ from mmrec_jax.evaluation.registry import EVALUATORS, Evaluation, format_metrics
 from mmrec_jax.models.noise import with_embedding_noise
 from mmrec_jax.objectives.cross_entropy import CrossEntropy
 from mmrec_jax.train import evaluator
-from mmrec_jax.train.evaluator import Evaluator
+from mmrec_jax.train.evaluator import Evaluator, check_evaluators
 from mmrec_jax.train.mesh import one_device
 from tests.families import small
 
@@ -57,7 +58,13 @@ def _data(kind=TreebankConfig):
 
 
 def _setup(path, model, data=None, scored=0, **train):
-    train = {"dashboard": False, "sample_tokens": 0, "sample_prompt": "göl", **train}
+    train = {
+        "dashboard": False,
+        "sample_tokens": 0,
+        "sample_prompt": "göl",
+        "evaluators": (),
+        **train,
+    }
     train |= {"batch_size": 2, "eval_batches": None, "eval_carry": False, "seed": 3}
     return SimpleNamespace(
         model=model,
@@ -136,11 +143,12 @@ def test_an_evaluator_from_outside(tmp_path, reported, monkeypatch):
         return Evaluation({"steps": request.step}, text="mine")
 
     monkeypatch.setitem(EVALUATORS._values, "mine", steps)
-    monkeypatch.setattr(evaluator, "config_evaluators", lambda config: ("mine",))
-    _, written = _evaluate(_setup(tmp_path, small("gru")[0]), small("gru")[1])
+    setup = _setup(tmp_path, small("gru")[0], evaluators=("mine",))
+    _, written = _evaluate(setup, small("gru")[1])
     assert written[1:] == [(7, "mine", {"steps": 7})]
-    with pytest.raises(UserError, match="yours"):
-        EVALUATORS["yours"]
+    check_evaluators(Config(train=TrainConfig(steps=1, evaluators=("mine",))))
+    with pytest.raises(UserError, match=r"config\.train\.evaluators .*yours"):
+        check_evaluators(Config(train=TrainConfig(steps=1, evaluators=("mine", "yours"))))
 
 
 def test_integers_are_shown_as_integers():
