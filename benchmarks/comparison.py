@@ -23,9 +23,8 @@ from mmrec_jax.evaluation.registry import EVALUATORS, EvaluationRequest
 from mmrec_jax.models.attention.config import AttentionConfig, matching
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.optim.build import build_optimizer
-from mmrec_jax.train.compile_cache import enable_compile_cache
-from mmrec_jax.train.compiled_steps import compile_step
-from mmrec_jax.train.mesh import make_mesh, place_batch, split_cpu, state_shardings
+from mmrec_jax.train.compiled_steps import compile_step, enable_compile_cache
+from mmrec_jax.train.mesh import make_mesh, shard_batch, split_cpu, state_shardings
 from mmrec_jax.train.setup import build_model, build_objectives, load_data, run_length
 from mmrec_jax.train.state import TrainState, initial_state
 from mmrec_jax.tree import count
@@ -100,7 +99,7 @@ def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
     diverged_at, tokens, training = None, 0, 0.0
     mark = time.perf_counter()
     for number in range(1, steps + 1):
-        state, values = update(network, state, place_batch(next(batches), mesh))
+        state, values = update(network, state, shard_batch(next(batches), mesh))
         losses.append(float(values["loss"]))
         tokens += int(values["tokens"])
         if not math.isfinite(losses[-1]):

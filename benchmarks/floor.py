@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from mmrec_jax.models.mmrec.config import MMRecConfig
-from mmrec_jax.train.flops import matmul_flops_per_second, training_flops_per_token
+from mmrec_jax.train.monitor import matmul_flops_per_second, training_flops_per_token
 from mmrec_jax.tree import count, named_leaves
 
 _COPIED = 2**25  # float32 numbers, 128 MiB: more than any cache holds

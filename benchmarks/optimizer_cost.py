@@ -30,7 +30,7 @@ from mmrec_jax.errors import UserError, exit_on_user_error
 from mmrec_jax.models.api import LanguageModel
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.compiled_steps import compile_step
-from mmrec_jax.train.mesh import make_mesh, place_batch, row_devices, split_cpu, state_shardings
+from mmrec_jax.train.mesh import make_mesh, row_devices, shard_batch, split_cpu, state_shardings
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.tree import num_bytes
 
@@ -96,7 +96,7 @@ def measure(config: Config, optimizers: Sequence[str], rounds: int) -> dict[str,
     rows = train.batch_size // train.accumulate // row_devices(mesh)
     model = config.model.fitted(rows, mesh.devices.flat[0].platform).build()
     tokens = random_batch(train.batch_size, config.data.seq_len, config.model.vocab_size)
-    batch = place_batch(tokens, mesh)
+    batch = shard_batch(tokens, mesh)
     steps: dict[str, Timed] = {}
     for name in ("adamw", *optimizers):
         for label, refresh in STEPS[name].items():

@@ -135,10 +135,10 @@ def _jax_step(
     """Compiles `update` on the devices, and with the donated state, of the training loop."""
     import jax
 
-    from mmrec_jax.train.mesh import place_batch, replicated
+    from mmrec_jax.train.mesh import replicated, shard_batch
 
     everywhere = replicated(mesh)
-    state, placed = jax.jit(initial, out_shardings=everywhere)(), place_batch(batch, mesh)
+    state, placed = jax.jit(initial, out_shardings=everywhere)(), shard_batch(batch, mesh)
     start = time.perf_counter()
     program = jax.jit(update, donate_argnums=0, out_shardings=everywhere)
     compiled = program.lower(state, placed).compile()

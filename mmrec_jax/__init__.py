@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from mmrec_jax.xla_flags import set_required
 
 if TYPE_CHECKING:
-    from mmrec_jax.checkpoints.trained_model import load
+    from mmrec_jax.checkpoints.load import load
     from mmrec_jax.inference.chat import reply
     from mmrec_jax.inference.generate import generate
     from mmrec_jax.inference.prefill import logits
@@ -36,7 +36,7 @@ __all__ = ["generate", "load", "load_state", "logits", "reply", "save_state"]
 
 _HOMES = {
     "generate": "mmrec_jax.inference.generate",
-    "load": "mmrec_jax.checkpoints.trained_model",
+    "load": "mmrec_jax.checkpoints.load",
     "load_state": "mmrec_jax.inference.saved_state",
     "logits": "mmrec_jax.inference.prefill",
     "reply": "mmrec_jax.inference.chat",

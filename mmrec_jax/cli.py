@@ -5,11 +5,10 @@ from collections.abc import Sequence
 
 from mmrec_jax.command_line import ArgumentParser, add_version
 from mmrec_jax.commands import (
-    adapters,
+    checkpoint,
     config,
     data,
     eval,
-    export,
     generate,
     inspect,
     tokenizer,
@@ -27,8 +26,7 @@ _COMMANDS = (
     data,
     tokenizer,
     turkish,
-    adapters,
-    export,
+    checkpoint,
 )
 
 

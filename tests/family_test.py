@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import mmrec_jax
-from mmrec_jax.checkpoints.trained_model import read_adapters, read_model
+from mmrec_jax.checkpoints.load import read_adapters, read_model
 from mmrec_jax.cli import main
 from mmrec_jax.config import Config
 from mmrec_jax.config_file import read_config

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from mmrec_jax.data.char_tokenizer import CharTokenizer
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.objectives.config import CrossEntropyConfig
-from mmrec_jax.train.mesh import AXES, place_batch, replicated, state_shardings
+from mmrec_jax.train.mesh import AXES, replicated, shard_batch, state_shardings
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step
 
@@ -91,7 +91,7 @@ def on_mesh(devices, model, objectives, optimizer=RECORDER, accumulate=1, estima
     program = jax.jit(step, out_shardings=(shardings, replicated(devices)))
 
     def call(model, state, rows):
-        return program(model, state, place_batch(rows, devices))
+        return program(model, state, shard_batch(rows, devices))
 
     return state, call
 

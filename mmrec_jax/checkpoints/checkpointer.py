@@ -111,10 +111,7 @@ class Checkpointer:
         return [step for step in self._folders() if not self._find_missing(step)]
 
     def choose(self, step: int | str) -> int:
-        """The checkpoint that is meant, if nothing of it is missing.
-
-        Args:
-          step: "best" (lowest validation loss), "last", or a number.
+        """The checkpoint meant by "best" (lowest validation loss), "last" or a number, if complete.
 
         Raises:
           UserError: there is none, or it is incomplete: naming the newest one that is intact.
@@ -139,9 +136,7 @@ class Checkpointer:
     def resume_step(self, wanted: int | None = None) -> int:
         """The checkpoint that training continues from: `wanted`, or the newest; 0 without any.
 
-        Raises:
-          UserError: there is no such checkpoint, or it is incomplete: training goes back to an
-            earlier one only when told to.
+        An incomplete one is a `UserError`: training goes back to an earlier one only when told to.
         """
         if wanted is None and not self._folders():
             return 0
@@ -158,12 +153,8 @@ class Checkpointer:
     ) -> None:
         """Starts a save in the background, waiting for the one before.
 
-        Args:
-          step: updates done.
-          arrays: item name to tree of arrays.
-          data: the data iterator's state, fit for JSON.
-          meta: what else is to be known of the checkpoint, fit for JSON.
-          validation_loss: by which the best are kept.
+        `arrays` has trees by item; `data`, the data iterator's state, and `meta` are fit for JSON;
+        the best are kept by `validation_loss`.
 
         Raises:
           UserError: this or an earlier save failed (a full disk, say).
@@ -202,11 +193,7 @@ class Checkpointer:
         self._orbax.close()
 
     def read_meta(self, step: int) -> dict[str, Any]:
-        """The `meta` item of one checkpoint.
-
-        Raises:
-          UserError: it is damaged, or was written in a format of a later version.
-        """
+        """The `meta` item of one checkpoint; `UserError` if damaged or of a later version."""
         self._require_undamaged(step, ["meta"])
         meta = self._read_json(step, "meta")
         if meta.get("format") not in range(1, FORMAT_VERSION + 1):
@@ -217,17 +204,12 @@ class Checkpointer:
         return meta
 
     def restore(self, step: int, abstract: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Arrays and the data iterator's state, checked against the checksums.
+        """The items of `abstract` as arrays, and the data iterator's state.
 
-        Args:
-          step: which checkpoint.
-          abstract: item name to tree of `jax.ShapeDtypeStruct` with shardings.
-
-        Returns:
-          Item name to tree of arrays; the `data` item.
+        `abstract` has trees of `jax.ShapeDtypeStruct` with shardings, by item.
 
         Raises:
-          UserError: an item is missing, damaged, or of another structure.
+          UserError: an item is missing, damaged (by its checksums), or of another structure.
         """
         items = [*abstract, "data"]
         if jax.process_count() > 1:

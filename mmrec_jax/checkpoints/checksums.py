@@ -1,6 +1,6 @@
 """A manifest of a checkpoint's files: size and SHA-256 of each, so that no damage is read on.
 
-`checksums.json` lies in the folder of a step and maps the path of every file of its items, relative
+`checksums.json` is in the folder of a step and maps the path of every file of its items, relative
 to that folder, to `[bytes, sha256 (hex)]`.
 """
 

@@ -37,16 +37,7 @@ def write_exported(
     vocab_size: int,
     step: int,
 ) -> int:
-    """Writes a new folder.
-
-    Args:
-      folder: it must not exist, or be empty.
-      config: of the run, without adapters.
-      params: the model's parameters.
-      tokenizer: its tokenizer.
-      tokenizer_folder: the files of the tokenizer, all of which are copied.
-      vocab_size: of the model.
-      step: of the run.
+    """Writes an exported model, with all files of `tokenizer_folder`; `config` has no adapters.
 
     Returns:
       The bytes of `model.safetensors`.
@@ -93,11 +84,7 @@ def stand_alone(config: Config) -> Config:
 
 
 def require_new_folder(folder: str | os.PathLike[str]) -> Workdir:
-    """The folder, if nothing would be overwritten there.
-
-    Raises:
-      UserError: there is something.
-    """
+    """The folder, if nothing would be overwritten there; else `UserError`."""
     target = Workdir(Path(folder))
     if target.root.exists() and (not target.root.is_dir() or any(target.root.iterdir())):
         raise UserError(f"{folder}: there is something here already; name a new folder")
@@ -105,11 +92,7 @@ def require_new_folder(folder: str | os.PathLike[str]) -> Workdir:
 
 
 def read_exported_facts(path: Path) -> dict[str, Any]:
-    """`step`, `config` and `tokenizer` of an exported model.
-
-    Raises:
-      UserError: the file cannot be read, is damaged, or a newer version of this package wrote it.
-    """
+    """`step`, `config` and `tokenizer` of an exported model; errors as `TensorFormat.read`."""
     facts = EXPORT_FORMAT.read_facts(path)
     for name, kind in _FACTS.items():
         if not isinstance(facts.get(name), kind):
@@ -118,15 +101,7 @@ def read_exported_facts(path: Path) -> dict[str, Any]:
 
 
 def read_exported_params(path: Path, abstract: Any) -> Any:
-    """The parameters, on the first device, if the file is bit for bit the one written.
-
-    Args:
-      path: `model.safetensors`.
-      abstract: the tree that is expected, of shapes and dtypes.
-
-    Raises:
-      UserError: a parameter is missing, or of another shape or dtype, or the file is damaged.
-    """
+    """The parameters on the first device; `UserError` if the file is damaged or of other shapes."""
     tensors, _ = EXPORT_FORMAT.read(path)
 
     def leaf(name: str, like: jax.ShapeDtypeStruct) -> jax.Array:

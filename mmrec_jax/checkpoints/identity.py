@@ -16,10 +16,6 @@ from mmrec_jax.tree import named_leaves
 def identity(config: FamilyConfig, params: Any) -> dict[str, Any]:
     """The model in a few hundred bytes, fit for JSON: equal for equal functions.
 
-    Args:
-      config: the model's config.
-      params: its parameters.
-
     Returns:
       `config`: the fields that change the function; `parameters`: name to
       `[dtype, shape, sha256 (hex) of the values]`.
@@ -35,12 +31,7 @@ def identity(config: FamilyConfig, params: Any) -> dict[str, Any]:
 
 
 def difference(saved: dict[str, Any], now: dict[str, Any]) -> str:
-    """The first thing in which two models differ, in words; empty for the same model.
-
-    Args:
-      saved: the `identity` in a file.
-      now: the `identity` of the model at hand.
-    """
+    """What differs first between two identities, in words; empty for the same model."""
     after = now["config"]
     before = _as_it_was(FAMILIES[after["family"]]) | saved["config"]
     # Of another family every other field differs too.

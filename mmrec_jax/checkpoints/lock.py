@@ -1,4 +1,4 @@
-"""One writer a folder: a lock that the system releases when its process ends, even by SIGKILL."""
+"""One writer per folder: a lock that the system releases when its process ends, even by SIGKILL."""
 
 import contextlib
 import fcntl
@@ -18,8 +18,7 @@ _held: dict[Path, tuple[int, bool]] = {}
 def lock_folder(folder: Path) -> None:
     """Takes the lock of a folder, which is made if needed, until `unlock_folder` or the exit.
 
-    Raises:
-      UserError: another process holds it, or the folder cannot be written.
+    A folder that another process holds, or that cannot be written, is a `UserError`.
     """
     folder = folder.resolve()
     path = folder / _NAME
@@ -49,9 +48,7 @@ def lock_folder(folder: Path) -> None:
 def unlock_folder(folder: Path, *, discard: bool = False) -> None:
     """Gives the lock back, if this process has it.
 
-    Args:
-      folder: of `lock_folder`.
-      discard: remove the folder again if it was made for the lock and holds nothing else.
+    With `discard` a folder that was made for the lock and holds nothing else is removed again.
     """
     folder = folder.resolve()
     if folder not in _held:

@@ -10,15 +10,9 @@ from mmrec_jax.errors import UserError
 
 
 def check_same_run(config: Config, saved: dict[str, Any], where: str) -> None:
-    """Refuses to continue a run under a config that would train another model.
+    """Refuses to continue `saved`, the config in a checkpoint, under one that trains another model.
 
-    Args:
-      config: the config of this command.
-      saved: the config stored in the checkpoint, as plain dicts.
-      where: the checkpoint, for the message.
-
-    Raises:
-      UserError: naming every field that differs, with both values.
+    The error names every field that differs, with both values.
     """
     begun = _read(saved, where)
     schedules = {config.optim.schedule, config.noise.schedule}
@@ -43,21 +37,13 @@ def check_same_run(config: Config, saved: dict[str, Any], where: str) -> None:
 
 
 def as_begun(config: Config, saved: dict[str, Any], where: str) -> tuple[Config, list[str]]:
-    """The config of this command, with what an older run cannot know as it was then.
+    """The config of this command, with the fields that `saved` is too old to have as they were.
 
-    A field that is younger than the run has the run's behaviour in it; it is taken over where this
-    command leaves the field at its default of now.
-
-    Args:
-      config: the config of this command.
-      saved: the config stored in the checkpoint, as plain dicts.
-      where: the checkpoint, for messages.
+    Such a field gets the value that an older run implied, where this command leaves it at today's
+    default.
 
     Returns:
       The config, and what was taken over: `model.field=value`.
-
-    Raises:
-      UserError: the stored config cannot be read.
     """
     now = {name: value for name, value, _ in leaves(config)}
     begun, stored = _read(saved, where), upgrade(saved)
@@ -86,16 +72,7 @@ def _has(plain: Any, path: str) -> bool:
 
 
 def check_same_tokenizer(now: str, saved: str, where: str) -> None:
-    """Refuses to continue with a tokenizer whose ids mean something else.
-
-    Args:
-      now: fingerprint of the tokenizer of this command.
-      saved: fingerprint stored in the checkpoint.
-      where: the checkpoint, for the message.
-
-    Raises:
-      UserError: the fingerprints differ.
-    """
+    """Refuses a tokenizer whose fingerprint, and so the meaning of its ids, differs."""
     if now != saved:
         raise UserError(
             f"{where} was trained with another tokenizer ({saved[:12]} in the checkpoint, "

@@ -35,12 +35,7 @@ class TensorFormat:
     unchecked: int = 0  # files up to this version have the facts beside `version`, and no sha256
 
     def write(self, path: _PathLike, tensors: Mapping[str, Any], facts: dict[str, Any]) -> int:
-        """Writes a file in one step, in place of one of the same name.
-
-        Args:
-          path: the file.
-          tensors: arrays by name.
-          facts: what else is to be kept, fit for JSON.
+        """Writes a file in one step, replacing one of the same name; `facts` are fit for JSON.
 
         Returns:
           The file's size in bytes.
@@ -65,27 +60,17 @@ class TensorFormat:
             it was written, or a newer version of this package wrote it.
         """
         label, tensors = self._read(path, with_tensors=True)
-        if (
-            label["version"] > self.unchecked
-            and _sha256(tensors, label["facts"]) != label["sha256"]
-        ):
+        checked = label["version"] > self.unchecked
+        if checked and _sha256(tensors, label["facts"]) != label["sha256"]:
             raise UserError(f"{path}: the {self.noun} is damaged (its checksum is another)")
         return tensors, label["facts"]
 
     def read_facts(self, path: _PathLike) -> dict[str, Any]:
-        """The facts of a file alone; its tensors are neither read nor checked.
-
-        Raises:
-          UserError: as `read`.
-        """
+        """The facts of a file alone; its tensors are neither read nor checked."""
         return self._read(path, with_tensors=False)[0]["facts"]
 
     def require_writable(self, path: _PathLike) -> None:
-        """Refuses a path where no file could be written, or where something else would be lost.
-
-        Raises:
-          UserError: the folder is missing or closed, or the file there is of another kind.
-        """
+        """Refuses a path in a missing or closed folder, or of a file of another kind."""
         path = Path(path)
         folder = path.parent
         cannot = f"{path}: cannot write the {self.noun}"

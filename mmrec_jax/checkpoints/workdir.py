@@ -16,6 +16,16 @@ _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # gs://bucket/x, of which a 
 
 
 @dataclasses.dataclass(frozen=True)
+class _Entry:
+    """A file or folder of a run: a property with its path."""
+
+    name: str
+
+    def __get__(self, workdir: "Workdir", owner: type) -> Path:
+        return workdir.root / self.name
+
+
+@dataclasses.dataclass(frozen=True)
 class Workdir:
     """A run's folder. Everything a run writes is one of these."""
 
@@ -28,77 +38,22 @@ class Workdir:
                 "rclone mount) and name the folder there, or copy the run to this machine"
             )
 
-    @property
-    def config(self) -> Path:
-        """The resolved config, JSON."""
-        return self.root / "config.json"
-
-    @property
-    def tokenizer(self) -> Path:
-        """The tokenizer of the run's checkpoints."""
-        return self.root / "tokenizer"
-
-    @property
-    def tokenizer_cache(self) -> Path:
-        """Trained tokenizers by a hash of their training text."""
-        return self.root / "tokenizer_cache"
-
-    @property
-    def checkpoints(self) -> Path:
-        """One folder per checkpoint, named by its step."""
-        return self.root / "checkpoints"
-
-    @property
-    def model_file(self) -> Path:
-        """The parameters of an exported model, which has this instead of checkpoints."""
-        return self.root / "model.safetensors"
-
-    @property
-    def samples(self) -> Path:
-        """Text written by the model at each evaluation."""
-        return self.root / "samples"
-
-    @property
-    def inspect(self) -> Path:
-        """Numbers and pictures of `mmrec inspect`."""
-        return self.root / "inspect"
-
-    @property
-    def metrics(self) -> Path:
-        """One JSON object per line."""
-        return self.root / "metrics.jsonl"
-
-    @property
-    def tensorboard(self) -> Path:
-        """TensorBoard events."""
-        return self.root / "tensorboard"
-
-    @property
-    def wandb_id(self) -> Path:
-        """Which run of Weights & Biases this one is."""
-        return self.root / "wandb_id.txt"
-
-    @property
-    def loss_curve(self) -> Path:
-        """The loss curve, PNG."""
-        return self.root / "loss.png"
-
-    @property
-    def evaluations(self) -> Path:
-        """What `mmrec eval` measured: numbers and pictures."""
-        return self.root / "eval"
-
-    @property
-    def profile(self) -> Path:
-        """Profiler traces."""
-        return self.root / "profile"
+    config = _Entry("config.json")  # the resolved config
+    tokenizer = _Entry("tokenizer")  # of the run's checkpoints
+    tokenizer_cache = _Entry("tokenizer_cache")  # trained ones by a hash of their training text
+    checkpoints = _Entry("checkpoints")  # one folder per checkpoint, named by its step
+    model_file = _Entry("model.safetensors")  # of an exported model, instead of checkpoints
+    samples = _Entry("samples")  # text written by the model at each evaluation
+    inspect = _Entry("inspect")  # numbers and pictures of `mmrec inspect`
+    metrics = _Entry("metrics.jsonl")  # one JSON object per line
+    tensorboard = _Entry("tensorboard")
+    wandb_id = _Entry("wandb_id.txt")  # which run of Weights & Biases this one is
+    loss_curve = _Entry("loss.png")
+    evaluations = _Entry("eval")  # what `mmrec eval` measured: numbers and pictures
+    profile = _Entry("profile")  # profiler traces
 
     def require_own_run(self) -> None:
-        """Refuses a folder in which training would overwrite something that is no run.
-
-        Raises:
-          UserError: it is an exported model.
-        """
+        """Refuses an exported model, which training would overwrite."""
         if self.model_file.exists():
             raise UserError(
                 f"--workdir {self.root}: this is a model that mmrec export wrote, not a run; name "
@@ -124,11 +79,7 @@ class Workdir:
         replace_file(self.config, (json.dumps(content, indent=2) + "\n").encode())
 
     def read_config(self) -> tuple[Config, int]:
-        """The stored config and vocabulary.
-
-        Raises:
-          UserError: there is no run here, or its config cannot be read.
-        """
+        """The stored config and vocabulary size; `UserError` if there is no run here."""
         if not self.config.exists():
             raise UserError(
                 f"{self.root}: there is no run here ({self.config.name} is missing); train one "

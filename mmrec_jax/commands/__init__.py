@@ -1,1 +1,1 @@
-"""The subcommands of `mmrec`, a module each: its options, and what it does and prints."""
+"""The subcommands of `mmrec`, one module per noun; a mistake of the user is a `UserError`."""

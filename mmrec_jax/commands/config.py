@@ -22,11 +22,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Prints the groups, and after a group that is one of several the others.
-
-    Raises:
-      UserError: the file or an override is wrong.
-    """
+    """Prints the groups, and after a group that is one of several the others."""
     from mmrec_jax.config import Config
     from mmrec_jax.config_file import read_config, with_overrides
     from mmrec_jax.settings import Settings

@@ -18,7 +18,7 @@ def add_parser(commands: Any) -> None:
     """Adds the subcommand to those of `mmrec`."""
     parser = commands.add_parser("generate", help="continue a prompt with a trained model")
     add_model_options(parser)
-    parser.add_argument("--adapter", help="a run whose adapters are put on this model")
+    parser.add_argument("--adapter", help="a run whose adapters are merged into this model")
     parser.add_argument("--prompt", default="", help="text to continue; empty: a new document")
     parser.add_argument(
         "--chat",
@@ -55,11 +55,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Streams the first continuation as it is drawn; further ones follow it.
-
-    Raises:
-      UserError: an option, or the run's folder, is wrong.
-    """
+    """Streams the first continuation as it is drawn; further ones follow it."""
     require_positive(options, "samples", *([] if options.save_state else ["max_tokens"]))
     require_seed(options)
     _check_save(options)
@@ -74,7 +70,7 @@ def run(options: argparse.Namespace) -> None:
     )
     import jax
 
-    from mmrec_jax.checkpoints.trained_model import choose_step, load
+    from mmrec_jax.checkpoints.load import choose_step, load
     from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.data.conversation import Message
     from mmrec_jax.inference.chat import reply

@@ -33,13 +33,9 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Prints the table; writes the picture and the numbers.
-
-    Raises:
-      UserError: an option, a file or the run's folder is wrong.
-    """
+    """Prints the table; writes the picture and the numbers."""
     require_positive(options, "tokens", "rows")
-    from mmrec_jax.checkpoints.trained_model import choose_step, load
+    from mmrec_jax.checkpoints.load import choose_step, load
     from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.data.tokenizer_cache import load_tokenizer
     from mmrec_jax.evaluation.record import write_record

@@ -31,11 +31,7 @@ def add_out_option(parser: argparse.ArgumentParser, folder: str) -> None:
 
 
 def make_out(options: argparse.Namespace, default: Path) -> Path:
-    """The folder of `--out`, or the default, made if it is not there.
-
-    Raises:
-      UserError: it cannot be made.
-    """
+    """The folder of `--out`, or the default, made if it is not there."""
     folder = default if options.out is None else Path(options.out).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,11 +42,7 @@ def make_out(options: argparse.Namespace, default: Path) -> Path:
 
 
 def require_positive(options: argparse.Namespace, *names: str) -> None:
-    """Refuses a number below 1.
-
-    Raises:
-      UserError: names the flag.
-    """
+    """Refuses a number below 1."""
     for name in names:
         if getattr(options, name) < 1:
             flag = "--" + name.replace("_", "-")
@@ -58,21 +50,13 @@ def require_positive(options: argparse.Namespace, *names: str) -> None:
 
 
 def require_seed(options: argparse.Namespace) -> None:
-    """Refuses a `--seed` that JAX would take for another one.
-
-    Raises:
-      UserError: it is negative, or has more than 32 bits.
-    """
+    """Refuses a `--seed` that JAX would take for another one."""
     if not 0 <= options.seed <= LARGEST_SEED:
         raise UserError(f"--seed is {options.seed}; it must be in 0 to {LARGEST_SEED}")
 
 
 def read_lengths(text: str, flag: str = "--lengths") -> tuple[int, ...]:
-    """Numbers such as `40,256`.
-
-    Raises:
-      UserError: names the flag.
-    """
+    """Numbers such as `40,256`."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts):
         raise UserError(f"{flag} is {text!r}; it must be numbers such as 40,256")

@@ -19,11 +19,7 @@ from mmrec_jax.train.mesh import one_device
 
 
 def on_task(config: Config, options: argparse.Namespace) -> bool:
-    """Whether the run is evaluated on its task.
-
-    Raises:
-      UserError: it is, and there is --data.
-    """
+    """Whether the run is evaluated on its task."""
     if "task" not in config.data.evaluators:
         return False
     if options.data is not None:
@@ -43,15 +39,7 @@ def holds_conversations(config: Config, options: argparse.Namespace) -> bool:
 
 
 def run_text(options: argparse.Namespace, config: Config) -> tuple[str, list[Document]]:
-    """What to call the text, and its documents.
-
-    Args:
-      options: those of `add_text_options`.
-      config: the run's, whose data is read again where there is no `--data`.
-
-    Raises:
-      UserError: a file is missing or broken, or there is neither --data nor text of the run's own.
-    """
+    """What to call the text, and its documents: of `--data`, or the run's validation split."""
     if options.data is not None:
         return options.data, read_documents(options.data, options.documents, options.field)
     name = f"the run's validation split ({config.data.source})"
@@ -59,11 +47,7 @@ def run_text(options: argparse.Namespace, config: Config) -> tuple[str, list[Doc
 
 
 def scored_at(config: Config, lengths: tuple[int, ...], sequences: int | None = None) -> Config:
-    """`config` with a task of these lengths, and so many sequences of each (None: as before).
-
-    Raises:
-      UserError: a length makes no sense.
-    """
+    """`config` with a task of these lengths, and `sequences` of each (None: as before)."""
     count = config.data.eval_sequences if sequences is None else sequences
     data = dataclasses.replace(config.data, eval_lengths=lengths, eval_sequences=count)
     return dataclasses.replace(config, data=data)

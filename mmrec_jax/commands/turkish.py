@@ -20,11 +20,7 @@ def add_parser(commands: Any) -> None:
 
 
 def score_files(options: argparse.Namespace) -> None:
-    """Prints each metric and the formula of the overall score.
-
-    Raises:
-      UserError: a file cannot be read, or the two do not have the same number of lines.
-    """
+    """Prints each metric and the formula of the overall score."""
     predictions, references = _lines(options.predictions), _lines(options.references)
     if len(predictions) != len(references):
         raise UserError(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.data.windows import Windows, cut_windows
 from mmrec_jax.evaluation.perplexity import compiled_eval_step
-from mmrec_jax.inference.rereading import beside, with_room, with_state
+from mmrec_jax.inference.rereading import colocate, with_room, with_state
 from mmrec_jax.models.api import LanguageModel, Params
 
 
@@ -32,41 +32,26 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True)
 class PositionBin:
-    """The tokens whose prediction has between `first` and `last` tokens of context before it.
+    """The tokens whose prediction has between `first` and `last` tokens of context before it."""
 
-    Attributes:
-      first: of context, from 1.
-      last: of context, included.
-      tokens: predicted.
-      documents: that reach so far.
-      carried: loss with the state carried on from the document's first token.
-      reset: loss of the same tokens with the state reset every so many tokens.
-      profit: `reset` - `carried`, token by token.
-    """
-
-    first: int
-    last: int
-    tokens: int
-    documents: int
-    carried: Estimate
-    reset: Estimate
-    profit: Estimate
+    first: int  # of context, from 1
+    last: int  # of context, included
+    tokens: int  # predicted
+    documents: int  # that reach so far
+    carried: Estimate  # loss with the state carried on from the document's first token
+    reset: Estimate  # loss of the same tokens with the state reset every `reset_every` tokens
+    profit: Estimate  # `reset` - `carried`, token by token
 
 
 @dataclasses.dataclass(frozen=True)
 class PositionLoss:
-    """Loss by position.
+    """Loss by position."""
 
-    Attributes:
-      reset_every: tokens between two resets of the comparison.
-      longest: the most tokens of context that any prediction had.
-      bins: from the first token on, in log-spaced steps with a border at `reset_every`.
-      beyond: all bins beyond `reset_every` as one; None if no document is so long.
-    """
-
-    reset_every: int
-    longest: int
+    reset_every: int  # tokens between two resets of the comparison
+    longest: int  # the most tokens of context that any prediction had
+    # From the first token on, in log-spaced steps with a border at `reset_every`
     bins: tuple[PositionBin, ...]
+    # All bins beyond `reset_every` as one; None if no document is so long
     beyond: PositionBin | None
 
 
@@ -83,15 +68,9 @@ def loss_by_position(
 ) -> PositionLoss:
     """Reads every window twice, `rows` at a time, in memory that a model's state alone grows by.
 
-    Args:
-      model: the model.
-      params: its parameters, on one device.
-      store: the tokens.
-      windows: what to read, each as a document of its own: `longest_windows`.
-      reset_every: tokens between two resets of the comparison: the trained length.
-      rows: windows side by side.
-      chunk_length: tokens per call; one shape serves all.
-      on_read: called after each call with the number of tokens it predicted.
+    Each of `windows` (`longest_windows`) is read as a document of its own, `chunk_length` tokens
+    per call, so that one shape serves all; `params` are on one device. `on_read` gets the number of
+    tokens that each call predicted.
     """
     model, predict = with_state(model), compiled_eval_step()
     lengths = windows.lengths
@@ -100,7 +79,7 @@ def loss_by_position(
     sums = np.zeros((4, len(windows), len(edges) - 1))
     for first in range(0, len(windows), rows):
         group = range(first, min(first + rows, len(windows)))
-        state = beside(params, model.initial_state(2 * rows))  # carried above, reset below
+        state = colocate(params, model.initial_state(2 * rows))  # carried above, reset below
         for begin in range(0, int(lengths[list(group)].max()), chunk_length):
             positions = np.arange(begin, begin + chunk_length)
             batch = _batch(store, windows, group, positions, rows)
@@ -113,9 +92,9 @@ def loss_by_position(
             a, b = np.split(np.asarray(predicted["nll"], np.float64), 2)
             bins = np.searchsorted(edges, positions, side="right") - 1
             for row, index in enumerate(group):
-                of, there = bins[real[row]], real[row]
+                own, counted = bins[real[row]], real[row]
                 for total, values in zip(sums, (np.ones_like(a), a, b, b - a), strict=True):
-                    np.add.at(total[index], of, values[row, there])
+                    np.add.at(total[index], own, values[row, counted])
             on_read(int(real.sum()))
     return _summary(sums, edges, reset_every)
 
@@ -145,15 +124,15 @@ def _edges(reset_every: int, longest: int) -> NDArray[np.int64]:
 def _batch(
     store: TokenStore, windows: Windows, group: range, positions: NDArray[np.int64], rows: int
 ) -> dict[str, NDArray[Any]]:
-    """The tokens at these positions of each window, [rows, positions]; padding behind its end."""
+    """The tokens at these positions of each window, [rows, positions]; padding after its end."""
     lengths, starts = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
     lengths[: len(group)] = windows.lengths[list(group)]
     starts[: len(group)] = windows.starts[list(group)]
     real = positions < lengths[:, None]
-    where = np.where(real, starts[:, None] + positions, 0)
+    index = np.where(real, starts[:, None] + positions, 0)
     return {
-        "inputs": np.where(real, store.tokens[where], 0).astype(np.int32),
-        "targets": np.where(real, store.tokens[where + 1], 0).astype(np.int32),
+        "inputs": np.where(real, store.tokens[index], 0).astype(np.int32),
+        "targets": np.where(real, store.tokens[index + 1], 0).astype(np.int32),
         "segment_ids": real.astype(np.int32),
         "weights": real.astype(np.float32),
     }
@@ -172,13 +151,13 @@ def _summary(sums: NDArray[np.float64], edges: NDArray[np.int64], reset_every: i
 
 def _bin(sums: NDArray[np.float64], begin: int, end: int) -> PositionBin:
     """`sums`: [4, windows], tokens and the three losses."""
-    there = sums[:, sums[0] > 0]
-    carried, reset, profit = (_estimate(there[0], nll) for nll in there[1:])
+    sums = sums[:, sums[0] > 0]
+    carried, reset, profit = (_estimate(sums[0], nll) for nll in sums[1:])
     return PositionBin(
         first=begin + 1,
         last=end,
-        tokens=int(there[0].sum()),
-        documents=there.shape[1],
+        tokens=int(sums[0].sum()),
+        documents=sums.shape[1],
         carried=carried,
         reset=reset,
         profit=profit,

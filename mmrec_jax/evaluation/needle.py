@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mmrec_jax.data.seeds import hashed_seed
 from mmrec_jax.evaluation.recall import first_rank
-from mmrec_jax.inference.rereading import beside, with_room, with_state
+from mmrec_jax.inference.rereading import colocate, with_room, with_state
 from mmrec_jax.models.api import LanguageModel, Params, State
 from mmrec_jax.objectives.cross_entropy import token_nll
 from mmrec_jax.typing import Array
@@ -30,25 +30,18 @@ _CHUNK = 256  # tokens per call
 
 @dataclasses.dataclass(frozen=True)
 class NeedleScore:
-    """All depths at one length.
+    """All depths at one length."""
 
-    Attributes:
-      length: tokens before the key is asked, the begin token and the needle included.
-      samples: texts, each read with the needle at every depth and without it.
-      depths: percent of the text before the needle.
-      accuracy: of each depth, share of the samples whose value is the most likely of 101.
-      profit: of each depth, mean nats per token of the value that the needle saves.
-      error: of each depth, the standard error of `profit` over samples; None of a single one.
-      accuracy_without: share of the samples whose value comes first without the needle.
-    """
-
-    length: int
-    samples: int
-    depths: tuple[int, ...]
+    length: int  # tokens before the key is asked, the begin token and the needle included
+    samples: int  # texts, each read with the needle at every depth and without it
+    depths: tuple[int, ...]  # percent of the text before the needle
+    # Of each depth, share of the samples whose value is the most likely of 101
     accuracy: tuple[float, ...]
+    # Of each depth, mean nats per token of the value that the needle saves
     profit: tuple[float, ...]
+    # Of each depth, the standard error of `profit` over samples; None of a single one
     error: tuple[float | None, ...]
-    accuracy_without: float
+    accuracy_without: float  # share of the samples whose value comes first without the needle
 
 
 def score_needle(
@@ -66,17 +59,10 @@ def score_needle(
 ) -> list[NeedleScore]:
     """Reads `samples` texts of each length with the needle at each of `DEPTHS` and without it.
 
-    Args:
-      model: the model.
-      params: its parameters, on one device.
-      filler: the text, at least as many tokens as the longest length.
-      ids: what keys and values are drawn from, at least `FEWEST_IDS`.
-      lengths: each at least `SHORTEST`.
-      begin_id: what each text begins with.
-      samples: texts of each length.
-      group: texts side by side; each takes a row for every depth and one without the needle.
-      seed: of the draws.
-      on_read: called after each call with the number of tokens it read.
+    Texts are cut from `filler`, which has as many tokens as the longest length, and begin with
+    `begin_id`; keys and values are drawn from `ids`, at least `FEWEST_IDS`; each length is at least
+    `SHORTEST`. Of a `group` of texts side by side each takes a row for every depth and one without
+    the needle; `params` are on one device. `on_read` gets the tokens that each call read.
     """
     model, versions = with_state(model), 1 + len(DEPTHS)
     scores = []
@@ -95,14 +81,14 @@ def score_needle(
             ]
             drawn += drawn[-1:] * (group - len(drawn))  # one shape for the last group too
             texts, keys, candidates = (np.concatenate(part) for part in zip(*drawn, strict=True))
-            state = beside(params, model.initial_state(group * versions))
+            state = colocate(params, model.initial_state(group * versions))
             for begin in range(0, length, _CHUNK):
                 chunk = texts[:, begin : begin + _CHUNK]
                 padding = ((0, 0), (0, _CHUNK - chunk.shape[1]))
                 real = np.pad(np.ones_like(chunk), padding)
                 state = with_room(state, _CHUNK)
                 state = jax.block_until_ready(
-                    _absorb(model, params, np.pad(chunk, padding), state, real)
+                    _prefill(model, params, np.pad(chunk, padding), state, real)
                 )
                 on_read(chunk.size)
             state = with_room(state, 2 * TOKENS)
@@ -113,7 +99,7 @@ def score_needle(
 
 
 @jax.jit
-def _absorb(
+def _prefill(
     model: LanguageModel, params: Params, tokens: Array, state: State, segment_ids: Array
 ) -> State:
     return model.apply(params, tokens, state, segment_ids).state

@@ -17,7 +17,7 @@ from mmrec_jax.evaluation.registry import Evaluation, EvaluationRequest
 from mmrec_jax.inference.rereading import with_room, with_state
 from mmrec_jax.models.api import State
 from mmrec_jax.objectives.api import Objective
-from mmrec_jax.train.mesh import by_row, place_whole_batch
+from mmrec_jax.train.mesh import by_row, shard_whole_batch
 from mmrec_jax.train.processes import fetch
 from mmrec_jax.train.step import make_eval_step
 
@@ -91,22 +91,14 @@ def perplexity(loss: float) -> float:
 
 @dataclasses.dataclass
 class MetricSums:
-    """Sums over the tokens of some batches, in float64 on the host.
+    """Sums over the tokens of some batches, in float64 on the host."""
 
-    Attributes:
-      tokens: read, padding not counted.
-      weight: sum of all weights.
-      nll: sum of weight x -log p(target), in nats.
-      answers: targets whose weight is above 0.
-      right: those of them that were the most likely token.
-      means: of each name that the objectives give, the sum of its values and their number.
-    """
-
-    tokens: int = 0
-    weight: float = 0.0
-    nll: float = 0.0
-    answers: int = 0
-    right: int = 0
+    tokens: int = 0  # read, padding not counted
+    weight: float = 0.0  # sum of all weights
+    nll: float = 0.0  # sum of weight x -log p(target), in nats
+    answers: int = 0  # targets whose weight is above 0
+    right: int = 0  # those of them that were the most likely token
+    # Of each name that the objectives give, the sum of its values and their number
     means: dict[str, tuple[float, int]] = dataclasses.field(default_factory=dict)
 
     def add(self, batch: Batch, predicted: Mapping[str, Any]) -> None:
@@ -141,14 +133,14 @@ class _Predictor:
 
     def __call__(self, batch: Batch) -> dict[str, Any]:
         if self._carry:
-            self._state = self._placed_state(*batch["inputs"].shape)
-        placed = place_whole_batch(batch, self._request.mesh)
-        predicted, after = self._step(self._model, self._request.params, placed, self._state)
+            self._state = self._sharded_state(*batch["inputs"].shape)
+        sharded = shard_whole_batch(batch, self._request.mesh)
+        predicted, after = self._step(self._model, self._request.params, sharded, self._state)
         self._state = after if self._carry else None
         on_host: dict[str, NDArray[Any]] = fetch(predicted)
         return on_host
 
-    def _placed_state(self, rows: int, length: int) -> State:
+    def _sharded_state(self, rows: int, length: int) -> State:
         """The state before the next batch, laid out alike each time: one program serves all."""
         model, mesh = self._model, self._request.mesh
         layout = jax.tree.map(lambda axis: by_row(mesh, axis), model.state_batch_axes)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mmrec_jax.data.seeds import hashed_seed
 from mmrec_jax.data.tokenizer import Tokenizer
-from mmrec_jax.inference.rereading import beside, with_room, with_state
+from mmrec_jax.inference.rereading import colocate, with_room, with_state
 from mmrec_jax.models.api import LanguageModel, Params, State
 from mmrec_jax.typing import Array
 
@@ -27,29 +27,20 @@ _SPECIAL = re.compile(r"<.+>", re.DOTALL)  # `Tokenizer.id_to_piece`: special id
 
 @dataclasses.dataclass(frozen=True)
 class RecallScore:
-    """How well so many pairs are recalled.
+    """How well one number of pairs is recalled."""
 
-    Attributes:
-      pairs: in a sequence.
-      queries: asked, over all sequences.
-      accuracy: share of the queries whose value is the most likely of the sequence's values.
-      error: its standard error over sequences; None of a single one.
-      chance: 1 / pairs.
-      right_nll: mean -log p of the right value.
-      other_nll: mean -log p of the sequence's other values; None where there is no other.
-    """
-
-    pairs: int
-    queries: int
-    accuracy: float
-    error: float | None
-    chance: float
-    right_nll: float
+    pairs: int  # in a sequence
+    queries: int  # asked, over all sequences
+    accuracy: float  # share of the queries whose value is the most likely of the sequence's values
+    error: float | None  # its standard error over sequences; None of a single one
+    chance: float  # 1 / pairs
+    right_nll: float  # mean -log p of the right value
+    # Mean -log p of the sequence's other values; None where there is no other
     other_nll: float | None
 
 
 def most_pairs(ids: NDArray[np.int32]) -> int:
-    """Pairs in the longest sequence that so many ids allow."""
+    """Pairs in the longest sequence that these ids allow."""
     return len(ids) // 2
 
 
@@ -67,16 +58,10 @@ def score_recall(
 ) -> list[RecallScore]:
     """Asks every key of `sequences` random sequences for each number of pairs.
 
-    Args:
-      model: the model.
-      params: its parameters, on one device.
-      ids: what is drawn from: keys from the lower half, values from the upper half.
-      pairs: numbers of pairs, each at most `most_pairs(ids)`.
-      begin_id: what each sequence begins with; None: the first key.
-      sequences: of each number of pairs.
-      rows: sequences side by side.
-      seed: of the draws.
-      on_read: called after each call with the number of tokens it read.
+    Keys are drawn from the lower half of `ids`, values from the upper half, at most
+    `most_pairs(ids)` of them. A sequence begins with `begin_id`, or with the first key if that is
+    None; `rows` are read side by side, with `params` on one device. `on_read` gets the number of
+    tokens that each call read.
     """
     model, widest = with_state(model), max(pairs)
     scores = []
@@ -141,7 +126,7 @@ def _ask(
         tokens[row, :length] = sequence
         segment_ids[row, :length] = 1
         values[row, :pairs] = shown
-    state, parts = beside(params, model.initial_state(rows)), []
+    state, parts = colocate(params, model.initial_state(rows)), []
     for begin in range(0, width, _CHUNK):
         chunk = np.s_[:, begin : begin + _CHUNK]
         state = with_room(state, _CHUNK)
@@ -173,13 +158,8 @@ def first_rank(nll: NDArray[np.floating], right: NDArray[np.integer]) -> NDArray
     Candidates that share the first rank are chosen among at random, so a model that finds all of
     C candidates equally likely gets 1 / C, and not 0 or 1.
 
-    Args:
-      nll: [..., C], `-log p` of each candidate.
-      right: [...], the index of the right one.
-
-    Returns:
-      [...], 0 where another candidate is better, else 1 / (candidates of the first rank). NaN
-      counts as a wrong answer.
+    `nll` [..., C] is `-log p` of each candidate, `right` [...] the index of the right one; [...] is
+    returned, 0 where another one is better, else 1 / (candidates of the first rank). NaN is wrong.
     """
     own = np.take_along_axis(nll, right[..., None], axis=-1)
     tied = np.count_nonzero(nll == own, axis=-1)

@@ -19,11 +19,7 @@ _DPI = 120
 
 
 def write_record(path: Path, content: dict[str, Any]) -> None:
-    """Writes JSON, null for what is not finite (JSON has no word for it), in one step.
-
-    Raises:
-      OSError: the file cannot be written.
-    """
+    """Writes JSON, null for what is not finite (JSON has no word for it), in one step."""
     text = json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
     replace_file(path, text.encode())
 
@@ -54,26 +50,13 @@ def draw_loss_by_position(result: PositionLoss, title: str, path: Path) -> None:
     draw(below, [each.profit for each in result.bins], "difference, token by token")
     below.axhline(0, color="black", linewidth=0.8)
     below.set(xlabel="tokens of context", ylabel="profit (nats/token)")
-    below.set_xscale("log", base=2)
-    below.xaxis.set_major_formatter("{x:,.0f}")
-    for axes in (above, below):
-        _mark_beyond(axes, result.reset_every, result.longest)
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
-    figure.savefig(path, dpi=_DPI)
+    _save(figure, result.reset_every, result.longest, path)
 
 
 def draw_task_by_length(
     scores: Mapping[int, Mapping[str, float]], trained: int, title: str, path: Path
 ) -> None:
-    """Accuracy and loss of a task at each length.
-
-    Args:
-      scores: of each length, `accuracy`, `token_accuracy` and `loss`.
-      trained: tokens in the longest training example.
-      title: of the picture.
-      path: of the PNG.
-    """
+    """`accuracy`, `token_accuracy` and `loss` of a task at each length."""
     figure = matplotlib.figure.Figure(figsize=(7, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     lengths = sorted(scores)
@@ -82,13 +65,7 @@ def draw_task_by_length(
     above.set(ylabel="accuracy", ylim=(-0.03, 1.03), title=title)
     below.plot(lengths, [scores[n]["loss"] for n in lengths], "o-", markersize=4, label="loss")
     below.set(xlabel="tokens in a sequence", ylabel="loss (nats per answer)")
-    below.set_xscale("log", base=2)
-    below.xaxis.set_major_formatter("{x:,.0f}")
-    for axes in (above, below):
-        _mark_beyond(axes, trained, lengths[-1])
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
-    figure.savefig(path, dpi=_DPI)
+    _save(figure, trained, lengths[-1], path)
 
 
 def draw_recall(
@@ -135,8 +112,14 @@ def _draw_map(
     axes.figure.colorbar(image, ax=axes)
 
 
-def _mark_beyond(axes: matplotlib.axes.Axes, trained: int, longest: int) -> None:
-    """Shades what lies beyond the trained length."""
-    if longest > trained:
-        label = f"beyond the trained {trained:,} tokens"
-        axes.axvspan(trained, longest, color="tab:orange", alpha=0.12, label=label)
+def _save(figure: matplotlib.figure.Figure, trained: int, longest: int, path: Path) -> None:
+    """Scales the axes by octaves of length, and shades what is beyond the trained length."""
+    figure.axes[-1].set_xscale("log", base=2)
+    figure.axes[-1].xaxis.set_major_formatter("{x:,.0f}")
+    for axes in figure.axes:
+        if longest > trained:
+            label = f"beyond the trained {trained:,} tokens"
+            axes.axvspan(trained, longest, color="tab:orange", alpha=0.12, label=label)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    figure.savefig(path, dpi=_DPI)

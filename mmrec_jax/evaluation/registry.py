@@ -18,40 +18,26 @@ from mmrec_jax.registry import Registry
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationRequest:
-    """What is to be evaluated, and on what.
+    """What is to be evaluated, and on what."""
 
-    Attributes:
-      model: without wrappers (`LanguageModel.unwrap`).
-      params: its parameters.
-      data: of the run.
-      config: of the run.
-      objectives: those that the run minimises; an evaluation takes the means of what they give.
-      mesh: where batches go.
-      step: updates done.
-    """
-
-    model: LanguageModel
+    model: LanguageModel  # without wrappers (`LanguageModel.unwrap`)
     params: Params
     data: Dataset
     config: Config
+    # Those that the run minimises; an evaluation takes the means of what they give
     objectives: Mapping[str, Objective]
-    mesh: Mesh
-    step: int
+    mesh: Mesh  # where batches go
+    step: int  # updates done
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What was found.
+    """What was found."""
 
-    Attributes:
-      metrics: numbers for the log; integers are counts.
-      text: for the console, and for files of samples.
-      histograms: for the log.
-    """
-
+    # Numbers for the log; integers are counts
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
-    text: str = ""
-    histograms: dict[str, Histogram] = dataclasses.field(default_factory=dict)
+    text: str = ""  # for the console, and for files of samples
+    histograms: dict[str, Histogram] = dataclasses.field(default_factory=dict)  # for the log
 
 
 EvaluateFn = Callable[[EvaluationRequest], Evaluation]

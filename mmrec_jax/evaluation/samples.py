@@ -11,7 +11,7 @@ _PROMPT_WORDS = 8
 
 
 def sample(request: EvaluationRequest) -> Evaluation:
-    """The continuation of `train.sample_prompt`, or the response to it, behind the prompt."""
+    """The continuation of `train.sample_prompt`, or the response to it, after the prompt."""
     train, data = request.config.train, request.data
     chat = data.config.prompt_style == "chat"
     text = (reply if chat else generate)(
@@ -22,7 +22,7 @@ def sample(request: EvaluationRequest) -> Evaluation:
         max_tokens=train.sample_tokens,
         seed=train.seed,
     )[0]
-    # A response begins a line of its own.
+    # A response has a line of its own.
     return Evaluation(text=train.sample_prompt + ("\n" if chat else "") + text)
 
 
@@ -60,17 +60,9 @@ def turkish(request: EvaluationRequest) -> Evaluation:
 def beginnings(
     store: TokenStore, tokenizer: Tokenizer, count: int, tokens: int
 ) -> list[tuple[str, str]]:
-    """Prompts, and how their documents go on.
+    """The first words of `count` documents, and up to `tokens` tokens of the text after each.
 
-    Args:
-      store: the documents.
-      tokenizer: theirs.
-      count: how many, at most: the first documents that are long enough.
-      tokens: length of what follows the prompt, at most.
-
-    Returns:
-      (the first words of a document, its text behind them); fewer than `count` where the split has
-      fewer documents with more than twice so many words.
+    They are the first documents with more than twice those words; perhaps fewer than `count`.
     """
     found: list[tuple[str, str]] = []
     for start, stop in zip(store.offsets[:-1], store.offsets[1:], strict=True):

@@ -24,7 +24,7 @@ def reply(
     """What the model responds, as the assistant, under the template kept with its tokenizer.
 
     Args:
-      model: the model; `mmrec_jax.load` returns it with its parameters and tokenizer.
+      model: `mmrec_jax.load` returns it with its parameters and tokenizer.
       params: its parameters.
       tokenizer: its tokenizer.
       messages: what it is to respond to: a message of the user, or several messages in turns.
@@ -47,11 +47,7 @@ def reply(
 
 
 def chat_encoder(tokenizer: Tokenizer) -> ChatEncoder:
-    """The encoder of the template that is kept with a tokenizer.
-
-    Raises:
-      UserError: there is none, or it does not suit the tokenizer.
-    """
+    """The encoder of the template that is kept with a tokenizer; `UserError` if there is none."""
     if tokenizer.chat_template is None:
         raise UserError(
             "this model has no chat template: it was not trained on conversations "

@@ -16,7 +16,7 @@ import numpy as np
 from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
 from mmrec_jax.inference.prefill import CONTEXT, TextState, prefill
-from mmrec_jax.inference.rereading import beside, with_room, with_state
+from mmrec_jax.inference.rereading import colocate, with_room, with_state
 from mmrec_jax.inference.sampling import Sampling, draw
 from mmrec_jax.models.api import LanguageModel, Params, State
 from mmrec_jax.settings import LARGEST_SEED
@@ -25,7 +25,7 @@ from mmrec_jax.typing import Array, Bool, Float
 
 @flax.struct.dataclass
 class Rows:
-    """Texts that are being written, one a row."""
+    """Texts that are being written, one per row."""
 
     state: State
     logits: Float[Array, "B V"]
@@ -43,7 +43,7 @@ def _step(
     ends: Array,
     sampling: Sampling,
 ) -> tuple[Array, Rows]:
-    """Draws a token for each row and reads it; a row that drew one of `ends` stays as it was."""
+    """Draws a token for each row and applies the model; a row that drew one of `ends` is kept."""
     tokens = draw(jax.random.fold_in(key, index), rows.logits, rows.seen, sampling)
     tokens = jnp.where(rows.ended, ends[0], tokens)
     ended = jnp.isin(tokens, ends)
@@ -70,17 +70,7 @@ def stream(
 
     With it come the rows after that token, on the device and valid until the next one is asked
     for. A row that drew one of `ends` yields the first of them from then on, and stays as it was
-    before.
-
-    Args:
-      model: the model.
-      params: its parameters.
-      state: the document that each sample continues; it is left as it is.
-      max_tokens: tokens to draw.
-      samples: rows drawn independently.
-      sampling: how to draw; the defaults of `Sampling` when None.
-      seed: of the draws.
-      ends: the tokens that end a row.
+    before. `state`, the document that each sample continues, is left as it is.
     """
     if not 0 <= seed <= LARGEST_SEED:
         raise UserError(f"seed is {seed}; it must be in 0 to {LARGEST_SEED}")
@@ -96,7 +86,7 @@ def stream(
         seen=repeat(state.seen),
         ended=jnp.zeros(samples, bool),
     )
-    rows = beside(params, rows)
+    rows = colocate(params, rows)
     # Of two at least, so that one compiled step serves a text and a conversation.
     last = np.resize(np.array(ends or [-1], np.int32), max(2, len(ends)))
     for index in range(state.draws, state.draws + max_tokens):

@@ -1,4 +1,4 @@
-"""Reading: a text of any length into a model's state, and rows of tokens at once."""
+"""The forward pass over a text of any length, into a state, and over rows of tokens at once."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mmrec_jax.inference.rereading import beside, with_room, with_state
+from mmrec_jax.inference.rereading import colocate, with_room, with_state
 from mmrec_jax.models.api import LanguageModel, Params, State
 from mmrec_jax.typing import Array, Bool, Float
 
@@ -24,51 +24,37 @@ class TextState:
     """All that is needed to continue a text as if it had never stopped.
 
     Continuing it leaves it as it is: that is a fork.
-
-    Attributes:
-      state: the model's after the last token, one row; of a model without one, the text.
-      logits: float32, of the token that comes next. They are kept because `state` does not give
-        them: to compute them anew, the last token would be read, and written into it, twice.
-      seen: the tokens of the document, which the repetition penalty needs.
-      length: tokens of the document so far, the begin token included.
-      draws: tokens drawn so far. The random numbers of a draw depend on the seed and on this
-        count, so a text continued with its seed is the text that was never interrupted.
-      tail: the last ids, from which text is decoded across the border.
-      pending: how many of them have no text yet: bytes of a character that is incomplete.
     """
 
-    state: State
+    state: State  # the model's after the last token, one row; of a model without one, the text
+    # float32, of the token that comes next. They are kept because `state` does not give them: to
+    # compute them anew, the last token would be read, and written into it, twice.
     logits: Float[np.ndarray, "1 V"]
-    seen: Bool[np.ndarray, "1 V"]
-    length: int
+    seen: Bool[np.ndarray, "1 V"]  # the tokens of the document, which the repetition penalty needs
+    length: int  # tokens of the document so far, the begin token included
+    # Tokens drawn so far. The random numbers of a draw depend on the seed and on this count, so a
+    # text continued with its seed is the text that was never interrupted.
     draws: int
-    tail: tuple[int, ...]
-    pending: int = 0
+    tail: tuple[int, ...]  # the last ids, from which text is decoded across the border
+    pending: int = 0  # how many of them have no text yet: bytes of a character that is incomplete
 
 
 def prefill(
     model: LanguageModel, params: Params, tokens: np.ndarray, before: TextState | None = None
 ) -> TextState:
-    """Reads tokens as the continuation of a document.
+    """The document `before`, or a new one if None, continued by tokens.
 
-    Args:
-      model: the model.
-      params: its parameters.
-      tokens: `[n]` ids, n >= 1; those of a new document begin with the begin token.
-      before: the document so far; None: the tokens begin one.
-
-    Returns:
-      The document with the tokens. An incomplete character at the end of `before` is cut off by
-      them: its text is not told any more.
+    `tokens` are `[n]` ids, n >= 1; those of a new document begin with the begin token. An
+    incomplete character at the end of `before` is cut off by them: its text is lost.
     """
     model = with_state(model)
-    state = beside(params, before.state if before else model.initial_state(1))
+    state = colocate(params, before.state if before else model.initial_state(1))
     logits = None
     for begin, length in _chunks(len(tokens)):
         chunk = tokens[begin : begin + length]
         padded, real = np.zeros((2, 1, length), np.int32)
         padded[0, : len(chunk)], real[0, : len(chunk)] = chunk, 1
-        logits, state = _read(model, params, padded, with_room(state, length), real)
+        logits, state = _forward(model, params, padded, with_room(state, length), real)
     assert logits is not None, "prefill needs at least one token"
     seen = before.seen.copy() if before else np.zeros(logits.shape, bool)
     seen[0, tokens] = True
@@ -86,10 +72,7 @@ def prefill(
 def logits(model: LanguageModel, params: Params, tokens: ArrayLike) -> Float[Array, "B T V"]:
     """What the model predicts after each token of some rows, each a document from its beginning.
 
-    Args:
-      model: the model; `mmrec_jax.load` returns it with its parameters.
-      params: its parameters.
-      tokens: ids [B, T], of NumPy or JAX.
+    `tokens` are ids [B, T]; `mmrec_jax.load` returns a model with its parameters.
 
     Returns:
       Logits in float32; those at t predict token t + 1. Compiled once for each shape.
@@ -113,7 +96,7 @@ def _logits(model: LanguageModel, params: Params, tokens: Array) -> Array:
 
 
 @jax.jit
-def _read(
+def _forward(
     model: LanguageModel, params: Params, tokens: Array, state: State, segment_ids: Array
 ) -> tuple[Array, State]:
     """Logits `[B, V]` after the last real token, and the state."""

@@ -1,4 +1,4 @@
-"""Models that keep no state, read as if they had one: the text so far, which is read again."""
+"""Models that keep no state, as if they had one: the text so far, which is read again."""
 
 from typing import Any
 
@@ -51,12 +51,12 @@ class Rereading(Wrapper):
         return output._replace(logits=logits, state=after)
 
     def initial_state(self, batch: int) -> KeptText:
-        """See `LanguageModel.initial_state`."""
+        """The state before the first token."""
         return _empty(batch, _LEAST)
 
     @property
     def state_batch_axes(self) -> Any:
-        """See `LanguageModel.state_batch_axes`."""
+        """The batch axis of each array."""
         return KeptText(tokens=0, segment_ids=0, length=0)  # type: ignore[arg-type]
 
 
@@ -82,8 +82,8 @@ def with_room(state: State, count: int) -> State:
     return KeptText(resized(state.tokens), resized(state.segment_ids), state.length)
 
 
-def beside(params: Params, tree: Any) -> Any:
-    """The tree placed where parameters are, as what is computed from them is: one program for both.
+def colocate(params: Params, tree: Any) -> Any:
+    """The tree on the devices of the parameters, as what is computed from them: one program serves.
 
     Of parameters that are split over a mesh every device of it gets the whole tree.
     """

@@ -12,25 +12,20 @@ from mmrec_jax.typing import Array, Bool, Float, Int, typed
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn.
+    """How tokens are drawn."""
 
-    Attributes:
-      temperature: 0 takes the most likely token, as does what float32 rounds to 0; 1 samples the
-        model's distribution.
-      top_k: keep the k most likely tokens; 0 keeps all.
-      top_p: keep the smallest set of most likely tokens with at least this much probability
-        (nucleus sampling, arXiv 1904.09751); 1 keeps all.
-      repetition_penalty: divide positive and multiply negative logits of tokens seen before by
-        this (CTRL, arXiv 1909.05858); 1 changes nothing.
-    """
-
+    # 0 takes the most likely token, as does what float32 rounds to 0; 1 samples the model's
+    # distribution
     temperature: float = 0.8
-    top_k: int = 0
+    top_k: int = 0  # keep the k most likely tokens; 0 keeps all
+    # Keep the smallest set of most likely tokens with at least this much probability (nucleus
+    # sampling, arXiv 1904.09751); 1 keeps all
     top_p: float = 0.95
+    # Divide positive and multiply negative logits of tokens seen before by this (CTRL, arXiv
+    # 1909.05858); 1 changes nothing
     repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuses values outside their range, by name."""
         checks = {
             "temperature": (0 <= self.temperature < math.inf, "at least 0, and finite"),
             "top_k": (self.top_k >= 0, "at least 0 (0 keeps every token)"),

@@ -35,13 +35,8 @@ def save_state(
 ) -> int:
     """Writes a state, in one step; a file of the same name is replaced.
 
-    Args:
-      path: the file (safetensors; `checkpoints/tensor_file.py`).
-      state: what `generate` gave to `on_state`.
-      model: the model that read it.
-      params: its parameters; a hash of each goes with the state.
-      tokenizer: its tokenizer; its fingerprint goes with the state.
-      step: the training step of the parameters, for the message to who loads it with others.
+    `state` is what `generate` gave to `on_state`; with it go a hash of each parameter, the
+    tokenizer's fingerprint and the training step, for the message to who loads it with others.
 
     Returns:
       The file's size in bytes.
@@ -73,12 +68,6 @@ def load_state(
     path: str | os.PathLike[str], model: LanguageModel, params: Params, tokenizer: Tokenizer
 ) -> TextState:
     """The state in a file, for `generate`; nothing is compiled.
-
-    Args:
-      path: the file.
-      model: the model that is to continue.
-      params: its parameters.
-      tokenizer: its tokenizer.
 
     Raises:
       UserError: the file is missing, damaged, cut off, no saved state or from a newer version; or

@@ -1,1 +1,1 @@
-"""The training loop and what it needs: the one place where data, model and optimizer meet."""
+"""The training loop and what it needs: only here data, model and optimizer meet."""

@@ -1,21 +1,29 @@
-"""The compiled training steps of a run: one, or a plain one and one with the estimator."""
+"""The compiled training steps of a run: one, or a plain one and one with the estimator.
 
+Programs are kept on disk, so that a run that continues does not compile again.
+"""
+
+import os
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import jax
 import optax
 from jax.sharding import Mesh
 
 from mmrec_jax.config import Config
+from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel
 from mmrec_jax.objectives.api import Batch, Objective
 from mmrec_jax.train.estimator import make_estimator
 from mmrec_jax.train.mesh import abstract_batch, replicated
-from mmrec_jax.train.setup import Setup
 from mmrec_jax.train.state import TrainState
 from mmrec_jax.train.step import Metrics, make_train_step
+
+if TYPE_CHECKING:
+    from mmrec_jax.train.setup import Setup
 
 
 class CompiledSteps:
@@ -26,7 +34,7 @@ class CompiledSteps:
     own first step comes.
     """
 
-    def __init__(self, p: Setup) -> None:
+    def __init__(self, p: "Setup") -> None:
         """Compiles for the step after `p.start`."""
         self._p = p
         self._state = jax.tree.map(
@@ -72,18 +80,10 @@ def compile_step(
     state: TrainState,
     refresh: bool,
 ) -> jax.stages.Compiled:
-    """Compiles one update of a run, `(model, state, batch) -> (state, metrics)`.
+    """Compiles one update of a run, `(model, state, batch) -> (state, metrics)`; donates the state.
 
-    The state is donated.
-
-    Args:
-      config: the run.
-      mesh: its devices.
-      model: with the tokenizer's vocabulary and its time chunk fitted.
-      objectives: what is minimised.
-      optimizer: that of `config.optim`.
-      state: arrays, or their shapes, dtypes and shardings.
-      refresh: whether the step estimates the curvature.
+    The model has the tokenizer's vocabulary and its time chunk fitted; of `state` shapes, dtypes
+    and shardings suffice; with `refresh` the step estimates the curvature.
     """
     accumulate = config.train.accumulate
     estimator = make_estimator(config.optim, accumulate) if refresh else None
@@ -91,3 +91,41 @@ def compile_step(
     shardings = jax.tree.map(lambda x: x.sharding, state)
     program = jax.jit(step, donate_argnums=1, out_shardings=(shardings, replicated(mesh)))
     return program.lower(model, state, abstract_batch(config, mesh)).compile()
+
+
+# Programs that compile faster than this are not worth a file.
+_MIN_SECONDS = 0.5
+
+
+def enable_compile_cache() -> None:
+    """Makes JAX keep what it compiles in `cache_directory`, unless the user has chosen another.
+
+    The user chooses with JAX_COMPILATION_CACHE_DIR. A program read back is the one that was
+    written: results do not change by a bit.
+
+    Raises:
+      UserError: the folder belongs to another user, or others may write to it.
+    """
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
+        directory = cache_directory()
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            status = directory.stat()
+        except OSError:
+            return  # a home that cannot be written: compile anew each time
+        # Native code is run as it is found there.
+        if status.st_uid != os.getuid() or status.st_mode & 0o022:
+            raise UserError(
+                f"{directory}: others can write to this cache of compiled programs; make it "
+                "yours alone (chmod 700), or name another folder in JAX_COMPILATION_CACHE_DIR"
+            )
+        jax.config.update("jax_compilation_cache_dir", str(directory))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", _MIN_SECONDS)
+
+
+def cache_directory() -> Path:
+    """The user's own cache of compiled programs: never in a run folder, which may be copied."""
+    caches = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG specification has relative paths ignored.
+    base = Path(caches) if Path(caches).is_absolute() else Path.home() / ".cache"
+    return base / "mmrec_jax" / "compiled"

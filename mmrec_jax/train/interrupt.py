@@ -36,7 +36,6 @@ class Interrupt:
         return self
 
     def __exit__(self, *unused: object) -> None:
-        """Restores the handlers from before."""
         Interrupt._active = None
         self._restore()
 

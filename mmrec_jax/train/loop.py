@@ -17,13 +17,16 @@ from mmrec_jax.errors import NotFiniteError, UserError, explain_out_of_memory
 from mmrec_jax.train import report
 from mmrec_jax.train.compiled_steps import CompiledSteps
 from mmrec_jax.train.evaluator import Evaluator, check_evaluators
-from mmrec_jax.train.flops import matmul_flops_per_second, training_flops_per_token
-from mmrec_jax.train.input_monitor import InputMonitor
 from mmrec_jax.train.interrupt import Interrupt
-from mmrec_jax.train.mesh import memory_remedy, place_batch
+from mmrec_jax.train.mesh import memory_remedy, shard_batch
+from mmrec_jax.train.monitor import (
+    InputMonitor,
+    SophiaHealth,
+    matmul_flops_per_second,
+    training_flops_per_token,
+)
 from mmrec_jax.train.processes import all_reduce_max, gather, is_process_zero
 from mmrec_jax.train.setup import Setup, set_up
-from mmrec_jax.train.sophia_health import SophiaHealth
 from mmrec_jax.train.state import to_items
 from mmrec_jax.train.writer import check_writers, open_writers, require_workdir
 from mmrec_jax.tree import count
@@ -32,13 +35,9 @@ from mmrec_jax.tree import count
 def run(
     config: Config, workdir: Path, *, fresh: bool = False, resume_step: int | None = None
 ) -> int:
-    """Trains until the run's length, its target loss, or a signal; continues what was begun.
+    """Trains until the run's length, its target loss, or a signal.
 
-    Args:
-      config: the run.
-      workdir: where it lives; a checkpoint found there is continued.
-      fresh: forget what is there and start anew.
-      resume_step: continue from this checkpoint instead of the newest.
+    A checkpoint in `workdir` is continued, the newest or that of `resume_step`, unless `fresh`.
 
     Returns:
       The exit status: 0, or 128 + the number of the signal that stopped it.
@@ -126,7 +125,7 @@ class _Loop:
             previous: dict[str, jax.Array] | None = None
             for step in range(p.start + 1, p.steps + 1):
                 self._profile(step)
-                batch = place_batch(next(self.input), p.mesh)
+                batch = shard_batch(next(self.input), p.mesh)
                 self.state, metrics = self.train_step(step, self.state, batch)
                 # The update runs in the background: meanwhile look at the one before.
                 if previous is not None:

@@ -1,4 +1,4 @@
-"""The devices of a run, and which part of each array lies on which of them.
+"""The devices of a run, and how arrays are sharded over them.
 
 The axes of a mesh: rows of a batch are split over "data" and "fsdp"; parameters, and what the
 optimizer keeps of them, over "fsdp" and "tensor", as the model family's table says
@@ -85,11 +85,7 @@ def make_mesh(config: Config) -> Mesh:
 
 
 def mesh_shape(config: MeshConfig, count: int) -> tuple[int, int, int]:
-    """The sizes of the axes over `count` devices.
-
-    Raises:
-      UserError: the axes do not multiply to the number of devices.
-    """
+    """The sizes of the axes over `count` devices; `UserError` if they do not multiply to it."""
     sizes, fixed = _sizes(config), _fixed(config)
     free = -1 in sizes
     if count % fixed or (not free and count != fixed):
@@ -148,7 +144,7 @@ def row_devices(mesh: Mesh) -> int:
 
 
 def shardings(tree: Any, specs: Any, mesh: Mesh) -> Any:
-    """Where each array of a tree lies: its spec, but whole along an axis that does not divide."""
+    """The sharding of each array of a tree: its spec, whole along an axis that does not divide."""
     return jax.tree.map(
         lambda leaf, spec: _fitted(spec, leaf.shape, mesh),
         tree,
@@ -171,13 +167,7 @@ def _fitted(spec: PartitionSpec, shape: tuple[int, ...], mesh: Mesh) -> NamedSha
 
 
 def state_shardings(state: TrainState, model: LanguageModel, mesh: Mesh) -> TrainState:
-    """Where a `TrainState` lies: a tree like it of shardings.
-
-    Args:
-      state: arrays, or their shapes and dtypes.
-      model: whose parameters they are.
-      mesh: the devices.
-    """
+    """Shardings of a `TrainState` (of arrays, or of their shapes and dtypes): a tree like it."""
     everywhere = replicated(mesh)
     params = shardings(state.params, model.partition_specs(state.params), mesh)
     own = jax.tree.map(lambda x: _fitted(_matrix_spec(x.ndim), x.shape, mesh), state.objectives)
@@ -185,7 +175,7 @@ def state_shardings(state: TrainState, model: LanguageModel, mesh: Mesh) -> Trai
     by_name = named_leaves(joined(params, own))
 
     def like_its_parameter(name: str, leaf: Any) -> NamedSharding:
-        """Moments lie where the parameter does whose path theirs ends with."""
+        """A moment is sharded like the parameter whose path its own ends with."""
         parts = name.split("/")
         for first in range(len(parts)):
             parameter = "/".join(parts[first:])
@@ -215,9 +205,7 @@ def _matrix_spec(ndim: int) -> PartitionSpec:
 def abstract_on(tree: Any, sharding: Any) -> Any:
     """Shapes and dtypes of `tree`, to be restored on any mesh.
 
-    Args:
-      tree: arrays, or anything with a shape and a dtype.
-      sharding: where they go: one sharding, or a tree of them that `tree` begins like.
+    `sharding` is one, or a tree of them that is a prefix of `tree`.
     """
 
     def on(sharding: jax.sharding.Sharding, part: Any) -> Any:
@@ -237,7 +225,7 @@ def abstract_batch(config: Config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct
     }
 
 
-def place_params(params: Params, model: LanguageModel, mesh: Mesh) -> Params:
+def shard_params(params: Params, model: LanguageModel, mesh: Mesh) -> Params:
     """Parameters that every process has, each device with its part of them."""
     return jax.tree.map(_distribute, params, shardings(params, model.partition_specs(params), mesh))
 
@@ -264,7 +252,7 @@ def process_local(tree: Any) -> Any:
     return jax.tree.map(lambda array: array.addressable_data(0), tree)
 
 
-def place_whole_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:
+def shard_whole_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:
     """The rows of all processes, as every process has them, as one global array each."""
     sharding = by_row(mesh)
     return {
@@ -273,7 +261,7 @@ def place_whole_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:
     }
 
 
-def place_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:
+def shard_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:
     """This process's rows of a batch as one global array each."""
     sharding = by_row(mesh)
     return {

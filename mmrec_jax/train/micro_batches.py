@@ -1,4 +1,4 @@
-"""A batch and the carried state of its rows, dealt to microbatches and put together again."""
+"""A batch and the carried state of its rows, split into microbatches and joined again."""
 
 from typing import Any
 
@@ -20,10 +20,7 @@ def split_batch(batch: dict[str, Array], count: int) -> dict[str, Array]:
 def split_state(state: State, axes: Any, count: int) -> State:
     """The state of the rows of each microbatch, stacked on a new axis 0. None stays None.
 
-    Args:
-      state: a model's state.
-      axes: its `state_batch_axes`.
-      count: of microbatches.
+    `axes` are the model's `state_batch_axes`.
     """
     if state is None:
         return None

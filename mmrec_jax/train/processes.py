@@ -173,11 +173,7 @@ def require_same(value: str, complaint: str) -> None:
 
 
 def require_shared(folder: Path, option: str) -> None:
-    """Refuses a folder that is another one in another process.
-
-    Raises:
-      UserError: in all processes.
-    """
+    """Refuses, in all processes, a folder that is another one in another process."""
     if jax.process_count() == 1:
         return
     mark = folder / ".processes"
@@ -212,7 +208,7 @@ def gather(value: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def fetch(tree: Any) -> Any:
-    """Arrays that lie spread over the devices of all processes, whole and on the host."""
+    """Arrays sharded over the devices of all processes, whole and on the host."""
     if jax.process_count() == 1:
         return jax.device_get(tree)
     return multihost_utils.process_allgather(tree, tiled=True)

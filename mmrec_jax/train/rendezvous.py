@@ -21,12 +21,7 @@ _RETRY_SECONDS = 0.2
 def meet(host: str, port: int, count: int, number: int, *, seconds: float) -> None:
     """Returns when `count` processes with different numbers have called this.
 
-    Args:
-      host: of process 0.
-      port: a free port there.
-      count: of processes.
-      number: of this one, from 0.
-      seconds: to wait for the others.
+    `host` is that of process 0, `port` a free one there, `number` (from 0) this process's.
 
     Raises:
       UserError: in all processes: a number is taken, a count differs, a process ends meanwhile, or
@@ -108,7 +103,7 @@ def _gather(
         taken = number in members
         members[-1 if taken else number] = member
         if hello["count"] != count:
-            return f"one process was told of {count} processes, another of {hello['count']}"
+            return f"one process expects {count} processes, another {hello['count']}"
         if taken:
             return f"two processes have the number {number}; give each its own, 0 to {count - 1}"
     return ""

@@ -1,4 +1,4 @@
-"""What a run says on the terminal, from its first line to what to type next."""
+"""What a run says on the terminal, from its first line to what to type next; its loss curve."""
 
 import importlib.util
 import resource
@@ -50,7 +50,7 @@ def compiled(seconds: float, since_start: float) -> None:
 
 
 def evaluated(bar: tqdm, step: int, validation: dict[str, float], sample: str) -> None:
-    """One line per evaluation, and what the model writes by then."""
+    """One line per evaluation, and a sample of the model's text."""
     bar.clear()
     _say(f"step {step:,}: validation {_summary(validation)}")
     if sample:
@@ -71,7 +71,7 @@ def interrupted(signal_name: str, step: int) -> None:
 
 
 def closing(p: Setup, step: int, validation: dict[str, float], *, begin: float) -> None:
-    """The result, where it lies, and what to type next."""
+    """The result, its files, and what to type next."""
     if not is_process_zero():
         return
     draw_loss(p.workdir)
@@ -150,3 +150,20 @@ def _say(line: str) -> None:
     """Once for all processes."""
     if is_process_zero():
         print(line, flush=True)
+
+
+def draw_loss(workdir: Workdir) -> None:
+    """Draws `loss.png`, training and validation loss against the step, from `metrics.jsonl`."""
+    # A Figure of its own: pyplot would pick a window system and keep global state.
+    figure = matplotlib.figure.Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    metrics = read_metrics(workdir.metrics)
+    for split, style in (("train", "-"), ("validation", "o-")):
+        points = [(m["step"], m["loss"]) for m in metrics if m["split"] == split]
+        if points:
+            axes.plot(*zip(*points, strict=True), style, label=split, linewidth=1, markersize=4)
+    axes.set(xlabel="step", ylabel="loss (nats/token)", title=workdir.root.name)
+    axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend()
+    figure.savefig(workdir.loss_curve, dpi=120)

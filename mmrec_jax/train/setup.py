@@ -12,10 +12,9 @@ import optax
 from jax.sharding import Mesh
 
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
-from mmrec_jax.checkpoints.init_from import load_base, with_model_of
+from mmrec_jax.checkpoints.load import TrainedModel, base_record, load_base, with_base_model
 from mmrec_jax.checkpoints.lock import lock_folder, unlock_folder
 from mmrec_jax.checkpoints.resume import as_begun, check_same_run, check_same_tokenizer
-from mmrec_jax.checkpoints.trained_model import TrainedModel, base_record
 from mmrec_jax.checkpoints.version_1 import from_version_1, to_version_1
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
@@ -30,12 +29,12 @@ from mmrec_jax.models.api import LanguageModel
 from mmrec_jax.models.noise import read_noise_table, with_embedding_noise
 from mmrec_jax.objectives.api import Objective
 from mmrec_jax.optim.build import build_optimizer
-from mmrec_jax.train.compile_cache import enable_compile_cache
+from mmrec_jax.train.compiled_steps import enable_compile_cache
 from mmrec_jax.train.mesh import (
     abstract_on,
     make_mesh,
-    place_params,
     row_devices,
+    shard_params,
     split_cpu,
     state_shardings,
 )
@@ -74,11 +73,8 @@ class Setup:
 def set_up(config: Config, workdir: Path, *, fresh: bool, resume_step: int | None = None) -> Setup:
     """Reads the data, makes or finds the tokenizer, and restores a checkpoint.
 
-    Args:
-      config: the run.
-      workdir: where it lives. Its lock is held from here on (`unlock_folder`), unless this raises.
-      fresh: forget what is there.
-      resume_step: which checkpoint is continued from, its successors moved aside; None: the newest.
+    The lock of `workdir` is held from here on (`unlock_folder`), unless this raises. The newest
+    checkpoint is continued, or that of `resume_step`, its successors moved aside; none if `fresh`.
 
     Raises:
       UserError: anything in the config, the files or the checkpoint is wrong, or another process
@@ -124,7 +120,7 @@ def _set_up(
         config, kept = as_begun(config, meta["config"], where)
     base = load_base(config, folder, meta, where)
     if base is not None:
-        config = with_model_of(config, base)
+        config = with_base_model(config, base)
     with process_zero_first("data"):  # it makes the tokenizer that they find
         data = load_data(config, folder, None if base is None else base.tokenizer)
     require_same(json.dumps(to_dict(config)), "the processes were given different configs")
@@ -163,9 +159,9 @@ def _set_up(
         return initial_state(model, objectives, optimizer, config.train.seed, rows, params=params)
 
     abstract = jax.eval_shape(new_state, model, given)
-    where_to = state_shardings(abstract, model, mesh)
+    sharding = state_shardings(abstract, model, mesh)
     if start:
-        abstract = abstract_on(abstract, where_to)
+        abstract = abstract_on(abstract, sharding)
         assert meta is not None
         old = meta["format"] == 1
         items = to_version_1(to_items(abstract)) if old else to_items(abstract)
@@ -174,8 +170,8 @@ def _set_up(
         batches.set_state(position)
         checkpointer.set_aside_later(start)
     else:
-        given = None if given is None else place_params(given, model, mesh)
-        state = jax.jit(new_state, out_shardings=where_to)(model, given)
+        given = None if given is None else shard_params(given, model, mesh)
+        state = jax.jit(new_state, out_shardings=sharding)(model, given)
     if is_process_zero():
         folder.write_config(config, model.config.vocab_size)
         data.tokenizer.save(folder.tokenizer)
@@ -201,13 +197,7 @@ def _set_up(
 def load_data(config: Config, folder: Workdir, tokenizer: Tokenizer | None = None) -> Dataset:
     """The run's data; the workdir is made once the data is there.
 
-    Args:
-      config: the run.
-      folder: its folder.
-      tokenizer: that of the model it begins with; None: the one that `config.tokenizer` says.
-
-    Raises:
-      UserError: the data, the tokenizer or a field for them is wrong; the workdir cannot be made.
+    `tokenizer` is that of the base model; None: the one that `config.tokenizer` says.
     """
     config.data.check(config)
     data = config.data.open(config, folder.tokenizer_cache, tokenizer)
@@ -223,9 +213,8 @@ def build_model(
 ) -> LanguageModel:
     """The run's model: its family's, with adapters on the base and noise where the config says so.
 
-    Raises:
-      UserError: the tokenizer has more ids than the model may have, an adapter rule does not fit
-        the base, or the noise's table is wrong.
+    It is a `UserError` if the tokenizer has more ids than the model may have, an adapter rule does
+    not fit the base, or the noise's table is wrong.
     """
     if tokenizer.vocab_size > config.model.vocab_size:
         raise UserError(
@@ -240,7 +229,7 @@ def build_model(
         assert base is not None  # the config asks for it
         model = adapt(
             model,
-            place_params(base.params, model, mesh),
+            shard_params(base.params, model, mesh),
             adapter_rules(adapters, model),
             path=adapters.path,
             dropout=adapters.dropout,

@@ -42,13 +42,8 @@ def initial_state(
 ) -> TrainState:
     """The state before the first update. Traceable: use under `jax.jit` or `jax.eval_shape`.
 
-    Args:
-      model: the model.
-      objectives: what is minimised.
-      optimizer: the optimizer.
-      seed: of all parameters and of dropout.
-      carried_rows: rows of a batch, where the model's state is carried from step to step.
-      params: parameters to begin with; None: the model's own start.
+    `carried_rows` are the rows of a batch where the model's state is carried from step to step;
+    `params` those to begin with, None for the model's own start.
     """
     key = jax.random.key(seed)
     params = model.init(key) if params is None else params

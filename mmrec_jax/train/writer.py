@@ -6,7 +6,7 @@ import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from numpy.typing import NDArray
 from tensorboardX import SummaryWriter
@@ -20,11 +20,12 @@ from mmrec_jax.train.processes import is_process_zero
 Histograms = Mapping[str, tuple[NDArray[Any], NDArray[Any]]]  # edges of the bins, counts in them
 
 
-class Writer(Protocol):
+class Writer:
     """Takes numbers of a step. A name is unique within its split."""
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
         """Writes numbers, finite or not."""
+        raise NotImplementedError
 
     def write_histograms(self, step: int, split: str, histograms: Histograms) -> None:
         """Writes histograms, or nothing where there is no form for them."""
@@ -33,7 +34,7 @@ class Writer(Protocol):
         """Flushes what was written and lets go of it."""
 
 
-class JsonLines:
+class JsonLines(Writer):
     """Appends one JSON object per line, `{"step": ..., "split": ..., ...}`, flushed at once."""
 
     def __init__(self, path: Path, resume_step: int) -> None:
@@ -56,11 +57,7 @@ class JsonLines:
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        """Writes null for what is not finite: JSON has no word for it.
-
-        Raises:
-          UserError: the file was removed.
-        """
+        """Writes null for what is not finite: JSON has no word for it."""
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         line = {"step": step, "split": split, **finite}
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
@@ -68,15 +65,12 @@ class JsonLines:
         if not self._path.exists():  # else the numbers go to a file without a name
             raise UserError(_removed(self._path))
 
-    def write_histograms(self, step: int, split: str, histograms: Histograms) -> None:
-        """Writes nothing."""
-
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
 
 
-class TensorBoard:
+class TensorBoard(Writer):
     """Event files for TensorBoard, by tensorboardX."""
 
     def __init__(self, folder: Path, resume_step: int) -> None:
@@ -109,7 +103,7 @@ class TensorBoard:
         self._events.close()
 
 
-class Console:
+class Console(Writer):
     """One line on standard output for each call."""
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
@@ -117,14 +111,8 @@ class Console:
         numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
         print(f"step {step:,} {split}: {numbers}", flush=True)
 
-    def write_histograms(self, step: int, split: str, histograms: Histograms) -> None:
-        """Prints nothing."""
 
-    def close(self) -> None:
-        """Does nothing."""
-
-
-class WandB:
+class WandB(Writer):
     """A run of Weights & Biases, in the mode that WANDB_MODE says, such as "offline"."""
 
     def __init__(self, workdir: Workdir, resume_step: int, config: Config) -> None:
@@ -163,7 +151,7 @@ class WandB:
         self._run.finish()
 
 
-class Trackio:
+class Trackio(Writer):
     """A run of Trackio, in its local data base unless its own settings say otherwise."""
 
     def __init__(self, workdir: Workdir, resume_step: int, config: Config) -> None:
@@ -181,9 +169,6 @@ class Trackio:
         """Logs numbers."""
         self._run.log({f"{split}/{name}": x for name, x in values.items()}, step=step)
 
-    def write_histograms(self, step: int, split: str, histograms: Histograms) -> None:
-        """Logs nothing."""
-
     def close(self) -> None:
         """Sends what is still held back."""
         self._run.finish()
@@ -200,7 +185,7 @@ _OPENERS: dict[str, Callable[[Workdir, int, Config], Writer]] = {
 _EXTRAS = ("wandb", "trackio")
 
 
-class Writers:
+class Writers(Writer):
     """Several writers as one."""
 
     def __init__(self, writers: Sequence[Writer]) -> None:
@@ -223,11 +208,7 @@ class Writers:
 
 
 def check_writers(names: Sequence[str]) -> None:
-    """Refuses writers that are unknown, or whose packages are missing.
-
-    Raises:
-      UserError: naming the extra to install.
-    """
+    """Refuses writers that are unknown, or whose packages are missing (naming the extra)."""
     for name in names:
         if name not in _OPENERS:
             raise UserError(
@@ -243,13 +224,7 @@ def check_writers(names: Sequence[str]) -> None:
 def open_writers(config: Config, workdir: Workdir, *, resume_step: int) -> Writers:
     """The writers of `config.train.writers`; of several processes the first one writes.
 
-    Args:
-      config: the run.
-      workdir: where its files are.
-      resume_step: of the checkpoint that it continues from, 0 for none.
-
-    Raises:
-      UserError: as `check_writers`.
+    `resume_step` is that of the checkpoint that the run continues from, 0 for none.
     """
     names = config.train.writers
     check_writers(names)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mmrec_jax
-from mmrec_jax.checkpoints.trained_model import read_adapters, read_model
+from mmrec_jax.checkpoints.load import read_adapters, read_model
 from mmrec_jax.cli import main
 from mmrec_jax.errors import UserError
 from mmrec_jax.inference import generate as generation
@@ -204,6 +204,7 @@ def test_all_parameters_can_be_trained_from_a_base(folder, text, base):
     prepared = set_up(config, folder / "full", fresh=False)
     prepared.checkpointer.close()
     found = read_model(base)
+    assert prepared.state.params.keys() == found.params.keys()
     model = dataclasses.replace(found.model, time_chunk=prepared.model.config.time_chunk)
     assert prepared.model.config == model
     for name, leaf in named_leaves(found.params).items():

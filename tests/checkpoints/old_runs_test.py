@@ -17,7 +17,7 @@ import pytest
 
 import mmrec_jax
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
-from mmrec_jax.checkpoints.trained_model import read_adapters, read_model
+from mmrec_jax.checkpoints.load import read_adapters, read_model
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.data.sources import read_documents
 from mmrec_jax.data.token_store import TokenStore

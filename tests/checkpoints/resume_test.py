@@ -50,11 +50,18 @@ def test_a_checkpoint_older_than_a_field_has_its_value_of_then():
         check_same_run(_CONFIG, saved, "here")
 
 
-def test_a_run_older_than_a_field_goes_on_as_it_began():
+def test_an_older_run_goes_on_with_what_its_missing_field_was():
     saved = to_dict(_CONFIG)
     del saved["model"]["head_norm_epsilon"]
     config, kept = as_begun(_CONFIG, saved, "here")
-    assert (config.model.head_norm_epsilon, kept) == (1e-6, ["model.head_norm_epsilon=1e-06"])
+    assert config == _changed(model__head_norm_epsilon=1e-6)
+    assert kept == ["model.head_norm_epsilon=1e-06"]
+    check_same_run(config, saved, "here")
+
+    other = _changed(model__head_norm_epsilon=1e-3)
+    assert as_begun(other, saved, "here") == (other, [])
+    with pytest.raises(UserError, match=r"model\.head_norm_epsilon \(1e-06 in the checkpoint"):
+        check_same_run(other, saved, "here")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import json
 import jax
 import pytest
 
-from mmrec_jax.checkpoints import trained_model as loading
+from mmrec_jax.checkpoints import load as loading
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.cli import main
 from mmrec_jax.config import Config, TokenizerConfig, TrainConfig

@@ -12,7 +12,7 @@ from mmrec_jax.dora.adapted_model import adapt, adapter_rules
 from mmrec_jax.models.api import Training
 from mmrec_jax.models.noise import with_embedding_noise
 from mmrec_jax.optim.build import decay_mask
-from mmrec_jax.train.mesh import place_params
+from mmrec_jax.train.mesh import shard_params
 from mmrec_jax.tree import named_leaves
 from tests.small_step import assert_close, mesh, moved
 
@@ -151,7 +151,7 @@ def _every_matrix_is_split_and_every_parameter_has_a_rule(case):
     assert set(decays.values()) == {True, False}
     specs = case.model.partition_specs(case.params)
     chex.assert_trees_all_equal_structs(specs, case.params)
-    placed = named_leaves(place_params(case.params, case.model, mesh(2, 2, 2)))
+    placed = named_leaves(shard_params(case.params, case.model, mesh(2, 2, 2)))
     for name, leaf in placed.items():
         part = leaf.addressable_shards[0].data.size / leaf.size
         assert part == (1 / 4 if decays[name] else 1), name

@@ -13,7 +13,7 @@ from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.errors import UserError
 from mmrec_jax.objectives.uboo import UBOOConfig
 from mmrec_jax.train.loop import run
-from mmrec_jax.train.mesh import abstract_on, place_batch, replicated, state_shardings
+from mmrec_jax.train.mesh import abstract_on, replicated, shard_batch, state_shardings
 from mmrec_jax.train.setup import set_up
 from mmrec_jax.train.state import from_items, initial_state, to_items
 from mmrec_jax.train.step import make_train_step
@@ -147,7 +147,7 @@ def test_microbatches_and_devices_keep_the_state_of_their_rows(start, whole, hal
     step = jax.jit(step, out_shardings=(shardings, replicated(devices)))
     state = jax.device_put(start, shardings)
     for number, (expected, expected_metrics) in enumerate(halves):
-        state, metrics = step(_MODEL, state, place_batch(_half(whole, number), devices))
+        state, metrics = step(_MODEL, state, shard_batch(_half(whole, number), devices))
         assert_close(state.carried, expected.carried, 1e-5)
         assert_close(state.opt_state, expected.opt_state, 2e-5)
         for name in ("loss", "uboo", "tokens"):

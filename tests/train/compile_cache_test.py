@@ -10,7 +10,7 @@ from tests.small_run import environment
 _CODE = """
 import jax
 from mmrec_jax.errors import exit_on_user_error
-from mmrec_jax.train.compile_cache import enable_compile_cache
+from mmrec_jax.train.compiled_steps import enable_compile_cache
 with exit_on_user_error():
     enable_compile_cache()
     print(jax.config.jax_compilation_cache_dir)

@@ -5,7 +5,7 @@ import pytest
 from mmrec_jax.models.attention.config import AttentionConfig
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.objectives.cross_entropy import weighted_nll
-from mmrec_jax.train.flops import matmul_flops_per_second, training_flops_per_token
+from mmrec_jax.train.monitor import matmul_flops_per_second, training_flops_per_token
 from mmrec_jax.tree import count
 from tests.models.gru import GRUConfig
 

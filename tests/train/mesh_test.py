@@ -25,8 +25,8 @@ from mmrec_jax.train.mesh import (
     by_row,
     make_mesh,
     mesh_shape,
-    place_batch,
-    place_params,
+    shard_batch,
+    shard_params,
     split_cpu,
     state_shardings,
 )
@@ -65,7 +65,7 @@ def _train(case, shape, dtype):
         if case == "dora":
             base = jax.jit(lambda: moved(model.init(jax.random.key(0))))()
             rules = adapter_rules(AdapterConfig(kind="dora", rank=2, dropout=0.1), model)
-            model = adapt(model, place_params(base, model, devices), rules, dropout=0.1)
+            model = adapt(model, shard_params(base, model, devices), rules, dropout=0.1)
         objectives = build_objectives(config, model, TOKENIZER)
         optimizer = build_optimizer(optim, steps, model.decays)
 
@@ -81,7 +81,7 @@ def _train(case, shape, dtype):
         rows = [batch(width=8, seed=seed) for seed in range(4)]
         losses, first = [], None
         for number in range(steps):
-            state, metrics = step(model, state, place_batch(rows[number % 4], devices))
+            state, metrics = step(model, state, shard_batch(rows[number % 4], devices))
             losses.append([float(metrics[name]) for name in ("loss", "uboo", "grad_norm")])
             first = first or jax.tree.map(np.asarray, state.opt_state)
     return np.asarray(losses), first, state
@@ -147,7 +147,7 @@ def test_moments_lie_where_their_parameter_does_and_a_device_has_a_quarter(name)
 def test_rows_are_dealt_to_the_devices_in_order():
     devices = mesh(2, 2, 2)
     rows = np.arange(8 * 3).reshape(8, 3)
-    placed = place_batch({"x": rows}, devices)["x"]
+    placed = shard_batch({"x": rows}, devices)["x"]
     assert placed.sharding == by_row(devices)
     for shard in placed.addressable_shards:
         first = 2 * (shard.device.id // 2)  # two devices of an axis "tensor" have the same rows

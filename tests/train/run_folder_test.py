@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import mmrec_jax
+from mmrec_jax.checkpoints.load import read_model
 from mmrec_jax.checkpoints.lock import lock_folder, unlock_folder
-from mmrec_jax.checkpoints.trained_model import read_model
 from mmrec_jax.cli import main
 from mmrec_jax.errors import UserError
 from mmrec_jax.train.loop import run

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from mmrec_jax.config import OptimConfig
-from mmrec_jax.train.sophia_health import SophiaHealth
+from mmrec_jax.train.monitor import SophiaHealth
 
 
 def _warnings(unclipped, rms=0.7, steps=400):

@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from mmrec_jax.train.input_monitor import InputMonitor, joined_metrics
 from mmrec_jax.train.loop import run
+from mmrec_jax.train.monitor import InputMonitor, joined_metrics
 from tests.small_data import refused
 from tests.small_run import CONFIG_FILE, LINEAR, ROOT, environment, flags, linear_config
 

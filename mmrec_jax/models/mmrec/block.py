@@ -6,17 +6,18 @@ from flax import linen as nn
 from flax.core import DenyList
 
 from mmrec_jax.models.mmrec.config import MMRecConfig
-from mmrec_jax.models.mmrec.decay import decay_and_multiplier, halflife_bias
 from mmrec_jax.models.mmrec.layers import (
     DROPOUT_MASK,
     Dropout,
+    InputProjection,
     SwiGLU,
+    decay_and_multiplier,
     dense,
+    halflife_bias,
     l2_normalise,
     rms_norm,
 )
 from mmrec_jax.models.mmrec.memory import delta_scan, delta_steps
-from mmrec_jax.models.mmrec.projection import InputProjection
 from mmrec_jax.models.mmrec.recurrence import gated_scan
 from mmrec_jax.models.mmrec.scan import linear_scan
 from mmrec_jax.models.mmrec.state import Layout
@@ -39,10 +40,10 @@ class Block(nn.Module):
     def __call__(
         self, x: Float[Array, "B T D"], state: LayerState, layout: Layout
     ) -> tuple[Array, tuple[LayerState, dict[str, Array]]]:
-        """Reads T tokens, `time_chunk` at a time.
+        """Processes T tokens, `time_chunk` at a time.
 
         The backward pass recomputes what `remat` says one chunk at a time from the memories at its
-        start, so the temporary memory is that of one chunk, whatever T is.
+        beginning, so the temporary memory is that of one chunk, whatever T is.
 
         Args:
           x: residual stream, in the compute dtype.
@@ -52,24 +53,24 @@ class Block(nn.Module):
         With `mutable=["recurrence"]` that collection holds `gamma_logits [B, T, E]` (B = T = 1
         where the decay is constant), `h [B, T, E]`, `gate_logits [B, T, E]` (gate="input"), `k [B,
         T, H, S]`, `v [B, T, H, K]`, `alpha_logits` and `beta [B, T, H]`, and the solver's
-        statistics; with a leading axis of layers, and behind it one of chunks where T is
+        statistics; with a leading axis of layers, followed by one of chunks where T is
         more than `time_chunk` (T is then that of a chunk).
 
         Returns:
           The residual stream, and the memories after the last token with scalar statistics.
         """
-        read = Block._read
+        forward = Block._forward
         if self.config.remat != "none":
             policies = jax.checkpoint_policies
             kept = policies.save_from_both_policies(
                 policies.dots_saveable, policies.save_only_these_names(DROPOUT_MASK)
             )
             policy = kept if self.config.remat == "dots" else None
-            read = nn.remat(Block._read, prevent_cse=False, policy=policy)
+            forward = nn.remat(Block._forward, prevent_cse=False, policy=policy)
         length = x.shape[1]
         chunks = -(-length // self.config.chunk_length)
         if chunks == 1:
-            x, (state, statistics) = read(self, x, state, layout.real, layout.start)
+            x, (state, statistics) = forward(self, x, state, layout.real, layout.start)
             return x, (state, statistics)
 
         # Even chunks; what the last one lacks is padding, which leaves the memories untouched.
@@ -82,7 +83,7 @@ class Block(nn.Module):
         def step(
             block: Block, state: LayerState, chunk: tuple[Array, ...]
         ) -> tuple[LayerState, tuple[Array, dict[str, Array]]]:
-            x, (state, statistics) = read(block, chunk[0], state, *chunk[1:])
+            x, (state, statistics) = forward(block, chunk[0], state, *chunk[1:])
             return state, (x, statistics)
 
         over_time = nn.scan(
@@ -97,7 +98,7 @@ class Block(nn.Module):
         x = x.swapaxes(0, 1).reshape(x.shape[1], chunks * width, -1)[:, :length]
         return x, (state, jax.tree.map(jnp.max, statistics))
 
-    def _read(
+    def _forward(
         self, x: Array, state: LayerState, real: Array, start: Array
     ) -> tuple[Array, tuple[LayerState, dict[str, Array]]]:
         config = self.config

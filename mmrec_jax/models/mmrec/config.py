@@ -10,9 +10,9 @@ from mmrec_jax.settings import above, at_least, setting, within
 if TYPE_CHECKING:
     from mmrec_jax.models.mmrec.family import MMRec
 
-# Tokens that one CPU device reads at once, over all its rows; and the bounds of a chunk, since
+# Tokens that one CPU device processes at once, over all its rows; and the bounds of a chunk, since
 # shorter ones cost more steps than they save.
-_TOKENS_AT_ONCE = 1024
+_CHUNK_TOKENS = 1024
 _SHORTEST, _LONGEST = 64, 512
 
 
@@ -20,8 +20,8 @@ _SHORTEST, _LONGEST = 64, 512
 class MMRecConfig(FamilyConfig):
     """The model's shape and switches (sizes: `sizes.py`).
 
-    A field that is None is derived, as its comment says; the number it comes to is the property
-    with the same name in capitals (`D`, `E`, `S`, ...).
+    A field that is None is derived, as its comment says; the property named by its capital
+    letter (`D`, `E`, `S`, ...) is its value.
     """
 
     family = "mmrec"
@@ -120,7 +120,7 @@ class MMRecConfig(FamilyConfig):
             self.require(low <= high, f"{name}_halflife_min", f"in (0, {high}] (the maximum)")
 
     def resolved(self) -> dict[str, Any]:
-        """The sizes that fields which may be None come to."""
+        """The derived sizes, by the fields that may be None."""
         derived = {"recurrent_dim": self.E, "memory_slots": self.S, "mem_dim": self.K}
         return derived | {"ffn_dim": self.F, "dpg_rank": self.R}
 
@@ -133,17 +133,13 @@ class MMRecConfig(FamilyConfig):
     def fitted(self, rows: int, platform: str) -> Self:
         """With `time_chunk` set for training, where it is None and the devices are CPUs.
 
-        What a core works on at once should stay in its cache: with 8 rows of 256 tokens on each of
-        two cores a step of the tiny model takes a fifth less processor time in chunks of 128 than
-        whole.
-
-        Args:
-          rows: of a microbatch on each device.
-          platform: of the devices.
+        `rows` are those of a microbatch on each device. What a core works on at once should stay in
+        its cache: with 8 rows of 256 tokens on each of two cores a step of the tiny model takes a
+        fifth less processor time in chunks of 128 than whole.
         """
         if self.time_chunk is not None or platform != "cpu":
             return self
-        chunk = min(max(_TOKENS_AT_ONCE // rows, _SHORTEST), _LONGEST)
+        chunk = min(max(_CHUNK_TOKENS // rows, _SHORTEST), _LONGEST)
         return dataclasses.replace(self, time_chunk=chunk)
 
     @property
@@ -153,7 +149,7 @@ class MMRecConfig(FamilyConfig):
 
     @property
     def chunk_length(self) -> int:
-        """Tokens of a row that a block reads at once."""
+        """Tokens of a row that a block processes at once, at most."""
         return self.time_chunk or 512
 
     @property

@@ -67,24 +67,24 @@ class MMRec(LinenModel):
         return {STATES: h, "before": before.h}
 
     def initial_state(self, batch: int) -> MMRecState:
-        """See `LanguageModel.initial_state`."""
+        """The state before the first token."""
         return zero_state(self.config, batch)
 
     @property
     def state_batch_axes(self) -> MMRecState:
-        """See `LanguageModel.state_batch_axes`."""
+        """The batch axis of each array."""
         return BATCH_AXES
 
     def continues(self, segment_ids: Array, state: State) -> Array:
-        """See `LanguageModel.continues`."""
+        """Real tokens that do not begin a document, [B, T]."""
         rows, length = segment_ids.shape
-        where = layout(segment_ids, state or self.initial_state(rows), length)
-        return where.real & ~where.start
+        tokens = layout(segment_ids, state or self.initial_state(rows), length)
+        return tokens.real & ~tokens.start
 
     def dashboard(
         self, params: Params, batch: Mapping[str, Any], *, thorough: bool = False
     ) -> Dashboard:
-        """See `LanguageModel`; `thorough` solves by Newton's method, so that it can be judged."""
+        """`thorough` solves by Newton's method, so that it can be judged."""
         model = MMRec(dataclasses.replace(self.config, scan="parallel")) if thorough else self
         summary = summarise(observe(model, params, batch["inputs"], batch["segment_ids"]))
 

@@ -35,7 +35,7 @@ class MMRecLM(nn.Module):
         deterministic: bool = True,
         perturb: Callable[[Array], Array] | None = None,
     ) -> tuple[Float[Array, "B T V"], MMRecState, Metrics]:
-        """Reads T tokens.
+        """Processes T tokens.
 
         Args:
           tokens: ids in [0, vocab_size).

@@ -35,7 +35,7 @@ from mmrec_jax.models.mmrec.scan import linear_scan
 from mmrec_jax.typing import Array
 
 # A state that far off its chunk's formula, relative to 1 + |state|, counts as solved: a few units
-# in the last place. It is a property of each row alone, so rows do not see each other.
+# of least precision. It is a property of each row alone, so rows do not see each other.
 _ULPS = 8
 
 # A chunk's derivative beyond this is no guide to its last state, and products of them overflow.

@@ -43,7 +43,7 @@ def gated_scan(
       reset: True where a document begins: the carried state (h0 included) counts as zero there,
         in the decayed term and in the gate.
       backend: "sequential" steps through time with `jax.lax.scan`; "newton" solves all of it at
-        once (`newton.py`), to 8 units in the last place of every state, and steps through time
+        once (`newton.py`), to 8 ulp of every state, and steps through time
         after all for rows that do not get there; "auto": sequential on a CPU, newton elsewhere.
       passes: of newton, before it steps through time; None: as many as can ever be needed.
 
@@ -124,12 +124,12 @@ def _solve(
 
 
 def _solve_forward(
-    *inputs: Any,
+    *arguments: Any,
 ) -> tuple[tuple[Array, dict[str, Array]], tuple[Array, ...]]:
+    *inputs, backend, _ = arguments
     # Calls the rule itself, not its body: differentiating the gradient must find this rule again.
-    h, info = _solve(*inputs)
-    *arrays, backend, _ = inputs
-    return (h, info), (*scan.own(backend, *arrays), h)
+    h, info = _solve(*arguments)
+    return (h, info), (*scan.own(backend, *inputs), h)
 
 
 def _solve_backward(

@@ -106,8 +106,8 @@ _solve.defvjp(_solve_forward, _solve_backward)
 def own(backend: str, *inputs: Array) -> tuple[Array, ...]:
     """The inputs of a rule, as residuals that JAX does not know to be its inputs.
 
-    JAX (0.10) looks such a residual up among the inputs by its index, and the index is wrong once
-    the solver holds constants, the rule stands in a scan, and it is differentiated twice. The
+    JAX (0.10) looks such a residual up among the inputs by its index, which is wrong once the
+    solver holds constants, the rule stands in a scan, and it is differentiated twice. The
     sequential solver holds none.
     """
     return inputs if backend == "sequential" else jax.lax.optimization_barrier(inputs)

@@ -44,8 +44,8 @@ def associative(a: Array, b: Array, h0: Array, reverse: bool) -> Array:
 def chunked(a: Array, b: Array, h0: Array, reverse: bool) -> Array:
     """One chunk of time after the other, `associative` inside each: for 32K tokens and more.
 
-    Chunks are read from `a` and `b` in place and written to `h` in place, so besides those three
-    it needs memory for one chunk, whatever T is. Nothing inside a chunk is kept for the backward
+    Chunks are sliced from `a` and `b` and written into `h`, so besides those three it
+    needs memory for one chunk, whatever T is. Nothing inside a chunk is kept for the backward
     pass (the rule in `scan.py` keeps `a`, `h0` and `h` alone), which makes it rematerialised
     by construction; `jax.checkpoint` here would have nothing to drop.
     """

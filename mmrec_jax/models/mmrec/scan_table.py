@@ -55,15 +55,9 @@ _COLUMNS = typing.get_type_hints(Measurement)
 def fastest(table: Sequence[Measurement], kinds: Iterable[str], channels: int, length: int) -> str:
     """The fastest backend, forward and backward, at the nearest measured shape.
 
-    Args:
-      table: measurements.
-      kinds: names of the device, the most specific first; rows of the first that has any count.
-      channels: B*E, of the whole batch.
-      length: T.
-
-    Returns:
-      The name of a backend: of the row with the least time at the shape that is nearest in
-      (log B*E, log T), the smaller shape of two equally near; `UNMEASURED` without any row.
+    `kinds` are names of the device, the most specific first: rows of the first that has any count.
+    The shape is the nearest in (log B*E, log T), with B*E `channels` of the whole batch and T
+    `length`, the smaller of two equally near; `UNMEASURED` without any row.
     """
     wanted = (math.log2(max(channels, 1)), math.log2(length))
     for kind in kinds:
@@ -71,8 +65,8 @@ def fastest(table: Sequence[Measurement], kinds: Iterable[str], channels: int, l
         if rows:
             shapes = sorted({(row.channels, row.length) for row in rows})
             nearest = min(shapes, key=lambda shape: math.dist(map(math.log2, shape), wanted))
-            there = [row for row in rows if (row.channels, row.length) == nearest]
-            return min(there, key=lambda row: row.gradient_ms).backend
+            rows = [row for row in rows if (row.channels, row.length) == nearest]
+            return min(rows, key=lambda row: row.gradient_ms).backend
     return UNMEASURED
 
 
@@ -83,11 +77,7 @@ def committed_table() -> tuple[Measurement, ...]:
 
 
 def read_table(path: Path) -> list[Measurement]:
-    """Reads a table.
-
-    Raises:
-      UserError: the file cannot be read, or a line is not a measurement.
-    """
+    """The measurements of a file; `UserError` if it is unreadable or a line is none."""
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -106,11 +96,7 @@ def read_table(path: Path) -> list[Measurement]:
 
 
 def write_table(path: Path, rows: Iterable[Measurement]) -> None:
-    """Replaces the file by these measurements, sorted.
-
-    Raises:
-      UserError: the file cannot be written; what was there stays.
-    """
+    """Replaces the file by these measurements, sorted; if it cannot be written, it stays."""
     order = list(BACKENDS)
     ordered = sorted(
         rows, key=lambda row: (row.device, row.channels, row.length, order.index(row.backend))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmrec_jax.models.mmrec.decay import bounded_sqrt, decay_and_multiplier, halflife_bias
+from mmrec_jax.models.mmrec.layers import bounded_sqrt, decay_and_multiplier, halflife_bias
 from tests.models.mmrec.loops import relative_error
 
 

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from mmrec_jax.models.mmrec.projection import projection_widths
+from mmrec_jax.models.mmrec.layers import projection_widths
 from tests.models.mmrec.loops import relative_error
 from tests.models.mmrec.small_model import config, forward, random_parameters, random_tokens
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmrec_jax.models.mmrec.triangular import inverse_unit_lower
+from mmrec_jax.models.mmrec.memory import inverse_unit_lower
 from tests.models.mmrec.loops import relative_error
 
 SIZES = [1, 2, 3, 7, 8, 9, 16, 17, 32, 33, 64, 65]

@@ -1,4 +1,7 @@
-"""Reads rows of text with a model and adds up what its memories do, chunk by chunk."""
+"""Reads rows of text with a model and adds up what its memories do, chunk by chunk.
+
+The quantities are pure functions of NumPy arrays, on the host.
+"""
 
 from collections import defaultdict
 from typing import Any
@@ -11,11 +14,91 @@ from numpy.typing import NDArray
 from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.models.mmrec.block import RECURRENCE
 from mmrec_jax.models.mmrec.config import MMRecConfig
-from mmrec_jax.models.mmrec.dashboard import quantities as q
-from mmrec_jax.models.mmrec.dashboard.quantities import Numbers
 from mmrec_jax.models.mmrec.memory import delta_steps
 from mmrec_jax.models.mmrec.state import MMRecState
 from mmrec_jax.typing import Array
+
+Numbers = NDArray[np.floating]
+
+# Half-lives are counted in half octaves of tokens; values outside fall in the outermost bin.
+HALF_LIFE_EDGES: Numbers = 2.0 ** np.arange(-3, 17.5, 0.5)
+WRITE_EDGES: Numbers = np.linspace(0, 1, 21)
+GATE_EDGES: Numbers = np.linspace(0, 2, 41)
+
+# A gate 2 sigmoid(x) is below 0.1 or above 1.9 where |x| is beyond this.
+_SATURATED_LOGIT = float(np.log(19.0))
+
+
+def forgetting(logits: Numbers) -> Numbers:
+    """`-log sigmoid(logits)`: how much of the log of a state is lost with each token, above 0.
+
+    From the logits and not from the decay, whose float32 value near 1 has few digits left.
+    """
+    return np.logaddexp(0, -logits)
+
+
+def half_life(lost: Numbers) -> Numbers:
+    """Tokens after which half is left, if each token loses `lost` of the log; infinite for 0."""
+    with np.errstate(divide="ignore"):
+        return np.log(2.0) / np.asarray(lost)
+
+
+def count_half_lives(half_lives: Numbers) -> NDArray[np.int64]:
+    """Counts in the bins of `HALF_LIFE_EDGES`: [L, ...] -> [L, bins]."""
+    with np.errstate(divide="ignore"):
+        index = (np.log2(half_lives) - np.log2(HALF_LIFE_EDGES[0])) * 2
+    return _count(index, len(HALF_LIFE_EDGES) - 1)
+
+
+def count_writes(beta: Numbers) -> NDArray[np.int64]:
+    """Counts in the bins of `WRITE_EDGES`: [L, ...] -> [L, bins]."""
+    bins = len(WRITE_EDGES) - 1
+    return _count(beta * bins, bins)
+
+
+def count_gates(logits: Numbers) -> NDArray[np.int64]:
+    """Counts of gates 2 sigmoid(logits) in the bins of `GATE_EDGES`: [L, ...] -> [L, bins]."""
+    bins = len(GATE_EDGES) - 1
+    return _count(np.exp(-np.logaddexp(0, -logits)) * bins, bins)
+
+
+def saturated(logits: Numbers) -> tuple[Numbers, Numbers]:
+    """Shares of gates 2 sigmoid(logits) below 0.1 and above 1.9: [L, ...] -> [L] each."""
+    axes = tuple(range(1, logits.ndim))
+    low, high = logits < -_SATURATED_LOGIT, logits > _SATURATED_LOGIT
+    return np.mean(low, axis=axes), np.mean(high, axis=axes)
+
+
+def normalised(h: Numbers) -> Numbers:
+    """`h` divided by its root mean square over the last axis (RMSNorm without a scale)."""
+    return h / np.sqrt(np.mean(np.square(h), axis=-1, keepdims=True) + 1e-6)
+
+
+def effective_rank(m: Numbers) -> Numbers:
+    """The exponential of the entropy of the normalised singular values (Roy and Vetterli 2007).
+
+    Between 1 (one direction holds all) and min(S, K) (all hold the same), [..., S, K] -> [...]; 0
+    for a matrix of zeros, NaN for one that is not finite.
+    """
+    finite = np.all(np.isfinite(m), axis=(-2, -1))
+    values = np.linalg.svd(np.where(finite[..., None, None], m, 0.0), compute_uv=False)
+    total = values.sum(axis=-1)
+    share = values / np.where(total > 0, total, 1)[..., None]
+    entropy = -np.sum(share * np.log(np.where(share > 0, share, 1)), axis=-1)
+    return np.where(finite, np.where(total > 0, np.exp(entropy), 0), np.nan)
+
+
+def octave(position: NDArray[np.integer]) -> NDArray[np.int64]:
+    """The bin of a position (1 is a document's first token): bin i holds 2^i to 2^(i+1) - 1."""
+    return np.frexp(position)[1].astype(np.int64) - 1
+
+
+def _count(at: Numbers, bins: int) -> NDArray[np.int64]:
+    layers = len(at)
+    index = np.clip(np.nan_to_num(at), 0, bins - 1).astype(np.int64).reshape(layers, -1)
+    index += bins * np.arange(layers)[:, None]
+    return np.bincount(index.ravel(), minlength=layers * bins).reshape(layers, bins)
+
 
 # Numbers in the largest array of one chunk, all layers and rows: 64 MiB in float32.
 _CHUNK_NUMBERS = 2**24
@@ -28,16 +111,9 @@ def observe(
     inputs: NDArray[np.int32],
     segment_ids: NDArray[np.int32],
 ) -> "Accumulator":
-    """Reads rows that each hold one document from its beginning, padded behind its end.
+    """The sums over all tokens [B, T] of rows that each hold one document from its beginning.
 
-    Args:
-      model: MM-Rec.
-      params: its parameters.
-      inputs: tokens [B, T].
-      segment_ids: 0 at padding, else a number of the document, [B, T].
-
-    Returns:
-      The sums over all tokens that are not padding.
+    `segment_ids` [B, T] are 0 at the padding after it, else a number of the document.
     """
     config: Any = model.config
     rows, length = inputs.shape
@@ -101,7 +177,7 @@ def _norms(config: MMRecConfig, recorded: dict[str, Array], segment_ids: Array, 
 class Accumulator:
     """What `observe` adds up, chunk by chunk, in memory that does not grow with the text.
 
-    L layers, E channels, H long-term memories; bins as in `quantities`.
+    L layers, E channels, H long-term memories; bins as in the functions above.
     """
 
     def __init__(self, config: MMRecConfig, params: Params) -> None:
@@ -132,17 +208,17 @@ class Accumulator:
             return
         add, number = self.sums, int(np.count_nonzero(real))
         self.tokens += number
-        bins = q.octave(begin + 1 + np.broadcast_to(np.arange(real.shape[1]), real.shape)[real])
+        bins = octave(begin + 1 + np.broadcast_to(np.arange(real.shape[1]), real.shape)[real])
         add["positions"] += np.bincount(bins, minlength=_OCTAVES)
 
         h = recorded["h"][:, real]
         # A constant decay is recorded once.
         logits = np.broadcast_to(recorded["gamma_logits"], recorded["h"].shape)
-        lost = q.forgetting(logits[:, real])
+        lost = forgetting(logits[:, real])
         add["gamma_lost"] += lost.sum(axis=1, dtype=np.float64)
-        add["gamma_counts"] += q.count_half_lives(q.half_life(lost))
+        add["gamma_counts"] += count_half_lives(half_life(lost))
         add["h_square"] += _by_octave(np.mean(np.square(h), axis=-1, dtype=np.float64), bins)
-        n = q.normalised(h)
+        n = normalised(h)
         add["n_total"] += n.sum(axis=1, dtype=np.float64)
         add["n_square"] += np.square(n).sum(axis=1, dtype=np.float64)
 
@@ -154,18 +230,18 @@ class Accumulator:
         elif "gate_logits" in recorded:
             gate_logits = recorded["gate_logits"][:, real].astype(np.float32)
         if gate_logits is not None:
-            low, high = q.saturated(gate_logits)
+            low, high = saturated(gate_logits)
             add["gate_low"] += number * low
             add["gate_high"] += number * high
-            add["gate_counts"] += q.count_gates(gate_logits)
+            add["gate_counts"] += count_gates(gate_logits)
 
         if "beta" in recorded:
-            lost = q.forgetting(recorded["alpha_logits"][:, real])
+            lost = forgetting(recorded["alpha_logits"][:, real])
             beta = recorded["beta"][:, real]
             add["alpha_lost"] += lost.sum(axis=1, dtype=np.float64)
-            add["alpha_counts"] += q.count_half_lives(q.half_life(lost))
+            add["alpha_counts"] += count_half_lives(half_life(lost))
             add["beta"] += beta.sum(axis=1, dtype=np.float64)
-            add["beta_counts"] += q.count_writes(beta)
+            add["beta_counts"] += count_writes(beta)
             add["m_square"] += _by_octave(
                 np.square(recorded["m_norm"][:, real].astype(np.float64)), bins
             )
@@ -176,7 +252,7 @@ class Accumulator:
     def finish(self, m: Numbers) -> None:
         """Takes the memories at the end of every row, [L, B, H, S, K]."""
         if self.config.H:
-            self.rank = q.effective_rank(m.astype(np.float64)).mean(axis=1)
+            self.rank = effective_rank(m.astype(np.float64)).mean(axis=1)
 
 
 def _by_octave(x: Numbers, bins: NDArray[np.int64]) -> Numbers:

@@ -36,16 +36,23 @@ def draw(summary: Summary, title: str, path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
-def _half_lives(axes: Axes, summary: Summary, colours: np.ndarray, kind: str) -> None:
-    edges = summary["half_life_edges"]
+def _shares(axes: Axes, summary: Summary, colours: np.ndarray, kind: str, edges: str) -> np.ndarray:
+    """A histogram per layer, as shares; returns the counts, [L, bins]."""
     counts = np.array([layer[f"{kind}_histogram"] for layer in summary["layers"]])
     for number, (row, colour) in enumerate(zip(counts, colours, strict=True)):
-        axes.stairs(row / row.sum(), edges, color=colour, linewidth=1.5, label=f"layer {number}")
+        shares, label = row / row.sum(), f"layer {number}"
+        axes.stairs(shares, summary[edges], color=colour, linewidth=1.5, label=label)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    return counts
+
+
+def _half_lives(axes: Axes, summary: Summary, colours: np.ndarray, kind: str) -> None:
+    edges = summary["half_life_edges"]
+    counts = _shares(axes, summary, colours, kind, "half_life_edges")
     used = np.flatnonzero(counts.sum(axis=0) > 1e-3 * counts.sum())
     axes.set_xscale("log", base=2)
     axes.set_xlim(edges[used[0]], edges[used[-1] + 1])
     axes.set_xlabel("half-life (tokens)")
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.xaxis.set_major_formatter(FuncFormatter(_plain))
 
 
@@ -70,9 +77,7 @@ def _gate(axes: Axes, summary: Summary, colours: np.ndarray) -> None:
     axes.set_title("Gate of the short-term memory")
     if _absent(axes, summary, "gate_low"):
         return
-    for layer, colour in zip(summary["layers"], colours, strict=True):
-        counts = np.array(layer["gate_histogram"])
-        axes.stairs(counts / counts.sum(), summary["gate_edges"], color=colour, linewidth=1.5)
+    _shares(axes, summary, colours, "gate", "gate_edges")
     low, high = (
         np.mean([layer[name] for layer in summary["layers"]]) for name in ("gate_low", "gate_high")
     )
@@ -83,7 +88,6 @@ def _gate(axes: Axes, summary: Summary, colours: np.ndarray) -> None:
     axes.set_xlim(0, 2)
     axes.set_xlabel("gate (shaded: saturated)")
     axes.set_ylabel("share of tokens × channels")
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
 def _norms(axes: Axes, summary: Summary, colours: np.ndarray) -> None:
@@ -107,15 +111,13 @@ def _writes(axes: Axes, summary: Summary, colours: np.ndarray) -> None:
     axes.set_title("Write strength β (dots: means)")
     if _absent(axes, summary, "write_histogram"):
         return
+    _shares(axes, summary, colours, "write", "write_edges")
     for layer, colour in zip(summary["layers"], colours, strict=True):
-        counts = np.array(layer["write_histogram"])
-        axes.stairs(counts / counts.sum(), summary["write_edges"], color=colour, linewidth=1.5)
         axes.plot(np.mean(layer["write_strength"]), 0, "o", color=colour, clip_on=False, ms=5)
     axes.set_xlim(0, 1)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("β (0: no write, 1: old value replaced)")
     axes.set_ylabel("share of tokens × memories")
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
 def _ranks(axes: Axes, summary: Summary, colours: np.ndarray) -> None:

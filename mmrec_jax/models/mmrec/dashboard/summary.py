@@ -7,8 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmrec_jax.models.api import Histogram
-from mmrec_jax.models.mmrec.dashboard import quantities as q
-from mmrec_jax.models.mmrec.dashboard.observer import Accumulator
+from mmrec_jax.models.mmrec.dashboard.observer import (
+    GATE_EDGES,
+    HALF_LIFE_EDGES,
+    WRITE_EDGES,
+    Accumulator,
+    half_life,
+)
 
 Summary = dict[str, Any]
 
@@ -39,9 +44,9 @@ def summarise(accumulator: Accumulator) -> Summary:
     return {
         "tokens": accumulator.tokens,
         "memory_size": [config.S, config.K] if config.H else None,
-        "half_life_edges": q.HALF_LIFE_EDGES.tolist(),
-        "gate_edges": q.GATE_EDGES.tolist(),
-        "write_edges": q.WRITE_EDGES.tolist(),
+        "half_life_edges": HALF_LIFE_EDGES.tolist(),
+        "gate_edges": GATE_EDGES.tolist(),
+        "write_edges": WRITE_EDGES.tolist(),
         "positions": (2**filled).tolist(),
         "layers": [_layer(accumulator, layer, filled) for layer in range(config.num_layers)],
     }
@@ -53,7 +58,7 @@ def _layer(accumulator: Accumulator, layer: int, filled: NDArray[np.int64]) -> S
     at = sums["positions"][filled]
     variance = np.mean(sums["n_square"] / tokens - np.square(sums["n_total"] / tokens))
     found: dict[str, Any] = {
-        "gamma_half_life": q.half_life(sums["gamma_lost"] / tokens),
+        "gamma_half_life": half_life(sums["gamma_lost"] / tokens),
         "gamma_histogram": sums["gamma_counts"],
         "state_rms": np.sqrt(sums["h_square"][filled] / at),
         "state_variance": variance,
@@ -66,7 +71,7 @@ def _layer(accumulator: Accumulator, layer: int, filled: NDArray[np.int64]) -> S
         found |= {"gate_weight": np.sqrt(np.mean(w**2)), "gate_weight_max": np.max(np.abs(w))}
     if accumulator.rank is not None:
         found |= {
-            "alpha_half_life": q.half_life(sums["alpha_lost"] / tokens),
+            "alpha_half_life": half_life(sums["alpha_lost"] / tokens),
             "alpha_histogram": sums["alpha_counts"],
             "write_strength": sums["beta"] / tokens,
             "write_histogram": sums["beta_counts"],
@@ -130,41 +135,25 @@ def format_table(summary: Summary) -> str:
     )
 
 
+def _number(x: Any) -> str:
+    return f"{x:.3g}"
+
+
 def _percentiles(x: Sequence[float]) -> str:
-    return " / ".join(f"{value:.3g}" for value in np.percentile(x, [10, 50, 90]))
-
-
-def _range(x: Sequence[float]) -> str:
-    return f"{min(x):.3g} to {max(x):.3g}"
-
-
-def _mean(x: Any) -> str:
-    return f"{np.mean(x):.3g}"
-
-
-def _last(x: Sequence[float]) -> str:
-    return f"{x[-1]:.3g}"
-
-
-def _mean_last(x: Sequence[Sequence[float]]) -> str:
-    return _mean([values[-1] for values in x])
-
-
-def _percent(x: float) -> str:
-    return f"{x:.2%}"
+    return " / ".join(map(_number, np.percentile(x, [10, 50, 90])))
 
 
 _COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("gamma half-life", "gamma_half_life", _percentiles),
-    ("alpha half-life", "alpha_half_life", _range),
-    ("gate<0.1", "gate_low", _percent),
-    (">1.9", "gate_high", _percent),
-    ("|w_g|", "gate_weight", _mean),
-    ("|h|", "state_rms", _last),
-    ("var n(h)", "state_variance", _mean),
-    ("beta", "write_strength", _mean),
-    ("|M|", "memory_norm", _mean_last),
-    ("rank M", "effective_rank", _mean),
-    ("newton", "newton_iterations", _mean),
-    ("residual", "newton_residual", _mean),
+    ("alpha half-life", "alpha_half_life", lambda x: f"{min(x):.3g} to {max(x):.3g}"),
+    ("gate<0.1", "gate_low", "{:.2%}".format),
+    (">1.9", "gate_high", "{:.2%}".format),
+    ("|w_g|", "gate_weight", lambda x: _number(np.mean(x))),
+    ("|h|", "state_rms", lambda x: _number(x[-1])),
+    ("var n(h)", "state_variance", lambda x: _number(np.mean(x))),
+    ("beta", "write_strength", lambda x: _number(np.mean(x))),
+    ("|M|", "memory_norm", lambda x: _number(np.mean([y[-1] for y in x]))),
+    ("rank M", "effective_rank", lambda x: _number(np.mean(x))),
+    ("newton", "newton_iterations", lambda x: _number(np.mean(x))),
+    ("residual", "newton_residual", lambda x: _number(np.mean(x))),
 )

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmrec_jax.models.mmrec.dashboard import quantities as q
+from mmrec_jax.models.mmrec.dashboard import observer as q
 
 
 @pytest.mark.parametrize("tokens", [0.25, 1.0, 7.5, 512.0, 1e6])

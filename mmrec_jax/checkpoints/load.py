@@ -1,4 +1,4 @@
-"""A trained model from the files of its run: parameters, adapters put in, tokenizer."""
+"""A trained model from the files of its run: parameters, adapters merged, tokenizer."""
 
 import contextlib
 import dataclasses
@@ -22,6 +22,7 @@ from mmrec_jax.dora.adapted_model import adapter_rules
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.models.family_config import FamilyConfig
+from mmrec_jax.settings import role
 from mmrec_jax.train.mesh import abstract_on
 from mmrec_jax.train.state import OBJECTIVES
 
@@ -36,7 +37,7 @@ class TrainedModel:
     config: Config  # of the run
     model: FamilyConfig  # with the vocabulary of its tokenizer
     step: int
-    params: Any  # on the first device, adapters are put in
+    params: Any  # on the first device, adapters merged
     tokenizer: Tokenizer
 
 
@@ -58,12 +59,7 @@ def read_model(
     *,
     adapter: str | os.PathLike[str] | None = None,
 ) -> TrainedModel:
-    """The model of a run, or of a folder that `mmrec export` wrote.
-
-    Args:
-      workdir: the folder. A run that trained adapters is read together with its base.
-      step: which checkpoint: the one with the lowest validation loss, the newest, or a step.
-      adapter: a run whose adapters (its best step) are put on this model.
+    """The model of a run, or of a folder that `mmrec export` wrote (arguments as of `load`).
 
     Raises:
       UserError: there is no run or no such checkpoint; the config or the tokenizer is not the one
@@ -80,7 +76,7 @@ def read_model(
     if config.adapters.used:
         trained = read_adapters(workdir, chosen)
         base = read_model(_base_of(trained, run), trained.base["step"])
-        params = put_adapters(base, trained)
+        params = merge_adapters(base, trained)
     else:
         abstract = _abstract(model)
         if run.model_file.is_file():
@@ -95,15 +91,11 @@ def read_model(
     # The same tokenizer, with whatever fine-tuning keeps beside it.
     own = load_tokenizer(Workdir(Path(adapter)).tokenizer)
     check_same_tokenizer(own.fingerprint, tokenizer.fingerprint, str(run.root))
-    return dataclasses.replace(found, params=put_adapters(found, trained), tokenizer=own)
+    return dataclasses.replace(found, params=merge_adapters(found, trained), tokenizer=own)
 
 
 def read_adapters(workdir: str | os.PathLike[str], step: Step = "best") -> TrainedAdapters:
-    """The adapters of a run, without its base.
-
-    Raises:
-      UserError: there is no such run or checkpoint, or the run trained no adapters.
-    """
+    """The adapters of a run, without its base; `UserError` if it trained none."""
     run = Workdir(Path(workdir))
     config, vocab_size = run.read_config()
     if not config.adapters.used:
@@ -120,12 +112,8 @@ def read_adapters(workdir: str | os.PathLike[str], step: Step = "best") -> Train
     return TrainedAdapters(where, config, model, chosen, adapters, meta["base"])
 
 
-def put_adapters(base: TrainedModel, trained: TrainedAdapters) -> Any:
-    """The parameters of the base with the adapters put in.
-
-    Raises:
-      UserError: the adapters were trained on other parameters.
-    """
+def merge_adapters(base: TrainedModel, trained: TrainedAdapters) -> Any:
+    """The parameters of the base with the adapters merged; `UserError` if it is another base."""
     check_same_base(trained.base, base, trained.where)
     return jax.jit(dora.apply)(base.params, trained.adapters)
 
@@ -140,11 +128,7 @@ def base_record(base: TrainedModel) -> dict[str, Any]:
 
 
 def check_same_base(record: dict[str, Any], base: TrainedModel, where: str) -> None:
-    """Refuses a base that is not the recorded one, bit for bit.
-
-    Raises:
-      UserError: naming the first difference.
-    """
+    """Refuses a base that is not the recorded one, bit for bit, naming the first difference."""
     differing = difference(record["identity"], identity(base.model, base.params))
     if differing:
         raise UserError(
@@ -154,11 +138,7 @@ def check_same_base(record: dict[str, Any], base: TrainedModel, where: str) -> N
 
 
 def choose_step(workdir: str | os.PathLike[str], step: Step = "best") -> int:
-    """The number of the checkpoint that `step` means in a run, or the one of an exported model.
-
-    Raises:
-      UserError: there is no such checkpoint.
-    """
+    """The number of the checkpoint that `step` means in a run, or the one of an exported model."""
     run = Workdir(Path(workdir))
     if run.model_file.is_file():
         only = int(read_exported_facts(run.model_file)["step"])
@@ -178,21 +158,47 @@ def load(
     """The model, parameters and tokenizer of a run.
 
     Args:
-      workdir: the run's folder, or one that `mmrec export` wrote. Adapters of a run that trained
-        such are put in.
+      workdir: the run's folder, or one that `mmrec export` wrote; a run of adapters is merged with
+        its base.
       step: which checkpoint: the one with the lowest validation loss, the newest, or a step.
-      adapter: a run that was trained on this one: its adapters (its best step) are put in.
+      adapter: a run that was trained on this one: its adapters (its best step) are merged.
 
     Returns:
       The model, its parameters on the first device, and the tokenizer: what `mmrec_jax.generate`
       takes.
 
     Raises:
-      UserError: there is no run or no such checkpoint, or the config or the tokenizer is not the
-        one it was trained with, or the adapters belong to another base.
+      UserError: as `read_model`.
     """
     trained = read_model(workdir, step, adapter=adapter)
     return trained.model.build(), trained.params, trained.tokenizer
+
+
+def load_base(
+    config: Config, run: Workdir, meta: dict[str, Any] | None, where: str
+) -> TrainedModel | None:
+    """The model of `config.init_from`, if there is one.
+
+    A run that is continued (from the checkpoint `where`, with `meta`) gets the step that it began
+    with, whatever its base did since; any other is a `UserError`.
+    """
+    if not config.init_from:
+        return None
+    origin = Path(config.init_from).expanduser()
+    if origin.resolve() == run.root.resolve():
+        raise UserError(f"config.init_from is {config.init_from}, the run's own --workdir")
+    record = (meta or {}).get("base")
+    base = read_model(origin, record["step"] if record else "best")
+    if record:
+        check_same_base(record, base, where)
+    return base
+
+
+def with_base_model(config: Config, base: TrainedModel) -> Config:
+    """The config with the model of the base; how it is trained stays as it is."""
+    names = [field.name for field in dataclasses.fields(base.model) if role(field) == "run"]
+    values = {name: getattr(config.model, name) for name in names if hasattr(config.model, name)}
+    return dataclasses.replace(config, model=dataclasses.replace(base.model, **values))
 
 
 def _abstract(model: FamilyConfig) -> Params:
@@ -224,7 +230,7 @@ def _restore(
 
 
 def _base_of(trained: TrainedAdapters, run: Workdir) -> Path:
-    """Where the base lies: where it was, beside the run, or where the run's config says."""
+    """The folder of the base: where it was, beside the run, or where the run's config says."""
     was = Path(trained.base["run"])
     beside = run.root.resolve().parent / was.name
     for base in (was, beside, Path(trained.config.init_from).expanduser()):

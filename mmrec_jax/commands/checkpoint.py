@@ -1,0 +1,102 @@
+"""`mmrec adapters show`, `merge` and `export`: what a run trained, and copies that need no base."""
+
+import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from mmrec_jax.commands.options import add_model_options
+
+if TYPE_CHECKING:
+    from mmrec_jax.checkpoints.load import TrainedModel
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the subcommands to those of `mmrec`."""
+    adapters = commands.add_parser("adapters", help="look at the adapters of a fine-tuned run")
+    show = adapters.add_subparsers(required=True, metavar="command").add_parser(
+        "show", help="what is adapted, with which rank, and how much of the model is trained"
+    )
+    add_model_options(show)
+    show.set_defaults(run=_show_adapters)
+    for name, help_, out, run in (
+        ("merge", "adapters and their base as one full checkpoint", "the new folder", _merge),
+        ("export", "safetensors, config and tokenizer in a folder", "the new folder", _export),
+    ):
+        parser = commands.add_parser(name, help=help_)
+        add_model_options(parser)
+        parser.add_argument("--out", required=True, help=out)
+        parser.set_defaults(run=run)
+
+
+def _show_adapters(options: argparse.Namespace) -> None:
+    """Prints one line per parameter that has adapters, and the sums."""
+    import math
+
+    import jax
+
+    from mmrec_jax import dora
+    from mmrec_jax.checkpoints.load import read_adapters
+
+    trained = read_adapters(options.workdir, options.step)
+    shapes = {name: kind[1] for name, kind in trained.base["identity"]["parameters"].items()}
+    kind = trained.config.adapters.kind
+    lines = [("parameter", "shape", "adapter", "numbers", "bytes")]
+    for name, node in dora.nodes(trained.adapters).items():
+        leaves = jax.tree.leaves(node)
+        if isinstance(node, dora.Rows):
+            spans = (f"{first}-{last}" for first, last in node.ranges)
+            what = f"rows {', '.join(spans)}"
+        else:
+            what = f"{kind}, rank {node.a.shape[-1]}, scale {node.scale:g}"
+        shape = " x ".join(map(str, shapes[name]))
+        size, held = sum(x.size for x in leaves), sum(x.nbytes for x in leaves)
+        lines.append((name, shape, what, f"{size:,}", f"{held:,}"))
+    print(f"{trained.where}, on step {trained.base['step']:,} of {trained.base['run']}")
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for name, shape, what, size, held in lines:
+        left = f"{name:{widths[0]}}  {shape:{widths[1]}}  {what:{widths[2]}}"
+        print(f"{left}  {size:>{widths[3]}}  {held:>{widths[4]}}")
+    leaves = jax.tree.leaves(trained.adapters)
+    size, whole = sum(x.size for x in leaves), sum(map(math.prod, shapes.values()))
+    print(
+        f"trained: {size:,} numbers, {sum(x.nbytes for x in leaves):,} bytes; the model has "
+        f"{whole:,} ({size / whole:.2%})"
+    )
+
+
+def _merge(options: argparse.Namespace) -> None:
+    """Writes a folder that every command reads like a run."""
+    from mmrec_jax.checkpoints.export import write_merged
+    from mmrec_jax.checkpoints.load import read_adapters
+
+    read_adapters(options.workdir, options.step)
+    merged, _ = _write(options, write_merged)
+    print(f"{options.out}: step {merged.step:,} of {merged.root}, merged; read it with --workdir")
+
+
+def _export(options: argparse.Namespace) -> None:
+    """Writes the folder; adapters are merged."""
+    from mmrec_jax.checkpoints.export import write_exported
+
+    _, size = _write(options, write_exported)
+    print(f"{options.out}: model.safetensors ({size:,} bytes), config.json, tokenizer/")
+
+
+def _write(options: argparse.Namespace, write: Callable[..., Any]) -> "tuple[TrainedModel, Any]":
+    """The model, and what the function of `checkpoints/export.py` that writes it returns."""
+    from mmrec_jax.checkpoints.export import require_new_folder, stand_alone
+    from mmrec_jax.checkpoints.load import read_model
+    from mmrec_jax.checkpoints.workdir import Workdir
+
+    require_new_folder(options.out)
+    trained = read_model(options.workdir, options.step)
+    done = write(
+        options.out,
+        stand_alone(trained.config),
+        trained.params,
+        trained.tokenizer,
+        Workdir(trained.root).tokenizer,
+        vocab_size=trained.model.vocab_size,
+        step=trained.step,
+    )
+    return trained, done
