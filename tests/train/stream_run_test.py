@@ -38,9 +38,8 @@ def _readers(pid):
 def test_killed_it_continues_as_if_it_had_not_been_whoever_reads(text, tmp_path, capsys):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert run(linear_config(text, **_RUN, data__stream_workers=0), whole) == 0
-    model = {f"model__{name}": value for name, value in LINEAR.items()}
     program = [sys.executable, str(ROOT / "train.py"), f"--config={CONFIG_FILE}"]
-    options = flags(**model, **_RUN, train__devices=1, data__train=text, data__stream_workers=1)
+    options = flags(**LINEAR, **_RUN, train__devices=1, data__train=text, data__stream_workers=1)
     process = subprocess.Popen(
         [*program, f"--workdir={killed}", *options, "--config.train.dashboard=False"],
         env=environment(devices=8),  # as this process has
