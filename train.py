@@ -13,7 +13,7 @@ from mmrec_jax.train.interrupt import exit_now, exit_on_signal
 def main() -> None:
     """Checks the config and runs it; the status comes as `SystemExit`."""
     # Imported late: a signal, and a mistake in the config, are answered before JAX has started.
-    from mmrec_jax.command_line import ArgumentParser, add_version
+    from mmrec_jax.argument_parser import ArgumentParser, add_version
     from mmrec_jax.config_file import parse_with_overrides, read_config
 
     replace_unencodable_output()

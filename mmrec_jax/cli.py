@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from mmrec_jax.command_line import ArgumentParser, add_version
+from mmrec_jax.argument_parser import ArgumentParser, add_version
 from mmrec_jax.commands import (
     checkpoint,
     config,

@@ -345,7 +345,9 @@ class Config(Settings):
     """One run."""
 
     plugins: tuple[str, ...] = setting(
-        (), "modules that register model families, objectives, kinds of data or evaluators"
+        (),
+        "modules that register model families, objectives, kinds of data or evaluators",
+        free=True,
     )
     init_from: str = setting(
         "",

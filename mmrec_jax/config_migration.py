@@ -1,4 +1,8 @@
-"""Plain configs of older versions, as this version writes them."""
+"""Plain configs of older versions, as this version writes them.
+
+Fields that were added since are not here: their `setting(absent=...)` says what they were, and
+`config_tree.py` fills them in.
+"""
 
 import dataclasses
 from collections.abc import Mapping

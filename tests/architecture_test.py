@@ -20,7 +20,7 @@ _LADDER = [
     "config",
     "config_migration data optim dora",
     "config_tree turkish",
-    "config_file objectives tokenizers train.interrupt train.rendezvous train.micro_batches",
+    "config_file objectives tokenizers train.interrupt train.rendezvous train.batch_split",
     "train.processes train.state train.estimator",
     "train.mesh train.step",
     "checkpoints",

@@ -5,10 +5,8 @@ counts over the whole batch before the forward pass, and each microbatch then gi
 that count they add up to the objective of the whole batch, however it was cut.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
-
-import jax.numpy as jnp
 
 from mmrec_jax.models.api import LanguageModel, Output, State
 from mmrec_jax.typing import Array
@@ -56,13 +54,3 @@ class Objective(Protocol):
 
     def positions(self, output: Output, batch: Batch) -> dict[str, tuple[Array, Array]]:
         """What an evaluation takes the mean of: values [B, T], and where they count [B, T]."""
-
-
-def weight_schedule(
-    weight: float | Sequence[tuple[int, float]],
-) -> Callable[[Array], float | Array]:
-    """The weight by step: a number, or (step, weight) points with straight lines between them."""
-    if isinstance(weight, int | float):
-        return lambda step: float(weight)
-    steps, weights = (jnp.asarray(column, jnp.float32) for column in zip(*weight, strict=True))
-    return lambda step: jnp.interp(step.astype(jnp.float32), steps, weights)

@@ -11,7 +11,7 @@ from mmrec_jax.models.api import LanguageModel, Params, State
 from mmrec_jax.objectives.api import Batch
 from mmrec_jax.objectives.cross_entropy import weighted_nll
 from mmrec_jax.optim.hessian import gnb, hutchinson
-from mmrec_jax.train.micro_batches import rows_back, rows_first
+from mmrec_jax.train.batch_split import rows_back, rows_first
 from mmrec_jax.typing import Array
 
 # (key, model, params, batch, state of the rows before it) -> a tree like the parameters

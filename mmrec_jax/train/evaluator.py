@@ -46,12 +46,13 @@ class Evaluator:
             return validation
         self._writer.write(step, "validation", validation)
 
-        params = process_local(params)
-        split = any(len(leaf.devices()) > 1 for leaf in jax.tree.leaves(params))
-        request = dataclasses.replace(
-            request, params=params, mesh=s.mesh if split else one_device()
-        )
-        found = {name: EVALUATORS[name](request) for name in config_evaluators(s.config)}
+        asked = config_evaluators(s.config)
+        if asked:  # several processes gather the parameters for it
+            params = process_local(params)
+            split = any(len(leaf.devices()) > 1 for leaf in jax.tree.leaves(params))
+            mesh = s.mesh if split else one_device()
+            request = dataclasses.replace(request, params=params, mesh=mesh)
+        found = {name: EVALUATORS[name](request) for name in asked}
         for name, result in found.items():
             self._write(step, _SPLITS.get(name, name), result)
         sample = found.pop("sample", Evaluation()).text

@@ -121,6 +121,8 @@ def _set_up(
     base = load_base(config, folder, meta, where)
     if base is not None:
         config = with_base_model(config, base)
+    if meta is not None:
+        check_same_run(config, meta["config"], where)
     with process_zero_first("data"):  # it makes the tokenizer that they find
         data = load_data(config, folder, None if base is None else base.tokenizer)
     require_same(json.dumps(to_dict(config)), "the processes were given different configs")
@@ -148,7 +150,6 @@ def _set_up(
         folder.checkpoints, keep_last=config.train.keep_last, keep_best=config.train.keep_best
     )
     if meta is not None:
-        check_same_run(config, meta["config"], where)
         check_same_tokenizer(data.tokenizer.fingerprint, meta["tokenizer"], where)
     record = None if base is None else base_record(base)
     given = None if base is None or config.adapters.used else base.params

@@ -12,8 +12,8 @@ from mmrec_jax.models.api import LanguageModel, Params, State, Training
 from mmrec_jax.objectives.api import LOSS, Batch, Objective
 from mmrec_jax.objectives.cross_entropy import token_nll
 from mmrec_jax.optim.sophia import sophia_metrics
+from mmrec_jax.train.batch_split import join_states, split_batch, split_state
 from mmrec_jax.train.estimator import Estimator
-from mmrec_jax.train.micro_batches import join_states, split_batch, split_state
 from mmrec_jax.train.state import TrainState, joined, parted
 from mmrec_jax.typing import Array
 

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mmrec_jax.objectives.api import LOSS, weight_schedule
-from mmrec_jax.objectives.config import ObjectiveConfig, Weight, weight_setting
+from mmrec_jax.objectives.api import LOSS
+from mmrec_jax.objectives.config import ObjectiveConfig, Weight, weight_schedule, weight_setting
 from mmrec_jax.objectives.registry import OBJECTIVES
 
 

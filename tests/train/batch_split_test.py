@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmrec_jax.train.micro_batches import (
+from mmrec_jax.train.batch_split import (
     join_states,
     rows_back,
     rows_first,

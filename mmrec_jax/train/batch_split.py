@@ -1,4 +1,7 @@
-"""A batch and the carried state of its rows, split into microbatches and joined again."""
+"""A batch and the carried state of its rows, split into microbatches and joined again.
+
+Their gradients are added up in `step.py`.
+"""
 
 from typing import Any
 
