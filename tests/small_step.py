@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh
 
 from mmrec_jax.data.char_tokenizer import CharTokenizer
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.objectives.config import CrossEntropyConfig
-from mmrec_jax.train.mesh import AXES, replicated, shard_batch, state_shardings
+from mmrec_jax.train.mesh import arrange, replicated, shard_batch, state_shardings
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step
 
@@ -78,8 +77,7 @@ def start(model, objectives, optimizer=RECORDER, rows=None):
 
 def mesh(data=1, fsdp=1, tensor=1):
     """The first devices, on the axes of a run."""
-    shape = data, fsdp, tensor
-    return Mesh(np.asarray(jax.devices()[: data * fsdp * tensor]).reshape(shape), AXES)
+    return arrange(jax.devices(), data, fsdp, tensor)
 
 
 def on_mesh(devices, model, objectives, optimizer=RECORDER, accumulate=1, estimator=None):

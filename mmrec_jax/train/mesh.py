@@ -8,6 +8,7 @@ optimizer keeps of them, over "fsdp" and "tensor", as the model family's table s
 import contextlib
 import math
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -22,8 +23,12 @@ from mmrec_jax.objectives.api import Batch
 from mmrec_jax.train.state import TrainState, joined
 from mmrec_jax.tree import map_named, named_leaves
 
-AXES = ("data", "fsdp", "tensor")
-_ROWS = ("data", "fsdp")  # the axes that a batch is split over
+# In the order of the devices, so that neighbours share a "tensor". "fsdp" comes before "data": the
+# other way round XLA's partitioner (jaxlib 0.10.2) mixes up rows where all three axes are used and
+# a device has one row, and the loss is wrong without a word.
+AXES = ("fsdp", "data", "tensor")
+_ROWS = ("fsdp", "data")  # the axes that a batch is split over
+_NAMES = ("data", "fsdp", "tensor")  # as `config.mesh` has them
 _DEVICE_COUNT_FLAG = "xla_force_host_platform_device_count"
 
 
@@ -81,7 +86,13 @@ def make_mesh(config: Config) -> Mesh:
             f"{shape[0] * shape[1]}, mesh.data x mesh.fsdp of the {count} devices (or set "
             "config.train.devices)"
         )
-    return Mesh(np.asarray(available[: math.prod(shape)]).reshape(shape), AXES)
+    return arrange(available, *shape)
+
+
+def arrange(devices: Sequence[jax.Device], data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
+    """The mesh of the first devices with axes of these sizes."""
+    used = np.asarray(devices[: data * fsdp * tensor])
+    return Mesh(used.reshape(fsdp, data, tensor), AXES)
 
 
 def mesh_shape(config: MeshConfig, count: int) -> tuple[int, int, int]:
@@ -89,7 +100,7 @@ def mesh_shape(config: MeshConfig, count: int) -> tuple[int, int, int]:
     sizes, fixed = _sizes(config), _fixed(config)
     free = -1 in sizes
     if count % fixed or (not free and count != fixed):
-        shown = " x ".join(f"{name} {size}" for name, size in zip(AXES, sizes, strict=True))
+        shown = " x ".join(f"{name} {size}" for name, size in zip(_NAMES, sizes, strict=True))
         raise UserError(
             f"config.mesh is {shown}, which {count} device(s) cannot be divided into; set "
             "config.mesh.data=-1, other sizes, or config.train.devices"
@@ -125,7 +136,7 @@ def memory_remedy(config: Config) -> str:
 
 def one_device() -> Mesh:
     """A mesh of the first device of this process alone."""
-    return Mesh(np.asarray(jax.local_devices()[:1]).reshape(1, 1, 1), AXES)
+    return arrange(jax.local_devices())
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

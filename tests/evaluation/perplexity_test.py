@@ -19,7 +19,7 @@ from mmrec_jax.evaluation.perplexity import (
     task,
 )
 from mmrec_jax.evaluation.registry import EvaluationRequest
-from mmrec_jax.train.mesh import AXES
+from mmrec_jax.train.mesh import arrange
 from tests.families import FAMILIES, small, whole
 
 _TEXTS = ["Işık ve göl.", "ağaç", "a", "Köprünün altından çok sular aktı; çiçekler açtı."]
@@ -28,7 +28,7 @@ _ROW = 16
 
 def _request(family, data, *, devices=1, objectives=None, seq_len=_ROW, **train):
     """`data`: what the evaluator reads of a `Dataset`."""
-    mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:devices]).reshape(-1, 1, 1), AXES)
+    mesh = arrange(jax.devices(), devices)
     train = SimpleNamespace(**{"batch_size": 2, "eval_batches": None, "eval_carry": False} | train)
     config = SimpleNamespace(train=train, data=SimpleNamespace(seq_len=seq_len))
     return EvaluationRequest(*family, data, config, objectives or {}, mesh, 0)
