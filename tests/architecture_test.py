@@ -12,7 +12,7 @@ _PACKAGE = ROOT / "mmrec_jax"
 # each other. A room stands below the modules of it that have a row of their own further up.
 _LADDER = [
     "errors typing xla_flags tree",
-    "registry atomic_file json_object command_line",
+    "registry atomic_file json_object argument_parser",
     "settings",
     "models",
     "data.kinds objectives.config",

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mmrec_jax.settings import Check, Settings, setting
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from mmrec_jax.models.api import LanguageModel
     from mmrec_jax.objectives.api import Objective
     from mmrec_jax.objectives.cross_entropy import CrossEntropy
-    from mmrec_jax.typing import Array
 
 # A number, or (step, weight) points between which the weight is linear.
 Weight = float | tuple[tuple[int, float], ...]
@@ -33,16 +32,6 @@ _COMMENT = "in the sum that is minimised: a number, or (step, weight) points, li
 def weight_setting(default: float) -> Any:
     """The field `weight` of an objective."""
     return setting(default, f"{_COMMENT}; 0: measured, not trained on", _WEIGHT)
-
-
-def weight_schedule(weight: Weight) -> "Callable[[Array], float | Array]":
-    """The weight by step: a number, or (step, weight) points with straight lines between them."""
-    if isinstance(weight, int | float):
-        return lambda step: float(weight)
-    import jax.numpy as jnp  # a config is read without JAX
-
-    steps, weights = (jnp.asarray(column, jnp.float32) for column in zip(*weight, strict=True))
-    return lambda step: jnp.interp(step.astype(jnp.float32), steps, weights)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +56,7 @@ class CrossEntropyConfig(ObjectiveConfig):
     def build(self, model: "LanguageModel", tokenizer: "Tokenizer") -> "CrossEntropy":
         """See `ObjectiveConfig.build`."""
         from mmrec_jax.objectives.cross_entropy import CrossEntropy
+        from mmrec_jax.objectives.weight import weight_schedule
 
         del model, tokenizer
         return CrossEntropy(weight_schedule(self.weight))

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mmrec_jax.models.mmrec import model as model_module
 from mmrec_jax.optim.hessian import gnb, hutchinson, random_signs
 from tests.models.mmrec import small_model
 
@@ -103,7 +102,7 @@ def test_the_mean_is_the_diagonal_of_softmax_regression(regression, case):
 def _block(**changes):
     """A model of one block: its logits function, parameters, and a batch with padding."""
     config = small_model.config(num_layers=1, **changes)
-    model = model_module.MMRecLM(config)
+    model = config.build()
     rng = np.random.default_rng(0)
     shape = (2, 6)
     real = np.arange(6) < np.array([[6], [4]])
@@ -116,7 +115,7 @@ def _block(**changes):
     batch["weights"] = jnp.float32(rng.choice([0.5, 2.0], shape) * real)
 
     def logits_fn(params, batch):
-        return model_module.forward(model, params, batch["inputs"], None, batch["segment_ids"])[0]
+        return model.apply(params, batch["inputs"], None, batch["segment_ids"]).logits
 
     params = small_model.random_parameters(config)
     # Every label has to be drawn now and then, or few draws say little about the mean.
