@@ -23,12 +23,12 @@ from mmrec_jax.settings import at_least, setting
 _LONGEST = 300
 
 
-@registry.FAMILIES.register("gru")
+@registry.FAMILIES.register("small_gru")
 @dataclasses.dataclass(frozen=True)
 class GRUConfig(FamilyConfig):
     """A layer of gated recurrent units."""
 
-    family: ClassVar[str] = "gru"
+    family: ClassVar[str] = "small_gru"
     width: int = setting(16, "D", at_least(1))
 
     def build(self):

@@ -19,7 +19,6 @@ from mmrec_jax.settings import at_least, setting
 @dataclasses.dataclass(frozen=True)
 class GRUConfig(FamilyConfig):
     family = "gru"
-
     width: int = setting(16, "channels of the state", at_least(1))
 
     def build(self) -> "GRU":
@@ -32,15 +31,14 @@ class Network(nn.Module):
     @nn.compact
     def __call__(self, tokens, state, segment_ids, *, deterministic=True, perturb=None):
         width = self.config.width
-        if state is None:
-            state = GRU(self.config).initial_state(tokens.shape[0])
+        state = state or GRU(self.config).initial_state(tokens.shape[0])
         if segment_ids is None:
             segment_ids = jnp.broadcast_to(jnp.maximum(state["segment"], 1)[:, None], tokens.shape)
         embed = nn.Embed(self.config.vocab_size, width, name="embed")
         x = embed(tokens) if perturb is None else perturb(embed(tokens))
         x = nn.Dense(2 * width, name="inputs")(x)
         lecun = nn.initializers.lecun_normal()
-        recurrent = self.param("recurrent_kernel", lecun, (width, 2 * width), x.dtype)
+        recurrent = self.param("recurrent_kernel", lecun, (width, 2 * width))
 
         def step(carry: Any, at: Any) -> Any:
             x, ids = at
@@ -60,18 +58,15 @@ class GRU(LinenModel):
     not_adaptable = r"(^|/)embed|recurrent|bias$"
     sharding = ((r"embedding$", P("tensor", "fsdp")), (r"kernel$", P("fsdp", "tensor")))
 
-    @property
-    def module(self) -> nn.Module:
-        return Network(self.config)
+    module = property(lambda self: Network(self.config))
+    state_batch_axes = property(lambda self: {"h": 0, "segment": 0})
 
     def initial_state(self, batch: int) -> Any:
         return {"h": jnp.zeros((batch, self.config.width)), "segment": jnp.zeros(batch, jnp.int32)}
 
-    state_batch_axes = property(lambda self: {"h": 0, "segment": 0})
-
     def continues(self, segment_ids: Any, state: Any) -> Any:
-        last = self.initial_state(len(segment_ids)) if state is None else state
-        before = jnp.concatenate([last["segment"][:, None], segment_ids[:, :-1]], axis=1)
+        last = (state or self.initial_state(len(segment_ids)))["segment"]
+        before = jnp.concatenate([last[:, None], segment_ids[:, :-1]], axis=1)
         return (segment_ids > 0) & (segment_ids == before)
 
 
