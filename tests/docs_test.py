@@ -94,7 +94,8 @@ def _train(arguments, monkeypatch):
     assert not ended.value.code
 
 
-def _open_data(config, *_, **__):
+def _open_data(config, workdir, **_):
+    assert not Workdir(workdir).config.exists(), "refused: another run is in this folder"
     origin = config.init_from and load_tokenizer(Workdir(Path(config.init_from)).tokenizer)
     # One folder for all, where a tokenizer is trained once.
     data = load_data(config, Workdir(Path("runs/data")), origin or None)
