@@ -91,8 +91,7 @@ def on_mesh(devices, model, objectives, optimizer=RECORDER, accumulate=1, estima
     program = jax.jit(step, out_shardings=(shardings, replicated(devices)))
 
     def call(model, state, rows):
-        with jax.set_mesh(devices):
-            return program(model, state, place_batch(rows, devices))
+        return program(model, state, place_batch(rows, devices))
 
     return state, call
 

@@ -90,5 +90,4 @@ def compile_step(
     step = make_train_step(optimizer, objectives, accumulate, estimator)
     shardings = jax.tree.map(lambda x: x.sharding, state)
     program = jax.jit(step, donate_argnums=1, out_shardings=(shardings, replicated(mesh)))
-    with jax.set_mesh(mesh):
-        return program.lower(model, state, abstract_batch(config, mesh)).compile()
+    return program.lower(model, state, abstract_batch(config, mesh)).compile()

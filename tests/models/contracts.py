@@ -17,7 +17,7 @@ from mmrec_jax.tree import named_leaves
 from tests.small_step import assert_close, mesh, moved
 
 _ROWS, _LENGTH = 3, 8
-# Two documents and padding; one over the whole row; a border in the middle and one token of padding.
+# Two documents and padding; one over the whole row; a border in the middle and padding.
 _SEGMENTS = jnp.int32([[1, 1, 1, 2, 2, 2, 2, 0], [3] * 8, [4] * 4 + [5] * 3 + [0]])
 
 

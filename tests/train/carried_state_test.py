@@ -147,8 +147,7 @@ def test_microbatches_and_devices_keep_the_state_of_their_rows(start, whole, hal
     step = jax.jit(step, out_shardings=(shardings, replicated(devices)))
     state = jax.device_put(start, shardings)
     for number, (expected, expected_metrics) in enumerate(halves):
-        with jax.set_mesh(devices):
-            state, metrics = step(_MODEL, state, place_batch(_half(whole, number), devices))
+        state, metrics = step(_MODEL, state, place_batch(_half(whole, number), devices))
         assert_close(state.carried, expected.carried, 1e-5)
         assert_close(state.opt_state, expected.opt_state, 2e-5)
         for name in ("loss", "uboo", "tokens"):

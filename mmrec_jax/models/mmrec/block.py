@@ -20,7 +20,6 @@ from mmrec_jax.models.mmrec.projection import InputProjection
 from mmrec_jax.models.mmrec.recurrence import gated_scan
 from mmrec_jax.models.mmrec.scan import linear_scan
 from mmrec_jax.models.mmrec.state import Layout
-from mmrec_jax.models.partition import split_rows
 from mmrec_jax.typing import Array, Float
 
 LayerState = tuple[Array, Array]  # h [B, E], M [B, H, S, K]
@@ -111,9 +110,9 @@ class Block(nn.Module):
             r, m_last = self._long_term(mixed, p, state[1], real, start)
             mixed = jnp.concatenate([mixed, r], axis=-1)
         branch = dense(config, config.D, "out", residual=True)(mixed * nn.silu(p["g"]))
-        x = split_rows(x + drop(branch))
+        x = x + drop(branch)
         x = x + drop(SwiGLU(config, name="ffn")(rms_norm(config, "ffn_norm")(x)))
-        return split_rows(x), ((h_last, m_last), statistics)
+        return x, ((h_last, m_last), statistics)
 
     def _short_term(
         self, u: Array, p: dict[str, Array], h0: Array, real: Array, start: Array

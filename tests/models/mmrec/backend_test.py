@@ -18,8 +18,8 @@ def test_parallel_equals_sequential(gate, passes):
         settings = config(gate=gate, scan=backend, newton_passes=passes)
         params = random_parameters(settings)
 
-        def loss(params, model=MMRec(settings)):
-            output = model.apply(params, random_tokens())
+        def loss(params, settings=settings):
+            output = MMRec(settings).apply(params, random_tokens())
             return jnp.mean(jnp.square(output.logits)), output.metrics
 
         (value, info), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
