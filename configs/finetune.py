@@ -7,7 +7,7 @@ python train.py --config=configs/finetune.py --config.init_from=runs/tiny
 
 Your own pairs, in any of the common shapes (mmrec_jax/data/instructions/record.py):
 
-python train.py --config=configs/finetune.py --config.init_from=RUN \
+python train.py --config=configs/finetune.py --workdir=runs/pairs --config.init_from=RUN \
   --config.data.source=instructions --config.data.train=pairs.jsonl
 
 The loss and the bits per byte are those of the responses alone. Held-out responses are scored
