@@ -90,7 +90,8 @@ def compile_step(
     step = make_train_step(optimizer, objectives, accumulate, estimator)
     shardings = jax.tree.map(lambda x: x.sharding, state)
     program = jax.jit(step, donate_argnums=1, out_shardings=(shardings, replicated(mesh)))
-    return program.lower(model, state, abstract_batch(config, mesh)).compile()
+    with jax.set_mesh(mesh):
+        return program.lower(model, state, abstract_batch(config, mesh)).compile()
 
 
 # Programs that compile faster than this are not worth a file.

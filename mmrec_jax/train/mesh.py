@@ -19,6 +19,7 @@ from mmrec_jax.config import Config, MeshConfig
 from mmrec_jax.data.batch import DTYPES
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel, Params
+from mmrec_jax.models.partition import ROWS
 from mmrec_jax.objectives.api import Batch
 from mmrec_jax.train.state import TrainState, joined
 from mmrec_jax.tree import map_named, named_leaves
@@ -27,7 +28,6 @@ from mmrec_jax.tree import map_named, named_leaves
 # other way round XLA's partitioner (jaxlib 0.10.2) mixes up rows where all three axes are used and
 # a device has one row, and the loss is wrong without a word.
 AXES = ("fsdp", "data", "tensor")
-_ROWS = ("fsdp", "data")  # the axes that a batch is split over
 _NAMES = ("data", "fsdp", "tensor")  # as `config.mesh` has them
 _DEVICE_COUNT_FLAG = "xla_force_host_platform_device_count"
 
@@ -146,12 +146,12 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def by_row(mesh: Mesh, axis: int = 0) -> NamedSharding:
     """The axis of the batch's rows, split."""
-    return NamedSharding(mesh, PartitionSpec(*(None,) * axis, _ROWS))
+    return NamedSharding(mesh, PartitionSpec(*(None,) * axis, ROWS))
 
 
 def row_devices(mesh: Mesh) -> int:
     """How many parts a batch is split into."""
-    return math.prod(mesh.shape[name] for name in _ROWS)
+    return math.prod(mesh.shape[name] for name in ROWS)
 
 
 def shardings(tree: Any, specs: Any, mesh: Mesh) -> Any:

@@ -94,6 +94,8 @@ def _train(case, shape, dtype):
         ("adamw", (1, 8, 1)),
         ("dora", (2, 2, 2)),
         ("sophia", (2, 2, 2)),  # a constraint on activations made XLA mix up rows here
+        ("sophia", (2, 2, 1)),  # and is in force here
+        ("sophia", (1, 4, 1)),
     ],
 )
 def test_in_float64_every_mesh_trains_as_one_device(case, shape):

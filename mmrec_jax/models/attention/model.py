@@ -17,6 +17,7 @@ from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 
 from mmrec_jax.models.attention.config import AttentionConfig
+from mmrec_jax.models.partition import split_rows
 from mmrec_jax.typing import Array, Float, Int, typed
 
 _BLOCKS = 16  # of queries; more save work above the diagonal, and take longer to compile
@@ -74,7 +75,7 @@ class AttentionLM(nn.Module):
         x = embed(tokens)
         if perturb is not None:
             x = perturb(x)
-        x, _ = layers(config, name="blocks")(x, segment_ids)
+        x, _ = layers(config, name="blocks")(split_rows(x), segment_ids)
         x = nn.RMSNorm(name="final_norm")(x)
         return jnp.dot(x, embed.embedding.T), None, {}
 
@@ -97,11 +98,11 @@ class _Layer(nn.Module):
         q, k = rotate(q, config.rope_base), rotate(k, config.rope_base)
         mixed = checkpoint_name(causal_attention(q, k, v, segment_ids), _MIXED)
         mixed = mixed.reshape(batch, length, width)
-        x = x + _Dense(width, scale=last, name="out")(mixed)
+        x = split_rows(x + _Dense(width, scale=last, name="out")(mixed))
         u = _Dense(2 * config.ffn_dim, name="gate_value")(nn.RMSNorm(name="ffn_norm")(x))
         gate, value = jnp.split(u, 2, axis=-1)
         down = _Dense(width, scale=last, name="down")
-        return x + down(nn.silu(gate) * value), None
+        return split_rows(x + down(nn.silu(gate) * value)), None
 
 
 @typed

@@ -21,6 +21,7 @@ from mmrec_jax.models.mmrec.memory import delta_scan, delta_steps
 from mmrec_jax.models.mmrec.recurrence import gated_scan
 from mmrec_jax.models.mmrec.scan import linear_scan
 from mmrec_jax.models.mmrec.state import Layout
+from mmrec_jax.models.partition import split_rows
 from mmrec_jax.typing import Array, Float
 
 LayerState = tuple[Array, Array]  # h [B, E], M [B, H, S, K]
@@ -111,9 +112,9 @@ class Block(nn.Module):
             r, m_last = self._long_term(mixed, p, state[1], real, start)
             mixed = jnp.concatenate([mixed, r], axis=-1)
         branch = dense(config, config.D, "out", residual=True)(mixed * nn.silu(p["g"]))
-        x = x + drop(branch)
+        x = split_rows(x + drop(branch))
         x = x + drop(SwiGLU(config, name="ffn")(rms_norm(config, "ffn_norm")(x)))
-        return x, ((h_last, m_last), statistics)
+        return split_rows(x), ((h_last, m_last), statistics)
 
     def _short_term(
         self, u: Array, p: dict[str, Array], h0: Array, real: Array, start: Array

@@ -10,6 +10,7 @@ from mmrec_jax.models.mmrec.block import Block
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.layers import Dropout, rms_norm
 from mmrec_jax.models.mmrec.state import MMRecState, layout, zero_state
+from mmrec_jax.models.partition import split_rows
 from mmrec_jax.typing import Array, Float, Integer, typed
 
 Metrics = dict[str, Array]
@@ -69,7 +70,7 @@ class MMRecLM(nn.Module):
         x = embed(tokens)
         if perturb is not None:
             x = perturb(x)
-        x = Dropout(config.dropout, deterministic)(x)
+        x = split_rows(Dropout(config.dropout, deterministic)(x))
 
         blocks = nn.scan(
             Block,
