@@ -18,6 +18,7 @@ from tests.models.mmrec.loops import (
     relative_error,
     sigmoid,
 )
+from tests.models.mmrec.second_order import assert_second_order
 
 LENGTHS = [1, 3, 63, 64, 65, 1000]
 BATCH, WIDTH = 3, 4
@@ -185,18 +186,7 @@ def test_hessian_vector_product(weight, rng, x64, backend):
         h, h_last, _ = gated_scan(**inputs, reset=reset, backend=backend)
         return jnp.sum(jnp.sin(h)) + jnp.sum(h_last**3)
 
-    gradient = jax.jit(jax.grad(loss))
-
-    def along(inputs):
-        return sum(jnp.vdot(x, direction[n]) for n, x in jax.grad(loss)(inputs).items())
-
-    product = jax.jit(jax.grad(along))(point)
-    step = 1e-6
-    plus, minus = (
-        gradient({n: x + s * direction[n] for n, x in point.items()}) for s in (step, -step)
-    )
-    finite = {n: (plus[n] - minus[n]) / (2 * step) for n in point}
-    assert_close(product, finite, 1e-6)
+    assert_second_order(loss, point, direction, step=1e-6, tolerance=1e-6)
 
 
 def test_32768_tokens(rng, backend):

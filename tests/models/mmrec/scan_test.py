@@ -12,7 +12,13 @@ from mmrec_jax.models.mmrec import scan, scan_backends
 from mmrec_jax.models.mmrec.scan import linear_scan, resolve_backend
 from mmrec_jax.models.mmrec.scan_backends import CHUNK
 from mmrec_jax.models.mmrec.scan_table import Measurement
-from tests.models.mmrec.loops import assert_close, linear_loop, linear_loop_gradient, relative_error
+from tests.models.mmrec.loops import (
+    assert_close,
+    linear_loop,
+    linear_loop_gradient,
+    relative_error,
+)
+from tests.models.mmrec.second_order import assert_second_order
 
 BACKENDS = ["sequential", "associative", "chunked"]
 LENGTHS = sorted({1, 3, 63, 64, 65, CHUNK - 1, CHUNK, CHUNK + 1, 1000})
@@ -155,18 +161,7 @@ def test_hessian_vector_product(backend, reverse, rng, x64, small_chunks):
         h, h_last = linear_scan(**inputs, reset=reset, reverse=reverse, backend=backend)
         return jnp.sum(jnp.sin(h)) + jnp.sum(h_last**3)
 
-    gradient = jax.jit(jax.grad(loss))
-
-    def along(inputs):
-        return sum(jnp.vdot(x, direction[n]) for n, x in jax.grad(loss)(inputs).items())
-
-    product = jax.jit(jax.grad(along))(point)
-    step = 1e-5
-    plus, minus = (
-        gradient({n: x + s * direction[n] for n, x in point.items()}) for s in (step, -step)
-    )
-    finite = {n: (plus[n] - minus[n]) / (2 * step) for n in point}
-    assert_close(product, finite, 1e-7)
+    assert_second_order(loss, point, direction, step=1e-5, tolerance=1e-7)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
