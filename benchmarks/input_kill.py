@@ -24,7 +24,7 @@ from typing import Any
 from mmrec_jax.config import Config, TrainConfig
 from mmrec_jax.data.kinds.text import StreamConfig
 from mmrec_jax.data.stream.stream_dataset import StreamDataset
-from mmrec_jax.data.tokenizer_cache import load_tokenizer
+from mmrec_jax.tokenizers.cache import load_tokenizer
 
 
 def main() -> None:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from mmrec_jax.config import Config, TrainConfig
 from mmrec_jax.data.kinds.text import StreamConfig
 from mmrec_jax.data.stream.stream_dataset import StreamDataset
-from mmrec_jax.data.tokenizer import Tokenizer
-from mmrec_jax.data.tokenizer_cache import load_tokenizer
+from mmrec_jax.tokenizers.cache import load_tokenizer
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 _BUFFER = 10_000  # documents in the shuffle buffer of `datasets`
 

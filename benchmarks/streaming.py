@@ -19,8 +19,8 @@ from mmrec_jax.config import Config, TrainConfig
 from mmrec_jax.data.kinds.text import StreamConfig
 from mmrec_jax.data.process_memory import process_memory
 from mmrec_jax.data.stream.stream_dataset import StreamDataset
-from mmrec_jax.data.tokenizer_cache import load_tokenizer
 from mmrec_jax.errors import exit_on_user_error
+from mmrec_jax.tokenizers.cache import load_tokenizer
 
 _SECONDS = 5.0
 _MB = 2**20

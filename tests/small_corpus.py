@@ -6,11 +6,11 @@ import random
 from pathlib import Path
 from typing import Any
 
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.formats.source import Source, find_sources
 from mmrec_jax.data.prepared.preparation import Outcome, Resources, prepare_text
 from mmrec_jax.data.prepared.settings import PrepareSettings
-from mmrec_jax.data.tokenizer import Tokenizer
+from mmrec_jax.tokenizers.byte import ByteTokenizer
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 SPLIT = PrepareSettings(validation_fraction=0.1, shard_mb=0.008)
 FILTERED = PrepareSettings(

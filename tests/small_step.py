@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mmrec_jax.data.char_tokenizer import CharTokenizer
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.objectives.config import CrossEntropyConfig
+from mmrec_jax.tokenizers.char import CharTokenizer
 from mmrec_jax.train.mesh import arrange, replicated, shard_batch, state_shardings
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step

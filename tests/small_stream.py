@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.formats.source import Source, find_sources
 from mmrec_jax.data.mixture import Mixture
 from mmrec_jax.data.stream.blocks import Shuffle
@@ -19,6 +18,7 @@ from mmrec_jax.data.stream.budget import Allowance
 from mmrec_jax.data.stream.layout import hosted_shards
 from mmrec_jax.data.stream.plan import Admission, StreamPlan
 from mmrec_jax.data.stream.stream_batches import StreamBatches
+from mmrec_jax.tokenizers.byte import ByteTokenizer
 
 CHUNK = 200  # bytes
 BATCH, SHARDS, LENGTH = 8, 8, 16

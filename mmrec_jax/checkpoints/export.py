@@ -19,8 +19,8 @@ from mmrec_jax.checkpoints.tensor_file import TensorFormat
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import AdapterConfig, Config
 from mmrec_jax.config_tree import to_dict
-from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.tree import map_named, named_leaves
 
 EXPORT_FORMAT = TensorFormat("model of mmrec export", key="mmrec_jax model", version=2, unchecked=1)

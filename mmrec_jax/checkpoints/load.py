@@ -16,13 +16,13 @@ from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.checkpoints.version_1 import from_version_1, predictors, to_version_1
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
-from mmrec_jax.data.tokenizer import Tokenizer
-from mmrec_jax.data.tokenizer_cache import load_tokenizer
 from mmrec_jax.dora.adapted_model import adapter_rules
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.models.family_config import FamilyConfig
 from mmrec_jax.settings import role
+from mmrec_jax.tokenizers.cache import load_tokenizer
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.train.mesh import abstract_on
 from mmrec_jax.train.state import OBJECTIVES
 

@@ -14,7 +14,7 @@ from mmrec_jax.errors import UserError
 
 if TYPE_CHECKING:
     from mmrec_jax.data.formats.refusals import Refusals
-    from mmrec_jax.data.tokenizer import Tokenizer
+    from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 
 def add_parser(commands: Any) -> None:
@@ -47,7 +47,7 @@ def _inspect(options: argparse.Namespace) -> None:
     from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.config_file import read_config
     from mmrec_jax.data.inspect import fill, inspect_rows
-    from mmrec_jax.data.tokenizer_cache import load_tokenizer
+    from mmrec_jax.tokenizers.cache import load_tokenizer
     from mmrec_jax.train.setup import load_data
 
     config = read_config(options.config, options.overrides)
@@ -193,7 +193,7 @@ def _prepare(options: argparse.Namespace) -> None:
 
 
 def _read_tokenizer(path: Path) -> "Tokenizer":
-    from mmrec_jax.data.tokenizer_cache import load_tokenizer, read_tokenizer_file
+    from mmrec_jax.tokenizers.cache import load_tokenizer, read_tokenizer_file
 
     return load_tokenizer(path) if path.is_dir() else read_tokenizer_file(path, "--tokenizer")
 

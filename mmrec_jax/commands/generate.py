@@ -72,11 +72,11 @@ def run(options: argparse.Namespace) -> None:
 
     from mmrec_jax.checkpoints.load import choose_step, load
     from mmrec_jax.checkpoints.workdir import Workdir
-    from mmrec_jax.data.conversation import Message
     from mmrec_jax.inference.chat import reply
     from mmrec_jax.inference.generate import generate
     from mmrec_jax.inference.prefill import TextState
     from mmrec_jax.inference.saved_state import load_state, save_state
+    from mmrec_jax.tokenizers.conversation import Message
     from mmrec_jax.tree import count, num_bytes
 
     workdir = options.workdir

@@ -16,7 +16,7 @@ from mmrec_jax.errors import UserError
 if TYPE_CHECKING:
     from mmrec_jax.config import Config
     from mmrec_jax.data.batch import Batch
-    from mmrec_jax.data.tokenizer import Tokenizer
+    from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 
 def add_parser(commands: Any) -> None:
@@ -37,8 +37,8 @@ def run(options: argparse.Namespace) -> None:
     require_positive(options, "tokens", "rows")
     from mmrec_jax.checkpoints.load import choose_step, load
     from mmrec_jax.checkpoints.workdir import Workdir
-    from mmrec_jax.data.tokenizer_cache import load_tokenizer
     from mmrec_jax.evaluation.record import write_record
+    from mmrec_jax.tokenizers.cache import load_tokenizer
 
     workdir = Workdir(Path(options.workdir))
     config, _ = workdir.read_config()

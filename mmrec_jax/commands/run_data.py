@@ -11,10 +11,10 @@ from mmrec_jax.data.formats.paths import file_kind, split_pattern
 from mmrec_jax.data.sources import read_documents
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.token_store import TokenStore
-from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
 from mmrec_jax.evaluation.registry import EvaluationRequest
 from mmrec_jax.models.api import LanguageModel, Params
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.train.mesh import one_device
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrec_jax.data.chat_template import ChatTemplate, Token
-from mmrec_jax.data.conversation import ROLES, Message
-from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.chat_template import ChatTemplate, Token
+from mmrec_jax.tokenizers.conversation import ROLES, Message
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,8 +5,8 @@ import abc
 from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.kinds.config import DataConfig
 from mmrec_jax.data.token_store import TokenStore
-from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.data.train_iterator import TrainIterator
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 
 class Dataset(abc.ABC):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmrec_jax.data.batch import DTYPES, Batch
-from mmrec_jax.data.tokenizer import Tokenizer
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 
 def inspect_rows(batch: Batch, tokenizer: Tokenizer, max_rows: int | None = None) -> str:

@@ -5,7 +5,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrec_jax.data.tokenizer import Tokenizer
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 # Characters of a piece: at least this, at most twice. While it encodes a text a tokenizer may take
 # 200 bytes for a character of it.

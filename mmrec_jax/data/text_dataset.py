@@ -12,9 +12,9 @@ from mmrec_jax.data.kinds.text import PackedConfig
 from mmrec_jax.data.longest import longest_documents
 from mmrec_jax.data.pipeline import make_train_iterator, steps_for
 from mmrec_jax.data.token_store import TokenStore, Weigh
-from mmrec_jax.data.tokenizer import Tokenizer
-from mmrec_jax.data.tokenizer_cache import build_tokenizer
 from mmrec_jax.data.train_iterator import TrainIterator
+from mmrec_jax.tokenizers.cache import build_tokenizer
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)

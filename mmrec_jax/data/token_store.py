@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmrec_jax.data.document import Document
-from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 # (document, its tokens, tokenizer) -> the weight of each token in the loss
 Weigh = Callable[[Document, NDArray[np.int32], Tokenizer], NDArray[np.float32]]

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmrec_jax.data.seeds import hashed_seed
-from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.inference.rereading import colocate, with_room, with_state
 from mmrec_jax.models.api import LanguageModel, Params, State
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.typing import Array
 
 _CHUNK = 32  # tokens per call

@@ -1,10 +1,10 @@
 """Text that a model writes at an evaluation, and the scores of such text."""
 
 from mmrec_jax.data.token_store import TokenStore
-from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.evaluation.registry import Evaluation, EvaluationRequest, format_metrics
 from mmrec_jax.inference.chat import reply
 from mmrec_jax.inference.generate import generate
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.turkish.scores import turkish_scores
 
 _PROMPT_WORDS = 8

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmrec_jax.data.chat_encoder import ChatEncoder
-from mmrec_jax.data.conversation import Message
-from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
 from mmrec_jax.inference.generate import generate
 from mmrec_jax.inference.prefill import TextState
 from mmrec_jax.models.api import LanguageModel, Params
+from mmrec_jax.tokenizers.conversation import Message
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 
 def reply(

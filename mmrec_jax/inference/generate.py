@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
 from mmrec_jax.inference.prefill import CONTEXT, TextState, prefill
 from mmrec_jax.inference.rereading import colocate, with_room, with_state
 from mmrec_jax.inference.sampling import Sampling, draw
 from mmrec_jax.models.api import LanguageModel, Params, State
 from mmrec_jax.settings import LARGEST_SEED
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.typing import Array, Bool, Float
 
 

@@ -12,11 +12,11 @@ import numpy as np
 
 from mmrec_jax.checkpoints.identity import difference, identity
 from mmrec_jax.checkpoints.tensor_file import TensorFormat, Tensors
-from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
 from mmrec_jax.inference.prefill import TextState
 from mmrec_jax.inference.rereading import state_shapes, with_room, with_state
 from mmrec_jax.models.api import LanguageModel, Params
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.tree import map_named, named_leaves
 
 STATE_FORMAT = TensorFormat("saved state", key="mmrec_jax saved state")

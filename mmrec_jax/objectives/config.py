@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from mmrec_jax.settings import Check, Settings, setting
 
 if TYPE_CHECKING:
-    from mmrec_jax.data.tokenizer import Tokenizer
     from mmrec_jax.models.api import LanguageModel
     from mmrec_jax.objectives.api import Objective
     from mmrec_jax.objectives.cross_entropy import CrossEntropy
+    from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 # A number, or (step, weight) points between which the weight is linear.
 Weight = float | tuple[tuple[int, float], ...]

@@ -16,13 +16,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel, Output, State
 from mmrec_jax.objectives.api import LOSS, Batch, Params
 from mmrec_jax.objectives.config import ObjectiveConfig, Weight, weight_setting
 from mmrec_jax.objectives.weight import weight_schedule
 from mmrec_jax.settings import setting
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.typing import Array, Float
 
 

@@ -18,11 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.models.api import LanguageModel, Output, State
 from mmrec_jax.objectives.api import LOSS, Batch, Params
 from mmrec_jax.objectives.config import ObjectiveConfig, Weight, weight_setting
 from mmrec_jax.objectives.weight import weight_schedule
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.turkish.vowel_table import VowelTable, broken_classes, vowel_table
 from mmrec_jax.typing import Array, Bool, Float, Int, typed
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import tokenizers
 
-from mmrec_jax.data.huggingface_tokenizer import HuggingFaceTokenizer
-from mmrec_jax.data.tokenizer import Tokenizer
-from mmrec_jax.data.tokenizer_cache import read_tokenizer_file
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.bpe_file import ALPHABET, load_tokenizer
+from mmrec_jax.tokenizers.cache import read_tokenizer_file
+from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
 from mmrec_jax.tokenizers.text import batched
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.turkish.letters import FRONT, LETTERS, VOWELS, lower
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")

@@ -21,7 +21,6 @@ from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.formats.paths import require_outside
-from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.data.train_iterator import TrainIterator
 from mmrec_jax.dora.adapted_model import adapt, adapter_rules
 from mmrec_jax.errors import UserError
@@ -29,6 +28,7 @@ from mmrec_jax.models.api import LanguageModel
 from mmrec_jax.models.noise import read_noise_table, with_embedding_noise
 from mmrec_jax.objectives.api import Objective
 from mmrec_jax.optim.build import build_optimizer
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.train.compiled_steps import enable_compile_cache
 from mmrec_jax.train.mesh import (
     abstract_on,

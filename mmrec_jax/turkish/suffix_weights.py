@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmrec_jax.data.document import Document
-from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.turkish.letters import WORD
 from mmrec_jax.turkish.segmenter import segment
 from mmrec_jax.turkish.vowel_table import piece_texts

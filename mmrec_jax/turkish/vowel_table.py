@@ -10,8 +10,8 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.turkish.letters import APOSTROPHES, FRONT, ROUNDED, VOWELS, lower, resolve
 
 VOWEL_CLASSES = "aeıiuüoö"

@@ -15,8 +15,8 @@ from mmrec_jax.checkpoints.export import (
 )
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.byte import ByteTokenizer
 
 _PARAMS = {"out": {"kernel": np.arange(6.0, dtype=np.float32).reshape(2, 3)}}
 

@@ -10,8 +10,8 @@ import pytest
 import mmrec_jax
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.cli import main
-from mmrec_jax.data.char_tokenizer import CharTokenizer
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.char import CharTokenizer
 from mmrec_jax.tree import named_leaves
 from tests.small_run import trained
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from mmrec_jax import cli
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
+from mmrec_jax.tokenizers.byte import ByteTokenizer
 from tests.small_corpus import write_corpus
 from tests.small_run import ROOT, environment
 

@@ -10,10 +10,10 @@ from mmrec_jax.checkpoints import load as loading
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.cli import main
 from mmrec_jax.config import Config, TokenizerConfig, TrainConfig
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
-from mmrec_jax.data.char_tokenizer import CharTokenizer
-from mmrec_jax.data.chat_template import PLAIN
 from mmrec_jax.data.kinds.registry import DATA_KINDS
+from mmrec_jax.tokenizers.byte import ByteTokenizer
+from mmrec_jax.tokenizers.char import CharTokenizer
+from mmrec_jax.tokenizers.chat_template import PLAIN
 from tests.families import small
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -44,7 +44,7 @@ def run(monkeypatch, tmp_path, capsys):
         monkeypatch.setattr(Workdir, "read_config", lambda self: (config, tokenizer.vocab_size))
         monkeypatch.setattr(loading, "load", lambda *a, **k: (model, params, tokenizer))
         monkeypatch.setattr(loading, "choose_step", lambda *a: 40)
-        monkeypatch.setattr("mmrec_jax.data.tokenizer_cache.load_tokenizer", lambda p: tokenizer)
+        monkeypatch.setattr("mmrec_jax.tokenizers.cache.load_tokenizer", lambda p: tokenizer)
         main([*command.split(), f"--workdir={tmp_path}/run", *map(str, arguments)])
         return capsys.readouterr().out
 

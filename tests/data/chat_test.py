@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mmrec_jax.data.chat_encoder import ChatEncoder
-from mmrec_jax.data.chat_template import (
+from mmrec_jax.tokenizers.cache import load_tokenizer
+from mmrec_jax.tokenizers.chat_template import (
     BUILT_IN,
     CHATML,
     PLAIN,
@@ -16,11 +17,10 @@ from mmrec_jax.data.chat_template import (
     Token,
     read_template,
 )
-from mmrec_jax.data.conversation import Message
-from mmrec_jax.data.huggingface_tokenizer import HuggingFaceTokenizer
-from mmrec_jax.data.tokenizer_cache import load_tokenizer
-from tests.data.conftest import KINDS
+from mmrec_jax.tokenizers.conversation import Message
+from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
 from tests.small_data import refused
+from tests.tokenizers.conftest import KINDS
 
 # Spelled with letters that the char tokenizer of the tests knows.
 _SHORT = ChatTemplate(

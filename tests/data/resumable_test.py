@@ -7,7 +7,6 @@ import random
 
 import pytest
 
-from mmrec_jax.data.conversation import Conversation, Message
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
 from mmrec_jax.data.lanes import LaneStream
@@ -16,6 +15,7 @@ from mmrec_jax.data.prepared.prepared_dataset import open_prepared
 from mmrec_jax.data.stream.stream_dataset import StreamDataset
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.data.text_dataset import TextDataset
+from mmrec_jax.tokenizers.conversation import Conversation, Message
 from tests.data.conftest import TEXTS, store_of
 from tests.small_corpus import prepare_small, write_corpus
 from tests.small_data import (

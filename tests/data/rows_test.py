@@ -10,12 +10,12 @@ import pytest
 from hypothesis import strategies
 
 from mmrec_jax.data.batch import DTYPES
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.evaluation import assign_lanes, evaluation_batches
 from mmrec_jax.data.lanes import LaneStream
 from mmrec_jax.data.longest import longest_documents
 from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.tokenizers.byte import ByteTokenizer
 from tests.small_data import assert_same, refused, take
 
 

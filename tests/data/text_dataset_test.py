@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from mmrec_jax.data import long_text
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.evaluation import evaluation_batches
 from mmrec_jax.data.inspect import fill, inspect_rows
 from mmrec_jax.data.long_text import encode_long
 from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.tokenizers.byte import ByteTokenizer
 from tests.small_data import refused
 
 

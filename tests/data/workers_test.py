@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.mixture import Mixture
 from mmrec_jax.data.prepared import memory_watch
 from mmrec_jax.data.prepared.encoded_chunk import encode_chunk
@@ -21,6 +20,7 @@ from mmrec_jax.data.stream.blocks import Shuffle
 from mmrec_jax.data.stream.budget import MEGABYTE, Allowance, allow
 from mmrec_jax.data.stream.group import ShardGroup
 from mmrec_jax.data.stream.plan import Admission, StreamPlan
+from mmrec_jax.tokenizers.byte import ByteTokenizer
 from tests.small_corpus import small_sources, write_corpus
 from tests.small_data import assert_same, refused, take
 from tests.small_run import ROOT

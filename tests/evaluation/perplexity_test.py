@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.tasks.scoring import scoring_pieces
 from mmrec_jax.data.tasks.task import Example, Task
@@ -19,6 +18,7 @@ from mmrec_jax.evaluation.perplexity import (
     task,
 )
 from mmrec_jax.evaluation.registry import EvaluationRequest
+from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.train.mesh import arrange
 from tests.families import FAMILIES, small, whole
 

@@ -7,10 +7,6 @@ import pytest
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
-from mmrec_jax.data.char_tokenizer import CharTokenizer
-from mmrec_jax.data.huggingface_tokenizer import HuggingFaceTokenizer
-from mmrec_jax.data.sentencepiece_tokenizer import train_sentencepiece
 from mmrec_jax.evaluation.recall import (
     draw_recall,
     first_rank,
@@ -20,6 +16,10 @@ from mmrec_jax.evaluation.recall import (
     score_recall,
 )
 from mmrec_jax.models.api import Output
+from mmrec_jax.tokenizers.byte import ByteTokenizer
+from mmrec_jax.tokenizers.char import CharTokenizer
+from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
+from mmrec_jax.tokenizers.sentencepiece import train_sentencepiece
 from tests.evaluation.copier import VOCABULARY, Copier, Uniform
 
 _IDS = np.arange(4, 38, dtype=np.int32)  # 17 keys, 17 values

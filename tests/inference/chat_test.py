@@ -1,10 +1,10 @@
 import pytest
 
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
-from mmrec_jax.data.chat_template import PLAIN, ChatTemplate, Frame, Token
-from mmrec_jax.data.conversation import Message
 from mmrec_jax.errors import UserError
 from mmrec_jax.inference import chat
+from mmrec_jax.tokenizers.byte import ByteTokenizer
+from mmrec_jax.tokenizers.chat_template import PLAIN, ChatTemplate, Frame, Token
+from mmrec_jax.tokenizers.conversation import Message
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.inference import generate as generation
 from mmrec_jax.inference.prefill import prefill
 from mmrec_jax.inference.rereading import with_room
 from mmrec_jax.inference.sampling import Sampling
+from mmrec_jax.tokenizers.byte import ByteTokenizer
 from tests.families import FAMILIES, small
 
 # Every part of a state matters to the next token: the penalty needs the tokens seen.

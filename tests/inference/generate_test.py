@@ -2,12 +2,12 @@ import jax
 import numpy as np
 import pytest
 
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.errors import UserError
 from mmrec_jax.inference import generate as generation
 from mmrec_jax.inference import prefill as reading
 from mmrec_jax.inference.prefill import prefill
 from mmrec_jax.inference.sampling import Sampling
+from mmrec_jax.tokenizers.byte import ByteTokenizer
 from tests.families import FAMILIES, small, whole
 
 _PROMPT = np.array([256, *"göl".encode()], np.int32)

@@ -11,10 +11,10 @@ import pytest
 
 import mmrec_jax
 from mmrec_jax.cli import main
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
-from mmrec_jax.data.char_tokenizer import CharTokenizer
 from mmrec_jax.errors import UserError
 from mmrec_jax.inference.saved_state import STATE_FORMAT
+from mmrec_jax.tokenizers.byte import ByteTokenizer
+from mmrec_jax.tokenizers.char import CharTokenizer
 from tests.families import FAMILIES, small
 from tests.small_run import execute, trained
 

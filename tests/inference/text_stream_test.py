@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
-from mmrec_jax.data.char_tokenizer import CharTokenizer
-from mmrec_jax.data.sentencepiece_tokenizer import train_sentencepiece
 from mmrec_jax.inference.generate import TextStream
+from mmrec_jax.tokenizers.byte import ByteTokenizer
+from mmrec_jax.tokenizers.char import CharTokenizer
+from mmrec_jax.tokenizers.sentencepiece import train_sentencepiece
 
 _BYTES = ByteTokenizer()
 _WORDS = ["göl kıyısında çiçek", "İstanbul ☃ köprü", "  iki  boşluk ", "ağaç\n\nışık"]

@@ -8,10 +8,10 @@ import numpy as np
 import optax
 import pytest
 
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import Training
 from mmrec_jax.models.noise import neftune, read_noise_table, with_embedding_noise
+from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.train.step import make_train_step
 from tests.models.gru import GRUConfig
 from tests.small_step import VOCABULARY, batch, build, start

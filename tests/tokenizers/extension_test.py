@@ -11,7 +11,6 @@ import pytest
 import tokenizers
 
 from mmrec_jax.cli import main
-from mmrec_jax.data.huggingface_tokenizer import HuggingFaceTokenizer
 from mmrec_jax.tokenizers import extension
 from mmrec_jax.tokenizers.bpe_file import load_tokenizer, unspell
 from mmrec_jax.tokenizers.extension import (
@@ -20,6 +19,7 @@ from mmrec_jax.tokenizers.extension import (
     RECORD_FILE,
     TOKENIZER_FILE,
 )
+from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
 from mmrec_jax.tokenizers.morphemes import read_gold_boundaries
 from mmrec_jax.tokenizers.reachability import unreachable_tokens
 from mmrec_jax.tokenizers.report import Encoder, score_boundaries

@@ -7,9 +7,9 @@ import pytest
 import sentencepiece
 
 from mmrec_jax.cli import main
-from mmrec_jax.data.sentencepiece_tokenizer import train_sentencepiece
 from mmrec_jax.tokenizers.bpe_file import BpeFile, load_tokenizer, spell
 from mmrec_jax.tokenizers.report import Encoder, score_boundaries
+from mmrec_jax.tokenizers.sentencepiece import train_sentencepiece
 from tests.tokenizers.small_base import mistake, small_base, turkish, write_base
 
 _TEXT = "Bir göl var. Bir göl daha!\nThe cat sat."

@@ -9,8 +9,6 @@ import pytest
 
 from mmrec_jax import dora
 from mmrec_jax.config import Config, TrainConfig
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
-from mmrec_jax.data.chat_template import PLAIN
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.kinds.instructions import TreebankInstructionsConfig
 from mmrec_jax.data.kinds.text import TreebankConfig
@@ -21,6 +19,8 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.evaluation.registry import EVALUATORS, Evaluation, format_metrics
 from mmrec_jax.models.noise import with_embedding_noise
 from mmrec_jax.objectives.cross_entropy import CrossEntropy
+from mmrec_jax.tokenizers.byte import ByteTokenizer
+from mmrec_jax.tokenizers.chat_template import PLAIN
 from mmrec_jax.train import evaluator
 from mmrec_jax.train.evaluator import Evaluator, check_evaluators
 from mmrec_jax.train.mesh import one_device

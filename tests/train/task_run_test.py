@@ -10,8 +10,8 @@ import pytest
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.cli import main
 from mmrec_jax.config_file import read_config
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.setup import load_data, set_up
 from tests.small_run import CONFIG_FILE, LINEAR, flags

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from mmrec_jax.config import OptimConfig
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
 from mmrec_jax.data.kinds.text import TreebankConfig
 from mmrec_jax.data.pipeline import make_train_iterator
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.objectives.uboo import UBOOConfig
 from mmrec_jax.optim.build import build_optimizer
+from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step
 from tests.models.mmrec.loops import OPTIMISED

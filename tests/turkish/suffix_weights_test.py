@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
-from mmrec_jax.data.char_tokenizer import CharTokenizer
 from mmrec_jax.data.document import Document
-from mmrec_jax.data.sentencepiece_tokenizer import train_sentencepiece
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.byte import ByteTokenizer
+from mmrec_jax.tokenizers.char import CharTokenizer
+from mmrec_jax.tokenizers.sentencepiece import train_sentencepiece
 from mmrec_jax.turkish.suffix_weights import SuffixWeights
 
 _TEXT = "Evlerde 3 göl, kitapçılar."

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
-from mmrec_jax.data.char_tokenizer import CharTokenizer
-from mmrec_jax.data.huggingface_tokenizer import HuggingFaceTokenizer
-from mmrec_jax.data.sentencepiece_tokenizer import train_sentencepiece
+from mmrec_jax.tokenizers.byte import ByteTokenizer
+from mmrec_jax.tokenizers.char import CharTokenizer
+from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
+from mmrec_jax.tokenizers.sentencepiece import train_sentencepiece
 from mmrec_jax.turkish.vowel_table import VOWEL_CLASSES, broken_classes, vowel_table
 from tests.tokenizers.small_base import small_base
 

@@ -2,13 +2,13 @@
 
 import sys
 
-from mmrec_jax.data.conversation import Conversation
 from mmrec_jax.data.formats.documents import json_objects
 from mmrec_jax.data.formats.refusals import OnError, Refusals
 from mmrec_jax.data.instructions.record import read_record
 from mmrec_jax.data.kinds.instructions import InstructionsConfig
 from mmrec_jax.data.split import Split, held_out
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.conversation import Conversation
 
 
 def load_conversations(data: InstructionsConfig) -> dict[Split, list[Conversation]]:

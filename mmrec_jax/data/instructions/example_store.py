@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 
 from mmrec_jax.data.chat_encoder import ChatEncoder, Piece
-from mmrec_jax.data.conversation import Conversation
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.conversation import Conversation
 
 Overlong = Literal["drop", "truncate", "error"]
 

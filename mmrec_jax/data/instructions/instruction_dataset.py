@@ -4,13 +4,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from mmrec_jax.data.chat_encoder import ChatEncoder
-from mmrec_jax.data.conversation import Conversation
 from mmrec_jax.data.instructions.example_store import Fit, encode_examples
 from mmrec_jax.data.instructions.template_choice import choose_template
 from mmrec_jax.data.kinds.instructions import ConversationsConfig
 from mmrec_jax.data.split import Split
 from mmrec_jax.data.text_dataset import TextDataset
-from mmrec_jax.data.tokenizer import Tokenizer
+from mmrec_jax.tokenizers.conversation import Conversation
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)

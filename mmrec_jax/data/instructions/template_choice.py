@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmrec_jax.data.chat_template import BUILT_IN, CHATML, PLAIN, ChatTemplate, read_template
-from mmrec_jax.data.conversation import Conversation
-from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.chat_template import BUILT_IN, CHATML, PLAIN, ChatTemplate, read_template
+from mmrec_jax.tokenizers.conversation import Conversation
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 
 def choose_template(template: str, tokenizer: Tokenizer) -> ChatTemplate:

@@ -16,10 +16,10 @@ letters, no apostrophe), the predicate is the word whose relation is `root`.
 import dataclasses
 from collections.abc import Iterator
 
-from mmrec_jax.data.conversation import Conversation, Message
 from mmrec_jax.data.seeds import hashed_seed
 from mmrec_jax.data.treebank import treebank_file
 from mmrec_jax.data.word_groups import word_groups
+from mmrec_jax.tokenizers.conversation import Conversation, Message
 
 _SENTENCE_ID = "# sent_id = "
 _TEXT = "# text = "

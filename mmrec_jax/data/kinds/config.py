@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mmrec_jax.config import Config
     from mmrec_jax.data.dataset import Dataset
     from mmrec_jax.data.document import Document
-    from mmrec_jax.data.tokenizer import Tokenizer
+    from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 # How a model of the data is asked for text: by what the text begins with, by a message to respond
 # to, or not at all.

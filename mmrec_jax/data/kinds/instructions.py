@@ -10,10 +10,10 @@ from mmrec_jax.settings import Check, setting
 
 if TYPE_CHECKING:
     from mmrec_jax.config import Config
-    from mmrec_jax.data.conversation import Conversation
     from mmrec_jax.data.dataset import Dataset
     from mmrec_jax.data.split import Split
-    from mmrec_jax.data.tokenizer import Tokenizer
+    from mmrec_jax.tokenizers.conversation import Conversation
+    from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +25,8 @@ class ConversationsConfig(PackedConfig):
     template: str = setting(
         "auto",
         "plain (headers in words, works with every tokenizer), chatml (needs its two tokens) or a "
-        "JSON file (data/chat_template.py); auto: the one that came with the tokenizer, or else "
-        "chatml where the tokenizer has the tokens, or else plain",
+        "JSON file (tokenizers/chat_template.py); auto: the one that came with the tokenizer, or "
+        "else chatml where the tokenizer has the tokens, or else plain",
         Check(bool, "a name or a file"),
     )
     overlong: Literal["drop", "truncate", "error"] = setting(
@@ -68,7 +68,7 @@ class ConversationsConfig(PackedConfig):
         """See `DataConfig.open`."""
         from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
         from mmrec_jax.data.instructions.template_choice import training_texts
-        from mmrec_jax.data.tokenizer_cache import build_tokenizer
+        from mmrec_jax.tokenizers.cache import build_tokenizer
 
         conversations = self.load()
         tokenizer = tokenizer or build_tokenizer(

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mmrec_jax.config import Config
     from mmrec_jax.data.dataset import Dataset
     from mmrec_jax.data.tasks.task import Task
-    from mmrec_jax.data.tokenizer import Tokenizer
+    from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 # There are characters for somewhat more symbols: see data/tasks/alphabet.py.
 _MOST = 20_000

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mmrec_jax.data.dataset import Dataset
     from mmrec_jax.data.document import Document
     from mmrec_jax.data.split import Split
-    from mmrec_jax.data.tokenizer import Tokenizer
+    from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 _FILES = (
     "your files: comma-separated paths, globs, folders, tfds:NAME/CONFIG:split (a local data set) "

@@ -15,8 +15,8 @@ from mmrec_jax.data.prepared.settings import PrepareSettings
 from mmrec_jax.data.quality.cleaning import clean
 from mmrec_jax.data.quality.duplicates import duplicate_keys
 from mmrec_jax.data.split import hash_share
-from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 HISTOGRAM = 32  # bin k of lengths: 2^k to 2^(k + 1) - 1 characters
 

@@ -30,8 +30,8 @@ from mmrec_jax.data.prepared.step_writer import StepWriter, most_documents, step
 from mmrec_jax.data.prepared.tally import REASONS, total_counts
 from mmrec_jax.data.prepared.worker_pool import WorkerPool
 from mmrec_jax.data.quality.duplicates import Duplicates
-from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 # Done of the sources' bytes, all of them, tokens so far in this session
 Progress = Callable[[int, int, int], None]

@@ -7,9 +7,9 @@ from mmrec_jax.data.document import Document
 from mmrec_jax.data.prepared.manifest import TOKENIZER, Manifest, read_manifest
 from mmrec_jax.data.prepared.prepared_store import PreparedStore
 from mmrec_jax.data.text_dataset import TextDataset
-from mmrec_jax.data.tokenizer import Tokenizer
-from mmrec_jax.data.tokenizer_cache import load_tokenizer, read_tokenizer_file
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.cache import load_tokenizer, read_tokenizer_file
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 _OPTION = "config.data.train"
 

@@ -10,9 +10,9 @@ import contextlib
 import os
 
 from mmrec_jax.data.prepared.encoded_chunk import encode_chunk
-from mmrec_jax.data.tokenizer_cache import load_tokenizer
 from mmrec_jax.data.worker_process import ParentProcess
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.cache import load_tokenizer
 
 
 def main() -> None:

@@ -10,9 +10,9 @@ from mmrec_jax.data.formats.chunk import Chunk
 from mmrec_jax.data.formats.refusals import OnError
 from mmrec_jax.data.prepared.encoded_chunk import EncodedChunk, encode_chunk
 from mmrec_jax.data.prepared.settings import PrepareSettings
-from mmrec_jax.data.tokenizer_cache import load_tokenizer
 from mmrec_jax.data.worker_process import WorkerEndedError, WorkerProcess
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.cache import load_tokenizer
 
 
 class _Worker:

@@ -9,8 +9,8 @@ from mmrec_jax.data.formats.refusals import Refusals
 from mmrec_jax.data.stream.plan import StreamPlan
 from mmrec_jax.data.stream.shard import Shard
 from mmrec_jax.data.stream.spans import Spans
-from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass

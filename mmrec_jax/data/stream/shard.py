@@ -13,8 +13,8 @@ from mmrec_jax.data.mixture import next_source
 from mmrec_jax.data.stream.blocks import BlockReader, Locator
 from mmrec_jax.data.stream.plan import LeaveOut, StreamPlan
 from mmrec_jax.data.stream.spans import Spans
-from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 _LARGEST_ID = 2**31 - 1
 

@@ -13,8 +13,8 @@ from mmrec_jax.data.stream.piece_queue import PieceQueue
 from mmrec_jax.data.stream.plan import StreamPlan
 from mmrec_jax.data.stream.shard import initial_state, state_after
 from mmrec_jax.data.stream.task import Task
-from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 _SECONDS_BETWEEN_CHECKS = 1.0
 _MOST_LISTED = 1000  # until the list is asked for

@@ -22,9 +22,9 @@ from mmrec_jax.data.stream.stream_batches import StreamBatches
 from mmrec_jax.data.stream.stream_iterator import StreamIterator
 from mmrec_jax.data.stream.stream_text import StreamText
 from mmrec_jax.data.token_store import TokenStore
-from mmrec_jax.data.tokenizer import Tokenizer
-from mmrec_jax.data.tokenizer_cache import build_tokenizer
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.cache import build_tokenizer
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,9 +13,9 @@ import traceback
 
 from mmrec_jax.data.stream.group import Piece, ShardGroup
 from mmrec_jax.data.stream.task import Failure, Task
-from mmrec_jax.data.tokenizer_cache import tokenizer_of
 from mmrec_jax.data.worker_process import ParentProcess
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.cache import tokenizer_of
 
 
 def main() -> None:

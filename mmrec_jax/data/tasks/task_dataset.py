@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmrec_jax.data.batch import Batch
-from mmrec_jax.data.char_tokenizer import CharTokenizer
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.kinds.tasks import TaskConfig
 from mmrec_jax.data.tasks.scoring import scoring_pieces
 from mmrec_jax.data.tasks.training import ExampleStream
 from mmrec_jax.data.train_iterator import TrainIterator, process_rows
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.char import CharTokenizer
 
 
 class TaskDataset(Dataset):

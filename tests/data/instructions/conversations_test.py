@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from mmrec_jax.data.conversation import Conversation, Message
 from mmrec_jax.data.instructions import treebank_pairs as module
 from mmrec_jax.data.instructions.conversation_sources import load_conversations, read_conversations
 from mmrec_jax.data.instructions.record import read_record
 from mmrec_jax.data.instructions.treebank_pairs import treebank_pairs
 from mmrec_jax.data.split import fixed_split, hash_share
 from mmrec_jax.data.treebank import treebank_documents
+from mmrec_jax.tokenizers.conversation import Conversation, Message
 from tests.small_data import data_config, refused
 
 _NAMED = "question", "answer"

@@ -7,17 +7,17 @@ import json
 import numpy as np
 import pytest
 
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
-from mmrec_jax.data.char_tokenizer import CharTokenizer
 from mmrec_jax.data.chat_encoder import ChatEncoder
-from mmrec_jax.data.chat_template import CHATML, PLAIN, ChatTemplate, Frame, Token
-from mmrec_jax.data.conversation import Conversation, Message
 from mmrec_jax.data.evaluation import evaluation_batches
 from mmrec_jax.data.instructions.example_store import Fit, encode_examples
 from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
 from mmrec_jax.data.instructions.template_choice import choose_template, training_texts
 from mmrec_jax.data.longest import longest_documents
 from mmrec_jax.data.pipeline import make_train_iterator
+from mmrec_jax.tokenizers.byte import ByteTokenizer
+from mmrec_jax.tokenizers.char import CharTokenizer
+from mmrec_jax.tokenizers.chat_template import CHATML, PLAIN, ChatTemplate, Frame, Token
+from mmrec_jax.tokenizers.conversation import Conversation, Message
 from tests.small_data import config_of, data_config, refused
 
 # A byte before and after each message, so that lengths can be counted by eye.

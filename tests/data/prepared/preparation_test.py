@@ -6,8 +6,6 @@ import shutil
 
 import pytest
 
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
-from mmrec_jax.data.char_tokenizer import CharTokenizer
 from mmrec_jax.data.formats.source import Source
 from mmrec_jax.data.prepared import preparation
 from mmrec_jax.data.prepared.manifest import read_manifest
@@ -22,6 +20,8 @@ from mmrec_jax.data.quality.cleaning import clean
 from mmrec_jax.data.quality.duplicates import num_keys
 from mmrec_jax.data.split import hash_share
 from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.tokenizers.byte import ByteTokenizer
+from mmrec_jax.tokenizers.char import CharTokenizer
 from tests.small_corpus import (
     FILTERED,
     SPLIT,

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from mmrec_jax.checkpoints.workdir import Workdir
-from mmrec_jax.data.char_tokenizer import CharTokenizer
 from mmrec_jax.data.evaluation import evaluation_batches
 from mmrec_jax.data.prepared.prepared_dataset import open_prepared, validation_documents
 from mmrec_jax.data.prepared.settings import PrepareSettings
@@ -16,6 +15,7 @@ from mmrec_jax.data.prepared.shard_tokens import Shard, ShardTokens
 from mmrec_jax.data.prepared.shard_writer import BLOCK_BYTES, ShardWriter
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.tokenizers.char import CharTokenizer
 from mmrec_jax.train.setup import load_data
 from tests.small_corpus import prepare_small, write_corpus
 from tests.small_data import assert_same, refused, take

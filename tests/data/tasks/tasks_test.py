@@ -8,7 +8,6 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mmrec_jax.data.char_tokenizer import CharTokenizer
 from mmrec_jax.data.kinds.registry import DATA_KINDS
 from mmrec_jax.data.kinds.tasks import MqarConfig
 from mmrec_jax.data.tasks.alphabet import alphabet
@@ -18,6 +17,7 @@ from mmrec_jax.data.tasks.modular import Modular
 from mmrec_jax.data.tasks.mqar import MultiQueryRecall
 from mmrec_jax.data.tasks.needle import Needle
 from mmrec_jax.data.tasks.parity import Parity
+from mmrec_jax.tokenizers.char import CharTokenizer
 from tests.small_data import refused
 
 _VALUES = {"vocab_size": 10, "pairs": 4, "min_pairs": 2, "modulus": 7, "hops": 3}

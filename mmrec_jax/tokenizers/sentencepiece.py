@@ -13,8 +13,8 @@ import numpy as np
 import sentencepiece
 from numpy.typing import NDArray
 
-from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 # sentencepiece writes a space as this character and cannot tell it from the character itself.
 _META = "\u2581"

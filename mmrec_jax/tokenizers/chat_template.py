@@ -17,9 +17,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mmrec_jax.data.conversation import ROLES, Role
 from mmrec_jax.errors import UserError
 from mmrec_jax.json_object import read_json_object
+from mmrec_jax.tokenizers.conversation import ROLES, Role
 
 TEMPLATE_FILE = "chat_template.json"
 

@@ -13,14 +13,15 @@ import sentencepiece
 from hypothesis import strategies
 
 from mmrec_jax.config import TokenizerConfig
-from mmrec_jax.data import sentencepiece_tokenizer, tokenizer_cache
-from mmrec_jax.data.huggingface_tokenizer import HuggingFaceTokenizer
-from mmrec_jax.data.sentencepiece_tokenizer import SentencePieceTokenizer, train_sentencepiece
-from mmrec_jax.data.tokenizer import INFO_FILE
-from mmrec_jax.data.tokenizer_cache import build_tokenizer, load_tokenizer
 from mmrec_jax.errors import UserError
-from tests.data.conftest import KINDS
+from mmrec_jax.tokenizers import cache
+from mmrec_jax.tokenizers import sentencepiece as training
+from mmrec_jax.tokenizers.cache import build_tokenizer, load_tokenizer
+from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
+from mmrec_jax.tokenizers.sentencepiece import SentencePieceTokenizer, train_sentencepiece
+from mmrec_jax.tokenizers.tokenizer import INFO_FILE
 from tests.small_data import refused
+from tests.tokenizers.conftest import KINDS
 
 OPEN_KINDS = [kind for kind in KINDS if kind != "char"]  # these spell any character
 TRICKY = [
@@ -197,7 +198,7 @@ def test_very_long_lines_are_learnt_from(kind):
 
 def test_huge_text_is_thinned_evenly(monkeypatch):
     lines = ["ilkyarı " * 20] * 100 + ["ikinciyarı " * 20] * 100
-    monkeypatch.setattr(sentencepiece_tokenizer, "_MAX_TRAINING_CHARACTERS", 2000)
+    monkeypatch.setattr(training, "_MAX_TRAINING_CHARACTERS", 2000)
     tokenizer = train_sentencepiece(lines, "bpe", 285, FIELD)
     assert spells(tokenizer, " ilkyarı")
     assert spells(tokenizer, " ikinciyarı")
@@ -235,9 +236,9 @@ def test_nothing_to_learn_from(texts):
 @pytest.fixture
 def trainings(monkeypatch):
     """Counts how often a tokenizer is trained."""
-    calls, train = [], tokenizer_cache.train_sentencepiece
+    calls, train = [], cache.train_sentencepiece
     counted = lambda *args: calls.append(args) or train(*args)  # noqa: E731
-    monkeypatch.setattr(tokenizer_cache, "train_sentencepiece", counted)
+    monkeypatch.setattr(cache, "train_sentencepiece", counted)
     return calls
 
 

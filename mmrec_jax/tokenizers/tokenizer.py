@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmrec_jax.atomic_file import replace_file
-from mmrec_jax.data.chat_template import TEMPLATE_FILE, ChatTemplate
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.chat_template import TEMPLATE_FILE, ChatTemplate
 
 INFO_FILE = "tokenizer_info.json"
 

@@ -7,8 +7,8 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrec_jax.data.tokenizer import Tokenizer
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 
 class CharTokenizer(Tokenizer):

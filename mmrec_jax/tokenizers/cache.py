@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mmrec_jax.config import TokenizerConfig
-from mmrec_jax.data.byte_tokenizer import ByteTokenizer
-from mmrec_jax.data.char_tokenizer import CharTokenizer
-from mmrec_jax.data.chat_template import TEMPLATE_FILE, read_template
-from mmrec_jax.data.huggingface_tokenizer import HuggingFaceTokenizer
-from mmrec_jax.data.sentencepiece_tokenizer import SentencePieceTokenizer, train_sentencepiece
-from mmrec_jax.data.tokenizer import INFO_FILE, Tokenizer, fingerprint
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.byte import ByteTokenizer
+from mmrec_jax.tokenizers.char import CharTokenizer
+from mmrec_jax.tokenizers.chat_template import TEMPLATE_FILE, read_template
+from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
+from mmrec_jax.tokenizers.sentencepiece import SentencePieceTokenizer, train_sentencepiece
+from mmrec_jax.tokenizers.tokenizer import INFO_FILE, Tokenizer, fingerprint
 
 # Part of the cache key: raise it when training changes, so that old entries are not found.
 _TRAINING_VERSION = 1
