@@ -52,7 +52,7 @@ def stored(lengths, first=2, name="stored"):
     """The same documents as a store."""
     tokens = [[0, *document, 1] for document in documents_of(lengths, first)]
     return TokenStore(
-        tokens=np.array(sum(tokens, []), np.int32),
+        tokens=np.array([*itertools.chain(*tokens)], np.int32),
         offsets=np.cumsum([0, *map(len, tokens)]),
         byte_counts=np.array(lengths) * 3,
         character_counts=np.array(lengths) * 2,

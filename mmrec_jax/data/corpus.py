@@ -123,10 +123,8 @@ class StoredChunks:
         number = bisect.bisect_right(self._firsts, index) - 1
         store, windows = self._stores[number], self._windows[number]
         index -= self._firsts[number]
-        start, stop = (
-            int(windows.starts[index]),
-            int(windows.starts[index] + windows.lengths[index]),
-        )
+        start = int(windows.starts[index])
+        stop = start + int(windows.lengths[index])
         weights = None if store.weights is None else store.weights[start + 1 : stop + 1]
         return Window(store.tokens[start : stop + 1], weights)
 
@@ -151,10 +149,10 @@ class MappedChunks:
     def __getitem__(self, index: int) -> Window:
         last = index + 1 == len(self) or self.begins[index + 1]
         begin, end = np.array([[self._tokenizer.bos_id], [self._tokenizer.eos_id]], np.int32)
+        if not self.begins[index]:
+            begin = begin[:0]
         after = end if last else self._encode(index + 1, _LOOKAHEAD)[:1]
-        return Window(
-            np.concatenate([begin[: int(self.begins[index])], self._encode(index), after])
-        )
+        return Window(np.concatenate([begin, self._encode(index), after]))
 
     def _encode(self, index: int, characters: int | None = None) -> NDArray[np.int32]:
         number = bisect.bisect_right(self._firsts, index) - 1

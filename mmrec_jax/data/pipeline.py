@@ -1,7 +1,7 @@
 """The endless stream of training text, on grain: can be stopped and continued anywhere.
 
-    chunks, shuffled anew each epoch, every V-th one -> windows -> packed rows -> (mixture) \\
-    documents, shuffled anew each epoch, every B-th one -> concatenated and split -> rows    }-> batch
+    chunks, in a new order each epoch, every V-th one -> windows -> packed rows -> mixture
+    documents, in a new order each epoch, every B-th one -> concatenated, split into rows
 
 A batch has a fixed number of virtual shards, each of which reads its rows of every batch. Each is a
 grain pipeline with a position of its own, so batches do not depend on the number of processes: a
@@ -97,9 +97,11 @@ class ShardedIterator(TrainIterator):
         self._iterator = batches.iterator
 
     def start(self) -> None:
+        """See `TrainIterator.start`."""
         self._iterator.start_prefetch()
 
     def close(self) -> None:
+        """See `TrainIterator.close`."""
         self._iterator.close()
 
 

@@ -141,7 +141,7 @@ class TextDataset(Dataset):
         )
 
     def longest(self, rows: int, length: int) -> Batch:
-        """See `Dataset.longest`: documents of the validation split, or else of the training text."""
+        """See `Dataset.longest`: of the validation split, or else of the training text."""
         held_out = [] if self.validation is None else [self.validation]
         corpus = Corpus(held_out or self.train, self.tokenizer)
         return longest_documents(corpus.chunks(), rows, length)
