@@ -29,7 +29,6 @@ from mmrec_jax.data.kinds.text import (
     JsonlConfig,
     ManualConfig,
     PreparedConfig,
-    StreamConfig,
     TextConfig,
     TreebankConfig,
 )
@@ -48,7 +47,7 @@ _TINY = str(ROOT / "configs" / "tiny.py")
 def _group(group, **fields):
     """A valid group with these fields."""
     base = {"train": {"steps": 1}, "adapters": {"kind": "dora"}}.get(group.group, {})
-    if group in (TextConfig, StreamConfig, InstructionsConfig):
+    if group in (TextConfig, InstructionsConfig):
         base = {"train": "a"}
     return group(**{**base, **fields})
 
@@ -72,10 +71,6 @@ _OUT_OF_RANGE = [
     (InstructionsConfig, {"train": ""}),
     (InstructionsConfig, {"template": ""}),
     (InstructionsConfig, {"prompt_field": "", "response_field": "b"}),
-    (StreamConfig, {"min_chars": -1}),
-    (StreamConfig, {"max_chars": 0}),
-    (StreamConfig, {"max_chars": 8, "min_chars": 9}),
-    (StreamConfig, {"stream_workers": -1}),
     (ParityConfig, {"min_length": 0}),
     (ParityConfig, {"max_length": 0}),
     (ParityConfig, {"eval_sequences": 0}),
@@ -218,8 +213,8 @@ _RUN = {
             ["config.train.carry_state is True", "treebank_instructions"],
         ),
         (
-            {"data": StreamConfig(train="a"), "turkish": TurkishConfig(suffix_weight=2.0)},
-            ["config.turkish.suffix_weight is 2.0", "stream"],
+            {"data": PreparedConfig(train="a"), "turkish": TurkishConfig(suffix_weight=2.0)},
+            ["config.turkish.suffix_weight is 2.0", "prepared"],
         ),
     ],
 )
@@ -410,8 +405,6 @@ def test_another_kind_of_data_keeps_the_fields_that_both_have():
     given = ["--config.data.train=a.txt", "--config.data.source=text", "--config.data.seed=3"]
     config = with_overrides(Config(data=ManualConfig(seq_len=7)), given)
     assert config.data == TextConfig(train="a.txt", seq_len=7, seed=3)
-    config = with_overrides(config, ["--config.data.source=stream", "--config.data.clean=1"])
-    assert config.data == StreamConfig(train="a.txt", seq_len=7, seed=3, clean=True)
     config = with_overrides(config, ["--config.data.source=mqar", "--config.data.pairs=4"])
     assert config.data == MqarConfig(seq_len=7, seed=3, pairs=4)
     back = with_overrides(config, ["--config.data.source=manual"])
