@@ -218,7 +218,7 @@ def test_a_text_changed_under_a_checkpoint(command, begun, compiled, tmp_path):
     text = tmp_path / "words.txt"
     text.write_text(text.read_text("utf-8") + "\n\nbir iki daha", "utf-8")
     said = command(*_LINEAR, text=text)
-    assert "the saved position in the training data belongs to other data: tokens" in said
+    assert "the saved position in the training data belongs to other data" in said
     assert not compiled
 
 
