@@ -96,7 +96,7 @@ def test_no_modules_import_each_other():
 
 def test_workers_that_read_text_do_not_import_jax():
     """An interpreter with jax costs 300 MB and seconds, and so does grain, which imports it."""
-    waiting, seen = {"data.stream.worker"}, set()
+    waiting, seen = {"data.prepared.worker"}, set()
     while waiting:
         seen.add(module := waiting.pop())
         waiting |= {name for name, loading in _own(_MODULES[module]) if loading} - seen
