@@ -1,0 +1,69 @@
+"""Documents that are there already, whole or nearly."""
+
+from pathlib import Path
+
+import numpy as np
+from datatrove.pipeline.base import PipelineStep
+from datatrove.pipeline.dedup import (
+    MinhashConfig,
+    MinhashDedupBuckets,
+    MinhashDedupCluster,
+    MinhashDedupSignature,
+)
+from datatrove.utils.text import simplify_text
+from numpy.typing import NDArray
+
+from mmrec_jax.data.prepare.document_filter import Words
+
+# Fourteen bands of eight entries, of shingles of five words, as FineWeb has them (arXiv 2406.17557):
+# two documents of Jaccard similarity s are taken for near duplicates with probability
+# 1 - (1 - s^8)^14, which is 5 % at .5, 56 % at .7, 92 % at .8 and 99.96 % at .9.
+CONFIG = MinhashConfig()
+_BLOCK = 512  # shingles at a time: 0.5 MB, which stays in the cache
+
+
+class NearSignature(MinhashDedupSignature):
+    """MinHash signatures in an amount of memory that does not grow with the document."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(str(folder), CONFIG, language=Words())
+
+    def get_shingles(self, text: str) -> NDArray[np.uint64]:
+        """See the base; a text of fewer than five words is one shingle, so that it is compared."""
+        found = super().get_shingles(text)
+        if found.size:
+            return found
+        plain = simplify_text(text, self.config.norm_config) or text.strip()
+        return np.array([[self._hash_func(plain)]], np.uint64)
+
+    def get_signature(self, shingles: NDArray[np.uint64]) -> list[list[int]]:
+        """See the base, whose arrays have 900 bytes for each word."""
+        blocks = np.array_split(shingles, range(_BLOCK, len(shingles), _BLOCK))
+        found = np.array([super(NearSignature, self).get_signature(block) for block in blocks])
+        least: list[list[int]] = found.min(axis=0).tolist()
+        return least
+
+
+def near_stages(signatures: Path, pairs: Path, removals: Path) -> list[tuple[str, PipelineStep, int]]:
+    """The stages from signatures to the documents to remove: name, step, number of tasks."""
+    return [
+        ("buckets", MinhashDedupBuckets(str(signatures), str(pairs), config=CONFIG), CONFIG.num_buckets),
+        ("cluster", MinhashDedupCluster(str(pairs), str(removals), config=CONFIG), 1),
+    ]
+
+
+def near_copies(removals: Path, rank: int, count: int) -> NDArray[np.bool_]:
+    """Which of a task's documents are to be removed, as `near_stages` found."""
+    copies = np.zeros(count, np.bool_)
+    path = removals / f"{rank:06d}.remove"
+    if path.exists():
+        copies[np.fromfile(path, "<u4")] = True
+    return copies
+
+
+def later_copies(keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of some documents have the key of one before them; takes 25 bytes for each."""
+    order = np.argsort(keys, kind="stable")
+    copies = np.zeros(len(keys), np.bool_)
+    copies[order[1:]] = keys[order[1:]] == keys[order[:-1]]
+    return copies
