@@ -73,4 +73,4 @@ def on_one_device(
 
 def as_validation(config: Config, store: TokenStore, tokenizer: Tokenizer) -> TextDataset:
     """Some text as the validation split of a run's data."""
-    return TextDataset(config.data, tokenizer, store, store)
+    return TextDataset(config.data, tokenizer, (store,), store)

@@ -9,6 +9,7 @@ from mmrec_jax.data.instructions.template_choice import choose_template
 from mmrec_jax.data.kinds.instructions import ConversationsConfig
 from mmrec_jax.data.split import Split
 from mmrec_jax.data.text_dataset import TextDataset
+from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.tokenizers.conversation import Conversation
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
@@ -44,13 +45,15 @@ class InstructionDataset(TextDataset):
                 examples, encoder, config.seq_len, config.overlong
             )
         tokenizer.chat_template = template
-        return cls(config, tokenizer, stores["train"], stores["validation"], False, fits)
+        return cls(config, tokenizer, (stores["train"],), stores["validation"], False, fits)
 
     def describe(self) -> str:
         """See `Dataset.describe`."""
-        train, template = self.train, self.tokenizer.chat_template
+        (train,), template = self.train, self.tokenizer.chat_template
         assert template is not None
+        assert isinstance(train, TokenStore)
         assert train.weights is not None
+        assert self.validation is not None
         long = "; ".join(f"{split} {fit}" for split, fit in self.fits.items())
         return (
             f"{self.config.source}, {train.num_documents:,} training examples, "

@@ -10,7 +10,6 @@ DATA_KINDS: Registry[type[DataConfig]] = Registry(
         "manual": "mmrec_jax.data.kinds.text:ManualConfig",
         "text": "mmrec_jax.data.kinds.text:TextConfig",
         "jsonl": "mmrec_jax.data.kinds.text:JsonlConfig",
-        "stream": "mmrec_jax.data.kinds.text:StreamConfig",
         "prepared": "mmrec_jax.data.kinds.text:PreparedConfig",
         "instructions": "mmrec_jax.data.kinds.instructions:InstructionsConfig",
         "treebank_instructions": "mmrec_jax.data.kinds.instructions:TreebankInstructionsConfig",

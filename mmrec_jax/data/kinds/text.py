@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mmrec_jax.config import Config
     from mmrec_jax.data.dataset import Dataset
     from mmrec_jax.data.document import Document
+    from mmrec_jax.data.mixture import Mixture
     from mmrec_jax.data.split import Split
     from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
@@ -19,8 +20,8 @@ _FILES = (
     "or hf:NAME:split; .gz, .zst and .xz are read too"
 )
 _WEIGHTS = (
-    'tokens from each part of `train`: "3,1", or "3,1; 500: 1,1" with other weights from step 500 '
-    "on; empty: every document once an epoch"
+    "tokens from each part of `train`: (3, 1), or ((1, (3, 1)), (500, (1, 1))) with other weights "
+    "from step 500 on; empty: every document once an epoch"
 )
 
 
@@ -32,10 +33,17 @@ class PackedConfig(DataConfig):
         1024, "windows packed into rows together (without train.carry_state)", at_least(1)
     )
 
+    shards: int | None = setting(
+        None,
+        "virtual shards of a batch, a multiple of the processes; None: as many as divide "
+        "train.batch_size and 8 (without train.carry_state)",
+        at_least(1),
+    )
+
     @property
-    def source_weights(self) -> str:
-        """How the sources are mixed; empty: every document once an epoch."""
-        return ""
+    def mixture(self) -> "Mixture | None":
+        """How the sources are mixed; None: every document once an epoch."""
+        return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,10 +118,16 @@ class _Documents(PackedConfig):
         from mmrec_jax.data.text_dataset import TextDataset
         from mmrec_jax.turkish.suffix_weights import SuffixWeights
 
-        documents = {"train": self.load("train"), "validation": self.load("validation")}
         weight = config.turkish.suffix_weight
         weigh = SuffixWeights(weight) if weight != 1 else None
-        return TextDataset.from_documents(config, documents, tokenizer_cache, tokenizer, weigh)
+        return TextDataset.from_documents(
+            config,
+            {"": self.load("train")},
+            self.load("validation"),
+            tokenizer_cache,
+            tokenizer,
+            weigh,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,78 +185,24 @@ class JsonlConfig(RecordsConfig, _Documents):
 
 
 @dataclasses.dataclass(frozen=True)
-class StreamConfig(TextFilesConfig):
-    """Your files, of any size, read and filtered as they are needed."""
-
-    source = "stream"
-
-    weights: str = setting("", _WEIGHTS)
-    shuffle_mb: int = setting(
-        64, "MiB of text of each source that are shuffled together", at_least(1)
-    )
-    tokenizer_mb: int = setting(32, "MiB of text that a tokenizer is trained on", at_least(1))
-    stream_workers: int | None = setting(
-        None, "processes that read; one per core, at most 8, when None", at_least(0), free=True
-    )
-    ram_mb: int = setting(
-        1500,
-        "MiB that the workers and what they have ready may use together; nothing watches 0 workers",
-        at_least(1),
-        free=True,
-    )
-    clean: bool = setting(False, "leave out control characters; carriage returns become newlines")
-    language: Literal["", "tr"] = setting("", "documents in this language alone; empty: in any")
-    min_chars: int = setting(
-        0, "leave out shorter documents; white space at the ends does not count", at_least(0)
-    )
-    max_chars: int | None = setting(None, "leave out longer documents; None: none", at_least(1))
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        longest = self.max_chars
-        expected = f"at least data.min_chars = {self.min_chars}, or None"
-        self.require(longest is None or longest >= self.min_chars, "max_chars", expected)
-
-    def check(self, config: "Config") -> None:
-        """See `DataConfig.check`."""
-        super().check(config)
-        _require_no_suffix_weight(self, config)
-
-    def validation_documents(self, config: "Config") -> "list[Document]":
-        """See `DataConfig.validation_documents`."""
-        from mmrec_jax.data.stream.stream_text import StreamText
-
-        return StreamText.open(self, 0).validation
-
-    def open(
-        self,
-        config: "Config",
-        tokenizer_cache: str | os.PathLike[str],
-        tokenizer: "Tokenizer | None" = None,
-    ) -> "Dataset":
-        """See `DataConfig.open`."""
-        from mmrec_jax.data.stream.stream_dataset import StreamDataset
-
-        return StreamDataset.open(config, tokenizer_cache, tokenizer)
-
-
-@dataclasses.dataclass(frozen=True)
 class PreparedConfig(PackedConfig):
     """Folders that `mmrec data prepare` wrote, with their own tokenizer."""
 
     source = "prepared"
 
     train: str = setting("", "the folders, separated by commas")
-    weights: str = setting("", _WEIGHTS)
+    weights: tuple[float, ...] | tuple[tuple[int, tuple[float, ...]], ...] = setting((), _WEIGHTS)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require(bool(self.train), "train", "a folder that mmrec data prepare wrote")
 
     @property
-    def source_weights(self) -> str:
+    def mixture(self) -> "Mixture | None":
         """See the base."""
-        return self.weights
+        from mmrec_jax.data.mixture import as_mixture
+
+        return as_mixture(self.weights)
 
     def check(self, config: "Config") -> None:
         """See `DataConfig.check`."""
