@@ -14,7 +14,9 @@ _FORMAT = re.compile(
     "[\xad\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
     "|[\u200c\u200d](?![\u0600-\U0010ffff])"
 )
-_ANY = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+_ANY = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
+)
 
 _REPLACEMENT = "\ufffd"
 _OF_LATIN_1 = "ýþðÝÞÐ"  # what ı, ş, ğ, İ, Ş, Ğ of Windows-1254 are in Latin-1

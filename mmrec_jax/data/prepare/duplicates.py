@@ -10,15 +10,16 @@ from datatrove.pipeline.dedup import (
     MinhashDedupCluster,
     MinhashDedupSignature,
 )
+from datatrove.utils.hashing import HashConfig
 from datatrove.utils.text import simplify_text
 from numpy.typing import NDArray
 
 from mmrec_jax.data.prepare.document_filter import Words
 
-# Fourteen bands of eight entries, of shingles of five words, as FineWeb has them (arXiv 2406.17557):
+# Fourteen bands of eight entries, of shingles of five words, as FineWeb has them (arXiv 2406.17557);
 # two documents of Jaccard similarity s are taken for near duplicates with probability
 # 1 - (1 - s^8)^14, which is 5 % at .5, 56 % at .7, 92 % at .8 and 99.96 % at .9.
-CONFIG = MinhashConfig()
+CONFIG = MinhashConfig(hash_config=HashConfig(hash_fc="sha1"))  # xxhash 4 refuses datatrove's text
 _BLOCK = 512  # shingles at a time: 0.5 MB, which stays in the cache
 
 
@@ -44,10 +45,16 @@ class NearSignature(MinhashDedupSignature):
         return least
 
 
-def near_stages(signatures: Path, pairs: Path, removals: Path) -> list[tuple[str, PipelineStep, int]]:
+def near_stages(
+    signatures: Path, pairs: Path, removals: Path
+) -> list[tuple[str, PipelineStep, int]]:
     """The stages from signatures to the documents to remove: name, step, number of tasks."""
     return [
-        ("buckets", MinhashDedupBuckets(str(signatures), str(pairs), config=CONFIG), CONFIG.num_buckets),
+        (
+            "buckets",
+            MinhashDedupBuckets(str(signatures), str(pairs), config=CONFIG),
+            CONFIG.num_buckets,
+        ),
         ("cluster", MinhashDedupCluster(str(pairs), str(removals), config=CONFIG), 1),
     ]
 

@@ -111,9 +111,7 @@ class _SplitWriter:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         with contextlib.ExitStack() as stack:
-            self._files = {
-                name: stack.enter_context(open(folder / name, "wb")) for name in ARRAYS
-            }
+            self._files = {name: stack.enter_context(open(folder / name, "wb")) for name in ARRAYS}
             self._stack = stack.pop_all()
         self._digests = {name: hashlib.sha256() for name in ARRAYS}
         self._totals = np.zeros(3, np.int64)  # tokens, bytes, characters

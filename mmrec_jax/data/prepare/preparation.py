@@ -13,12 +13,13 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmrec_jax.atomic_file import replace_file
-from mmrec_jax.data.formats.source import Source
+from mmrec_jax.data.files.reading import Reading, Source
 from mmrec_jax.data.prepare.duplicates import NearSignature, near_stages
 from mmrec_jax.data.prepare.executors import ExecutorKind, Runner, quiet
 from mmrec_jax.data.prepare.join import JoinTokens
@@ -34,7 +35,7 @@ from mmrec_jax.data.prepare.manifest import (
 from mmrec_jax.data.prepare.memory import MB, MemoryWatch, affordable_workers
 from mmrec_jax.data.prepare.settings import PrepareSettings
 from mmrec_jax.data.prepare.steps import ReadDocuments, SelectDocuments, WriteTokens
-from mmrec_jax.data.prepare.tasks import deal_tasks
+from mmrec_jax.data.prepare.tasks import deal_tasks, source_hash
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
@@ -74,12 +75,14 @@ class Outcome:
       done_before: whether there was nothing left to do.
       workers: how many there were.
       peak_bytes: the most memory that was seen.
+      seconds: how long it took.
     """
 
     manifest: Manifest | None
     done_before: bool = False
     workers: int = 0
     peak_bytes: float = 0
+    seconds: float = 0
 
 
 def prepare_text(
@@ -112,7 +115,7 @@ def prepare_text(
     identity = {
         **settings.record(),
         "tokenizer": tokenizer.fingerprint,
-        "sources": [[source.name, source.identity] for source in sources],
+        "sources": [[source.name, source_hash(source)] for source in sources],
     }
     with _locked(out):
         _require_own(out)
@@ -135,8 +138,8 @@ def prepare_text(
             return _run(out, identity, sources, settings, resources, workers, stop, progress)
         except OSError as error:
             raise UserError(
-                f"--out {out}: {error.strerror or error}; what is complete is kept, and the same "
-                "command continues"
+                f"{error.filename or f'--out {out}'}: {error.strerror or error}; what is complete is "
+                "kept, and the same command continues"
             ) from None
 
 
@@ -150,15 +153,17 @@ def _run(
     stop: bool,
     progress: Progress,
 ) -> Outcome:
+    begun = time.monotonic()
     work = out / _WORK
     parts, tallies, signatures, pairs, removals = (
         work / name for name in ("parts", "tallies", "signatures", "pairs", "removals")
     )
     for folder in (parts, tallies):
         folder.mkdir(parents=True, exist_ok=True)
-    tasks = deal_tasks(sources)
+    reading = Reading(settings.documents, settings.field, settings.max_record_mb << 20)
+    tasks = deal_tasks(sources, reading)
     select = SelectDocuments(settings, out / TOKENIZER, stop, tallies)
-    encode = [ReadDocuments(tasks), select, WriteTokens(parts)]
+    encode = [ReadDocuments(tasks, reading), select, WriteTokens(parts)]
     stages: list[tuple[str, list[Any], int]] = [("encode", encode, len(tasks))]
     if settings.dedup == "minhash":
         encode.append(NearSignature(signatures))
@@ -182,7 +187,8 @@ def _run(
     if not complete:
         return Outcome(None, workers=workers)
     _remove(work, keep=())
-    return Outcome(read_manifest(out, "--out"), workers=workers, peak_bytes=watch.peak)
+    seconds = time.monotonic() - begun
+    return Outcome(read_manifest(out, "--out"), False, workers, watch.peak, seconds)
 
 
 @contextlib.contextmanager

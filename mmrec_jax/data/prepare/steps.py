@@ -16,6 +16,7 @@ from datatrove.pipeline.base import PipelineStep
 from numpy.typing import NDArray
 
 from mmrec_jax.atomic_file import replace_file
+from mmrec_jax.data.files.reading import Reading
 from mmrec_jax.data.long_text import encode_long
 from mmrec_jax.data.prepare.cleaning import broken_characters, clean
 from mmrec_jax.data.prepare.document_filter import DocumentFilter
@@ -40,18 +41,18 @@ class ReadDocuments(PipelineStep):
     type = "READER"
     name = "read"
 
-    def __init__(self, tasks: list[list[Share]]) -> None:
+    def __init__(self, tasks: list[list[Share]], reading: Reading) -> None:
         super().__init__()
-        self.tasks = tasks
+        self.tasks, self.reading = tasks, reading
 
     def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
         """See `PipelineStep.run`."""
         for share in self.tasks[rank]:
-            for found in read_share(share):
+            for name, found in read_share(share, self.reading):
                 if isinstance(found, UserError):
-                    yield Document("", "", metadata={"error": str(found)})
+                    yield Document("", name, metadata={"error": str(found)})
                 else:
-                    yield Document(found.text, found.name, metadata={"composed": found.composed})
+                    yield Document(found.text, name, metadata={"composed": found.composed})
 
 
 class SelectDocuments(PipelineStep):
