@@ -1,5 +1,7 @@
 """Documents that are there already, whole or nearly."""
 
+import functools
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,6 @@ from datatrove.pipeline.dedup import (
     MinhashDedupSignature,
 )
 from datatrove.utils.hashing import HashConfig
-from datatrove.utils.text import simplify_text
 from numpy.typing import NDArray
 
 from mmrec_jax.data.prepare.document_filter import Words
@@ -19,30 +20,43 @@ from mmrec_jax.data.prepare.document_filter import Words
 # Fourteen bands of eight entries, of shingles of five words, as FineWeb has them (arXiv 2406.17557);
 # two documents of Jaccard similarity s are taken for near duplicates with probability
 # 1 - (1 - s^8)^14, which is 5 % at .5, 56 % at .7, 92 % at .8 and 99.96 % at .9.
-CONFIG = MinhashConfig(hash_config=HashConfig(hash_fc="sha1"))  # xxhash 4 refuses datatrove's text
+# (Its hash function is not used; that of the default wants a package of its own.)
+CONFIG = MinhashConfig(hash_config=HashConfig(hash_fc="sha1"))
+_BASE = np.uint64(0x5851F42D4C957F2D)
 _BLOCK = 512  # shingles at a time: 0.5 MB, which stays in the cache
 
 
 class NearSignature(MinhashDedupSignature):
-    """MinHash signatures in an amount of memory that does not grow with the document."""
+    """MinHash signatures, six times as fast as the base's and in memory that does not grow."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(str(folder), CONFIG, language=Words())
 
     def get_shingles(self, text: str) -> NDArray[np.uint64]:
-        """See the base; a text of fewer than five words is one shingle, so that it is compared."""
-        found = super().get_shingles(text)
-        if found.size:
-            return found
-        plain = simplify_text(text, self.config.norm_config) or text.strip()
-        return np.array([[self._hash_func(plain)]], np.uint64)
+        """The hashes of each five words in a row [shingles, 1].
+
+        A text of fewer words is one shingle, and so is one of none: it is compared too.
+        """
+        found = self.word_tokenizer.word_tokenize(text.replace("İ", "i").lower()) or [text.strip()]
+        words = np.fromiter(map(_word_hash, found), np.uint64, len(found))
+        length = min(CONFIG.n_grams, len(words))
+        shingles = np.zeros(len(words) - length + 1, np.uint64)
+        for index in range(length):
+            shingles = shingles * _BASE + words[index : index + len(shingles)]
+        return shingles.reshape(-1, 1)
 
     def get_signature(self, shingles: NDArray[np.uint64]) -> list[list[int]]:
-        """See the base, whose arrays have 900 bytes for each word."""
-        blocks = np.array_split(shingles, range(_BLOCK, len(shingles), _BLOCK))
+        """See the base, whose arrays take 900 bytes for each word."""
+        blocks = (shingles[start : start + _BLOCK] for start in range(0, len(shingles), _BLOCK))
         found = np.array([super(NearSignature, self).get_signature(block) for block in blocks])
         least: list[list[int]] = found.min(axis=0).tolist()
         return least
+
+
+@functools.lru_cache(1 << 16)
+def _word_hash(word: str) -> int:
+    digest = hashlib.blake2b(word.encode("utf-8"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
 
 
 def near_stages(

@@ -26,6 +26,7 @@ from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
 
 ExecutorKind = Literal["local", "ray", "slurm"]
+LOG = "prepare.log"
 _AGAIN = "the same command continues"
 
 
@@ -46,7 +47,12 @@ class _Local(_TellErrors, LocalPipelineExecutor):
     """As the base, but a worker that is killed ends the stage, and workers end with this process.
 
     One worker alone works in this process.
+
+    Attributes:
+      log: the file for what the workers write to standard error.
     """
+
+    log: Path
 
     def run(self) -> None:
         """Runs the tasks that are not done."""
@@ -62,7 +68,7 @@ class _Local(_TellErrors, LocalPipelineExecutor):
             self.workers,
             multiprocessing.get_context("spawn"),
             _begin_worker,
-            (self.logging_dir.resolve_paths("workers.log"),),
+            (str(self.log),),
         )
         try:
             waiting = [pool.submit(self._run_for_rank, rank, 1) for rank in ranks]
@@ -99,10 +105,10 @@ class _Slurm(_TellErrors, SlurmPipelineExecutor):
 
 
 @contextlib.contextmanager
-def quiet(log: Path) -> Iterator[None]:
-    """Sends what datatrove says in this process into a file."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "a", encoding="utf-8") as stream, contextlib.redirect_stderr(stream):
+def quiet(logs: Path) -> Iterator[None]:
+    """Sends what datatrove says in this process into a file of a folder."""
+    logs.mkdir(parents=True, exist_ok=True)
+    with open(logs / LOG, "a", encoding="utf-8") as stream, contextlib.redirect_stderr(stream):
         logger.remove()
         logger.add(stream)
         try:
@@ -160,6 +166,7 @@ class Runner:
             executor: PipelineExecutor = _Ray(pipeline, mem_per_cpu_gb=self._gigabytes, **common)
         else:
             executor = _Local(pipeline, **common)
+            executor.log = self._logs / LOG
         try:
             executor.run()
         except BrokenProcessPool:

@@ -178,7 +178,7 @@ def _run(
 
     watched = resources.ram_mb * MB if resources.executor == "local" else float("inf")
     watch = MemoryWatch(watched, tell)
-    with quiet(logs / "prepare.log"), watch.watch():
+    with quiet(logs), watch.watch():
         each = resources.ram_mb / workers
         runner = Runner(resources.executor, workers, each, logs, dict(resources.slurm))
         for name, steps, count in stages:

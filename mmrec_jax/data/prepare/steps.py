@@ -4,7 +4,6 @@ import array
 import hashlib
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +31,6 @@ COLUMNS = 5
 SHARE_UNIT = 2**62
 
 _EXAMPLES, _EXAMPLE_CHARACTERS = 3, 200  # that a task keeps of each reason to leave out
-_WHITE_SPACE = re.compile(r"\s+")
 
 
 class ReadDocuments(PipelineStep):
@@ -157,6 +155,6 @@ class WriteTokens(PipelineStep):
 
 def _key(document: Document) -> int:
     """What copies have in common, however much white space stands between their words."""
-    plain = _WHITE_SPACE.sub(" ", document.text.strip()).encode("utf-8")
+    plain = " ".join(document.text.split()).encode("utf-8")
     digest = hashlib.blake2b(plain, digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
