@@ -1,6 +1,7 @@
 """`mmrec data`: what is done with training data before a run."""
 
 import argparse
+import itertools
 import os
 import sys
 import tempfile
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from mmrec_jax.commands.options import require_positive
 from mmrec_jax.errors import UserError
+
+_SHOWN = 200  # characters of a document
 
 if TYPE_CHECKING:
     from mmrec_jax.data.prepare.manifest import Manifest
@@ -19,9 +22,15 @@ def add_parser(commands: Any) -> None:
     """Adds the subcommand to those of `mmrec`."""
     data = commands.add_parser("data", help="prepare training data, look at it")
     subcommands = data.add_subparsers(required=True, metavar="command")
-    inspect = subcommands.add_parser("inspect", help="print decoded rows with their segments")
-    inspect.add_argument("--config", required=True, help="a file such as configs/tiny.py")
-    inspect.add_argument("--rows", type=int, default=2)
+    inspect = subcommands.add_parser(
+        "inspect", help="print decoded rows with their segments, or the documents of files"
+    )
+    what = inspect.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config", help="a file such as configs/tiny.py: rows of a run's batch")
+    what.add_argument("--data", metavar="PATTERN", help="files, whatever they are: documents")
+    inspect.add_argument("--rows", type=int, default=2, help="so many rows or documents")
+    inspect.add_argument("--documents", choices=("block", "line", "file"), default="block")
+    inspect.add_argument("--field", default="text", help="field of a record (JSON, Parquet, ...)")
     inspect.set_defaults(run=_inspect)
     _add_prepare(subcommands)
     report = subcommands.add_parser(
@@ -38,8 +47,11 @@ def add_parser(commands: Any) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> None:
-    """Prints the first rows that a run with this config would train on."""
+    """Prints the first rows that a run with this config would train on, or documents."""
     require_positive(options, "rows")
+    if options.data is not None:
+        _inspect_documents(options)
+        return
     from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.config_file import read_config
     from mmrec_jax.data.inspect import fill, inspect_rows
@@ -56,6 +68,17 @@ def _inspect(options: argparse.Namespace) -> None:
     batches.close()
     print(inspect_rows(batch, data.tokenizer, options.rows))
     print(f"{data.describe()}; rows {fill(batch):.1%} full")
+
+
+def _inspect_documents(options: argparse.Namespace) -> None:
+    """Prints where each of the first documents stands, its size, and how it begins."""
+    from mmrec_jax.data.files.reading import Reading, read_documents, require_text
+
+    reading = Reading(options.documents, options.field)
+    documents = read_documents(options.data, "--data", reading)
+    shown = list(itertools.islice(documents, options.rows))
+    for document in require_text(shown, options.data, "--data"):
+        print(f"{document.name}: {len(document.utf8):,} bytes: {document.text[:_SHOWN]!r}")
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -49,7 +49,7 @@ def csv_rows(path: Path, limit: int, refuse: Refuse) -> Iterator[tuple[str, dict
                     return
                 if row and len(row) != len(names):
                     raise UserError(
-                        f"{location}: this row has {len(row)} fields, and the first one {len(names)}"
+                        f"{location}: this row has {len(row)} fields, the first one {len(names)}"
                     )
             except csv.Error as error:
                 refuse(UserError(f"{path}:{rows.line_num + 1}: bad CSV: {error}"))

@@ -37,7 +37,7 @@ def huggingface_files(name: str, option: str) -> list[Path]:
     place, split = (name, "") if is_saved(whole) or not match else match.groups()
     saved = is_saved(Path(place).expanduser())
     if not (split or saved):
-        raise UserError(f"{option}: hf:{name} must be hf:NAME:split, with the name of a whole split")
+        raise UserError(f"{option}: hf:{name} must be hf:NAME:split, a whole split")
     try:
         found: Any = (
             datasets.load_from_disk(str(Path(place).expanduser()))

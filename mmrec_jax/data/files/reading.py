@@ -2,9 +2,9 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.files.compression import is_compressed
@@ -17,6 +17,9 @@ from mmrec_jax.data.files.refusals import Refuse, stop, too_long
 from mmrec_jax.data.files.tables import table_rows
 from mmrec_jax.data.files.text import Cut, text_documents
 from mmrec_jax.errors import UserError
+
+Record = tuple[str, dict[str, Any]]  # where it stands, and its fields
+Found = TypeVar("Found", bound=Sized)
 
 _COMPRESSION = 4  # bytes of text in one of a compressed file, about
 
@@ -51,8 +54,11 @@ class Source:
     @property
     def size(self) -> int:
         """Bytes of the files, those of compressed ones fourfold; without data sets of tfds."""
-        paths = [file for file in self.files if isinstance(file, Path)]
-        return sum(path.stat().st_size * (_COMPRESSION if is_compressed(path) else 1) for path in paths)
+        return sum(
+            file.stat().st_size * (_COMPRESSION if is_compressed(file) else 1)
+            for file in self.files
+            if isinstance(file, Path)
+        )
 
     @property
     def key(self) -> str:
@@ -61,7 +67,11 @@ class Source:
         for file in self.files:
             listed.append(str(file))
             if isinstance(file, Path):
-                listed += [str(file.resolve()), str(file.stat().st_size), str(file.stat().st_mtime_ns)]
+                listed += [
+                    str(file.resolve()),
+                    str(file.stat().st_size),
+                    str(file.stat().st_mtime_ns),
+                ]
         return hashlib.sha256("\0".join(listed).encode("utf-8", "surrogateescape")).hexdigest()
 
     def documents(self, reading: Reading, refuse: Refuse = stop) -> Iterator[Document]:
@@ -72,7 +82,7 @@ class Source:
             except UserError as error:
                 refuse(error)
 
-    def records(self, reading: Reading, refuse: Refuse = stop) -> Iterator[tuple[str, dict[str, Any]]]:
+    def records(self, reading: Reading, refuse: Refuse = stop) -> Iterator[Record]:
         """(location, fields by their names) of each record; a text file is one of JSON lines."""
         for file in self.files:
             try:
@@ -124,21 +134,26 @@ def read_documents(
 
 def read_records(
     pattern: str, option: str = "--data", reading: Reading = Reading(), refuse: Refuse = stop
-) -> Iterator[tuple[str, dict[str, Any]]]:
+) -> Iterator[Record]:
     """(location, fields) of all records of some files; otherwise as `read_documents`."""
     for source in find_sources(pattern, option):
         yield from source.records(reading, refuse)
 
 
-def require_documents(documents: list[Document], pattern: str, option: str) -> list[Document]:
-    """The documents themselves.
+def read_file(path: Path, reading: Reading, refuse: Refuse = stop) -> Iterator[Document]:
+    """The documents of one file; otherwise as `read_documents`."""
+    return _documents(path, reading, refuse)
+
+
+def require_text(found: Found, pattern: str, option: str) -> Found:
+    """What was found in the files of `pattern`.
 
     Raises:
-      UserError: there is none.
+      UserError: there is nothing.
     """
-    if not documents:
+    if not found:
         raise UserError(f"{option}: the corpus is empty: there is no text in {pattern}")
-    return documents
+    return found
 
 
 def _find(part: str, option: str) -> list[Path] | list[TfdsSplit]:
@@ -171,7 +186,7 @@ def _documents(file: Path | TfdsSplit, reading: Reading, refuse: Refuse) -> Iter
 
 def _records(
     file: Path | TfdsSplit, field: str | None, limit: int, refuse: Refuse
-) -> Iterator[tuple[str, dict[str, Any]]]:
+) -> Iterator[Record]:
     """`field`: the only one that is needed; None: all."""
     if isinstance(file, TfdsSplit):
         return file.rows()

@@ -55,8 +55,10 @@ def text_documents(path: Path, cut: Cut, limit: int, refuse: Refuse) -> Iterator
       UserError: the file cannot be read or is damaged.
     """
     with open_bytes(path) as stream:
-        found = _whole(path, stream, limit) if cut == "file" else _cuts(
-            path, stream, cut, limit, refuse
+        found = (
+            _whole(path, stream, limit)
+            if cut == "file"
+            else _cuts(path, stream, cut, limit, refuse)
         )
         for location, offset, data in found:
             try:
