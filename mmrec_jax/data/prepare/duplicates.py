@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from mmrec_jax.data.prepare.document_filter import Words
 
-# Fourteen bands of eight entries, of shingles of five words, as FineWeb has them (arXiv 2406.17557);
-# two documents of Jaccard similarity s are taken for near duplicates with probability
+# Fourteen bands of eight entries, of shingles of five words, as FineWeb has them (2406.17557); two
+# documents of Jaccard similarity s are taken for near duplicates with probability
 # 1 - (1 - s^8)^14, which is 5 % at .5, 56 % at .7, 92 % at .8 and 99.96 % at .9.
 # (Its hash function is not used; that of the default wants a package of its own.)
 CONFIG = MinhashConfig(hash_config=HashConfig(hash_fc="sha1"))

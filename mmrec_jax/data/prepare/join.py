@@ -135,7 +135,7 @@ class _SplitWriter:
             rows, mask = table[first:last], chosen[first:last]
             begin = int(ends[first - 1]) if first else 0
             block = tokens[begin : begin + int(rows[:, 0].sum())]
-            self._write("tokens", block[np.repeat(mask, rows[:, 0])])
+            self._write("tokens", block if mask.all() else block[np.repeat(mask, rows[:, 0])])
         documents = table[chosen]
         self._write("offsets", self._totals[0] + np.cumsum(documents[:, 0]))
         self._write("byte_counts", documents[:, 1])

@@ -137,9 +137,10 @@ def prepare_text(
             )
             return _run(out, identity, sources, settings, resources, workers, stop, progress)
         except OSError as error:
+            where = error.filename or f"--out {out}"
             raise UserError(
-                f"{error.filename or f'--out {out}'}: {error.strerror or error}; what is complete is "
-                "kept, and the same command continues"
+                f"{where}: {error.strerror or error}; what is complete is kept, and the same command "
+                "continues"
             ) from None
 
 
@@ -163,7 +164,7 @@ def _run(
     reading = Reading(settings.documents, settings.field, settings.max_record_mb << 20)
     tasks = deal_tasks(sources, reading)
     select = SelectDocuments(settings, out / TOKENIZER, stop, tallies)
-    encode = [ReadDocuments(tasks, reading), select, WriteTokens(parts)]
+    encode = [ReadDocuments(tasks, reading), select, WriteTokens(parts, settings.dedup == "exact")]
     stages: list[tuple[str, list[Any], int]] = [("encode", encode, len(tasks))]
     if settings.dedup == "minhash":
         encode.append(NearSignature(signatures))

@@ -128,9 +128,10 @@ class WriteTokens(PipelineStep):
     type = "WRITER"
     name = "write tokens"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, with_keys: bool) -> None:
+        """`with_keys`: copies are to be looked for; without, the keys are 0."""
         super().__init__()
-        self.folder = folder
+        self.folder, self.with_keys = folder, with_keys
 
     def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
         """See `PipelineStep.run`.
@@ -145,7 +146,8 @@ class WriteTokens(PipelineStep):
                 stream.write(tokens.astype("<i4", copy=False).data)
                 utf8 = document.text.encode("utf-8")
                 share = int(hash_share(document.text.strip()) * SHARE_UNIT)
-                table.extend((len(tokens), len(utf8), len(document.text), share, _key(document)))
+                key = _key(document) if self.with_keys else 0
+                table.extend((len(tokens), len(utf8), len(document.text), share, key))
                 yield document
             stream.flush()
             os.fsync(stream.fileno())

@@ -124,7 +124,7 @@ def _copy_share(share: Share, file: Path, copy: Path) -> int:
 
 
 def _next_border(stream: BinaryIO, offset: int, blank: bool) -> int:
-    """Where the first line begins at `offset` or behind it; `blank`: the first one after a blank."""
+    """Where the first line from `offset` on begins; `blank`: the first one behind a blank one."""
     if offset == 0:
         return 0
     stream.seek(offset - 1)
