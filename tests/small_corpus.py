@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,11 @@ def prepare_small(
     workers: int = 1,
     ram_mb: float = 10_000,
     executor: ExecutorKind = "local",
+    slurm: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Outcome:
     """Prepares some files, with `options` of `prepare_text`."""
-    resources = Resources(workers, ram_mb, executor)
+    resources = Resources(workers, ram_mb, executor, slurm or {})
     sources = find_sources(pattern, "--source")
     return prepare_text(out, sources, tokenizer or ByteTokenizer(), settings, resources, **options)
 

@@ -5,6 +5,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -133,8 +134,10 @@ class Runner:
           slurm: "partition" and "time" of the jobs.
 
         Raises:
-          UserError: Ray is not installed.
+          UserError: Ray is not installed, or Slurm's partition is not given.
         """
+        if kind == "slurm" and not slurm.get("partition"):
+            raise UserError("--executor slurm needs --slurm-partition")
         self._kind, self._workers, self._logs, self._slurm = kind, workers, logs, slurm
         self._gigabytes = worker_mb / 1000
         self._last: SlurmPipelineExecutor | None = None
@@ -156,11 +159,16 @@ class Runner:
             "logging_dir": str(logs),
         }
         if self._kind == "slurm":
-            memory = max(1, round(self._gigabytes))
-            common |= {"mem_per_cpu_gb": memory, "job_name": f"prepare-{name}", **self._slurm}
-            # It must not wait for a stage of which every task is done.
-            waits = self._last if self._last and self._last.get_incomplete_ranks() else None
-            self._last = _Slurm(pipeline, depends=waits, mail_type="NONE", qos="", **common)
+            self._last = _Slurm(
+                pipeline,
+                depends=self._last,
+                mem_per_cpu_gb=max(1, round(self._gigabytes)),
+                job_name=f"prepare-{name}",
+                env_command=f'export PATH="{Path(sys.executable).parent}:$PATH"',
+                qos="",
+                **self._slurm,
+                **common,
+            )
             return
         if self._kind == "ray":
             executor: PipelineExecutor = _Ray(pipeline, mem_per_cpu_gb=self._gigabytes, **common)
@@ -180,9 +188,13 @@ class Runner:
 
     def finish(self) -> bool:
         """Submits what Slurm has to do; whether all is done already."""
-        if self._last is not None:
+        if self._last is None:
+            return True
+        try:
             self._last.run()
-        return self._last is None
+        except subprocess.CalledProcessError as error:
+            raise UserError(f"--executor slurm: {error}") from None
+        return False
 
 
 def _connect_to_ray(workers: int) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 
 from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.data.files.reading import Reading, Source
+from mmrec_jax.data.prepare.document_filter import language_identifier
 from mmrec_jax.data.prepare.duplicates import NearSignature, near_stages
 from mmrec_jax.data.prepare.executors import ExecutorKind, Runner, quiet
 from mmrec_jax.data.prepare.join import JoinTokens
@@ -112,6 +113,8 @@ def prepare_text(
       UserError: the folder is another's, a source cannot be read, no text is left, the memory does
         not suffice, or the disk is full; what is complete by then is kept.
     """
+    if settings.language:
+        language_identifier(settings.language)
     identity = {
         **settings.record(),
         "tokenizer": tokenizer.fingerprint,
@@ -120,11 +123,11 @@ def prepare_text(
     with _locked(out):
         _require_own(out)
         if fresh:
-            _remove(out, keep=())
+            _clear(out)
         if (out / MANIFEST).exists():
             manifest = read_manifest(out, "--out")
             require_identity(manifest.identity, identity, out)
-            _remove(out / _WORK, keep=())
+            shutil.rmtree(out / _WORK, ignore_errors=True)
             return Outcome(manifest, done_before=True)
         try:
             _begin(out, identity)
@@ -139,8 +142,8 @@ def prepare_text(
         except OSError as error:
             where = error.filename or f"--out {out}"
             raise UserError(
-                f"{where}: {error.strerror or error}; what is complete is kept, and the same command "
-                "continues"
+                f"{where}: {error.strerror or error}; what is complete is kept, and the same "
+                "command continues"
             ) from None
 
 
@@ -187,7 +190,7 @@ def _run(
         complete = runner.finish()
     if not complete:
         return Outcome(None, workers=workers)
-    _remove(work, keep=())
+    shutil.rmtree(work, ignore_errors=True)
     seconds = time.monotonic() - begun
     return Outcome(read_manifest(out, "--out"), False, workers, watch.peak, seconds)
 
@@ -233,17 +236,9 @@ def _begin(out: Path, identity: dict[str, Any]) -> None:
     replace_file(path, json.dumps(identity, indent=1).encode())
 
 
-def _remove(folder: Path, keep: Sequence[str]) -> None:
-    """Removes what is in a folder, and the folder of the work itself."""
-    if not folder.exists():
-        return
-    for name in os.listdir(folder):
-        path = folder / name
-        if name in keep:
-            continue
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink()
-    if folder.name == _WORK:
-        folder.rmdir()

@@ -16,13 +16,19 @@ _TURKISH = (
     "Bugün hava çok soğuk olduğu için çocuklar bütün gün evde oturup kitap okudular, akşam olunca "
     "da ışıkları söndürüp pencereden yağan karı seyrettiler."
 )
+_AZERBAIJANI = "Mən hər səhər işə getməzdən əvvəl bir stəkan çay içirəm və qəzet oxuyuram."
 
 
 @pytest.mark.parametrize(
     ("text", "cleaned", "control", "format_"),
     [
         ("ke\xadlime ara\u200blık \ufeffson\u2060", "kelime aralık son", 0, 4),
-        ("bir\fiki\vüç\x85dört\u2028beş\r\naltı\ryedi", "bir\niki\nüç\ndört\nbeş\naltı\nyedi", 0, 0),
+        (
+            "bir\fiki\vüç\x85dört\u2028beş\r\naltı\ryedi",
+            "bir\niki\nüç\ndört\nbeş\naltı\nyedi",
+            0,
+            0,
+        ),
         ("a\x1cb\x1fc", "a b c", 0, 0),
         ("a\x00b\x07\x7f\x9fc\td\n", "abc\td\n", 4, 0),
         ("e\u200b\u0301", "é", 0, 1),  # in normal form C again
@@ -60,8 +66,16 @@ def test_text_that_was_decoded_wrongly_is_told_from_text():
         ("uzun", {"max_chars": 3}, "too_long"),
         (_TURKISH, {"language": "tr"}, None),
         (_TURKISH, {"language": "az"}, "language"),
-        ("Mən hər səhər işə getməzdən əvvəl bir stəkan çay içirəm.", {"language": "tr"}, "language"),
-        (_TURKISH + " She said that they would never go there. " * 60, {"language": "tr"}, "language"),
+        (
+            "Mən hər səhər işə getməzdən əvvəl bir stəkan çay içirəm.",
+            {"language": "tr"},
+            "language",
+        ),
+        (
+            _TURKISH + " She said that they would never go there. " * 60,
+            {"language": "tr"},
+            "language",
+        ),
         (_TURKISH, {"quality": "repetition"}, None),
         ("aynı satır\n" * 30, {"quality": "repetition"}, "repetition_dup_line_frac"),
         ("madde\n" * 30, {"quality": "fineweb"}, "fineweb_line_punct_ratio"),

@@ -1,20 +1,20 @@
 """Preparing: the same bytes however it is done, and a line of error for whatever is wrong."""
 
 import errno
-import gzip
 import json
-import os
-import shutil
-import signal
-
 import multiprocessing
+import os
+import signal
+import sys
+
+import numpy as np
 import pytest
 
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.files.reading import find_sources
-from mmrec_jax.data.prepare import executors, join, memory, steps, tasks
+from mmrec_jax.data.prepare import join, memory, steps, tasks
 from mmrec_jax.data.prepare.cleaning import clean
-from mmrec_jax.data.prepare.manifest import read_manifest
+from mmrec_jax.data.prepare.manifest import ARRAYS, read_manifest
 from mmrec_jax.data.prepare.report import left_out
 from mmrec_jax.data.prepare.settings import PrepareSettings
 from mmrec_jax.data.split import hash_share
@@ -23,6 +23,7 @@ from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.tokenizers.char import CharTokenizer
 from tests.small_corpus import FILTERED, SPLIT, file_contents, prepare_small, write_corpus
 from tests.small_data import refused
+from tests.small_run import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -55,8 +56,8 @@ def done_by(folder):
     return {str(path): path.stat().st_mtime_ns for path in paths}
 
 
-def killed_after(monkeypatch, documents):
-    """A preparation that dies while it writes so many documents behind the first task."""
+def killed_after(documents, out, corpus):
+    """A preparation that dies while it writes."""
     share = steps.hash_share
 
     def dying(text):
@@ -66,7 +67,10 @@ def killed_after(monkeypatch, documents):
             raise KeyboardInterrupt
         return share(text)
 
-    monkeypatch.setattr(steps, "hash_share", dying)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps, "hash_share", dying)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_small(out, corpus, FILTERED)
 
 
 @pytest.mark.parametrize("documents", ["block", "line"])
@@ -93,10 +97,6 @@ def test_the_arrays_are_those_of_the_documents_in_memory(tmp_path, documents, mo
 
 
 def _arrays(folder, split):
-    import numpy as np
-
-    from mmrec_jax.data.prepare.manifest import ARRAYS
-
     return {name: np.fromfile(folder / split / name, dtype) for name, dtype in ARRAYS.items()}
 
 
@@ -115,14 +115,12 @@ def test_what_was_left_out_adds_up_to_what_was_read(corpus, tmp_path):
     assert manifest.languages["tr"] > 200
 
 
-def test_workers_and_interruptions_change_nothing(corpus, tmp_path, whole, monkeypatch):
+def test_workers_and_interruptions_change_nothing(corpus, tmp_path, whole):
     prepare_small(tmp_path / "two", corpus, FILTERED, workers=2)
     assert written(tmp_path / "two") == whole
     out, done = tmp_path / "killed", {}
     for documents in (30, 0, 55, 100):
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            killed_after(patch, documents)
-            prepare_small(out, corpus, FILTERED)
+        killed_after(documents, out, corpus)
         assert not (out / "manifest.json").exists()
         now = done_by(out)
         assert done.items() <= now.items()  # what was done is not done again
@@ -151,13 +149,11 @@ def test_a_worker_that_is_killed_ends_it_in_one_line(corpus, tmp_path, whole):
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_another_command_is_refused_in_the_same_folder(corpus, tmp_path, finished, monkeypatch):
+def test_another_command_is_refused_in_the_same_folder(corpus, tmp_path, finished):
     if finished:
         prepare_small(tmp_path, corpus, FILTERED)
     else:
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            killed_after(patch, 30)
-            prepare_small(tmp_path, corpus, FILTERED)
+        killed_after(30, tmp_path, corpus)
     other = PrepareSettings(**{**FILTERED.record(), "min_chars": 7, "dedup": "none"})
     with refused("--dedup", "--min-chars", "--fresh"):
         prepare_small(tmp_path, corpus, other)
@@ -247,13 +243,43 @@ def test_memory_is_refused_up_front_and_watched(corpus, tmp_path, monkeypatch):
         prepare_small(tmp_path, corpus, FILTERED, ram_mb=20)
 
 
+_SLURM = {  # jobs that are done as soon as they are submitted
+    "sbatch": """#!{python}
+import os, re, subprocess, sys
+script = open(sys.argv[-1]).read()
+for index in range(int(re.search(r"--array=0-(\\d+)", script)[1]) + 1):
+    names = {{"SLURM_ARRAY_TASK_ID": str(index), "SLURM_NODELIST": "here"}}
+    subprocess.run(["bash", "-c", script], env={{**os.environ, **names}}, check=True, stdout=2)
+print("Submitted batch job 7")
+""",
+    "srun": '#!/bin/bash\nexec "${{@:4}}"\n',
+    "scontrol": "#!/bin/bash\necho here\n",
+}
+
+
 @pytest.mark.soak
-def test_ray_writes_the_same(corpus, tmp_path, whole):
-    ray = pytest.importorskip("ray")
+@pytest.mark.parametrize("executor", ["ray", "slurm"])
+def test_a_cluster_writes_the_same(corpus, tmp_path, executor, monkeypatch):
+    monkeypatch.setattr(tasks, "TASK_BYTES", 10_000)
     settings = PrepareSettings(**{**FILTERED.record(), "dedup": "minhash"})
     prepare_small(tmp_path / "local", corpus, settings)
-    try:
-        prepare_small(tmp_path / "ray", corpus, settings, executor="ray", workers=2)
-    finally:
-        ray.shutdown()
-    assert written(tmp_path / "ray") == written(tmp_path / "local")
+    options = {"executor": executor, "workers": 2}
+    if executor == "slurm":
+        for name, script in _SLURM.items():
+            (tmp_path / name).write_text(script.format(python=sys.executable))
+            (tmp_path / name).chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        with refused("--slurm-partition"):
+            prepare_small(tmp_path / executor, corpus, settings, **options)
+        options["slurm"] = {"partition": "any", "time": "1:00:00"}
+        assert prepare_small(tmp_path / executor, corpus, settings, **options).manifest is None
+    else:
+        ray = pytest.importorskip("ray")
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        try:
+            prepare_small(tmp_path / executor, corpus, settings, **options)
+        finally:
+            ray.shutdown()
+    assert prepare_small(tmp_path / executor, corpus, settings).done_before
+    assert written(tmp_path / executor) == written(tmp_path / "local")

@@ -45,7 +45,9 @@ def test_the_batches_are_those_of_the_documents_in_memory(folder, tmp_path, carr
     config = config_of("treebank", seq_len=32, train__carry_state=carry)
     memory = TextDataset.from_documents(config, {"": train}, held, tmp_path)
     assert_same(take(prepared.batches(4), 50), take(memory.batches(4), 50))
-    layouts = [evaluation_batches(each.validation, 4, 32, carry=carry) for each in (prepared, memory)]
+    layouts = [
+        evaluation_batches(each.validation, 4, 32, carry=carry) for each in (prepared, memory)
+    ]
     assert_same(*layouts)
 
 
