@@ -4,10 +4,11 @@ import dataclasses
 import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from mmrec_jax.config import Config
 from mmrec_jax.data.batch import Batch
-from mmrec_jax.data.corpus import Corpus, MappedText, Source
+from mmrec_jax.data.corpus import Corpus, Source
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.kinds.text import PackedConfig
@@ -17,6 +18,9 @@ from mmrec_jax.data.token_store import TokenStore, Weigh
 from mmrec_jax.data.train_iterator import TrainIterator
 from mmrec_jax.tokenizers.cache import build_tokenizer
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from mmrec_jax.data.mapped_text import MappedText
 
 _TOKENIZER_BYTES = 2**25  # of mapped text that a tokenizer is trained on
 
@@ -83,7 +87,7 @@ class TextDataset(Dataset):
     def from_mapped(
         cls,
         config: Config,
-        train: Sequence[MappedText],
+        train: "Sequence[MappedText]",
         validation: Sequence[Document],
         tokenizer_cache: str | os.PathLike[str],
         tokenizer: Tokenizer | None = None,
@@ -169,7 +173,7 @@ class TextDataset(Dataset):
         return {source.name: Corpus([source], self.tokenizer) for source in self.train}
 
 
-def _sample(texts: Sequence[MappedText]) -> Iterator[str]:
+def _sample(texts: "Sequence[MappedText]") -> Iterator[str]:
     total = sum(int(text.lengths.sum()) for text in texts)
     step = -(-total // _TOKENIZER_BYTES)
     for text in texts:

@@ -135,8 +135,8 @@ def test_what_does_not_change_the_result_is_free(change):
     [
         (
             TextConfig(train="a"),
-            {"on_error": "skip", "tfds_dir": "/elsewhere"},
-            {"train": "b", "documents": "line"},
+            {"on_error": "skip", "train": "b", "validation": "c"},  # their content is compared
+            {"documents": "line", "weights": (1.0, 2.0)},
         ),
         (
             MqarConfig(),

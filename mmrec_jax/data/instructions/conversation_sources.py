@@ -1,9 +1,7 @@
 """The conversations of the user's own files."""
 
-import sys
-
-from mmrec_jax.data.formats.documents import json_objects
-from mmrec_jax.data.formats.refusals import OnError, Refusals
+from mmrec_jax.data.files.reading import Reading, read_records
+from mmrec_jax.data.files.refusals import OnError, Refusals
 from mmrec_jax.data.instructions.record import read_record
 from mmrec_jax.data.kinds.instructions import InstructionsConfig
 from mmrec_jax.data.split import Split, held_out
@@ -46,7 +44,7 @@ def read_conversations(
     fields: tuple[str, str] = ("", ""),
     option: str = "--data",
     on_error: OnError = "stop",
-    max_record_bytes: int = sys.maxsize,
+    max_record_bytes: int = 1 << 30,
 ) -> list[Conversation]:
     """All conversations of some files of JSON lines or JSON arrays, compressed or not.
 
@@ -61,7 +59,8 @@ def read_conversations(
       UserError: a file is missing, a line is broken (named), or there is none.
     """
     refusals, conversations = Refusals(on_error), []
-    for place, record in json_objects(pattern, option, refusals, max_record_bytes):
+    reading = Reading(max_record_bytes=max_record_bytes)
+    for place, record in read_records(pattern, option, reading, refusals):
         try:
             conversations.append(read_record(record, place, fields))
         except UserError as error:

@@ -13,7 +13,7 @@ Other fields are ignored.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmrec_jax.data.formats.json_record import json_type, string_field
+from mmrec_jax.data.files.records import json_type, string_field
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.conversation import ROLES, Conversation, Message, Role
 
