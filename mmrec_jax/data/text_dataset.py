@@ -40,13 +40,6 @@ class TextDataset(Dataset):
     validation: TokenStore | None
     carry_state: bool = False
 
-    def __post_init__(self) -> None:
-        mixture = self.config.mixture
-        if mixture is not None:
-            mixture.check(len(self.train))
-            expected = "empty with config.train.carry_state, which reads document after document"
-            self.config.require(not self.carry_state, "weights", expected)
-
     @classmethod
     def from_documents(
         cls,
@@ -166,11 +159,15 @@ class TextDataset(Dataset):
         )
 
     @functools.cached_property
-    def _corpora(self) -> dict[str, Corpus]:
-        """What is mixed, by name; without weights all sources are one."""
-        if self.config.mixture is None:
-            return {"": Corpus(self.train, self.tokenizer)}
-        return {source.name: Corpus([source], self.tokenizer) for source in self.train}
+    def _corpora(self) -> list[Corpus]:
+        """What is mixed; without weights all sources are one."""
+        mixture = self.config.mixture
+        if mixture is None:
+            return [Corpus(self.train, self.tokenizer)]
+        mixture.check(len(self.train))
+        expected = "empty with config.train.carry_state, which reads document after document"
+        self.config.require(not self.carry_state, "weights", expected)
+        return [Corpus([source], self.tokenizer) for source in self.train]
 
 
 def _sample(texts: "Sequence[MappedText]") -> Iterator[str]:
