@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmrec_jax.data.document import Document
+from mmrec_jax.data.long_text import encode_long
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
@@ -69,15 +70,16 @@ class TokenStore:
         bos = np.array([tokenizer.bos_id], np.int32)
         eos = np.array([tokenizer.eos_id], np.int32)
         for document in documents:
+            utf8 = document.text.encode("utf-8")
             try:
-                tokens = tokenizer.encode(document.text)
+                tokens = encode_long(tokenizer, utf8)
             except UserError as error:
                 raise UserError(f"{document.name}: {error}") from None
             parts += [bos, tokens, eos]
             if weigh is not None:
                 weights += [one, weigh(document, tokens, tokenizer), one]
             lengths.append(len(tokens) + 2)
-            byte_counts.append(len(document.text.encode("utf-8")))
+            byte_counts.append(len(utf8))
             character_counts.append(len(document.text))
         if not parts:
             of = f" {name!r}" if name else ""

@@ -8,7 +8,7 @@ from hypothesis import strategies
 from mmrec_jax.data.batch import DTYPES
 from mmrec_jax.data.corpus import StoredChunks
 from mmrec_jax.data.document import Document
-from mmrec_jax.data.evaluation import assign_rows, evaluation_batches
+from mmrec_jax.data.evaluation import evaluation_batches
 from mmrec_jax.data.longest import longest_documents
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.tokenizers.byte import ByteTokenizer
@@ -78,13 +78,6 @@ def test_hand_made_rows(make_store):
     np.testing.assert_array_equal(second["inputs"], [[5, 14, 0, 0], [12, 0, 0, 0]])
     np.testing.assert_array_equal(second["targets"], [[6, 15, 0, 0], [13, 0, 0, 0]])
     np.testing.assert_array_equal(second["segment_ids"], [[1, 4, 0, 0], [3, 0, 0, 0]])
-
-
-def test_rows_are_balanced(make_store):
-    lengths = np.random.default_rng(0).integers(1, 200, 100)
-    loads = [sum(lengths[d] for d in row) for row in assign_rows(make_store(lengths), 8)]
-    assert max(loads) - min(loads) <= 20  # of about 1,250 each
-    assert max(loads) < lengths.sum() / 8 + lengths.max()
 
 
 def test_windows_start_anew_without_carry(make_store):

@@ -20,8 +20,7 @@ _KINDS = pytest.mark.parametrize("kind", SOURCES)
 
 
 def _segments(batches):
-    """By batch row (id, inputs, targets) of what it reads, cut where the id changes or a row ends
-    without going on."""
+    """By batch row (id, inputs, targets) of what it reads, cut where the id changes."""
     rows = []
     for inputs, targets, ids, _ in zip(
         *(np.concatenate([batch[name] for batch in batches], axis=1) for name in DTYPES),
@@ -29,7 +28,7 @@ def _segments(batches):
     ):
         edges = [0, *(np.flatnonzero(np.diff(ids)) + 1).tolist(), len(ids)]
         cut = [(int(ids[a]), inputs[a:b], targets[a:b]) for a, b in itertools.pairwise(edges)]
-        rows.append([each for each in cut if each[0]])
+        rows.append(cut)
     return rows
 
 
