@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from mmrec_jax.data.chat_encoder import ChatEncoder
+from mmrec_jax.data.corpus import StoredChunks
 from mmrec_jax.data.evaluation import evaluation_batches
 from mmrec_jax.data.instructions.example_store import Fit, encode_examples
 from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
 from mmrec_jax.data.instructions.template_choice import choose_template, training_texts
 from mmrec_jax.data.longest import longest_documents
-from mmrec_jax.data.pipeline import make_train_iterator
+from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.tokenizers.char import CharTokenizer
 from mmrec_jax.tokenizers.chat_template import CHATML, PLAIN, ChatTemplate, Frame, Token
@@ -130,7 +131,7 @@ def assert_weights(batch):
 @pytest.mark.parametrize("carry", [False, True])
 def test_weights_stand_beside_their_targets_in_every_layout(store, carry):
     config = data_config(seq_len=48)
-    iterator = make_train_iterator(store, config, 4, carry_state=carry)
+    iterator = TextDataset(config, None, (store,), None, carry).batches(4)
     batches = [next(iterator) for _ in range(12)]
     for batch in batches:
         if not carry:
@@ -140,7 +141,7 @@ def test_weights_stand_beside_their_targets_in_every_layout(store, carry):
     assert counted == store.weights.sum()
     for batch in evaluation_batches(store, 4, 48, carry=False):
         assert_weights(batch)
-    assert_weights(longest_documents(store, 5, 48))
+    assert_weights(longest_documents(StoredChunks([store]), 5, 48))
 
 
 def test_weights_are_part_of_the_fingerprint(store):
@@ -172,7 +173,7 @@ def test_what_was_left_out_of_a_run_is_told():
 def test_the_tokenizer_gets_the_template_and_auto_takes_what_it_brings_or_has(monkeypatch):
     tokenizer = ByteTokenizer()
     assert choose_template("auto", tokenizer) == PLAIN
-    store = dataset(tokenizer=tokenizer).train
+    (store,) = dataset(tokenizer=tokenizer).train
     assert tokenizer.chat_template == PLAIN
     assert spelled(store.tokens[: store.offsets[1]]) == "^Soru:\na\nCevap:\nb1$"
     assert store.weights[: store.offsets[1]].tolist() == [0.0] * 16 + [1.0] * 3
