@@ -235,10 +235,9 @@ def test_splits_of_few_documents(tmp_path):
 def test_memory_is_refused_up_front_and_watched(corpus, tmp_path, monkeypatch):
     with refused("--ram-mb is 50"):
         prepare_small(tmp_path, corpus, FILTERED, workers=2, ram_mb=50)
-    assert memory.affordable_workers(8, 1e9, 0, languages=False) < 8
+    assert memory.affordable_workers(8, 1000, 0, languages=False) < 8
     monkeypatch.setattr(memory, "_INTERVAL", 0.001)
-    monkeypatch.setattr(memory, "affordable_workers", lambda *_: 1)
-    monkeypatch.setattr("mmrec_jax.data.prepare.preparation.affordable_workers", lambda *_: 1)
+    monkeypatch.setattr(preparation, "affordable_workers", lambda *_, **__: 1)
     with refused("--ram-mb allows 20", "continues"):
         prepare_small(tmp_path, corpus, FILTERED, ram_mb=20)
 
