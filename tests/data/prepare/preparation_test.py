@@ -12,7 +12,7 @@ import pytest
 
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.files.reading import find_sources
-from mmrec_jax.data.prepare import join, memory, steps, tasks
+from mmrec_jax.data.prepare import join, memory, preparation, steps, tasks
 from mmrec_jax.data.prepare.cleaning import clean
 from mmrec_jax.data.prepare.manifest import ARRAYS, read_manifest
 from mmrec_jax.data.prepare.report import left_out
@@ -194,7 +194,7 @@ def test_broken_records_stop_it_or_are_counted(tmp_path):
     with refused("web.jsonl.gz"):
         prepare_small(tmp_path / "out", pattern)
     with refused("more.jsonl:301"):
-        prepare_small(tmp_path / "lines", f"{tmp_path / 'more.jsonl'}", workers=2)
+        prepare_small(tmp_path / "lines", f"{tmp_path / 'more.jsonl'}")
     manifest = prepare_small(
         tmp_path / "out", f"{pattern},{tmp_path / 'more.jsonl'}", stop=False, fresh=True
     ).manifest
