@@ -21,7 +21,7 @@ from tests.small_run import ROOT
 
 ALL = Holding(0.0, 1 << 20)
 _LONG = "uzun çok uzun bir söz " * 9000
-TEXTS = [f"belge {n} çay" for n in range(300)] + ["e\u0301" * 50_000, _LONG, "ş" * 70_000]
+TEXTS = [f"belge {n} çay" for n in range(300)] + ["e\u0301" * 50_000, _LONG, "x" + "ş" * 70_000]
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,12 @@ import zstandard
 
 from mmrec_jax.errors import UserError
 
-_MAGIC = {b"\x1f\x8b": ".gz", b"\xfd7zXZ\0": ".xz", b"\x28\xb5\x2f\xfd": ".zst", b"BZh": ".bz2"}
+_MAGIC = {
+    b"\x1f\x8b": ".gz",
+    b"BZh91AY&SY": ".bz2",  # of the usual level; its first three letters may begin a text
+    b"\xfd7zXZ\0": ".xz",
+    b"\x28\xb5\x2f\xfd": ".zst",
+}
 _SUFFIXES = tuple(_MAGIC.values())
 # Compressed bytes given to Zstandard at once. What comes out is not bounded by the library: at most
 # 128 KiB for each 4 bytes.
@@ -60,13 +65,15 @@ def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
     Raises:
       UserError: here or while it is read: the file cannot be read, is damaged, or is no text.
     """
-    refuse_by_name(path)
-    compression = ""
+    suffix, compression = Path(bare_name(path)).suffix, ""
+    if suffix in _REFUSED_SUFFIXES:
+        raise UserError(f"{path}: this is {_REFUSED_SUFFIXES[suffix]}")
     try:
         with contextlib.ExitStack() as closing:
             file: Any = closing.enter_context(open(path, "rb"))
-            compression = _compression(path, file.peek(_HEAD))
-            stream = file if not compression else closing.enter_context(_open(compression, file))
+            compression = path.suffix.lower() if is_compressed(path) else ""
+            compression = compression or _compression(file.peek(_HEAD))
+            stream = closing.enter_context(_open(compression, file)) if compression else file
             _refuse_by_content(path, stream.peek(_HEAD)[:_HEAD])
             yield stream
     except (*_DAMAGE, OSError) as error:
@@ -78,39 +85,19 @@ def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
         raise UserError(message) from None
 
 
-def refuse_by_name(path: Path) -> None:
-    """Refuses what is no file of text or records.
-
-    Raises:
-      UserError: names what it is and what to do.
-    """
-    suffix = Path(bare_name(path)).suffix
-    if suffix in _REFUSED_SUFFIXES:
-        raise UserError(f"{path}: this is {_REFUSED_SUFFIXES[suffix]}")
-
-
 def _refuse_by_content(path: Path, head: bytes) -> None:
     for magic, reason in _REFUSED_MAGIC.items():
         if head.startswith(magic):
             raise UserError(f"{path}: this is {reason}")
     if head[257:262] == b"ustar":
         raise UserError(f"{path}: this is {_UNPACK}")
-    for compression in _MAGIC.values():
-        if _starts_as(head, compression):
-            raise UserError(f"{path}: this is a {compression} file inside: unpack it once")
+    if inner := _compression(head):
+        raise UserError(f"{path}: this is a {inner} file inside: unpack it once")
 
 
-def _compression(path: Path, head: bytes) -> str:
-    """The suffix that says how a file is compressed; empty: it is not."""
-    if is_compressed(path):
-        return path.suffix.lower()
-    return next((suffix for suffix in _SUFFIXES if _starts_as(head, suffix)), "")
-
-
-def _starts_as(head: bytes, compression: str) -> bool:
-    if compression == ".bz2":  # a text may begin with its three letters
-        return head.startswith(b"BZh") and head[4:10] == b"1AY&SY"
-    return any(head.startswith(magic) for magic, kind in _MAGIC.items() if kind == compression)
+def _compression(head: bytes) -> str:
+    """The suffix that says how a file that begins so is compressed; empty: it is not."""
+    return next((suffix for magic, suffix in _MAGIC.items() if head.startswith(magic)), "")
 
 
 def _open(compression: str, file: io.BufferedReader) -> io.BufferedReader:
