@@ -19,7 +19,6 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from mmrec_jax.data.files import hub
 from mmrec_jax.data.files.paths import find_files, require_outside, split_pattern
 from mmrec_jax.data.files.reading import Reading, find_sources, read_documents, read_records
 from mmrec_jax.data.files.refusals import Refusals
@@ -518,7 +517,9 @@ def test_a_split_of_tensorflow_datasets(tmp_path, monkeypatch):
     for name in ("belgeler:test", "belgeler", "other:train"):
         with refused("--data", f"tfds:{name}"):
             texts(f"tfds:{name}")
-    assert hub.TfdsSplit("belgeler:train", "--data").open()
+    before = find_sources("tfds:belgeler:train", "--data")[0].key
+    os.utime(tmp_path / "belgeler/1.0.0", ns=(1, 1))
+    assert find_sources("tfds:belgeler:train", "--data")[0].key != before
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason="the small inputs are not beside the repository")

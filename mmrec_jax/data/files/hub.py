@@ -94,6 +94,12 @@ class TfdsSplit:
         except Exception as error:  # which are of many kinds
             raise _unreadable(f"{self.option}: {self}", error) from None
 
+    @property
+    def identity(self) -> str:
+        """What another version of the data set does not share."""
+        info = self.open().dataset_info
+        return f"{info.full_name} {os.stat(info.data_dir).st_mtime_ns}"
+
     def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """("tfds:NAME:split, record n", features) of each record."""
         source = self.open()

@@ -124,7 +124,7 @@ def require_outside(folder: Path, option: str, pattern: str, pattern_option: str
 
 def _names_something(part: str) -> bool:
     name = os.path.expanduser(_without_spaces(part))
-    return os.path.exists(name) or (glob.has_magic(name) and bool(_expand(name)))
+    return os.path.exists(name) or ("**" not in name and bool(glob.glob(name)))
 
 
 def _without_spaces(part: str) -> str:

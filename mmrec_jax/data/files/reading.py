@@ -65,10 +65,11 @@ class Source:
         """sha256 of the files' paths, sizes and times of change, in hexadecimal digits."""
         listed = [self.name]
         for file in self.files:
-            listed.append(str(file))
             if isinstance(file, Path):
                 status = file.stat()
                 listed.append(f"{file.resolve()} {status.st_size} {status.st_mtime_ns}")
+            else:
+                listed.append(file.identity)
         return hashlib.sha256("\0".join(listed).encode("utf-8", "surrogateescape")).hexdigest()
 
     def documents(self, reading: Reading, refuse: Refuse = stop) -> Iterator[Document]:
