@@ -73,31 +73,25 @@ def killed_after(documents, out, corpus):
             prepare_small(out, corpus, FILTERED)
 
 
-@pytest.mark.parametrize("documents", ["block", "line"])
-def test_the_arrays_are_those_of_the_documents_in_memory(tmp_path, documents, monkeypatch):
-    pattern = write_corpus(tmp_path)
+def texts_of(folder, split):
+    """The documents of a split, whose arrays are as `TokenStore` makes them of documents."""
+    arrays = {name: np.fromfile(folder / split / name, dtype) for name, dtype in ARRAYS.items()}
+    ends = zip(arrays["offsets"], arrays["offsets"][1:], strict=False)
+    texts = [ByteTokenizer().decode(arrays["tokens"][a + 1 : b - 1]) for a, b in ends]
+    again = TokenStore.from_documents([Document("", text) for text in texts], ByteTokenizer())
+    assert all((getattr(again, name) == array).all() for name, array in arrays.items())
+    return texts
+
+
+def test_the_arrays_are_those_of_the_documents_in_memory(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(join, "_BLOCK_TOKENS", 1000)
-    settings = PrepareSettings(validation_fraction=0.1, documents=documents)
-    prepare_small(tmp_path / "out", pattern, settings)
-    assert len(list((tmp_path / "out/logs/encode/completions").iterdir())) > 8
-    sources = find_sources(pattern, "x")
-    found = [each for s in sources for each in s.documents(tasks.Reading(documents))]
-    texts = sorted(clean(each.text)[0] for each in found)
-    decoded = []
+    prepare_small(tmp_path, corpus, SPLIT)
+    assert len(done_by(tmp_path)) > 8
+    documents = [each for s in find_sources(corpus, "x") for each in s.documents(tasks.Reading())]
     for split, held in (("train", False), ("validation", True)):
-        store = TokenStore(**_arrays(tmp_path / "out", split))
-        chosen = [text for text in texts if (hash_share(text.strip()) < 0.1) == held]
-        ends = zip(store.offsets, store.offsets[1:], strict=False)
-        decoded = [ByteTokenizer().decode(store.tokens[a + 1 : b - 1]) for a, b in ends]
-        assert sorted(decoded) == chosen
-        assert store.offsets[-1] == len(store.tokens)
-        again = TokenStore.from_documents([Document("", text) for text in decoded], ByteTokenizer())
-        for name in ("tokens", "offsets", "byte_counts", "character_counts"):
-            assert (getattr(store, name) == getattr(again, name)).all()
-
-
-def _arrays(folder, split):
-    return {name: np.fromfile(folder / split / name, dtype) for name, dtype in ARRAYS.items()}
+        chosen = [clean(each.text)[0] for each in documents]
+        chosen = [text for text in chosen if (hash_share(text.strip()) < 0.1) == held]
+        assert sorted(texts_of(tmp_path, split)) == sorted(chosen)
 
 
 def test_what_was_left_out_adds_up_to_what_was_read(corpus, tmp_path):
@@ -230,6 +224,17 @@ def test_splits_of_few_documents(tmp_path):
         assert sizes == [3 - held, held]
     with refused("4 too_short", "no document is left"):
         prepare_small(tmp_path / "none", pattern, PrepareSettings(min_chars=50))
+
+
+def test_copies_that_differ_in_white_space_alone_are_on_one_side(tmp_path):
+    texts = [f"{number}. belge" for number in range(100)]
+    lines = [json.dumps({"text": text}) for one in texts for text in (one, f" {one}\n")]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    prepare_small(tmp_path / "out", f"{tmp_path / 'a.jsonl'}", SPLIT)
+    sides = [texts_of(tmp_path / "out", split) for split in ("train", "validation")]
+    plain = [[text.strip() for text in side] for side in sides]
+    assert all(len(side) == 2 * len(set(side)) for side in plain)
+    assert not set(plain[0]) & set(plain[1])
 
 
 def test_memory_is_refused_up_front_and_watched(corpus, tmp_path, monkeypatch):

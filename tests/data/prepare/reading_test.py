@@ -64,7 +64,7 @@ def test_folders_are_sources_with_weights(folder, tmp_path):
     both = opened(f"{folder},{folder}")
     assert both.validation.num_documents == 2 * opened(folder).validation.num_documents
     with refused("config.data.weights"):
-        opened(train, weights=(3.0,))
+        opened(train, weights=(3.0,)).batches(4)
 
 
 def test_a_moved_folder_is_the_same_text(folder, copy):
