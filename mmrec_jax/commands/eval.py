@@ -63,8 +63,8 @@ def _eval_loss(options: argparse.Namespace) -> None:
         run_text,
         scored_at,
     )
-    from mmrec_jax.data.instructions.conversation_sources import read_conversations
-    from mmrec_jax.data.instructions.example_store import encode_examples
+    from mmrec_jax.data.conversations.dataset import encode_examples
+    from mmrec_jax.data.conversations.files import read_conversations
     from mmrec_jax.data.tasks.task_dataset import TaskDataset
     from mmrec_jax.data.token_store import TokenStore
     from mmrec_jax.evaluation.registry import EVALUATORS, format_metrics
@@ -88,7 +88,9 @@ def _eval_loss(options: argparse.Namespace) -> None:
     if options.data is None or options.lengths is not None:
         raise UserError(f"{options.workdir} was trained on text: give --data=FILE and no --lengths")
     if holds_conversations(config, options):
-        conversations = read_conversations(options.data, config.data.record_fields)
+        conversations = read_conversations(
+            options.data, config.data.record_fields, ignored=config.data.ignored
+        )
         model, params, tokenizer = load(options.workdir, options.step)
         seq_len, overlong = config.data.seq_len, config.data.overlong
         store, fit = encode_examples(conversations, chat_encoder(tokenizer), seq_len, overlong)

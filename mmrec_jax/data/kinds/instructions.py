@@ -25,8 +25,8 @@ class ConversationsConfig(PackedConfig):
     template: str = setting(
         "auto",
         "plain (headers in words, works with every tokenizer), chatml (needs its two tokens) or a "
-        "JSON file (tokenizers/chat_template.py); auto: the one that came with the tokenizer, or "
-        "else chatml where the tokenizer has the tokens, or else plain",
+        "file of Jinja; auto: the one that came with the tokenizer, or else chatml where the "
+        "tokenizer has the tokens, or else plain",
         Check(bool, "a name or a file"),
     )
     overlong: Literal["drop", "truncate", "error"] = setting(
@@ -35,10 +35,21 @@ class ConversationsConfig(PackedConfig):
         "from the left, and leaves it out if that is not enough; error refuses the data",
     )
 
+    enable_thinking: bool = setting(
+        False,
+        "of a template that knows it: False begins responses as ones without thinking; it is "
+        "stored with the model",
+    )
+
     @property
     def record_fields(self) -> tuple[str, str]:
         """The fields of a record with the prompt and the response; empty: a common shape."""
         return "", ""
+
+    @property
+    def ignored(self) -> frozenset[str]:
+        """Fields of records and messages that are left unread."""
+        return frozenset()
 
     def load(self) -> "dict[Split, list[Conversation]]":
         """The conversations of "train" and "validation", in an order of the data alone.
@@ -66,14 +77,13 @@ class ConversationsConfig(PackedConfig):
         tokenizer: "Tokenizer | None" = None,
     ) -> "Dataset":
         """See `DataConfig.open`."""
-        from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
-        from mmrec_jax.data.instructions.template_choice import training_texts
+        from mmrec_jax.data.conversations.dataset import InstructionDataset, training_texts
         from mmrec_jax.tokenizers.cache import build_tokenizer
 
         conversations = self.load()
         tokenizer = tokenizer or build_tokenizer(
             config.tokenizer,
-            training_texts(self.template, conversations["train"]),
+            training_texts(self, conversations["train"]),
             tokenizer_cache,
             default_vocab_size=config.model.vocab_size,
         )
@@ -87,9 +97,12 @@ class InstructionsConfig(FilesConfig, ConversationsConfig):
     source = "instructions"
 
     prompt_field: str = setting(
-        "", "of a record; empty: it has a common shape (data/instructions/record.py)"
+        "", "of a record; empty: it has a common shape (data/conversations/records.py)"
     )
     response_field: str = setting("", "the same")
+    ignored_fields: str = setting(
+        "", "comma-separated: of records and their messages, left unread instead of refused"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,14 +111,25 @@ class InstructionsConfig(FilesConfig, ConversationsConfig):
         expected = "the name of a field: name both the prompt's and the response's, or neither"
         self.require(both, missing, expected)
 
+    enable_thinking: bool = setting(
+        False,
+        "of a template that knows it: False begins responses as ones without thinking; it is "
+        "stored with the model",
+    )
+
     @property
     def record_fields(self) -> tuple[str, str]:
         """See the base."""
         return self.prompt_field, self.response_field
 
+    @property
+    def ignored(self) -> frozenset[str]:
+        """See the base."""
+        return frozenset(name.strip() for name in self.ignored_fields.split(",") if name.strip())
+
     def load(self) -> "dict[Split, list[Conversation]]":
         """See the base."""
-        from mmrec_jax.data.instructions.conversation_sources import load_conversations
+        from mmrec_jax.data.conversations.files import load_conversations
 
         return load_conversations(self)
 
@@ -121,7 +145,7 @@ class TreebankInstructionsConfig(ConversationsConfig):
 
         What is held out from a model of the treebank is held out here.
         """
-        from mmrec_jax.data.instructions.treebank_pairs import treebank_pairs
+        from mmrec_jax.data.conversations.treebank_pairs import treebank_pairs
         from mmrec_jax.data.split import fixed_split
 
         pairs = treebank_pairs()

@@ -1,0 +1,213 @@
+"""Conversations as the data of a run: examples, each packed whole into a row."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from mmrec_jax.data.conversations.encoder import PROBE, ChatEncoder, Piece
+from mmrec_jax.data.kinds.instructions import ConversationsConfig
+from mmrec_jax.data.split import Split
+from mmrec_jax.data.text_dataset import TextDataset
+from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.chat_template import (
+    BUILT_IN,
+    CHATML,
+    CHATML_TOKENS,
+    MARKED_TEXT,
+    PLAIN,
+    ChatTemplate,
+    read_template,
+)
+from mmrec_jax.tokenizers.conversation import Conversation
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
+
+Overlong = Literal["drop", "truncate", "error"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """What became of the examples that are longer than a row.
+
+    Attributes:
+      dropped: left out.
+      truncated: kept with shortened prompts.
+    """
+
+    dropped: int = 0
+    truncated: int = 0
+
+    def __str__(self) -> str:
+        """The two counts in words."""
+        return f"{self.dropped:,} dropped, {self.truncated:,} with shortened prompts"
+
+
+@dataclasses.dataclass(frozen=True)
+class InstructionDataset(TextDataset):
+    """A training and a validation split of conversations; the tokenizer keeps their template.
+
+    Attributes:
+      fits: what became of long examples.
+      repeated: validation prompts that the training split has too.
+    """
+
+    fits: Mapping[Split, Fit] = dataclasses.field(default_factory=dict)
+    repeated: int = 0
+
+    @classmethod
+    def from_conversations(
+        cls,
+        config: ConversationsConfig,
+        conversations: Mapping[Split, Sequence[Conversation]],
+        tokenizer: Tokenizer,
+    ) -> "InstructionDataset":
+        """Encodes both splits, and gives the template to the tokenizer.
+
+        Raises:
+          UserError: the template does not suit the tokenizer, or as `encode_examples`.
+        """
+        template = choose_template(config, tokenizer)
+        encoder = ChatEncoder(template, tokenizer)
+        stores, fits = {}, {}
+        for split, examples in conversations.items():
+            stores[split], fits[split] = encode_examples(
+                examples, encoder, config.seq_len, config.overlong
+            )
+        tokenizer.chat_template = template
+        trained = {each.prompt.strip() for each in conversations["train"]}
+        repeated = sum(each.prompt.strip() in trained for each in conversations["validation"])
+        train, validation = stores["train"], stores["validation"]
+        return cls(config, tokenizer, train, validation, False, fits, repeated)
+
+    def describe(self) -> str:
+        """See `Dataset.describe`."""
+        train, template = self.train, self.tokenizer.chat_template
+        assert template is not None
+        assert train.weights is not None
+        long = "; ".join(f"{split} {fit}" for split, fit in self.fits.items())
+        overlap = f", {self.repeated:,} with prompts of the training data" if self.repeated else ""
+        return (
+            f"{self.config.source}, {train.num_documents:,} training examples, "
+            f"{train.num_bytes:,} bytes of responses, {train.num_pairs:,} tokens, "
+            f"{train.weights.sum() / train.num_pairs:.0%} of them in responses "
+            f"({self.tokenizer.vocab_size:,} in the vocabulary, template {template.name}); "
+            f"{self.validation.num_documents:,} validation examples{overlap}; "
+            f"longer than a row of {self.config.seq_len:,}: {long}"
+        )
+
+
+def choose_template(config: ConversationsConfig, tokenizer: Tokenizer) -> ChatTemplate:
+    """The template that the config names, or under "auto" the one that suits the tokenizer.
+
+    Raises:
+      UserError: the file is missing or no template, or the tokenizer lacks the tokens of chatml.
+    """
+    missing = [name for name in CHATML_TOKENS if tokenizer.piece_to_id(name) is None]
+    if config.template == "auto":
+        template = tokenizer.chat_template or (PLAIN if missing else CHATML)
+    else:
+        template = _configured(config)
+    if template == CHATML and missing:
+        raise UserError(
+            f'the chat template "chatml" needs the token {missing[0]!r}, which this tokenizer '
+            f"({tokenizer.kind}, {tokenizer.vocab_size:,} ids) does not have; choose another one "
+            'with config.data.template, such as "plain"'
+        )
+    return template.with_thinking(config.enable_thinking)
+
+
+def training_texts(
+    config: ConversationsConfig, conversations: Sequence[Conversation]
+) -> list[str]:
+    """What a tokenizer that is trained for these conversations must spell: template and messages.
+
+    Raises:
+      UserError: the template's file is missing or no template.
+    """
+    template = PLAIN if config.template == "auto" else _configured(config)
+    words = MARKED_TEXT.sub("\0", template.render(PROBE, ask=True)).split("\0")
+    return [*filter(None, words), *(message.text for each in conversations for message in each.messages)]
+
+
+def _configured(config: ConversationsConfig) -> ChatTemplate:
+    if config.template in BUILT_IN:
+        return BUILT_IN[config.template]
+    path = Path(config.template).expanduser()
+    expected = f"auto, {', '.join(BUILT_IN)} or a file"
+    config.require(path.is_file(), "template", expected)
+    return read_template(path)
+
+
+def encode_examples(
+    conversations: Iterable[Conversation], encoder: ChatEncoder, seq_len: int, overlong: Overlong
+) -> tuple[TokenStore, Fit]:
+    """Each conversation as one document that fits in a row.
+
+    The weight is 1 at the tokens of responses that are learnt, the end of each turn included, and 0
+    at all others; the bytes and characters that are counted are those of the same responses.
+
+    Args:
+      conversations: in their order.
+      encoder: the template.
+      seq_len: T, the most tokens that an example may read.
+      overlong: what to do with a longer one: see `ConversationsConfig.overlong`.
+
+    Raises:
+      UserError: the tokenizer or the template refuses a conversation, one is too long under "error"
+        (named), or none is left.
+    """
+    kept: list[list[Piece]] = []
+    dropped = truncated = 0
+    for conversation in conversations:
+        try:
+            pieces = encoder.conversation(conversation)
+        except UserError as error:
+            raise UserError(f"{conversation.name}: {error}") from None
+        excess = _length(pieces) - 1 - seq_len  # the last token is not read
+        if excess > 0 and overlong == "error":
+            raise UserError(
+                f"{conversation.name}: this example has {seq_len + excess:,} tokens and "
+                f"config.data.seq_len is {seq_len:,}; raise it, or set config.data.overlong to "
+                "drop or truncate"
+            )
+        if excess > 0:
+            pieces = _shortened(pieces, excess) if overlong == "truncate" else []
+            truncated += bool(pieces)
+            dropped += not pieces
+        if pieces:
+            kept.append(pieces)
+    if not kept:
+        raise UserError(
+            f"no example is left: all {dropped:,} have more than config.data.seq_len = {seq_len:,} "
+            "tokens; raise it"
+        )
+    parts = [piece for pieces in kept for piece in pieces]
+    learnt = ["".join(piece.text for piece in pieces if piece.trained) for pieces in kept]
+    store = TokenStore(
+        tokens=np.concatenate([part.ids for part in parts]),
+        offsets=np.cumsum([0, *map(_length, kept)], dtype=np.int64),
+        byte_counts=np.array([len(text.encode("utf-8")) for text in learnt], np.int64),
+        character_counts=np.array([len(text) for text in learnt], np.int64),
+        weights=np.concatenate([np.full(len(part.ids), part.trained, np.float32) for part in parts]),
+    )
+    return store, Fit(dropped, truncated)
+
+
+def _shortened(pieces: list[Piece], excess: int) -> list[Piece]:
+    """Takes `excess` tokens from the beginnings of the prompts, the earliest first.
+
+    Headers and responses stay whole. Empty: the prompts do not have so many.
+    """
+    shorter = []
+    for piece in pieces:
+        cut = min(excess, len(piece.ids)) if piece.prompt else 0
+        shorter.append(dataclasses.replace(piece, ids=piece.ids[cut:]))
+        excess -= cut
+    return [] if excess else shorter
+
+
+def _length(pieces: list[Piece]) -> int:
+    return sum(len(piece.ids) for piece in pieces)
