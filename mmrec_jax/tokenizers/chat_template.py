@@ -227,13 +227,12 @@ def read_template(path: Path) -> ChatTemplate:
             reason = getattr(error, "strerror", "it is not UTF-8")
             raise UserError(f"{path}: this chat template cannot be read: {reason}") from None
     tree = read_json_object(path, f"{path}: this chat template")
-    source = tree.get("chat_template")
-    if isinstance(source, list):  # several under names
-        sources = {each.get("name"): each.get("template") for each in source}
-        source = sources.get("default")
-    if isinstance(source, str):
-        return _named(source, path.stem)
     try:
+        source = tree.get("chat_template")
+        if isinstance(source, list):  # several under names
+            source = {each["name"]: each["template"] for each in source}["default"]
+        if isinstance(source, str):
+            return _named(source, path.stem)
         frames = {
             role: [
                 [item if isinstance(item, str) else item["token"] for item in tree[role][side]]
@@ -243,7 +242,7 @@ def read_template(path: Path) -> ChatTemplate:
         }
         return _framed(str(tree.get("name", path.stem)), frames)
     except (KeyError, TypeError):
-        raise UserError(f"{path}: there is no chat template (chat_template) in this file") from None
+        raise UserError(f"{path}: it has no chat_template, or none named default") from None
 
 
 def find_template(folder: Path) -> ChatTemplate | None:

@@ -3,15 +3,8 @@ import pytest
 from mmrec_jax.errors import UserError
 from mmrec_jax.inference import chat
 from mmrec_jax.tokenizers.byte import ByteTokenizer
-from mmrec_jax.tokenizers.chat_template import PLAIN, ChatTemplate, Frame, Token
+from mmrec_jax.tokenizers.chat_template import PLAIN
 from mmrec_jax.tokenizers.conversation import Message
-
-
-@pytest.fixture
-def tokenizer():
-    found = ByteTokenizer()
-    found.chat_template = PLAIN
-    return found
 
 
 @pytest.fixture
@@ -27,27 +20,20 @@ def calls(monkeypatch):
     return found
 
 
-def test_a_message_is_framed_by_the_template_of_the_tokenizer(tokenizer, calls):
-    assert chat.reply("model", "params", tokenizer, "göl", max_tokens=5) == ["yes"]
+def test_messages_are_written_as_the_template_of_the_tokenizer_says(calls):
+    tokenizer = ByteTokenizer()
+    tokenizer.chat_template = PLAIN
     messages = [Message("system", "ol"), Message("user", "göl")]
+    assert chat.reply("model", "params", tokenizer, "göl", max_tokens=5) == ["yes"]
     chat.reply("model", "params", tokenizer, messages)
-    (first, options), (second, _) = calls
-    assert first == [256, *"Soru:\ngöl\nCevap:\n".encode()]
-    assert options == {"state": None, "stops": (257,), "max_tokens": 5}
-    assert second == [256, *"ol\nSoru:\ngöl\nCevap:\n".encode()]
-
-
-def test_the_next_message_follows_the_end_of_the_last_response(tokenizer, calls):
     chat.reply("model", "params", tokenizer, "iki", state="state")
-    assert calls[0][0] == [257, *b"Soru:\niki\nCevap:\n"]
-    assert calls[0][1]["state"] == "state"
-
-
-def test_a_response_stops_at_the_end_of_its_turn_or_of_the_document(tokenizer, calls):
-    empty = Frame((), ())
-    tokenizer.chat_template = ChatTemplate("x", empty, empty, Frame((), (Token("A"),)))
-    chat.reply("model", "params", tokenizer, "a")
-    assert calls[0] == ([256, 97], {"state": None, "stops": (65, 257)})
+    first, second, third = calls
+    assert first[0] == [256, *"Soru:\ngöl\nCevap:\n".encode()]
+    assert first[1] == {"state": None, "stops": (257,), "max_tokens": 5}
+    assert second[0] == [256, *"ol\nSoru:\ngöl\nCevap:\n".encode()]
+    # It follows the end of the last response, which the model has drawn and not read.
+    assert third[0] == [257, *b"Soru:\niki\nCevap:\n"]
+    assert third[1]["state"] == "state"
 
 
 def test_a_model_without_a_template_is_refused(calls):

@@ -1,6 +1,7 @@
 """Conversations as tokens, under a template."""
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 
@@ -117,9 +118,9 @@ class ChatEncoder:
                     continue
                 if piece.message not in (None, index):
                     raise UserError(f"{self._where} does not end messages[{index}] with a token")
-                stop = not piece.text and int(piece.ids[0]) == self._stop
-                pieces.append(dataclasses.replace(piece, trained=trained or stop))
-                if stop:
+                stops = self._stops(piece)
+                pieces.append(dataclasses.replace(piece, trained=trained or stops))
+                if stops:
                     break
         return [*self._begin(pieces), *pieces]
 
@@ -139,6 +140,8 @@ class ChatEncoder:
         if continued:
             rendered = self._render((*PROBE, *messages), ask=True).partition(end_of(1))[2]
             pieces = self._pieces(rendered)
+            # What stands before the end the model has written itself.
+            pieces = list(itertools.dropwhile(lambda piece: not self._stops(piece), pieces))
         else:
             pieces = self._pieces(self._render(messages, ask=True))
             pieces = [*self._begin(pieces), *pieces]
@@ -148,6 +151,9 @@ class ChatEncoder:
         self, messages: Sequence[Message], tools: Sequence[object] = (), ask: bool = False
     ) -> str:
         return self._template.render(messages, tools, ask=ask, **self._ends)
+
+    def _stops(self, piece: Piece) -> bool:
+        return not piece.text and int(piece.ids[0]) == self._stop
 
     def _begin(self, pieces: Sequence[Piece]) -> list[Piece]:
         """The begin token, unless the template has written it."""

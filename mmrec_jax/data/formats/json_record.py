@@ -18,7 +18,7 @@ def json_record(line: str, place: str) -> dict[str, Any]:
       UserError: the line is not a JSON object.
     """
     try:
-        record = json.loads(line)
+        record = json.loads(line, parse_int=_number)
     except json.JSONDecodeError as error:
         raise UserError(f"{place}: bad JSON: {error.msg} at column {error.colno}") from None
     except RecursionError:
@@ -26,6 +26,10 @@ def json_record(line: str, place: str) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise UserError(f"{place}: this line is a {json_type(record)}, not a JSON object")
     return record
+
+
+def _number(digits: str) -> int | float:
+    return int(digits) if len(digits) < 4000 else float(digits)  # Python converts no longer ones
 
 
 def string_field(record: Mapping[str, Any], field: str, place: str, option: str = "") -> str:

@@ -1,0 +1,163 @@
+"""Conversations as rows: only responses count, in every layout."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from mmrec_jax.data.conversations.dataset import (
+    Fit,
+    InstructionDataset,
+    choose_template,
+    encode_examples,
+    training_texts,
+)
+from mmrec_jax.data.conversations.encoder import ChatEncoder
+from mmrec_jax.data.evaluation import evaluation_batches
+from mmrec_jax.data.longest import longest_documents
+from mmrec_jax.data.pipeline import make_train_iterator
+from mmrec_jax.tokenizers.byte import ByteTokenizer
+from mmrec_jax.tokenizers.char import CharTokenizer
+from mmrec_jax.tokenizers.chat_template import CHATML, PLAIN, ChatTemplate
+from mmrec_jax.tokenizers.conversation import Conversation, Message
+from tests.small_data import config_of, data_config, refused
+
+# A byte before and after each message, so that lengths can be counted by eye.
+_TIGHT = ChatTemplate(
+    "tight",
+    "{% for m in messages %}{{ {'system': '', 'user': '?', 'assistant': '!'}[m.role] + m.content }}"
+    "{{ {'system': '|', 'user': '\\n', 'assistant': eos_token + '\\n'}[m.role] }}{% endfor %}"
+    "{{ '!' if add_generation_prompt else '' }}",
+)
+_ENCODER = ChatEncoder(_TIGHT, ByteTokenizer())
+_EOS = 257
+
+
+def talk(*texts, system=""):
+    first = [Message("system", system)] if system else []
+    turns = [Message(("user", "assistant")[i % 2], text) for i, text in enumerate(texts)]
+    return Conversation("f:" + texts[0], (*first, *turns))
+
+
+def spelled(tokens):
+    return bytes(t if t < 256 else ord("^$"[t - 256]) for t in tokens).decode()
+
+
+def examples(store):
+    return [spelled(store.tokens[a:b].tolist()) for a, b in itertools.pairwise(store.offsets)]
+
+
+def test_only_responses_and_their_ends_count():
+    several = talk("ab", "ç", "d", "ef", system="s")
+    store, fit = encode_examples([several, talk("x", "yz")], _ENCODER, 40, "error")
+    assert examples(store) == ["^s|?ab\n!ç$\n?d\n!ef$", "^?x\n!yz$"]
+    assert spelled(store.tokens[store.weights == 1]) == "ç$ef$yz$"
+    assert set(store.weights.tolist()) == {0.0, 1.0}
+    assert store.weights.dtype == np.float32
+    assert store.byte_counts.tolist() == [4, 2]  # ç is two bytes
+    assert store.character_counts.tolist() == [3, 2]
+    assert fit == Fit(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("seq_len", "overlong", "expected", "fit"),
+    [
+        (20, "error", "^st|?abc\n!X$\n?def\n!Y$", Fit()),
+        (19, "truncate", "^t|?abc\n!X$\n?def\n!Y$", Fit(truncated=1)),  # the earliest prompts first
+        (14, "truncate", "^|?\n!X$\n?ef\n!Y$", Fit(truncated=1)),
+        (11, "truncate", None, Fit(dropped=1)),
+        (19, "drop", None, Fit(dropped=1)),
+    ],
+)
+def test_what_becomes_of_a_long_example(seq_len, overlong, expected, fit):
+    long = talk("abc", "X", "def", "Y", system="st")
+    store, found = encode_examples([long, talk("a", "b")], _ENCODER, seq_len, overlong)
+    assert found == fit
+    assert examples(store) == ([expected] if expected else []) + ["^?a\n!b$"]
+
+
+def test_errors_name_the_example():
+    with refused("f:abcdef: ", 13, "config.data.seq_len is 12", "overlong"):
+        encode_examples([talk("abcdef", "xyz")], _ENCODER, 12, "error")
+    with refused("config.data.seq_len = 5"):
+        encode_examples([talk("abcdef", "xyz")], _ENCODER, 5, "drop")
+
+
+def assert_weights(batch):
+    """1 from the token after a "!" to the end token."""
+    for row in range(len(batch["inputs"])):
+        ids = batch["segment_ids"][row]
+        for segment in set(ids[ids > 0].tolist()):
+            expected, inside = [], False
+            for before in batch["inputs"][row][ids == segment]:
+                inside = before == ord("!") or (inside and before != _EOS)
+                expected.append(float(inside))
+            assert batch["weights"][row][ids == segment].tolist() == expected
+        assert not batch["weights"][row][ids == 0].any()
+
+
+def test_weights_stand_beside_their_targets_in_every_layout():
+    rng = np.random.default_rng(0)
+    words = ["".join("abcdefgh"[i] for i in rng.integers(0, 8, rng.integers(1, 9))) for _ in range(240)]
+    store = encode_examples(map(talk, *[iter(words)] * 4), _ENCODER, 48, "drop")[0]
+    iterator = make_train_iterator(store, data_config(seq_len=48), 4)
+    for batch in itertools.islice(iterator, 12):
+        assert_weights(batch)
+        assert 0 < batch["weights"].mean() < 1
+        # Whole: a row never begins within an example.
+        assert (batch["inputs"][:, 0] == 256).all()
+    for carry in (False, True):
+        batches = list(evaluation_batches(store, 4, 48, carry=carry))
+        assert sum(batch["weights"].sum() for batch in batches) == store.weights.sum()
+        for batch in batches if not carry else ():
+            assert_weights(batch)
+    assert_weights(longest_documents(store, 5, 48))
+
+
+def dataset(overlong="drop", tokenizer=None, **fields):
+    talks = [talk("a" * n, f"b{n}") for n in range(1, 31)]
+    splits = {"train": talks, "validation": [talk("a" * 41, "b41"), *talks[:2]]}
+    config = data_config("treebank_instructions", seq_len=40, overlong=overlong, **fields)
+    return InstructionDataset.from_conversations(config, splits, tokenizer or ByteTokenizer())
+
+
+def test_what_was_left_out_of_a_run_is_told():
+    # Beside the two texts "^Soru:\na\nCevap:\nb1$" reads 15 tokens.
+    assert dataset().fits == {"train": Fit(dropped=8), "validation": Fit(dropped=1)}
+    data = dataset("truncate")
+    assert data.fits == {"train": Fit(truncated=8), "validation": Fit(truncated=1)}
+    for named in ("8 with shortened prompts", "2 with prompts of the training data", "plain"):
+        assert named in data.describe()
+    config = config_of("treebank_instructions", train__carry_state=True)
+    with refused("config.train.carry_state is True"):
+        config.data.check(config)
+
+
+def test_the_template_of_a_run(monkeypatch, tmp_path):
+    def choose(name, tokenizer, **fields):
+        return choose_template(
+            data_config("treebank_instructions", template=str(name), **fields), tokenizer
+        )
+
+    tokenizer, path = ByteTokenizer(), tmp_path / "mine.jinja"
+    store = dataset(tokenizer=tokenizer).train
+    assert tokenizer.chat_template == choose("auto", ByteTokenizer()) == PLAIN
+    assert examples(store)[0] == "^Soru:\na\nCevap:\nb1$"
+    path.write_text(_TIGHT.source + "{{ enable_thinking }}", "utf-8")
+    assert choose(path, tokenizer).render([]) == "False"
+    assert choose(path, tokenizer, enable_thinking=True).render([]) == "True"
+    with refused("config.data.template", "none.jinja"):
+        choose("none.jinja", tokenizer)
+    with refused("<|im_start|>", "byte", "config.data.template"):
+        choose("chatml", tokenizer)
+    monkeypatch.setattr(ByteTokenizer, "piece_to_id", lambda self, name: 3)
+    assert choose("auto", ByteTokenizer()) == choose("chatml", tokenizer) == CHATML
+    assert choose("auto", tokenizer) == PLAIN
+
+
+def test_a_tokenizer_trained_for_conversations_spells_the_template():
+    config = data_config("treebank_instructions")
+    texts = training_texts(config, [talk("aa", "b12"), talk("a", "b3456789"), talk("a", "0")])
+    tokenizer = CharTokenizer.from_texts(texts)
+    assert set(tokenizer.characters) == set("Soru:\nCevap:\nab0123456789")
+    assert dataset(tokenizer=tokenizer).tokenizer.kind == "char"
