@@ -112,7 +112,11 @@ class ChatTemplate:
           UserError: the template is wrong or refuses the messages, or a text holds a mark.
         """
         turns = [
-            {**_guarded(each.extra), "role": each.role, "content": _Text(_checked(each.text), index)}
+            {
+                **_guarded(each.extra),
+                "role": each.role,
+                "content": _Text(_checked(each.text), index),
+            }
             for index, each in enumerate(messages)
         ]
         try:
@@ -147,7 +151,9 @@ class _Generation(Extension):
     def parse(self, parser: Parser) -> list[nodes.Node]:
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        begin, end = (nodes.Output([nodes.TemplateData(mark)], lineno=line) for mark in LEARN + LEARNT)
+        begin, end = (
+            nodes.Output([nodes.TemplateData(mark)], lineno=line) for mark in LEARN + LEARNT
+        )
         return [begin, *body, end]
 
 

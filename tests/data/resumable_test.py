@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from mmrec_jax.data.document import Document
 from mmrec_jax.data.conversations.dataset import InstructionDataset
+from mmrec_jax.data.document import Document
 from mmrec_jax.data.lanes import LaneStream
 from mmrec_jax.data.packed_stream import PackedStream
 from mmrec_jax.data.prepared.prepared_dataset import open_prepared

@@ -119,9 +119,7 @@ def choose_template(config: ConversationsConfig, tokenizer: Tokenizer) -> ChatTe
     return template.with_thinking(config.enable_thinking)
 
 
-def training_texts(
-    config: ConversationsConfig, conversations: Sequence[Conversation]
-) -> list[str]:
+def training_texts(config: ConversationsConfig, conversations: Sequence[Conversation]) -> list[str]:
     """What a tokenizer that is trained for these conversations must spell: template and messages.
 
     Raises:
@@ -129,7 +127,10 @@ def training_texts(
     """
     template = PLAIN if config.template == "auto" else _configured(config)
     words = MARKED_TEXT.sub("\0", template.render(PROBE, ask=True)).split("\0")
-    return [*filter(None, words), *(message.text for each in conversations for message in each.messages)]
+    return [
+        *filter(None, words),
+        *(message.text for each in conversations for message in each.messages),
+    ]
 
 
 def _configured(config: ConversationsConfig) -> ChatTemplate:
@@ -191,7 +192,9 @@ def encode_examples(
         offsets=np.cumsum([0, *map(_length, kept)], dtype=np.int64),
         byte_counts=np.array([len(text.encode("utf-8")) for text in learnt], np.int64),
         character_counts=np.array([len(text) for text in learnt], np.int64),
-        weights=np.concatenate([np.full(len(part.ids), part.trained, np.float32) for part in parts]),
+        weights=np.concatenate(
+            [np.full(len(part.ids), part.trained, np.float32) for part in parts]
+        ),
     )
     return store, Fit(dropped, truncated)
 

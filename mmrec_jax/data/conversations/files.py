@@ -79,6 +79,8 @@ def read_conversations(
             refusals(error)
     refusals.show()
     if not conversations:
-        found = f"{refusals.count:,} records, all of them refused," if refusals.count else "no record"
+        found = (
+            f"{refusals.count:,} records, all of them refused," if refusals.count else "no record"
+        )
         raise UserError(f"{option}: there is {found} in {pattern}")
     return conversations

@@ -110,7 +110,9 @@ def _pair(
     for name, role in zip(fields, roles, strict=True):
         value, where = _required(record, name, place), f"{place}: field {name!r}"
         several = isinstance(value, list)
-        sides.append(_messages(value, where, ignored) if several else [_message(role, value, where)])
+        sides.append(
+            _messages(value, where, ignored) if several else [_message(role, value, where)]
+        )
     prompt = (dataclasses.replace(each, trained=each.role != "assistant") for each in sides[0])
     return [*prompt, *sides[1]]
 
@@ -151,7 +153,9 @@ def _is_learnt(turn: Mapping[str, Any], role: Role, where: str) -> bool:
         if value not in (0, 1):
             raise UserError(f"{where}: {name} is {value!r}; it must be 0 or 1, false or true")
         if value and role != "assistant":
-            raise UserError(f"{where}: {name} is {value!r}, but only the assistant's text is learnt")
+            raise UserError(
+                f"{where}: {name} is {value!r}, but only the assistant's text is learnt"
+            )
     return all(given.values())
 
 
@@ -189,7 +193,9 @@ def _text(value: Any, where: str) -> str:
             if not isinstance(part, dict) or part.get("type", "text") != "text":
                 kind = part.get("type") if isinstance(part, dict) else part
                 raise UserError(f"{where}[{index}] is {kind!r}; only parts of type 'text' are read")
-        return "".join(_text(part.get("text"), f"{where}[{i}]: text") for i, part in enumerate(value))
+        return "".join(
+            _text(part.get("text"), f"{where}[{i}]: text") for i, part in enumerate(value)
+        )
     if not isinstance(value, str):
         raise UserError(f"{where} is {json.dumps(value)[:40]}, not a text")
     try:
@@ -210,7 +216,9 @@ def _in_turns(messages: Iterable[Message], place: str) -> tuple[Message, ...]:
                 f"{place}: a message of the {after.role} {where}; {' or '.join(allowed)} must"
             )
     if not turns or turns[-1].role != "assistant":
-        raise UserError(f"{place}: the last message must be the assistant's: that is what is learnt")
+        raise UserError(
+            f"{place}: the last message must be the assistant's: that is what is learnt"
+        )
     if not any(each.trained for each in turns if each.role == "assistant"):
         raise UserError(f"{place}: nothing is left to learn: every response has a weight of 0")
     return tuple(turns)

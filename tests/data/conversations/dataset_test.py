@@ -98,7 +98,9 @@ def assert_weights(batch):
 
 def test_weights_stand_beside_their_targets_in_every_layout():
     rng = np.random.default_rng(0)
-    words = ["".join("abcdefgh"[i] for i in rng.integers(0, 8, rng.integers(1, 9))) for _ in range(240)]
+    words = [
+        "".join("abcdefgh"[i] for i in rng.integers(0, 8, rng.integers(1, 9))) for _ in range(240)
+    ]
     store = encode_examples(map(talk, *[iter(words)] * 4), _ENCODER, 48, "drop")[0]
     iterator = make_train_iterator(store, data_config(seq_len=48), 4)
     for batch in itertools.islice(iterator, 12):
