@@ -33,6 +33,7 @@ class TokenStore:
         1.
       sources: name and number of documents of each source, in the order of the documents; empty
         where they are not told apart.
+      unspelled_bytes: how many of the bytes the tokens do not spell (`Tokenizer.unspelled_bytes`).
     """
 
     tokens: NDArray[np.int32]
@@ -41,6 +42,7 @@ class TokenStore:
     character_counts: NDArray[np.int64]
     weights: NDArray[np.float32] | None = None
     sources: tuple[tuple[str, int], ...] = ()
+    unspelled_bytes: int = 0
 
     @classmethod
     def from_documents(
@@ -56,6 +58,7 @@ class TokenStore:
         byte_counts: list[int] = []
         character_counts: list[int] = []
         weights: list[NDArray[np.float32]] = []
+        unspelled = 0
         one = np.ones(1, np.float32)
         bos = np.array([tokenizer.bos_id], np.int32)
         eos = np.array([tokenizer.eos_id], np.int32)
@@ -67,6 +70,7 @@ class TokenStore:
             parts += [bos, tokens, eos]
             if weigh is not None:
                 weights += [one, weigh(document, tokens, tokenizer), one]
+            unspelled += tokenizer.unspelled_bytes(document.text, tokens)
             lengths.append(len(tokens) + 2)
             byte_counts.append(len(document.text.encode("utf-8")))
             character_counts.append(len(document.text))
@@ -78,6 +82,7 @@ class TokenStore:
             byte_counts=np.array(byte_counts, np.int64),
             character_counts=np.array(character_counts, np.int64),
             weights=np.concatenate(weights) if weights else None,
+            unspelled_bytes=unspelled,
         )
 
     @property

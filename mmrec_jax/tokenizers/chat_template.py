@@ -32,10 +32,8 @@ _CONFIG_FILE = "tokenizer_config.json"
 # A text begins; it ends, and a character follows that numbers its message; what is learnt begins
 # and ends; a name is parted that would else be taken for a token.
 BEGIN, END, LEARN, LEARNT, PART = map(chr, range(0xFDD0, 0xFDD5))
-MARKED_TEXT = re.compile(f"{BEGIN}([^{END}]*){END}(.)", re.DOTALL)
+MARKED_TEXT = re.compile(f"{BEGIN}(?P<text>[^{END}]*){END}(?P<number>.)", re.DOTALL)
 _NONCHARACTER = re.compile("[\ufdd0-\ufdef]")
-# What the names of tokens look like in templates.
-TOKEN_NAME = r"<[^<>\s\ufdd0-\ufdef]+>|\[/?[A-Z_]+\]"
 _FIRST_MESSAGE = 0xF0000
 # Were it the real one, a run could not be resumed tomorrow.
 _DATE = datetime.datetime(2024, 7, 26)
@@ -105,15 +103,18 @@ class ChatTemplate:
         ask: bool = False,
         bos_token: str = "",
         eos_token: str = "",
+        names: re.Pattern[str] | None = None,
     ) -> str:
         """The conversation, with marks; with `ask` the header of the assistant's turn follows.
+
+        Outside of the marks only the template itself writes `names`, those of tokens.
 
         Raises:
           UserError: the template is wrong or refuses the messages, or a text holds a mark.
         """
         turns = [
             {
-                **_guarded(each.extra),
+                **_guarded(each.extra, names),
                 "role": each.role,
                 "content": _Text(_checked(each.text), index),
             }
@@ -122,7 +123,7 @@ class ChatTemplate:
         try:
             return self._compiled.render(
                 messages=turns,
-                tools=_guarded(tools) or None,
+                tools=_guarded(tools, names) or None,
                 add_generation_prompt=ask,
                 bos_token=bos_token,
                 eos_token=eos_token,
@@ -171,14 +172,15 @@ def _checked(text: str) -> str:
     return text
 
 
-def _guarded(value: Any) -> Any:
-    """Strings anywhere in a value, with what looks like the name of a token parted by a mark."""
+def _guarded(value: Any, names: re.Pattern[str] | None) -> Any:
+    """The value, with a mark in each of the names in its strings."""
     if isinstance(value, str):
-        return re.sub(TOKEN_NAME, lambda name: name[0][0] + PART + name[0][1:], _checked(value))
+        text = _checked(value)
+        return names.sub(lambda name: name[0][0] + PART + name[0][1:], text) if names else text
     if isinstance(value, Mapping):
-        return {_guarded(key): _guarded(item) for key, item in value.items()}
+        return {_guarded(key, names): _guarded(item, names) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_guarded(item) for item in value]
+        return [_guarded(item, names) for item in value]
     return value
 
 

@@ -14,8 +14,8 @@ from mmrec_jax.tokenizers.chat_template import (
     END,
     LEARN,
     LEARNT,
+    MARKED_TEXT,
     PART,
-    TOKEN_NAME,
     ChatTemplate,
     end_of,
     message_of,
@@ -70,20 +70,17 @@ class ChatEncoder:
             words that the tokenizer cannot spell.
         """
         self._template, self._tokenizer = template, tokenizer
-        self._ends = {
+        pieces = map(tokenizer.id_to_piece, tokenizer.control_ids)
+        names = "|".join(map(re.escape, sorted(pieces, key=len, reverse=True)))
+        self._given = {
             "bos_token": tokenizer.id_to_piece(tokenizer.bos_id),
             "eos_token": tokenizer.id_to_piece(tokenizer.eos_id),
+            "names": re.compile(names),
         }
-        names = "|".join([*map(re.escape, self._ends.values()), TOKEN_NAME])
         self._pattern = re.compile(
-            f"{BEGIN}(?P<text>[^{END}]*){END}(?P<number>.)|(?P<learnt>{LEARNT})|(?P<name>{names})",
-            re.DOTALL,
+            f"{MARKED_TEXT.pattern}|(?P<learnt>{LEARNT})|(?P<name>{names})", re.DOTALL
         )
-        self._names = re.compile(names)
         probe = self._render(PROBE)
-        found = [*self._names.findall(template.source + probe), *self._ends.values()]
-        ids = {tokenizer.piece_to_id(name) for name in found} - {None}
-        self._tokens = np.array(sorted(ids), np.int32)
         after = probe.rpartition(end_of(1))[2]
         ends = (piece for piece, _ in self._scan(after) if piece is not None and not piece.text)
         end = next(ends, None)
@@ -150,7 +147,7 @@ class ChatEncoder:
     def _render(
         self, messages: Sequence[Message], tools: Sequence[object] = (), ask: bool = False
     ) -> str:
-        return self._template.render(messages, tools, ask=ask, **self._ends)
+        return self._template.render(messages, tools, ask=ask, **self._given)
 
     def _stops(self, piece: Piece) -> bool:
         return not piece.text and int(piece.ids[0]) == self._stop
@@ -214,15 +211,11 @@ class ChatEncoder:
         """The pieces of marked text and where they end; None: the end of a generation block."""
         position = 0
         for found in self._pattern.finditer(rendered):
-            name, text = found["name"], found["text"]
-            token = self._tokenizer.piece_to_id(name) if name else None
-            if name and token is None:
-                continue  # words of the template like any
             yield from self._words(rendered[position : found.start()], found.start())
             position = found.end()
-            if token is not None:
-                yield Piece(np.array([token], np.int32)), position
-            elif text is not None:
+            if name := found["name"]:
+                yield Piece(np.array([self._tokenizer.piece_to_id(name)], np.int32)), position
+            elif text := found["text"]:
                 yield Piece(self._spell(text), text, message_of(found["number"])), position
             else:
                 yield None, position
@@ -236,12 +229,8 @@ class ChatEncoder:
             yield Piece(self._spell(text), text), end
 
     def _spell(self, text: str) -> NDArray[np.int32]:
-        """The ids of a text, cut where it would become a token of the template."""
-        ids = self._tokenizer.encode(text)
-        if len(text) < 2 or not np.isin(ids, self._tokens).any():
-            return ids
-        middle = len(text) // 2
-        return np.concatenate([self._spell(text[:middle]), self._spell(text[middle:])])
+        # A template adds no space.
+        return self._tokenizer.encode(text, continues=True)
 
     @property
     def _where(self) -> str:

@@ -106,8 +106,8 @@ def test_what_is_asked_is_what_was_learnt_up_to_the_response(
     learnt = np.concatenate([np.full(len(each.ids), each.trained) for each in pieces])
     assert tokenizer.decode(ids[learnt]).replace("!", "") == "denizIŞIK"
     assert (ids[learnt] == tokenizer.eos_id).sum() == 2
-    asked = [*encoder.question(turns[:2]), *tokenizer.encode("deniz")]
-    asked += [*tokenizer.encode("!")] if chosen.name == "blocks" else []
+    asked = [*encoder.question(turns[:2]), *tokenizer.encode("deniz", continues=True)]
+    asked += [*tokenizer.encode("!", continues=True)] if chosen.name == "blocks" else []
     asked += [*encoder.question(turns[3:4], continued=True)]
     assert ids[: len(asked)].tolist() == asked
     assert learnt[len(asked) :].all()
