@@ -17,7 +17,7 @@ import time
 
 from benchmarks.input_pipelines import PIPELINES, Work
 from benchmarks.markdown import header, row
-from mmrec_jax.data.formats.paths import find_files
+from mmrec_jax.data.files.paths import find_files
 from mmrec_jax.errors import exit_on_user_error
 
 _WARM = 20  # batches before the clock starts

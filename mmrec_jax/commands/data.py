@@ -1,19 +1,20 @@
 """`mmrec data`: what is done with training data before a run."""
 
 import argparse
+import itertools
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrec_jax.commands.options import require_positive
 from mmrec_jax.errors import UserError
 
+_SHOWN = 200  # characters of a document
+
 if TYPE_CHECKING:
-    from mmrec_jax.data.formats.refusals import Refusals
     from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 
@@ -21,9 +22,15 @@ def add_parser(commands: Any) -> None:
     """Adds the subcommand to those of `mmrec`."""
     data = commands.add_parser("data", help="prepare training data, change its form, look at it")
     subcommands = data.add_subparsers(required=True, metavar="command")
-    inspect = subcommands.add_parser("inspect", help="print decoded rows with their segments")
-    inspect.add_argument("--config", required=True, help="a file such as configs/tiny.py")
-    inspect.add_argument("--rows", type=int, default=2)
+    inspect = subcommands.add_parser(
+        "inspect", help="print decoded rows with their segments, or the documents of files"
+    )
+    what = inspect.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config", help="a file such as configs/tiny.py: rows of a run's batch")
+    what.add_argument("--data", metavar="PATTERN", help="files, whatever they are: documents")
+    inspect.add_argument("--rows", type=int, default=2, help="so many rows or documents")
+    inspect.add_argument("--documents", choices=("block", "line", "file"), default="block")
+    inspect.add_argument("--field", default="text", help="field of a record (JSON, Parquet, ...)")
     inspect.set_defaults(run=_inspect)
     _add_prepare(subcommands)
     report = subcommands.add_parser(
@@ -38,12 +45,14 @@ def add_parser(commands: Any) -> None:
         "--out", metavar="DIR", help="where to write; the same folder when left out"
     )
     report.set_defaults(run=_report)
-    _add_build_tfds(subcommands)
 
 
 def _inspect(options: argparse.Namespace) -> None:
-    """Prints the first rows that a run with this config would train on."""
+    """Prints the first rows that a run with this config would train on, or documents."""
     require_positive(options, "rows")
+    if options.data is not None:
+        _inspect_documents(options)
+        return
     from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.config_file import read_config
     from mmrec_jax.data.inspect import fill, inspect_rows
@@ -60,6 +69,17 @@ def _inspect(options: argparse.Namespace) -> None:
     batches.close()
     print(inspect_rows(batch, data.tokenizer, options.rows))
     print(f"{data.describe()}; rows {fill(batch):.1%} full")
+
+
+def _inspect_documents(options: argparse.Namespace) -> None:
+    """Prints where each of the first documents stands, its size, and how it begins."""
+    from mmrec_jax.data.files.reading import Reading, read_documents, require_text
+
+    reading = Reading(options.documents, options.field)
+    documents = read_documents(options.data, "--data", reading)
+    shown = list(itertools.islice(documents, options.rows))
+    for document in require_text(shown, options.data, "--data"):
+        print(f"{document.name}: {len(document.utf8):,} bytes: {document.text[:_SHOWN]!r}")
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -136,7 +156,7 @@ def _add_prepare(commands: Any) -> None:
 
 def _prepare(options: argparse.Namespace) -> None:
     """Prepares the text; does nothing where it is prepared already."""
-    from mmrec_jax.data.formats.paths import require_outside
+    from mmrec_jax.data.files.paths import require_outside
     from mmrec_jax.data.formats.source import find_sources
     from mmrec_jax.data.prepared.preparation import Resources, prepare_text
     from mmrec_jax.data.prepared.settings import PrepareSettings, flag
@@ -256,81 +276,3 @@ class _Bar:
             f"{read:,.1f} MB in {seconds:,.1f} s with {workers} workers: "
             f"{read / seconds:.2f} MB/s, {self._tokens / seconds:,.0f} tokens/s{memory}"
         )
-
-
-def _add_build_tfds(commands: Any) -> None:
-    parser = commands.add_parser(
-        "build-tfds", help="turn any source into a TensorFlow data set of ArrayRecord files"
-    )
-    parser.add_argument(
-        "--source",
-        required=True,
-        help="comma-separated paths, globs, folders, tfds:NAME/CONFIG:split, hf:NAME:split",
-    )
-    parser.add_argument("--name", required=True, help="of the data set")
-    parser.add_argument("--config", default="", help="of the data set's config, if it has one")
-    parser.add_argument("--out", required=True, help="the directory of data sets")
-    parser.add_argument("--documents", choices=("block", "line", "file"), default="block")
-    parser.add_argument("--field", default="text", help="field of a record that holds the text")
-    parser.add_argument(
-        "--validation-fraction",
-        type=float,
-        default=0.0,
-        metavar="F",
-        help="this share of the texts, by their hash, becomes the split validation",
-    )
-    parser.add_argument("--shard-mb", type=int, default=256, help="MiB of text in a file, about")
-    parser.add_argument("--max-record-mb", type=int, default=64, help="a longer text is refused")
-    parser.add_argument("--on-error", choices=("stop", "skip"), default="stop")
-    parser.add_argument("--tfds-dir", default="", help="of tfds: sources")
-    parser.set_defaults(run=_build_tfds)
-
-
-def _build_tfds(options: argparse.Namespace) -> None:
-    """Writes the data set; memory is bounded by the longest record."""
-    require_positive(options, "shard_mb", "max_record_mb")
-    if not 0 <= options.validation_fraction < 1:
-        raise UserError(
-            f"--validation-fraction is {options.validation_fraction}; it must be in [0, 1)"
-        )
-    from mmrec_jax.data.formats.paths import require_outside
-    from mmrec_jax.data.formats.refusals import Refusals
-    from mmrec_jax.data.formats.tfds_writer import write_tfds
-
-    out = Path(options.out).expanduser()
-    require_outside(out, "--out", options.source, "--source")
-    refusals = Refusals(options.on_error)
-    folder, counts = write_tfds(
-        _texts(options, refusals),
-        out,
-        options.name,
-        options.config,
-        options.shard_mb * 2**20,
-    )
-    refusals.show()
-    listed = ", ".join(f"{count:,} of {split}" for split, count in counts.items())
-    print(f"{folder}: {listed}")
-
-
-def _texts(options: argparse.Namespace, refusals: "Refusals") -> Iterator[tuple[str, str]]:
-    from mmrec_jax.data.formats.source import find_sources
-    from mmrec_jax.data.split import hash_share
-
-    sources = find_sources(
-        options.source,
-        "--source",
-        options.documents,
-        options.field,
-        options.max_record_mb * 2**20,
-        tfds_dir=options.tfds_dir,
-    )
-    empty = True
-    for source in sources:
-        for file in source.files:
-            for chunk in file.chunks():
-                for document in chunk.documents(refusals):
-                    held = hash_share(document.text) < options.validation_fraction
-                    yield "validation" if held else "train", document.text
-                    empty = False
-    if empty:
-        raise UserError(f"--source: there is no text in {options.source}")

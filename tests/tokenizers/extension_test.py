@@ -160,7 +160,7 @@ def test_the_same_files_whatever_was_in_between(folder, out, monkeypatch):
     whole = extend(folder, out="whole")
     monkeypatch.setattr("mmrec_jax.tokenizers.text._BATCH", 1_000)
     monkeypatch.setattr("mmrec_jax.tokenizers.text._BETWEEN_SAVES", 0.0)
-    monkeypatch.setattr("mmrec_jax.data.formats.byte_window._READ", 900)
+    monkeypatch.setattr("mmrec_jax.tokenizers.text._READ", 900)
     learn = extension.learn_extension
     kills = 0
 

@@ -5,7 +5,6 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mmrec_jax.data.formats import byte_window
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers import text as module
 from mmrec_jax.tokenizers.bpe_file import BpeFile
@@ -21,7 +20,7 @@ _BOOK = ("kelime " * 60).strip()
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(byte_window, "_READ", 7)
+    monkeypatch.setattr(module, "_READ", 7)
     monkeypatch.setattr(module, "_LONGEST", 50)
 
 

@@ -78,24 +78,29 @@ class InstructionDataset(TextDataset):
             )
         tokenizer.chat_template = template
         trained = {each.prompt.strip() for each in conversations["train"]}
-        repeated = sum(each.prompt.strip() in trained for each in conversations["validation"])
-        train, validation = stores["train"], stores["validation"]
-        return cls(config, tokenizer, train, validation, False, fits, repeated)
+        held_out = conversations.get("validation", ())
+        repeated = sum(each.prompt.strip() in trained for each in held_out)
+        train, validation = stores["train"], stores.get("validation")
+        return cls(config, tokenizer, (train,), validation, False, fits, repeated)
 
     def describe(self) -> str:
         """See `Dataset.describe`."""
-        train, template = self.train, self.tokenizer.chat_template
+        (train,), template = self.train, self.tokenizer.chat_template
+        assert isinstance(train, TokenStore)
         assert template is not None
         assert train.weights is not None
+        held_out = "nothing is held out: there is no validation loss"
+        if self.validation is not None:
+            held_out = f"{self.validation.num_documents:,} validation examples"
+        if self.repeated:
+            held_out += f", {self.repeated:,} with prompts of the training data"
         long = "; ".join(f"{split} {fit}" for split, fit in self.fits.items())
-        overlap = f", {self.repeated:,} with prompts of the training data" if self.repeated else ""
         return (
             f"{self.config.source}, {train.num_documents:,} training examples, "
             f"{train.num_bytes:,} bytes of responses, {train.num_pairs:,} tokens, "
             f"{train.weights.sum() / train.num_pairs:.0%} of them in responses "
             f"({self.tokenizer.vocab_size:,} in the vocabulary, template {template.name}); "
-            f"{self.validation.num_documents:,} validation examples{overlap}; "
-            f"longer than a row of {self.config.seq_len:,}: {long}"
+            f"{held_out}; longer than a row of {self.config.seq_len:,}: {long}"
         )
 
 
@@ -186,6 +191,7 @@ def encode_examples(
             "tokens; raise it"
         )
     parts = [piece for pieces in kept for piece in pieces]
+    unspelled = sum(encoder.unspelled_bytes(part) for part in parts if part.trained)
     learnt = ["".join(piece.text for piece in pieces if piece.trained) for pieces in kept]
     store = TokenStore(
         tokens=np.concatenate([part.ids for part in parts]),
@@ -195,6 +201,7 @@ def encode_examples(
         weights=np.concatenate(
             [np.full(len(part.ids), part.trained, np.float32) for part in parts]
         ),
+        unspelled_bytes=unspelled,
     )
     return store, Fit(dropped, truncated)
 

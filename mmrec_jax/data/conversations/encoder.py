@@ -144,6 +144,10 @@ class ChatEncoder:
             pieces = [*self._begin(pieces), *pieces]
         return np.concatenate([piece.ids for piece in pieces])
 
+    def unspelled_bytes(self, piece: Piece) -> int:
+        """How many bytes of its text its tokens do not spell."""
+        return self._tokenizer.unspelled_bytes(piece.text, piece.ids) if piece.text else 0
+
     def _render(
         self, messages: Sequence[Message], tools: Sequence[object] = (), ask: bool = False
     ) -> str:

@@ -1,11 +1,10 @@
 """The conversations of the user's own files."""
 
-import sys
 from collections.abc import Collection
 
 from mmrec_jax.data.conversations.records import read_record
-from mmrec_jax.data.formats.documents import json_objects
-from mmrec_jax.data.formats.refusals import OnError, Refusals
+from mmrec_jax.data.files.reading import Reading, read_records
+from mmrec_jax.data.files.refusals import OnError, Refusals
 from mmrec_jax.data.kinds.instructions import InstructionsConfig
 from mmrec_jax.data.split import Split, held_out
 from mmrec_jax.errors import UserError
@@ -16,7 +15,7 @@ def load_conversations(data: InstructionsConfig) -> dict[Split, list[Conversatio
     """The conversations of "train" and "validation", in an order that depends on the data alone.
 
     A share is held out, or `data.validation` names other files. The share is taken by a hash of the
-    prompt: several responses to one prompt stay together, and so do copies in other white space.
+    prompt: several responses to one prompt stay together. With a share of 0 nothing is held out.
 
     Raises:
       UserError: a file is missing, a line is broken (named), or a split is empty.
@@ -35,19 +34,16 @@ def load_conversations(data: InstructionsConfig) -> dict[Split, list[Conversatio
     train = read("train")
     if data.validation:
         return {"train": train, "validation": read("validation")}
-    below = held_out([" ".join(each.prompt.split()) for each in train], data.validation_fraction)
-    sides: tuple[tuple[Split, bool], ...] = (("train", False), ("validation", True))
-    split: dict[Split, list[Conversation]] = {
-        side: [each for each, held in zip(train, below, strict=True) if held == wanted]
-        for side, wanted in sides
-    }
-    if not split["train"]:
+    below = held_out([each.prompt.strip() for each in train], data.validation_fraction)
+    validation = [each for each, held in zip(train, below, strict=True) if held]
+    train = [each for each, held in zip(train, below, strict=True) if not held]
+    if not train:
         raise UserError(
             f"holding out config.data.validation_fraction = {data.validation_fraction} of "
-            f"{len(train)} conversations leaves none to train on; add some, lower it or set "
+            f"{len(validation)} conversations leaves none to train on; add some, lower it or set "
             "config.data.validation"
         )
-    return split
+    return {"train": train, "validation": validation} if validation else {"train": train}
 
 
 def read_conversations(
@@ -55,7 +51,7 @@ def read_conversations(
     fields: tuple[str, str] = ("", ""),
     option: str = "--data",
     on_error: OnError = "stop",
-    max_record_bytes: int = sys.maxsize,
+    max_record_bytes: int = 1 << 30,
     ignored: Collection[str] = (),
 ) -> list[Conversation]:
     """All conversations of some files of records.
@@ -72,7 +68,8 @@ def read_conversations(
       UserError: a file is missing, a line is broken (named), or there is none.
     """
     refusals, conversations = Refusals(on_error), []
-    for place, record in json_objects(pattern, option, refusals, max_record_bytes):
+    reading = Reading(max_record_bytes=max_record_bytes)
+    for place, record in read_records(pattern, option, reading, refusals):
         try:
             conversations.append(read_record(record, place, fields, ignored))
         except UserError as error:

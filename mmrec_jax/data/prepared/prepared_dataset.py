@@ -51,7 +51,7 @@ def open_prepared(config: Config, tokenizer: Tokenizer | None = None) -> TextDat
     return TextDataset(
         config.data,
         own[0],
-        PreparedStore.open(opened, "train"),
+        tuple(PreparedStore.open([each], "train") for each in opened),
         PreparedStore.open(opened, "validation"),
         config.train.carry_state,
     )
@@ -65,6 +65,7 @@ def validation_documents(config: Config) -> list[Document]:
     """
     data = open_prepared(config)
     store = data.validation
+    assert store is not None
     ends = zip(store.offsets[:-1].tolist(), store.offsets[1:].tolist(), strict=True)
     return [
         Document(

@@ -52,20 +52,11 @@ class PreparedStore(TokenStore):
             offsets=np.concatenate([[0], np.cumsum(documents[:, 0])]).astype(np.int64),
             byte_counts=np.ascontiguousarray(documents[:, 1]),
             character_counts=np.ascontiguousarray(documents[:, 2]),
-            sources=tuple(
-                (str(folder), sum(entry["documents"] for entry in manifest.shards[split]))
-                for folder, manifest in folders
-            ),
+            name=str(folders[0][0]),
             shard_hashes=tuple(
                 entry[name] for _, _, entry in listed for name in ("sha256", "documents_sha256")
             ),
         )
-
-    def target_weights(self, places: slice | NDArray[np.int64]) -> NDArray[np.float32]:
-        """See `TokenStore.target_weights`; no token is read for it."""
-        if isinstance(places, slice):
-            return np.ones(len(range(*places.indices(len(self.tokens)))), np.float32)
-        return np.ones(places.shape, np.float32)
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -14,8 +14,6 @@ from mmrec_jax.data.conversations.dataset import (
 )
 from mmrec_jax.data.conversations.encoder import ChatEncoder
 from mmrec_jax.data.evaluation import evaluation_batches
-from mmrec_jax.data.longest import longest_documents
-from mmrec_jax.data.pipeline import make_train_iterator
 from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.tokenizers.char import CharTokenizer
 from mmrec_jax.tokenizers.chat_template import CHATML, PLAIN, ChatTemplate
@@ -96,24 +94,26 @@ def assert_weights(batch):
         assert not batch["weights"][row][ids == 0].any()
 
 
-def test_weights_stand_beside_their_targets_in_every_layout():
+def test_weights_stand_beside_their_targets_in_every_layout(tmp_path):
     rng = np.random.default_rng(0)
-    words = [
-        "".join("abcdefgh"[i] for i in rng.integers(0, 8, rng.integers(1, 9))) for _ in range(240)
-    ]
-    store = encode_examples(map(talk, *[iter(words)] * 4), _ENCODER, 48, "drop")[0]
-    iterator = make_train_iterator(store, data_config(seq_len=48), 4)
-    for batch in itertools.islice(iterator, 12):
+    words = ["".join("abcdefgh"[i] for i in rng.integers(0, 8, rng.integers(1, 9))) for _ in range(240)]
+    talks = list(map(talk, *[iter(words)] * 4))
+    (tmp_path / "tight.jinja").write_text(_TIGHT.source)
+    fields = {"seq_len": 48, "template": str(tmp_path / "tight.jinja")}
+    config = data_config("treebank_instructions", **fields)
+    splits = {"train": talks, "validation": talks}
+    data = InstructionDataset.from_conversations(config, splits, ByteTokenizer())
+    for batch in itertools.islice(data.batches(4), 12):
         assert_weights(batch)
         assert 0 < batch["weights"].mean() < 1
-        # Whole: a row never begins within an example.
-        assert (batch["inputs"][:, 0] == 256).all()
+        assert (batch["inputs"][:, 0] == 256).all()  # no row begins within an example
     for carry in (False, True):
-        batches = list(evaluation_batches(store, 4, 48, carry=carry))
-        assert sum(batch["weights"].sum() for batch in batches) == store.weights.sum()
+        batches = list(evaluation_batches(data.validation, 4, 48, carry=carry))
+        counted = sum(batch["weights"].sum() for batch in batches)
+        assert counted == data.validation.weights.sum()
         for batch in batches if not carry else ():
             assert_weights(batch)
-    assert_weights(longest_documents(store, 5, 48))
+    assert_weights(data.longest(5, 48))
 
 
 def dataset(overlong="drop", tokenizer=None, **fields):
@@ -130,6 +130,10 @@ def test_what_was_left_out_of_a_run_is_told():
     assert data.fits == {"train": Fit(truncated=8), "validation": Fit(truncated=1)}
     for named in ("8 with shortened prompts", "2 with prompts of the training data", "plain"):
         assert named in data.describe()
+    talks = {"train": [talk("a" * n, f"b{n}") for n in range(1, 31)]}
+    data = InstructionDataset.from_conversations(data.config, talks, ByteTokenizer())
+    assert data.validation is None
+    assert "nothing is held out" in data.describe()
     config = config_of("treebank_instructions", train__carry_state=True)
     with refused("config.train.carry_state is True"):
         config.data.check(config)
@@ -142,7 +146,7 @@ def test_the_template_of_a_run(monkeypatch, tmp_path):
         )
 
     tokenizer, path = ByteTokenizer(), tmp_path / "mine.jinja"
-    store = dataset(tokenizer=tokenizer).train
+    (store,) = dataset(tokenizer=tokenizer).train
     assert tokenizer.chat_template == choose("auto", ByteTokenizer()) == PLAIN
     assert examples(store)[0] == "^Soru:\na\nCevap:\nb1$"
     path.write_text(_TIGHT.source + "{{ enable_thinking }}", "utf-8")

@@ -147,6 +147,7 @@ def test_a_share_of_the_prompts_is_held_out_with_all_their_responses(tmp_path):
     other = loaded(tmp_path / "b.jsonl", lines[:5], validation=str(tmp_path / "a.jsonl"))
     assert [each.response for each in other["train"]] == [f"c{i}" for i in range(5)]
     assert len(other["validation"]) == 400
+    assert loaded(tmp_path / "b.jsonl", lines[:5], validation_fraction=0.0).keys() == {"train"}
 
 
 def test_lines_are_named_or_skipped_and_listed(tmp_path, capsys):

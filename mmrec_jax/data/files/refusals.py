@@ -2,10 +2,13 @@
 
 import dataclasses
 import sys
+from collections.abc import Callable
 from typing import Literal
 
 from mmrec_jax.errors import UserError
 
+# Is handed what is wrong with one record; it raises, or returns: then the record is left out.
+Refuse = Callable[[UserError], None]
 OnError = Literal["stop", "skip"]
 _LISTED = 100
 
@@ -43,3 +46,14 @@ class Refusals:
         lines = [f"skipped {self.count:,} records or files that could not be read:"]
         lines += [f"  {message}" for message in self.messages]
         return "\n".join([*lines, f"  and {rest:,} more"] if rest else lines)
+
+
+def stop(error: UserError) -> None:
+    """The `Refuse` that raises."""
+    raise error
+
+
+def too_long(record: str, limit: int) -> UserError:
+    """What is said of a record (named with its file) of more than `limit` bytes."""
+    option = "config.data.max_record_mb, or --max-record-mb"
+    return UserError(f"{record} is longer than {limit:,} bytes ({option})")

@@ -1,0 +1,111 @@
+"""Data sets by name: `hf:NAME:split` of `datasets`, `tfds:NAME:split` of TensorFlow Datasets."""
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmrec_jax.errors import UserError
+
+_SAVED = ("state.json", "dataset_dict.json")  # of a folder that `save_to_disk` wrote
+_NAMED = re.compile(r"(.+):(\w[\w.-]*)")
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether `datasets.Dataset.save_to_disk` wrote a folder."""
+    return any((folder / name).is_file() for name in _SAVED)
+
+
+def huggingface_files(name: str, option: str) -> list[Path]:
+    """The Arrow files of a split.
+
+    Args:
+      name: "NAME:split", where NAME is what `datasets.load_dataset` takes, or a folder that
+        `save_to_disk` wrote; of one with a single split, ":split" may be left out.
+      option: the name of the config field or option, for error messages.
+
+    Raises:
+      UserError: there is no such data set or split, or the package is not installed.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise _missing(f"{option}: hf:{name}", "datasets", "files") from None
+    match = _NAMED.fullmatch(name)
+    whole = Path(name).expanduser()
+    place, split = (name, "") if is_saved(whole) or not match else match.groups()
+    saved = is_saved(Path(place).expanduser())
+    if not (split or saved):
+        raise UserError(f"{option}: hf:{name} must be hf:NAME:split, a whole split")
+    try:
+        found: Any = (
+            datasets.load_from_disk(str(Path(place).expanduser()))
+            if saved
+            else datasets.load_dataset(place, split=split)
+        )
+    except Exception as error:  # whatever the hub, its client or the data set's files raise
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise UserError(f"{option}: hf:{name} cannot be loaded: {reason}") from None
+    if isinstance(found, dict):
+        if split not in found:
+            raise UserError(
+                f"{option}: {place} has the splits {', '.join(found)}; name one: "
+                f"hf:{place}:{next(iter(found))}"
+            )
+        found = found[split]
+    return [Path(file["filename"]) for file in found.cache_files]
+
+
+@dataclasses.dataclass(frozen=True)
+class TfdsSplit:
+    """One split of a data set of TensorFlow Datasets, read without TensorFlow.
+
+    Attributes:
+      name: "NAME:split", "NAME/CONFIG:split" or "NAME/CONFIG/VERSION:split"; the data sets are in
+        $TFDS_DATA_DIR, or else ~/tensorflow_datasets.
+      option: the name of the config field or option, for error messages.
+    """
+
+    name: str
+    option: str
+
+    def __str__(self) -> str:
+        return f"tfds:{self.name}"
+
+    def open(self) -> Any:
+        """The records, by their index.
+
+        Raises:
+          UserError: there is no such data set or split, or the package is not installed.
+        """
+        match = _NAMED.fullmatch(self.name)
+        if match is None:
+            raise UserError(f"{self.option}: {self} must be tfds:NAME/CONFIG:split")
+        try:
+            import tensorflow_datasets
+        except ImportError:
+            raise _missing(f"{self.option}: {self}", "tensorflow_datasets", "tfds") from None
+        try:
+            return tensorflow_datasets.data_source(match[1], split=match[2], download=False)
+        except Exception as error:  # which are of many kinds
+            reason = str(error).strip().split("\n")[0] or type(error).__name__
+            raise UserError(f"{self.option}: {self} cannot be loaded: {reason}") from None
+
+    def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """("tfds:NAME:split, record n", features) of each record."""
+        source = self.open()
+        for number in range(len(source)):
+            location = f"{self}, record {number + 1}"
+            try:
+                record = source[number]
+            except Exception as error:
+                reason = str(error).strip().split("\n")[0]
+                raise UserError(f"{location}: cannot be read: {reason}") from None
+            yield location, record
+
+
+def _missing(what: str, package: str, extra: str) -> UserError:
+    return UserError(
+        f"{what} is read with {package}, which is not installed: pip install 'mmrec_jax[{extra}]'"
+    )
