@@ -88,9 +88,7 @@ def _eval_loss(options: argparse.Namespace) -> None:
     if options.data is None or options.lengths is not None:
         raise UserError(f"{options.workdir} was trained on text: give --data=FILE and no --lengths")
     if holds_conversations(config, options):
-        conversations = read_conversations(
-            options.data, config.data.record_fields, ignored=config.data.ignored
-        )
+        conversations = read_conversations(options.data, config.data.record_fields)
         model, params, tokenizer = load(options.workdir, options.step)
         seq_len, overlong = config.data.seq_len, config.data.overlong
         store, fit = encode_examples(conversations, chat_encoder(tokenizer), seq_len, overlong)

@@ -88,7 +88,7 @@ class ChatTemplate:
     source: str
 
     def with_thinking(self, thinking: bool) -> "ChatTemplate":
-        """With `enable_thinking` set in the source, where it asks for it: it goes with the model."""
+        """With `enable_thinking` set where the source asks for it, so that it is stored."""
         on, off = (f"{{%- set enable_thinking = {value} %}}\n" for value in ("true", "false"))
         source = self.source.removeprefix(on).removeprefix(off)
         if "enable_thinking" not in source:
@@ -116,7 +116,7 @@ class ChatTemplate:
             {
                 **_guarded(each.extra, names),
                 "role": each.role,
-                "content": _Text(_checked(each.text), index),
+                "content": _Text(_guarded(each.text, None), index),
             }
             for index, each in enumerate(messages)
         ]
@@ -138,7 +138,7 @@ class ChatTemplate:
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=extensions
         )
-        environment.filters["tojson"] = _to_json
+        environment.filters["tojson"] = functools.partial(json.dumps, ensure_ascii=False)
         environment.globals["raise_exception"] = _raise
         environment.globals["strftime_now"] = _DATE.strftime
         return environment.from_string(self.source)
@@ -158,25 +158,16 @@ class _Generation(Extension):
         return [begin, *body, end]
 
 
-def _to_json(value: Any, indent: int | None = None, **_: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
 def _raise(message: str) -> None:
     raise jinja2.TemplateError(message)
 
 
-def _checked(text: str) -> str:
-    if found := _NONCHARACTER.search(text):
-        raise UserError(f"a text holds the noncharacter U+{ord(found[0]):04X}; take it out")
-    return text
-
-
 def _guarded(value: Any, names: re.Pattern[str] | None) -> Any:
-    """The value, with a mark in each of the names in its strings."""
+    """The value, with a mark in each of the names in its strings, which hold no other marks."""
     if isinstance(value, str):
-        text = _checked(value)
-        return names.sub(lambda name: name[0][0] + PART + name[0][1:], text) if names else text
+        if found := _NONCHARACTER.search(value):
+            raise UserError(f"a text holds the noncharacter U+{ord(found[0]):04X}; take it out")
+        return names.sub(lambda name: name[0][0] + PART + name[0][1:], value) if names else value
     if isinstance(value, Mapping):
         return {_guarded(key, names): _guarded(item, names) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -188,7 +179,10 @@ def _framed(name: str, frames: Mapping[str, Sequence[Sequence[str | None]]]) -> 
     """Texts before and after each message, by roles; None is the token that ends a document."""
 
     def jinja(words: Sequence[str | None]) -> str:
-        literals = (json.dumps(each, ensure_ascii=False) if each else "eos_token" for each in words)
+        literals = (
+            json.dumps(each, ensure_ascii=False) if each is not None else "eos_token"
+            for each in words
+        )
         return "".join(f"{{{{ {each} }}}}" for each in literals)
 
     turns = "{%- if false %}\n"

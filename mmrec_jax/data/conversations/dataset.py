@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 
 from mmrec_jax.data.conversations.encoder import PROBE, ChatEncoder, Piece
-from mmrec_jax.data.kinds.instructions import ConversationsConfig
+from mmrec_jax.data.files.refusals import Refusals, Refuse, stop
+from mmrec_jax.data.kinds.instructions import ConversationsConfig, InstructionsConfig
 from mmrec_jax.data.split import Split
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.token_store import TokenStore
@@ -29,32 +30,15 @@ Overlong = Literal["drop", "truncate", "error"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Fit:
-    """What became of the examples that are longer than a row.
-
-    Attributes:
-      dropped: left out.
-      truncated: kept with shortened prompts.
-    """
-
-    dropped: int = 0
-    truncated: int = 0
-
-    def __str__(self) -> str:
-        """The two counts in words."""
-        return f"{self.dropped:,} dropped, {self.truncated:,} with shortened prompts"
-
-
-@dataclasses.dataclass(frozen=True)
 class InstructionDataset(TextDataset):
     """A training and a validation split of conversations; the tokenizer keeps their template.
 
     Attributes:
-      fits: what became of long examples.
+      fits: what became of the examples that are longer than a row, in words.
       repeated: validation prompts that the training split has too.
     """
 
-    fits: Mapping[Split, Fit] = dataclasses.field(default_factory=dict)
+    fits: Mapping[Split, str] = dataclasses.field(default_factory=dict)
     repeated: int = 0
 
     @classmethod
@@ -71,11 +55,13 @@ class InstructionDataset(TextDataset):
         """
         template = choose_template(config, tokenizer)
         encoder = ChatEncoder(template, tokenizer)
+        refusals = Refusals(config.on_error if isinstance(config, InstructionsConfig) else "stop")
         stores, fits = {}, {}
         for split, examples in conversations.items():
             stores[split], fits[split] = encode_examples(
-                examples, encoder, config.seq_len, config.overlong
+                examples, encoder, config.seq_len, config.overlong, refusals
             )
+        refusals.show()
         tokenizer.chat_template = template
         trained = {each.prompt.strip() for each in conversations["train"]}
         held_out = conversations.get("validation", ())
@@ -108,34 +94,21 @@ def choose_template(config: ConversationsConfig, tokenizer: Tokenizer) -> ChatTe
     """The template that the config names, or under "auto" the one that suits the tokenizer.
 
     Raises:
-      UserError: the file is missing or no template, or the tokenizer lacks the tokens of chatml.
+      UserError: the file is missing or no template.
     """
-    missing = [name for name in CHATML_TOKENS if tokenizer.piece_to_id(name) is None]
     if config.template == "auto":
-        template = tokenizer.chat_template or (PLAIN if missing else CHATML)
+        known = all(tokenizer.piece_to_id(name) is not None for name in CHATML_TOKENS)
+        template = tokenizer.chat_template or (CHATML if known else PLAIN)
     else:
         template = _configured(config)
-    if template == CHATML and missing:
-        raise UserError(
-            f'the chat template "chatml" needs the token {missing[0]!r}, which this tokenizer '
-            f"({tokenizer.kind}, {tokenizer.vocab_size:,} ids) does not have; choose another one "
-            'with config.data.template, such as "plain"'
-        )
     return template.with_thinking(config.enable_thinking)
 
 
 def training_texts(config: ConversationsConfig, conversations: Sequence[Conversation]) -> list[str]:
-    """What a tokenizer that is trained for these conversations must spell: template and messages.
-
-    Raises:
-      UserError: the template's file is missing or no template.
-    """
+    """What a tokenizer trained for these conversations must spell: template and messages."""
     template = PLAIN if config.template == "auto" else _configured(config)
     words = MARKED_TEXT.sub("\0", template.render(PROBE, ask=True)).split("\0")
-    return [
-        *filter(None, words),
-        *(message.text for each in conversations for message in each.messages),
-    ]
+    return [*words, *(message.text for each in conversations for message in each.messages)]
 
 
 def _configured(config: ConversationsConfig) -> ChatTemplate:
@@ -148,8 +121,12 @@ def _configured(config: ConversationsConfig) -> ChatTemplate:
 
 
 def encode_examples(
-    conversations: Iterable[Conversation], encoder: ChatEncoder, seq_len: int, overlong: Overlong
-) -> tuple[TokenStore, Fit]:
+    conversations: Iterable[Conversation],
+    encoder: ChatEncoder,
+    seq_len: int,
+    overlong: Overlong,
+    refuse: Refuse = stop,
+) -> tuple[TokenStore, str]:
     """Each conversation as one document that fits in a row.
 
     The weight is 1 at the tokens of responses that are learnt, the end of each turn included, and 0
@@ -160,10 +137,10 @@ def encode_examples(
       encoder: the template.
       seq_len: T, the most tokens that an example may read.
       overlong: what to do with a longer one: see `ConversationsConfig.overlong`.
+      refuse: takes what the tokenizer or the template has against a conversation (named).
 
     Raises:
-      UserError: the tokenizer or the template refuses a conversation, one is too long under "error"
-        (named), or none is left.
+      UserError: what `refuse` raises; an example is too long under "error"; or none is left.
     """
     kept: list[list[Piece]] = []
     dropped = truncated = 0
@@ -171,7 +148,8 @@ def encode_examples(
         try:
             pieces = encoder.conversation(conversation)
         except UserError as error:
-            raise UserError(f"{conversation.name}: {error}") from None
+            refuse(UserError(f"{conversation.name}: {error}"))
+            continue
         excess = _length(pieces) - 1 - seq_len  # the last token is not read
         if excess > 0 and overlong == "error":
             raise UserError(
@@ -187,33 +165,38 @@ def encode_examples(
             kept.append(pieces)
     if not kept:
         raise UserError(
-            f"no example is left: all {dropped:,} have more than config.data.seq_len = {seq_len:,} "
+            f"no example is left: {dropped:,} have more than config.data.seq_len = {seq_len:,} "
             "tokens; raise it"
         )
     parts = [piece for pieces in kept for piece in pieces]
-    unspelled = sum(encoder.unspelled_bytes(part) for part in parts if part.trained)
     learnt = ["".join(piece.text for piece in pieces if piece.trained) for pieces in kept]
     store = TokenStore(
         tokens=np.concatenate([part.ids for part in parts]),
         offsets=np.cumsum([0, *map(_length, kept)], dtype=np.int64),
         byte_counts=np.array([len(text.encode("utf-8")) for text in learnt], np.int64),
         character_counts=np.array([len(text) for text in learnt], np.int64),
-        weights=np.concatenate(
-            [np.full(len(part.ids), part.trained, np.float32) for part in parts]
+        weights=np.repeat(
+            np.array([part.trained for part in parts], np.float32),
+            [len(part.ids) for part in parts],
         ),
-        unspelled_bytes=unspelled,
+        unspelled_bytes=sum(
+            encoder.tokenizer.unspelled_bytes(part.text, part.ids)
+            for part in parts
+            if part.trained and part.text
+        ),
     )
-    return store, Fit(dropped, truncated)
+    return store, f"{dropped:,} dropped, {truncated:,} with shortened prompts"
 
 
 def _shortened(pieces: list[Piece], excess: int) -> list[Piece]:
-    """Takes `excess` tokens from the beginnings of the prompts, the earliest first.
+    """Takes `excess` tokens from the beginnings of the texts that are read, the earliest first.
 
-    Headers and responses stay whole. Empty: the prompts do not have so many.
+    Headers and responses stay whole. Empty: the texts do not have so many.
     """
     shorter = []
     for piece in pieces:
-        cut = min(excess, len(piece.ids)) if piece.prompt else 0
+        spare = piece.message is not None and not piece.trained
+        cut = min(excess, len(piece.ids)) if spare else 0
         shorter.append(dataclasses.replace(piece, ids=piece.ids[cut:]))
         excess -= cut
     return [] if excess else shorter

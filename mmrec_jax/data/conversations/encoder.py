@@ -24,15 +24,13 @@ from mmrec_jax.tokenizers.conversation import Conversation, Message
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 PROBE = Message("user", "x"), Message("assistant", "x")
-# What a template puts before a response that was written without thinking.
+# What some templates put before a response that was written without thinking.
 _NO_THOUGHTS = re.compile(r"<think>\s*</think>\s*")
-# Parts of a turn that must not get lost.
-_SAID = "tool_calls", "reasoning_content"
 
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """A part of an encoded conversation: one token of the template, or text.
+    """A part of an encoded conversation: text, or one token of the template.
 
     Attributes:
       ids: int32 [n].
@@ -46,52 +44,40 @@ class Piece:
     message: int | None = None
     trained: bool = False
 
-    @property
-    def prompt(self) -> bool:
-        """Whether it is the text of a message that is read, which may be shortened."""
-        return self.message is not None and not self.trained
-
 
 class ChatEncoder:
     """A template in the tokens of one tokenizer.
 
-    Names of tokens are tokens in the template's own words alone: texts are encoded apart, and a
-    text cannot spell a token of the template, whichever way the tokenizer defines it.
+    The template's own words alone are searched for the names of tokens; texts are encoded apart
+    from them, and a tokenizer spells what looks like such a name (`Tokenizer.control_ids`).
 
     Attributes:
+      tokenizer: the one given.
       stops: the tokens at which a response ends: the end of its turn, and that of a document.
     """
 
     def __init__(self, template: ChatTemplate, tokenizer: Tokenizer) -> None:
-        """Finds the tokens of the template.
+        """Finds the token that ends a turn.
 
         Raises:
-          UserError: the template is wrong, ends no response with a token of the tokenizer, or has
-            words that the tokenizer cannot spell.
+          UserError: the template is wrong, or ends no response with a token of the tokenizer.
         """
-        self._template, self._tokenizer = template, tokenizer
+        self.tokenizer, self._template = tokenizer, template
         pieces = map(tokenizer.id_to_piece, tokenizer.control_ids)
         names = "|".join(map(re.escape, sorted(pieces, key=len, reverse=True)))
-        self._given = {
-            "bos_token": tokenizer.id_to_piece(tokenizer.bos_id),
-            "eos_token": tokenizer.id_to_piece(tokenizer.eos_id),
-            "names": re.compile(names),
-        }
-        self._pattern = re.compile(
+        self._names = re.compile(names)
+        self._parts = re.compile(
             f"{MARKED_TEXT.pattern}|(?P<learnt>{LEARNT})|(?P<name>{names})", re.DOTALL
         )
-        probe = self._render(PROBE)
-        after = probe.rpartition(end_of(1))[2]
-        ends = (piece for piece, _ in self._scan(after) if piece is not None and not piece.text)
-        end = next(ends, None)
-        if end is None:
+        after = self._render(PROBE).rpartition(end_of(1))[2]
+        ends = [int(piece.ids[0]) for piece in self._pieces(after) if not piece.text]
+        if not ends:
             raise UserError(
                 f"{self._where} ends a response with {after!r}, which is no token of this tokenizer "
                 f"({tokenizer.kind}, {tokenizer.vocab_size:,} ids); choose another one with "
                 'config.data.template, such as "plain"'
             )
-        self._stop = int(end.ids[0])
-        self.stops = tuple(dict.fromkeys((self._stop, tokenizer.eos_id)))
+        self.stops = tuple(dict.fromkeys((ends[0], tokenizer.eos_id)))
 
     def conversation(self, conversation: Conversation) -> list[Piece]:
         """The pieces from the begin token to the end of the last response that is learnt.
@@ -100,17 +86,16 @@ class ChatEncoder:
           UserError: the tokenizer cannot spell a text, or the template refuses the conversation,
             leaves out a part of it, or writes its beginning otherwise when more follows.
         """
-        messages, tools = conversation.messages, conversation.tools
-        whole = self._render(messages, tools)
+        whole = self._render(conversation.messages, conversation.tools)
         self._require_all(conversation, whole)
         pieces: list[Piece] = []
         position = 0
         for index, begin in self._responses(conversation, whole):
             pieces += self._pieces(whole[position:begin])
-            trained, position = True, begin
+            trained = True
             for piece, end in self._scan(whole[begin:]):
                 position = begin + end
-                if piece is None:  # the end of a generation block
+                if piece is None:
                     trained = False
                     continue
                 if piece.message not in (None, index):
@@ -119,7 +104,7 @@ class ChatEncoder:
                 pieces.append(dataclasses.replace(piece, trained=trained or stops))
                 if stops:
                     break
-        return [*self._begin(pieces), *pieces]
+        return self._begun(pieces)
 
     def question(
         self, messages: Sequence[Message], *, continued: bool = False
@@ -136,31 +121,29 @@ class ChatEncoder:
         """
         if continued:
             rendered = self._render((*PROBE, *messages), ask=True).partition(end_of(1))[2]
-            pieces = self._pieces(rendered)
             # What stands before the end the model has written itself.
+            pieces = self._pieces(rendered)
             pieces = list(itertools.dropwhile(lambda piece: not self._stops(piece), pieces))
         else:
-            pieces = self._pieces(self._render(messages, ask=True))
-            pieces = [*self._begin(pieces), *pieces]
+            pieces = self._begun(self._pieces(self._render(messages, ask=True)))
         return np.concatenate([piece.ids for piece in pieces])
-
-    def unspelled_bytes(self, piece: Piece) -> int:
-        """How many bytes of its text its tokens do not spell."""
-        return self._tokenizer.unspelled_bytes(piece.text, piece.ids) if piece.text else 0
 
     def _render(
         self, messages: Sequence[Message], tools: Sequence[object] = (), ask: bool = False
     ) -> str:
-        return self._template.render(messages, tools, ask=ask, **self._given)
+        bos, eos = map(self.tokenizer.id_to_piece, (self.tokenizer.bos_id, self.tokenizer.eos_id))
+        return self._template.render(
+            messages, tools, ask=ask, bos_token=bos, eos_token=eos, names=self._names
+        )
+
+    def _begun(self, pieces: list[Piece]) -> list[Piece]:
+        """With the begin token, unless the template has written it."""
+        bos = np.array([self.tokenizer.bos_id], np.int32)
+        written = pieces and not pieces[0].text and pieces[0].ids == bos
+        return pieces if written else [Piece(bos), *pieces]
 
     def _stops(self, piece: Piece) -> bool:
-        return not piece.text and int(piece.ids[0]) == self._stop
-
-    def _begin(self, pieces: Sequence[Piece]) -> list[Piece]:
-        """The begin token, unless the template has written it."""
-        bos = self._tokenizer.bos_id
-        written = pieces and not pieces[0].text and int(pieces[0].ids[0]) == bos
-        return [] if written else [Piece(np.array([bos], np.int32))]
+        return not piece.text and int(piece.ids[0]) == self.stops[0]
 
     def _responses(self, conversation: Conversation, whole: str) -> Iterator[tuple[int, int]]:
         """The index of each message that is learnt, and where in `whole` its response begins."""
@@ -188,23 +171,22 @@ class ChatEncoder:
             yield index, empty.end() if empty else len(before)
 
     def _require_all(self, conversation: Conversation, whole: str) -> None:
-        """Refuses a template that leaves out a text, calls of tools, thoughts or tools."""
+        """Refuses a template that leaves something out."""
         messages, tools = conversation.messages, conversation.tools
         lost = [
             f"messages[{index}], of the {message.role}"
             for index, message in enumerate(messages)
             if message.text.strip() and end_of(index) not in whole
         ]
-        for field in _SAID:
-            if any(field in each.extra for each in messages):
-                others = [
-                    dataclasses.replace(
-                        each, extra={k: v for k, v in each.extra.items() if k != field}
-                    )
-                    for each in messages
-                ]
-                lost += [field] if self._render(others, tools) == whole else []
-        lost += ["tools"] if tools and self._render(messages) == whole else []
+        for field in ("tool_calls", "reasoning_content"):
+            without = [
+                dataclasses.replace(each, extra={k: v for k, v in each.extra.items() if k != field})
+                for each in messages
+            ]
+            if list(messages) != without and self._render(without, tools) == whole:
+                lost.append(field)
+        if tools and self._render(messages) == whole:
+            lost.append("tools")
         if lost:
             raise UserError(f"{self._where} leaves out {', '.join(lost)}")
 
@@ -214,27 +196,25 @@ class ChatEncoder:
     def _scan(self, rendered: str) -> Iterator[tuple[Piece | None, int]]:
         """The pieces of marked text and where they end; None: the end of a generation block."""
         position = 0
-        for found in self._pattern.finditer(rendered):
-            yield from self._words(rendered[position : found.start()], found.start())
+        for found in itertools.chain(self._parts.finditer(rendered), [None]):
+            start = found.start() if found else len(rendered)
+            if words := rendered[position:start].replace(PART, "").replace(LEARN, ""):
+                if BEGIN in words or END in words:
+                    raise UserError(f"{self._where} cuts the text of a message, which it must not")
+                yield self._text(words), start
+            if found is None:
+                return
             position = found.end()
-            if name := found["name"]:
-                yield Piece(np.array([self._tokenizer.piece_to_id(name)], np.int32)), position
-            elif text := found["text"]:
-                yield Piece(self._spell(text), text, message_of(found["number"])), position
-            else:
+            if found["learnt"]:
                 yield None, position
-        yield from self._words(rendered[position:], len(rendered))
+            elif name := found["name"]:
+                yield Piece(np.array([self.tokenizer.piece_to_id(name)], np.int32)), position
+            else:
+                yield self._text(found["text"], message_of(found["number"])), position
 
-    def _words(self, text: str, end: int) -> Iterator[tuple[Piece, int]]:
-        text = text.replace(PART, "").replace(LEARN, "")
-        if BEGIN in text or END in text:
-            raise UserError(f"{self._where} cuts the text of a message, which is not supported")
-        if text:
-            yield Piece(self._spell(text), text), end
-
-    def _spell(self, text: str) -> NDArray[np.int32]:
+    def _text(self, text: str, message: int | None = None) -> Piece:
         # A template adds no space.
-        return self._tokenizer.encode(text, continues=True)
+        return Piece(self.tokenizer.encode(text, continues=True), text, message)
 
     @property
     def _where(self) -> str:

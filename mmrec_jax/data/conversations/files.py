@@ -1,11 +1,9 @@
 """The conversations of the user's own files."""
 
-from collections.abc import Collection
-
 from mmrec_jax.data.conversations.records import read_record
 from mmrec_jax.data.files.reading import Reading, read_records
 from mmrec_jax.data.files.refusals import OnError, Refusals
-from mmrec_jax.data.kinds.instructions import InstructionsConfig
+from mmrec_jax.data.kinds.instructions import InstructionsConfig, RecordFields
 from mmrec_jax.data.split import Split, held_out
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.conversation import Conversation
@@ -28,7 +26,6 @@ def load_conversations(data: InstructionsConfig) -> dict[Split, list[Conversatio
             f"config.data.{name}",
             data.on_error,
             data.max_record_mb * 2**20,
-            data.ignored,
         )
 
     train = read("train")
@@ -48,21 +45,19 @@ def load_conversations(data: InstructionsConfig) -> dict[Split, list[Conversatio
 
 def read_conversations(
     pattern: str,
-    fields: tuple[str, str] = ("", ""),
+    fields: RecordFields = RecordFields(),
     option: str = "--data",
     on_error: OnError = "stop",
     max_record_bytes: int = 1 << 30,
-    ignored: Collection[str] = (),
 ) -> list[Conversation]:
     """All conversations of some files of records.
 
     Args:
       pattern: comma-separated paths, globs or folders.
-      fields: which hold the prompt and the response; empty: the records have a common shape.
+      fields: which ones of a record are read.
       option: what to call `pattern` in an error message.
       on_error: see `Refusals`; what was skipped is listed on standard error.
       max_record_bytes: a longer record is refused.
-      ignored: fields that are left unread.
 
     Raises:
       UserError: a file is missing, a line is broken (named), or there is none.
@@ -71,7 +66,7 @@ def read_conversations(
     reading = Reading(max_record_bytes=max_record_bytes)
     for place, record in read_records(pattern, option, reading, refusals):
         try:
-            conversations.append(read_record(record, place, fields, ignored))
+            conversations.append(read_record(record, place, fields))
         except UserError as error:
             refusals(error)
     refusals.show()

@@ -2,7 +2,8 @@
 
 import dataclasses
 import os
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from mmrec_jax.data.kinds.config import PromptStyle
 from mmrec_jax.data.kinds.text import FilesConfig, PackedConfig
@@ -14,6 +15,28 @@ if TYPE_CHECKING:
     from mmrec_jax.data.split import Split
     from mmrec_jax.tokenizers.conversation import Conversation
     from mmrec_jax.tokenizers.tokenizer import Tokenizer
+
+
+class RecordFields(NamedTuple):
+    """Which fields of a record are read.
+
+    Attributes:
+      prompt: the one with the prompt; empty: the record has one of the common shapes.
+      response: the one with the response.
+      ignored: those that are left unread, in messages too.
+    """
+
+    prompt: str = ""
+    response: str = ""
+    ignored: frozenset[str] = frozenset()
+
+    def present(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields that are there: those of null are not."""
+        return {
+            name: value
+            for name, value in record.items()
+            if value is not None and name not in self.ignored
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,27 +52,21 @@ class ConversationsConfig(PackedConfig):
         "tokenizer has the tokens, or else plain",
         Check(bool, "a name or a file"),
     )
+    enable_thinking: bool = setting(
+        False,
+        "of a template that knows it: False begins responses as ones without thinking; it is "
+        "stored with the model",
+    )
     overlong: Literal["drop", "truncate", "error"] = setting(
         "drop",
         "an example of more than seq_len tokens: drop leaves it out, truncate cuts its prompts "
         "from the left, and leaves it out if that is not enough; error refuses the data",
     )
 
-    enable_thinking: bool = setting(
-        False,
-        "of a template that knows it: False begins responses as ones without thinking; it is "
-        "stored with the model",
-    )
-
     @property
-    def record_fields(self) -> tuple[str, str]:
-        """The fields of a record with the prompt and the response; empty: a common shape."""
-        return "", ""
-
-    @property
-    def ignored(self) -> frozenset[str]:
-        """Fields of records and messages that are left unread."""
-        return frozenset()
+    def record_fields(self) -> RecordFields:
+        """Which fields of the user's records are read."""
+        return RecordFields()
 
     def load(self) -> "dict[Split, list[Conversation]]":
         """The conversations of "train" and "validation", in an order of the data alone.
@@ -92,7 +109,7 @@ class ConversationsConfig(PackedConfig):
 
 @dataclasses.dataclass(frozen=True)
 class InstructionsConfig(FilesConfig, ConversationsConfig):
-    """Your files of JSON lines with prompts and responses."""
+    """Your files of records with prompts and responses."""
 
     source = "instructions"
 
@@ -101,7 +118,7 @@ class InstructionsConfig(FilesConfig, ConversationsConfig):
     )
     response_field: str = setting("", "the same")
     ignored_fields: str = setting(
-        "", "comma-separated: of records and their messages, left unread instead of refused"
+        "", "comma-separated: of records and messages, left unread instead of refused"
     )
 
     def __post_init__(self) -> None:
@@ -111,21 +128,11 @@ class InstructionsConfig(FilesConfig, ConversationsConfig):
         expected = "the name of a field: name both the prompt's and the response's, or neither"
         self.require(both, missing, expected)
 
-    enable_thinking: bool = setting(
-        False,
-        "of a template that knows it: False begins responses as ones without thinking; it is "
-        "stored with the model",
-    )
-
     @property
-    def record_fields(self) -> tuple[str, str]:
+    def record_fields(self) -> RecordFields:
         """See the base."""
-        return self.prompt_field, self.response_field
-
-    @property
-    def ignored(self) -> frozenset[str]:
-        """See the base."""
-        return frozenset(name.strip() for name in self.ignored_fields.split(",") if name.strip())
+        ignored = frozenset(map(str.strip, self.ignored_fields.split(",")))
+        return RecordFields(self.prompt_field, self.response_field, ignored)
 
     def load(self) -> "dict[Split, list[Conversation]]":
         """See the base."""
@@ -141,10 +148,7 @@ class TreebankInstructionsConfig(ConversationsConfig):
     source = "treebank_instructions"
 
     def load(self) -> "dict[Split, list[Conversation]]":
-        """See the base: split as the documents of the treebank are.
-
-        What is held out from a model of the treebank is held out here.
-        """
+        """See the base; split as the documents of the treebank are, whose model has seen them."""
         from mmrec_jax.data.conversations.treebank_pairs import treebank_pairs
         from mmrec_jax.data.split import fixed_split
 

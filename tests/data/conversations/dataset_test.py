@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from mmrec_jax.data.conversations.dataset import (
-    Fit,
     InstructionDataset,
     choose_template,
     encode_examples,
@@ -47,30 +46,29 @@ def examples(store):
 
 def test_only_responses_and_their_ends_count():
     several = talk("ab", "ç", "d", "ef", system="s")
-    store, fit = encode_examples([several, talk("x", "yz")], _ENCODER, 40, "error")
+    store, _ = encode_examples([several, talk("x", "yz")], _ENCODER, 40, "error")
     assert examples(store) == ["^s|?ab\n!ç$\n?d\n!ef$", "^?x\n!yz$"]
     assert spelled(store.tokens[store.weights == 1]) == "ç$ef$yz$"
     assert set(store.weights.tolist()) == {0.0, 1.0}
     assert store.weights.dtype == np.float32
     assert store.byte_counts.tolist() == [4, 2]  # ç is two bytes
     assert store.character_counts.tolist() == [3, 2]
-    assert fit == Fit(0, 0)
 
 
 @pytest.mark.parametrize(
-    ("seq_len", "overlong", "expected", "fit"),
+    ("seq_len", "overlong", "expected", "told"),
     [
-        (20, "error", "^st|?abc\n!X$\n?def\n!Y$", Fit()),
-        (19, "truncate", "^t|?abc\n!X$\n?def\n!Y$", Fit(truncated=1)),  # the earliest prompts first
-        (14, "truncate", "^|?\n!X$\n?ef\n!Y$", Fit(truncated=1)),
-        (11, "truncate", None, Fit(dropped=1)),
-        (19, "drop", None, Fit(dropped=1)),
+        (20, "error", "^st|?abc\n!X$\n?def\n!Y$", "0 dropped, 0 with"),
+        (19, "truncate", "^t|?abc\n!X$\n?def\n!Y$", "0 dropped, 1 with"),  # the earliest first
+        (14, "truncate", "^|?\n!X$\n?ef\n!Y$", "0 dropped, 1 with"),
+        (11, "truncate", None, "1 dropped, 0 with"),
+        (19, "drop", None, "1 dropped, 0 with"),
     ],
 )
-def test_what_becomes_of_a_long_example(seq_len, overlong, expected, fit):
+def test_what_becomes_of_a_long_example(seq_len, overlong, expected, told):
     long = talk("abc", "X", "def", "Y", system="st")
-    store, found = encode_examples([long, talk("a", "b")], _ENCODER, seq_len, overlong)
-    assert found == fit
+    store, fit = encode_examples([long, talk("a", "b")], _ENCODER, seq_len, overlong)
+    assert fit.startswith(told)
     assert examples(store) == ([expected] if expected else []) + ["^?a\n!b$"]
 
 
@@ -79,6 +77,18 @@ def test_errors_name_the_example():
         encode_examples([talk("abcdef", "xyz")], _ENCODER, 12, "error")
     with refused("config.data.seq_len = 5"):
         encode_examples([talk("abcdef", "xyz")], _ENCODER, 5, "drop")
+    with refused("f:a\ufdd0: "):
+        encode_examples([talk("a\ufdd0", "b")], _ENCODER, 40, "drop")
+    told = []
+    bad = [talk("a\ufdd0", "b"), talk("a", "b")]
+    store, _ = encode_examples(bad, _ENCODER, 40, "drop", told.append)
+    assert (store.num_documents, len(told)) == (1, 1)
+
+
+def dataset(talks, held_out=(), **fields):
+    config = data_config("treebank_instructions", **({"seq_len": 40} | fields))
+    splits = {"train": talks} | ({"validation": held_out} if held_out else {})
+    return InstructionDataset.from_conversations(config, splits, ByteTokenizer())
 
 
 def assert_weights(batch):
@@ -96,13 +106,10 @@ def assert_weights(batch):
 
 def test_weights_stand_beside_their_targets_in_every_layout(tmp_path):
     rng = np.random.default_rng(0)
-    words = ["".join("abcdefgh"[i] for i in rng.integers(0, 8, rng.integers(1, 9))) for _ in range(240)]
+    words = ["abcdefgh"[: rng.integers(1, 9)] for _ in range(240)]
     talks = list(map(talk, *[iter(words)] * 4))
     (tmp_path / "tight.jinja").write_text(_TIGHT.source)
-    fields = {"seq_len": 48, "template": str(tmp_path / "tight.jinja")}
-    config = data_config("treebank_instructions", **fields)
-    splits = {"train": talks, "validation": talks}
-    data = InstructionDataset.from_conversations(config, splits, ByteTokenizer())
+    data = dataset(talks, talks, seq_len=48, template=str(tmp_path / "tight.jinja"))
     for batch in itertools.islice(data.batches(4), 12):
         assert_weights(batch)
         assert 0 < batch["weights"].mean() < 1
@@ -116,24 +123,13 @@ def test_weights_stand_beside_their_targets_in_every_layout(tmp_path):
     assert_weights(data.longest(5, 48))
 
 
-def dataset(overlong="drop", tokenizer=None, **fields):
-    talks = [talk("a" * n, f"b{n}") for n in range(1, 31)]
-    splits = {"train": talks, "validation": [talk("a" * 41, "b41"), *talks[:2]]}
-    config = data_config("treebank_instructions", seq_len=40, overlong=overlong, **fields)
-    return InstructionDataset.from_conversations(config, splits, tokenizer or ByteTokenizer())
-
-
-def test_what_was_left_out_of_a_run_is_told():
+def test_what_is_told_of_a_run():
     # Beside the two texts "^Soru:\na\nCevap:\nb1$" reads 15 tokens.
-    assert dataset().fits == {"train": Fit(dropped=8), "validation": Fit(dropped=1)}
-    data = dataset("truncate")
-    assert data.fits == {"train": Fit(truncated=8), "validation": Fit(truncated=1)}
-    for named in ("8 with shortened prompts", "2 with prompts of the training data", "plain"):
-        assert named in data.describe()
-    talks = {"train": [talk("a" * n, f"b{n}") for n in range(1, 31)]}
-    data = InstructionDataset.from_conversations(data.config, talks, ByteTokenizer())
-    assert data.validation is None
-    assert "nothing is held out" in data.describe()
+    talks = [talk("a" * n, f"b{n}") for n in range(1, 31)]
+    said = dataset(talks, [talk("a" * 41, "b41"), *talks[:2]], overlong="truncate").describe()
+    for named in ("train 0 dropped, 8 with", "2 with prompts of the training data", "plain"):
+        assert named in said
+    assert "nothing is held out" in dataset(talks).describe()
     config = config_of("treebank_instructions", train__carry_state=True)
     with refused("config.train.carry_state is True"):
         config.data.check(config)
@@ -141,29 +137,25 @@ def test_what_was_left_out_of_a_run_is_told():
 
 def test_the_template_of_a_run(monkeypatch, tmp_path):
     def choose(name, tokenizer, **fields):
-        return choose_template(
-            data_config("treebank_instructions", template=str(name), **fields), tokenizer
-        )
+        config = data_config("treebank_instructions", template=str(name), **fields)
+        return choose_template(config, tokenizer)
 
-    tokenizer, path = ByteTokenizer(), tmp_path / "mine.jinja"
-    (store,) = dataset(tokenizer=tokenizer).train
+    data, path = dataset([talk("a", "b1")] * 40), tmp_path / "mine.jinja"
+    tokenizer = data.tokenizer
     assert tokenizer.chat_template == choose("auto", ByteTokenizer()) == PLAIN
-    assert examples(store)[0] == "^Soru:\na\nCevap:\nb1$"
+    assert examples(data.train[0])[0] == "^Soru:\na\nCevap:\nb1$"
     path.write_text(_TIGHT.source + "{{ enable_thinking }}", "utf-8")
     assert choose(path, tokenizer).render([]) == "False"
     assert choose(path, tokenizer, enable_thinking=True).render([]) == "True"
     with refused("config.data.template", "none.jinja"):
         choose("none.jinja", tokenizer)
-    with refused("<|im_start|>", "byte", "config.data.template"):
-        choose("chatml", tokenizer)
     monkeypatch.setattr(ByteTokenizer, "piece_to_id", lambda self, name: 3)
     assert choose("auto", ByteTokenizer()) == choose("chatml", tokenizer) == CHATML
     assert choose("auto", tokenizer) == PLAIN
 
 
 def test_a_tokenizer_trained_for_conversations_spells_the_template():
-    config = data_config("treebank_instructions")
-    texts = training_texts(config, [talk("aa", "b12"), talk("a", "b3456789"), talk("a", "0")])
-    tokenizer = CharTokenizer.from_texts(texts)
-    assert set(tokenizer.characters) == set("Soru:\nCevap:\nab0123456789")
-    assert dataset(tokenizer=tokenizer).tokenizer.kind == "char"
+    config, talks = data_config("treebank_instructions"), [talk("aa", "b12"), talk("a", "b3")]
+    tokenizer = CharTokenizer.from_texts(training_texts(config, talks))
+    assert set(tokenizer.characters) == set("Soru:\nCevap:\nab123")
+    assert ChatEncoder(PLAIN, tokenizer).conversation(talks[0])

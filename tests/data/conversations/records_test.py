@@ -8,12 +8,13 @@ from mmrec_jax.data.conversations import treebank_pairs as module
 from mmrec_jax.data.conversations.files import load_conversations, read_conversations
 from mmrec_jax.data.conversations.records import read_record
 from mmrec_jax.data.conversations.treebank_pairs import treebank_pairs
+from mmrec_jax.data.kinds.instructions import RecordFields
 from mmrec_jax.data.split import fixed_split, hash_share
 from mmrec_jax.data.treebank import treebank_documents
 from mmrec_jax.tokenizers.conversation import Message
 from tests.small_data import data_config, refused
 
-_NAMED = "question", "answer"
+_NAMED = RecordFields("question", "answer")
 _CALL = {"type": "function", "function": {"name": "hava", "arguments": '{"il": "Van"}'}}
 _CALLED = {**_CALL, "function": {"name": "hava", "arguments": {"il": "Van"}}}
 
@@ -69,8 +70,9 @@ _ONE = ["u:a", "a:b"]
     ],
 )  # fmt: skip
 def test_the_shapes_of_records(record, expected):
-    ignored = {"language", "mask", "prompt"} if "mask" in record else set()
-    found = read_record(record, "f:1", _NAMED if "question" in record else ("", ""), ignored)
+    named = RecordFields(ignored=frozenset(["language", "mask", "prompt"]))
+    fields = named if "mask" in record else _NAMED if "question" in record else RecordFields()
+    found = read_record(record, "f:1", fields)
     turns = [f"{each.role[0]}:{each.text}" for each in found.messages]
     for index, each in enumerate(found.messages):
         if each.role == "assistant" and not each.trained:
@@ -98,16 +100,18 @@ def test_texts_are_composed_and_those_that_are_learnt_joined():
         ({"prompt": "a", "completion": "b", "images": ["x"]}, "'images'"),
         ({"prompt": "a", "completion": "b", "rejected": "x"}, "'rejected'"),
         ({"prompt": "a", "completion": "b", "weight": 0}, "'weight'"),
+        ({"prompt": 5, "completion": "b"}, "'prompt'"),
         ({"prompt": "a", "completion": "b", "tools": 3}, "'tools'"),
+        ({"prompt": "a", "completion": "b", "system": 3}, "system"),
         ({"instruction": "a", "input": 3, "output": "b"}, "'input'"),
         ({"instruction": "a", "output": "b", "history": ["x"]}, "'history'"),
         ({"instruction": "a\ud800", "output": "b"}, "surrogate"),
         ({"messages": "a"}, "messages"),
-        ({"messages": ["a"]}, "messages[0]"),
+        ({"messages": ["a"]}, "messages"),
         ({"messages": [{"content": "a"}]}, "role"),
         ({"messages": [user(), {"role": "critic", "content": "b"}]}, "'critic'"),
-        ({"messages": [user(""), assistant()]}, "messages[0]: content"),
-        ({"messages": [user(), assistant(None)]}, "messages[1]: content"),
+        ({"messages": [user(""), assistant()]}, "messages[0]"),
+        ({"messages": [user(), assistant(None)]}, "messages[1]"),
         ({"messages": [user([{"type": "image_url"}]), assistant()]}, "image_url"),
         ({"messages": [user(), assistant(weight=0.5)]}, "weight is 0.5"),
         ({"messages": [user(train=True), assistant()]}, "messages[0]: train"),
@@ -124,7 +128,7 @@ def test_texts_are_composed_and_those_that_are_learnt_joined():
 )
 def test_a_broken_record_is_one_line_that_begins_with_its_file_and_line(record, named):
     with refused("pairs.jsonl:17: ", named):
-        read_record(record, "pairs.jsonl:17", _NAMED if "question" in record else ("", ""))
+        read_record(record, "pairs.jsonl:17", _NAMED if "question" in record else RecordFields())
 
 
 def test_two_fields_are_named_or_none():
