@@ -73,9 +73,9 @@ class ChatEncoder:
         ends = [int(piece.ids[0]) for piece in self._pieces(after) if not piece.text]
         if not ends:
             raise UserError(
-                f"{self._where} ends a response with {after!r}, which is no token of this tokenizer "
-                f"({tokenizer.kind}, {tokenizer.vocab_size:,} ids); choose another one with "
-                'config.data.template, such as "plain"'
+                f"{self._where} ends a response with {after!r}, which is no token of this "
+                f"tokenizer ({tokenizer.kind}, {tokenizer.vocab_size:,} ids); choose another one "
+                'with config.data.template, such as "plain"'
             )
         self.stops = tuple(dict.fromkeys((ends[0], tokenizer.eos_id)))
 

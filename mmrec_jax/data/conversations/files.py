@@ -3,7 +3,7 @@
 from mmrec_jax.data.conversations.records import read_record
 from mmrec_jax.data.files.reading import Reading, read_records
 from mmrec_jax.data.files.refusals import OnError, Refusals
-from mmrec_jax.data.kinds.instructions import InstructionsConfig, RecordFields
+from mmrec_jax.data.kinds.instructions import COMMON_SHAPES, InstructionsConfig, RecordFields
 from mmrec_jax.data.split import Split, held_out
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.conversation import Conversation
@@ -45,7 +45,7 @@ def load_conversations(data: InstructionsConfig) -> dict[Split, list[Conversatio
 
 def read_conversations(
     pattern: str,
-    fields: RecordFields = RecordFields(),
+    fields: RecordFields = COMMON_SHAPES,
     option: str = "--data",
     on_error: OnError = "stop",
     max_record_bytes: int = 1 << 30,

@@ -18,7 +18,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mmrec_jax.data.kinds.instructions import RecordFields
+from mmrec_jax.data.kinds.instructions import COMMON_SHAPES, RecordFields
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.conversation import ROLES, Conversation, Message
 
@@ -44,7 +44,7 @@ _Turn = tuple[str, dict[str, Any]]  # where it stands, for errors, and a message
 
 
 def read_record(
-    record: Mapping[str, Any], place: str, fields: RecordFields = RecordFields()
+    record: Mapping[str, Any], place: str, fields: RecordFields = COMMON_SHAPES
 ) -> Conversation:
     """The conversation in a record.
 

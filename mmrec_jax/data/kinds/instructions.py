@@ -39,6 +39,9 @@ class RecordFields(NamedTuple):
         }
 
 
+COMMON_SHAPES = RecordFields()
+
+
 @dataclasses.dataclass(frozen=True)
 class ConversationsConfig(PackedConfig):
     """What both kinds have."""
@@ -66,7 +69,7 @@ class ConversationsConfig(PackedConfig):
     @property
     def record_fields(self) -> RecordFields:
         """Which fields of the user's records are read."""
-        return RecordFields()
+        return COMMON_SHAPES
 
     def load(self) -> "dict[Split, list[Conversation]]":
         """The conversations of "train" and "validation", in an order of the data alone.

@@ -29,7 +29,8 @@ _THINKING = """{%- if tools %}<|im_start|>system
 {%- set text = text.split('</think>')[-1].lstrip('\\n') %}
 {%- endif %}
 {{- '<|im_start|>' + message.role + '\\n' }}
-{%- if message.role == 'assistant' and loop.last %}{{ '<think>\\n' + thoughts + '\\n</think>\\n\\n' }}
+{%- if message.role == 'assistant' and loop.last %}
+{{- '<think>\\n' + thoughts + '\\n</think>\\n\\n' }}
 {%- endif %}
 {{- text }}
 {%- for call in message.tool_calls %}{{ call.function | tojson }}{% endfor %}
@@ -183,7 +184,7 @@ def test_a_generation_block_says_what_is_learnt():
         ("{{ messages.__class__.__mro__ }}", talk("a", "b"), "unsafe"),
         ("{% for m in messages %}{{ m.content }} {% endfor %}", talk("a", "b"), "no token"),
         (_BLOCKS.replace("trim", "upper"), talk("a", "b\ufdd1"), "U+FDD1"),
-        (_BLOCKS.replace("message.content }}!", "message.content[:3] }}!"), talk("a", "bcdef"), "messages[1]"),
+        (_BLOCKS.replace("content }}!", "content[:3] }}!"), talk("a", "bcdef"), "messages[1]"),
         (PLAIN.source, talk("a", "b", tools=("t",)), "tools"),
         (PLAIN.source, talk("a", "b", tool_calls=[{"function": "f"}]), "tool_calls"),
         (PLAIN.source, talk("a", "b", reasoning_content="hm"), "reasoning_content"),
