@@ -6,7 +6,6 @@ import io
 import itertools
 import json
 import math
-import re
 
 import jax
 import jax.numpy as jnp
@@ -15,15 +14,14 @@ import optax
 import pytest
 
 import mmrec_jax
-from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.cli import main
 from mmrec_jax.config_file import read_config
 from mmrec_jax.train.loop import run
-from mmrec_jax.train.setup import load_data, set_up
+from mmrec_jax.train.setup import set_up
 from mmrec_jax.train.step import make_train_step
 from mmrec_jax.train.writer import read_metrics
 from mmrec_jax.tree import count
-from tests.small_run import CONFIG_FILE, LINEAR, ROOT, flags
+from tests.small_run import CONFIG_FILE, LINEAR, flags
 
 _WORDS = ("bir", "iki", "göl", "köprü", "çiçek", "ağaç", "ışık", "deniz", "yol", "kuş")
 _HEADER = b"Cevap:\n"
@@ -174,11 +172,3 @@ def test_commands_read_pairs_as_the_run_does(finished, begun, overrides, tmp_pat
     assert "<s>|S|o|r|u|:" in inputs
     assert targets.removeprefix("      targets: ").startswith("|".join("·" * 10))
     assert targets.endswith("</s>")
-
-
-def test_the_shipped_config_has_instructions_built_in(tmp_path):
-    path = str(ROOT / "configs" / "finetune.py")
-    config = read_config(path, ["--config.tokenizer.kind=byte"])
-    said = load_data(config, Workdir(tmp_path)).describe()
-    assert re.match(r"treebank_instructions, 4,\d{3} training examples, \d{2,3},", said)
-    assert config.train.eval_first

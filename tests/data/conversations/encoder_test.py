@@ -91,13 +91,10 @@ def test_what_is_asked_is_what_was_learnt_up_to_the_response(
     all_tokenizers, kind, template, tmp_path
 ):
     """With every tokenizer, at the first response and at later ones."""
-    tokenizer = all_tokenizers[kind]
-    path = tmp_path / "short.json"
+    tokenizer, path = all_tokenizers[kind], tmp_path / "short.json"
     path.write_text(json.dumps(_OLD))
-    short = read_template(path)
-    chosen = {"plain": PLAIN, "old": short, "blocks": ChatTemplate("blocks", _BLOCKS)}[template]
-    if kind == "char":
-        chosen = short  # whose letters it knows
+    known = {"plain": PLAIN, "blocks": ChatTemplate("blocks", _BLOCKS)} if kind != "char" else {}
+    chosen = known.get(template) or read_template(path)
     encoder = ChatEncoder(chosen, tokenizer)
     turns = talk("göl", "deniz", "iki", "IŞIK", system="ce").messages
     pieces = encoder.conversation(Conversation("f:1", turns))

@@ -1,10 +1,10 @@
 """Records of every shape, what is refused of them, and the built-in ones."""
 
 import json
+from collections import Counter
 
 import pytest
 
-from mmrec_jax.data.conversations import treebank_pairs as module
 from mmrec_jax.data.conversations.files import load_conversations, read_conversations
 from mmrec_jax.data.conversations.records import read_record
 from mmrec_jax.data.conversations.treebank_pairs import treebank_pairs
@@ -171,28 +171,19 @@ def test_lines_are_named_or_skipped_and_listed(tmp_path, capsys):
         read_conversations(str(path), on_error="skip")
 
 
-@pytest.fixture(scope="module")
-def pairs():
-    return treebank_pairs()
-
-
-def test_treebank_pairs_are_one_a_sentence_at_most_and_split_like_the_text(pairs):
-    by_name = {pair.name: pair.messages[0].text for _, pair in pairs}
-    assert len(by_name) == len(pairs) == 4725
-    kinds = [prompt.split()[1] for prompt in by_name.values()]
-    counts = {"sözcüklerin": 1566, "cümlenin": 1582, "cümleyi": 1577}
-    assert {kind: kinds.count(kind) for kind in set(kinds)} == counts
-    assert [pair.name for _, pair in pairs] == sorted(by_name)
+def test_treebank_pairs_are_those_of_the_annotation():
+    """One a sentence at most, split like the text."""
+    pairs = treebank_pairs()
+    names = [pair.name for _, pair in pairs]
+    assert names == sorted(set(names))
     splits = [fixed_split(document) for document, _ in pairs]
     assert min(map(splits.count, ("train", "validation", "test"))) > 150
-
-
-def test_treebank_pairs_are_those_of_the_annotation(pairs):
     texts = {document.name: document.text.split("\n") for document in treebank_documents()}
-    roots = {}
+    counts, roots = Counter(), {}
     for document, pair in pairs:
         prompt, response = (message.text for message in pair.messages)
         question, _, rest = prompt.partition(": " if ": " in prompt else "? ")
+        counts[prompt.split()[1]] += 1
         if question == "Bu cümleyi tamamla":
             assert f"{rest} {response}" in texts[document]
         elif question == "Bu cümlenin yüklemi hangi sözcük":
@@ -200,15 +191,7 @@ def test_treebank_pairs_are_those_of_the_annotation(pairs):
             assert response in rest
         else:
             roots[rest] = response
+    assert sorted(counts.values()) == [1566, 1577, 1582]
     # Read from the files by eye.
     assert roots["korkmaya, başladım"] == "kork, başla"
     assert roots["yılında, baterist, gruptan, ayrılmıştır"] == "yıl, bateri, grup, ayır"
-
-
-def test_a_broken_row_is_named_by_its_line_in_the_file(tmp_path, monkeypatch):
-    path = tmp_path / "a.conllu"
-    sentence = "# sent_id = a:S1\n# text = Ev.\n1\tEv" + "\t_" * 8 + "\n\n"
-    path.write_text(sentence * 2 + "# sent_id = a:S3\n1\tEv\n", "utf-8")
-    monkeypatch.setattr(module, "treebank_file", lambda part: path)
-    with refused("a.conllu:10: "):
-        treebank_pairs()
