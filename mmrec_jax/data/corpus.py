@@ -123,7 +123,8 @@ class StoredChunks:
         number = bisect.bisect_right(self._firsts, index) - 1
         store, windows = self._stores[number], self._windows[number]
         index -= self._firsts[number]
-        start, stop = int(windows.starts[index]), int(windows.starts[index] + windows.lengths[index])
+        start = int(windows.starts[index])
+        stop = start + int(windows.lengths[index])
         weights = None if store.weights is None else store.weights[start + 1 : stop + 1]
         return Window(store.tokens[start : stop + 1], weights)
 
@@ -148,8 +149,10 @@ class MappedChunks:
     def __getitem__(self, index: int) -> Window:
         last = index + 1 == len(self) or self.begins[index + 1]
         begin, end = np.array([[self._tokenizer.bos_id], [self._tokenizer.eos_id]], np.int32)
+        if not self.begins[index]:
+            begin = begin[:0]
         after = end if last else self._encode(index + 1, _LOOKAHEAD)[:1]
-        return Window(np.concatenate([begin[: self.begins[index]], self._encode(index), after]))
+        return Window(np.concatenate([begin, self._encode(index), after]))
 
     def _encode(self, index: int, characters: int | None = None) -> NDArray[np.int32]:
         number = bisect.bisect_right(self._firsts, index) - 1
@@ -165,15 +168,15 @@ class Corpus:
 
     def __init__(self, sources: Sequence[Source], tokenizer: Tokenizer) -> None:
         self.sources, self._tokenizer = tuple(sources), tokenizer
-        self._stores = [each for each in sources if isinstance(each, TokenStore)]
-        self._texts = [each for each in sources if not isinstance(each, TokenStore)]
-        assert not (self._stores and self._texts)
+        self.stores = [each for each in sources if isinstance(each, TokenStore)]
+        self.texts = [each for each in sources if not isinstance(each, TokenStore)]
+        assert not (self.stores and self.texts)
 
-    def chunks(self, limit: int) -> Chunks:
-        """Chunks of about `limit` targets, where the text can be cut there."""
-        if self._stores:
-            return StoredChunks(self._stores, limit)
-        return MappedChunks(self._texts, self._tokenizer)
+    def chunks(self, limit: int = _WHOLE) -> Chunks:
+        """Chunks of at most `limit` targets, where the text can be cut there."""
+        if self.stores:
+            return StoredChunks(self.stores, limit)
+        return MappedChunks(self.texts, self._tokenizer)
 
     @functools.cached_property
     def num_pairs(self) -> int:
@@ -181,18 +184,30 @@ class Corpus:
 
         The estimate takes the tokens per byte of 16 parts at equal distances.
         """
-        if self._stores:
-            return sum(store.num_pairs for store in self._stores)
-        chunks = MappedChunks(self._texts, self._tokenizer)
+        if self.stores:
+            return sum(store.num_pairs for store in self.stores)
+        chunks = MappedChunks(self.texts, self._tokenizer)
         sample = np.linspace(0, len(chunks) - 1, min(_SAMPLED_PARTS, len(chunks))).astype(int)
         tokens = sum(chunks[index].length for index in sample.tolist())
         return round(tokens / chunks.lengths[sample].sum() * chunks.lengths.sum())
 
     @property
+    def num_documents(self) -> int:
+        """How many documents there are."""
+        stored = sum(store.num_documents for store in self.stores)
+        return stored + sum(int(text.begins.sum()) for text in self.texts)
+
+    @property
+    def num_bytes(self) -> int:
+        """UTF-8 bytes of all texts."""
+        stored = sum(store.num_bytes for store in self.stores)
+        return stored + sum(int(text.lengths.sum()) for text in self.texts)
+
+    @property
     def fingerprint(self) -> str:
         """sha256 (hex) of the text of all sources, and of the tokenizer where it matters."""
         parts = [each.fingerprint for each in self.sources]
-        if self._texts:
+        if self.texts:
             parts.append(self._tokenizer.fingerprint)
         return parts[0] if len(parts) == 1 else hashlib.sha256(" ".join(parts).encode()).hexdigest()
 

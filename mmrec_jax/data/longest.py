@@ -3,16 +3,16 @@
 import numpy as np
 
 from mmrec_jax.data.batch import Batch
-from mmrec_jax.data.corpus import StoredChunks
+from mmrec_jax.data.corpus import Chunks
 from mmrec_jax.data.packing import batch_of, segments_row
-from mmrec_jax.data.token_store import TokenStore
 
 
-def longest_documents(store: TokenStore, rows: int, length: int) -> Batch:
+def longest_documents(chunks: Chunks, rows: int, length: int) -> Batch:
     """One document per row, the longest first, each from its beginning and cut at `length` tokens.
 
     Args:
-      store: the split; in case of a tie its earlier document comes first.
+      chunks: whole documents, or parts of them, of which those count that begin one; in case of a
+        tie the earlier one comes first.
       rows: documents, at most.
       length: tokens of each, at most.
 
@@ -20,7 +20,8 @@ def longest_documents(store: TokenStore, rows: int, length: int) -> Batch:
       [rows, T], padded behind the ends, where T is `length` or that of the longest document; the
       segment id is 1.
     """
-    documents = StoredChunks([store])
-    chosen = np.argsort(-documents.lengths.astype(np.int64), kind="stable")[:rows].tolist()
-    width = min(length, int(documents.lengths[chosen[0]]))
-    return batch_of([segments_row([documents[each].cut(width)[0]], width) for each in chosen])
+    documents = np.flatnonzero(chunks.begins)
+    order = np.argsort(-chunks.lengths[documents].astype(np.int64), kind="stable")
+    longest = [chunks[each].cut(length)[0] for each in documents[order[:rows]].tolist()]
+    width = max(window.length for window in longest)
+    return batch_of([segments_row([window], width) for window in longest])

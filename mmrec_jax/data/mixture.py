@@ -51,9 +51,10 @@ class Mixture:
 def as_mixture(weights: Sequence[float] | Sequence[Stage]) -> Mixture | None:
     """The mixture of a config's field: weights, or stages; None where it is empty."""
     stages = [each for each in weights if isinstance(each, tuple)]
-    if stages:
-        return Mixture(tuple(stages))
-    return Mixture(((1, tuple(map(float, weights))),)) if weights else None
+    same = tuple(each for each in weights if not isinstance(each, tuple))
+    if same:
+        stages = [(1, same)]
+    return Mixture(tuple(stages)) if stages else None
 
 
 def next_source(weights: Sequence[float], tokens: Sequence[int]) -> int:

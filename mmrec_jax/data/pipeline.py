@@ -1,7 +1,7 @@
 """The endless stream of training text, on grain: can be stopped and continued anywhere.
 
-    chunks, shuffled anew each epoch, every V-th one -> windows -> packed rows -> (mixture) \\
-    documents, shuffled anew each epoch, every B-th one -> concatenated and split -> rows    }-> batch
+    chunks, in a new order each epoch, every V-th one -> windows -> packed rows -> mixture
+    documents, in a new order each epoch, every B-th one -> concatenated, split into rows
 
 A batch has a fixed number of virtual shards, each of which reads its rows of every batch. Each is a
 grain pipeline with a position of its own, so batches do not depend on the number of processes: a
@@ -31,8 +31,9 @@ _MOST_SHARDS = 8
 _READY_BATCHES = 4
 _FILL_BATCHES = 64
 _FILL_TOKENS = 2**20  # of mapped text, which is encoded for it
-# Tokens of each source and shard that are in memory at once: packed together, shuffled together.
-_PACKED_TOKENS, _SHUFFLED_TOKENS = 2**22, 2**20
+# Tokens of mapped text that each shard packs together, and so encodes before its first row; no
+# fewer windows than these, which would leave padding.
+_PACKED_TOKENS, _LEAST_WINDOWS = 2**19, 64
 _CHUNK = 2**16  # tokens of a long document that are read at once
 _LARGEST_ID = 2**31 - 1
 _AT_ONCE = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
@@ -56,7 +57,7 @@ class _Shards:
 
 
 class _ShardedBatches:
-    """The rows of some shards as batches (`BatchStream`), assembled in a background thread."""
+    """The rows of some shards, as batches (`BatchStream`), assembled in a background thread."""
 
     def __init__(self, shards: _Shards, hosted: range, rows_per_shard: int) -> None:
         rows = [shards.rows(shard).batch(rows_per_shard, batch_fn=np.stack) for shard in hosted]
@@ -96,9 +97,11 @@ class ShardedIterator(TrainIterator):
         self._iterator = batches.iterator
 
     def start(self) -> None:
+        """See `TrainIterator.start`."""
         self._iterator.start_prefetch()
 
     def close(self) -> None:
+        """See `TrainIterator.close`."""
         self._iterator.close()
 
 
@@ -243,19 +246,15 @@ def _packed_rows(
     """Rows of windows that each begin from the zero state; each epoch has an order of its own."""
     seq_len = config.seq_len
     order = grain.MapDataset.source(chunks).shuffle(seed >> 33).repeat()[shard::shards]
-    together = min(config.packing_windows, max(64, _PACKED_TOKENS // seq_len))
-    if chunks.in_memory:
-        # Of a small corpus no more than an epoch: rows would mix many of them.
-        together = min(together, -(-len(chunks) // shards))
-        windows = order.to_iter_dataset(_AT_ONCE)
-    else:
-        parts = order.to_iter_dataset(_AHEAD)
+    windows = order.to_iter_dataset(_AT_ONCE if chunks.in_memory else _AHEAD)
+    # Of a small corpus at most an epoch is packed together: rows would mix several.
+    num_windows = int((-(-chunks.lengths // seq_len)).sum())
+    together = min(config.packing_windows, -(-num_windows // shards))
+    if not chunks.in_memory:
         cut = _FlatMap(lambda part: part.cut(seq_len))
-        windows = grain.experimental.WindowShuffleIterDataset(
-            grain.experimental.FlatMapIterDataset(parts, cut),
-            window_size=max(together, _SHUFFLED_TOKENS // seq_len),
-            seed=hashed_seed(seed, shard) >> 33,
-        )
+        windows = grain.experimental.FlatMapIterDataset(windows, cut)
+        mean_length = int(chunks.lengths.sum(dtype=np.int64)) // num_windows
+        together = min(together, max(_LEAST_WINDOWS, _PACKED_TOKENS // mean_length))
     groups = windows.batch(together, batch_fn=list).map_with_index(
         lambda number, group: (np.random.default_rng([seed, shard, number]), group)
     )
@@ -329,6 +328,8 @@ def _chunks_read(state: Any, per_row: float) -> float:
 
 
 def _check_size(corpora: Mapping[str, Corpus], seq_len: int, batch_size: int) -> None:
+    if any(corpus.texts for corpus in corpora.values()):
+        return  # text too large for memory
     pairs = sum(corpus.num_pairs for corpus in corpora.values())
     if pairs < seq_len:
         raise UserError(

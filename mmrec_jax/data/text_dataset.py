@@ -1,6 +1,7 @@
 """Documents as the data of a run."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -118,7 +119,7 @@ class TextDataset(Dataset):
     ) -> TrainIterator:
         """See `Dataset.batches`."""
         return make_train_iterator(
-            self._corpora(),
+            self._corpora,
             self.config,
             batch_size,
             carry_state=self.carry_state,
@@ -131,7 +132,7 @@ class TextDataset(Dataset):
     ) -> int:
         """See `Dataset.steps_for`."""
         return steps_for(
-            self._corpora(),
+            self._corpora,
             self.config,
             batch_size,
             carry_state=self.carry_state,
@@ -140,34 +141,27 @@ class TextDataset(Dataset):
         )
 
     def longest(self, rows: int, length: int) -> Batch:
-        """See `Dataset.longest`: documents of the validation split, or else of the training text."""
-        store, first = self.validation, self.train[0]
-        if store is None and isinstance(first, TokenStore):
-            store = first
-        elif store is None:
-            part = int(first.lengths.argmax())
-            document = Document(first.document_name(part), first.text(part))
-            store = TokenStore.from_documents([document], self.tokenizer)
-        return longest_documents(store, rows, length)
+        """See `Dataset.longest`: of the validation split, or else of the training text."""
+        held_out = [] if self.validation is None else [self.validation]
+        corpus = Corpus(held_out or self.train, self.tokenizer)
+        return longest_documents(corpus.chunks(), rows, length)
 
     def describe(self) -> str:
         """See `Dataset.describe`."""
-        stores = [each for each in self.train if isinstance(each, TokenStore)]
-        if stores:
-            size = sum(store.num_bytes for store in stores)
-            documents = sum(store.num_documents for store in stores)
-            pairs = sum(store.num_pairs for store in stores)
-            counted = f"{pairs:,} tokens ({size / pairs:.2f} bytes/token, "
-        else:
-            size = sum(int(text.lengths.sum()) for text in self.train)
-            documents = sum(int(text.begins.sum()) for text in self.train)
-            counted = "encoded as they are read ("
-        held_out = self.validation.num_documents if self.validation else 0
+        train = Corpus(self.train, self.tokenizer)
+        about = "" if train.stores else "about "
+        per_token = train.num_bytes / train.num_pairs
+        held_out = "nothing is held out: there is no validation loss"
+        if self.validation is not None:
+            held_out = f"{self.validation.num_documents:,} validation documents"
         return (
-            f"{self.config.source}, {documents:,} training documents, {size:,} bytes, {counted}"
-            f"{self.tokenizer.vocab_size:,} in the vocabulary); {held_out:,} validation documents"
+            f"{self.config.source}, {train.num_documents:,} training documents, "
+            f"{train.num_bytes:,} bytes, {about}{train.num_pairs:,} tokens "
+            f"({per_token:.2f} bytes/token, {self.tokenizer.vocab_size:,} in the vocabulary); "
+            f"{held_out}"
         )
 
+    @functools.cached_property
     def _corpora(self) -> dict[str, Corpus]:
         """What is mixed, by name; without weights all sources are one."""
         if self.config.mixture is None:

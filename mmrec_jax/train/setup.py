@@ -205,6 +205,9 @@ def load_data(config: Config, folder: Workdir, tokenizer: Tokenizer | None = Non
     if tokenizer is not None:
         own = data.tokenizer.fingerprint
         check_same_tokenizer(own, tokenizer.fingerprint, config.init_from)
+    if not data.evaluators:
+        expected = "None where no document is held out: there is no validation loss"
+        config.train.require(config.train.target_loss is None, "target_loss", expected)
     make_directory(folder.root)
     return data
 

@@ -35,8 +35,8 @@ _REFUSED_MAGIC = {
     b"7z\xbc\xaf\x27\x1c": _UNPACK,
     b"Rar!": _UNPACK,
     b"%PDF-": _REFUSED_SUFFIXES[".pdf"],
-    b"PAR1": "a Parquet file: call it .parquet (not compressed once more)",
-    b"ARROW1\0\0": "an Arrow file: call it .arrow (not compressed once more)",
+    b"PAR1": "a Parquet file: unpack it and call it .parquet",
+    b"ARROW1\0\0": "an Arrow file: unpack it and call it .arrow",
 }
 
 

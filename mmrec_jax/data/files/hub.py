@@ -1,6 +1,7 @@
 """Data sets by name: `hf:NAME:split` of `datasets`, `tfds:NAME:split` of TensorFlow Datasets."""
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,7 +88,10 @@ class TfdsSplit:
         except ImportError:
             raise _missing(f"{self.option}: {self}", "tensorflow_datasets", "tfds") from None
         try:
-            return tensorflow_datasets.data_source(match[1], split=match[2], download=False)
+            folder = os.environ.get("TFDS_DATA_DIR")  # which the package looks at once
+            return tensorflow_datasets.data_source(
+                match[1], split=match[2], data_dir=folder, download=False
+            )
         except Exception as error:  # which are of many kinds
             reason = str(error).strip().split("\n")[0] or type(error).__name__
             raise UserError(f"{self.option}: {self} cannot be loaded: {reason}") from None

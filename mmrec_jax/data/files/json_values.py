@@ -44,7 +44,7 @@ def json_records(
         for number, offset, data in lines(path, stream, limit, refuse):
             location = f"{path}:{number}"
             try:
-                line = decoded(data, location, offset)
+                line = decoded(data.rstrip(b"\r\n"), location, offset)
                 if not line or line.isspace():
                     continue
                 record = json_record(line, location)
@@ -82,6 +82,7 @@ def _values(
         text.skip_blanks()
     if array and not closed:
         raise UserError(f"{path}: bad JSON: the array has no end; is the file whole?")
+    text.skip_blanks()
     if text.more():
         raise UserError(f"{path}: bad JSON: something stands behind the array")
 

@@ -10,7 +10,6 @@ from mmrec_jax.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow
-    import pyarrow.parquet
 
 _BATCH_BYTES = 1 << 22  # decoded at once, about
 _MOST_ROWS = 1024
@@ -57,38 +56,27 @@ def table_rows(
 def _parquet(path: Path, field: str | None, limit: int) -> Iterator["pyarrow.RecordBatch"]:
     from pyarrow import parquet
 
+    stored = path.stat().st_size
     with parquet.ParquetFile(path, memory_map=True) as file:
         columns = [_column(field, file.schema_arrow, path)] if field else None
-        for group in range(file.num_row_groups):
-            encoded = 0
-            shared = list[str]()
-            for column in _columns_of(file, group, columns):
-                size, stored = column.total_uncompressed_size, column.total_compressed_size
-                if size > max(limit, _LARGEST_RATIO * stored):
-                    raise UserError(
-                        f"{path}: row group {group} holds {stored:,} bytes that become {size:,}: "
-                        "a decompression bomb; leave the file out"
-                    )
-                encoded += size
-                shared += [column.path_in_schema] * (column.physical_type == "BYTE_ARRAY")
-            longest = encoded // max(1, file.metadata.row_group(group).num_rows)
+        leaves = map(file.schema.column, range(len(file.schema.names)))
+        shared = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+        for number in range(file.num_row_groups):
+            # Of a damaged file, what is known of single columns ends the process when it is read.
+            group = file.metadata.row_group(number)
+            if group.total_byte_size > max(limit, _LARGEST_RATIO * stored):
+                raise UserError(
+                    f"{path}: a file of {stored:,} bytes with a row group of "
+                    f"{group.total_byte_size:,}: a decompression bomb; leave it out"
+                )
+            longest = group.total_byte_size // max(1, group.num_rows)
             # What rows share is stored once, and decoded for each of them.
             with parquet.ParquetFile(path, memory_map=True, read_dictionary=shared) as reader:
-                for batch in reader.iter_batches(1, [group], columns, use_threads=False):
+                for batch in reader.iter_batches(1, [number], columns, use_threads=False):
                     longest = max(longest, *map(_longest_shared, batch.columns))
                     break
             rows = max(1, min(_MOST_ROWS, _BATCH_BYTES // max(1, longest)))
-            yield from file.iter_batches(rows, [group], columns, use_threads=False)
-
-
-def _columns_of(
-    file: "pyarrow.parquet.ParquetFile", group: int, columns: list[str] | None
-) -> Iterator["pyarrow.parquet.ColumnChunkMetaData"]:
-    metadata = file.metadata.row_group(group)
-    for index in range(metadata.num_columns):
-        column = metadata.column(index)
-        if columns is None or f"{column.path_in_schema}.".startswith(f"{columns[0]}."):
-            yield column
+            yield from file.iter_batches(rows, [number], columns, use_threads=False)
 
 
 def _arrow(path: Path, field: str | None) -> Iterator["pyarrow.RecordBatch"]:

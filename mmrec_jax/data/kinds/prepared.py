@@ -34,9 +34,9 @@ class PreparedConfig(WeightedConfig):
 
     def validation_documents(self, config: "Config") -> "list[Document]":
         """See `DataConfig.validation_documents`."""
-        from mmrec_jax.data.prepared.prepared_dataset import validation_documents
+        from mmrec_jax.data.prepare.reading import prepared_validation
 
-        return validation_documents(config)
+        return prepared_validation(config)
 
     def open(
         self,
@@ -45,6 +45,6 @@ class PreparedConfig(WeightedConfig):
         tokenizer: "Tokenizer | None" = None,
     ) -> "Dataset":
         """See `DataConfig.open`."""
-        from mmrec_jax.data.prepared.prepared_dataset import open_prepared
+        from mmrec_jax.data.prepare.reading import open_prepared
 
         return open_prepared(config, tokenizer)
