@@ -73,12 +73,6 @@ class _Text(str):
     def split(self, sep: str | None = None, maxsplit: SupportsIndex = -1) -> list[str]:
         return [_Text(part, self.message) for part in self.text.split(sep, maxsplit)]
 
-    def startswith(self, *given: Any) -> bool:
-        return self.text.startswith(*given)
-
-    def endswith(self, *given: Any) -> bool:
-        return self.text.endswith(*given)
-
 
 @dataclasses.dataclass(frozen=True)
 class ChatTemplate:
@@ -130,7 +124,10 @@ class ChatTemplate:
             )
         except Exception as error:  # whatever a program of the user's may raise
             reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            raise UserError(f'the chat template "{self.name}" refuses it ({reason})') from None
+            raise UserError(
+                f'the chat template "{self.name}" refuses it ({reason}); another one is chosen '
+                "with config.data.template"
+            ) from None
 
     @functools.cached_property
     def _compiled(self) -> jinja2.Template:
@@ -214,6 +211,7 @@ CHATML = _framed(
     },
 )
 BUILT_IN = {template.name: template for template in (PLAIN, CHATML)}
+_KNOWN = {template.source: template for template in BUILT_IN.values()}
 
 
 def read_template(path: Path) -> ChatTemplate:
@@ -224,7 +222,8 @@ def read_template(path: Path) -> ChatTemplate:
     """
     if path.suffix != ".json":
         try:
-            return _named(path.read_text("utf-8"), path.stem)
+            jinja = path.read_text("utf-8")
+            return _KNOWN.get(jinja) or ChatTemplate(path.stem, jinja)
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", "it is not UTF-8")
             raise UserError(f"{path}: this chat template cannot be read: {reason}") from None
@@ -234,7 +233,7 @@ def read_template(path: Path) -> ChatTemplate:
         if isinstance(source, list):  # several under names
             source = {each["name"]: each["template"] for each in source}["default"]
         if isinstance(source, str):
-            return _named(source, path.stem)
+            return _KNOWN.get(source) or ChatTemplate(path.stem, source)
         frames = {
             role: [
                 [item if isinstance(item, str) else item["token"] for item in tree[role][side]]
@@ -256,8 +255,3 @@ def find_template(folder: Path) -> ChatTemplate | None:
     if config.is_file() and "chat_template" in read_json_object(config, str(config)):
         return read_template(config)
     return None
-
-
-def _named(source: str, name: str) -> ChatTemplate:
-    known = {template.source: template for template in BUILT_IN.values()}
-    return known.get(source, ChatTemplate(name, source))

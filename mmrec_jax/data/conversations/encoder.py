@@ -137,10 +137,11 @@ class ChatEncoder:
         )
 
     def _begun(self, pieces: list[Piece]) -> list[Piece]:
-        """With the begin token, unless the template has written it."""
-        bos = np.array([self.tokenizer.bos_id], np.int32)
-        written = pieces and not pieces[0].text and pieces[0].ids == bos
-        return pieces if written else [Piece(bos), *pieces]
+        """With the begin token, unless the template writes it, or a token where there is none."""
+        bos, eos = self.tokenizer.bos_id, self.tokenizer.eos_id
+        first = int(pieces[0].ids[0]) if pieces and not pieces[0].text else None
+        written = first == bos or (first is not None and bos == eos)
+        return pieces if written else [Piece(np.array([bos], np.int32)), *pieces]
 
     def _stops(self, piece: Piece) -> bool:
         return not piece.text and int(piece.ids[0]) == self.stops[0]
