@@ -115,7 +115,7 @@ class ChatTemplate:
             for index, each in enumerate(messages)
         ]
         try:
-            return self._compiled.render(
+            return _compiled(self.source).render(
                 messages=turns,
                 tools=_guarded(tools, names) or None,
                 add_generation_prompt=ask,
@@ -128,17 +128,6 @@ class ChatTemplate:
                 f'the chat template "{self.name}" refuses it ({reason}); another one is chosen '
                 "with config.data.template"
             ) from None
-
-    @functools.cached_property
-    def _compiled(self) -> jinja2.Template:
-        extensions = [_Generation, "jinja2.ext.loopcontrols"]
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=extensions
-        )
-        environment.filters["tojson"] = functools.partial(json.dumps, ensure_ascii=False)
-        environment.globals["raise_exception"] = _raise
-        environment.globals["strftime_now"] = _DATE.strftime
-        return environment.from_string(self.source)
 
 
 class _Generation(Extension):
@@ -153,6 +142,18 @@ class _Generation(Extension):
             nodes.Output([nodes.TemplateData(mark)], lineno=line) for mark in LEARN + LEARNT
         )
         return [begin, *body, end]
+
+
+@functools.lru_cache
+def _compiled(source: str) -> jinja2.Template:
+    extensions = [_Generation, "jinja2.ext.loopcontrols"]
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=extensions
+    )
+    environment.filters["tojson"] = functools.partial(json.dumps, ensure_ascii=False)
+    environment.globals["raise_exception"] = _raise
+    environment.globals["strftime_now"] = _DATE.strftime
+    return environment.from_string(source)
 
 
 def _raise(message: str) -> None:

@@ -39,15 +39,15 @@ def test_tokens_prompts_and_masks_are_the_same(tmp_path, source):
     ours = ChatEncoder(ChatTemplate("x", source), read_tokenizer_file(path, ""))
     turns = [{"role": role, "content": text} for role, text in _TURNS]
     messages = tuple(Message(role, text) for role, text in _TURNS)
-    pieces = ours.conversation(Conversation("f:1", messages))
-    ids = np.concatenate([piece.ids for piece in pieces]).tolist()
+    spans = ours.conversation(Conversation("f:1", messages))
+    ids = np.concatenate([span.ids for span in spans]).tolist()
     found = theirs.apply_chat_template(
         turns, tokenize=True, return_dict=True, return_assistant_tokens_mask=source == _BLOCKS
     )
     newline = theirs("\n")["input_ids"]  # behind the last turn, which ends the example here
     assert ids + newline == found["input_ids"]
     if source == _BLOCKS:
-        learnt = [piece.trained for piece in pieces for _ in piece.ids]
+        learnt = [span.trained for span in spans for _ in span.ids]
         assert [*learnt, False] == [bool(each) for each in found["assistant_masks"]]
     asked = theirs.apply_chat_template(turns[:2], add_generation_prompt=True)["input_ids"]
     assert ours.question(messages[:2]).tolist() == asked

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from mmrec_jax.data.conversations.encoder import PROBE, ChatEncoder, Piece
+from mmrec_jax.data.conversations.encoder import PROBE, ChatEncoder, Span
 from mmrec_jax.data.files.refusals import Refusals, Refuse, stop
 from mmrec_jax.data.kinds.instructions import ConversationsConfig, InstructionsConfig
 from mmrec_jax.data.split import Split
@@ -142,15 +142,15 @@ def encode_examples(
     Raises:
       UserError: what `refuse` raises; an example is too long under "error"; or none is left.
     """
-    kept: list[list[Piece]] = []
+    kept: list[list[Span]] = []
     dropped = truncated = 0
     for conversation in conversations:
         try:
-            pieces = encoder.conversation(conversation)
+            spans = encoder.conversation(conversation)
         except UserError as error:
             refuse(UserError(f"{conversation.name}: {error}"))
             continue
-        excess = _length(pieces) - 1 - seq_len  # the last token is not read
+        excess = _length(spans) - 1 - seq_len  # the last token is not read
         if excess > 0 and overlong == "error":
             raise UserError(
                 f"{conversation.name}: this example has {seq_len + excess:,} tokens and "
@@ -158,18 +158,18 @@ def encode_examples(
                 "drop or truncate"
             )
         if excess > 0:
-            pieces = _shortened(pieces, excess) if overlong == "truncate" else []
-            truncated += bool(pieces)
-            dropped += not pieces
-        if pieces:
-            kept.append(pieces)
+            spans = _shortened(spans, excess) if overlong == "truncate" else []
+            truncated += bool(spans)
+            dropped += not spans
+        if spans:
+            kept.append(spans)
     if not kept:
         raise UserError(
             f"no example is left: {dropped:,} have more than config.data.seq_len = {seq_len:,} "
             "tokens; raise it"
         )
-    parts = [piece for pieces in kept for piece in pieces]
-    learnt = ["".join(piece.text for piece in pieces if piece.trained) for pieces in kept]
+    parts = [span for spans in kept for span in spans]
+    learnt = ["".join(span.text for span in spans if span.trained) for spans in kept]
     store = TokenStore(
         tokens=np.concatenate([part.ids for part in parts]),
         offsets=np.cumsum([0, *map(_length, kept)], dtype=np.int64),
@@ -188,19 +188,19 @@ def encode_examples(
     return store, f"{dropped:,} dropped, {truncated:,} with shortened prompts"
 
 
-def _shortened(pieces: list[Piece], excess: int) -> list[Piece]:
+def _shortened(spans: list[Span], excess: int) -> list[Span]:
     """Takes `excess` tokens from the beginnings of the texts that are read, the earliest first.
 
     Headers and responses stay whole. Empty: the texts do not have so many.
     """
     shorter = []
-    for piece in pieces:
-        spare = piece.message is not None and not piece.trained
-        cut = min(excess, len(piece.ids)) if spare else 0
-        shorter.append(dataclasses.replace(piece, ids=piece.ids[cut:]))
+    for span in spans:
+        spare = span.message is not None and not span.trained
+        cut = min(excess, len(span.ids)) if spare else 0
+        shorter.append(dataclasses.replace(span, ids=span.ids[cut:]))
         excess -= cut
     return [] if excess else shorter
 
 
-def _length(pieces: list[Piece]) -> int:
-    return sum(len(piece.ids) for piece in pieces)
+def _length(spans: list[Span]) -> int:
+    return sum(len(span.ids) for span in spans)

@@ -29,7 +29,7 @@ _NO_THOUGHTS = re.compile(r"<think>\s*</think>\s*")
 
 
 @dataclasses.dataclass(frozen=True)
-class Piece:
+class Span:
     """A part of an encoded conversation: text, or one token of the template.
 
     Attributes:
@@ -63,14 +63,14 @@ class ChatEncoder:
           UserError: the template is wrong, or ends no response with a token of the tokenizer.
         """
         self.tokenizer, self._template = tokenizer, template
-        pieces = map(tokenizer.id_to_piece, tokenizer.control_ids)
-        names = "|".join(map(re.escape, sorted(pieces, key=len, reverse=True)))
+        controls = map(tokenizer.id_to_piece, tokenizer.control_ids)
+        names = "|".join(map(re.escape, sorted(controls, key=len, reverse=True)))
         self._names = re.compile(names)
         self._parts = re.compile(
             f"{MARKED_TEXT.pattern}|(?P<learnt>{LEARNT})|(?P<name>{names})", re.DOTALL
         )
         after = self._render(PROBE).rpartition(end_of(1))[2]
-        ends = [int(piece.ids[0]) for piece in self._pieces(after) if not piece.text]
+        ends = [int(span.ids[0]) for span in self._spans(after) if not span.text]
         if not ends:
             raise UserError(
                 f"{self._where} ends a response with {after!r}, which is no token of this "
@@ -79,8 +79,8 @@ class ChatEncoder:
             )
         self.stops = tuple(dict.fromkeys((ends[0], tokenizer.eos_id)))
 
-    def conversation(self, conversation: Conversation) -> list[Piece]:
-        """The pieces from the begin token to the end of the last response that is learnt.
+    def conversation(self, conversation: Conversation) -> list[Span]:
+        """The spans from the begin token to the end of the last response that is learnt.
 
         Raises:
           UserError: the tokenizer cannot spell a text, or the template refuses the conversation,
@@ -88,23 +88,23 @@ class ChatEncoder:
         """
         whole = self._render(conversation.messages, conversation.tools)
         self._require_all(conversation, whole)
-        pieces: list[Piece] = []
+        spans: list[Span] = []
         position = 0
         for index, begin in self._responses(conversation, whole):
-            pieces += self._pieces(whole[position:begin])
+            spans += self._spans(whole[position:begin])
             trained = True
-            for piece, end in self._scan(whole[begin:]):
+            for span, end in self._scan(whole[begin:]):
                 position = begin + end
-                if piece is None:
+                if span is None:
                     trained = False
                     continue
-                if piece.message not in (None, index):
+                if span.message not in (None, index):
                     raise UserError(f"{self._where} does not end messages[{index}] with a token")
-                stops = self._stops(piece)
-                pieces.append(dataclasses.replace(piece, trained=trained or stops))
+                stops = self._stops(span)
+                spans.append(dataclasses.replace(span, trained=trained or stops))
                 if stops:
                     break
-        return self._begun(pieces)
+        return self._begun(spans)
 
     def question(
         self, messages: Sequence[Message], *, continued: bool = False
@@ -122,11 +122,11 @@ class ChatEncoder:
         if continued:
             rendered = self._render((*PROBE, *messages), ask=True).partition(end_of(1))[2]
             # What stands before the end the model has written itself.
-            pieces = self._pieces(rendered)
-            pieces = list(itertools.dropwhile(lambda piece: not self._stops(piece), pieces))
+            spans = self._spans(rendered)
+            spans = list(itertools.dropwhile(lambda span: not self._stops(span), spans))
         else:
-            pieces = self._begun(self._pieces(self._render(messages, ask=True)))
-        return np.concatenate([piece.ids for piece in pieces])
+            spans = self._begun(self._spans(self._render(messages, ask=True)))
+        return np.concatenate([span.ids for span in spans])
 
     def _render(
         self, messages: Sequence[Message], tools: Sequence[object] = (), ask: bool = False
@@ -136,15 +136,15 @@ class ChatEncoder:
             messages, tools, ask=ask, bos_token=bos, eos_token=eos, names=self._names
         )
 
-    def _begun(self, pieces: list[Piece]) -> list[Piece]:
+    def _begun(self, spans: list[Span]) -> list[Span]:
         """With the begin token, unless the template writes it, or a token where there is none."""
         bos, eos = self.tokenizer.bos_id, self.tokenizer.eos_id
-        first = int(pieces[0].ids[0]) if pieces and not pieces[0].text else None
+        first = int(spans[0].ids[0]) if spans and not spans[0].text else None
         written = first == bos or (first is not None and bos == eos)
-        return pieces if written else [Piece(np.array([bos], np.int32)), *pieces]
+        return spans if written else [Span(np.array([bos], np.int32)), *spans]
 
-    def _stops(self, piece: Piece) -> bool:
-        return not piece.text and int(piece.ids[0]) == self.stops[0]
+    def _stops(self, span: Span) -> bool:
+        return not span.text and int(span.ids[0]) == self.stops[0]
 
     def _responses(self, conversation: Conversation, whole: str) -> Iterator[tuple[int, int]]:
         """The index of each message that is learnt, and where in `whole` its response begins."""
@@ -191,11 +191,11 @@ class ChatEncoder:
         if lost:
             raise UserError(f"{self._where} leaves out {', '.join(lost)}")
 
-    def _pieces(self, rendered: str) -> list[Piece]:
-        return [piece for piece, _ in self._scan(rendered) if piece is not None]
+    def _spans(self, rendered: str) -> list[Span]:
+        return [span for span, _ in self._scan(rendered) if span is not None]
 
-    def _scan(self, rendered: str) -> Iterator[tuple[Piece | None, int]]:
-        """The pieces of marked text and where they end; None: the end of a generation block."""
+    def _scan(self, rendered: str) -> Iterator[tuple[Span | None, int]]:
+        """The spans of marked text and where they end; None: the end of a generation block."""
         position = 0
         for found in itertools.chain(self._parts.finditer(rendered), [None]):
             start = found.start() if found else len(rendered)
@@ -209,13 +209,13 @@ class ChatEncoder:
             if found["learnt"]:
                 yield None, position
             elif name := found["name"]:
-                yield Piece(np.array([self.tokenizer.piece_to_id(name)], np.int32)), position
+                yield Span(np.array([self.tokenizer.piece_to_id(name)], np.int32)), position
             else:
                 yield self._text(found["text"], message_of(found["number"])), position
 
-    def _text(self, text: str, message: int | None = None) -> Piece:
+    def _text(self, text: str, message: int | None = None) -> Span:
         # A template adds no space.
-        return Piece(self.tokenizer.encode(text, continues=True), text, message)
+        return Span(self.tokenizer.encode(text, continues=True), text, message)
 
     @property
     def _where(self) -> str:

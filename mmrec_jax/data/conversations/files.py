@@ -64,9 +64,9 @@ def read_conversations(
     """
     refusals, conversations = Refusals(on_error), []
     reading = Reading(max_record_bytes=max_record_bytes)
-    for place, record in read_records(pattern, option, reading, refusals):
+    for location, record in read_records(pattern, option, reading, refusals):
         try:
-            conversations.append(read_record(record, place, fields))
+            conversations.append(read_record(record, location, fields))
         except UserError as error:
             refusals(error)
     refusals.show()

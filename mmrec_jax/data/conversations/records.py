@@ -44,13 +44,13 @@ _Turn = tuple[str, dict[str, Any]]  # where it stands, for errors, and a message
 
 
 def read_record(
-    record: Mapping[str, Any], place: str, fields: RecordFields = COMMON_SHAPES
+    record: Mapping[str, Any], location: str, fields: RecordFields = COMMON_SHAPES
 ) -> Conversation:
     """The conversation in a record.
 
     Args:
       record: the object.
-      place: where it stands ("file:line"), for error messages and as the name.
+      location: where it stands ("file:line"), for error messages and as the name.
       fields: which ones are read.
 
     Raises:
@@ -60,42 +60,42 @@ def read_record(
     record = fields.present(record)
     refused = [name for name in _REFUSED if name in record and name not in fields]
     if refused:
-        raise _not_understood(f"{place}: field {refused[0]!r}")
+        raise _not_understood(f"{location}: field {refused[0]!r}")
     shapes = [name for name in _SHAPES if name in record]
     if not fields.prompt and len(shapes) != 1:
         names = ", ".join(sorted(record)) or "none"
         raise UserError(
-            f"{place}: a record has the fields of one of these shapes: messages, conversations, "
+            f"{location}: a record has the fields of one of these shapes: messages, conversations, "
             "instruction and output, or prompt and completion; the fields of this one are: "
             f"{names}. Name two with config.data.prompt_field and config.data.response_field, or "
             "leave some out with config.data.ignored_fields"
         )
     if fields.prompt:
-        turns = _pair(record, place, fields.prompt, fields.response)
+        turns = _pair(record, location, fields.prompt, fields.response)
     elif shapes == ["instruction"]:
-        turns = _instruction(record, place)
+        turns = _instruction(record, location)
     elif shapes == ["prompt"]:
-        turns = _pair(record, place, "prompt", "completion")
+        turns = _pair(record, location, "prompt", "completion")
     else:
-        turns = _side(record[shapes[0]], "", f"{place}: {shapes[0]}")
+        turns = _side(record[shapes[0]], "", f"{location}: {shapes[0]}")
     if record.get("system", "") != "":
-        turns.insert(0, (f"{place}: system", {"role": "system", "content": record["system"]}))
+        turns.insert(0, (f"{location}: system", {"role": "system", "content": record["system"]}))
     tools = record.get("tools", [])
     tools = _parsed(tools) if isinstance(tools, str) else tools
     if not isinstance(tools, list):
-        raise UserError(f"{place}: field 'tools' is no list")
+        raise UserError(f"{location}: field 'tools' is no list")
     messages = (_message(turn, where, fields) for where, turn in turns)
-    return Conversation(place, _in_turns(messages, place), tuple(tools))
+    return Conversation(location, _in_turns(messages, location), tuple(tools))
 
 
-def _instruction(record: Mapping[str, Any], place: str) -> list[_Turn]:
+def _instruction(record: Mapping[str, Any], location: str) -> list[_Turn]:
     names = [name for name in ("instruction", "input") if record.get(name, "") != ""]
-    texts = [_text(record[name], f"{place}: field {name!r}") for name in names]
+    texts = [_text(record[name], f"{location}: field {name!r}") for name in names]
     prompt = "\n".join(text for text in texts if text.strip())
-    pairs = [*record.get("history", []), [prompt, _required(record, "output", place)]]
+    pairs = [*record.get("history", []), [prompt, _required(record, "output", location)]]
     if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
-        raise UserError(f"{place}: field 'history' is no list of prompts and responses")
-    where = f"{place}: instruction, output or history"
+        raise UserError(f"{location}: field 'history' is no list of prompts and responses")
+    where = f"{location}: instruction, output or history"
     roles = ("user", "assistant")
     return [
         (where, {"role": role, "content": text})
@@ -104,12 +104,12 @@ def _instruction(record: Mapping[str, Any], place: str) -> list[_Turn]:
     ]
 
 
-def _pair(record: Mapping[str, Any], place: str, prompt: str, response: str) -> list[_Turn]:
-    asked = _side(_required(record, prompt, place), "user", f"{place}: field {prompt!r}")
-    given = _required(record, response, place)
+def _pair(record: Mapping[str, Any], location: str, prompt: str, response: str) -> list[_Turn]:
+    asked = _side(_required(record, prompt, location), "user", f"{location}: field {prompt!r}")
+    given = _required(record, response, location)
     return [
         *((where, turn | {"train": False}) for where, turn in asked),
-        *_side(given, "assistant", f"{place}: field {response!r}"),
+        *_side(given, "assistant", f"{location}: field {response!r}"),
     ]
 
 
@@ -189,7 +189,7 @@ def _text(value: Any, where: str) -> str:
     return value
 
 
-def _in_turns(messages: Iterable[Message], place: str) -> tuple[Message, ...]:
+def _in_turns(messages: Iterable[Message], location: str) -> tuple[Message, ...]:
     """Joins neighbours of one role, and refuses any other order than that of a conversation."""
     turns: list[Message] = []
     for message in messages:
@@ -201,21 +201,21 @@ def _in_turns(messages: Iterable[Message], place: str) -> tuple[Message, ...]:
         if message.role not in allowed:
             follows = f"follows one of the {last.role}" if last else "is the first"
             raise UserError(
-                f"{place}: a message of the {message.role} {follows}; a message of the "
+                f"{location}: a message of the {message.role} {follows}; a message of the "
                 f"{' or the '.join(allowed)} must"
             )
         turns.append(message)
     if not turns or turns[-1].role != "assistant":
-        raise UserError(f"{place}: the last message must be the assistant's: that is learnt")
+        raise UserError(f"{location}: the last message must be the assistant's: that is learnt")
     if not any(each.trained for each in turns if each.role == "assistant"):
-        raise UserError(f"{place}: nothing is left to learn: every response has a weight of 0")
+        raise UserError(f"{location}: nothing is left to learn: every response has a weight of 0")
     return tuple(turns)
 
 
-def _required(record: Mapping[str, Any], name: str, place: str) -> Any:
+def _required(record: Mapping[str, Any], name: str, location: str) -> Any:
     if name not in record:
         names = ", ".join(sorted(record)) or "none"
-        raise UserError(f"{place}: there is no field {name!r}; the fields are: {names}")
+        raise UserError(f"{location}: there is no field {name!r}; the fields are: {names}")
     return record[name]
 
 

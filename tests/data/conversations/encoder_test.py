@@ -78,10 +78,8 @@ def published(hugging_face_json):
 
 def spelled(encoder, conversation):
     """What is read, with what is learnt between brackets and tokens of the template as ·."""
-    groups = itertools.groupby(encoder.conversation(conversation), lambda piece: piece.trained)
-    texts = [
-        (trained, "".join(piece.text or "·" for piece in pieces)) for trained, pieces in groups
-    ]
+    groups = itertools.groupby(encoder.conversation(conversation), lambda span: span.trained)
+    texts = [(trained, "".join(span.text or "·" for span in spans)) for trained, spans in groups]
     return "".join(f"[{text}]" if trained else text for trained, text in texts)
 
 
@@ -97,11 +95,11 @@ def test_what_is_asked_is_what_was_learnt_up_to_the_response(
     chosen = known.get(template) or read_template(path)
     encoder = ChatEncoder(chosen, tokenizer)
     turns = talk("göl", "deniz", "iki", "IŞIK", system="ce").messages
-    pieces = encoder.conversation(Conversation("f:1", turns))
-    ids = np.concatenate([piece.ids for piece in pieces])
+    spans = encoder.conversation(Conversation("f:1", turns))
+    ids = np.concatenate([span.ids for span in spans])
     assert ids.dtype == np.int32
     assert (ids[0], ids[-1]) == (tokenizer.bos_id, tokenizer.eos_id)
-    learnt = np.concatenate([np.full(len(each.ids), each.trained) for each in pieces])
+    learnt = np.concatenate([np.full(len(each.ids), each.trained) for each in spans])
     assert tokenizer.decode(ids[learnt]).replace("!", "") == "denizIŞIK"
     assert (ids[learnt] == tokenizer.eos_id).sum() == 2
     asked = [*encoder.question(turns[:2]), *tokenizer.encode("deniz", continues=True)]
@@ -125,7 +123,7 @@ def test_no_text_spells_a_token_of_the_template(published, special):
         assert encoder.stops == (tokens[1], tokenizer.eos_id)
         own = 0 if template == CHATML else 1
         given = conversation if own else talk(evil, evil, evil, "ev", system=evil)
-        ids = np.concatenate([piece.ids for piece in encoder.conversation(given)])
+        ids = np.concatenate([span.ids for span in encoder.conversation(given)])
         found = [np.count_nonzero(ids == each) for each in tokens[: 2 + own]]
         assert found == [5 + own, 5 + own, own][: 2 + own]
         if own:  # in texts, a description and a call
