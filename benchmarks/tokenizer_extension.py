@@ -114,8 +114,8 @@ def split(
         joint = "\n\n"
         if len(documents) < _FEW:
             documents, joint = list(read_file(path, Reading("line"))), "\n"
-        train, held = hold_out({name: documents}, fraction)
-        for folder, some in zip(folders, (train[name], held), strict=True):
+        split, validation = hold_out({name: documents}, fraction)
+        for folder, some in zip(folders, (split[name], validation), strict=True):
             (folder / name).write_text(joint.join(document.text for document in some), "utf-8")
     training, held = (",".join(str(folder / name) for name in named) for folder in folders)
     return training, held

@@ -227,7 +227,7 @@ def _prepare(options: argparse.Namespace) -> None:
             print(f"no more than {outcome.workers} workers fit into --ram-mb {options.ram_mb:,.0f}")
         print(
             f"{outcome.seconds:,.1f} s with {outcome.workers} workers; at most "
-            f"{outcome.peak_bytes / 1e6:,.0f} MB of memory"
+            f"{outcome.peak_mb:,.0f} MB of memory"
         )
     print(_describe(manifest))
     print(

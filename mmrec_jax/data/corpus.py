@@ -4,7 +4,7 @@ import bisect
 import functools
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.data.windows import cut_windows
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from mmrec_jax.data.mapped_text import MappedText
 
 _WHOLE = 2**31 - 1
 _SAMPLED_PARTS = 16
@@ -49,36 +52,7 @@ class Window(NamedTuple):
         ]
 
 
-class MappedText(Protocol):
-    """Text of one source on disk; a long document is several parts in a row.
-
-    Attributes:
-      name: of the source.
-      fingerprint: sha256 (hex) of the text, wherever it lies.
-      lengths: int32 [parts], UTF-8 bytes.
-      begins: bool [parts], whether the part begins a document.
-    """
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-
-    @property
-    def fingerprint(self) -> str: ...  # noqa: D102
-
-    @property
-    def lengths(self) -> NDArray[np.int32]: ...  # noqa: D102
-
-    @property
-    def begins(self) -> NDArray[np.bool_]: ...  # noqa: D102
-
-    def text(self, part: int) -> str:
-        """The text of a part."""
-
-    def document_name(self, part: int) -> str:
-        """The name of its document, for error messages."""
-
-
-Source = TokenStore | MappedText
+Source: TypeAlias = "TokenStore | MappedText"
 
 
 class Chunks(Protocol):
@@ -137,7 +111,7 @@ class MappedChunks:
 
     in_memory = False
 
-    def __init__(self, texts: Sequence[MappedText], tokenizer: Tokenizer) -> None:
+    def __init__(self, texts: "Sequence[MappedText]", tokenizer: Tokenizer) -> None:
         self._texts, self._tokenizer = texts, tokenizer
         self._firsts = np.cumsum([0, *(len(text.lengths) for text in texts)]).tolist()
         self.lengths = np.concatenate([text.lengths for text in texts])

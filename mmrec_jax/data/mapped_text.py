@@ -5,12 +5,10 @@ again by the files, their sizes and times, and by how they are read.
 """
 
 import dataclasses
-import errno
 import functools
 import hashlib
 import heapq
 import json
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -190,19 +188,17 @@ def _parts(document: Document, *, held: bool) -> Iterator[dict[str, Any]]:
         begin = end
 
 
-def _explained(error: BaseException, source: Source, cache: str) -> UserError:
-    """What became of building a table, in one line."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, UserError):
-            return seen
-        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
-            break
-        seen = seen.__cause__ or seen.__context__
-    reason = (
-        os.strerror(seen.errno) if isinstance(seen, OSError) else repr(error.__cause__ or error)
-    )
-    return UserError(
-        f"the text of {source.name} cannot be written to {cache}: {reason}; it takes as much room "
-        "as the text has (HF_DATASETS_CACHE names another folder)"
-    )
+def _explained(error: Exception, source: Source, cache: str) -> BaseException:
+    """What became of writing a table, in one line; the error itself if it is no mistake."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return cause
+        if isinstance(cause, OSError):
+            return UserError(
+                f"the text of {source.name} cannot be written to {cache}: "
+                f"{cause.strerror or cause}; it takes as much room as the text has "
+                "(HF_DATASETS_CACHE names another folder)"
+            )
+        cause = cause.__cause__ or cause.__context__
+    return error

@@ -11,7 +11,7 @@ process hosts some shards, a checkpoint holds all of them.
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grain
@@ -106,7 +106,7 @@ class ShardedIterator(TrainIterator):
 
 
 def make_train_iterator(
-    corpora: Mapping[str, Corpus],
+    corpora: Sequence[Corpus],
     config: PackedConfig,
     batch_size: int,
     *,
@@ -121,15 +121,12 @@ def make_train_iterator(
     stream of all epochs, so neighbours never have the same one.
 
     Args:
-      corpora: by name; several are mixed by `config.mixture`.
+      corpora: several are mixed by `config.mixture`.
       config: `seq_len`, `seed`, `shards`, `packing_windows` and `mixture` are used.
-      batch_size: rows of a step over all processes.
+      batch_size: rows of a step over all P processes, each of which gets a P-th part.
       carry_state: whether a row continues the same row of the batch before.
       process_index: this process, from 0.
-      process_count: P; every process gets `batch_size // P` rows.
-
-    Returns:
-      An iterator of batches [batch_size // P, seq_len].
+      process_count: P.
 
     Raises:
       UserError: the corpus is smaller than a row or a batch, or the shards do not divide evenly
@@ -140,14 +137,14 @@ def make_train_iterator(
     if shards.count % process_count:
         raise UserError(
             f"config.train.batch_size is {batch_size}: its rows are read in {shards.count} shards, "
-            f"which do not divide evenly over {process_count} processes; make it a multiple of "
-            f"{math.lcm(batch_size, process_count)} and config.data.shards one of {process_count}"
+            f"which do not divide evenly over {process_count} processes; make both it and "
+            f"config.data.shards multiples of {process_count}"
         )
     each = shards.count // process_count
     hosted = range(process_index * each, (process_index + 1) * each)
     identity = {
         "data.pipeline": 2,
-        "data.train": [corpus.fingerprint[:16] for corpus in corpora.values()],
+        "data.train": [corpus.fingerprint[:16] for corpus in corpora],
         "data.seq_len": config.seq_len,
         "data.seed": config.seed,
         "data.shards": shards.count,
@@ -161,7 +158,7 @@ def make_train_iterator(
 
 
 def steps_for(
-    corpora: Mapping[str, Corpus],
+    corpora: Sequence[Corpus],
     config: PackedConfig,
     batch_size: int,
     *,
@@ -182,13 +179,13 @@ def steps_for(
     if (epochs is None) == (tokens is None):
         raise ValueError("give exactly one of epochs and tokens")
     _check_size(corpora, config.seq_len, batch_size)
-    pairs = sum(corpus.num_pairs for corpus in corpora.values())
+    pairs = sum(corpus.num_pairs for corpus in corpora)
     wanted = tokens if tokens is not None else (epochs or 0) * pairs
     fill = 1.0 if carry_state else measured_fill(corpora, config, batch_size)
     return max(1, math.ceil(wanted / (batch_size * config.seq_len * fill)))
 
 
-def measured_fill(corpora: Mapping[str, Corpus], config: PackedConfig, batch_size: int) -> float:
+def measured_fill(corpora: Sequence[Corpus], config: PackedConfig, batch_size: int) -> float:
     """Share of the positions of packed rows that are not padding, in the first 64 batches.
 
     Of mapped text, which must be encoded for it, in about a million tokens at most.
@@ -206,11 +203,11 @@ def measured_fill(corpora: Mapping[str, Corpus], config: PackedConfig, batch_siz
 
 
 def _make_shards(
-    corpora: Mapping[str, Corpus], config: PackedConfig, batch_size: int, carry_state: bool
+    corpora: Sequence[Corpus], config: PackedConfig, batch_size: int, carry_state: bool
 ) -> _Shards:
     seq_len, seed = config.seq_len, config.seed
     if carry_state:
-        (corpus,) = corpora.values()
+        (corpus,) = corpora
         chunks, borders = _documents(corpus, batch_size)
 
         def carried(row: int) -> grain.IterDataset[Row]:
@@ -219,24 +216,21 @@ def _make_shards(
         return _Shards(batch_size, carried, {"epochs": (len(borders) - 1, 0.0)})
     count = config.shards or math.gcd(batch_size, _MOST_SHARDS)
     config.require(batch_size % count == 0, "shards", f"a divisor of {batch_size}, the batch size")
-    sources = {name: corpus.chunks(seq_len) for name, corpus in corpora.items()}
+    sources = [corpus.chunks(seq_len) for corpus in corpora]
+    mixture = config.mixture
 
     def packed(shard: int) -> grain.IterDataset[Row]:
         rows = [
             _packed_rows(chunks, config, hashed_seed("windows", seed, number), shard, count)
-            for number, chunks in enumerate(sources.values())
+            for number, chunks in enumerate(sources)
         ]
-        if config.mixture is None:
-            return rows[0]
-        return MixedRows(rows, config.mixture, batch_size // count)
+        return rows[0] if mixture is None else MixedRows(rows, mixture, batch_size // count)
 
-    epoch = {
-        f"epochs of {name}" if config.mixture else "epochs": (
-            len(chunks),
-            seq_len * len(chunks) / corpora[name].num_pairs if chunks.in_memory else 0.0,
-        )
-        for name, chunks in sources.items()
-    }
+    epoch = {}
+    for corpus, chunks in zip(corpora, sources, strict=True):
+        name = "epochs" if mixture is None else f"epochs of {corpus.sources[0].name}"
+        per_row = seq_len * len(chunks) / corpus.num_pairs if chunks.in_memory else 0.0
+        epoch[name] = len(chunks), per_row
     return _Shards(count, packed, epoch)
 
 
@@ -327,10 +321,10 @@ def _chunks_read(state: Any, per_row: float) -> float:
     return _chunks_read(inner, 0) + per_row * state.get("next_index_in_buffer", 0)
 
 
-def _check_size(corpora: Mapping[str, Corpus], seq_len: int, batch_size: int) -> None:
-    if any(corpus.texts for corpus in corpora.values()):
+def _check_size(corpora: Sequence[Corpus], seq_len: int, batch_size: int) -> None:
+    if any(corpus.texts for corpus in corpora):
         return  # text too large for memory
-    pairs = sum(corpus.num_pairs for corpus in corpora.values())
+    pairs = sum(corpus.num_pairs for corpus in corpora)
     if pairs < seq_len:
         raise UserError(
             f"the training text is smaller than a row: it has {pairs} tokens and "

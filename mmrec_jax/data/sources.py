@@ -101,19 +101,13 @@ def _in_memory(
     found = {name: documents for name, documents in found.items() if documents}
     require_text(found, config.train, "config.data.train")
     if given is None:
-        return RunText(*_split(found, config.validation_fraction))
+        train, validation = hold_out(found, config.validation_fraction)
+        return RunText(train, [], validation)
     held = {text_share(document.text) for document in given}
     every = (document for documents in found.values() for document in documents)
     trained = {text_share(document.text) for document in every}
     _tell_overlap(len(held & trained), config)
     return RunText(found, [], given)
-
-
-def _split(
-    found: dict[str, list[Document]], fraction: float
-) -> tuple[dict[str, list[Document]], list[MappedText], list[Document]]:
-    train, validation = hold_out(found, fraction)
-    return train, [], validation
 
 
 def _mapped(
@@ -145,7 +139,7 @@ def _tell_overlap(count: int, config: TextConfig) -> None:
     if count:
         _tell(
             f"config.data.validation: {count:,} of its texts are in config.data.train too; the "
-            f"validation loss is lower than on new text"
+            "validation loss is lower than on new text"
         )
 
 

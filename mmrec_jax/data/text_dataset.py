@@ -4,10 +4,11 @@ import dataclasses
 import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from mmrec_jax.config import Config
 from mmrec_jax.data.batch import Batch
-from mmrec_jax.data.corpus import Corpus, MappedText, Source
+from mmrec_jax.data.corpus import Corpus, Source
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.kinds.text import PackedConfig
@@ -17,6 +18,9 @@ from mmrec_jax.data.token_store import TokenStore, Weigh
 from mmrec_jax.data.train_iterator import TrainIterator
 from mmrec_jax.tokenizers.cache import build_tokenizer
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from mmrec_jax.data.mapped_text import MappedText
 
 _TOKENIZER_BYTES = 2**25  # of mapped text that a tokenizer is trained on
 
@@ -35,13 +39,6 @@ class TextDataset(Dataset):
     train: tuple[Source, ...]
     validation: TokenStore | None
     carry_state: bool = False
-
-    def __post_init__(self) -> None:
-        mixture = self.config.mixture
-        if mixture is not None:
-            mixture.check(len(self.train))
-            expected = "empty with config.train.carry_state, which reads document after document"
-            self.config.require(not self.carry_state, "weights", expected)
 
     @classmethod
     def from_documents(
@@ -83,7 +80,7 @@ class TextDataset(Dataset):
     def from_mapped(
         cls,
         config: Config,
-        train: Sequence[MappedText],
+        train: "Sequence[MappedText]",
         validation: Sequence[Document],
         tokenizer_cache: str | os.PathLike[str],
         tokenizer: Tokenizer | None = None,
@@ -162,14 +159,18 @@ class TextDataset(Dataset):
         )
 
     @functools.cached_property
-    def _corpora(self) -> dict[str, Corpus]:
-        """What is mixed, by name; without weights all sources are one."""
-        if self.config.mixture is None:
-            return {"": Corpus(self.train, self.tokenizer)}
-        return {source.name: Corpus([source], self.tokenizer) for source in self.train}
+    def _corpora(self) -> list[Corpus]:
+        """What is mixed; without weights all sources are one."""
+        mixture = self.config.mixture
+        if mixture is None:
+            return [Corpus(self.train, self.tokenizer)]
+        mixture.check(len(self.train))
+        expected = "empty with config.train.carry_state, which reads document after document"
+        self.config.require(not self.carry_state, "weights", expected)
+        return [Corpus([source], self.tokenizer) for source in self.train]
 
 
-def _sample(texts: Sequence[MappedText]) -> Iterator[str]:
+def _sample(texts: "Sequence[MappedText]") -> Iterator[str]:
     total = sum(int(text.lengths.sum()) for text in texts)
     step = -(-total // _TOKENIZER_BYTES)
     for text in texts:

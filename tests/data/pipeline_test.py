@@ -130,7 +130,7 @@ def test_steps_follow_the_measured_fill(kind):
     fill = np.mean([batch["segment_ids"] > 0 for batch in batches])
     assert 0.9 < fill < 1
     assert measured_fill(data._corpora, data.config, 4) == pytest.approx(fill, abs=1e-9)
-    pairs = data._corpora[""].num_pairs
+    pairs = data._corpora[0].num_pairs
     assert pairs == pytest.approx(_TARGETS, rel=0 if kind == "stored" else 0.2)
     assert data.steps_for(4, tokens=10_000) == int(np.ceil(10_000 / (64 * fill)))
     assert data.steps_for(4, epochs=2.5) == int(np.ceil(2.5 * pairs / (64 * fill)))
@@ -215,4 +215,4 @@ def test_weights_that_make_no_sense(weights):
 
 def test_weights_need_packed_rows():
     with refused("config.data.weights", "carry_state"):
-        text_dataset("two stored", weights=(1, 1), carry_state=True)
+        text_dataset("two stored", weights=(1, 1), carry_state=True).batches(4)

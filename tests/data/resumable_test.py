@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -108,6 +109,7 @@ def test_a_task_of_another_size_is_refused():
 
 _READER = """
 import hashlib, json, os, sys
+from mmrec_jax.data.train_iterator import joined_state
 from tests.data.resumable_test import _open
 kind, folder, every = sys.argv[1], sys.argv[2], int(sys.argv[3])
 batches, step, saved = _open(kind).batches(8), 0, os.path.join(folder, "saved.json")
@@ -139,7 +141,7 @@ def _kill_and_compare(kind, folder, kills, every, seconds):
             time.sleep(0.01)
         time.sleep(choose.uniform(0, seconds))
         process.kill()
-        process.wait()
+        assert process.wait() == -signal.SIGKILL
     digests = {}
     for line in (folder / "log").read_text().split("\n")[:-1]:
         step, digest = line.split()

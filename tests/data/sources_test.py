@@ -1,7 +1,6 @@
 """Documents of files and of the built-in texts, and how they are split."""
 
 import gzip
-import hashlib
 import importlib
 import importlib.metadata
 import subprocess
@@ -13,9 +12,8 @@ import pytest
 from mmrec_jax.data import sources, treebank
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.manual import manual_documents
-from mmrec_jax.data.seeds import hashed_seed
 from mmrec_jax.data.sources import load_text
-from mmrec_jax.data.split import fixed_split, hash_share, hold_out
+from mmrec_jax.data.split import hash_share, hold_out
 from mmrec_jax.data.word_groups import word_groups
 from tests.small_data import assert_same, config_of, data_config, refused
 

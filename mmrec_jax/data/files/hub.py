@@ -34,25 +34,24 @@ def huggingface_files(name: str, option: str) -> list[Path]:
     except ImportError:
         raise _missing(f"{option}: hf:{name}", "datasets", "files") from None
     match = _NAMED.fullmatch(name)
-    whole = Path(name).expanduser()
-    place, split = (name, "") if is_saved(whole) or not match else match.groups()
-    saved = is_saved(Path(place).expanduser())
-    if not (split or saved):
+    whole = is_saved(Path(name).expanduser()) or match is None
+    source, split = (name, "") if whole or match is None else match.groups()
+    folder = Path(source).expanduser()
+    if not (split or is_saved(folder)):
         raise UserError(f"{option}: hf:{name} must be hf:NAME:split, a whole split")
     try:
         found: Any = (
-            datasets.load_from_disk(str(Path(place).expanduser()))
-            if saved
-            else datasets.load_dataset(place, split=split)
+            datasets.load_from_disk(str(folder))
+            if is_saved(folder)
+            else datasets.load_dataset(source, split=split)
         )
     except Exception as error:  # whatever the hub, its client or the data set's files raise
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise UserError(f"{option}: hf:{name} cannot be loaded: {reason}") from None
+        raise _unreadable(f"{option}: hf:{name}", error) from None
     if isinstance(found, dict):
         if split not in found:
             raise UserError(
-                f"{option}: {place} has the splits {', '.join(found)}; name one: "
-                f"hf:{place}:{next(iter(found))}"
+                f"{option}: {source} has the splits {', '.join(found)}; name one: "
+                f"hf:{source}:{next(iter(found))}"
             )
         found = found[split]
     return [Path(file["filename"]) for file in found.cache_files]
@@ -93,8 +92,7 @@ class TfdsSplit:
                 match[1], split=match[2], data_dir=folder, download=False
             )
         except Exception as error:  # which are of many kinds
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
-            raise UserError(f"{self.option}: {self} cannot be loaded: {reason}") from None
+            raise _unreadable(f"{self.option}: {self}", error) from None
 
     def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """("tfds:NAME:split, record n", features) of each record."""
@@ -104,9 +102,13 @@ class TfdsSplit:
             try:
                 record = source[number]
             except Exception as error:
-                reason = str(error).strip().split("\n")[0]
-                raise UserError(f"{location}: cannot be read: {reason}") from None
+                raise _unreadable(location, error) from None
             yield location, record
+
+
+def _unreadable(what: str, error: Exception) -> UserError:
+    reason = str(error).strip().split("\n")[0] or type(error).__name__
+    return UserError(f"{what}: cannot be read: {reason}")
 
 
 def _missing(what: str, package: str, extra: str) -> UserError:

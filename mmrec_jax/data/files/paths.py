@@ -94,9 +94,14 @@ def unique_files(paths: Iterable[Path]) -> list[Path]:
     """The paths, without those of files that an earlier one names."""
     found: dict[tuple[int, int], Path] = {}
     for path in paths:
-        status = path.stat()
-        found.setdefault((status.st_dev, status.st_ino), path)
+        found.setdefault(file_identity(path), path)
     return list(found.values())
+
+
+def file_identity(path: str | Path) -> tuple[int, int]:
+    """What is the same for all names of a file or folder."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 def require_outside(folder: Path, option: str, pattern: str, pattern_option: str) -> None:
@@ -143,11 +148,10 @@ def _folders(root: str) -> Iterator[tuple[str, list[str]]]:
     """A folder and those in it, links too, each once, with the names of their files."""
     seen = set[tuple[int, int]]()
     for folder, names, files in os.walk(root, followlinks=True):
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in seen:
+        if file_identity(folder) in seen:
             names.clear()
             continue
-        seen.add((status.st_dev, status.st_ino))
+        seen.add(file_identity(folder))
         names[:] = sorted(name for name in names if not name.startswith("."))
         yield folder, [name for name in files if not name.startswith(".")]
 

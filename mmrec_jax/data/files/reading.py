@@ -11,7 +11,7 @@ from mmrec_jax.data.files.compression import is_compressed
 from mmrec_jax.data.files.csv_rows import csv_rows
 from mmrec_jax.data.files.hub import TfdsSplit, huggingface_files, is_saved
 from mmrec_jax.data.files.json_values import json_records
-from mmrec_jax.data.files.paths import Kind, file_kind, matching_files, split_pattern
+from mmrec_jax.data.files.paths import file_identity, file_kind, matching_files, split_pattern
 from mmrec_jax.data.files.records import string_field
 from mmrec_jax.data.files.refusals import Refuse, stop, too_long
 from mmrec_jax.data.files.tables import table_rows
@@ -67,11 +67,8 @@ class Source:
         for file in self.files:
             listed.append(str(file))
             if isinstance(file, Path):
-                listed += [
-                    str(file.resolve()),
-                    str(file.stat().st_size),
-                    str(file.stat().st_mtime_ns),
-                ]
+                status = file.stat()
+                listed.append(f"{file.resolve()} {status.st_size} {status.st_mtime_ns}")
         return hashlib.sha256("\0".join(listed).encode("utf-8", "surrogateescape")).hexdigest()
 
     def documents(self, reading: Reading, refuse: Refuse = stop) -> Iterator[Document]:
@@ -105,8 +102,7 @@ def find_sources(pattern: str, option: str) -> list[Source]:
     for part in split_pattern(pattern, option):
         files = list[Path | TfdsSplit]()
         for file in _find(part, option):
-            status = file.stat() if isinstance(file, Path) else None
-            identity = (status.st_dev, status.st_ino) if status else str(file)
+            identity = file_identity(file) if isinstance(file, Path) else file
             if identity not in seen:
                 seen.add(identity)
                 files.append(file)
@@ -190,7 +186,7 @@ def _records(
     """`field`: the only one that is needed; None: all."""
     if isinstance(file, TfdsSplit):
         return file.rows()
-    kind: Kind = file_kind(file)
+    kind = file_kind(file)
     if kind == "csv":
         return csv_rows(file, limit, refuse)
     if kind in ("parquet", "arrow"):

@@ -1,5 +1,6 @@
 """Which documents are kept, by what can be seen of one document alone."""
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -86,13 +87,18 @@ class DocumentFilter:
         return None
 
 
+@functools.cache
+def _load_identifier() -> LanguageIdentifier:
+    return LanguageIdentifier.from_model_file(MODEL_FILE)
+
+
 def language_identifier(language: str) -> LanguageIdentifier:
     """What tells languages apart, `language` among them.
 
     Raises:
       UserError: it does not know `language`, and that is not "any".
     """
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
+    identifier = _load_identifier()
     if language not in ("any", *identifier.labels):
         known = ", ".join(sorted(identifier.labels))
         raise UserError(f"--language is {language!r}; it must be any, or one of {known}")

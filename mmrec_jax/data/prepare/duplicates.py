@@ -61,16 +61,11 @@ def _word_hash(word: str) -> int:
 
 def near_stages(
     signatures: Path, pairs: Path, removals: Path
-) -> list[tuple[str, PipelineStep, int]]:
-    """The stages from signatures to the documents to remove: name, step, number of tasks."""
-    return [
-        (
-            "buckets",
-            MinhashDedupBuckets(str(signatures), str(pairs), config=CONFIG),
-            CONFIG.num_buckets,
-        ),
-        ("cluster", MinhashDedupCluster(str(pairs), str(removals), config=CONFIG), 1),
-    ]
+) -> list[tuple[str, list[PipelineStep], int]]:
+    """Of each stage from signatures to the documents to remove: name, pipeline, number of tasks."""
+    buckets = MinhashDedupBuckets(str(signatures), str(pairs), config=CONFIG)
+    cluster = MinhashDedupCluster(str(pairs), str(removals), config=CONFIG)
+    return [("buckets", [buckets], CONFIG.num_buckets), ("cluster", [cluster], 1)]
 
 
 def near_copies(removals: Path, rank: int, count: int) -> NDArray[np.bool_]:

@@ -1,6 +1,5 @@
 """Who runs the tasks of a stage: processes of this machine, Ray, or Slurm."""
 
-import concurrent.futures
 import contextlib
 import multiprocessing
 import os
@@ -8,17 +7,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
-from datatrove.executor import (
-    LocalPipelineExecutor,
-    RayPipelineExecutor,
-    SlurmPipelineExecutor,
-)
+from datatrove.executor import LocalPipelineExecutor, RayPipelineExecutor, SlurmPipelineExecutor
 from datatrove.executor.base import PipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.logging import logger
@@ -27,8 +23,7 @@ from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
 
 ExecutorKind = Literal["local", "ray", "slurm"]
-LOG = "prepare.log"
-_AGAIN = "the same command continues"
+_LOG = "prepare.log"
 
 
 class _TellErrors(PipelineExecutor):
@@ -65,15 +60,11 @@ class _Local(_TellErrors, LocalPipelineExecutor):
                 self._run_for_rank(rank)
             return
         before = set(multiprocessing.active_children())
-        pool = concurrent.futures.ProcessPoolExecutor(
-            self.workers,
-            multiprocessing.get_context("spawn"),
-            _begin_worker,
-            (str(self.log),),
-        )
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(self.workers, context, _begin_worker, (self.log,))
         try:
             waiting = [pool.submit(self._run_for_rank, rank, 1) for rank in ranks]
-            for done in concurrent.futures.as_completed(waiting):
+            for done in as_completed(waiting):
                 done.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -83,9 +74,17 @@ class _Local(_TellErrors, LocalPipelineExecutor):
         pool.shutdown()
 
 
-def _begin_worker(log: str) -> None:
-    """Sets a worker up: its chatter goes into a file, and it ends only with its parent."""
-    sys.stderr = open(log, "a", encoding="utf-8")  # noqa: SIM115 - until the process ends
+class _Ray(_TellErrors, RayPipelineExecutor):
+    pass
+
+
+class _Slurm(_TellErrors, SlurmPipelineExecutor):
+    pass
+
+
+def _begin_worker(log: Path) -> None:
+    """Its chatter goes into a file, and it ends with its parent alone, not by Ctrl-C."""
+    sys.stderr = log.open("a", encoding="utf-8")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -97,21 +96,13 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-class _Ray(_TellErrors, RayPipelineExecutor):
-    pass
-
-
-class _Slurm(_TellErrors, SlurmPipelineExecutor):
-    pass
-
-
 @contextlib.contextmanager
 def quiet(logs: Path) -> Iterator[None]:
     """Sends what datatrove says in this process into a file of a folder."""
     logs.mkdir(parents=True, exist_ok=True)
-    with open(logs / LOG, "a", encoding="utf-8") as stream, contextlib.redirect_stderr(stream):
+    with (logs / _LOG).open("a", encoding="utf-8") as log, contextlib.redirect_stderr(log):
         logger.remove()
-        logger.add(stream)
+        logger.add(log)
         try:
             yield
         finally:
@@ -122,13 +113,18 @@ class Runner:
     """Runs one stage after the other."""
 
     def __init__(
-        self, kind: ExecutorKind, workers: int, worker_mb: float, logs: Path, slurm: dict[str, str]
+        self,
+        kind: ExecutorKind,
+        workers: int,
+        worker_mb: float,
+        logs: Path,
+        slurm: Mapping[str, str],
     ) -> None:
         """Connects to a Ray cluster, or starts one on this machine.
 
         Args:
           kind: who runs the tasks.
-          workers: how many at once.
+          workers: how many run at once.
           worker_mb: memory of each, as Ray and Slurm are told.
           logs: the folder for datatrove's logs and lists of the tasks that are done.
           slurm: "partition" and "time" of the jobs.
@@ -138,14 +134,14 @@ class Runner:
         """
         if kind == "slurm" and not slurm.get("partition"):
             raise UserError("--executor slurm needs --slurm-partition")
-        self._kind, self._workers, self._logs, self._slurm = kind, workers, logs, slurm
-        self._gigabytes = worker_mb / 1000
-        self._last: SlurmPipelineExecutor | None = None
         if kind == "ray":
             _connect_to_ray(workers)
+        self._kind, self._workers, self._logs, self._slurm = kind, workers, logs, slurm
+        self._worker_gb = worker_mb / 1000
+        self._last: SlurmPipelineExecutor | None = None
 
     def run(self, name: str, pipeline: list[PipelineStep], tasks: int) -> None:
-        """Runs the tasks of a stage that are not done; for Slurm, hands them over.
+        """Runs the tasks of a stage that are not done; for Slurm, keeps them for `finish`.
 
         Raises:
           UserError: a task cannot be done; the others may have been.
@@ -153,16 +149,14 @@ class Runner:
         logs = self._logs / name
         for path in logs.glob("error-*"):
             path.unlink()
-        common: dict[str, Any] = {
-            "tasks": tasks,
-            "workers": min(self._workers, tasks),
-            "logging_dir": str(logs),
-        }
+        workers = min(self._workers, tasks)
+        common: dict[str, Any] = {"tasks": tasks, "workers": workers, "logging_dir": str(logs)}
+        executor: PipelineExecutor
         if self._kind == "slurm":
             self._last = _Slurm(
                 pipeline,
                 depends=self._last,
-                mem_per_cpu_gb=max(1, round(self._gigabytes)),
+                mem_per_cpu_gb=max(1, round(self._worker_gb)),
                 job_name=f"prepare-{name}",
                 env_command=f'export PATH="{Path(sys.executable).parent}:$PATH"',
                 qos="",
@@ -171,23 +165,27 @@ class Runner:
             )
             return
         if self._kind == "ray":
-            executor: PipelineExecutor = _Ray(pipeline, mem_per_cpu_gb=self._gigabytes, **common)
+            executor = _Ray(pipeline, mem_per_cpu_gb=self._worker_gb, **common)
         else:
             executor = _Local(pipeline, **common)
-            executor.log = self._logs / LOG
+            executor.log = self._logs / _LOG
         try:
             executor.run()
         except BrokenProcessPool:
             raise UserError(
-                f"a worker process was killed (perhaps for want of memory); {_AGAIN}, or with "
-                "fewer --workers"
+                "a worker process was killed (perhaps for want of memory); the same command "
+                "continues, perhaps with fewer --workers"
             ) from None
         if executor.get_incomplete_ranks():
             told = [path.read_text("utf-8", "replace") for path in sorted(logs.glob("error-*"))]
-            raise UserError(told[0] if told else f"{name}: a task failed: see {logs}; {_AGAIN}")
+            raise UserError(told[0] if told else f"a task of {name} failed: see {logs}")
 
     def finish(self) -> bool:
-        """Submits what Slurm has to do; whether all is done already."""
+        """Hands over to Slurm what it has to do; whether all is done already.
+
+        Raises:
+          UserError: Slurm refuses it.
+        """
         if self._last is None:
             return True
         try:
@@ -201,9 +199,7 @@ def _connect_to_ray(workers: int) -> None:
     try:
         import ray
     except ImportError:
-        raise UserError(
-            "--executor ray needs another package: pip install 'mmrec_jax[ray]'"
-        ) from None
+        raise UserError("--executor ray needs ray: pip install 'mmrec_jax[ray]'") from None
     if not ray.is_initialized():
         # Without an address, on this machine alone.
         own = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers}

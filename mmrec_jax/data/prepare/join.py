@@ -49,7 +49,7 @@ class JoinTokens(PipelineStep):
         """
         yield from ()
         paths = sorted((self.work / "parts").glob("*.table"))
-        tables = [np.fromfile(path, "<i8").reshape(-1, COLUMNS) for path in paths]
+        tables = [_read_table(path) for path in paths]
         kept = self._kept(paths, tables)
         counts, languages, examples = self._tallies()
         counts["duplicate"] = sum(int(np.sum(~each)) for each in kept)
@@ -103,6 +103,13 @@ class JoinTokens(PipelineStep):
                 known = examples.setdefault(reason, [])
                 known += listed[: _EXAMPLES - len(known)]
         return counts, languages, examples
+
+
+def _read_table(path: Path) -> NDArray[np.int64]:
+    """What `WriteTokens` wrote, [documents, COLUMNS], memory-mapped."""
+    empty = np.zeros(0, np.int64)
+    table = np.memmap(path, "<i8", "r") if path.stat().st_size else empty
+    return table.reshape(-1, COLUMNS)
 
 
 class _SplitWriter:

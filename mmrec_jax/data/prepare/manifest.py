@@ -93,19 +93,14 @@ def require_identity(found: Mapping[str, Any], wanted: Mapping[str, Any], folder
     Raises:
       UserError: names each option that differs.
     """
-    names = [name for name in wanted if found.get(name) != wanted[name]]
-    if not names:
-        return
-    listed = []
-    for name in names:
-        # Which tokenizer or source it was, its hash does not say.
-        plain = name not in ("tokenizer", "sources")
-        was = f" ({found.get(name)!r} before, {wanted[name]!r} now)" if plain else " (is another)"
-        listed.append(f"--{name.rstrip('s') if name == 'sources' else name.replace('_', '-')}{was}")
-    raise UserError(
-        f"--out {folder} was begun with other options: {', '.join(listed)}; name a new folder, or "
-        "begin anew with --fresh"
-    )
+    options = {"sources": "source", "clean": "no-clean"}
+    changed = [name for name in wanted if found.get(name) != wanted[name]]
+    if changed:
+        listed = ", ".join("--" + options.get(name, name).replace("_", "-") for name in changed)
+        raise UserError(
+            f"--out {folder} was begun with another {listed} (see {IDENTITY} there); name a new "
+            "folder, or begin anew with --fresh"
+        )
 
 
 def _checksum(content: dict[str, Any]) -> str:

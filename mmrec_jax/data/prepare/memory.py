@@ -1,7 +1,6 @@
 """How much memory a preparation may take, and a watch over it."""
 
 import contextlib
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -10,48 +9,38 @@ import psutil
 
 from mmrec_jax.errors import UserError
 
-MB = 1e6
-
-# What a process takes with NumPy, datatrove and the tokenizers' libraries, and for the documents
-# that it holds; the model that tells languages; a tokenizer by the size of its file.
-_PROCESS, _DOCUMENTS, _LANGUAGES, _TOKENIZER_FACTOR = 60 * MB, 90 * MB, 80 * MB, 11
+# What a process takes for the libraries (MB), for the documents in its hands, and for the model
+# that tells languages; a tokenizer by the size of its file.
+_PROCESS, _DOCUMENTS, _LANGUAGES, _TOKENIZER_FACTOR = 60, 90, 80, 11
 _INTERVAL = 0.25  # seconds between two looks
 
 
-def affordable_workers(wanted: int, budget: float, tokenizer_bytes: int, languages: bool) -> int:
-    """How many of the wanted workers fit into a budget; one alone works in this process.
+def affordable_workers(wanted: int, ram_mb: float, tokenizer_bytes: int, *, languages: bool) -> int:
+    """How many of the wanted workers fit into the memory; one alone works in this process.
 
     Raises:
       UserError: not even one does.
     """
-    work = _DOCUMENTS + _TOKENIZER_FACTOR * tokenizer_bytes + _LANGUAGES * languages
-    own = _tree_memory()
-    if own + work > budget:
+    each = _DOCUMENTS + _TOKENIZER_FACTOR * tokenizer_bytes / 1e6 + _LANGUAGES * languages
+    own = _tree_mb()
+    if own + each > ram_mb:
         raise UserError(
-            f"--ram-mb is {budget / MB:,.0f}, but the preparation needs about "
-            f"{(own + work) / MB:,.0f}"
+            f"--ram-mb is {ram_mb:,.0f}, but the preparation needs about {own + each:,.0f}"
         )
-    fitting = int((budget - own) // (_PROCESS + work))
-    return max(1, min(wanted, fitting))
+    return max(1, min(wanted, int((ram_mb - own) // (_PROCESS + each))))
 
 
 class MemoryWatch:
-    """Looks after the memory of this process and its children.
+    """Looks after the memory of this process and those below it.
 
     Attributes:
-      peak: the most that was seen, in bytes.
+      peak_mb: the most that was seen: the sum of what each process has for itself (USS).
     """
 
-    def __init__(self, budget: float, tell: Callable[[], None]) -> None:
-        """Watches nothing yet.
-
-        Args:
-          budget: bytes that the processes may take together: the sum of what each has for itself
-            (USS).
-          tell: is called at each look, from another thread.
-        """
-        self.peak = 0.0
-        self._budget = budget
+    def __init__(self, ram_mb: float, tell: Callable[[], None]) -> None:
+        """Watches nothing yet; `tell` is called at each look, from another thread."""
+        self.peak_mb = 0.0
+        self._ram_mb = ram_mb
         self._tell = tell
         self._stop = threading.Event()
 
@@ -60,18 +49,18 @@ class MemoryWatch:
         """Watches while the body runs, which has to be in the main thread.
 
         Raises:
-          UserError: more than the budget was taken; the body was interrupted.
+          UserError: more than there may be was taken; the body was interrupted.
         """
         thread = threading.Thread(target=self._look, daemon=True)
         thread.start()
         try:
             yield
         except KeyboardInterrupt:
-            if self.peak <= self._budget:
+            if self.peak_mb <= self._ram_mb:
                 raise
             raise UserError(
-                f"the preparation takes {self.peak / MB:,.0f} MB and --ram-mb allows "
-                f"{self._budget / MB:,.0f}: raise it, or take fewer --workers; the same command "
+                f"the preparation takes {self.peak_mb:,.0f} MB and --ram-mb allows "
+                f"{self._ram_mb:,.0f}: raise it, or take fewer --workers; the same command "
                 "continues"
             ) from None
         finally:
@@ -81,20 +70,17 @@ class MemoryWatch:
     def _look(self) -> None:
         while not self._stop.wait(_INTERVAL):
             self._tell()
-            self.peak = max(self.peak, _tree_memory())
-            if self.peak > self._budget:
-                main = threading.main_thread().ident
-                assert main is not None
-                signal.pthread_kill(main, signal.SIGINT)
+            self.peak_mb = max(self.peak_mb, _tree_mb())
+            if self.peak_mb > self._ram_mb:
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 return
         self._tell()
 
 
-def _tree_memory() -> float:
-    """Bytes of this process and all below it, pages that they share left aside."""
-    own = psutil.Process(os.getpid())
+def _tree_mb() -> float:
+    own = psutil.Process()
     total = 0.0
     for process in (own, *own.children(recursive=True)):
         with contextlib.suppress(psutil.Error):
-            total += process.memory_full_info().uss
+            total += process.memory_full_info().uss / 1e6
     return total

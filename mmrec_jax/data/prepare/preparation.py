@@ -20,20 +20,13 @@ from typing import Any
 
 from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.data.files.reading import Reading, Source
+from mmrec_jax.data.prepare import manifest as names
 from mmrec_jax.data.prepare.document_filter import language_identifier
 from mmrec_jax.data.prepare.duplicates import NearSignature, near_stages
 from mmrec_jax.data.prepare.executors import ExecutorKind, Runner, quiet
 from mmrec_jax.data.prepare.join import JoinTokens
-from mmrec_jax.data.prepare.manifest import (
-    IDENTITY,
-    MANIFEST,
-    SPLITS,
-    TOKENIZER,
-    Manifest,
-    read_manifest,
-    require_identity,
-)
-from mmrec_jax.data.prepare.memory import MB, MemoryWatch, affordable_workers
+from mmrec_jax.data.prepare.manifest import Manifest, read_manifest, require_identity
+from mmrec_jax.data.prepare.memory import MemoryWatch, affordable_workers
 from mmrec_jax.data.prepare.settings import PrepareSettings
 from mmrec_jax.data.prepare.steps import ReadDocuments, SelectDocuments, WriteTokens
 from mmrec_jax.data.prepare.tasks import deal_tasks, source_hash
@@ -41,10 +34,8 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 _WORK, _LOGS = "work", "logs"
-_OURS = re.compile(
-    rf"{_WORK}|{_LOGS}|{TOKENIZER}|{IDENTITY}|{MANIFEST}|{'|'.join(SPLITS)}|report\.(md|json)"
-    r"|\..+\.\d+\.tmp"
-)
+_OURS = (_WORK, _LOGS, names.TOKENIZER, names.IDENTITY, names.MANIFEST, *names.SPLITS)
+_LEFT_OVER = re.compile(r"report\.(md|json)|\..+\.\d+\.tmp")
 # Tasks that are done, and all
 Progress = Callable[[int, int], None]
 
@@ -75,14 +66,14 @@ class Outcome:
       manifest: what was written; None: Slurm has it to do.
       done_before: whether there was nothing left to do.
       workers: how many there were.
-      peak_bytes: the most memory that was seen.
+      peak_mb: the most memory that was seen.
       seconds: how long it took.
     """
 
     manifest: Manifest | None
     done_before: bool = False
     workers: int = 0
-    peak_bytes: float = 0
+    peak_mb: float = 0
     seconds: float = 0
 
 
@@ -110,89 +101,86 @@ def prepare_text(
       progress: is told now and then, from another thread.
 
     Raises:
-      UserError: the folder is another's, a source cannot be read, no text is left, the memory does
-        not suffice, or the disk is full; what is complete by then is kept.
+      UserError: the folder is another's, a source cannot be read, no text is left, nobody knows the
+        language, the memory does not suffice, or the disk is full; what is complete by then is
+        kept.
     """
+    begun = time.monotonic()
     if settings.language:
         language_identifier(settings.language)
-    identity = {
-        **settings.record(),
-        "tokenizer": tokenizer.fingerprint,
-        "sources": [[source.name, source_hash(source)] for source in sources],
-    }
     with _locked(out):
-        _require_own(out)
-        if fresh:
-            _clear(out)
-        if (out / MANIFEST).exists():
-            manifest = read_manifest(out, "--out")
-            require_identity(manifest.identity, identity, out)
-            shutil.rmtree(out / _WORK, ignore_errors=True)
-            return Outcome(manifest, done_before=True)
         try:
-            _begin(out, identity)
-            tokenizer.save(out / TOKENIZER)
+            identity = {
+                **settings.record(),
+                "tokenizer": tokenizer.fingerprint,
+                "sources": [[source.name, source_hash(source)] for source in sources],
+            }
+            if done := _begin(out, identity, fresh):
+                return Outcome(done, done_before=True)
+            tokenizer.save(out / names.TOKENIZER)
             workers = affordable_workers(
                 resources.workers,
-                resources.ram_mb * MB,
+                resources.ram_mb,
                 len(tokenizer.content),
-                bool(settings.language),
+                languages=bool(settings.language),
             )
-            return _run(out, identity, sources, settings, resources, workers, stop, progress)
+            reading = Reading(settings.documents, settings.field, settings.max_record_mb << 20)
+            stages = _stages(out, identity, sources, reading, settings, stop)
+
+            def tell() -> None:
+                done = (out / _LOGS).glob("*/completions/*")
+                progress(len(list(done)), sum(tasks for _, _, tasks in stages))
+
+            local = resources.executor == "local"
+            watch = MemoryWatch(resources.ram_mb if local else float("inf"), tell)
+            with quiet(out / _LOGS), watch.watch():
+                runner = Runner(
+                    resources.executor,
+                    workers,
+                    resources.ram_mb / workers,
+                    out / _LOGS,
+                    resources.slurm,
+                )
+                for stage in stages:
+                    runner.run(*stage)
+                handed_over = not runner.finish()
         except OSError as error:
             where = error.filename or f"--out {out}"
             raise UserError(
                 f"{where}: {error.strerror or error}; what is complete is kept, and the same "
                 "command continues"
             ) from None
+        if handed_over:
+            return Outcome(None, workers=workers)
+        shutil.rmtree(out / _WORK, ignore_errors=True)
+        seconds = time.monotonic() - begun
+        return Outcome(read_manifest(out, "--out"), False, workers, watch.peak_mb, seconds)
 
 
-def _run(
+def _stages(
     out: Path,
     identity: dict[str, Any],
     sources: Sequence[Source],
+    reading: Reading,
     settings: PrepareSettings,
-    resources: Resources,
-    workers: int,
     stop: bool,
-    progress: Progress,
-) -> Outcome:
-    begun = time.monotonic()
+) -> list[tuple[str, list[Any], int]]:
+    """Of each stage its name, its pipeline and the number of its tasks."""
     work = out / _WORK
-    parts, tallies, signatures, pairs, removals = (
-        work / name for name in ("parts", "tallies", "signatures", "pairs", "removals")
-    )
-    for folder in (parts, tallies):
-        folder.mkdir(parents=True, exist_ok=True)
-    reading = Reading(settings.documents, settings.field, settings.max_record_mb << 20)
+    tokenizer = (out / names.TOKENIZER, identity["tokenizer"])
+    for name in ("parts", "tallies"):
+        (work / name).mkdir(parents=True, exist_ok=True)
     tasks = deal_tasks(sources, reading)
-    select = SelectDocuments(settings, out / TOKENIZER, stop, tallies)
-    encode = [ReadDocuments(tasks, reading), select, WriteTokens(parts, settings.dedup == "exact")]
-    stages: list[tuple[str, list[Any], int]] = [("encode", encode, len(tasks))]
+    encode = [
+        ReadDocuments(tasks, reading),
+        SelectDocuments(settings, tokenizer, stop, work / "tallies"),
+        WriteTokens(work / "parts", settings.dedup == "exact"),
+    ]
+    near = []
     if settings.dedup == "minhash":
-        encode.append(NearSignature(signatures))
-        near = near_stages(signatures, pairs, removals)
-        stages += [(name, [step], count) for name, step, count in near]
-    stages.append(("join", [JoinTokens(out, work, identity)], 1))
-    logs = out / _LOGS
-
-    def tell() -> None:
-        done = sum(len(list((logs / name / "completions").glob("*"))) for name, _, _ in stages)
-        progress(done, sum(count for _, _, count in stages))
-
-    watched = resources.ram_mb * MB if resources.executor == "local" else float("inf")
-    watch = MemoryWatch(watched, tell)
-    with quiet(logs), watch.watch():
-        each = resources.ram_mb / workers
-        runner = Runner(resources.executor, workers, each, logs, dict(resources.slurm))
-        for name, steps, count in stages:
-            runner.run(name, steps, count)
-        complete = runner.finish()
-    if not complete:
-        return Outcome(None, workers=workers)
-    shutil.rmtree(work, ignore_errors=True)
-    seconds = time.monotonic() - begun
-    return Outcome(read_manifest(out, "--out"), False, workers, watch.peak, seconds)
+        encode.append(NearSignature(work / "signatures"))
+        near = near_stages(work / "signatures", work / "pairs", work / "removals")
+    return [("encode", encode, len(tasks)), *near, ("join", [JoinTokens(out, work, identity)], 1)]
 
 
 @contextlib.contextmanager
@@ -201,44 +189,40 @@ def _locked(out: Path) -> Iterator[None]:
     try:
         out.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(out, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UserError(f"--out {out}: another process is preparing into it") from None
     except OSError as error:
         raise UserError(f"--out {out}: {error.strerror}") from None
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"--out {out}: another process is preparing into it") from None
-        except OSError as error:
-            raise UserError(f"--out {out}: it cannot be locked: {error.strerror}") from None
         yield
     finally:
         os.close(descriptor)
 
 
-def _require_own(out: Path) -> None:
-    for name in sorted(os.listdir(out)):
-        if not _OURS.fullmatch(name):
-            raise UserError(f"--out {out} holds something else ({name}); name a new folder")
-
-
-def _begin(out: Path, identity: dict[str, Any]) -> None:
-    """Notes what the folder is for, or sees that it is for this."""
-    path = out / IDENTITY
+def _begin(out: Path, identity: dict[str, Any], fresh: bool) -> Manifest | None:
+    """Notes what the folder is for, or sees that it is for this; its manifest if all is done."""
+    for path in sorted(out.iterdir()):
+        if path.name not in _OURS and not _LEFT_OVER.fullmatch(path.name):
+            raise UserError(f"--out {out} holds something else ({path.name}); name a new folder")
+        if fresh and path.is_dir():
+            shutil.rmtree(path)
+        elif fresh:
+            path.unlink()
+    if (out / names.MANIFEST).exists():
+        manifest = read_manifest(out, "--out")
+        require_identity(manifest.identity, identity, out)
+        shutil.rmtree(out / _WORK, ignore_errors=True)
+        return manifest
+    path = out / names.IDENTITY
     if path.exists():
         try:
-            found = json.loads(path.read_bytes())
+            require_identity(json.loads(path.read_bytes()), identity, out)
         except ValueError:
             raise UserError(f"{path}: this file is damaged; --fresh begins anew") from None
-        require_identity(found, identity, out)
-        return
-    if left := [name for name in sorted(os.listdir(out)) if not name.startswith(".")]:
-        raise UserError(f"--out {out} holds {left[0]} but no {IDENTITY}; --fresh begins anew")
-    replace_file(path, json.dumps(identity, indent=1).encode())
-
-
-def _clear(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+    elif any((out / name).exists() for name in _OURS):
+        raise UserError(f"--out {out}: {names.IDENTITY} is missing; --fresh begins anew")
+    else:
+        replace_file(path, json.dumps(identity, indent=1).encode())
+    return None

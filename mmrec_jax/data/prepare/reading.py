@@ -35,26 +35,23 @@ def open_prepared(config: Config, tokenizer: Tokenizer | None = None) -> TextDat
         damaged, or its tokenizer is not that of its manifest, of another folder or of the model.
     """
     folders = [Path(part.strip()).expanduser() for part in config.data.train.split(",")]
-    manifests = [read_manifest(folder, _OPTION) for folder in folders]
+    opened = [(folder, read_manifest(folder, _OPTION)) for folder in folders]
+    of = str(config.init_from)
     if tokenizer is None and config.tokenizer.kind == "file":
-        tokenizer = read_tokenizer_file(Path(config.tokenizer.path), "config.tokenizer.path")
-        of = f"{config.tokenizer.path} (config.tokenizer.path)"
-    else:
-        of = str(config.init_from)
-    if tokenizer is None:
-        tokenizer, of = load_tokenizer(folders[0] / TOKENIZER), str(folders[0] / TOKENIZER)
-    for folder, manifest in zip(folders, manifests, strict=True):
+        of = config.tokenizer.path
+        tokenizer = read_tokenizer_file(Path(of), "config.tokenizer.path")
+    elif tokenizer is None:
+        of = str(folders[0] / TOKENIZER)
+        tokenizer = load_tokenizer(of)
+    for folder, manifest in opened:
         if manifest.identity["tokenizer"] != tokenizer.fingerprint:
             raise UserError(
-                f"{_OPTION}: {folder} was prepared with another tokenizer than that of {of} "
+                f"{_OPTION}: {folder} was prepared with another tokenizer than {of} "
                 f"({manifest.identity['tokenizer'][:16]}, not {tokenizer.fingerprint[:16]})"
             )
-    opened = list(zip(folders, manifests, strict=True))
-    train = tuple(_open(folder, manifest, "train") for folder, manifest in opened)
-    held_out = [_open(folder, manifest, "validation") for folder, manifest in opened]
-    held_out = [store for store in held_out if store.num_documents]
-    validation = _joined(held_out) if held_out else None
-    return TextDataset(config.data, tokenizer, train, validation, config.train.carry_state)
+    train = tuple(_open(*each, "train") for each in opened)
+    held_out = _joined([_open(*each, "validation") for each in opened])
+    return TextDataset(config.data, tokenizer, train, held_out, config.train.carry_state)
 
 
 def prepared_validation(config: Config) -> list[Document]:
@@ -67,14 +64,13 @@ def prepared_validation(config: Config) -> list[Document]:
     store = data.validation
     if store is None:
         raise UserError(f"{_OPTION}: {config.data.train} was prepared without a validation split")
+    ends = zip(store.offsets[:-1].tolist(), store.offsets[1:].tolist(), strict=True)
     return [
         Document(
-            f"{config.data.train}, validation document {number + 1}",
-            data.tokenizer.decode(
-                store.tokens[store.offsets[number] + 1 : store.offsets[number + 1] - 1]
-            ),
+            f"{config.data.train}, validation document {number}",
+            data.tokenizer.decode(store.tokens[start + 1 : stop - 1]),
         )
-        for number in range(store.num_documents)
+        for number, (start, stop) in enumerate(ends, 1)
     ]
 
 
@@ -107,10 +103,11 @@ def _open(folder: Path, manifest: Manifest, split: str) -> TokenStore:
     return TokenStore(**arrays, name=str(folder), content_hash=content_hash)
 
 
-def _joined(stores: list[TokenStore]) -> TokenStore:
-    """The documents of some stores, in memory where there are several."""
-    if len(stores) == 1:
-        return stores[0]
+def _joined(stores: list[TokenStore]) -> TokenStore | None:
+    """The documents of some stores as one, None: there are none; several are copied to memory."""
+    stores = [store for store in stores if store.num_documents]
+    if len(stores) < 2:
+        return stores[0] if stores else None
     lengths = np.concatenate([np.diff(store.offsets) for store in stores])
     return TokenStore(
         tokens=np.concatenate([store.tokens for store in stores]),

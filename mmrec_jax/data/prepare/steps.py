@@ -1,6 +1,7 @@
 """The steps of the pipeline that makes tokens of text: read, select, write."""
 
 import array
+import functools
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ from mmrec_jax.data.prepare.tasks import Share, read_share
 from mmrec_jax.data.split import hash_share
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.cache import load_tokenizer
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 # Of each document in a part's table: tokens (begin and end included), UTF-8 bytes, characters,
 # `hash_share` in units of 2^-62, the key of its copies.
@@ -60,13 +62,13 @@ class SelectDocuments(PipelineStep):
     name = "select and tokenise"
 
     def __init__(
-        self, settings: PrepareSettings, tokenizer: Path, stop: bool, tallies: Path
+        self, settings: PrepareSettings, tokenizer: tuple[Path, str], stop: bool, tallies: Path
     ) -> None:
         """What every task does.
 
         Args:
           settings: which documents are kept.
-          tokenizer: the folder of the tokenizer.
+          tokenizer: the folder of the tokenizer, and its fingerprint.
           stop: whether the first record that cannot be read ends the task.
           tallies: the folder for a JSON file of each task: "counts" of documents and characters,
             "languages", "examples" of what was left out by the reason.
@@ -80,7 +82,7 @@ class SelectDocuments(PipelineStep):
         Raises:
           UserError: a record cannot be read or tokenised, and `stop` is set.
         """
-        settings, tokenizer = self.settings, load_tokenizer(self.tokenizer)
+        settings, tokenizer = self.settings, _load_tokenizer(*self.tokenizer)
         keep = DocumentFilter(settings)
         counts: Counter[str] = Counter()
         examples: dict[str, list[str]] = {}
@@ -117,6 +119,13 @@ class SelectDocuments(PipelineStep):
         text = json.dumps(record, ensure_ascii=False)
         data = text.encode("utf-8", "surrogateescape")
         replace_file(self.tallies / f"{rank:06d}.json", data)
+
+
+@functools.lru_cache(1)
+def _load_tokenizer(folder: Path, fingerprint: str) -> Tokenizer:
+    """The tokenizer of a folder; a process that does many tasks loads it once."""
+    del fingerprint  # another one in the same folder is another one
+    return load_tokenizer(folder)
 
 
 class WriteTokens(PipelineStep):

@@ -12,7 +12,7 @@ import pytest
 
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.files.reading import find_sources
-from mmrec_jax.data.prepare import join, memory, steps, tasks
+from mmrec_jax.data.prepare import join, memory, preparation, steps, tasks
 from mmrec_jax.data.prepare.cleaning import clean
 from mmrec_jax.data.prepare.manifest import ARRAYS, read_manifest
 from mmrec_jax.data.prepare.report import left_out
@@ -194,7 +194,7 @@ def test_broken_records_stop_it_or_are_counted(tmp_path):
     with refused("web.jsonl.gz"):
         prepare_small(tmp_path / "out", pattern)
     with refused("more.jsonl:301"):
-        prepare_small(tmp_path / "lines", f"{tmp_path / 'more.jsonl'}", workers=2)
+        prepare_small(tmp_path / "lines", f"{tmp_path / 'more.jsonl'}")
     manifest = prepare_small(
         tmp_path / "out", f"{pattern},{tmp_path / 'more.jsonl'}", stop=False, fresh=True
     ).manifest
@@ -235,10 +235,9 @@ def test_splits_of_few_documents(tmp_path):
 def test_memory_is_refused_up_front_and_watched(corpus, tmp_path, monkeypatch):
     with refused("--ram-mb is 50"):
         prepare_small(tmp_path, corpus, FILTERED, workers=2, ram_mb=50)
-    assert memory.affordable_workers(8, 1e9, 0, languages=False) < 8
+    assert memory.affordable_workers(8, 1000, 0, languages=False) < 8
     monkeypatch.setattr(memory, "_INTERVAL", 0.001)
-    monkeypatch.setattr(memory, "affordable_workers", lambda *_: 1)
-    monkeypatch.setattr("mmrec_jax.data.prepare.preparation.affordable_workers", lambda *_: 1)
+    monkeypatch.setattr(preparation, "affordable_workers", lambda *_, **__: 1)
     with refused("--ram-mb allows 20", "continues"):
         prepare_small(tmp_path, corpus, FILTERED, ram_mb=20)
 

@@ -1,20 +1,16 @@
-"""A run that trains on streamed text: killed, and watched."""
+"""The input of a run: killed, and watched."""
 
 import json
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.monitor import InputMonitor, joined_metrics
-from tests.small_data import refused
 from tests.small_run import CONFIG_FILE, LINEAR, ROOT, environment, flags, linear_config
 
 _RUN = {
-    "data__source": "stream",
-    "data__shuffle_mb": 1,
     "train__steps": 24,
     "train__eval_every": 24,
     "train__checkpoint_every": 2,
@@ -28,18 +24,11 @@ def _metrics(folder):
     return [line for line in lines if line["split"] == "train"]
 
 
-def _readers(pid):
-    """The processes that read for a run."""
-    children = Path(f"/proc/{pid}").glob("task/*/children")
-    pids = {child for path in children for child in path.read_text().split()}
-    return [p for p in pids if b"data.stream.worker" in Path(f"/proc/{p}/cmdline").read_bytes()]
-
-
-def test_killed_it_continues_as_if_it_had_not_been_whoever_reads(text, tmp_path, capsys):
+def test_killed_it_continues_as_if_it_had_not_been(text, tmp_path, capsys):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert run(linear_config(text, **_RUN, data__stream_workers=0), whole) == 0
+    assert run(linear_config(text, **_RUN), whole) == 0
     program = [sys.executable, str(ROOT / "train.py"), f"--config={CONFIG_FILE}"]
-    options = flags(**LINEAR, **_RUN, train__devices=1, data__train=text, data__stream_workers=1)
+    options = flags(**LINEAR, **_RUN, train__devices=1, data__train=text)
     process = subprocess.Popen(
         [*program, f"--workdir={killed}", *options, "--config.train.dashboard=False"],
         env=environment(devices=8),  # as this process has
@@ -47,26 +36,18 @@ def test_killed_it_continues_as_if_it_had_not_been_whoever_reads(text, tmp_path,
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
-    readers = []
     while not list(killed.glob("checkpoints/[0-9]")) and process.poll() is None:
         time.sleep(0.01)
-        readers = readers or _readers(process.pid)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert len(readers) == 1
     capsys.readouterr()
-    assert run(linear_config(text, **_RUN, data__stream_workers=1), killed) == 0
+    assert run(linear_config(text, **_RUN), killed) == 0
     assert "continuing from the checkpoint of step" in capsys.readouterr().out
     expected, actual = _metrics(whole), _metrics(killed)
     names = ("step", "loss", "grad_norm", "epochs")
     for a, b in zip(actual, expected, strict=True):
         assert [a[name] for name in names] == [b[name] for name in names]
     assert all(0 <= line["input_wait"] <= 1 for line in actual)
-    assert actual[-1]["input_memory_mb"] > 0
-    assert "ready_batches" in actual[-1]
-    assert not any(Path(f"/proc/{reader}").exists() for reader in readers)
-    with refused("config.data.shuffle_mb (1 in the checkpoint, 2 now"):
-        run(linear_config(text, **{**_RUN, "data__shuffle_mb": 2}), killed)
 
 
 class _Batches:
