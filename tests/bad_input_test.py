@@ -117,7 +117,8 @@ def test_a_chat_template_that_the_tokenizer_has_no_tokens_for(command, tmp_path,
     path = tmp_path / "pairs.jsonl"
     path.write_text("".join(f'{{"prompt": "{i}", "completion": "b"}}\n' for i in range(40)))
     said = command(*_INSTRUCTIONS, "--config.data.template=chatml", text=path)
-    assert "the chat template \"chatml\" needs the token '<|im_start|>', which this" in said
+    assert 'the chat template "chatml"' in said
+    assert "<|im_end|>" in said
     assert not compiled
 
 

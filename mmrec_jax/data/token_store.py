@@ -66,6 +66,7 @@ class TokenStore:
         byte_counts: list[int] = []
         character_counts: list[int] = []
         weights: list[NDArray[np.float32]] = []
+        unspelled = 0
         one = np.ones(1, np.float32)
         bos = np.array([tokenizer.bos_id], np.int32)
         eos = np.array([tokenizer.eos_id], np.int32)
@@ -78,6 +79,7 @@ class TokenStore:
             parts += [bos, tokens, eos]
             if weigh is not None:
                 weights += [one, weigh(document, tokens, tokenizer), one]
+            unspelled += tokenizer.unspelled_bytes(document.text, tokens)
             lengths.append(len(tokens) + 2)
             byte_counts.append(len(utf8))
             character_counts.append(len(document.text))
@@ -90,6 +92,7 @@ class TokenStore:
             byte_counts=np.array(byte_counts, np.int64),
             character_counts=np.array(character_counts, np.int64),
             weights=np.concatenate(weights) if weights else None,
+            unspelled_bytes=unspelled,
             name=name,
         )
 

@@ -75,7 +75,7 @@ def beginnings(
         if len(words) <= 2 * _PROMPT_WORDS:
             continue
         prompt = " ".join(words[:_PROMPT_WORDS])
-        rest = tokenizer.encode(text.removeprefix(prompt))
+        rest = tokenizer.encode(text.removeprefix(prompt), continues=True)
         # A character of which only the first bytes are within the length is left out.
         found.append((prompt, tokenizer.decode(rest[:tokens]).rstrip("\ufffd")))
     return found

@@ -7,9 +7,10 @@ import pytest
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers import text as module
-from mmrec_jax.tokenizers.bpe_file import BpeFile, load_tokenizer
+from mmrec_jax.tokenizers.bpe_file import BpeFile
 from mmrec_jax.tokenizers.checkpoint import Checkpoint
 from mmrec_jax.tokenizers.extension import ExtensionPlan, learn_extension
+from mmrec_jax.tokenizers.library import read_library
 from mmrec_jax.tokenizers.text import count_words, text_chunks
 from tests.tokenizers.small_base import small_base, turkish
 
@@ -88,7 +89,7 @@ _WEIGHTS = (1, 7)
 
 @pytest.fixture
 def tokenizer():
-    return load_tokenizer(small_base())
+    return read_library(small_base())
 
 
 @pytest.fixture

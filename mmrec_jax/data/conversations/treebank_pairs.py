@@ -13,23 +13,20 @@ Which task a sentence gets depends on its name alone. Roots are the lemmas of th
 letters, no apostrophe), the predicate is the word whose relation is `root`.
 """
 
-import dataclasses
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from mmrec_jax.data.seeds import hashed_seed
 from mmrec_jax.data.treebank import treebank_file
 from mmrec_jax.data.word_groups import word_groups
 from mmrec_jax.tokenizers.conversation import Conversation, Message
 
-_SENTENCE_ID = "# sent_id = "
-_TEXT = "# text = "
 _MOST_WORDS = 4
 _SHORTEST = 4  # words of a sentence
 _INFLECTED = ("NOUN", "VERB", "ADJ")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Word:
+class _Word(NamedTuple):
     form: str
     lemma: str
     category: str
@@ -83,17 +80,18 @@ def _sentences() -> Iterator[tuple[str, str, list[_Word]]]:
         path = treebank_file(part)
         line = 1
         for block in path.read_text(encoding="utf-8").split("\n\n"):
-            lines = block.strip().split("\n")
-            name = next((x for x in lines if x.startswith(_SENTENCE_ID)), "")
-            text = next((x for x in lines if x.startswith(_TEXT)), "")
-            words = [_word(groups) for groups in word_groups(block, str(path), line)]
+            comments = [row.removeprefix("# ").partition(" = ") for row in block.splitlines()]
+            named = {name: value for name, _, value in comments}
+            # Columns of CoNLL-U: 1 form, 2 lemma, 3 category, 7 relation.
+            words = [
+                _Word(
+                    form="".join(row[1] for row in group),
+                    lemma=group[0][2],
+                    category=group[0][3],
+                    predicate=any(row[7] == "root" for row in group),
+                )
+                for group in word_groups(block, str(path), line)
+            ]
             line += block.count("\n") + 2
             if words:
-                yield name.removeprefix(_SENTENCE_ID), text.removeprefix(_TEXT), words
-
-
-def _word(groups: list[list[str]]) -> _Word:
-    """Columns of CoNLL-U: 1 form, 2 lemma, 3 category, 7 relation."""
-    form = "".join(row[1] for row in groups)
-    predicate = any(row[7] == "root" for row in groups)
-    return _Word(form, groups[0][2], groups[0][3], predicate)
+                yield named["sent_id"], named["text"], words
