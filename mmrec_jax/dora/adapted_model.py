@@ -8,10 +8,9 @@ import flax.struct
 import jax
 
 from mmrec_jax.config import AdapterConfig
-from mmrec_jax.dora.adapter import init
+from mmrec_jax.dora.adapter import init, partition_specs
 from mmrec_jax.dora.interception import intercept
 from mmrec_jax.dora.rules import AdapterRule, RowRule, all_linear
-from mmrec_jax.dora.sharding import partition_specs
 from mmrec_jax.dora.transform import apply, squares
 from mmrec_jax.models.api import LanguageModel, Output, Params
 from mmrec_jax.models.wrapper import Inputs, Wrapper

@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.struct
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from mmrec_jax.dora.kernel import column_norm, matrix_shape, to_matrix, wide
 from mmrec_jax.dora.rules import AdapterRule, RowRule, choose_embedding, choose_kernels
@@ -51,21 +53,18 @@ def init(key: Array, params: Any, rules: Sequence[AdapterRule | RowRule]) -> dic
 
     Args:
       key: of A.
-      params: the base: nested dicts of arrays, or of anything with a shape and a dtype under
-        `jax.eval_shape`.
+      params: the base: nested dicts of arrays.
       rules: which kernels, and rows, are trained.
 
     Returns:
-      Nested dicts like `params`, with an `Adapter` or `Rows` for each adapted parameter. All leaves
-      are float arrays, named `a`, `b`, `m` and `rows`.
+      Nested dicts like `params`, with an `Adapter` or `Rows` for each adapted parameter.
 
     Raises:
       UserError: a rule matches nothing or does not fit.
     """
     leaves = named_leaves(params)
     made: dict[str, Node] = {}
-    kernels, _ = choose_kernels(_shapes(leaves), _of_kernels(rules))
-    for name, (rule, layout) in kernels.items():
+    for name, (rule, layout) in choose_kernels(_shapes(leaves), _of_kernels(rules))[0].items():
         own = jax.random.fold_in(key, zlib.crc32(name.encode()))
         made[name] = _start(own, leaves[name], rule, layout)
     for rows_rule in rules:
@@ -75,8 +74,20 @@ def init(key: Array, params: Any, rules: Sequence[AdapterRule | RowRule]) -> dic
                 raise UserError(f"{name} has two rules")
             empty = Rows(rows=jnp.zeros(0), ranges=rows_rule.ranges)
             rows = leaves[name][empty.indices]
-            made[name] = Rows(rows=rows.astype(wide(rows.dtype)), ranges=empty.ranges)
+            made[name] = empty.replace(rows=rows.astype(wide(rows.dtype)))
     return nested(made)
+
+
+def _start(key: Array, kernel: Array, rule: AdapterRule, layout: str) -> Adapter:
+    *layers, inputs, outputs = matrix_shape(kernel.shape, layout)
+    dtype, bound = wide(kernel.dtype), inputs**-0.5
+    return Adapter(
+        a=jax.random.uniform(key, (*layers, inputs, rule.rank), dtype, -bound, bound),
+        b=jnp.zeros((*layers, rule.rank, outputs), dtype),
+        m=column_norm(to_matrix(kernel, layout)) if rule.kind == "dora" else None,
+        scale=rule.scale,
+        layout=layout,
+    )
 
 
 def skipped(params: Any, rules: Sequence[AdapterRule | RowRule]) -> dict[str, str]:
@@ -88,9 +99,19 @@ def skipped(params: Any, rules: Sequence[AdapterRule | RowRule]) -> dict[str, st
     return choose_kernels(_shapes(named_leaves(params)), _of_kernels(rules))[1]
 
 
+def _of_kernels(rules: Sequence[AdapterRule | RowRule]) -> list[AdapterRule]:
+    return [rule for rule in rules if isinstance(rule, AdapterRule)]
+
+
+def _shapes(leaves: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(leaf.shape) for name, leaf in leaves.items()}
+
+
 def nodes(adapters: Any) -> dict[str, Node]:
     """Path of the adapted parameter to its node, in tree order."""
-    found = jax.tree_util.tree_leaves_with_path(adapters, is_leaf=_is_node)
+    found = jax.tree_util.tree_leaves_with_path(
+        adapters, is_leaf=lambda x: isinstance(x, Adapter | Rows)
+    )
     return {path_name(path): node for path, node in found}
 
 
@@ -102,14 +123,7 @@ def map_nodes(function: Callable[[str, Node], Any], adapters: Any) -> dict[str, 
 
 def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     """`{"a/b": x}` as `{"a": {"b": x}}`."""
-    tree: dict[str, Any] = {}
-    for name, value in flat.items():
-        *folders, last = name.split("/")
-        branch = tree
-        for folder in folders:
-            branch = branch.setdefault(folder, {})
-        branch[last] = value
-    return tree
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
 
 
 def require_fit(params: Any, adapters: Any) -> None:
@@ -142,25 +156,30 @@ def _fits(node: Node, shape: tuple[int, ...]) -> bool:
     return fits and (node.m is None or node.m.shape == (*layers, 1, outputs))
 
 
-def _start(key: Array, kernel: Array, rule: AdapterRule, layout: str) -> Adapter:
-    *layers, inputs, outputs = matrix_shape(kernel.shape, layout)
-    dtype, bound = wide(kernel.dtype), inputs**-0.5
-    return Adapter(
-        a=jax.random.uniform(key, (*layers, inputs, rule.rank), dtype, -bound, bound),
-        b=jnp.zeros((*layers, rule.rank, outputs), dtype),
-        m=column_norm(to_matrix(kernel, layout)) if rule.kind == "dora" else None,
-        scale=rule.scale,
-        layout=layout,
-    )
+def partition_specs(adapters: Any, kernel_specs: Mapping[str, PartitionSpec]) -> dict[str, Any]:
+    """How adapters lie on a mesh, beside the kernels that they adapt.
 
+    A has the kernel's spec along its inputs, B and m along its outputs, all along its axes of
+    layers. The rank is whole on every device; so are inputs (outputs) that several axes of the
+    kernel are flattened to, and rows of an embedding.
 
-def _of_kernels(rules: Sequence[AdapterRule | RowRule]) -> list[AdapterRule]:
-    return [rule for rule in rules if isinstance(rule, AdapterRule)]
+    Args:
+      adapters: what `init` made, or its `jax.eval_shape`.
+      kernel_specs: path of each adapted parameter to its spec.
 
+    Returns:
+      A tree like `adapters` of `PartitionSpec`s.
+    """
 
-def _shapes(leaves: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(leaf.shape) for name, leaf in leaves.items()}
+    def specs(name: str, node: Node) -> Any:
+        if isinstance(node, Rows):
+            return node.replace(rows=PartitionSpec())
+        kernel = kernel_specs[name]
+        axes = (*kernel, *[None] * (len(node.layout) - len(kernel)))
+        of = {x: [axis for axis, y in zip(axes, node.layout, strict=True) if x == y] for x in "lio"}
+        inputs, outputs = (of[x][0] if len(of[x]) == 1 else None for x in "io")
+        beside = PartitionSpec(*of["l"], None, outputs)
+        m = None if node.m is None else beside
+        return node.replace(a=PartitionSpec(*of["l"], inputs, None), b=beside, m=m)
 
-
-def _is_node(x: Any) -> bool:
-    return isinstance(x, Adapter | Rows)
+    return map_nodes(specs, adapters)

@@ -64,6 +64,13 @@ class RowRule:
         _require_expression(self.pattern, f"row rule {self.pattern!r}")
 
 
+def _require_expression(text: str, where: str) -> None:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise UserError(f"{where}: {text!r} is no regular expression: {error}") from None
+
+
 def all_linear(
     rank: int,
     alpha: float,
@@ -81,10 +88,7 @@ def choose_kernels(
     """The rule and the layout of each adapted kernel; the first rule that matches takes it.
 
     Beside them the reason for each parameter that a pattern is found in and no rule adapts.
-
-    Args:
-      shapes: path to shape of every parameter.
-      rules: in the order in which they choose.
+    `shapes` are those of all parameters, by path.
 
     Raises:
       UserError: a rule matches no kernel, its rank is larger than a kernel, or its layout is wrong.
@@ -92,26 +96,42 @@ def choose_kernels(
     chosen: dict[str, tuple[AdapterRule, str]] = {}
     left_out: dict[str, str] = {}
     for rule in rules:
-        found = {
-            name: _adaptable(name, shape, rule)
-            for name, shape in shapes.items()
-            if re.search(rule.pattern, name)
-        }
-        taken = {name: layout for name, (layout, reason) in found.items() if not reason}
-        left_out |= {name: reason for name, (_, reason) in found.items() if reason}
+        matched = [name for name in shapes if re.search(rule.pattern, name)]
+        reasons = {name: _reason_against(name, shapes[name], rule) for name in matched}
+        taken = [name for name, reason in reasons.items() if not reason]
+        left_out |= {name: reason for name, reason in reasons.items() if reason}
         if not taken:
             why = f"the parameters are {', '.join(sorted(shapes))}"
-            if found:  # one that a lower rank would do for, if there is one
-                name = max(found, key=lambda name: bool(found[name][0]))
-                why = f"it matches only what cannot be adapted, such as {name}: {found[name][1]}"
+            if matched:  # one that a lower rank would do for, if there is one
+                name = max(matched, key=lambda name: "rank" in reasons[name])
+                why = f"it matches only what cannot be adapted, such as {name}: {reasons[name]}"
             raise UserError(f"adapter pattern {rule.pattern!r} matches no kernel: {why}")
-        for name, layout in taken.items():
-            chosen.setdefault(name, (rule, layout))
-        if not any(chosen[name][0] is rule for name in taken):
+        if not set(taken) - chosen.keys():
             raise UserError(
                 f"adapter pattern {rule.pattern!r} matches nothing that rules before it left"
             )
+        for name in taken:
+            chosen.setdefault(name, (rule, layout_of(name, shapes[name], rule.axes)))
     return chosen, {name: x for name, x in left_out.items() if name not in chosen}
+
+
+def _reason_against(name: str, shape: tuple[int, ...], rule: AdapterRule) -> str:
+    """Why a rule leaves a parameter out; "": it does not."""
+    if len(shape) < 2:
+        return "it is a vector"
+    if rule.exclude and re.search(rule.exclude, name):
+        return "parameters of this name are excluded"
+    inputs, outputs = matrix_shape(shape, layout_of(name, shape, rule.axes))[-2:]
+    most = min(inputs, outputs)
+    if rule.rank <= most:
+        return ""
+    reason = (
+        f"adapter rank {rule.rank} is larger than the kernel [{inputs}, {outputs}]; it must be at "
+        f"most {most}"
+    )
+    if not rule.skip_narrow:
+        raise UserError(f"{name}: {reason}")
+    return reason
 
 
 def choose_embedding(shapes: Mapping[str, tuple[int, ...]], rule: RowRule) -> str:
@@ -129,30 +149,3 @@ def choose_embedding(shapes: Mapping[str, tuple[int, ...]], rule: RowRule) -> st
         if not 0 <= first <= last < rows:
             raise UserError(f"{matched[0]} has rows 0 to {rows - 1}; there are no {first}-{last}")
     return matched[0]
-
-
-def _adaptable(name: str, shape: tuple[int, ...], rule: AdapterRule) -> tuple[str, str]:
-    """The layout ("" where no rank would fit) and why the parameter is left out ("": it is not)."""
-    if len(shape) < 2:
-        return "", "it is a vector"
-    if rule.exclude and re.search(rule.exclude, name):
-        return "", "parameters of this name are excluded"
-    layout = layout_of(name, shape, rule.axes)
-    inputs, outputs = matrix_shape(shape, layout)[-2:]
-    most = min(inputs, outputs)
-    if rule.rank <= most:
-        return layout, ""
-    reason = (
-        f"adapter rank {rule.rank} is larger than the kernel [{inputs}, {outputs}]; it must be at "
-        f"most {most}"
-    )
-    if not rule.skip_narrow:
-        raise UserError(f"{name}: {reason}")
-    return layout, reason
-
-
-def _require_expression(text: str, where: str) -> None:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise UserError(f"{where}: {text!r} is no regular expression: {error}") from None

@@ -5,18 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mmrec_jax.dora.adapter import (
-    Adapter,
-    Node,
-    Rows,
-    map_nodes,
-    nodes,
-    require_fit,
-)
+from mmrec_jax.dora.adapter import Adapter, Node, Rows, map_nodes, nodes, require_fit
 from mmrec_jax.dora.kernel import (
     column_norm,
     column_squares,
-    detached,
     from_matrix,
     magnitude_ratio,
     to_matrix,
@@ -52,7 +44,9 @@ def apply(params: Any, adapters: Any, *, detach_norm: bool = True) -> Any:
             return with_rows(leaf, node)
         v = _direction(leaf, node)
         if node.m is not None:
-            v = v * magnitude_ratio(node.m, detached(column_norm(v), detach_norm))
+            norm = column_norm(v)
+            # Section 4.3 of the DoRA paper.
+            v = v * magnitude_ratio(node.m, jax.lax.stop_gradient(norm) if detach_norm else norm)
         return from_matrix(v, node.layout, leaf.shape).astype(leaf.dtype)
 
     return map_named(adapted, params)
@@ -65,15 +59,14 @@ def merge(params: Any, adapters: Any) -> tuple[Any, dict[str, Any]]:
       `apply(params, adapters)`; and nested dicts with, of each adapted kernel, `norm(W + s A B)`
       `[*layers, 1, outputs]` in float32 at least, and of an embedding the rows replaced.
     """
-    require_fit(params, adapters)
-    leaves = named_leaves(params)
+    merged, leaves = apply(params, adapters), named_leaves(params)
 
     def kept(name: str, node: Node) -> Array:
         if isinstance(node, Rows):
             return leaves[name][node.indices]
         return column_norm(_direction(leaves[name], node))
 
-    return apply(params, adapters), map_nodes(kept, adapters)
+    return merged, map_nodes(kept, adapters)
 
 
 def unmerge(merged: Any, adapters: Any, norms: Any) -> Any:
@@ -113,6 +106,17 @@ def unmerge(merged: Any, adapters: Any, norms: Any) -> Any:
     return map_named(base, merged)
 
 
+def _require_direction(name: str, m: Array, norm: Array) -> None:
+    if isinstance(m, jax.core.Tracer) or isinstance(norm, jax.core.Tracer):
+        raise TypeError(f"{name}: unmerge reads the magnitudes; call it outside jax.jit")
+    lost = int(jnp.sum((m == 0) & (norm > 0)))
+    if lost:
+        raise UserError(
+            f"{name}: {lost} of {m.size} magnitudes are 0, so the merged columns are zero and the "
+            "base cannot be recovered from them"
+        )
+
+
 def squares(params: Any, adapters: Any) -> dict[str, Any]:
     """|W|^2 of each column of each kernel with magnitudes, `[*layers, 1, outputs]`.
 
@@ -128,18 +132,6 @@ def squares(params: Any, adapters: Any) -> dict[str, Any]:
     return map_nodes(square, adapters)
 
 
-def partition(params: Any, adapters: Any) -> tuple[Any, Any]:
-    """`(frozen, trained)`: the base as constants to gradients, and the adapters.
-
-    Differentiate and optimize the second alone; `apply(frozen, trained)` puts them together.
-
-    Raises:
-      UserError: the adapters do not fit the base.
-    """
-    require_fit(params, adapters)
-    return jax.tree.map(jax.lax.stop_gradient, params), adapters
-
-
 def with_rows(embedding: Array, node: Rows) -> Array:
     """The embedding with the trained rows."""
     return embedding.at[node.indices].set(node.rows.astype(embedding.dtype))
@@ -149,14 +141,3 @@ def _direction(kernel: Array, node: Adapter) -> Array:
     """V = W + s A B as a matrix, float32 at least."""
     w = to_matrix(kernel, node.layout).astype(wide(kernel.dtype))
     return w + node.scale * (node.a @ node.b)
-
-
-def _require_direction(name: str, m: Array, norm: Array) -> None:
-    if isinstance(m, jax.core.Tracer) or isinstance(norm, jax.core.Tracer):
-        raise TypeError(f"{name}: unmerge reads the magnitudes; call it outside jax.jit")
-    lost = int(jnp.sum((m == 0) & (norm > 0)))
-    if lost:
-        raise UserError(
-            f"{name}: {lost} of {m.size} magnitudes are 0, so the merged columns are zero and the "
-            "base cannot be recovered from them"
-        )
