@@ -1,5 +1,6 @@
 """Trees of adapters: what is trained, and for which parameters."""
 
+import dataclasses
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -74,7 +75,7 @@ def init(key: Array, params: Any, rules: Sequence[AdapterRule | RowRule]) -> dic
                 raise UserError(f"{name} has two rules")
             empty = Rows(rows=jnp.zeros(0), ranges=rows_rule.ranges)
             rows = leaves[name][empty.indices]
-            made[name] = empty.replace(rows=rows.astype(wide(rows.dtype)))
+            made[name] = dataclasses.replace(empty, rows=rows.astype(wide(rows.dtype)))
     return nested(made)
 
 
@@ -173,13 +174,13 @@ def partition_specs(adapters: Any, kernel_specs: Mapping[str, PartitionSpec]) ->
 
     def specs(name: str, node: Node) -> Any:
         if isinstance(node, Rows):
-            return node.replace(rows=PartitionSpec())
+            return dataclasses.replace(node, rows=PartitionSpec())
         kernel = kernel_specs[name]
         axes = (*kernel, *[None] * (len(node.layout) - len(kernel)))
         of = {x: [axis for axis, y in zip(axes, node.layout, strict=True) if x == y] for x in "lio"}
         inputs, outputs = (of[x][0] if len(of[x]) == 1 else None for x in "io")
         beside = PartitionSpec(*of["l"], None, outputs)
-        m = None if node.m is None else beside
-        return node.replace(a=PartitionSpec(*of["l"], inputs, None), b=beside, m=m)
+        a, m = PartitionSpec(*of["l"], inputs, None), None if node.m is None else beside
+        return dataclasses.replace(node, a=a, b=beside, m=m)
 
     return map_nodes(specs, adapters)

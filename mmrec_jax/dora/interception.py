@@ -8,6 +8,7 @@ dropped input (as peft has it); at rate 0 both lines are the same.
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -68,7 +69,7 @@ def intercept(
         own = known[name] if name in known else column_squares(w)
         norm = factored_norm(w, node.a, node.b, node.scale, own)
         norm = jax.lax.stop_gradient(norm) if detach_norm else norm
-        return node.replace(m=magnitude_ratio(node.m, norm))
+        return dataclasses.replace(node, m=magnitude_ratio(node.m, norm))
 
     def embedding(name: str, leaf: Array) -> Array:
         node = found.get(name)
@@ -104,7 +105,7 @@ def _refusal(name: str, kind: str) -> UserError:
 def _adapted(module: nn.Dense, inputs: Array, dropout: float) -> Array:
     """What the module returns, with its adapter."""
     change: Adapter = module.get_variable(_COLLECTION, "kernel")
-    w = module.get_variable("params", "kernel")
+    w: Array = module.get_variable("params", "kernel")
     bias = module.get_variable("params", "bias") if module.use_bias else None
     x, w, bias = nn.dtypes.promote_dtype(inputs, w, bias, dtype=module.dtype)
     per_feature = (1,) * (x.ndim - 1) + (-1,)

@@ -103,8 +103,8 @@ class TaskConfig(DataConfig):
         ):
             train.require(getattr(train, name) == off, name, f"{off} {here}: {reason}")
         for name, objective in config.objectives.items():
-            off = f"off (config.objectives.{name}=None) {here}"
-            objective.require(not objective.of_text, "weight", off)
+            expected = f"off (config.objectives.{name}=None) {here}"
+            objective.require(not objective.of_text, "weight", expected)
 
     def open(
         self,
