@@ -174,13 +174,18 @@ def partition_specs(adapters: Any, kernel_specs: Mapping[str, PartitionSpec]) ->
 
     def specs(name: str, node: Node) -> Any:
         if isinstance(node, Rows):
-            return dataclasses.replace(node, rows=PartitionSpec())
+            return _with(node, rows=PartitionSpec())
         kernel = kernel_specs[name]
         axes = (*kernel, *[None] * (len(node.layout) - len(kernel)))
         of = {x: [axis for axis, y in zip(axes, node.layout, strict=True) if x == y] for x in "lio"}
         inputs, outputs = (of[x][0] if len(of[x]) == 1 else None for x in "io")
         beside = PartitionSpec(*of["l"], None, outputs)
         a, m = PartitionSpec(*of["l"], inputs, None), None if node.m is None else beside
-        return dataclasses.replace(node, a=a, b=beside, m=m)
+        return _with(node, a=a, b=beside, m=m)
 
     return map_nodes(specs, adapters)
+
+
+def _with(node: Any, **specs: PartitionSpec | None) -> Any:
+    """The node with specs in place of its arrays."""
+    return dataclasses.replace(node, **specs)

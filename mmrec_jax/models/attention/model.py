@@ -41,19 +41,11 @@ class AttentionLM(nn.Module):
         deterministic: bool = True,
         perturb: Callable[[Array], Array] | None = None,
     ) -> tuple[Float[Array, "B T V"], None, dict[str, Array]]:
-        """Reads rows from their beginning.
+        """Reads rows from their beginning: see `LanguageModel.apply`.
 
-        Args:
-          tokens: ids in [0, vocab_size).
-          state: there is none.
-          segment_ids: a token attends to earlier tokens with its own id; None: to all earlier ones.
-          deterministic: of no effect, there is no dropout.
-          perturb: what training does to the embedded tokens [B, T, D].
-
-        Returns:
-          Logits in float32, those at t predict token t + 1; no state; and no metrics.
+        A token attends to earlier tokens with its own segment id, without ids to all earlier ones.
+        There is neither a state nor dropout.
         """
-        del state, deterministic
         config = self.config
         embed = nn.Embed(
             config.vocab_size,
@@ -68,7 +60,7 @@ class AttentionLM(nn.Module):
         layers = nn.scan(
             nn.remat(_Layer, prevent_cse=False, policy=keep),
             variable_axes={True: 0},  # of every collection: what is laid over params comes along
-            split_rngs={"params": True},
+            split_rngs={"params": True, "dropout": True},  # the latter for adapters
             in_axes=nn.broadcast,
             length=config.num_layers,
         )
