@@ -32,8 +32,8 @@ def read_table(path: Path) -> list[Measurement]:
         try:
             cells = zip(Measurement.__annotations__.values(), next(csv.reader([line])), strict=True)
             row = Measurement(*(convert(cell) for convert, cell in cells))
-            least = min(row.channels, row.length, row.gradient_ms)
-            if row.backend not in BACKENDS or not 0 < least < math.inf:
+            numbers = (row.channels, row.length, row.gradient_ms)
+            if row.backend not in BACKENDS or not all(0 < x < math.inf for x in numbers):
                 raise ValueError("an unknown backend, or a number that is not above 0")
             rows.append(row)
         except ValueError as error:

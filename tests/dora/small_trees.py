@@ -1,12 +1,12 @@
 """Kernels of every layout the model or Flax has, and adapters that have been trained at random."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mmrec_jax import dora
+from mmrec_jax.dora.adapter import nested
+from tests.small_step import moved
 
 # name: shape, layout
 KERNELS = {
@@ -19,40 +19,27 @@ VOCABULARY, WIDTH = 9, 6
 ROWS = ((1, 2), (8, 8))
 
 
-def rules(kind="dora", rank=3, alpha=5.0):
+def rules(kind="dora"):
     """A rule for each kernel, and the rows of the embedding."""
-    return [
-        *(
-            dora.AdapterRule(f"^{name}$", rank, alpha, kind, axes=layout)
-            for name, (_, layout) in KERNELS.items()
-        ),
-        dora.RowRule(ROWS),
+    kernels = [
+        dora.AdapterRule(f"^{name}$", 3, 5.0, kind, axes=layout)
+        for name, (_, layout) in KERNELS.items()
     ]
+    return [*kernels, dora.RowRule(ROWS)]
 
 
-def base(dtype=jnp.float32, seed=0):
+def base(dtype=jnp.float32):
     """Random parameters."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     shapes = {name: shape for name, (shape, _) in KERNELS.items()}
     shapes |= {"embed/embedding": (VOCABULARY, WIDTH), "blocks/norm/scale": (3, WIDTH)}
-    params = {}
-    for name, shape in shapes.items():
-        *folders, last = name.split("/")
-        branch = functools.reduce(lambda tree, key: tree.setdefault(key, {}), folders, params)
-        branch[last] = jnp.asarray(rng.normal(size=shape), dtype)
-    return params
+    return nested({n: jnp.asarray(rng.normal(size=shape), dtype) for n, shape in shapes.items()})
 
 
-def adapters(params, kind="dora", seed=1, **changes):
+def adapters(params, kind="dora"):
     """Adapters away from their start: every leaf has moved."""
-    made = tuple(rules(kind, **changes))
-    start = jax.jit(lambda params: dora.init(jax.random.key(seed), params, made))(params)
-    rng = np.random.default_rng(seed)
-
-    def move(leaf):
-        return np.asarray(leaf) + 0.3 * rng.normal(size=leaf.shape).astype(leaf.dtype)
-
-    return jax.tree.map(move, start)
+    start = jax.jit(lambda params: dora.init(jax.random.key(1), params, rules(kind)))(params)
+    return moved(jax.device_get(start), 0.3)
 
 
 def columns(kernel, layout):

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mmrec_jax.objectives.api import LOSS, Objective, weight_schedule
+from mmrec_jax.objectives.api import LOSS, weight_schedule
 from mmrec_jax.objectives.config import ObjectiveConfig, Weight, weight_setting
 from mmrec_jax.objectives.registry import OBJECTIVES
 
