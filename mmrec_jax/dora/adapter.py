@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from mmrec_jax.dora.kernel import column_norm, matrix_shape, to_matrix, wide
+from mmrec_jax.dora.kernel import column_norm, wide
 from mmrec_jax.dora.rules import AdapterRule, RowRule, choose_embedding, choose_kernels
 from mmrec_jax.errors import UserError
 from mmrec_jax.tree import named_leaves, path_name
@@ -21,13 +21,12 @@ from mmrec_jax.typing import Array
 
 @flax.struct.dataclass
 class Adapter:
-    """The adapter of one kernel, read as `[*layers, inputs, outputs]`; float32 at least."""
+    """The adapter of one kernel `[*layers, inputs, outputs]`; float32 at least."""
 
     a: Array  # [*layers, inputs, rank]
     b: Array  # [*layers, rank, outputs]
     m: Array | None  # [*layers, 1, outputs], the magnitudes; None: LoRA
     scale: float = flax.struct.field(pytree_node=False)  # s
-    layout: str = flax.struct.field(pytree_node=False)
 
 
 @flax.struct.dataclass
@@ -65,9 +64,9 @@ def init(key: Array, params: Any, rules: Sequence[AdapterRule | RowRule]) -> dic
     """
     leaves = named_leaves(params)
     made: dict[str, Node] = {}
-    for name, (rule, layout) in choose_kernels(_shapes(leaves), _of_kernels(rules))[0].items():
+    for name, rule in choose_kernels(_shapes(leaves), _of_kernels(rules))[0].items():
         own = jax.random.fold_in(key, zlib.crc32(name.encode()))
-        made[name] = _start(own, leaves[name], rule, layout)
+        made[name] = _start(own, leaves[name], rule)
     for rows_rule in rules:
         if isinstance(rows_rule, RowRule):
             name = choose_embedding(_shapes(leaves), rows_rule)
@@ -79,15 +78,14 @@ def init(key: Array, params: Any, rules: Sequence[AdapterRule | RowRule]) -> dic
     return nested(made)
 
 
-def _start(key: Array, kernel: Array, rule: AdapterRule, layout: str) -> Adapter:
-    *layers, inputs, outputs = matrix_shape(kernel.shape, layout)
+def _start(key: Array, kernel: Array, rule: AdapterRule) -> Adapter:
+    *layers, inputs, outputs = kernel.shape
     dtype, bound = wide(kernel.dtype), inputs**-0.5
     return Adapter(
         a=jax.random.uniform(key, (*layers, inputs, rule.rank), dtype, -bound, bound),
         b=jnp.zeros((*layers, rule.rank, outputs), dtype),
-        m=column_norm(to_matrix(kernel, layout)) if rule.kind == "dora" else None,
+        m=column_norm(kernel) if rule.kind == "dora" else None,
         scale=rule.scale,
-        layout=layout,
     )
 
 
@@ -149,9 +147,9 @@ def _fits(node: Node, shape: tuple[int, ...]) -> bool:
     if isinstance(node, Rows):
         inside = all(last < shape[0] for _, last in node.ranges)
         return inside and node.rows.shape == (len(node.indices), *shape[1:])
-    if len(node.layout) != len(shape):
+    if len(shape) < 2:
         return False
-    *layers, inputs, outputs = matrix_shape(shape, node.layout)
+    *layers, inputs, outputs = shape
     rank = node.a.shape[-1]
     fits = node.a.shape == (*layers, inputs, rank) and node.b.shape == (*layers, rank, outputs)
     return fits and (node.m is None or node.m.shape == (*layers, 1, outputs))
@@ -160,9 +158,8 @@ def _fits(node: Node, shape: tuple[int, ...]) -> bool:
 def partition_specs(adapters: Any, kernel_specs: Mapping[str, PartitionSpec]) -> dict[str, Any]:
     """How adapters lie on a mesh, beside the kernels that they adapt.
 
-    A has the kernel's spec along its inputs, B and m along its outputs, all along its axes of
-    layers. The rank is whole on every device; so are inputs (outputs) that several axes of the
-    kernel are flattened to, and rows of an embedding.
+    A has the kernel's spec along its inputs, B and m along its outputs, all along its axis of
+    layers. The rank and rows of an embedding are whole on every device.
 
     Args:
       adapters: what `init` made, or its `jax.eval_shape`.
@@ -176,12 +173,11 @@ def partition_specs(adapters: Any, kernel_specs: Mapping[str, PartitionSpec]) ->
         if isinstance(node, Rows):
             return _with(node, rows=PartitionSpec())
         kernel = kernel_specs[name]
-        axes = (*kernel, *[None] * (len(node.layout) - len(kernel)))
-        of = {x: [axis for axis, y in zip(axes, node.layout, strict=True) if x == y] for x in "lio"}
-        inputs, outputs = (of[x][0] if len(of[x]) == 1 else None for x in "io")
-        beside = PartitionSpec(*of["l"], None, outputs)
-        a, m = PartitionSpec(*of["l"], inputs, None), None if node.m is None else beside
-        return _with(node, a=a, b=beside, m=m)
+        axes: list[Any] = [*kernel, *[None] * (len(node.a.shape) - len(kernel))]
+        *layers, inputs, outputs = axes
+        beside = PartitionSpec(*layers, None, outputs)
+        m = None if node.m is None else beside
+        return _with(node, a=PartitionSpec(*layers, inputs, None), b=beside, m=m)
 
     return map_nodes(specs, adapters)
 

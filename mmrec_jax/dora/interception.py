@@ -61,8 +61,6 @@ def intercept(
     def change(name: str, node: Node) -> Adapter | None:
         if isinstance(node, Rows):
             return None
-        if node.layout not in ("io", "lio"):
-            raise _refusal(name, "kernel that is no matrix [inputs, outputs]")
         if node.m is None:
             return node
         w = leaves[name]
@@ -87,19 +85,15 @@ def intercept(
         if context.method_name != "__call__" or not module.has_variable(_COLLECTION, "kernel"):
             return call(*args, **kwargs)
         if not isinstance(module, nn.Dense):
-            raise _refusal("/".join(module.path), type(module).__name__)
+            raise UserError(
+                f"{'/'.join(module.path)}: adapters of a {type(module).__name__} cannot be "
+                "intercepted; use dora.apply (config.adapters.path=apply)"
+            )
         (inputs,) = (*args, *kwargs.values())
         return _adapted(module, inputs, dropout)
 
     with nn.intercept_methods(interceptor):
         yield variables
-
-
-def _refusal(name: str, kind: str) -> UserError:
-    return UserError(
-        f"{name}: adapters of a {kind} cannot be intercepted; use dora.apply "
-        "(config.adapters.path=apply)"
-    )
 
 
 def _adapted(module: nn.Dense, inputs: Array, dropout: float) -> Array:

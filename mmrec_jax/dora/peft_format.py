@@ -2,8 +2,7 @@
 
 A folder with `adapter_config.json` and `adapter_model.safetensors`, in which layer 0 of the kernel
 `blocks/ffn/down/kernel` is the module `blocks.0.ffn.down`: `lora_A.weight` [rank, in] is A
-transposed, `lora_B.weight` [out, rank] B transposed, `lora_magnitude_vector` [out] is m. Only the
-layouts `io` and `lio` (`dora/kernel.py`) have a counterpart.
+transposed, `lora_B.weight` [out, rank] B transposed, `lora_magnitude_vector` [out] is m.
 """
 
 import json
@@ -18,7 +17,7 @@ from safetensors.numpy import load_file, save
 
 from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.dora.adapter import Adapter, Node, nested, nodes, require_fit
-from mmrec_jax.dora.kernel import layout_of
+from mmrec_jax.dora.rules import STACKED
 from mmrec_jax.errors import UserError
 from mmrec_jax.json_object import read_json_object
 from mmrec_jax.tree import named_leaves
@@ -47,13 +46,13 @@ def write_peft(folder: str | os.PathLike[str], adapters: Any) -> None:
     tensors: dict[str, np.ndarray] = {}
     kinds = set()
     for name, node in found.items():
-        if not isinstance(node, Adapter) or node.layout not in ("io", "lio"):
-            raise UserError(f"{name}: peft has no adapter of this layout")
+        if not isinstance(node, Adapter):
+            raise UserError(f"{name}: peft has no adapter of rows")
         kinds.add((node.a.shape[-1], node.scale, node.m is not None))
-        for index, module in enumerate(_modules(name, node.layout, len(node.a))):
+        for index, module in enumerate(_modules(name, len(node.a))):
             for part, leaf in (("a", node.a), ("b", node.b), ("m", node.m)):
                 if leaf is not None:
-                    one = np.asarray(leaf if node.layout == "io" else leaf[index])
+                    one = np.asarray(leaf[index] if name.startswith(STACKED) else leaf)
                     tensors[f"{module}.{_PARTS[part]}"] = np.ascontiguousarray(
                         one[0] if part == "m" else one.T
                     )
@@ -103,10 +102,9 @@ def read_peft(folder: str | os.PathLike[str], params: Any) -> dict[str, Any]:
     scale = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
     made: dict[str, Node] = {}
     for name, leaf in named_leaves(params).items():
-        if name.split("/")[-1] != "kernel" or len(leaf.shape) not in (2, 3):
+        if name.split("/")[-1] != "kernel":
             continue
-        layout = layout_of(name, tuple(leaf.shape))
-        modules = _modules(name, layout, leaf.shape[0])
+        modules = _modules(name, leaf.shape[0])
         there = [module for module in modules if f"{module}.{_PARTS['a']}" in tensors]
         if not there:
             continue
@@ -119,10 +117,10 @@ def read_peft(folder: str | os.PathLike[str], params: Any) -> dict[str, Any]:
                 raise UserError(f"{root}: {name} lacks its {_PARTS[part]}")
             found = [np.atleast_2d(tensors.pop(each)) for each in names]
             found = found if part == "m" else [each.T for each in found]
-            parts[part] = jnp.asarray(np.stack(found) if layout == "lio" else found[0])
+            parts[part] = jnp.asarray(np.stack(found) if name.startswith(STACKED) else found[0])
         if parts["a"].shape[-1] != rank:
             raise UserError(f"{root}: r is {rank}, and {name} has {parts['a'].shape[-1]}")
-        made[name] = Adapter(**parts, scale=scale, layout=layout)
+        made[name] = Adapter(**parts, scale=scale)
     if tensors or not made:
         left = next(iter(sorted(tensors)), "nothing")
         raise UserError(
@@ -133,9 +131,9 @@ def read_peft(folder: str | os.PathLike[str], params: Any) -> dict[str, Any]:
     return adapters
 
 
-def _modules(name: str, layout: str, layers: int) -> list[str]:
+def _modules(name: str, layers: int) -> list[str]:
     """What peft calls the modules of a kernel: one, or one for each layer."""
     first, *rest = name.split("/")[:-1]
-    if layout == "io":
+    if not name.startswith(STACKED):
         return [_PREFIX + ".".join([first, *rest])]
     return [_PREFIX + ".".join([first, str(layer), *rest]) for layer in range(layers)]

@@ -5,21 +5,24 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from mmrec_jax.dora.kernel import layout_of, matrix_shape
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.linen import LinenModel
+
+# The parameters of layer i of the model are index i of axis 0 of every leaf under this name.
+STACKED = "blocks/"
 
 
 @dataclasses.dataclass(frozen=True)
 class AdapterRule:
     """A low-rank adapter for each kernel whose path the pattern is found in.
 
+    Kernels are [inputs, outputs], under `blocks` behind an axis of stacked layers.
+
     Attributes:
       pattern: a regular expression, searched in paths such as `blocks/ffn/down/kernel`.
       rank: columns of A.
       alpha: numerator of the scale s.
       kind: "dora", "lora", or "rslora" (LoRA with s = alpha / sqrt(rank), arXiv 2312.03732).
-      axes: the kernels' layout (`dora/kernel.py`); None: [in, out], stacked under `blocks`.
       exclude: paths that are left out although the pattern is found in them; "": none. A model
         says its own (`LanguageModel.not_adaptable`).
       skip_narrow: kernels with fewer inputs or outputs than the rank are left out, not refused.
@@ -29,7 +32,6 @@ class AdapterRule:
     rank: int
     alpha: float
     kind: Literal["dora", "lora", "rslora"] = "dora"
-    axes: str | None = None
     exclude: str = LinenModel.not_adaptable
     skip_narrow: bool = False
 
@@ -84,16 +86,16 @@ def all_linear(
 
 def choose_kernels(
     shapes: Mapping[str, tuple[int, ...]], rules: Sequence[AdapterRule]
-) -> tuple[dict[str, tuple[AdapterRule, str]], dict[str, str]]:
-    """The rule and the layout of each adapted kernel; the first rule that matches takes it.
+) -> tuple[dict[str, AdapterRule], dict[str, str]]:
+    """The rule of each adapted kernel; the first that matches takes it.
 
     Beside them the reason for each parameter that a pattern is found in and no rule adapts.
     `shapes` are those of all parameters, by path.
 
     Raises:
-      UserError: a rule matches no kernel, its rank is larger than a kernel, or its layout is wrong.
+      UserError: a rule matches no kernel or one of other axes, or its rank is larger than a kernel.
     """
-    chosen: dict[str, tuple[AdapterRule, str]] = {}
+    chosen: dict[str, AdapterRule] = {}
     left_out: dict[str, str] = {}
     for rule in rules:
         matched = [name for name in shapes if re.search(rule.pattern, name)]
@@ -111,7 +113,7 @@ def choose_kernels(
                 f"adapter pattern {rule.pattern!r} matches nothing that rules before it left"
             )
         for name in taken:
-            chosen.setdefault(name, (rule, layout_of(name, shapes[name], rule.axes)))
+            chosen.setdefault(name, rule)
     return chosen, {name: x for name, x in left_out.items() if name not in chosen}
 
 
@@ -121,7 +123,12 @@ def _reason_against(name: str, shape: tuple[int, ...], rule: AdapterRule) -> str
         return "it is a vector"
     if rule.exclude and re.search(rule.exclude, name):
         return "parameters of this name are excluded"
-    inputs, outputs = matrix_shape(shape, layout_of(name, shape, rule.axes))[-2:]
+    if len(shape) != (3 if name.startswith(STACKED) else 2):
+        raise UserError(
+            f"adapters of {name} {list(shape)}: only matrices [inputs, outputs] have adapters, "
+            f"under {STACKED} stacked [layers, inputs, outputs]; leave it out of the pattern"
+        )
+    inputs, outputs = shape[-2:]
     most = min(inputs, outputs)
     if rule.rank <= most:
         return ""

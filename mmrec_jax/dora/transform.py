@@ -6,14 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from mmrec_jax.dora.adapter import Adapter, Node, Rows, map_nodes, nodes, require_fit
-from mmrec_jax.dora.kernel import (
-    column_norm,
-    column_squares,
-    from_matrix,
-    magnitude_ratio,
-    to_matrix,
-    wide,
-)
+from mmrec_jax.dora.kernel import column_norm, column_squares, magnitude_ratio, wide
 from mmrec_jax.errors import UserError
 from mmrec_jax.tree import map_named, named_leaves
 from mmrec_jax.typing import Array
@@ -47,7 +40,7 @@ def apply(params: Any, adapters: Any, *, detach_norm: bool = True) -> Any:
             norm = column_norm(v)
             # Section 4.3 of the DoRA paper.
             v = v * magnitude_ratio(node.m, jax.lax.stop_gradient(norm) if detach_norm else norm)
-        return from_matrix(v, node.layout, leaf.shape).astype(leaf.dtype)
+        return v.astype(leaf.dtype)
 
     return map_named(adapted, params)
 
@@ -97,11 +90,10 @@ def unmerge(merged: Any, adapters: Any, norms: Any) -> Any:
             return leaf
         if isinstance(node, Rows):
             return leaf.at[node.indices].set(kept[name].astype(leaf.dtype))
-        v = to_matrix(leaf, node.layout).astype(wide(leaf.dtype))
+        v = leaf.astype(wide(leaf.dtype))
         if node.m is not None:
             v = v / magnitude_ratio(node.m, kept[name])
-        w = v - node.scale * (node.a @ node.b)
-        return from_matrix(w, node.layout, leaf.shape).astype(leaf.dtype)
+        return (v - node.scale * (node.a @ node.b)).astype(leaf.dtype)
 
     return map_named(base, merged)
 
@@ -127,7 +119,7 @@ def squares(params: Any, adapters: Any) -> dict[str, Any]:
     def square(name: str, node: Node) -> Array | None:
         if isinstance(node, Rows) or node.m is None:
             return None
-        return column_squares(to_matrix(leaves[name], node.layout))
+        return column_squares(leaves[name])
 
     return map_nodes(square, adapters)
 
@@ -138,6 +130,5 @@ def with_rows(embedding: Array, node: Rows) -> Array:
 
 
 def _direction(kernel: Array, node: Adapter) -> Array:
-    """V = W + s A B as a matrix, float32 at least."""
-    w = to_matrix(kernel, node.layout).astype(wide(kernel.dtype))
-    return w + node.scale * (node.a @ node.b)
+    """V = W + s A B, float32 at least."""
+    return kernel.astype(wide(kernel.dtype)) + node.scale * (node.a @ node.b)

@@ -9,12 +9,7 @@ from mmrec_jax import dora
 from tests.dora.small_trees import adapters, base
 from tests.small_step import assert_close, mesh, moved
 
-_SPECS = {
-    "dense/kernel": P("fsdp", "tensor"),
-    "join/kernel": P(None, "tensor"),
-    "turned/kernel": P("tensor", "fsdp"),
-    "blocks/heads/kernel": P(None, "fsdp", "tensor", None),
-}
+_SPECS = {"dense/kernel": P("fsdp"), "blocks/out/kernel": P(None, "tensor", "fsdp")}
 
 
 def test_adapters_lie_beside_their_kernels():
@@ -22,12 +17,9 @@ def test_adapters_lie_beside_their_kernels():
     specs = dora.partition_specs(trained, _SPECS)
     assert jax.tree.structure(specs) == jax.tree.structure(trained)
     found = {name: node for name, node in dora.nodes(specs).items() if name in _SPECS}
-    # Inputs or outputs of two axes are whole.
     assert {name: (node.a, node.b) for name, node in found.items()} == {
-        "dense/kernel": (P("fsdp", None), P(None, "tensor")),
-        "join/kernel": (P(None, None), P(None, None)),
-        "turned/kernel": (P("fsdp", None), P(None, "tensor")),
-        "blocks/heads/kernel": (P(None, "fsdp", None), P(None, None, None)),
+        "dense/kernel": (P("fsdp", None), P(None, None)),
+        "blocks/out/kernel": (P(None, "tensor", None), P(None, None, "fsdp")),
     }
     assert all(node.m == node.b for node in found.values())
     assert specs["embed"]["embedding"].rows == P()
