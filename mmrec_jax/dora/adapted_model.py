@@ -73,15 +73,10 @@ def adapt(
     dropout: float = 0.0,
     detach_norm: bool = True,
 ) -> AdaptedModel:
-    """The model with adapters on frozen parameters.
+    """The model with adapters on its frozen parameters, `base`.
 
-    Args:
-      model: whose parameters `base` are.
-      base: the frozen parameters.
-      rules: which of them are adapted, and how.
-      path: "apply" forms the adapted weights in each call; "intercept" adds x A B to x W.
-      dropout: on the adapters' input in training; needs "intercept".
-      detach_norm: the norm is a constant to gradients (DoRA).
+    The path "apply" forms the adapted weights in each call, "intercept" adds x A B to x W; dropout,
+    on the adapters' input in training, needs the latter. See `transform.apply` and `intercept`.
 
     Raises:
       UserError: a rule does not fit.

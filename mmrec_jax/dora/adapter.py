@@ -49,27 +49,20 @@ def init(key: Array, params: Any, rules: Sequence[AdapterRule | RowRule]) -> dic
     """Adapters at which the model is unchanged: B = 0, m = norm(W).
 
     A is uniform in +-1 / sqrt(inputs) (Kaiming, as LoRA has it). What a kernel gets depends on the
-    key and its own path alone.
-
-    Args:
-      key: of A.
-      params: the base: nested dicts of arrays.
-      rules: which kernels, and rows, are trained.
-
-    Returns:
-      Nested dicts like `params`, with an `Adapter` or `Rows` for each adapted parameter.
+    key and its own path alone. `params`, the base, and the result are nested dicts, the latter with
+    an `Adapter` or `Rows` for each adapted parameter.
 
     Raises:
       UserError: a rule matches nothing or does not fit.
     """
     leaves = named_leaves(params)
     made: dict[str, Node] = {}
-    for name, rule in choose_kernels(_shapes(leaves), _of_kernels(rules))[0].items():
+    for name, rule in choose_kernels(leaves, rules)[0].items():
         own = jax.random.fold_in(key, zlib.crc32(name.encode()))
         made[name] = _start(own, leaves[name], rule)
     for rows_rule in rules:
         if isinstance(rows_rule, RowRule):
-            name = choose_embedding(_shapes(leaves), rows_rule)
+            name = choose_embedding(leaves, rows_rule)
             if name in made:
                 raise UserError(f"{name} has two rules")
             empty = Rows(rows=jnp.zeros(0), ranges=rows_rule.ranges)
@@ -95,15 +88,7 @@ def skipped(params: Any, rules: Sequence[AdapterRule | RowRule]) -> dict[str, st
     Raises:
       UserError: as `init`.
     """
-    return choose_kernels(_shapes(named_leaves(params)), _of_kernels(rules))[1]
-
-
-def _of_kernels(rules: Sequence[AdapterRule | RowRule]) -> list[AdapterRule]:
-    return [rule for rule in rules if isinstance(rule, AdapterRule)]
-
-
-def _shapes(leaves: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(leaf.shape) for name, leaf in leaves.items()}
+    return choose_kernels(named_leaves(params), rules)[1]
 
 
 def nodes(adapters: Any) -> dict[str, Node]:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.linen import LinenModel
+from mmrec_jax.typing import Array
 
 # The parameters of layer i of the model are index i of axis 0 of every leaf under this name.
 STACKED = "blocks/"
@@ -85,25 +86,25 @@ def all_linear(
 
 
 def choose_kernels(
-    shapes: Mapping[str, tuple[int, ...]], rules: Sequence[AdapterRule]
+    leaves: Mapping[str, Array], rules: Sequence[AdapterRule | RowRule]
 ) -> tuple[dict[str, AdapterRule], dict[str, str]]:
     """The rule of each adapted kernel; the first that matches takes it.
 
     Beside them the reason for each parameter that a pattern is found in and no rule adapts.
-    `shapes` are those of all parameters, by path.
+    `leaves` are all parameters, by path.
 
     Raises:
       UserError: a rule matches no kernel or one of other axes, or its rank is larger than a kernel.
     """
     chosen: dict[str, AdapterRule] = {}
     left_out: dict[str, str] = {}
-    for rule in rules:
-        matched = [name for name in shapes if re.search(rule.pattern, name)]
-        reasons = {name: _reason_against(name, shapes[name], rule) for name in matched}
+    for rule in (rule for rule in rules if isinstance(rule, AdapterRule)):
+        matched = [name for name in leaves if re.search(rule.pattern, name)]
+        reasons = {name: _reason_against(name, leaves[name].shape, rule) for name in matched}
         taken = [name for name, reason in reasons.items() if not reason]
         left_out |= {name: reason for name, reason in reasons.items() if reason}
         if not taken:
-            why = f"the parameters are {', '.join(sorted(shapes))}"
+            why = f"the parameters are {', '.join(sorted(leaves))}"
             if matched:  # one that a lower rank would do for, if there is one
                 name = max(matched, key=lambda name: "rank" in reasons[name])
                 why = f"it matches only what cannot be adapted, such as {name}: {reasons[name]}"
@@ -141,17 +142,17 @@ def _reason_against(name: str, shape: tuple[int, ...], rule: AdapterRule) -> str
     return reason
 
 
-def choose_embedding(shapes: Mapping[str, tuple[int, ...]], rule: RowRule) -> str:
+def choose_embedding(leaves: Mapping[str, Array], rule: RowRule) -> str:
     """The path of the embedding that a rule means.
 
     Raises:
       UserError: none or several match, or a row is not there.
     """
-    matched = [name for name in shapes if re.search(rule.pattern, name)]
-    if len(matched) != 1 or len(shapes[matched[0]]) != 2:
+    matched = [name for name in leaves if re.search(rule.pattern, name)]
+    if len(matched) != 1 or leaves[matched[0]].ndim != 2:
         found = ", ".join(matched) or "nothing"
         raise UserError(f"row pattern {rule.pattern!r} must match one [V, D] array, not {found}")
-    rows = shapes[matched[0]][0]
+    rows = leaves[matched[0]].shape[0]
     for first, last in rule.ranges:
         if not 0 <= first <= last < rows:
             raise UserError(f"{matched[0]} has rows 0 to {rows - 1}; there are no {first}-{last}")

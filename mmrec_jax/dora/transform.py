@@ -16,12 +16,8 @@ def apply(params: Any, adapters: Any, *, detach_norm: bool = True) -> Any:
     """The weights that the adapted model uses: W' of each adapted kernel, the others as they are.
 
     Computed in float32 at least and returned in the dtype of each parameter. DoRA's is written as
-    `V (m / norm(V))`, so that W' = W exactly at the start.
-
-    Args:
-      params: the base.
-      adapters: what `init` made for it.
-      detach_norm: the norm is a constant to gradients; False differentiates it too.
+    `V (m / norm(V))`, so that W' = W exactly at the start. With `detach_norm` (section 4.3 of the
+    paper) the norm is a constant to gradients.
 
     Raises:
       UserError: the adapters do not fit the base.
@@ -38,7 +34,6 @@ def apply(params: Any, adapters: Any, *, detach_norm: bool = True) -> Any:
         v = _direction(leaf, node)
         if node.m is not None:
             norm = column_norm(v)
-            # Section 4.3 of the DoRA paper.
             v = v * magnitude_ratio(node.m, jax.lax.stop_gradient(norm) if detach_norm else norm)
         return v.astype(leaf.dtype)
 
@@ -63,15 +58,10 @@ def merge(params: Any, adapters: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def unmerge(merged: Any, adapters: Any, norms: Any) -> Any:
-    """The base of a merged model.
+    """The base of a merged model, from what `merge` returned.
 
     W' alone keeps only the direction of W + s A B, so without the norms there is no way back. It
     reads the magnitudes of DoRA to refuse what cannot be undone: call it outside `jax.jit`.
-
-    Args:
-      merged: what `merge` returned.
-      adapters: the adapters that were merged.
-      norms: what `merge` returned beside it.
 
     Raises:
       UserError: the adapters do not fit, or a magnitude is 0: that column of the merged kernel is

@@ -77,7 +77,6 @@ def scale_by_sophia(
         hessian: Any = None,
         **extra: Any,
     ) -> tuple[Any, ScaleBySophiaState]:
-        del params, extra
         m = jax.tree.map(lambda m, g: _average(m, g, b1), state.m, gradients)
         if hessian is not None:
             new = _estimate_of(state.h, hessian)

@@ -98,7 +98,6 @@ def halflife_bias(low: float, high: float) -> nn.initializers.Initializer:
     """
 
     def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
-        del key
         halflives = np.geomspace(low, high, shape[-1]) if shape[-1] > 1 else np.array([high])
         bias = -np.log(np.expm1(np.log(2.0) / halflives))
         return jnp.broadcast_to(jnp.asarray(bias, dtype), shape)

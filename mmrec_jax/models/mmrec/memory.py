@@ -33,7 +33,7 @@ def delta_scan(
     """Writes and reads the memory for every t, in chunks.
 
     Args:
-      q: queries; a read is `M_t^T q_t`, after the write of the same token.
+      q: queries; a read comes after the write of the same token.
       k: keys, expected to have unit length (or be zero).
       v: values.
       alpha: share of the memory that is kept, in (0, 1]; 1 at padding.
