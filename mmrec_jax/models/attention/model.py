@@ -9,14 +9,18 @@ Chosen for speed on a CPU, each by measurement:
   * a weight's gradient is written as the form of the product that XLA does fastest there.
 """
 
+import dataclasses
 from collections.abc import Callable
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
+from jax.sharding import PartitionSpec as P
 
 from mmrec_jax.models.attention.config import AttentionConfig
+from mmrec_jax.models.linen import LinenModel
 from mmrec_jax.models.partition import split_rows
 from mmrec_jax.typing import Array, Float, Int, typed
 
@@ -168,3 +172,25 @@ def _product_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array
 
 
 _product.defvjp(_product_forward, _product_backward)
+
+
+@dataclasses.dataclass(frozen=True)
+class Attention(LinenModel):
+    """The model family. It keeps no state: generation reads the whole text again."""
+
+    config: AttentionConfig
+
+    sharding: ClassVar[tuple[tuple[str, P], ...]] = (
+        (r"(^|/)embedding$", P("tensor", "fsdp")),
+        (r"(^|/)(out|down)/kernel$", P(None, "tensor", "fsdp")),
+        (r"(^|/)kernel$", P(None, "fsdp", "tensor")),
+    )
+
+    @property
+    def module(self) -> AttentionLM:
+        """The network."""
+        return AttentionLM(self.config)
+
+    def mixing_flops(self, length: int) -> float:
+        """Scores and mixtures with the tokens before: half of the row on average."""
+        return 2.0 * length * self.config.num_layers * self.config.model_dim
