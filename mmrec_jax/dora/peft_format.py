@@ -30,7 +30,7 @@ _PLAIN: dict[str, tuple[Any, ...]] = {
     "peft_type": ("LORA",),
     "init_lora_weights": (None, True, False, "gaussian", "eva", "orthogonal"),  # the base stays
     **dict.fromkeys(
-        ("rank_pattern", "alpha_pattern", "modules_to_save", "lora_bias"),
+        ("rank_pattern", "alpha_pattern", "modules_to_save", "lora_bias", "layer_replication"),
         (None, False, {}, []),
     ),
 }

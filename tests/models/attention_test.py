@@ -10,7 +10,7 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.models.attention.config import AttentionConfig, matching
 from mmrec_jax.models.attention.model import causal_attention
 from mmrec_jax.tree import count
-from tests.models.mmrec.second_order import assert_gradient
+from tests.models.mmrec.derivatives import assert_gradient
 from tests.small_step import moved
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from mmrec_jax.models.mmrec.memory import delta_scan, delta_steps, inverse_unit_lower
 from tests.models.mmrec.loops import assert_close, delta_loop, relative_error
-from tests.models.mmrec.second_order import assert_second_order
+from tests.models.mmrec.derivatives import assert_second_order
 
 BATCH, HEADS, SLOTS, VALUES = 2, 2, 5, 3
 
@@ -69,15 +69,20 @@ def single(tree):
     return {name: jnp.asarray(x, jnp.float32) for name, x in tree.items()}
 
 
-def assert_chunks_match_steps(inputs, resets, rng, chunk, correct, tolerances=(1e-5,) * 3):
+_RESETS = ("none", "first", "random", "borders")
+
+
+def assert_chunks_match_steps(inputs, rng, chunk, correct, tolerances=(1e-5,) * 3, resets=_RESETS):
     """The scan in float32 is the step form in float64 on the same numbers, with all gradients.
 
     `tolerances` are of the reads, the gradients, and the gradient of alpha.
     """
-    g, g_last = cotangents(rng, inputs["q"].shape[1])
+    length = inputs["q"].shape[1]
+    g, g_last = cotangents(rng, length)
     g, g_last = jnp.asarray(g, inputs["v"].dtype), jnp.float32(g_last)
     run = value_and_gradients(delta_scan, chunk=chunk, error_correction=correct)
-    for reset in map(jnp.asarray, resets):
+    every = random_resets(rng, length)
+    for reset in (jnp.asarray(every[name]) for name in resets):
         with jax.enable_x64(True):
             exact = jax.tree.map(lambda x: jnp.asarray(np.float64(x)), (inputs, g, g_last))
             steps = value_and_gradients(delta_steps, error_correction=correct)
@@ -120,8 +125,8 @@ def test_steps_match_float64_loop(error_correction, rng, x64):
     ],
 )
 def test_chunks_match_steps(length, chunk, error_correction, rng):
-    inputs, resets = single(random_inputs(rng, length)), random_resets(rng, length).values()
-    assert_chunks_match_steps(inputs, resets, rng, chunk, error_correction)
+    inputs = single(random_inputs(rng, length))
+    assert_chunks_match_steps(inputs, rng, chunk, error_correction)
 
 
 @pytest.mark.parametrize("error_correction", [True, False])
@@ -130,9 +135,9 @@ def test_fast_forgetting(error_correction, rng):
 
     d alpha is the one gradient with all rounding of G = 64 log(1e-3), 440 * 2^-23, in it.
     """
-    inputs, resets = single(random_inputs(rng, 200)), random_resets(rng, 200).values()
+    inputs = single(random_inputs(rng, 200))
     inputs["alpha"] = jnp.full_like(inputs["alpha"], 1e-3)
-    assert_chunks_match_steps(inputs, resets, rng, 64, error_correction, (1e-5, 1e-5, 1e-4))
+    assert_chunks_match_steps(inputs, rng, 64, error_correction, (1e-5, 1e-5, 1e-4))
 
 
 @pytest.mark.parametrize("chunk", [16, 100])
@@ -142,15 +147,14 @@ def test_identical_keys(chunk, rng):
     inputs["k"] = jnp.broadcast_to(inputs["k"][:, :1], inputs["k"].shape)
     inputs["alpha"] = jnp.full_like(inputs["alpha"], 0.999)
     inputs["beta"] = jnp.full_like(inputs["beta"], 0.95)
-    assert_chunks_match_steps(inputs, [np.zeros((BATCH, 200), bool)], rng, chunk, True)
+    assert_chunks_match_steps(inputs, rng, chunk, True, resets=("none",))
 
 
 def test_bfloat16_inputs_accumulate_in_float32(rng):
     """Decays and strengths stay float32, as in the model; queries, keys and values are narrow."""
     inputs = single(random_inputs(rng, 200))
     low = inputs | {name: inputs[name].astype(jnp.bfloat16) for name in "qkv"}
-    resets = [random_resets(rng, 200)["random"]]
-    assert_chunks_match_steps(low, resets, rng, 32, True, (2e-2, 2e-2, 2e-2))
+    assert_chunks_match_steps(low, rng, 32, True, (2e-2, 2e-2, 2e-2), resets=("random",))
 
 
 def test_decay_at_a_reset_does_not_matter(rng):

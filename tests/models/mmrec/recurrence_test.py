@@ -16,7 +16,7 @@ from tests.models.mmrec.loops import (
     gated_loop_gradient,
     relative_error,
 )
-from tests.models.mmrec.second_order import (
+from tests.models.mmrec.derivatives import (
     assert_second_order,
     assert_vmap_and_checkpoint_change_nothing,
 )

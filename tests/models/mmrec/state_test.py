@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmrec_jax.models.mmrec.state import MMRecState, layout, zero_state
@@ -21,6 +21,7 @@ def carried(segment: list[int], position: list[int]) -> MMRecState:
     )
 
 
+@settings(max_examples=40)
 @given(rows=st.tuples(_row, _row, _row), segment=st.integers(0, 3), position=st.integers(0, 9))
 def test_layout_matches_a_loop(rows, segment, position):
     state = carried([segment, 0, 2], [position, 0, 4])
