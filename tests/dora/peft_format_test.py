@@ -54,7 +54,7 @@ def test_each_layer_is_a_module_with_its_matrices_turned(params, adapters, tmp_p
         ({"init_lora_weights": "loftq"}, "init_lora_weights is 'loftq'"),
         ({"r": 4}, "r is 4, and .*kernel has 2"),
         ({"r": None}, "r is None"),
-        ({"use_dora": False}, "lora_magnitude_vector belongs to no kernel here .use_dora is False"),
+        ({"use_dora": False}, "lora_magnitude_vector belongs to no kernel .*use_dora=False"),
     ],
 )
 def test_files_that_mean_another_function_are_refused_by_field(
@@ -71,7 +71,7 @@ def test_what_has_no_counterpart_is_refused(params, adapters, tmp_path):
     with pytest.raises(UserError, match="no adapter of peft can be read here"):
         dora.read_peft(tmp_path, params)
     dora.write_peft(tmp_path, adapters)
-    with pytest.raises(UserError, match=r"lora_A\.weight belongs to no kernel here"):
+    with pytest.raises(UserError, match=r"lora_A\.weight belongs to no kernel"):
         dora.read_peft(tmp_path, {"dense": params["dense"]})
     less = {"dense": params["dense"], "blocks": {"fused": {"kernel": np.zeros((4, 6, 7))}}}
     with pytest.raises(UserError, match=r"only .*blocks\.2\.fused of the layers"):
