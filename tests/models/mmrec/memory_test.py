@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mmrec_jax.models.mmrec.memory import delta_scan, delta_steps, inverse_unit_lower
-from tests.models.mmrec.loops import assert_close, delta_loop, relative_error
 from tests.models.mmrec.derivatives import assert_second_order
+from tests.models.mmrec.loops import assert_close, delta_loop, relative_error
 
 BATCH, HEADS, SLOTS, VALUES = 2, 2, 5, 3
 

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from mmrec_jax.models.mmrec.recurrence import gated_scan
+from tests.models.mmrec.derivatives import (
+    assert_second_order,
+    assert_vmap_and_checkpoint_change_nothing,
+)
 from tests.models.mmrec.loops import (
     OPTIMISED,
     assert_close,
     gated_loop,
     gated_loop_gradient,
     relative_error,
-)
-from tests.models.mmrec.derivatives import (
-    assert_second_order,
-    assert_vmap_and_checkpoint_change_nothing,
 )
 
 BATCH, WIDTH = 3, 4

@@ -12,15 +12,15 @@ from mmrec_jax.models.mmrec import scan, scan_backends
 from mmrec_jax.models.mmrec.scan import linear_scan, resolve_backend
 from mmrec_jax.models.mmrec.scan_backends import BACKENDS, CHUNK
 from mmrec_jax.models.mmrec.scan_table import Measurement, committed_table, fastest
+from tests.models.mmrec.derivatives import (
+    assert_second_order,
+    assert_vmap_and_checkpoint_change_nothing,
+)
 from tests.models.mmrec.loops import (
     assert_close,
     linear_loop,
     linear_loop_gradient,
     relative_error,
-)
-from tests.models.mmrec.derivatives import (
-    assert_second_order,
-    assert_vmap_and_checkpoint_change_nothing,
 )
 from tests.small_run import ROOT
 
