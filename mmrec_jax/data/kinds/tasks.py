@@ -161,12 +161,14 @@ class ParityConfig(TaskConfig):
 class SymbolsConfig(TaskConfig):
     """A task over an alphabet of any size."""
 
+    marked: ClassVar[bool] = False  # whether there is a marker beside the symbols, the last of all
+
     vocab_size: int = setting(256, "symbols, markers not counted", within(4, _MOST))
 
     @property
     def num_symbols(self) -> int:
-        """Without a marker."""
-        return self.vocab_size
+        """With the marker."""
+        return self.vocab_size + self.marked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,17 +237,7 @@ class MqarConfig(SymbolsConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class MarkedConfig(SymbolsConfig):
-    """A task with a marker, a symbol beside the `vocab_size` others: the last of the alphabet."""
-
-    @property
-    def num_symbols(self) -> int:
-        """With the marker."""
-        return self.vocab_size + 1
-
-
-@dataclasses.dataclass(frozen=True)
-class InductionConfig(MarkedConfig):
+class InductionConfig(SymbolsConfig):
     """What followed this symbol the last time?
 
     Uniform symbols with the marker at a uniform position and again at the end, where the symbol
@@ -256,6 +248,7 @@ class InductionConfig(MarkedConfig):
     """
 
     source = "induction"
+    marked = True
     shortest = 3
 
     def example(self, rng: np.random.Generator, length: int) -> Example:
@@ -313,7 +306,7 @@ _VALUE = 4  # symbols of a needle's value
 
 
 @dataclasses.dataclass(frozen=True)
-class NeedleConfig(MarkedConfig):
+class NeedleConfig(SymbolsConfig):
     """A value that was hidden somewhere before.
 
     In a haystack of uniform symbols stands a needle at a uniform depth: the marker, a key and the
@@ -323,6 +316,7 @@ class NeedleConfig(MarkedConfig):
     """
 
     source = "needle"
+    marked = True
     shortest = (2 + _VALUE) + (1 + _VALUE)
 
     def example(self, rng: np.random.Generator, length: int) -> Example:
