@@ -115,17 +115,16 @@ def test_gradients_match_numpy(variant):
         {"remat": "dots", "time_chunk": 5},  # three chunks; a document begins inside the second
         {"remat": "full", "scan": "parallel"},
         {"scan": "parallel", "newton_passes": 1},
-        {"scan": "parallel", "gate": "input"},
     ],
     ids=str,
 )
 def test_how_it_is_computed_changes_nothing(changes):
-    small = config(**({"gate": changes["gate"]} if "gate" in changes else {}))
+    small = config()
     *_, expected = run_from_state(small)
     *_, found = run_from_state(dataclasses.replace(small, **changes))
     pair = [named_leaves(x._replace(metrics={})) for x in (found, expected)]
     assert_close(*pair, 1e-4 if "scan" in changes else 1e-5)
-    if small.gate == "state" and "scan" in changes:
+    if "scan" in changes:
         assert float(found.metrics["newton_iterations"]) >= 1
         assert float(found.metrics["newton_fell_back"]) == ("newton_passes" in changes)
 
@@ -292,18 +291,19 @@ def test_32768_tokens_with_extreme_decays():
             assert np.any(leaf != 0), name
 
 
-def test_auto_of_a_linear_gate_is_looked_up_by_shape(monkeypatch):
-    settings = config(gate="input", scan="auto")
-    params, tokens = random_parameters(settings), random_tokens()
-    asked = []
-
-    def fastest(table, kinds, channels, length):
-        asked.append((channels, length))
-        return "chunked"
-
-    monkeypatch.setattr(scan, "fastest", fastest)
-    jax.eval_shape(lambda params: MMRec(settings).apply(params, tokens).logits, params)
-    assert set(asked) == {(BATCH * settings.E, LENGTH)}
+def test_the_solver_of_a_linear_gate_is_that_of_the_config_or_of_the_table(monkeypatch):
+    params, tokens, used = random_parameters(config(gate="input")), random_tokens(), []
+    solvers = {
+        name: lambda a, b, h0, reverse, name=name: used.append((name, b.shape)) or b
+        for name in scan.BACKENDS
+    }
+    monkeypatch.setattr(scan, "BACKENDS", solvers)
+    monkeypatch.setattr(scan, "fastest", lambda table, kinds, channels, length: "chunked")
+    for setting, name in (("auto", "chunked"), ("sequential",) * 2, ("parallel", "associative")):
+        model = MMRec(config(gate="input", scan=setting))
+        jax.eval_shape(lambda params, model=model: model.apply(params, tokens).logits, params)
+        assert set(used) == {(name, (BATCH, LENGTH, config().E))}
+        used.clear()
 
 
 # What a block leaves in the collection "recurrence", and that nobody pays who does not ask.
