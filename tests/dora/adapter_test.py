@@ -84,10 +84,6 @@ _MISTAKES = {
         dora.AdapterRule("ffn/down", 17, 1.0),
         ["rank 17", "blocks/ffn/down/kernel", "[64, 16]", "at most 16"],
     ),
-    "too large a rank, by name": (
-        dora.AdapterRule("alpha/kernel", 3, 1.0),
-        ["rank 3", "blocks/project/alpha/kernel", "[16, 2]", "at most 2"],
-    ),
     "rows": (dora.RowRule(((49, 50),)), ["embed/embedding", "0 to 49", "49-50"]),
     "a kernel of three axes": (dora.AdapterRule("^join", 2, 1.0), ["join/kernel [2, 3, 5]"]),
     "nothing left": (
