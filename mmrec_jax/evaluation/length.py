@@ -1,0 +1,171 @@
+"""What a longer context is worth: the loss by position in a text, a task's accuracy by length."""
+
+import dataclasses
+from pathlib import Path
+from typing import cast
+
+import matplotlib.axes
+import matplotlib.figure
+
+from mmrec_jax.data.tasks.task_dataset import TaskDataset
+from mmrec_jax.errors import UserError
+from mmrec_jax.evaluation.loss_by_position import (
+    Estimate,
+    PositionBin,
+    PositionLoss,
+    longest_windows,
+    loss_by_position,
+)
+from mmrec_jax.evaluation.perplexity import task
+from mmrec_jax.evaluation.registry import Evaluation, EvaluationRequest
+
+_DPI = 120
+Scores = dict[int, dict[str, float]]  # of a task, by length: accuracy, token_accuracy, loss
+
+
+def length(
+    request: EvaluationRequest, *, max_length: int = 16384, max_tokens: int = 131072
+) -> Evaluation:
+    """The loss by position, with the state carried along each document and with it reset.
+
+    The longest documents are read, cut at `max_length` tokens, `max_tokens` in all.
+    """
+    store, trained = request.data.validation, request.config.data.seq_len
+    assert store is not None  # of text
+    windows = longest_windows(store, max_length, max_tokens)
+    tokens, longest = int(windows.lengths.sum()), int(windows.lengths.max())
+    lines = [f"{request.source}: {len(windows):,} documents or parts of them, {tokens:,} tokens"]
+    if longest <= trained:
+        lines.append(
+            f"too short: the longest has {longest:,} tokens and the model was trained on "
+            f"{trained:,}, so nothing here can profit from more context; give longer text with "
+            "--data=FILE --documents=file"
+        )
+    elif longest < max_length:
+        lines.append(
+            f"the longest has {longest:,} tokens: nothing is said of more, up to --max-length"
+        )
+    result = loss_by_position(
+        request.model,
+        request.params,
+        store,
+        windows,
+        reset_every=trained,
+        rows=min(request.config.train.batch_size, len(windows)),
+    )
+    lines.append(
+        f"{'context':>15} {'tokens':>9} {'texts':>5} {'carried':>16} {'reset':>16} {'profit':>17}"
+    )
+    lines += [_row(each, f"{each.first:,}-{each.last:,}") for each in result.bins]
+    if result.beyond is not None:
+        lines.append(_row(result.beyond, f"beyond {trained:,}"))
+    lines.append(
+        f"carried: loss in nats/token, state from the text's beginning; reset: the same tokens, "
+        f"state reset every {trained:,}, the trained length; ±: standard error over texts"
+    )
+    name = Path(request.source).name
+    return Evaluation(
+        text="\n".join(lines),
+        record={"text": request.source, **dataclasses.asdict(result)},
+        draw=lambda run, path: draw_loss_by_position(result, f"{run}: {name}", path),
+    )
+
+
+def _row(each: PositionBin, label: str) -> str:
+    return (
+        f"{label:>15} {each.tokens:>9,} {each.documents:>5,} {_estimate(each.carried, ''):>16} "
+        f"{_estimate(each.reset, ''):>16} {_estimate(each.profit, '+'):>17}"
+    )
+
+
+def _estimate(estimate: Estimate, sign: str) -> str:
+    error = "" if estimate.error is None else f" ±{estimate.error:.4f}"
+    return f"{estimate.mean:{sign}.4f}{error}"
+
+
+def task_length(
+    request: EvaluationRequest, *, max_length: int = 16384, sequences: int = 64
+) -> Evaluation:
+    """Scores `sequences` of a task at doubling lengths from the longest it was trained on.
+
+    Raises:
+      UserError: `max_length` is below that.
+    """
+    data = cast(TaskDataset, request.data).config
+    trained = data.max_length
+    if max_length < trained:
+        raise UserError(
+            f"--max-length is {max_length}; the run was trained on up to {trained} tokens"
+        )
+    lengths = [trained]
+    while 2 * lengths[-1] <= max_length:
+        lengths.append(2 * lengths[-1])
+    longer = dataclasses.replace(data, eval_lengths=tuple(lengths), eval_sequences=sequences)
+    found = task(dataclasses.replace(request, data=TaskDataset(longer))).metrics
+    names = "accuracy", "token_accuracy", "loss"
+    scores: Scores = {n: {name: found[f"{name}@{n}"] for name in names} for n in lengths}
+    lines = [f"{'tokens':>9} {'final answers':>14} {'all answers':>12} {'nats/answer':>12}"]
+    for n, score in scores.items():
+        beyond = "  beyond the trained length" if n > trained else ""
+        lines.append(
+            f"{n:>9,} {score['accuracy']:>14.2%} {score['token_accuracy']:>12.2%} "
+            f"{score['loss']:>12.4f}{beyond}"
+        )
+    what = f"{data.source}, {sequences} sequences per length"
+    return Evaluation(
+        text="\n".join(lines),
+        record={
+            "task": data.source,
+            "trained_length": trained,
+            "sequences": sequences,
+            "scores": [{"length": n, **score} for n, score in scores.items()],
+        },
+        draw=lambda run, path: draw_task_by_length(scores, trained, f"{run}: {what}", path),
+    )
+
+
+def draw_loss_by_position(result: PositionLoss, title: str, path: Path) -> None:
+    """Both losses above, and what the longer context is worth below."""
+    # A Figure of its own: pyplot would pick a window system and keep global state.
+    figure = matplotlib.figure.Figure(figsize=(7, 6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    centres = [(each.first * each.last) ** 0.5 for each in result.bins]
+
+    def draw(axes: matplotlib.axes.Axes, estimates: list[Estimate], label: str) -> None:
+        means, errors = zip(*((e.mean, e.error or 0.0) for e in estimates), strict=True)
+        axes.errorbar(centres, means, errors, fmt="o-", markersize=3, capsize=2, label=label)
+
+    draw(above, [each.carried for each in result.bins], "state carried from the beginning")
+    every = f"state reset every {result.reset_every:,} tokens"
+    draw(above, [each.reset for each in result.bins], every)
+    above.set(ylabel="loss (nats/token)", title=title)
+    draw(below, [each.profit for each in result.bins], "difference, token by token")
+    below.axhline(0, color="black", linewidth=0.8)
+    below.set(xlabel="tokens of context", ylabel="profit (nats/token)")
+    _save(figure, result.reset_every, result.longest, path)
+
+
+def draw_task_by_length(scores: Scores, trained: int, title: str, path: Path) -> None:
+    """The accuracies of a task above, its loss below."""
+    figure = matplotlib.figure.Figure(figsize=(7, 6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    lengths = sorted(scores)
+    for name, label in (("accuracy", "final answers"), ("token_accuracy", "all answers")):
+        above.plot(lengths, [scores[n][name] for n in lengths], "o-", markersize=4, label=label)
+    above.set(ylabel="accuracy", ylim=(-0.03, 1.03), title=title)
+    below.plot(lengths, [scores[n]["loss"] for n in lengths], "o-", markersize=4, label="loss")
+    below.set(xlabel="tokens in a sequence", ylabel="loss (nats per answer)")
+    _save(figure, trained, lengths[-1], path)
+
+
+def _save(figure: matplotlib.figure.Figure, trained: int, longest: int, path: Path) -> None:
+    """Scales the axes by octaves of length, and shades what is beyond the trained length."""
+    figure.axes[-1].set_xscale("log", base=2)
+    figure.axes[-1].xaxis.set_major_formatter("{x:,.0f}")
+    for axes in figure.axes:
+        if longest > trained:
+            label = f"beyond the trained {trained:,} tokens"
+            axes.axvspan(trained, longest, color="tab:orange", alpha=0.12, label=label)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    figure.savefig(path, dpi=_DPI)
