@@ -50,7 +50,10 @@ def test_a_character_appears_with_its_last_byte_and_not_before():
     assert parts == ["a", "", "ş", "", "", "☃", "b"]
     assert rest == ""
     # One that is cut off is told at the end.
-    assert _streamed(_BYTES, [256], "a☃".encode()[:-1]) == (["a", "", ""], "\N{REPLACEMENT CHARACTER}")
+    assert _streamed(_BYTES, [256], "a☃".encode()[:-1]) == (
+        ["a", "", ""],
+        "\N{REPLACEMENT CHARACTER}",
+    )
 
 
 @given(
