@@ -1,7 +1,6 @@
 import pytest
 
-from benchmarks.gold_morphology import rule_pairs
-from benchmarks.segmenter_measures import misspelt
+from benchmarks.segmenter import misspelt, rule_pairs
 from mmrec_jax.turkish.phonology import RULES, realise
 from tests.turkish.gold import gold_file
 
