@@ -4,11 +4,9 @@ import dataclasses
 from pathlib import Path
 from typing import cast
 
-import matplotlib.axes
-import matplotlib.figure
-
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.errors import UserError
+from mmrec_jax.evaluation.curves import Curve, Panel, draw_panels
 from mmrec_jax.evaluation.loss_by_position import (
     Estimate,
     PositionBin,
@@ -19,7 +17,6 @@ from mmrec_jax.evaluation.loss_by_position import (
 from mmrec_jax.evaluation.perplexity import task
 from mmrec_jax.evaluation.registry import Evaluation, EvaluationRequest
 
-_DPI = 120
 Scores = dict[int, dict[str, float]]  # of a task, by length: accuracy, token_accuracy, loss
 
 
@@ -67,7 +64,7 @@ def length(
     return Evaluation(
         text="\n".join(lines),
         record={"text": request.source, **dataclasses.asdict(result)},
-        draw=lambda run, path: draw_loss_by_position(result, f"{run}: {name}", path),
+        draw=lambda run, path: draw_panels(loss_panels(result), f"{run}: {name}", path),
     )
 
 
@@ -120,52 +117,38 @@ def task_length(
             "sequences": sequences,
             "scores": [{"length": n, **score} for n, score in scores.items()],
         },
-        draw=lambda run, path: draw_task_by_length(scores, trained, f"{run}: {what}", path),
+        draw=lambda run, path: draw_panels(_task_panels(scores, trained), f"{run}: {what}", path),
     )
 
 
-def draw_loss_by_position(result: PositionLoss, title: str, path: Path) -> None:
-    """Both losses above, and what the longer context is worth below."""
-    # A Figure of its own: pyplot would pick a window system and keep global state.
-    figure = matplotlib.figure.Figure(figsize=(7, 6), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+def _curve(xs: list[float], estimates: list[Estimate]) -> Curve:
+    return xs, [each.mean for each in estimates], [each.error or 0.0 for each in estimates]
+
+
+def loss_panels(result: PositionLoss) -> list[Panel]:
+    """Both losses, and what the longer context is worth."""
     centres = [(each.first * each.last) ** 0.5 for each in result.bins]
-
-    def draw(axes: matplotlib.axes.Axes, estimates: list[Estimate], label: str) -> None:
-        means, errors = zip(*((e.mean, e.error or 0.0) for e in estimates), strict=True)
-        axes.errorbar(centres, means, errors, fmt="o-", markersize=3, capsize=2, label=label)
-
-    draw(above, [each.carried for each in result.bins], "state carried from the beginning")
-    every = f"state reset every {result.reset_every:,} tokens"
-    draw(above, [each.reset for each in result.bins], every)
-    above.set(ylabel="loss (nats/token)", title=title)
-    draw(below, [each.profit for each in result.bins], "difference, token by token")
-    below.axhline(0, color="black", linewidth=0.8)
-    below.set(xlabel="tokens of context", ylabel="profit (nats/token)")
-    _save(figure, result.reset_every, result.longest, path)
+    x, trained = "tokens of context", result.reset_every
+    losses = {
+        "state carried from the beginning": _curve(centres, [x.carried for x in result.bins]),
+        f"state reset every {trained:,} tokens": _curve(centres, [x.reset for x in result.bins]),
+    }
+    profit = {"difference, token by token": _curve(centres, [x.profit for x in result.bins])}
+    return [
+        Panel(x, "loss (nats/token)", losses, trained=trained),
+        Panel(x, "profit (nats/token)", profit, trained=trained),
+    ]
 
 
-def draw_task_by_length(scores: Scores, trained: int, title: str, path: Path) -> None:
-    """The accuracies of a task above, its loss below."""
-    figure = matplotlib.figure.Figure(figsize=(7, 6), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True)
-    lengths = sorted(scores)
-    for name, label in (("accuracy", "final answers"), ("token_accuracy", "all answers")):
-        above.plot(lengths, [scores[n][name] for n in lengths], "o-", markersize=4, label=label)
-    above.set(ylabel="accuracy", ylim=(-0.03, 1.03), title=title)
-    below.plot(lengths, [scores[n]["loss"] for n in lengths], "o-", markersize=4, label="loss")
-    below.set(xlabel="tokens in a sequence", ylabel="loss (nats per answer)")
-    _save(figure, trained, lengths[-1], path)
+def _task_panels(scores: Scores, trained: int) -> list[Panel]:
+    lengths, none = list(scores), [0.0] * len(scores)
 
+    def curve(name: str) -> Curve:
+        return lengths, [score[name] for score in scores.values()], none
 
-def _save(figure: matplotlib.figure.Figure, trained: int, longest: int, path: Path) -> None:
-    """Scales the axes by octaves of length, and shades what is beyond the trained length."""
-    figure.axes[-1].set_xscale("log", base=2)
-    figure.axes[-1].xaxis.set_major_formatter("{x:,.0f}")
-    for axes in figure.axes:
-        if longest > trained:
-            label = f"beyond the trained {trained:,} tokens"
-            axes.axvspan(trained, longest, color="tab:orange", alpha=0.12, label=label)
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
-    figure.savefig(path, dpi=_DPI)
+    accuracies = {"final answers": curve("accuracy"), "all answers": curve("token_accuracy")}
+    x = "tokens in a sequence"
+    return [
+        Panel(x, "accuracy", accuracies, trained=trained),
+        Panel(x, "loss (nats per answer)", {"loss": curve("loss")}, trained=trained),
+    ]

@@ -3,15 +3,13 @@
 import dataclasses
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
-import matplotlib.axes
-import matplotlib.figure
 import numpy as np
 from numpy.typing import NDArray
 
 from mmrec_jax.errors import UserError
+from mmrec_jax.evaluation.curves import Curve, Panel, draw_panels
 from mmrec_jax.evaluation.mqar import RecallScore, most_pairs, score_recall
 from mmrec_jax.evaluation.needle import DEPTHS, FEWEST_IDS, SHORTEST, NeedleScore, score_needle
 from mmrec_jax.evaluation.registry import Evaluation, EvaluationRequest
@@ -20,7 +18,6 @@ from mmrec_jax.tree import num_bytes
 
 _PAIRS = (1, 2, 4, 8, 16, 32, 64)
 _SPECIAL = re.compile(r"<.+>", re.DOTALL)  # `Tokenizer.id_to_piece`: special ids and single bytes
-_DPI = 120
 
 
 def recall(
@@ -101,7 +98,7 @@ def recall(
             "mqar": [dataclasses.asdict(score) for score in found],
             "needle": [dataclasses.asdict(score) for score in needle],
         },
-        draw=lambda run, path: draw_recall(found, needle, f"{run}: {state}", path),
+        draw=lambda run, path: draw_panels(recall_panels(found, needle), f"{run}: {state}", path),
     )
 
 
@@ -156,46 +153,25 @@ def rare_ids(ordinary: NDArray[np.int32], text: NDArray[np.int32]) -> NDArray[np
     return np.sort(occurring[: -(-len(occurring) // 2)])
 
 
-def draw_recall(
-    recall: Sequence[RecallScore], needle: Sequence[NeedleScore], title: str, path: Path
-) -> None:
+def recall_panels(recall: Sequence[RecallScore], needle: Sequence[NeedleScore]) -> list[Panel]:
     """MQAR accuracy against the number of pairs; the needle by depth and length, if measured."""
-    # A Figure of its own: pyplot would pick a window system and keep global state.
-    figure = matplotlib.figure.Figure(figsize=(15 if needle else 5, 4), layout="constrained")
-    figure.suptitle(title)
-    axes, *maps = figure.subplots(1, 3 if needle else 1, squeeze=False)[0]
-    pairs = [score.pairs for score in recall]
+    pairs, none = [score.pairs for score in recall], [0.0] * len(recall)
     errors = [score.error or 0.0 for score in recall]
-    accuracies = [score.accuracy for score in recall]
-    axes.errorbar(pairs, accuracies, errors, fmt="o-", markersize=4, capsize=2, label="model")
-    axes.plot(pairs, [score.chance for score in recall], "k--", linewidth=1, label="chance")
-    axes.set(xlabel="pairs", ylabel="accuracy", ylim=(-0.03, 1.03), title="MQAR")
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    mqar = {
+        "model": (pairs, [score.accuracy for score in recall], errors),
+        "chance": (pairs, [score.chance for score in recall], none),
+    }
+    panels = [Panel("pairs", "MQAR: accuracy", mqar)]
     if needle:
-        accuracy = np.array([score.accuracy for score in needle]).T
-        profit = np.array([score.profit for score in needle]).T
-        _draw_map(maps[0], needle, accuracy, "needle: value is first of 101", (0, 1), "viridis")
-        # Symmetric: white is no profit.
-        limit = max(float(np.abs(profit[np.isfinite(profit)]).max(initial=0.0)), 1e-3)
-        label = "needle: profit (nats/token)"
-        _draw_map(maps[1], needle, profit, label, (-limit, limit), "RdBu")
-    figure.savefig(path, dpi=_DPI)
-
-
-def _draw_map(
-    axes: matplotlib.axes.Axes,
-    needle: Sequence[NeedleScore],
-    values: np.ndarray,
-    title: str,
-    limits: tuple[float, float],
-    colours: str,
-) -> None:
-    """`values`: [depths, lengths]."""
-    image = axes.imshow(values, aspect="auto", vmin=limits[0], vmax=limits[1], cmap=colours)
-    axes.set_xticks(range(len(needle)), [f"{score.length:,}" for score in needle])
-    axes.set_yticks(range(len(values)), [f"{depth} %" for depth in needle[0].depths])
-    axes.set(xlabel="tokens of text", ylabel="depth of the needle", title=title)
-    axes.figure.colorbar(image, ax=axes)
+        none, x = [0.0] * len(DEPTHS), "depth of the needle (% of the text)"
+        accuracy: dict[str, Curve] = {}
+        profit: dict[str, Curve] = {}
+        for score in needle:
+            label = f"{score.length:,} tokens"
+            accuracy[label] = DEPTHS, score.accuracy, none
+            profit[label] = DEPTHS, score.profit, [error or 0.0 for error in score.error]
+        panels += [
+            Panel(x, "needle: value is first of 101", accuracy, octaves=False),
+            Panel(x, "needle: profit (nats/token)", profit, octaves=False),
+        ]
+    return panels

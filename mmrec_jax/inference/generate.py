@@ -177,25 +177,22 @@ def generate(
             break
     if on_state is not None:
         drawn = len(written[0]) - len(waiting)
-        on_state(start if rows is None else _state_after(start, drawn, rows, text))
+        if rows is not None:
+            start = TextState(
+                state=jax.tree.map(np.array, rows.state),
+                logits=np.array(rows.logits),
+                seen=np.array(rows.seen),
+                length=start.length + drawn,
+                draws=start.draws + drawn,
+                tail=tuple(text.tail),
+                pending=text.pending,
+            )
+        on_state(start)
         del written[0][len(written[0]) - text.pending :]
     elif on_text is not None and (rest := text.finish()):
         on_text(rest)
     prefix = tokenizer.decode(known)
     return [tokenizer.decode([*known, *row])[len(prefix) :] for row in written]
-
-
-def _state_after(start: TextState, drawn: int, rows: Rows, text: "TextStream") -> TextState:
-    """The one row as a text that can be continued, on the host."""
-    return TextState(
-        state=jax.tree.map(np.array, rows.state),
-        logits=np.array(rows.logits),
-        seen=np.array(rows.seen),
-        length=start.length + drawn,
-        draws=start.draws + drawn,
-        tail=tuple(text.tail),
-        pending=text.pending,
-    )
 
 
 class TextStream:
@@ -220,16 +217,18 @@ class TextStream:
     def push(self, token: int) -> str:
         """Text completed by `token`; empty while a character waits for its last byte."""
         self._ids.append(token)
-        before = self._tokenizer.decode(self._ids[self._anchor : self._read])
-        after = self._tokenizer.decode(self._ids[self._anchor :])
-        if after.endswith("\N{REPLACEMENT CHARACTER}") or len(after) <= len(before):
+        added = self._untold()
+        if added.endswith("\N{REPLACEMENT CHARACTER}") or not added:
             return ""
         self._anchor, self._read = self._read, len(self._ids)
-        return after[len(before) :]
+        return added
 
     def finish(self) -> str:
         """The rest of the text: replacement characters for a character that was cut off."""
-        before = self._tokenizer.decode(self._ids[self._anchor : self._read])
-        after = self._tokenizer.decode(self._ids[self._anchor :])
+        added = self._untold()
         self._anchor, self._read = self._read, len(self._ids)
-        return after[len(before) :]
+        return added
+
+    def _untold(self) -> str:
+        before = self._tokenizer.decode(self._ids[self._anchor : self._read])
+        return self._tokenizer.decode(self._ids[self._anchor :])[len(before) :]

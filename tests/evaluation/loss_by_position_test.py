@@ -4,7 +4,8 @@ import pytest
 
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.data.windows import cut_windows
-from mmrec_jax.evaluation.length import draw_loss_by_position
+from mmrec_jax.evaluation.curves import draw_panels
+from mmrec_jax.evaluation.length import loss_panels
 from mmrec_jax.evaluation.loss_by_position import longest_windows, loss_by_position
 from tests.families import FAMILIES, small, whole
 
@@ -98,7 +99,7 @@ def test_nothing_lies_beyond_what_is_too_short(store, tmp_path):
     result = _measure(store, reset_every=40)
     assert result.beyond is None
     assert result.bins[-1].last == 31
-    draw_loss_by_position(result, "run", tmp_path / "a.png")
+    draw_panels(loss_panels(result), "run", tmp_path / "a.png")
     assert matplotlib.image.imread(tmp_path / "a.png").ndim == 3
 
 

@@ -5,9 +5,10 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from mmrec_jax.evaluation.curves import draw_panels
 from mmrec_jax.evaluation.mqar import RecallScore
 from mmrec_jax.evaluation.needle import DEPTHS, NeedleScore
-from mmrec_jax.evaluation.recall import draw_recall, ordinary_ids, rare_ids
+from mmrec_jax.evaluation.recall import ordinary_ids, rare_ids, recall_panels
 from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.tokenizers.char import CharTokenizer
 from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
@@ -47,6 +48,6 @@ def test_the_needle_is_drawn_where_it_was_asked_for(tmp_path):
     recall = [RecallScore(n, n, 1 / n, None, 1 / n, 3.0, None) for n in (1, 2)]
     score = NeedleScore(9, 1, DEPTHS, (0.5,) * 11, (0.0,) * 11, (None,) * 11, 0.0)
     for needle in ([], [score], [score, dataclasses.replace(score, profit=(math.nan,) * 11)]):
-        draw_recall(recall, needle, "run", tmp_path / "a.png")
+        draw_panels(recall_panels(recall, needle), "run", tmp_path / "a.png")
         height, width, _ = matplotlib.image.imread(tmp_path / "a.png").shape
         assert (width > 2 * height) == bool(needle)
