@@ -108,7 +108,8 @@ def _evaluate(options: argparse.Namespace, name: str, given: dict[str, Any]) -> 
 
     workdir = Workdir(Path(options.workdir))
     config, _ = workdir.read_config()
-    if on_task(config, options):
+    task = on_task(config, options)
+    if task:
         name = _EVALUATORS_OF_TASKS.get(name, name)
         if name == "task" and "lengths" in given:
             data = dataclasses.replace(config.data, eval_lengths=given.pop("lengths"))
@@ -136,7 +137,7 @@ def _evaluate(options: argparse.Namespace, name: str, given: dict[str, Any]) -> 
         step,
         opened.source,
     )
-    if name in ("loss", "task"):
+    if name == "loss" or (task and name == "task"):
         print(opened.description)
     if name == "loss":
         found = _loss(request, evaluate, conversations=opened.conversations)
@@ -167,11 +168,10 @@ def _loss(
     """The loss as the text of a line for each way of reading."""
     from mmrec_jax.evaluation.registry import Evaluation, format_metrics
 
-    store, rows = request.data.validation, request.config.train.batch_size
-    assert store is not None  # of text and of conversations
+    rows = request.config.train.batch_size
     # One document per row at most where it is carried: other rows would be padding.
     ways = {
-        "state carried along each document": (min(rows, store.num_documents), True),
+        "state carried along each document": (min(rows, request.text.num_documents), True),
         "rows apart": (rows, False),
     }
     if conversations:  # each has a row of its own

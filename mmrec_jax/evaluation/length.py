@@ -2,7 +2,6 @@
 
 import dataclasses
 from pathlib import Path
-from typing import cast
 
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.errors import UserError
@@ -27,8 +26,7 @@ def length(
 
     The longest documents are read, cut at `max_length` tokens, `max_tokens` in all.
     """
-    store, trained = request.data.validation, request.config.data.seq_len
-    assert store is not None  # of text
+    store, trained = request.text, request.config.data.seq_len
     windows = longest_windows(store, max_length, max_tokens)
     tokens, longest = int(windows.lengths.sum()), int(windows.lengths.max())
     lines = [f"{request.source}: {len(windows):,} documents or parts of them, {tokens:,} tokens"]
@@ -88,7 +86,7 @@ def task_length(
     Raises:
       UserError: `max_length` is below that.
     """
-    data = cast(TaskDataset, request.data).config
+    data = request.task.config
     trained = data.max_length
     if max_length < trained:
         raise UserError(

@@ -7,12 +7,15 @@ follows from its data and its config (`train/evaluator.py`).
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jax.sharding import Mesh
 
 from mmrec_jax.config import Config
 from mmrec_jax.data.dataset import Dataset
+from mmrec_jax.data.tasks.task_dataset import TaskDataset
+from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import Histogram, LanguageModel, Params
 from mmrec_jax.objectives.api import Objective
 from mmrec_jax.registry import Registry
@@ -31,6 +34,32 @@ class EvaluationRequest:
     mesh: Mesh  # where batches go
     step: int  # updates done
     source: str = "the validation split"  # what the data is called in texts and titles
+
+    @property
+    def text(self) -> TokenStore:
+        """The validation split.
+
+        Raises:
+          UserError: the data is a task, which has none.
+        """
+        if self.data.validation is None:
+            raise UserError(
+                f'config.data.source "{self.config.data.source}" is a task and has no text: '
+                "evaluate it with task, task_length or recall"
+            )
+        return self.data.validation
+
+    @property
+    def task(self) -> TaskDataset:
+        """The task.
+
+        Raises:
+          UserError: the data is text.
+        """
+        if self.data.validation is not None:
+            source = self.config.data.source
+            raise UserError(f'config.data.source "{source}" is no task: evaluate loss or length')
+        return cast(TaskDataset, self.data)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,9 +34,8 @@ def turkish(request: EvaluationRequest, *, samples: int | None = None) -> Evalua
     comparing runs. There are none where no document is long enough.
     """
     train, data = request.config.train, request.data
-    assert data.validation is not None  # `DataConfig.check`
     pairs = beginnings(
-        data.validation,
+        request.text,
         data.tokenizer,
         request.config.turkish.scored_samples if samples is None else samples,
         train.sample_tokens,

@@ -5,15 +5,10 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from benchmarks.peers import jax_training
 from benchmarks.peers.jax_attention_cache import bytes_per_token, empty_cache, read
-from benchmarks.workload import plain_objectives, random_batch
-from mmrec_jax.train.state import initial_state
-from mmrec_jax.train.step import make_train_step
-from mmrec_jax.tree import named_leaves, num_bytes
+from mmrec_jax.tree import num_bytes
 from tests.models.attention_test import CONFIG, MODEL, params
 
 
@@ -29,21 +24,6 @@ def test_chunks_give_the_logits_of_the_whole_text(rng):
         np.testing.assert_allclose(logits, whole[:, end - 1], atol=2e-5)
     assert int(cache.position) == sum(chunks)
     assert num_bytes((cache.k, cache.v)) == 2 * 12 * bytes_per_token(CONFIG)  # two rows
-
-
-@pytest.mark.soak
-def test_the_plain_step_is_that_of_the_library():
-    batch, optimizer = random_batch(4, 16, CONFIG.vocab_size), optax.sgd(1.0)
-    batch["weights"][0, :5] = 0
-    plain = jax.jit(functools.partial(jax_training.train_step, MODEL, optimizer))
-    library = jax.jit(make_train_step(optimizer, plain_objectives()))
-    ours = jax_training.initial_state(MODEL, optimizer, seed=0)
-    theirs = initial_state(MODEL, plain_objectives(), optimizer, seed=0)
-    theirs, expected = library(MODEL, theirs, batch)
-    ours, metrics = plain(ours, batch)
-    assert float(metrics["loss"]) == pytest.approx(float(expected["loss"]))
-    for name, leaf in named_leaves(theirs.params).items():
-        np.testing.assert_allclose(named_leaves(ours.params)[name], leaf, atol=2e-6)
 
 
 def test_torch_and_jax_have_the_same_logits_from_the_same_weights(rng):

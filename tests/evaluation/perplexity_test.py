@@ -184,7 +184,8 @@ def _task_by_hand(family):
 )
 def test_a_task_is_scored_as_whole_sequences_read_alone(name, rows, devices):
     family = small(name, vocab_size=5)
-    data = SimpleNamespace(config=SimpleNamespace(eval_lengths=_LENGTHS), scoring=_scoring)
+    task_config = SimpleNamespace(eval_lengths=_LENGTHS)
+    data = SimpleNamespace(config=task_config, scoring=_scoring, validation=None)
     expected = _task_by_hand(family)
     result = task(_request(family, data, batch_size=rows, devices=devices)).metrics
     assert result.keys() == expected.keys()
