@@ -39,9 +39,11 @@ def test_greedy_text_is_the_argmax_of_whole_forward_passes(family):
     assert len(set(drawn)) > 1
 
 
-def test_one_compiled_step_draws_all_tokens(family):
+@pytest.mark.parametrize("name", ["gru", "attention"])
+def test_one_compiled_step_draws_all_tokens(name):
     """Parameters from a file are bound to a device, and what is computed from them is."""
-    model, params = family[0], jax.device_put(family[1], jax.devices()[1])
+    model, params = small(name)
+    params = jax.device_put(params, jax.devices()[1])
     read, drawn = reading._forward._cache_size(), generation._step._cache_size()
     text = prefill(model, params, np.arange(20), prefill(model, params, np.arange(20)))
     list(generation.stream(model, params, text, max_tokens=3, samples=5))

@@ -19,7 +19,7 @@ from tests.families import FAMILIES, small
 from tests.small_run import execute, trained
 
 _TOKENIZER = ByteTokenizer()
-_FAMILIES = [*FAMILIES, "no memory"]
+_FAMILIES = [*FAMILIES, pytest.param("no memory", marks=pytest.mark.soak)]
 
 
 @cache
