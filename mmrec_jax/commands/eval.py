@@ -125,7 +125,11 @@ def _evaluate(options: argparse.Namespace, name: str, given: dict[str, Any]) -> 
         folder = make_out(options, folder)
     model, params, _ = load(options.workdir, step)
     train = dataclasses.replace(
-        config.train, batch_size=options.batch_size, accumulate=1, eval_batches=None
+        config.train,
+        batch_size=options.batch_size,
+        accumulate=1,
+        eval_batches=None,
+        eval_carry=False,
     )
     request = EvaluationRequest(
         model,
@@ -143,9 +147,9 @@ def _evaluate(options: argparse.Namespace, name: str, given: dict[str, Any]) -> 
         found = _loss(request, evaluate, conversations=opened.conversations)
     else:
         found = evaluate(request, **given)
-    print(found.text or format_metrics(found.metrics).replace(", ", "\n"))
     if not (found.text or found.metrics):
         raise UserError(f"{workdir.root}: {name} has nothing to say of this model on this data")
+    print(found.text or format_metrics(found.metrics).replace(", ", "\n"))
     if found.record or options.out:
         stem = f"step_{step}" if thorough else options.name
         _write(make_out(options, folder), stem, step, found, workdir.root)

@@ -19,6 +19,7 @@ sa{t+lAr saatler g%l+SH golü haK"+SH hakkı cet~"+SH ceddi oğu?l+SH oğlu oğu
 su^+SH+NDAn suyundan gel+mA+Hyor gelmiyor söyle+Hyor söylüyor oku+Hyor okuyor
 yE+YAcAk yiyecek dE+Hyor diyor dE+DH dedi git~+DH gitti git~+YAcAk gidecek
 yozgat'+DA yozgat'ta bordeaux*ö*+DA bordeauxde ev+lHk+SH evliği göz+CH gözcü taş+CH taşçı
+zonguldak'+SH zonguldak'ı haK"'+SH hak'ı oğu?l'+SH oğul'u su^'+SH su'su
 ilga+DA+ki+lAr+NHn+mHş+CAsHnA+YsA ilgadakilerinmişçesineyse taş taş
 """
 
