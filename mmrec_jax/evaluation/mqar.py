@@ -66,17 +66,16 @@ def score_recall(
     for count in pairs:
         rng = np.random.default_rng(hashed_seed("recall", seed, count))
         drawn = [draw_recall(rng, ids, count, begin_id) for _ in range(sequences)]
-        right, own, others = [], [], []
+        asked, values, answers = (np.stack(part) for part in zip(*drawn, strict=True))
+        parts = []
         for first in range(0, sequences, rows):
-            group = drawn[first : first + rows]
-            asked = _ask(model, params, group, rows, widest)
-            bar.update(sum(len(tokens) for tokens, _, _ in group))
-            answers = np.stack([answer for _, _, answer in group])
-            right.append(first_rank(asked, answers).mean(axis=-1))
-            mine = np.take_along_axis(asked, answers[..., None], axis=-1)[..., 0]
-            own.append(mine)
-            others.append(asked.sum(axis=-1) - mine)
-        shares = np.concatenate(right)
+            group = np.s_[first : first + rows]
+            parts.append(_ask(model, params, asked[group], values[group], rows, widest))
+            bar.update(asked[group].size)
+        nll = np.concatenate(parts)
+        shares = first_rank(nll, answers).mean(axis=-1)
+        own = np.take_along_axis(nll, answers[..., None], axis=-1)[..., 0]
+        others = nll.sum(axis=-1) - own
         scores.append(
             RecallScore(
                 pairs=count,
@@ -84,8 +83,8 @@ def score_recall(
                 accuracy=float(shares.mean()),
                 error=float(shares.std(ddof=1) / sequences**0.5) if sequences > 1 else None,
                 chance=1 / count,
-                right_nll=float(np.concatenate(own).mean()),
-                other_nll=float(np.concatenate(others).mean() / (count - 1)) if count > 1 else None,
+                right_nll=float(own.mean()),
+                other_nll=float(others.mean() / (count - 1)) if count > 1 else None,
             )
         )
     bar.close()
@@ -112,25 +111,27 @@ def draw_recall(
 def _ask(
     model: LanguageModel,
     params: Params,
-    group: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]],
+    tokens: NDArray[np.int32],
+    values: NDArray[np.int32],
     rows: int,
     widest: int,
 ) -> NDArray[np.float64]:
-    """-log p of each sequence's values at each of its queries, [sequences, queries, values]."""
-    pairs, length = len(group[0][1]), len(group[0][0])
-    width = -(-length // _CHUNK) * _CHUNK
-    tokens, segment_ids = np.zeros((2, rows, width), np.int32)
-    values = np.zeros((rows, widest), np.int32)
-    for row, (sequence, shown, _) in enumerate(group):
-        tokens[row, :length] = sequence
-        segment_ids[row, :length] = 1
-        values[row, :pairs] = shown
+    """-log p of each sequence's values at each of its queries, [sequences, queries, values].
+
+    `tokens` [sequences, length] and `values` [sequences, pairs] are padded to shapes that serve
+    every number of pairs.
+    """
+    (count, length), pairs = tokens.shape, values.shape[1]
+    below, width = rows - count, -(-length // _CHUNK) * _CHUNK
+    padding = (0, below), (0, width - length)
+    real = np.pad(np.ones_like(tokens), padding)
+    tokens, values = np.pad(tokens, padding), np.pad(values, ((0, below), (0, widest - pairs)))
     state, parts = colocate(params, model.initial_state(rows)), []
     for begin in range(0, width, _CHUNK):
         chunk = np.s_[:, begin : begin + _CHUNK]
         state = with_room(state, _CHUNK)
-        nll, state = _candidate_nll(model, params, tokens[chunk], state, segment_ids[chunk], values)
-        parts.append(np.asarray(nll[: len(group), :, :pairs], np.float64))
+        nll, state = _candidate_nll(model, params, tokens[chunk], state, real[chunk], values)
+        parts.append(np.asarray(nll[:count, :, :pairs], np.float64))
     return np.concatenate(parts, axis=1)[:, length - pairs : length]
 
 
