@@ -18,6 +18,7 @@ class Panel:
     ylabel: str
     curves: Mapping[str, Curve]  # by label
     octaves: bool = True  # the x axis in powers of two
+    share: bool = False  # the values are shares: the y axis is from 0 to 1
     trained: float | None = None  # what lies to the right of it is shaded, as beyond training
 
 
@@ -36,6 +37,8 @@ def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
         if panel.octaves:
             axes.set_xscale("log", base=2)
             axes.xaxis.set_major_formatter("{x:,.0f}")
+        if panel.share:
+            axes.set_ylim(-0.03, 1.03)
         axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel)
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")

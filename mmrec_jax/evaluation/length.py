@@ -147,6 +147,6 @@ def _task_panels(scores: Scores, trained: int) -> list[Panel]:
     accuracies = {"final answers": curve("accuracy"), "all answers": curve("token_accuracy")}
     x = "tokens in a sequence"
     return [
-        Panel(x, "accuracy", accuracies, trained=trained),
+        Panel(x, "accuracy", accuracies, share=True, trained=trained),
         Panel(x, "loss (nats per answer)", {"loss": curve("loss")}, trained=trained),
     ]

@@ -161,7 +161,7 @@ def recall_panels(recall: Sequence[RecallScore], needle: Sequence[NeedleScore]) 
         "model": (pairs, [score.accuracy for score in recall], errors),
         "chance": (pairs, [score.chance for score in recall], none),
     }
-    panels = [Panel("pairs", "MQAR: accuracy", mqar)]
+    panels = [Panel("pairs", "MQAR: accuracy", mqar, share=True)]
     if needle:
         none, x = [0.0] * len(DEPTHS), "depth of the needle (% of the text)"
         accuracy: dict[str, Curve] = {}
@@ -171,7 +171,7 @@ def recall_panels(recall: Sequence[RecallScore], needle: Sequence[NeedleScore]) 
             accuracy[label] = DEPTHS, score.accuracy, none
             profit[label] = DEPTHS, score.profit, [error or 0.0 for error in score.error]
         panels += [
-            Panel(x, "needle: value is first of 101", accuracy, octaves=False),
+            Panel(x, "needle: value is first of 101", accuracy, octaves=False, share=True),
             Panel(x, "needle: profit (nats/token)", profit, octaves=False),
         ]
     return panels
