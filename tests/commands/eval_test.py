@@ -129,7 +129,7 @@ def test_recall_asks_pairs_and_needles(run, text, tmp_path):
     assert [score["pairs"] for score in content["mqar"]] == [1, 2, 4, 8, 16, 32, 64]
     assert content["mqar"][0]["accuracy"] == 1
     # Without the tokens that begin and end the document.
-    assert f"has {len(text.read_bytes()) - 1} tokens, too few for texts of 9,999" in out
+    assert f"has {len(text.read_bytes())} tokens, too few for texts of 9,999" in out
     assert [score["length"] for score in content["needle"]] == [60, 200]
     for score in content["needle"]:
         assert len(score["accuracy"]) == len(score["profit"]) == 11
