@@ -26,7 +26,7 @@ from benchmarks.markdown import header, row
 from benchmarks.run_log import Record, RunLog, bits
 from mmrec_jax.commands.options import require_positive
 from mmrec_jax.config import Config, OptimConfig, TrainConfig
-from mmrec_jax.data.formats.paths import find_files
+from mmrec_jax.data.files.paths import find_files
 from mmrec_jax.data.kinds.text import TextConfig
 from mmrec_jax.errors import UserError, exit_on_user_error
 from mmrec_jax.models.mmrec.config import MMRecConfig

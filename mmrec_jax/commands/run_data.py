@@ -5,12 +5,12 @@ import dataclasses
 from pathlib import Path
 
 from mmrec_jax.config import Config
+from mmrec_jax.data.conversations.dataset import encode_examples
+from mmrec_jax.data.conversations.files import read_conversations
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.document import Document
-from mmrec_jax.data.formats.paths import file_kind, split_pattern
-from mmrec_jax.data.instructions.conversation_sources import read_conversations
-from mmrec_jax.data.instructions.example_store import encode_examples
-from mmrec_jax.data.sources import read_documents
+from mmrec_jax.data.files.paths import file_kind, split_pattern
+from mmrec_jax.data.files.reading import Reading, read_documents, require_text
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.token_store import TokenStore
@@ -46,12 +46,12 @@ def open_data(options: argparse.Namespace, config: Config, tokenizer: Tokenizer)
             f"{store.num_documents:,} examples, {store.num_bytes:,} bytes of responses; longer "
             f"than a row of {length:,}: {fit}"
         )
-        data = TextDataset(config.data, tokenizer, store, store)
+        data = TextDataset(config.data, tokenizer, (store,), store)
         return RunData(data, options.data, description, conversations=True)
     source, documents = run_text(options, config)
     store = TokenStore.from_documents(documents, tokenizer)
     description = f"{store.num_documents:,} documents, {store.num_bytes:,} bytes"
-    return RunData(TextDataset(config.data, tokenizer, store, store), source, description)
+    return RunData(TextDataset(config.data, tokenizer, (store,), store), source, description)
 
 
 def on_task(config: Config, options: argparse.Namespace) -> bool:
@@ -76,6 +76,8 @@ def _holds_conversations(config: Config, pattern: str) -> bool:
 def run_text(options: argparse.Namespace, config: Config) -> tuple[str, list[Document]]:
     """What to call the text, and its documents: of `--data`, or the run's validation split."""
     if options.data is not None:
-        return options.data, read_documents(options.data, options.documents, options.field)
+        reading = Reading(options.documents, options.field)
+        documents = list(read_documents(options.data, "--data", reading))
+        return options.data, require_text(documents, options.data, "--data")
     name = f"the run's validation split ({config.data.source})"
     return name, config.data.validation_documents(config)

@@ -67,7 +67,7 @@ def _add_extend(commands: Any) -> None:
 
 def _extend(options: argparse.Namespace) -> None:
     """Writes the tokenizer; does nothing if it is there already."""
-    from mmrec_jax.data.formats.paths import find_files
+    from mmrec_jax.data.files.paths import find_files
     from mmrec_jax.tokenizers.bpe_file import BpeFile
     from mmrec_jax.tokenizers.checkpoint import Checkpoint
     from mmrec_jax.tokenizers.extension import (
@@ -106,7 +106,7 @@ def _extend(options: argparse.Namespace) -> None:
 
 
 def _protected(pattern: str | None, field: str) -> list[str]:
-    from mmrec_jax.data.formats.paths import find_files
+    from mmrec_jax.data.files.paths import find_files
     from mmrec_jax.data.manual import manual_documents
     from mmrec_jax.tokenizers.text import text_chunks
 
@@ -207,7 +207,7 @@ def _report(options: argparse.Namespace) -> None:
     import json
 
     from mmrec_jax.atomic_file import replace_file
-    from mmrec_jax.data.formats.paths import find_files
+    from mmrec_jax.data.files.paths import find_files
     from mmrec_jax.tokenizers.morphemes import read_gold_boundaries
     from mmrec_jax.tokenizers.reachability import unreachable_tokens
     from mmrec_jax.tokenizers.report import (

@@ -31,8 +31,8 @@ def loss(request: EvaluationRequest) -> Evaluation:
     Returns:
       `loss` (sum of weight x nll / sum of weights), `perplexity`, `tokens`, for a whole split
       `bits_per_byte` (the whole nll, end tokens included, over the UTF-8 bytes of the NFC text; of
-      conversations that of the responses over theirs) and `bits_per_character`; and the means that
-      the objectives give.
+      conversations that of the responses over theirs; a byte that no token spells costs 8 bits) and
+      `bits_per_character`; and the means that the objectives give.
     """
     train, store = request.config.train, request.text
     batches = evaluation_batches(
@@ -48,7 +48,7 @@ def loss(request: EvaluationRequest) -> Evaluation:
     result = {"loss": sums.loss, "perplexity": perplexity(sums.loss), "tokens": sums.tokens}
     result |= {name: total / count for name, (total, count) in sums.means.items() if count}
     if complete:
-        bits = sums.nll / math.log(2)
+        bits = sums.nll / math.log(2) + 8 * store.unspelled_bytes
         result["bits_per_byte"] = bits / max(store.num_bytes, 1)
         result["bits_per_character"] = bits / max(store.num_characters, 1)
     return Evaluation(result)

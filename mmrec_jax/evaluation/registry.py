@@ -40,12 +40,12 @@ class EvaluationRequest:
         """The validation split.
 
         Raises:
-          UserError: the data is a task, which has none.
+          UserError: the data is a task, or none of its text is held out.
         """
         if self.data.validation is None:
             raise UserError(
-                f'config.data.source "{self.config.data.source}" is a task and has no text: '
-                "evaluate it with task, task_length or recall"
+                f'config.data.source "{self.config.data.source}" has no held-out text here (of a '
+                "task: evaluate task, task_length or recall)"
             )
         return self.data.validation
 
@@ -56,7 +56,7 @@ class EvaluationRequest:
         Raises:
           UserError: the data is text.
         """
-        if self.data.validation is not None:
+        if "task" not in self.config.data.evaluators:
             source = self.config.data.source
             raise UserError(f'config.data.source "{source}" is no task: evaluate loss or length')
         return cast(TaskDataset, self.data)

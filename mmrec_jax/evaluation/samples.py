@@ -31,11 +31,13 @@ def turkish(request: EvaluationRequest, *, samples: int | None = None) -> Evalua
 
     `samples`: how many; None: as `config.turkish.scored_samples` says. A document could go on in
     many ways: all metrics but the vowel harmony compare with the one way that it went, and are for
-    comparing runs. There are none where no document is long enough.
+    comparing runs. There are none where no document is long enough, or none is held out.
     """
     train, data = request.config.train, request.data
+    if data.validation is None:
+        return Evaluation()
     pairs = beginnings(
-        request.text,
+        data.validation,
         data.tokenizer,
         request.config.turkish.scored_samples if samples is None else samples,
         train.sample_tokens,

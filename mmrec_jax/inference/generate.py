@@ -142,17 +142,18 @@ def generate(
     """
     if on_state is not None and samples != 1:
         raise ValueError(f"on_state needs samples=1, not {samples}: a state holds one text")
-    ids = tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+    if isinstance(prompt, str):
+        ids = tokenizer.encode(prompt, continues=state is not None)
+    else:
+        ids = prompt
     if state is None and isinstance(prompt, str):
         ids = np.concatenate([[tokenizer.bos_id], ids]).astype(np.int32)
     ends = tuple(stops or (tokenizer.eos_id,)) if stop_at_end else ()
     start = prefill(model, params, ids, state) if state is None or len(ids) else state
-    known = list(start.tail[: len(start.tail) - start.pending])
-    waiting = list(start.tail[len(known) :])
-    written = [list(waiting) for _ in range(samples)]
+    texts = [TextStream(tokenizer, start.tail, start.pending) for _ in range(samples)]
+    parts: list[list[str]] = [[] for _ in range(samples)]
     open_rows = set(range(samples))
-    text = TextStream(tokenizer, start.tail, start.pending)
-    rows = None
+    drawn, rows = 0, None
     for tokens, after in stream(
         model,
         params,
@@ -164,35 +165,36 @@ def generate(
         ends=ends,
     ):
         rows = after
-        for row in list(open_rows):
-            if tokens[row] in ends:
-                open_rows.discard(row)
-            else:
-                written[row].append(int(tokens[row]))
-        if 0 in open_rows:
-            added = text.push(int(tokens[0]))
-            if on_text is not None:
+        open_rows -= {row for row in open_rows if tokens[row] in ends}
+        for row in sorted(open_rows):
+            added = texts[row].push(int(tokens[row]))
+            parts[row].append(added)
+            if row == 0 and on_text is not None:
                 on_text(added)
         if not open_rows:
             break
+        drawn += 1
     if on_state is not None:
-        drawn = len(written[0]) - len(waiting)
-        if rows is not None:
-            start = TextState(
-                state=jax.tree.map(np.array, rows.state),
-                logits=np.array(rows.logits),
-                seen=np.array(rows.seen),
-                length=start.length + drawn,
-                draws=start.draws + drawn,
-                tail=tuple(text.tail),
-                pending=text.pending,
-            )
-        on_state(start)
-        del written[0][len(written[0]) - text.pending :]
-    elif on_text is not None and (rest := text.finish()):
-        on_text(rest)
-    prefix = tokenizer.decode(known)
-    return [tokenizer.decode([*known, *row])[len(prefix) :] for row in written]
+        on_state(start if rows is None else _state_after(start, drawn, rows, texts[0]))
+    else:
+        for row, text in enumerate(texts):
+            parts[row].append(text.finish())
+        if on_text is not None and parts[0][-1]:
+            on_text(parts[0][-1])
+    return ["".join(part) for part in parts]
+
+
+def _state_after(start: TextState, drawn: int, rows: Rows, text: "TextStream") -> TextState:
+    """The one row as a text that can be continued, on the host."""
+    return TextState(
+        state=jax.tree.map(np.array, rows.state),
+        logits=np.array(rows.logits),
+        seen=np.array(rows.seen),
+        length=start.length + drawn,
+        draws=start.draws + drawn,
+        tail=tuple(text.tail),
+        pending=text.pending,
+    )
 
 
 class TextStream:
@@ -217,18 +219,16 @@ class TextStream:
     def push(self, token: int) -> str:
         """Text completed by `token`; empty while a character waits for its last byte."""
         self._ids.append(token)
-        added = self._untold()
-        if added.endswith("\N{REPLACEMENT CHARACTER}") or not added:
+        before = self._tokenizer.decode(self._ids[self._anchor : self._read])
+        after = self._tokenizer.decode(self._ids[self._anchor :])
+        if after.endswith("\N{REPLACEMENT CHARACTER}") or len(after) <= len(before):
             return ""
         self._anchor, self._read = self._read, len(self._ids)
-        return added
+        return after[len(before) :]
 
     def finish(self) -> str:
         """The rest of the text: replacement characters for a character that was cut off."""
-        added = self._untold()
-        self._anchor, self._read = self._read, len(self._ids)
-        return added
-
-    def _untold(self) -> str:
         before = self._tokenizer.decode(self._ids[self._anchor : self._read])
-        return self._tokenizer.decode(self._ids[self._anchor :])[len(before) :]
+        after = self._tokenizer.decode(self._ids[self._anchor :])
+        self._anchor, self._read = self._read, len(self._ids)
+        return after[len(before) :]

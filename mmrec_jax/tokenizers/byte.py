@@ -18,19 +18,20 @@ class ByteTokenizer(Tokenizer):
         self.vocab_size = 258
         self.bos_id = 256
         self.eos_id = 257
+        self.control_ids = frozenset((256, 257))
         self.content = b"ids 0..255 are bytes, 256 begins and 257 ends a document\n"
 
     @classmethod
-    def from_content(cls, content: bytes, name: str) -> Self:
+    def from_content(cls, content: bytes, name: str, begin: str = "", end: str = "") -> Self:
         """See `Tokenizer.from_content`."""
-        del content, name  # there is only one
+        del content, name, begin, end  # there is only one
         return cls()
 
     def encode_utf8(self, text: bytes) -> NDArray[np.int32]:
         """See `Tokenizer.encode_utf8`."""
         return np.frombuffer(text, np.uint8).astype(np.int32)
 
-    def _encode(self, text: str) -> NDArray[np.int32]:
+    def _encode(self, text: str, continues: bool) -> NDArray[np.int32]:
         return self.encode_utf8(text.encode("utf-8"))
 
     def _decode(self, ids: NDArray[np.int64]) -> str:

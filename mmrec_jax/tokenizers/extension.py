@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
-from mmrec_jax.tokenizers.bpe_file import BpeFile, load_tokenizer, unspell
+from mmrec_jax.tokenizers.bpe_file import BpeFile, unspell
 from mmrec_jax.tokenizers.checkpoint import Checkpoint, require_same
 from mmrec_jax.tokenizers.learning import (
     ALIGNED,
@@ -30,6 +30,7 @@ from mmrec_jax.tokenizers.learning import (
     pair_key,
     word_symbols,
 )
+from mmrec_jax.tokenizers.library import read_library
 from mmrec_jax.tokenizers.morphemes import Boundaries, token_morphemes
 from mmrec_jax.tokenizers.reachability import unreachable_tokens
 from mmrec_jax.tokenizers.superwords import followers, superword_expression, superword_symbols
@@ -100,7 +101,7 @@ def learn_extension(plan: ExtensionPlan, checkpoint: Checkpoint, report: OnProgr
       UserError: a file is broken, or the text has too few pairs.
     """
     expression = superword_expression(plan.base) if plan.superwords else None
-    tokenizer = load_tokenizer(plan.base.extended([], [], expression))
+    tokenizer = read_library(plan.base.extended([], [], expression))
     sizes = plan.text_sizes()
     files = plan.weighted_files(sizes)
     total = sum(sizes)
@@ -237,7 +238,7 @@ def write_extension(out: Path, vocabulary: Vocabulary, record: dict[str, Any]) -
 def _check(content: bytes, vocabulary: Vocabulary) -> None:
     """A failure here is a bug of this package, not a mistake of the user."""
     base = vocabulary.base
-    tokenizer = load_tokenizer(content)
+    tokenizer = read_library(content)
     ids = tokenizer.get_vocab(with_added_tokens=True)
     assert all(ids[token] == index for token, index in (base.vocab | base.added).items())
     new = {ids[token]: token for token in vocabulary.added_tokens()}

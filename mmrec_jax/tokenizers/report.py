@@ -12,7 +12,7 @@ from typing import Any
 import tokenizers
 
 from mmrec_jax.errors import UserError
-from mmrec_jax.tokenizers.bpe_file import ALPHABET, load_tokenizer
+from mmrec_jax.tokenizers.bpe_file import ALPHABET
 from mmrec_jax.tokenizers.cache import read_tokenizer_file
 from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
 from mmrec_jax.tokenizers.text import batched
@@ -34,7 +34,7 @@ class Encoder:
         self.tokenizer: Tokenizer = read_tokenizer_file(path, option)
         self._library: tokenizers.Tokenizer | None = None
         if isinstance(self.tokenizer, HuggingFaceTokenizer):
-            self._library = load_tokenizer(self.tokenizer.content)
+            self._library = self.tokenizer.library
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of NFC texts."""

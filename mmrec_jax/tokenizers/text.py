@@ -13,14 +13,14 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
-from mmrec_jax.data.formats.byte_window import ByteWindow
-from mmrec_jax.data.formats.paths import bare_name, file_kind
-from mmrec_jax.data.formats.refusals import Refusals
-from mmrec_jax.data.formats.source import open_file
+from mmrec_jax.data.files.compression import bare_name, open_bytes
+from mmrec_jax.data.files.paths import file_kind
+from mmrec_jax.data.files.reading import Reading, read_file
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.checkpoint import Checkpoint
 
 _LONGEST = 1 << 20  # characters; a longer line of plain text is cut at a space
+_READ = 1 << 16  # bytes read at once
 _CONLLU_TEXT = "# text = "
 _BATCH = 4_000_000  # characters encoded at once, in parallel
 _BETWEEN_SAVES = 20.0  # seconds
@@ -33,16 +33,15 @@ def text_chunks(path: Path, field: str = "text") -> Iterator[str]:
     """The text of a file in order: some whole lines at a time, or one record.
 
     The chunks of a text file are together its text without a byte-order mark. Of a `.conllu` file
-    the sentences are read; other formats as `data.formats` does.
+    the sentences are read; other formats as `data.files` does.
 
     Raises:
       UserError: the file cannot be read, is damaged or not UTF-8, or a record is not what the
         file's name promises.
     """
     if file_kind(path) != "text":
-        for chunk in open_file(path, field).chunks():
-            for document in chunk.documents(Refusals("stop")):
-                yield document.text
+        for document in read_file(path, Reading(field=field)):
+            yield document.text
     elif bare_name(path).endswith(".conllu"):
         for block in _line_blocks(path, None):
             for line in block.removesuffix("\n").split("\n"):
@@ -84,21 +83,19 @@ def _line_blocks(path: Path, longest: int | None) -> Iterator[str]:
 
 def _decoded(path: Path) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder("utf-8")()
-    first = more = True
-    with ByteWindow(path) as window:
-        while more:
-            more = window.extend()
-            if window.damage:
-                raise UserError(window.damage)
+    first, offset, data = True, 0, b" "
+    with open_bytes(path) as stream:
+        while data:
+            data = stream.read(_READ)
             pending = len(decoder.getstate()[0])
             try:
-                text = decoder.decode(bytes(window.data), final=not more)
+                text = decoder.decode(data, final=not data)
             except UnicodeDecodeError as error:
                 raise UserError(
-                    f"{path}: not UTF-8 at byte offset {window.start - pending + error.start} "
+                    f"{path}: not UTF-8 at byte offset {offset - pending + error.start} "
                     f"(0x{error.object[error.start]:02x}); convert the file to UTF-8"
                 ) from None
-            window.drop(window.end)
+            offset += len(data)
             yield text.removeprefix("\ufeff") if first else text
             first = first and not text
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mmrec_jax.data.document import Document
-from mmrec_jax.data.tasks.scoring import scoring_pieces
-from mmrec_jax.data.tasks.task import Example, Task
+from mmrec_jax.data.kinds.tasks import Example, TaskConfig
+from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.evaluation.perplexity import (
     compiled_eval_step,
@@ -29,7 +29,9 @@ def _request(family, data, *, devices=1, objectives=None, seq_len=_ROW, **train)
     """`data`: what the evaluator reads of a `Dataset`."""
     mesh = arrange(jax.devices(), devices)
     train = SimpleNamespace(**{"batch_size": 2, "eval_batches": None, "eval_carry": False} | train)
-    config = SimpleNamespace(train=train, data=SimpleNamespace(seq_len=seq_len))
+    config = SimpleNamespace(
+        train=train, data=SimpleNamespace(seq_len=seq_len, evaluators=("loss", "task"))
+    )
     return EvaluationRequest(*family, data, config, objectives or {}, mesh, 0)
 
 
@@ -135,10 +137,10 @@ def test_means_of_objectives_are_over_where_they_count(data):
 _LENGTHS, _COUNT, _SHORT = (3, 8, 21), 5, 8
 
 
-class _Weighted(Task):
+class _Weighted(TaskConfig):
     """Three letters; an answer is asked for at random positions, with other weights."""
 
-    name, symbols, min_length = "parity", "abc", 1
+    source, num_symbols = "parity", 3
 
     def example(self, rng, length):
         weights = rng.choice([0.0, 0.25, 2.0], length)
@@ -146,8 +148,7 @@ class _Weighted(Task):
         return Example(rng.integers(0, 3, length), rng.integers(0, 3, length), weights)
 
 
-def _scoring(length, rows):
-    return scoring_pieces(_Weighted(), length, _COUNT, rows, _SHORT, 2)
+_scoring = TaskDataset(_Weighted(seq_len=_SHORT, eval_sequences=_COUNT)).scoring
 
 
 def _task_by_hand(family):

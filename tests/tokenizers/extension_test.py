@@ -12,7 +12,7 @@ import tokenizers
 
 from mmrec_jax.cli import main
 from mmrec_jax.tokenizers import extension
-from mmrec_jax.tokenizers.bpe_file import load_tokenizer, unspell
+from mmrec_jax.tokenizers.bpe_file import unspell
 from mmrec_jax.tokenizers.extension import (
     CONFIG_FILE,
     MERGES_FILE,
@@ -20,6 +20,7 @@ from mmrec_jax.tokenizers.extension import (
     TOKENIZER_FILE,
 )
 from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
+from mmrec_jax.tokenizers.library import read_library
 from mmrec_jax.tokenizers.morphemes import read_gold_boundaries
 from mmrec_jax.tokenizers.reachability import unreachable_tokens
 from mmrec_jax.tokenizers.report import Encoder, score_boundaries
@@ -54,12 +55,12 @@ def out(folder):
 
 @pytest.fixture(scope="module")
 def extended(out):
-    return load_tokenizer((out / TOKENIZER_FILE).read_bytes())
+    return read_library((out / TOKENIZER_FILE).read_bytes())
 
 
 @pytest.fixture(scope="module")
 def base():
-    return load_tokenizer(small_base())
+    return read_library(small_base())
 
 
 def ids(tokenizer, text):
@@ -140,7 +141,7 @@ def test_what_was_learned_is_what_the_library_encodes(folder, out, extended, mon
     settings = json.loads((out / TOKENIZER_FILE).read_bytes())
     merges = settings["model"]["merges"]
     del merges[len(merges) - superwords :]
-    subwords_alone = load_tokenizer(json.dumps(settings).encode())
+    subwords_alone = read_library(json.dumps(settings).encode())
     vocab, _, symbols = stages["subword"]
     words = np.split(symbols, np.flatnonzero(symbols == -1) + 1)[:-1]
     assert len(words) > 90
@@ -159,7 +160,7 @@ def test_the_same_files_whatever_was_in_between(folder, out, monkeypatch):
     whole = extend(folder, out="whole")
     monkeypatch.setattr("mmrec_jax.tokenizers.text._BATCH", 1_000)
     monkeypatch.setattr("mmrec_jax.tokenizers.text._BETWEEN_SAVES", 0.0)
-    monkeypatch.setattr("mmrec_jax.data.formats.byte_window._READ", 900)
+    monkeypatch.setattr("mmrec_jax.tokenizers.text._READ", 900)
     learn = extension.learn_extension
     kills = 0
 
@@ -224,7 +225,7 @@ def test_the_record_names_what_the_segmenter_is_made_of(folder):
 def test_the_trainer_reads_it(out):
     content = (out / TOKENIZER_FILE).read_bytes()
     tokenizer = HuggingFaceTokenizer(content, "tokenizer.json")
-    assert tokenizer.vocab_size == load_tokenizer(small_base()).get_vocab_size() + _NEW
+    assert tokenizer.vocab_size == read_library(small_base()).get_vocab_size() + _NEW
     assert tokenizer.id_to_piece(tokenizer.eos_id) == "<|endoftext|>"
     assert tokenizer.decode(tokenizer.encode(turkish())) == turkish()
     settings = json.loads((out / CONFIG_FILE).read_text())

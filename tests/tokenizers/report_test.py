@@ -7,7 +7,8 @@ import pytest
 import sentencepiece
 
 from mmrec_jax.cli import main
-from mmrec_jax.tokenizers.bpe_file import BpeFile, load_tokenizer, spell
+from mmrec_jax.tokenizers.bpe_file import BpeFile, spell
+from mmrec_jax.tokenizers.library import read_library
 from mmrec_jax.tokenizers.report import Encoder, score_boundaries
 from mmrec_jax.tokenizers.sentencepiece import train_sentencepiece
 from tests.tokenizers.small_base import mistake, small_base, turkish, write_base
@@ -48,7 +49,7 @@ def report(folder, *arguments):
 def test_the_figures(files, tmp_path, capsys):
     base, extended, text, gold = files
     found = report(tmp_path, extended, base, text, f"--gold={gold}")
-    library = load_tokenizer(small_base())
+    library = read_library(small_base())
     tokens = len(library.encode(_TEXT).ids)
     assert len(library.pre_tokenizer.pre_tokenize_str(_TEXT)) == 12
     assert (found["new_tokens"], found["unreachable"]) == (5, ["12"])

@@ -5,12 +5,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mmrec_jax.data.formats import byte_window
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers import text as module
-from mmrec_jax.tokenizers.bpe_file import BpeFile, load_tokenizer
+from mmrec_jax.tokenizers.bpe_file import BpeFile
 from mmrec_jax.tokenizers.checkpoint import Checkpoint
 from mmrec_jax.tokenizers.extension import ExtensionPlan, learn_extension
+from mmrec_jax.tokenizers.library import read_library
 from mmrec_jax.tokenizers.text import count_words, text_chunks
 from tests.tokenizers.small_base import small_base, turkish
 
@@ -20,7 +20,7 @@ _BOOK = ("kelime " * 60).strip()
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(byte_window, "_READ", 7)
+    monkeypatch.setattr(module, "_READ", 7)
     monkeypatch.setattr(module, "_LONGEST", 50)
 
 
@@ -89,7 +89,7 @@ _WEIGHTS = (1, 7)
 
 @pytest.fixture
 def tokenizer():
-    return load_tokenizer(small_base())
+    return read_library(small_base())
 
 
 @pytest.fixture
