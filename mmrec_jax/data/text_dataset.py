@@ -91,10 +91,12 @@ class TextDataset(Dataset):
     def describe(self) -> str:
         """See `Dataset.describe`."""
         train = self.train
+        lost = train.unspelled_bytes / train.num_bytes
+        unspelled = f", {lost:.2%} of the bytes spelled by no token" if lost else ""
         return (
             f"{self.config.source}, {train.num_documents:,} training documents, "
             f"{train.num_bytes:,} bytes, {train.num_pairs:,} tokens "
             f"({train.num_bytes / train.num_pairs:.2f} bytes/token, "
-            f"{self.tokenizer.vocab_size:,} in the vocabulary); "
+            f"{self.tokenizer.vocab_size:,} in the vocabulary{unspelled}); "
             f"{self.validation.num_documents:,} validation documents"
         )

@@ -75,12 +75,11 @@ class HuggingFaceTokenizer(Tokenizer):
             self.lossless = False
             return
         for token in added:
-            content = token["content"]
-            if content not in control:
-                # Else the decoder takes letters for bytes.
-                self._inputs[ids[content]] = spell(content)
+            text = token["content"]
+            if text not in control:
+                self._inputs[ids[text]] = spell(text)  # else the decoder takes letters for bytes
                 # A letter that is the first byte of other letters, too, has one id with it.
-                shared = content in ALPHABET and unspell(content) < b"\xf5"
+                shared = text in ALPHABET and unspell(text) < b"\xf5"
                 self.lossless &= not (shared or token.get("lstrip") or token.get("rstrip"))
         if any(part.get("behavior") == "Removed" for part in steps(settings, "pre_tokenizer")):
             self.lossless = False

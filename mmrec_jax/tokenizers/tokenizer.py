@@ -135,10 +135,11 @@ class Tokenizer(abc.ABC):
         """
         last = given[1] or usual[1]
         if not last:
+            found = [each for each in names if each in special or looks_like_control(each)]
             raise UserError(
                 f"{name}: no token is known to end a text; name one as eos_token in a "
-                f"tokenizer_config.json beside it, or with config.tokenizer.end, of: "
-                f"{', '.join([*special, *names][:8])}"
+                "tokenizer_config.json beside it, or with config.tokenizer.end"
+                + (f", such as {', '.join(found[:8])}" if found else "")
             )
         first = given[0] or usual[0] or last
         for token, side in ((first, "begin"), (last, "end")):

@@ -4,12 +4,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from mmrec_jax.tokenizers.checkpoint import Checkpoint
 
 from mmrec_jax.data.formats import byte_window
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers import text as module
 from mmrec_jax.tokenizers.bpe_file import BpeFile
-from mmrec_jax.tokenizers.checkpoint import Checkpoint
 from mmrec_jax.tokenizers.extension import ExtensionPlan, learn_extension
 from mmrec_jax.tokenizers.library import read_library
 from mmrec_jax.tokenizers.text import count_words, text_chunks
