@@ -4,7 +4,6 @@ import io
 import json
 import pickle
 
-import numpy as np
 import pytest
 import sentencepiece
 from hypothesis import given
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.token_store import TokenStore
-from mmrec_jax.errors import UserError
 from mmrec_jax.inference.generate import TextStream
 from mmrec_jax.tokenizers.bpe_file import ALPHABET
 from mmrec_jax.tokenizers.cache import load_tokenizer, read_tokenizer_file
@@ -263,7 +261,7 @@ def test_streamed_text_is_the_returned_text(name, data):
         lambda x: tokenizer.encode(x, continues=True).tolist()
     )
     some = st.lists(st.sampled_from(ordinary), max_size=3)
-    tokens = sum(data.draw(st.lists(letters | some, max_size=6)), [])
+    tokens = [i for part in data.draw(st.lists(letters | some, max_size=6)) for i in part]
     prompt = [tokenizer.bos_id, *tokenizer.encode("the bir").tolist()]
     stream = TextStream(tokenizer, prompt)
     told = "".join([*map(stream.push, tokens), stream.finish()])
