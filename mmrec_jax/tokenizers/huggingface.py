@@ -3,7 +3,7 @@
 import copy
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -104,6 +104,15 @@ class HuggingFaceTokenizer(Tokenizer):
                 raise self._refusal(library, text, error) from None
             raise
         return np.asarray(ids, np.int32)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[tokenizers.Encoding]:
+        """What the library says of NFC texts, in parallel; raises as `encode`."""
+        try:
+            return self.library.encode_batch(texts, add_special_tokens=False)
+        except BaseException:
+            for text in texts:
+                self._encode(text, False)  # says which one it is, and why
+            raise
 
     def _refusal(self, library: tokenizers.Tokenizer, text: str, error: BaseException) -> UserError:
         """Names the first character that cannot be encoded: the end of the shortest such text."""

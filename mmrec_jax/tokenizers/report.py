@@ -10,8 +10,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tokenizers
-
 from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.bpe_file import ALPHABET
@@ -34,37 +32,33 @@ class Encoder:
         """Reads a file; the `UserError` about a bad one names `option`."""
         self.name = str(path)
         self.tokenizer = read_tokenizer_file(path, option)
-        self._library: tokenizers.Tokenizer | None = None
-        if isinstance(self.tokenizer, HuggingFaceTokenizer):
-            self._library = self.tokenizer.library
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of NFC texts."""
-        if self._library is None:
-            return [self.tokenizer.encode(text).tolist() for text in texts]
-        encodings = self._library.encode_batch_fast(texts, add_special_tokens=False)
-        return [encoding.ids for encoding in encodings]
+        if isinstance(self.tokenizer, HuggingFaceTokenizer):
+            return [encoding.ids for encoding in self.tokenizer.encode_batch(texts)]
+        return [self.tokenizer.encode(text).tolist() for text in texts]
 
     def count_pre_tokens(self, texts: Sequence[str]) -> int | None:
         """How many pre-tokens the texts are split into; None if that is not known."""
-        if self._library is None:
+        if not isinstance(self.tokenizer, HuggingFaceTokenizer):
             return None
-        encodings = self._library.encode_batch(texts, add_special_tokens=False)
-        return sum(len(set(encoding.word_ids)) for encoding in encodings)
+        return sum(len(set(each.word_ids)) for each in self.tokenizer.encode_batch(texts))
 
     def byte_level_tokens(self) -> dict[int, str] | None:
         """The tokens that stand for bytes, by id; None if the tokenizer has no such."""
-        if self._library is None:
+        if not isinstance(self.tokenizer, HuggingFaceTokenizer):
             return None
-        added = {token.content for token in self._library.get_added_tokens_decoder().values()}
-        vocab = self._library.get_vocab(with_added_tokens=True)
+        library = self.tokenizer.library
+        added = {token.content for token in library.get_added_tokens_decoder().values()}
+        vocab = library.get_vocab(with_added_tokens=True)
         tokens = {index: token for token, index in vocab.items() if token not in added}
         return tokens if ALPHABET.issuperset("".join(tokens.values())) else None
 
     def unreachable(self, tokens: Mapping[int, str]) -> list[str]:
         """Those of `byte_level_tokens` that no text gives."""
-        assert self._library is not None  # else there are no such tokens
-        return [tokens[index] for index in unreachable_tokens(self._library, tokens)]
+        assert isinstance(self.tokenizer, HuggingFaceTokenizer)  # else there are no such tokens
+        return [tokens[index] for index in unreachable_tokens(self.tokenizer.library, tokens)]
 
     def token_texts(self, text: str) -> list[str]:
         """What each token of a short text adds to it; "" for one that ends inside a character."""

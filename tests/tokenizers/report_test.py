@@ -89,6 +89,7 @@ def test_the_figures(files, tmp_path, capsys):
     ("argument", "expected"),
     [
         ("--base=no.json", "--base: no.json"),
+        ("--base=NO_UNK", "U+0042"),
         ("--text=EMPTY", "empty.txt: "),
         ("--gold=TEXT", "text.txt:1: "),
         ("--out=TEXT/report", "text.txt/report: "),
@@ -98,7 +99,13 @@ def test_a_mistake_is_one_line(files, tmp_path, capsys, argument, expected):
     base, extended, text, _ = files
     empty = tmp_path / "empty.txt"
     empty.write_text("\n \n")
-    argument = argument.replace("TEXT", str(text)).replace("EMPTY", str(empty))
+    no_unk = tmp_path / "unigram.json"
+    no_unk.write_text(json.dumps({"model": {"type": "Unigram", "vocab": [["</s>", 0.0]]}}))
+    argument = (
+        argument.replace("NO_UNK", str(no_unk))
+        .replace("TEXT", str(text))
+        .replace("EMPTY", str(empty))
+    )
     assert expected in mistake(capsys, *command(tmp_path, extended, base, text, argument))
 
 
