@@ -95,8 +95,13 @@ class HuggingFaceTokenizer(Tokenizer):
         plain = _without_prefix(self._settings)
         return self.library if plain == self._settings else load_library(plain, self._name)
 
-    def _encode(self, text: str, continues: bool) -> NDArray[np.int32]:
-        library = self._continuing if continues else self.library
+    def _encode(self, text: str) -> NDArray[np.int32]:
+        return self._encode_with(self.library, text)
+
+    def _encode_continuation(self, text: str) -> NDArray[np.int32]:
+        return self._encode_with(self._continuing, text)
+
+    def _encode_with(self, library: tokenizers.Tokenizer, text: str) -> NDArray[np.int32]:
         try:
             ids = library.encode(text, add_special_tokens=False).ids
         except BaseException as error:
@@ -111,7 +116,7 @@ class HuggingFaceTokenizer(Tokenizer):
             return self.library.encode_batch(texts, add_special_tokens=False)
         except BaseException:
             for text in texts:
-                self._encode(text, False)  # says which one it is, and why
+                self._encode(text)  # says which one it is, and why
             raise
 
     def _refusal(self, library: tokenizers.Tokenizer, text: str, error: BaseException) -> UserError:

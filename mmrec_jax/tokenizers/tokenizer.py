@@ -85,7 +85,8 @@ class Tokenizer(abc.ABC):
                 f"the text holds half a surrogate pair, U+{ord(text[error.start]):04X}, at "
                 f"character {error.start}; it is not valid Unicode"
             ) from None
-        return self._encode(unicodedata.normalize("NFC", text), continues)
+        encode = self._encode_continuation if continues else self._encode
+        return encode(unicodedata.normalize("NFC", text))
 
     def encode_utf8(self, text: bytes) -> NDArray[np.int32]:
         """`encode` of a text in UTF-8 that is in NFC, as `Document.utf8` is.
@@ -95,7 +96,7 @@ class Tokenizer(abc.ABC):
         Raises:
           UserError: a character that this tokenizer refuses.
         """
-        return self._encode(text.decode("utf-8"), False)
+        return self._encode(text.decode("utf-8"))
 
     @classmethod
     @abc.abstractmethod
@@ -113,7 +114,10 @@ class Tokenizer(abc.ABC):
         """
 
     @abc.abstractmethod
-    def _encode(self, text: str, continues: bool) -> NDArray[np.int32]: ...
+    def _encode(self, text: str) -> NDArray[np.int32]: ...
+
+    def _encode_continuation(self, text: str) -> NDArray[np.int32]:
+        return self._encode(text)
 
     def _choose_ends(
         self,
