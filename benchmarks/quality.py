@@ -29,7 +29,7 @@ from benchmarks.quality_table import (
 )
 from benchmarks.run_log import Record, RunLog
 from mmrec_jax.config import Config, OptimConfig, TrainConfig
-from mmrec_jax.data.formats.paths import find_files
+from mmrec_jax.data.files.paths import find_files
 from mmrec_jax.data.kinds.text import TextConfig
 from mmrec_jax.errors import UserError, exit_on_user_error
 from mmrec_jax.models.mmrec.config import MMRecConfig

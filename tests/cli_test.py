@@ -64,6 +64,14 @@ def test_evaluate_prints_the_bits_per_byte_of_the_definition(tmp_path, capsys):
     assert apart.removeprefix("rows apart") not in carried
 
 
+def test_inspect_prints_documents(tmp_path, capsys):
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(f'{{"body": "belge {n} çay"}}\n' for n in range(4)), "utf-8")
+    main(["data", "inspect", f"--data={path}", "--field=body", "--rows=3"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"{path}:{n + 1}: 12 bytes: 'belge {n} çay'" for n in range(3)]
+
+
 def test_inspect_prints_rows_with_their_segments(capsys):
     text = f"--config.data.train={session_text()}"
     main(["data", "inspect", f"--config={CONFIG_FILE}", "--rows=3", text])

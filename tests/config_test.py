@@ -24,12 +24,10 @@ from mmrec_jax.config import (
 from mmrec_jax.config_file import parse_with_overrides, read_config, with_overrides
 from mmrec_jax.config_tree import from_dict, leaves, to_dict
 from mmrec_jax.data.kinds.instructions import InstructionsConfig, TreebankInstructionsConfig
+from mmrec_jax.data.kinds.prepared import PreparedConfig
 from mmrec_jax.data.kinds.tasks import KHopConfig, ModularConfig, MqarConfig, ParityConfig
 from mmrec_jax.data.kinds.text import (
-    JsonlConfig,
     ManualConfig,
-    PreparedConfig,
-    StreamConfig,
     TextConfig,
     TreebankConfig,
 )
@@ -48,7 +46,7 @@ _TINY = str(ROOT / "configs" / "tiny.py")
 def _group(group, **fields):
     """A valid group with these fields."""
     base = {"train": {"steps": 1}, "adapters": {"kind": "dora"}}.get(group.group, {})
-    if group in (TextConfig, StreamConfig, InstructionsConfig):
+    if group in (TextConfig, InstructionsConfig):
         base = {"train": "a"}
     return group(**{**base, **fields})
 
@@ -67,15 +65,11 @@ _OUT_OF_RANGE = [
     (TextConfig, {"validation_fraction": 1.0}),
     (TextConfig, {"max_record_mb": 0}),
     (TextConfig, {"train": ""}),
-    (JsonlConfig, {"train": ""}),
     (PreparedConfig, {"train": ""}),
     (InstructionsConfig, {"train": ""}),
     (InstructionsConfig, {"template": ""}),
     (InstructionsConfig, {"prompt_field": "", "response_field": "b"}),
-    (StreamConfig, {"min_chars": -1}),
-    (StreamConfig, {"max_chars": 0}),
-    (StreamConfig, {"max_chars": 8, "min_chars": 9}),
-    (StreamConfig, {"stream_workers": -1}),
+    (TextConfig, {"memory_mb": 0}),
     (ParityConfig, {"min_length": 0}),
     (ParityConfig, {"max_length": 0}),
     (ParityConfig, {"eval_sequences": 0}),
@@ -218,8 +212,8 @@ _RUN = {
             ["config.train.carry_state is True", "treebank_instructions"],
         ),
         (
-            {"data": StreamConfig(train="a"), "turkish": TurkishConfig(suffix_weight=2.0)},
-            ["config.turkish.suffix_weight is 2.0", "stream"],
+            {"data": PreparedConfig(train="a"), "turkish": TurkishConfig(suffix_weight=2.0)},
+            ["config.turkish.suffix_weight is 2.0", "prepared"],
         ),
     ],
 )
@@ -410,8 +404,8 @@ def test_another_kind_of_data_keeps_the_fields_that_both_have():
     given = ["--config.data.train=a.txt", "--config.data.source=text", "--config.data.seed=3"]
     config = with_overrides(Config(data=ManualConfig(seq_len=7)), given)
     assert config.data == TextConfig(train="a.txt", seq_len=7, seed=3)
-    config = with_overrides(config, ["--config.data.source=stream", "--config.data.clean=1"])
-    assert config.data == StreamConfig(train="a.txt", seq_len=7, seed=3, clean=True)
+    config = with_overrides(config, ["--config.data.source=prepared", "--config.data.weights=1"])
+    assert config.data == PreparedConfig(train="a.txt", seq_len=7, seed=3, weights=(1.0,))
     config = with_overrides(config, ["--config.data.source=mqar", "--config.data.pairs=4"])
     assert config.data == MqarConfig(seq_len=7, seed=3, pairs=4)
     back = with_overrides(config, ["--config.data.source=manual"])

@@ -63,8 +63,8 @@ def _eval_loss(options: argparse.Namespace) -> None:
         run_text,
         scored_at,
     )
-    from mmrec_jax.data.instructions.conversation_sources import read_conversations
-    from mmrec_jax.data.instructions.example_store import encode_examples
+    from mmrec_jax.data.conversations.dataset import encode_examples
+    from mmrec_jax.data.conversations.files import read_conversations
     from mmrec_jax.data.tasks.task_dataset import TaskDataset
     from mmrec_jax.data.token_store import TokenStore
     from mmrec_jax.evaluation.registry import EVALUATORS, format_metrics

@@ -70,6 +70,7 @@ def _read_rows(
 ) -> "tuple[Batch, str]":
     """The rows, and what they are."""
     from mmrec_jax.commands.run_data import on_task, run_text
+    from mmrec_jax.data.corpus import StoredChunks
     from mmrec_jax.data.longest import longest_documents
     from mmrec_jax.data.tasks.task_dataset import TaskDataset
     from mmrec_jax.data.token_store import TokenStore
@@ -78,4 +79,4 @@ def _read_rows(
         return TaskDataset(config.data).longest(options.rows, options.tokens), config.data.source
     name, documents = run_text(options, config)
     store = TokenStore.from_documents(documents, tokenizer)
-    return longest_documents(store, options.rows, options.tokens), name
+    return longest_documents(StoredChunks([store]), options.rows, options.tokens), name

@@ -7,8 +7,8 @@ from pathlib import Path
 from mmrec_jax.config import Config
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.document import Document
-from mmrec_jax.data.formats.paths import file_kind, split_pattern
-from mmrec_jax.data.sources import read_documents
+from mmrec_jax.data.files.paths import file_kind, split_pattern
+from mmrec_jax.data.files.reading import Reading, read_documents, require_text
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.errors import UserError
@@ -41,7 +41,9 @@ def holds_conversations(config: Config, options: argparse.Namespace) -> bool:
 def run_text(options: argparse.Namespace, config: Config) -> tuple[str, list[Document]]:
     """What to call the text, and its documents: of `--data`, or the run's validation split."""
     if options.data is not None:
-        return options.data, read_documents(options.data, options.documents, options.field)
+        reading = Reading(options.documents, options.field)
+        documents = list(read_documents(options.data, "--data", reading))
+        return options.data, require_text(documents, options.data, "--data")
     name = f"the run's validation split ({config.data.source})"
     return name, config.data.validation_documents(config)
 
@@ -73,4 +75,4 @@ def on_one_device(
 
 def as_validation(config: Config, store: TokenStore, tokenizer: Tokenizer) -> TextDataset:
     """Some text as the validation split of a run's data."""
-    return TextDataset(config.data, tokenizer, store, store)
+    return TextDataset(config.data, tokenizer, (store,), store)

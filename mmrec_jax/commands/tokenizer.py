@@ -67,7 +67,7 @@ def _add_extend(commands: Any) -> None:
 
 def _extend(options: argparse.Namespace) -> None:
     """Writes the tokenizer; does nothing if it is there already."""
-    from mmrec_jax.data.formats.paths import find_files
+    from mmrec_jax.data.files.paths import find_files
     from mmrec_jax.tokenizers import extension
     from mmrec_jax.tokenizers.bpe_file import BpeFile
 
@@ -98,7 +98,7 @@ def _extend(options: argparse.Namespace) -> None:
 
 
 def _protected(pattern: str | None, field: str) -> list[str]:
-    from mmrec_jax.data.formats.paths import find_files
+    from mmrec_jax.data.files.paths import find_files
     from mmrec_jax.data.manual import manual_documents
     from mmrec_jax.tokenizers.text import text_chunks
 
@@ -172,7 +172,7 @@ def _add_report(commands: Any) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     """Prints the Markdown and writes the three files."""
-    from mmrec_jax.data.formats.paths import find_files
+    from mmrec_jax.data.files.paths import find_files
     from mmrec_jax.tokenizers.morphemes import read_gold_boundaries
     from mmrec_jax.tokenizers.report import Encoder, make_card
     from mmrec_jax.tokenizers.text import text_chunks

@@ -12,7 +12,7 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.json_object import read_json_object
 from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.tokenizers.char import CharTokenizer
-from mmrec_jax.tokenizers.chat_template import TEMPLATE_FILE, read_template
+from mmrec_jax.tokenizers.chat_template import find_template
 from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
 from mmrec_jax.tokenizers.sentencepiece import SentencePieceTokenizer, train_sentencepiece
 from mmrec_jax.tokenizers.tokenizer import INFO_FILE, Tokenizer, fingerprint
@@ -100,8 +100,7 @@ def load_tokenizer(directory: str | os.PathLike[str]) -> Tokenizer:
     if fingerprint(kind, content, begin, end) != expected:
         raise UserError(f"{path}: the tokenizer is not the one that {INFO_FILE} describes")
     tokenizer = _KINDS[kind].from_content(content, str(path), begin, end)
-    if (folder / TEMPLATE_FILE).exists():
-        tokenizer.chat_template = read_template(folder / TEMPLATE_FILE, tokenizer.fingerprint)
+    tokenizer.chat_template = find_template(folder)
     return tokenizer
 
 
@@ -140,7 +139,9 @@ def read_tokenizer_file(path: Path, option: str, begin: str = "", end: str = "")
     except OSError as error:
         raise UserError(f"{option}: {path} cannot be read: {error.strerror}") from None
     kind = HuggingFaceTokenizer if path.suffix == ".json" else SentencePieceTokenizer
-    return kind.from_content(content, f"{option}: {path}", begin, end)
+    tokenizer = kind.from_content(content, f"{option}: {path}", begin, end)
+    tokenizer.chat_template = find_template(path.parent)
+    return tokenizer
 
 
 def _token_name(value: Any) -> str:

@@ -12,13 +12,13 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
-from mmrec_jax.data.formats.byte_window import ByteWindow
-from mmrec_jax.data.formats.paths import bare_name, file_kind
-from mmrec_jax.data.formats.refusals import Refusals
-from mmrec_jax.data.formats.source import open_file
+from mmrec_jax.data.files.compression import bare_name, open_bytes
+from mmrec_jax.data.files.paths import file_kind
+from mmrec_jax.data.files.reading import Reading, read_file
 from mmrec_jax.errors import UserError
 
 _LONGEST = 1 << 20  # characters; a longer line of plain text is cut at a space
+_READ = 1 << 16  # bytes read at once
 _CONLLU_TEXT = "# text = "
 _BATCH = 4_000_000  # characters encoded at once, in parallel
 _MOST_DISTINCT = 3_000_000  # words kept in a table; beyond, the rarest are forgotten
@@ -30,16 +30,15 @@ def text_chunks(path: Path, field: str = "text") -> Iterator[str]:
     """The text of a file in order: some whole lines at a time, or one record.
 
     The chunks of a text file are together its text without a byte-order mark. Of a `.conllu` file
-    the sentences are read; other formats as `data.formats` does.
+    the sentences are read; other formats as `data.files` does.
 
     Raises:
       UserError: the file cannot be read, is damaged or not UTF-8, or a record is not what the
         file's name promises.
     """
     if file_kind(path) != "text":
-        for chunk in open_file(path, field).chunks():
-            for document in chunk.documents(Refusals("stop")):
-                yield document.text
+        for document in read_file(path, Reading(field=field)):
+            yield document.text
         return
     for lines in _lines(path):
         if not bare_name(path).endswith(".conllu"):
@@ -77,12 +76,8 @@ def _lines(path: Path) -> Iterator[str]:
 
 def _blocks(path: Path) -> Iterator[bytes]:
     """The bytes of a file, compression undone."""
-    with ByteWindow(path) as window:
-        while window.extend():
-            yield bytes(window.data)
-            window.drop(window.end)
-        if window.damage:
-            raise UserError(window.damage)
+    with open_bytes(path) as stream:
+        yield from iter(lambda: stream.read(_READ), b"")
 
 
 def batched(chunks: Iterable[str], characters: int) -> Iterator[list[str]]:

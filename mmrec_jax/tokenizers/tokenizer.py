@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
-from mmrec_jax.tokenizers.chat_template import TEMPLATE_FILE, ChatTemplate
+from mmrec_jax.tokenizers.chat_template import FORMER_FILE, TEMPLATE_FILE, ChatTemplate
 
 INFO_FILE = "tokenizer_info.json"
 _CONTROL = re.compile(r"(?!<0x[0-9A-F]{2}>)[<\[]\S+[>\]]")
@@ -211,10 +211,11 @@ class Tokenizer(abc.ABC):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             replace_file(folder / self.content_file, self.content)
+            (folder / FORMER_FILE).unlink(missing_ok=True)
             if template is None:
                 (folder / TEMPLATE_FILE).unlink(missing_ok=True)
             else:
-                replace_file(folder / TEMPLATE_FILE, template.to_json(self.fingerprint))
+                replace_file(folder / TEMPLATE_FILE, template.source.encode())
             replace_file(folder / INFO_FILE, (json.dumps(info, indent=2) + "\n").encode())
         except OSError as error:
             raise UserError(f"{folder}: cannot write the tokenizer: {error.strerror}") from None

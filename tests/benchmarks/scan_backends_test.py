@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks import scan_backends as bench
+from benchmarks.scan_table import read_table, write_table
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.mmrec.scan_backends import BACKENDS
-from mmrec_jax.models.mmrec.scan_table import Measurement, read_table, write_table
+from mmrec_jax.models.mmrec.scan_table import Measurement
 
 
 @pytest.fixture

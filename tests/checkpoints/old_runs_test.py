@@ -19,7 +19,7 @@ import mmrec_jax
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.checkpoints.load import read_adapters, read_model
 from mmrec_jax.checkpoints.workdir import Workdir
-from mmrec_jax.data.sources import read_documents
+from mmrec_jax.data.files.reading import read_documents
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.errors import UserError
 from mmrec_jax.evaluation.perplexity import loss
@@ -68,7 +68,7 @@ def test_a_model_predicts_and_writes_what_it_did(runs, name, folder, adapter):
     expected = json.loads((runs / "expected.json").read_text("utf-8"))[name]
     adapter = adapter and runs / adapter
     model, params, tokenizer = mmrec_jax.load(runs / folder, "last", adapter=adapter)
-    documents = read_documents(str(runs / "words.txt"), "block", "text")
+    documents = list(read_documents(str(runs / "words.txt")))
     config, _ = Workdir(runs / folder).read_config()
     split = SimpleNamespace(validation=TokenStore.from_documents(documents, tokenizer))
     request = EvaluationRequest(model, params, split, config, {}, one_device(), _STEP)

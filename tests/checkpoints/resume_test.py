@@ -6,7 +6,7 @@ from mmrec_jax.checkpoints.resume import as_begun, check_same_run, check_same_to
 from mmrec_jax.config import Config, NoiseConfig, OptimConfig, TrainConfig
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.kinds.tasks import MqarConfig
-from mmrec_jax.data.kinds.text import ManualConfig, StreamConfig, TextConfig
+from mmrec_jax.data.kinds.text import ManualConfig, TextConfig
 from mmrec_jax.errors import UserError
 from mmrec_jax.objectives.config import Objectives
 from mmrec_jax.objectives.uboo import UBOOConfig
@@ -135,13 +135,8 @@ def test_what_does_not_change_the_result_is_free(change):
     [
         (
             TextConfig(train="a"),
-            {"on_error": "skip", "tfds_dir": "/elsewhere"},
-            {"train": "b", "documents": "line"},
-        ),
-        (
-            StreamConfig(train="a"),
-            {"stream_workers": 2, "ram_mb": 900},
-            {"shuffle_mb": 1, "min_chars": 3},
+            {"on_error": "skip", "train": "b", "validation": "c"},  # their content is compared
+            {"documents": "line", "weights": (1.0, 2.0)},
         ),
         (
             MqarConfig(),

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mmrec_jax.data.document import Document
-from mmrec_jax.data.tasks.scoring import scoring_pieces
-from mmrec_jax.data.tasks.task import Example, Task
+from mmrec_jax.data.kinds.tasks import Example, TaskConfig
+from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.evaluation.perplexity import (
     MetricSums,
@@ -182,10 +182,10 @@ def test_sums_are_those_of_the_definition(rng):
 _LENGTHS, _COUNT, _SHORT = (3, 8, 21), 5, 8
 
 
-class _Weighted(Task):
+class _Weighted(TaskConfig):
     """Three letters; an answer is asked for at random positions, with other weights."""
 
-    name, symbols, min_length = "parity", "abc", 1
+    source, num_symbols = "parity", 3
 
     def example(self, rng, length):
         weights = rng.choice([0.0, 0.25, 2.0], length)
@@ -193,8 +193,7 @@ class _Weighted(Task):
         return Example(rng.integers(0, 3, length), rng.integers(0, 3, length), weights)
 
 
-def _scoring(length, rows):
-    return scoring_pieces(_Weighted(), length, _COUNT, rows, _SHORT, 2)
+_scoring = TaskDataset(_Weighted(seq_len=_SHORT, eval_sequences=_COUNT)).scoring
 
 
 def _task_by_hand(family):

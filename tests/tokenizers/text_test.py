@@ -16,7 +16,7 @@ _BOOK = ("kelime " * 60).strip()
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr("mmrec_jax.data.formats.byte_window._READ", 7)
+    monkeypatch.setattr(module, "_READ", 7)
     monkeypatch.setattr(module, "_LONGEST", 50)
 
 

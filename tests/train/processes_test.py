@@ -28,9 +28,6 @@ from tests.small_run import LINEAR, command, environment, flags, session_directo
 
 _RUN = {
     **LINEAR,
-    "data__source": "stream",
-    "data__stream_workers": 0,
-    "data__shuffle_mb": 1,
     "train__dashboard": False,
     "train__steps": 4,
     "train__eval_every": 4,

@@ -43,7 +43,7 @@ def test_training_tokens_have_weights_and_validation_tokens_none(tmp_path):
     config = linear_config(text, **_LENGTH, turkish__suffix_weight=2.0)
     prepared = set_up(config, tmp_path / "run", fresh=False)
     prepared.checkpointer.close()
-    weights = prepared.data.train.weights
+    weights = prepared.data.train[0].weights
     assert set(weights.tolist()) == {1.0, 2.0}
     assert prepared.data.validation.weights is None
     batch = next(prepared.batches)
