@@ -17,7 +17,7 @@ class NumberTokenizer:
 
     bos_id, eos_id, vocab_size, fingerprint = 0, 1, 2**31, "numbers"
 
-    def encode(self, text):
+    def encode(self, text, continues=False):
         return np.array(text.split(), np.int32)
 
 

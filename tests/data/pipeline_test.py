@@ -96,7 +96,7 @@ def test_parts_of_a_document_are_joined_at_their_tokens():
 
 
 def test_what_a_tokenizer_refuses_names_the_document(monkeypatch):
-    def encode(self, text):
+    def encode(self, text, continues=False):
         raise UserError("no token for 'q'")
 
     data = text_dataset("mapped")
