@@ -52,9 +52,9 @@ def listen(tokenizer, monkeypatch):
     """The lengths of the texts that tokenizers of this class encode from now on, in their order."""
     lengths, encode = [], type(tokenizer).encode
 
-    def recorded(self, text):
+    def recorded(self, text, **options):
         lengths.append(len(text))
-        return encode(self, text)
+        return encode(self, text, **options)
 
     monkeypatch.setattr(type(tokenizer), "encode", recorded)
     return lengths
