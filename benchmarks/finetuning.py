@@ -24,7 +24,7 @@ from typing import Any
 
 import mmrec_jax
 from benchmarks.finetuning_table import methods_table
-from benchmarks.quality_table import best_rate, rates_table
+from benchmarks.quality import best_rate, rates_table
 from benchmarks.run_log import Record, RunLog
 from benchmarks.translation_pairs import write_pairs
 from mmrec_jax.config import Config, OptimConfig, TrainConfig

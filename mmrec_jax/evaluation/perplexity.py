@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.evaluation import evaluation_batches
-from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.evaluation.registry import Evaluation, EvaluationRequest
 from mmrec_jax.inference.rereading import with_room, with_state
 from mmrec_jax.models.api import State
@@ -36,8 +35,7 @@ def loss(request: EvaluationRequest) -> Evaluation:
       `bits_per_character`, and `unspelled`, the share of such bytes, if there are any; and the
       means that the objectives give.
     """
-    train, store = request.config.train, request.data.validation
-    assert store is not None  # where the data asks for this evaluator
+    train, store = request.config.train, request.text
     batches = evaluation_batches(
         store, train.batch_size, request.config.data.seq_len, carry=train.eval_carry
     )
@@ -67,7 +65,7 @@ def task(request: EvaluationRequest) -> Evaluation:
       length n `loss@n`, `accuracy@n` (share of the sequences whose final answer is the most likely
       token) and `token_accuracy@n` (the same share of all answers).
     """
-    data = cast(TaskDataset, request.data)
+    data = request.task
     whole = MetricSums()
     result: dict[str, float] = {}
     for length in data.config.eval_lengths:

@@ -26,12 +26,12 @@ def sample(request: EvaluationRequest) -> Evaluation:
     return Evaluation(text=train.sample_prompt + ("\n" if chat else "") + text)
 
 
-def turkish(request: EvaluationRequest) -> Evaluation:
+def turkish(request: EvaluationRequest, *, samples: int | None = None) -> Evaluation:
     """The metrics (`turkish/scores.py`) of one continuation each of some validation documents.
 
-    A document could go on in many ways: all metrics but the vowel harmony compare with the one way
-    that it went, and are for comparing runs. There are none where no document is long enough, or
-    none is held out.
+    `samples`: how many; None: as `config.turkish.scored_samples` says. A document could go on in
+    many ways: all metrics but the vowel harmony compare with the one way that it went, and are for
+    comparing runs. There are none where no document is long enough, or none is held out.
     """
     train, data = request.config.train, request.data
     if data.validation is None:
@@ -39,7 +39,7 @@ def turkish(request: EvaluationRequest) -> Evaluation:
     pairs = beginnings(
         data.validation,
         data.tokenizer,
-        request.config.turkish.scored_samples,
+        request.config.turkish.scored_samples if samples is None else samples,
         train.sample_tokens,
     )
     if not pairs:
@@ -75,7 +75,7 @@ def beginnings(
         if len(words) <= 2 * _PROMPT_WORDS:
             continue
         prompt = " ".join(words[:_PROMPT_WORDS])
-        rest = tokenizer.encode(text.removeprefix(prompt), continues=True)
+        rest = tokenizer.encode(text.removeprefix(prompt))
         # A character of which only the first bytes are within the length is left out.
         found.append((prompt, tokenizer.decode(rest[:tokens]).rstrip("\ufffd")))
     return found
