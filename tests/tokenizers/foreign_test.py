@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmrec_jax.data.document import Document
+from mmrec_jax.data.long_text import encode_long
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.inference.generate import TextStream
 from mmrec_jax.tokenizers.bpe_file import ALPHABET
@@ -251,6 +252,12 @@ def test_a_continuation_adds_no_space(name):
     for first, second in (("bir", "den"), ("bir", " bir"), ("bir b", "ir"), ("bir", "")):
         ids = [*tokenizer.encode(first), *tokenizer.encode(second, continues=True)]
         assert tokenizer.decode(ids).strip() == first + second
+
+
+def test_a_long_text_is_encoded_in_parts_that_continue_each_other(monkeypatch):
+    monkeypatch.setattr("mmrec_jax.data.long_text._PIECE", 20)
+    tokenizer, text = opened(byte_fallback()), "bir uzun metin\niki satır ve " * 9 + "uzun" * 30
+    assert tokenizer.decode(encode_long(tokenizer, text.encode())) == text
 
 
 @pytest.mark.parametrize("name", PREFIXED)
