@@ -68,11 +68,11 @@ def _check(measured, rows):
     assert measured.documents == len({row[0] for row in rows})
     for column, estimate in enumerate((measured.carried, measured.reset, measured.profit)):
         mean, error = _by_hand(rows, column)
-        assert estimate.mean == pytest.approx(mean, abs=2e-6)
+        assert estimate.mean == pytest.approx(mean, rel=2e-7, abs=2e-6)
         if error is None:
             assert estimate.error is None
         else:
-            assert estimate.error == pytest.approx(error, abs=2e-6)
+            assert estimate.error == pytest.approx(error, rel=2e-7, abs=2e-6)
 
 
 def test_every_bin_is_that_of_documents_read_one_by_one(store, family):
