@@ -2,6 +2,6 @@
 
 Reading order: `document`, `files`, `sources`, `mapped_text`; `token_store`, `windows`, `corpus`,
 `batch`, `packing`, `mixture`, `train_iterator`, `pipeline`, `evaluation`, `dataset`,
-`text_dataset`; then `prepare`, `conversations` and `tasks`. Everything here is NumPy on the host; no
-device is touched.
+`text_dataset`; then `prepare`, `conversations` and `tasks`. Everything here is NumPy on the host;
+no device is touched.
 """

@@ -132,7 +132,8 @@ class MappedChunks:
         number = bisect.bisect_right(self._firsts, index) - 1
         text, part = self._texts[number], index - self._firsts[number]
         try:
-            return self._tokenizer.encode(text.text(part)[:characters])
+            continues = not self.begins[index]
+            return self._tokenizer.encode(text.text(part)[:characters], continues=continues)
         except UserError as error:
             raise UserError(f"{text.document_name(part)}: {error}") from None
 

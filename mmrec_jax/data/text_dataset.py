@@ -148,14 +148,16 @@ class TextDataset(Dataset):
         train = Corpus(self.train, self.tokenizer)
         about = "" if train.stores else "about "
         per_token = train.num_bytes / train.num_pairs
+        lost = sum(store.unspelled_bytes for store in train.stores) / train.num_bytes
+        unspelled = f", {lost:.2%} of the bytes spelled by no token" if lost else ""
         held_out = "nothing is held out: there is no validation loss"
         if self.validation is not None:
             held_out = f"{self.validation.num_documents:,} validation documents"
         return (
             f"{self.config.source}, {train.num_documents:,} training documents, "
             f"{train.num_bytes:,} bytes, {about}{train.num_pairs:,} tokens "
-            f"({per_token:.2f} bytes/token, {self.tokenizer.vocab_size:,} in the vocabulary); "
-            f"{held_out}"
+            f"({per_token:.2f} bytes/token, {self.tokenizer.vocab_size:,} in the vocabulary"
+            f"{unspelled}); {held_out}"
         )
 
     @functools.cached_property

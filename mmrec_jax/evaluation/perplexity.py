@@ -32,7 +32,8 @@ def loss(request: EvaluationRequest) -> Evaluation:
       `loss` (sum of weight x nll / sum of weights), `perplexity`, `tokens`, for a whole split
       `bits_per_byte` (the whole nll, end tokens included, over the UTF-8 bytes of the NFC text; of
       conversations that of the responses over theirs; a byte that no token spells costs 8 bits) and
-      `bits_per_character`; and the means that the objectives give.
+      `bits_per_character`, and `unspelled`, the share of such bytes, if there are any; and the
+      means that the objectives give.
     """
     train, store = request.config.train, request.text
     batches = evaluation_batches(
@@ -51,6 +52,8 @@ def loss(request: EvaluationRequest) -> Evaluation:
         bits = sums.nll / math.log(2) + 8 * store.unspelled_bytes
         result["bits_per_byte"] = bits / max(store.num_bytes, 1)
         result["bits_per_character"] = bits / max(store.num_characters, 1)
+        if store.unspelled_bytes:
+            result["unspelled"] = store.unspelled_bytes / store.num_bytes
     return Evaluation(result)
 
 

@@ -31,7 +31,7 @@ class ByteTokenizer(Tokenizer):
         """See `Tokenizer.encode_utf8`."""
         return np.frombuffer(text, np.uint8).astype(np.int32)
 
-    def _encode(self, text: str, continues: bool) -> NDArray[np.int32]:
+    def _encode(self, text: str) -> NDArray[np.int32]:
         return self.encode_utf8(text.encode("utf-8"))
 
     def _decode(self, ids: NDArray[np.int64]) -> str:

@@ -47,7 +47,7 @@ class CharTokenizer(Tokenizer):
     def _code_points(self) -> NDArray[np.uint32]:
         return _code_points(self.characters)
 
-    def _encode(self, text: str, continues: bool) -> NDArray[np.int32]:
+    def _encode(self, text: str) -> NDArray[np.int32]:
         points = _code_points(text)
         places = np.searchsorted(self._code_points, points).astype(np.int32)
         known = places < len(self._code_points)

@@ -3,7 +3,7 @@
 import copy
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -75,12 +75,11 @@ class HuggingFaceTokenizer(Tokenizer):
             self.lossless = False
             return
         for token in added:
-            content = token["content"]
-            if content not in control:
-                # Else the decoder takes letters for bytes.
-                self._inputs[ids[content]] = spell(content)
+            text = token["content"]
+            if text not in control:
+                self._inputs[ids[text]] = spell(text)  # else the decoder takes letters for bytes
                 # A letter that is the first byte of other letters, too, has one id with it.
-                shared = content in ALPHABET and unspell(content) < b"\xf5"
+                shared = text in ALPHABET and unspell(text) < b"\xf5"
                 self.lossless &= not (shared or token.get("lstrip") or token.get("rstrip"))
         if any(part.get("behavior") == "Removed" for part in steps(settings, "pre_tokenizer")):
             self.lossless = False
@@ -96,8 +95,13 @@ class HuggingFaceTokenizer(Tokenizer):
         plain = _without_prefix(self._settings)
         return self.library if plain == self._settings else load_library(plain, self._name)
 
-    def _encode(self, text: str, continues: bool) -> NDArray[np.int32]:
-        library = self._continuing if continues else self.library
+    def _encode(self, text: str) -> NDArray[np.int32]:
+        return self._encode_with(self.library, text)
+
+    def _encode_continuation(self, text: str) -> NDArray[np.int32]:
+        return self._encode_with(self._continuing, text)
+
+    def _encode_with(self, library: tokenizers.Tokenizer, text: str) -> NDArray[np.int32]:
         try:
             ids = library.encode(text, add_special_tokens=False).ids
         except BaseException as error:
@@ -105,6 +109,15 @@ class HuggingFaceTokenizer(Tokenizer):
                 raise self._refusal(library, text, error) from None
             raise
         return np.asarray(ids, np.int32)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[tokenizers.Encoding]:
+        """What the library says of NFC texts, in parallel; raises as `encode`."""
+        try:
+            return self.library.encode_batch(texts, add_special_tokens=False)
+        except BaseException:
+            for text in texts:
+                self._encode(text)  # says which one it is, and why
+            raise
 
     def _refusal(self, library: tokenizers.Tokenizer, text: str, error: BaseException) -> UserError:
         """Names the first character that cannot be encoded: the end of the shortest such text."""

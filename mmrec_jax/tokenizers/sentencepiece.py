@@ -113,13 +113,16 @@ class SentencePieceTokenizer(Tokenizer):
             ids += self._processor.encode(part)
         return np.asarray(ids, np.int32)
 
-    def _encode(self, text: str, continues: bool) -> NDArray[np.int32]:
+    def _encode(self, text: str) -> NDArray[np.int32]:
+        return self.encode_utf8(text.encode("utf-8"))
+
+    def _encode_continuation(self, text: str) -> NDArray[np.int32]:
         rules = self._model.normalizer_spec
         # Where leading spaces are dropped, the one put there stands for them.
         space_stands = rules.remove_extra_whitespaces and text[:1].isspace()
-        if continues and rules.add_dummy_prefix and not space_stands:
+        if rules.add_dummy_prefix and not space_stands:
             return np.asarray(self._continuing.encode(text), np.int32)
-        return self.encode_utf8(text.encode("utf-8"))
+        return self._encode(text)
 
     def _decode(self, ids: NDArray[np.int64]) -> str:
         numbers = ids.tolist()

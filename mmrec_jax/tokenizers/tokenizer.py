@@ -85,7 +85,8 @@ class Tokenizer(abc.ABC):
                 f"the text holds half a surrogate pair, U+{ord(text[error.start]):04X}, at "
                 f"character {error.start}; it is not valid Unicode"
             ) from None
-        return self._encode(unicodedata.normalize("NFC", text), continues)
+        encode = self._encode_continuation if continues else self._encode
+        return encode(unicodedata.normalize("NFC", text))
 
     def encode_utf8(self, text: bytes) -> NDArray[np.int32]:
         """`encode` of a text in UTF-8 that is in NFC, as `Document.utf8` is.
@@ -95,7 +96,7 @@ class Tokenizer(abc.ABC):
         Raises:
           UserError: a character that this tokenizer refuses.
         """
-        return self._encode(text.decode("utf-8"), False)
+        return self._encode(text.decode("utf-8"))
 
     @classmethod
     @abc.abstractmethod
@@ -113,7 +114,10 @@ class Tokenizer(abc.ABC):
         """
 
     @abc.abstractmethod
-    def _encode(self, text: str, continues: bool) -> NDArray[np.int32]: ...
+    def _encode(self, text: str) -> NDArray[np.int32]: ...
+
+    def _encode_continuation(self, text: str) -> NDArray[np.int32]:
+        return self._encode(text)
 
     def _choose_ends(
         self,
@@ -135,10 +139,11 @@ class Tokenizer(abc.ABC):
         """
         last = given[1] or usual[1]
         if not last:
+            found = [each for each in names if each in special or looks_like_control(each)]
             raise UserError(
                 f"{name}: no token is known to end a text; name one as eos_token in a "
-                f"tokenizer_config.json beside it, or with config.tokenizer.end, of: "
-                f"{', '.join([*special, *names][:8])}"
+                "tokenizer_config.json beside it, or with config.tokenizer.end"
+                + (f", such as {', '.join(found[:8])}" if found else "")
             )
         first = given[0] or usual[0] or last
         for token, side in ((first, "begin"), (last, "end")):

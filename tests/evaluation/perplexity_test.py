@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from types import SimpleNamespace
 
@@ -100,6 +101,14 @@ def test_one_compiled_step_reads_a_split(data, carry, devices):
     loss(request)
     loss(request)
     assert compiled_eval_step()._cache_size() == before + 1
+
+
+def test_a_byte_that_no_token_spells_costs_eight_bits(data):
+    lossy = SimpleNamespace(validation=dataclasses.replace(data.validation, unspelled_bytes=7))
+    plain, found = (loss(_request(small("gru"), each)).metrics for each in (data, lossy))
+    size = data.validation.num_bytes
+    np.testing.assert_allclose(found["bits_per_byte"], plain["bits_per_byte"] + 56 / size)
+    assert (found["unspelled"], "unspelled" in plain) == (7 / size, False)
 
 
 def test_part_of_a_split_has_no_bits_per_byte(data):

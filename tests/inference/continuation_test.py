@@ -110,3 +110,16 @@ def test_many_samples_continue_one_state_on_the_device(family, whole):
 def test_a_state_of_many_samples_is_refused():
     with pytest.raises(ValueError, match="samples"):
         _write(small("gru"), samples=2)
+
+
+def test_a_prompt_after_a_state_is_encoded_as_a_continuation(family):
+    asked = []
+
+    class Recorder(ByteTokenizer):
+        def encode(self, text, *, continues=False):
+            asked.append((text, continues))
+            return super().encode(text, continues=continues)
+
+    _, state = _write(family, "gö", max_tokens=2, tokenizer=Recorder())
+    _write(family, "ler", state, max_tokens=2, tokenizer=Recorder())
+    assert asked == [("gö", False), ("ler", True)]

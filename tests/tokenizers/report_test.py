@@ -11,7 +11,7 @@ from mmrec_jax.tokenizers.bpe_file import BpeFile, spell
 from mmrec_jax.tokenizers.library import read_library
 from mmrec_jax.tokenizers.report import Encoder, score_boundaries
 from mmrec_jax.tokenizers.sentencepiece import train_sentencepiece
-from tests.tokenizers.small_base import mistake, small_base, turkish, write_base
+from tests.tokenizers.small_base import mistake, small_base, write_base
 
 _TEXT = "Bir göl var. Bir göl daha!\nThe cat sat."
 _GOLD = "".join(
@@ -85,22 +85,11 @@ def test_the_figures(files, tmp_path, capsys):
     assert (tmp_path / "report" / "report.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_any_tokenizer_is_measured(files, tmp_path):
-    model = tmp_path / "unigram.model"
-    tokenizer = train_sentencepiece(turkish().split("\n"), "unigram", 320, "vocab_size")
-    model.write_bytes(tokenizer.content)
-    found = report(tmp_path, model, files[0], files[2], f"--gold={files[3]}")
-    assert found["new_tokens"] is None
-    assert found["texts"][0]["tokens"] == len(tokenizer.encode(_TEXT))
-    assert found["boundaries"]["tokenizer"]["words"] == 1
-
-
 @pytest.mark.parametrize(
     ("argument", "expected"),
     [
-        ("--tokenizer=no.json", "--tokenizer: no.json"),
         ("--base=no.json", "--base: no.json"),
-        ("--text=no.txt", "--text: there is no file no.txt"),
+        ("--base=NO_UNK", "U+0042"),
         ("--text=EMPTY", "empty.txt: "),
         ("--gold=TEXT", "text.txt:1: "),
         ("--out=TEXT/report", "text.txt/report: "),
@@ -110,7 +99,13 @@ def test_a_mistake_is_one_line(files, tmp_path, capsys, argument, expected):
     base, extended, text, _ = files
     empty = tmp_path / "empty.txt"
     empty.write_text("\n \n")
-    argument = argument.replace("TEXT", str(text)).replace("EMPTY", str(empty))
+    no_unk = tmp_path / "unigram.json"
+    no_unk.write_text(json.dumps({"model": {"type": "Unigram", "vocab": [["</s>", 0.0]]}}))
+    argument = (
+        argument.replace("NO_UNK", str(no_unk))
+        .replace("TEXT", str(text))
+        .replace("EMPTY", str(empty))
+    )
     assert expected in mistake(capsys, *command(tmp_path, extended, base, text, argument))
 
 

@@ -8,6 +8,7 @@ import time
 
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.monitor import InputMonitor, joined_metrics
+from tests.small_data import refused
 from tests.small_run import CONFIG_FILE, LINEAR, ROOT, environment, flags, linear_config
 
 _RUN = {
@@ -48,6 +49,19 @@ def test_killed_it_continues_as_if_it_had_not_been(text, tmp_path, capsys):
     for a, b in zip(actual, expected, strict=True):
         assert [a[name] for name in names] == [b[name] for name in names]
     assert all(0 <= line["input_wait"] <= 1 for line in actual)
+
+
+def test_a_run_without_validation_documents_has_no_validation_loss(text, tmp_path, capsys):
+    few = {**_RUN, "train__steps": 2, "train__eval_every": 2, "data__validation_fraction": 0.0}
+    folder = tmp_path / "run"
+    assert run(linear_config(text, **few), folder) == 0
+    said = capsys.readouterr().out
+    assert said.count("nothing is held out") == 1
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text("utf-8").splitlines())
+    assert {line["split"] for line in lines} <= {"train", "recurrence"}
+    assert run(linear_config(text, **few), folder) == 0  # done already
+    with refused("config.train.target_loss"):
+        run(linear_config(text, **few, train__target_loss=1.0), tmp_path / "other")
 
 
 class _Batches:

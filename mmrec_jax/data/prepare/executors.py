@@ -1,6 +1,7 @@
 """Who runs the tasks of a stage: processes of this machine, Ray, or Slurm."""
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -54,10 +55,8 @@ class _Local(_TellErrors, LocalPipelineExecutor):
         """Runs the tasks that are not done."""
         ranks = self.get_incomplete_ranks()
         if self.workers == 1:
-            pipeline = self.pipeline
             for rank in ranks:
-                self.pipeline = deepcopy(pipeline)
-                self._run_for_rank(rank)
+                deepcopy(self)._run_for_rank(rank)  # steps count what they do
             return
         before = set(multiprocessing.active_children())
         context = multiprocessing.get_context("spawn")
@@ -202,5 +201,6 @@ def _connect_to_ray(workers: int) -> None:
         raise UserError("--executor ray needs ray: pip install 'mmrec_jax[ray]'") from None
     if not ray.is_initialized():
         # Without an address, on this machine alone.
-        own = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers}
-        ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False, **own)
+        cpus = None if os.environ.get("RAY_ADDRESS") else workers
+        level = logging.ERROR
+        ray.init(num_cpus=cpus, log_to_driver=False, logging_level=level, include_dashboard=False)

@@ -100,7 +100,14 @@ def _open(folder: Path, manifest: Manifest, split: str) -> TokenStore:
                 raise UserError(f"{path}: this file is damaged: {_AGAIN}")
     known = " ".join(entry["sha256"][name] for name in ARRAYS)
     content_hash = hashlib.sha256(known.encode()).hexdigest()
-    return TokenStore(**arrays, name=str(folder), content_hash=content_hash)
+    return TokenStore(
+        tokens=arrays["tokens"],
+        offsets=arrays["offsets"],
+        byte_counts=arrays["byte_counts"],
+        character_counts=arrays["character_counts"],
+        name=str(folder),
+        content_hash=content_hash,
+    )
 
 
 def _joined(stores: list[TokenStore]) -> TokenStore | None:
