@@ -174,7 +174,7 @@ def test_the_evaluators_of_a_run_are_reached_by_their_names(run, text):
         ("eval recall", ["--data=TEXT", "--lengths=8"], {}, "--lengths has 8"),
         ("eval recall", ["--data=TEXT", "--seed=-1"], {}, "--seed is -1"),
         ("eval dashboard", ["--data=TEXT"], {}, "dashboard"),  # of a GRU
-        ("eval turkish", [], {"source": "parity"}, "parity"),
+        ("eval turkish", [], {"source": "parity"}, "turkish"),
         ("eval task", ["--data=TEXT"], {}, "no task"),
         ("eval task_length", ["--data=TEXT"], {}, "no task"),
         ("inspect", ["--data=TEXT", "--out=TEXT/out"], {}, "--out: "),

@@ -12,7 +12,7 @@ from tests.families import FAMILIES, small, whole
 
 _PROMPT = np.array([256, *"göl".encode()], np.int32)
 _GREEDY = Sampling(temperature=0.0)
-_RANDOM = Sampling(temperature=1.0, top_p=1.0)
+_RANDOM = Sampling(temperature=4.0, top_p=1.0)
 
 
 @pytest.fixture(params=FAMILIES)
