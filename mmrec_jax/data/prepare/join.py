@@ -121,7 +121,7 @@ class _SplitWriter:
             self._files = {name: stack.enter_context(open(folder / name, "wb")) for name in ARRAYS}
             self._stack = stack.pop_all()
         self._digests = {name: hashlib.sha256() for name in ARRAYS}
-        self._totals = np.zeros(3, np.int64)  # tokens, bytes, characters
+        self._totals = np.zeros(4, np.int64)
         self._documents = 0
         self._write("offsets", np.zeros(1, np.int64))
 
@@ -147,7 +147,7 @@ class _SplitWriter:
         self._write("offsets", self._totals[0] + np.cumsum(documents[:, 0]))
         self._write("byte_counts", documents[:, 1])
         self._write("character_counts", documents[:, 2])
-        self._totals += documents[:, :3].sum(axis=0)
+        self._totals += documents[:, [0, 1, 2, 5]].sum(axis=0)
         self._documents += len(documents)
 
     def finish(self) -> dict[str, Any]:
@@ -155,9 +155,10 @@ class _SplitWriter:
         for file in self._files.values():
             file.flush()
             os.fsync(file.fileno())
+        names = ("tokens", "bytes", "characters", "unspelled_bytes")
         return {
             "documents": self._documents,
-            **dict(zip(("tokens", "bytes", "characters"), self._totals.tolist(), strict=True)),
+            **dict(zip(names, self._totals.tolist(), strict=True)),
             "sha256": {name: digest.hexdigest() for name, digest in self._digests.items()},
         }
 

@@ -26,8 +26,8 @@ class Manifest:
     Attributes:
       identity: what it was made from: the settings, "tokenizer" (its fingerprint), "sources" (of
         each its name, and the hash of the names and sizes of its files).
-      splits: of each of `SPLITS` its "documents", "tokens", "bytes", "characters", and the "sha256"
-        of each file.
+      splits: of each of `SPLITS` its "documents", "tokens", "bytes", "characters", of the bytes
+        those that no token spells ("unspelled_bytes"), and the "sha256" of each file.
       counts: documents and characters by what became of them.
       languages: documents by language, where that was asked.
       examples: some documents that were left out, by the reason.

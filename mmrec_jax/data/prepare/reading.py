@@ -39,7 +39,8 @@ def open_prepared(config: Config, tokenizer: Tokenizer | None = None) -> TextDat
     of = str(config.init_from)
     if tokenizer is None and config.tokenizer.kind == "file":
         of = config.tokenizer.path
-        tokenizer = read_tokenizer_file(Path(of), "config.tokenizer.path")
+        begin, end = config.tokenizer.begin, config.tokenizer.end
+        tokenizer = read_tokenizer_file(Path(of), "config.tokenizer.path", begin, end)
     elif tokenizer is None:
         of = str(folders[0] / TOKENIZER)
         tokenizer = load_tokenizer(of)
@@ -106,6 +107,7 @@ def _open(folder: Path, manifest: Manifest, split: str) -> TokenStore:
         byte_counts=arrays["byte_counts"],
         character_counts=arrays["character_counts"],
         name=str(folder),
+        unspelled_bytes=entry["unspelled_bytes"],
         content_hash=content_hash,
     )
 
@@ -121,4 +123,5 @@ def _joined(stores: list[TokenStore]) -> TokenStore | None:
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         byte_counts=np.concatenate([store.byte_counts for store in stores]),
         character_counts=np.concatenate([store.character_counts for store in stores]),
+        unspelled_bytes=sum(store.unspelled_bytes for store in stores),
     )

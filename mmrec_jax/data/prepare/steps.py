@@ -28,8 +28,8 @@ from mmrec_jax.tokenizers.cache import load_tokenizer
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 # Of each document in a part's table: tokens (begin and end included), UTF-8 bytes, characters,
-# `hash_share` in units of 2^-62, the key of its copies.
-COLUMNS = 5
+# `hash_share` in units of 2^-62, the key of its copies, bytes that the tokens do not spell.
+COLUMNS = 6
 SHARE_UNIT = 2**62
 
 _EXAMPLES, _EXAMPLE_CHARACTERS = 3, 200  # that a task keeps of each reason to leave out
@@ -109,6 +109,8 @@ class SelectDocuments(PipelineStep):
                 reason = "refused"
             if reason is None:
                 document.metadata["tokens"] = np.concatenate([ends[0], tokens, ends[1]])
+                unspelled = tokenizer.unspelled_bytes(document.text, tokens)
+                document.metadata["unspelled"] = unspelled
                 yield document
                 continue
             counts[reason] += 1
@@ -156,7 +158,8 @@ class WriteTokens(PipelineStep):
                 utf8 = document.text.encode("utf-8")
                 share = int(hash_share(document.text.strip()) * SHARE_UNIT)
                 key = _key(document) if self.with_keys else 0
-                table.extend((len(tokens), len(utf8), len(document.text), share, key))
+                sizes = len(tokens), len(utf8), len(document.text)
+                table.extend((*sizes, share, key, document.metadata["unspelled"]))
                 yield document
             stream.flush()
             os.fsync(stream.fileno())
