@@ -14,8 +14,7 @@ from jax.sharding import Mesh
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.checkpoints.load import TrainedModel, base_record, load_base, with_base_model
 from mmrec_jax.checkpoints.lock import lock_folder, unlock_folder
-from mmrec_jax.checkpoints.resume import as_begun, check_same_run, check_same_tokenizer
-from mmrec_jax.checkpoints.version_1 import from_version_1, to_version_1
+from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
@@ -67,7 +66,6 @@ class Setup:
     state: TrainState
     start: int  # updates done in earlier sessions
     meta: dict[str, Any] | None  # of the checkpoint that the run continues from
-    kept: list[str]  # what an older run goes on with although the default is another now
 
 
 def set_up(config: Config, workdir: Path, *, fresh: bool, resume_step: int | None = None) -> Setup:
@@ -109,15 +107,18 @@ def _set_up(
     config: Config, folder: Workdir, mesh: Mesh, *, fresh: bool, resume_step: int | None
 ) -> Setup:
     start, meta = 0, None
-    kept: list[str] = []
     if not fresh:
         with contextlib.closing(Checkpointer(folder.checkpoints, read_only=True)) as saved:
             start = saved.resume_step(resume_step)
             meta = saved.read_meta(start) if start else None
     require_same(str(start), f"{folder.checkpoints}: the processes see different steps; try again")
     where = str(folder.checkpoints / str(start))
-    if meta is not None:
-        config, kept = as_begun(config, meta["config"], where)
+    if meta is not None and meta["format"] == 1:
+        raise UserError(
+            f"{where} was written by mmrec_jax 0.1, whose runs cannot be continued: train its model "
+            f"further with --config.init_from={folder.root} and another --workdir, or start anew "
+            "with --fresh"
+        )
     base = load_base(config, folder, meta, where)
     if base is not None:
         config = with_base_model(config, base)
@@ -163,11 +164,8 @@ def _set_up(
     sharding = state_shardings(abstract, model, mesh)
     if start:
         abstract = abstract_on(abstract, sharding)
-        assert meta is not None
-        old = meta["format"] == 1
-        items = to_version_1(to_items(abstract)) if old else to_items(abstract)
-        restored, position = checkpointer.restore(start, items)
-        state = from_items(from_version_1(restored) if old else restored, abstract)
+        restored, position = checkpointer.restore(start, to_items(abstract))
+        state = from_items(restored, abstract)
         batches.set_state(position)
         checkpointer.set_aside_later(start)
     else:
@@ -191,7 +189,6 @@ def _set_up(
         state=state,
         start=start,
         meta=meta,
-        kept=kept,
     )
 
 
