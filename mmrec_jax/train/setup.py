@@ -115,9 +115,9 @@ def _set_up(
     where = str(folder.checkpoints / str(start))
     if meta is not None and meta["format"] == 1:
         raise UserError(
-            f"{where} was written by mmrec_jax 0.1, whose runs cannot be continued: train its model "
-            f"further with --config.init_from={folder.root} and another --workdir, or start anew "
-            "with --fresh"
+            f"{where} was written by mmrec_jax 0.1, whose runs cannot be continued: begin another "
+            f"one with --config.init_from={folder.root} and a new --workdir, or start anew with "
+            "--fresh"
         )
     base = load_base(config, folder, meta, where)
     if base is not None:

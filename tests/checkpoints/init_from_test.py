@@ -16,7 +16,7 @@ from mmrec_jax.train.setup import set_up
 from mmrec_jax.train.writer import read_metrics
 from mmrec_jax.tree import named_leaves
 from tests.refused import refused
-from tests.small_run import begin, linear_config, write_text
+from tests.small_run import begin, linear_config, session_text
 
 _STEPS = 4
 _CONSTANT = {"optim__schedule": "constant", "optim__warmup_steps": 0}
@@ -28,18 +28,13 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def text(folder):
-    return write_text(folder / "words.txt")
-
-
-@pytest.fixture(scope="module")
-def base(folder, text):
+def base(folder):
     """A run with a checkpoint of step 3 that was never trained."""
-    begin(linear_config(text, model__num_layers=1), folder / "base", step=3)
+    begin(linear_config(session_text(), model__num_layers=1), folder / "base", step=3)
     return folder / "base"
 
 
-def _config(text, base, **overrides):
+def _config(base, **overrides):
     """Fine-tuning; of the model, only what training decides is given."""
     fields = {
         "init_from": base,
@@ -54,20 +49,20 @@ def _config(text, base, **overrides):
         "train__devices": 2,
         "train__sample_tokens": 0,
     }
-    return linear_config(text, **(fields | overrides))
+    return linear_config(session_text(), **(fields | overrides))
 
 
 @pytest.fixture(scope="module")
-def fine(folder, text, base):
+def fine(folder, base):
     """The run, stopped after two steps and continued."""
     place = folder / "fine"
-    assert run(_config(text, base, train__steps=2, **_CONSTANT), place) == 0
-    assert run(_config(text, base, **_CONSTANT), place) == 0
+    assert run(_config(base, train__steps=2, **_CONSTANT), place) == 0
+    assert run(_config(base, **_CONSTANT), place) == 0
     return place
 
 
-def test_a_continued_run_ends_bit_for_bit_as_an_uninterrupted_one(folder, text, base, fine):
-    assert run(_config(text, base, **_CONSTANT), folder / "whole") == 0
+def test_a_continued_run_ends_bit_for_bit_as_an_uninterrupted_one(folder, base, fine):
+    assert run(_config(base, **_CONSTANT), folder / "whole") == 0
     whole, cut = (read_adapters(path, "last").adapters for path in (folder / "whole", fine))
     assert named_leaves(whole).keys() == named_leaves(cut).keys()
     for name, leaf in named_leaves(whole).items():
@@ -139,12 +134,12 @@ def test_show_lists_what_is_trained(fine, capsys):
     assert last.startswith(f"trained: {numbers:,} numbers, {4 * numbers:,} bytes; the model has ")
 
 
-def test_another_base_is_refused_wherever_adapters_meet_one(folder, text, fine):
+def test_another_base_is_refused_wherever_adapters_meet_one(folder, fine):
     stranger = folder / "stranger"  # of the same shape
-    begin(linear_config(text, model__num_layers=1, train__seed=9), stranger, step=3)
+    begin(linear_config(session_text(), model__num_layers=1, train__seed=9), stranger, step=3)
     differing = "has adapters of another base", "of the same shape with other parameters"
     refused(lambda: mmrec_jax.load(stranger, adapter=fine), *differing)
-    config = _config(text, stranger, **_CONSTANT)
+    config = _config(stranger, **_CONSTANT)
     refused(lambda: set_up(config, fine, fresh=False), *differing)
 
 
@@ -177,29 +172,29 @@ def test_a_base_that_was_moved_is_found_where_the_advice_says(folder, base, fine
         ({"adapters__embedding_rows": "258"}, "has rows 0 to 257; there are no 258-258"),
     ],
 )
-def test_a_mistake_is_told_before_anything_is_made(text, base, tmp_path, fields, expected):
-    config = _config(text, base, **fields)
+def test_a_mistake_is_told_before_anything_is_made(base, tmp_path, fields, expected):
+    config = _config(base, **fields)
     refused(lambda: set_up(config, tmp_path / "run", fresh=False), expected)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_does_not_begin_with_itself(text, base):
-    refused(lambda: set_up(_config(text, base), base, fresh=True), "the run's own --workdir")
+def test_a_run_does_not_begin_with_itself(base):
+    refused(lambda: set_up(_config(base), base, fresh=True), "the run's own --workdir")
 
 
 @pytest.mark.parametrize("adapters", ["none", "dora"])
 def test_an_objective_brings_its_own_parameters_whatever_the_base_was_trained_on(
-    text, base, tmp_path, adapters
+    base, tmp_path, adapters
 ):
     rows = {} if adapters == "dora" else {"adapters__embedding_rows": ""}
     short = {"train__steps": 1, "train__eval_every": 1, "train__devices": 1}
     fields = {**short, **rows, "adapters__kind": adapters, "noise__alpha": 0.0}
-    config = _config(text, base, **fields, objectives__uboo__weight=0.1)
+    config = _config(base, **fields, objectives__uboo__weight=0.1)
     assert run(config, tmp_path / "with") == 0
     (line,) = (x for x in read_metrics(tmp_path / "with/metrics.jsonl") if x["split"] == "train")
     assert line["uboo"] > 0
     _, params, _ = mmrec_jax.load(tmp_path / "with")
     assert named_leaves(params).keys() == named_leaves(read_model(base).params).keys()
     if adapters == "none":  # and a base that has such parameters is one for a run without them
-        config = _config(text, tmp_path / "with", **fields)
-        assert run(config, tmp_path / "without") == 0
+        config = _config(tmp_path / "with", **fields)
+        assert not set_up(config, tmp_path / "without", fresh=False).state.objectives
