@@ -9,8 +9,6 @@ import sys
 import pytest
 
 from mmrec_jax.checkpoints.workdir import Workdir
-from mmrec_jax.config import Config
-from mmrec_jax.config_file import with_overrides
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.kinds.registry import DATA_KINDS
 from mmrec_jax.data.kinds.text import PackedConfig
@@ -49,32 +47,29 @@ def test_a_run_trains_on_a_kind_of_data_from_outside(tmp_path):
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert {json.loads(line)["split"] for line in lines} >= {"train", "validation"}
 
-    # Another process, which has imported nothing: the folder says what to import first.
-    code = (
-        "from pathlib import Path; from mmrec_jax.commands.run_data import run_text; "
-        "from mmrec_jax.checkpoints.workdir import Workdir; from argparse import Namespace; "
-        f"config, _ = Workdir(Path({str(tmp_path / 'run')!r})).read_config(); "
-        "print(run_text(Namespace(data=None), config)[1][0].text)"
-    )
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", code]
-    found = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    assert found.stdout.split() == [str(number) for number in range(500, 509)]
     assert Workdir(tmp_path / "run").read_config()[0] == config
 
 
 @pytest.mark.parametrize("name", ["counting", __name__])
-def test_a_plugin_is_stored_and_imported_before_its_kinds_are_looked_up(name):
+def test_a_plugin_is_stored_and_imported_before_its_kinds_are_looked_up(name, tmp_path):
+    """In a process that has imported nothing: a command line, and a run's folder."""
     code = (
+        "import json; from pathlib import Path; from mmrec_jax.checkpoints.workdir import Workdir; "
         "from mmrec_jax.config import Config; from mmrec_jax.config_file import with_overrides; "
-        f"with_overrides(Config(), ['--config.data.source=counting', '--config.plugins={name}'])"
+        f"given = ['--config.data.source=counting', '--config.plugins={name}']; "
+        f"run = Workdir(Path({str(tmp_path)!r})); run.write_config(with_overrides(Config(), given), 9)"
     )
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    found = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
-    assert (found.returncode == 0) == (name == __name__)
-    assert name == __name__ or "config.plugins" in found.stderr
-    assert with_overrides(Config(), [f"--config.plugins={__name__}"]).plugins == (__name__,)
+    again = code.rpartition("; ")[0] + "; print(run.read_config()[0].data.numbers)"
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", each],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for each in (code, again)
+    ]
+    assert (found[0].returncode == 0) == (name == __name__)
+    assert name == __name__ or "config.plugins" in found[0].stderr
+    assert name != __name__ or found[1].stdout == "400\n"
