@@ -5,19 +5,11 @@ import tarfile
 
 import pytest
 
-from mmrec_jax.config import (
-    Config,
-    MeshConfig,
-    NoiseConfig,
-    TrainConfig,
-)
+from mmrec_jax.config import Config, MeshConfig, NoiseConfig, TrainConfig
 from mmrec_jax.config_tree import from_dict, to_dict
 from mmrec_jax.data.kinds.instructions import InstructionsConfig
 from mmrec_jax.data.kinds.tasks import MqarConfig, ParityConfig
-from mmrec_jax.data.kinds.text import (
-    TextConfig,
-    TreebankConfig,
-)
+from mmrec_jax.data.kinds.text import TextConfig, TreebankConfig
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.objectives.config import Objectives
 from mmrec_jax.objectives.uboo import UBOOConfig
