@@ -133,10 +133,7 @@ class Checkpointer:
         return chosen
 
     def resume_step(self, wanted: int | None = None) -> int:
-        """The checkpoint that training continues from: `wanted`, or the newest; 0 without any.
-
-        An incomplete one is a `UserError`: training goes back to an earlier one only when told to.
-        """
+        """The checkpoint that training continues from: `wanted`, or the newest; 0 without any."""
         if wanted is None and not self._folders():
             return 0
         return self.choose("last" if wanted is None else wanted)

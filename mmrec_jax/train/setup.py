@@ -79,7 +79,8 @@ def set_up(config: Config, workdir: Path, *, fresh: bool, resume_step: int | Non
         is training in this folder.
     """
     folder = Workdir(workdir)
-    _require_other_folders(config, workdir)
+    for name, pattern in config.data.files.items():  # where its own files would become data
+        require_outside(workdir, "--workdir", pattern, f"config.data.{name}")
     split_cpu(config)
     mesh = make_mesh(config)
     try:
@@ -141,7 +142,7 @@ def _set_up(
         config.train.require(False, "carry_state", expected)
     objectives = build_objectives(config, model, data.tokenizer)
     optimizer = build_optimizer(config.optim, steps, model.decays)
-    check_prompt(config.train.sample_prompt, data.tokenizer)
+    _check_prompt(config.train.sample_prompt, data.tokenizer)
 
     if fresh:
         if is_process_zero():
@@ -152,8 +153,10 @@ def _set_up(
     )
     if meta is not None:
         check_same_tokenizer(data.tokenizer.fingerprint, meta["tokenizer"], where)
-    record = None if base is None else base_record(base)
-    given = None if base is None or config.adapters.used else base.params
+    record, given = None, None
+    if base is not None:
+        record = base_record(base)
+        given = None if config.adapters.used else base.params
     del base  # of adapters each device has its part by now
 
     def new_state(model: LanguageModel, params: Any) -> TrainState:
@@ -193,16 +196,12 @@ def _set_up(
 
 
 def load_data(config: Config, folder: Workdir, tokenizer: Tokenizer | None = None) -> Dataset:
-    """The run's data; the workdir is made once the data is there.
-
-    `tokenizer` is that of the base model; None: the one that `config.tokenizer` says.
-    """
+    """The run's data, with the tokenizer of the base model or the one that the config says."""
     config.data.check(config)
     data = config.data.open(config, folder.tokenizer_cache, tokenizer)
     if tokenizer is not None:
         own = data.tokenizer.fingerprint
         check_same_tokenizer(own, tokenizer.fingerprint, config.init_from)
-    make_directory(folder.root)
     return data
 
 
@@ -252,13 +251,7 @@ def build_objectives(
     }
 
 
-def _require_other_folders(config: Config, workdir: Path) -> None:
-    """Refuses a run in a folder that it reads, where its own files would become data."""
-    for name, pattern in config.data.files.items():
-        require_outside(workdir, "--workdir", pattern, f"config.data.{name}")
-
-
-def check_prompt(prompt: str, tokenizer: Tokenizer) -> None:
+def _check_prompt(prompt: str, tokenizer: Tokenizer) -> None:
     """Refuses a prompt that the tokenizer cannot spell, long before it is needed."""
     try:
         tokenizer.encode(prompt)
@@ -273,11 +266,3 @@ def run_length(config: Config, data: Dataset) -> int:
     return data.steps_for(
         config.train.batch_size, epochs=config.train.epochs, tokens=config.train.tokens
     )
-
-
-def make_directory(path: Path) -> None:
-    """Creates the workdir, or says in one line why it cannot be written."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--workdir {path}: {error.strerror}") from None
