@@ -8,9 +8,9 @@ from mmrec_jax.errors import UserError
 
 
 def check_same_run(config: Config, saved: dict[str, Any], where: str) -> None:
-    """Refuses to continue `saved`, the config in a checkpoint, under one that trains another model.
+    """Refuses a config under which `saved`, that of a checkpoint, would train another model.
 
-    The error names every field that differs, with both values.
+    The `UserError` names every field that differs, with both values.
     """
     try:
         begun = from_dict(saved)

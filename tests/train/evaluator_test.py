@@ -97,7 +97,7 @@ def test_every_split_is_written_and_the_sample_kept(tmp_path, reported, capsys):
 
 def test_a_model_with_adapters_and_noise_is_evaluated_as_what_it_is(tmp_path, reported):
     model, base = small("gru")
-    rules = (dora.AdapterRule("head/kernel", 2, 4.0, "dora"),)
+    rules = (dora.AdapterRule("inputs/kernel", 2, 4.0, "dora"),)
     adapted = with_embedding_noise(adapt(model, base, rules), 5.0)
     adapters = jax.tree.map(
         lambda x: x + 0.3, jax.jit(lambda key: adapted.init(key))(jax.random.key(0))
