@@ -26,7 +26,7 @@ def test_objective_and_scores_are_logged(tmp_path):
 def test_training_tokens_have_weights_and_beginnings_go_on_where_the_document_does(tmp_path):
     text = tmp_path / "suffixes.txt"
     line = "evlerde göllerin yolları uzundu ve denizden beyaz kuşlar geldi, "
-    text.write_text("\n\n".join(line + f"{n} kez geldi" for n in range(60)), "utf-8")
+    text.write_text("\n\n".join(2 * line + str(n) for n in range(60)), "utf-8")
     prepared = set_up(linear_config(text, **_RUN), tmp_path / "run", fresh=False)
     batch = next(prepared.batches)
     assert set(batch["weights"].ravel().tolist()) <= {0.0, 1.0, 2.0}
