@@ -18,9 +18,10 @@ import jax
 
 from benchmarks.markdown import header, row
 from benchmarks.workload import Batch, plain_objectives, random_batch
+from mmrec_jax.commands.options import require_positive
 from mmrec_jax.config import AdapterConfig, OptimConfig
 from mmrec_jax.dora.adapted_model import adapt, adapter_rules
-from mmrec_jax.errors import UserError, exit_on_user_error
+from mmrec_jax.errors import exit_on_user_error
 from mmrec_jax.models.api import LanguageModel
 from mmrec_jax.models.mmrec.sizes import SIZES
 from mmrec_jax.optim.build import build_optimizer
@@ -54,9 +55,7 @@ def main() -> int:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     options = parser.parse_args()
     with exit_on_user_error():
-        for name in ("rows", "tokens", "rank", "rounds"):
-            if getattr(options, name) < 1:
-                raise UserError(f"--{name} is {getattr(options, name)}; it must be at least 1")
+        require_positive(options, "rows", "tokens", "rank", "rounds")
         print("\n".join(measure(options)))
     return 0
 

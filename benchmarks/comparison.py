@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks.run_log import Record, RunLog
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config, TrainConfig
+from mmrec_jax.data.corpus import Corpus
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.errors import UserError
@@ -213,11 +214,13 @@ def _load_text(config: Config, folder: Workdir) -> Any:
 def _sizes(data: Dataset) -> dict[str, int]:
     sizes = {"vocabulary": data.tokenizer.vocab_size}
     if isinstance(data, TextDataset):
-        for name, store in (("train", data.train), ("validation", data.validation)):
+        held_out = [] if data.validation is None else [data.validation]
+        for name, sources in (("train", data.train), ("validation", held_out)):
+            corpus = Corpus(sources, data.tokenizer)
             sizes |= {
-                f"{name}_documents": store.num_documents,
-                f"{name}_bytes": store.num_bytes,
-                f"{name}_tokens": store.num_pairs,
+                f"{name}_documents": corpus.num_documents,
+                f"{name}_bytes": corpus.num_bytes,
+                f"{name}_tokens": corpus.num_pairs,
             }
     return sizes
 

@@ -24,13 +24,13 @@ from typing import Any
 
 import mmrec_jax
 from benchmarks.finetuning_table import methods_table
-from benchmarks.quality_table import best_rate, rates_table
+from benchmarks.quality import best_rate, rates_table
 from benchmarks.run_log import Record, RunLog
 from benchmarks.translation_pairs import write_pairs
 from mmrec_jax.config import Config, OptimConfig, TrainConfig
 from mmrec_jax.config_file import read_config
-from mmrec_jax.data.formats.paths import find_files
-from mmrec_jax.data.instructions.conversation_sources import read_conversations
+from mmrec_jax.data.conversations.files import read_conversations
+from mmrec_jax.data.files.paths import find_files
 from mmrec_jax.data.kinds.text import TextConfig
 from mmrec_jax.errors import UserError, exit_on_user_error
 from mmrec_jax.inference.sampling import Sampling

@@ -4,8 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from benchmarks.markdown import header, row
-from benchmarks.quality_table import bits
-from benchmarks.run_log import Record
+from benchmarks.run_log import Record, bits
 
 
 def methods_table(runs: Mapping[tuple[str, bool], Sequence[Record]]) -> list[str]:

@@ -18,9 +18,10 @@ import jax
 from benchmarks.comparison import run_once
 from benchmarks.markdown import header, row
 from benchmarks.run_log import Record, RunLog
+from mmrec_jax.commands.options import require_positive
 from mmrec_jax.config import Config, OptimConfig
 from mmrec_jax.config_file import read_config
-from mmrec_jax.errors import UserError, exit_on_user_error
+from mmrec_jax.errors import exit_on_user_error
 from mmrec_jax.tree import num_bytes
 
 Shape = tuple[int, int, int]
@@ -148,8 +149,7 @@ def _options() -> argparse.Namespace:
 
 def _check(options: argparse.Namespace) -> None:
     """Raises UserError: a number that cannot be right, before the first run."""
-    if options.steps < 1:
-        raise UserError(f"--steps is {options.steps}; it must be at least 1")
+    require_positive(options, "steps")
     for rate in (*options.mmrec_rates, *options.attention_rates):
         OptimConfig(lr=rate)
 

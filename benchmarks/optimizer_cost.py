@@ -24,6 +24,7 @@ from jax.sharding import Mesh
 
 from benchmarks.markdown import header, row
 from benchmarks.workload import plain_objectives, random_batch
+from mmrec_jax.commands.options import require_positive
 from mmrec_jax.config import Config
 from mmrec_jax.config_file import parse_with_overrides, read_config
 from mmrec_jax.errors import UserError, exit_on_user_error
@@ -72,8 +73,7 @@ def main() -> int:
     """Measures all of them; returns the exit status."""
     options = _options()
     with exit_on_user_error():
-        if options.rounds < 1:
-            raise UserError(f"--rounds is {options.rounds}; it must be at least 1")
+        require_positive(options, "rounds")
         if not options.output.parent.is_dir():
             raise UserError(f"--output: the folder {options.output.parent} does not exist")
         config = read_config(str(options.config), options.overrides)

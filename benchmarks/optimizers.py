@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.optimizer_runs import MODEL, finish
-from benchmarks.optimizers_picture import draw
-from benchmarks.optimizers_table import ends_table, points_table
-from benchmarks.quality_table import bits
-from benchmarks.run_log import Record, RunLog
+from benchmarks.optimizers_report import draw, ends_table, points_table
+from benchmarks.run_log import Record, RunLog, bits
+from mmrec_jax.commands.options import require_positive
 from mmrec_jax.config import Config
 from mmrec_jax.config_file import parse_with_overrides, read_config
 from mmrec_jax.errors import UserError, exit_on_user_error
@@ -131,9 +130,7 @@ def _options() -> argparse.Namespace:
 
 def _check(options: argparse.Namespace) -> None:
     """Raises UserError: an option that cannot be right, before the first run."""
-    for name in ("seeds", "jobs"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name} is {getattr(options, name)}; it must be at least 1")
+    require_positive(options, "seeds", "jobs")
     if not options.picture.parent.is_dir():
         raise UserError(f"--picture: the folder {options.picture.parent} does not exist")
 

@@ -16,6 +16,7 @@ from benchmarks.markdown import header, row
 from benchmarks.speed_cell import mmrec_training
 from benchmarks.timing import Step
 from benchmarks.workload import random_batch
+from mmrec_jax.commands.options import require_positive
 from mmrec_jax.errors import UserError, exit_on_user_error
 
 VARIANTS: dict[str, dict[str, object]] = {
@@ -46,8 +47,7 @@ def main() -> int:
     add("--steps", type=int, default=5, help="timed steps of each variant")
     options = parser.parse_args()
     with exit_on_user_error():
-        if options.steps < 1:
-            raise UserError(f"--steps is {options.steps}; it must be at least 1")
+        require_positive(options, "steps")
         if options.length < 2 or options.tokens % options.length:
             raise UserError(
                 f"--length is {options.length}; --tokens {options.tokens} must be whole rows"

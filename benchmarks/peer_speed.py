@@ -13,14 +13,12 @@ import dataclasses
 import json
 import os
 import platform
-import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cell_process import can_import, run_process
+from benchmarks.cell_process import pythons, run_cell
 from benchmarks.floor import abstract_parameters
-from benchmarks.peer_picture import draw
-from benchmarks.peer_table import to_markdown
+from benchmarks.peer_report import draw, to_markdown
 from benchmarks.speed_cell import Cell
 from benchmarks.speed_table import Measured, describe
 from mmrec_jax.errors import UserError, exit_on_user_error
@@ -38,7 +36,6 @@ _NAMES = {
     "qwen3-next": "Qwen3-Next",
     "xlstm": "xLSTM",
 }
-_IN_JAX = ("mmrec", "jax")
 
 
 def main() -> None:
@@ -46,8 +43,8 @@ def main() -> None:
     options = _options()
     with exit_on_user_error():
         _check(options)
-        pythons = _installed(options)
-        report = _measure(options, pythons)
+        found = pythons(options.models, options.torch_python, "torch", "transformers")
+        report = _measure(options, found)
         text = to_markdown(report)
         options.output.with_suffix(".md").write_text(text, "utf-8")
         draw(report, options.output.with_suffix(".png"))
@@ -89,21 +86,7 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError(f"--output: the folder {options.output.parent} does not exist")
 
 
-def _installed(options: argparse.Namespace) -> dict[str, str]:
-    """The models that can run here, each with the Python that runs it.
-
-    Raises:
-      UserError: torch or transformers is not where `--torch-python` says it is.
-    """
-    python = options.torch_python or sys.executable
-    models = {name: sys.executable for name in options.models if name in _IN_JAX}
-    others = [name for name in options.models if name not in _IN_JAX]
-    if others and can_import(python, "torch", "transformers", needed=options.torch_python):
-        models |= dict.fromkeys(others, python)
-    return models
-
-
-def _measure(options: argparse.Namespace, pythons: dict[str, str]) -> dict[str, Any]:
+def _measure(options: argparse.Namespace, programs: dict[str, str]) -> dict[str, Any]:
     """Runs all cells and returns the report, which it also writes after each."""
     cells: list[Measured] = []
     report = {
@@ -118,11 +101,11 @@ def _measure(options: argparse.Namespace, pythons: dict[str, str]) -> dict[str, 
     tasks = [(length, None) for length in options.lengths]
     tasks += [(options.draws, context) for context in options.contexts]
     for length, context in tasks:
-        for name, python in pythons.items():
+        for name, python in programs.items():
             rows = 1 if context else options.tokens // length
             config, parameters = _config(options, name)
             cell = Cell(name, config, rows, length, seconds=0.0, warm_steps=1, context=context)
-            cells.append(_run_cell(cell, parameters, python, options.limit))
+            cells.append(run_cell(cell, python, options.limit, parameters=parameters))
             kind = f"decode after {context:,}" if context else f"train, T = {length:,}"
             print(f"{_NAMES[name]}, {kind}: {describe(cells[-1])}", flush=True)
             options.output.with_suffix(".json").write_text(json.dumps(report, indent=1), "utf-8")
@@ -150,15 +133,6 @@ def _config(options: argparse.Namespace, model: str) -> tuple[dict[str, Any], in
         config = matching(parameters, **shape)
         return dataclasses.asdict(config), config.parameters
     return shape | {"parameters": parameters}, None
-
-
-def _run_cell(cell: Cell, parameters: int | None, python: str, limit: float) -> Measured:
-    identity = {name: getattr(cell, name) for name in ("model", "rows", "length", "context")}
-    unknown: Measured = {"compile_seconds": None, "warm_seconds": [], "step_seconds": []}
-    unknown |= {"peak_bytes": None, "others": None, "state_bytes": None, "read_seconds": None}
-    unknown |= {"parameters": parameters, "searched": None, "version": None}
-    command = [python, "-m", "benchmarks.speed_cell", json.dumps(dataclasses.asdict(cell))]
-    return identity | unknown | run_process(command, limit)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
 r"""Kills `mmrec data prepare` at random times and compares what it writes in the end.
 
     python -m benchmarks.prepare_kill --kills 20 --seed 0 -- \
-        --source 'corpus/*.txt' --tokenizer runs/tiny/tokenizer --shard-mb 1 --dedup minhash
+        --source 'corpus/*.txt' --tokenizer runs/tiny/tokenizer --dedup minhash
 
 The command is run once without interruption, which takes T seconds. Then it is started, killed
 (SIGKILL) after a time drawn from 0 to T, and started again in the same folder, until it has been
 killed so often; where it completes in between, its files are compared and it begins anew. In the
-end it is let complete, and compared. Then no worker may be left over.
+end it is let complete, and compared. No worker may live on after a kill.
 """
 
 import argparse
 import hashlib
+import os
 import random
 import shutil
 import signal
@@ -40,11 +41,13 @@ def main() -> None:
         seconds = time.monotonic() - begun
         expected = digests(whole)
         print(f"uninterrupted: {seconds:.1f} s, {len(expected)} files", flush=True)
-        kills = completed = 0
+        kills = completed = left = 0
         equal = True
         while kills < arguments.kills:
-            if _killed(_start(killed, arguments.options), draw.uniform(0, seconds)):
+            process = _start(killed, arguments.options)
+            if _killed(process, draw.uniform(0, seconds)):
                 kills += 1
+                left += _lives(process.pid)
                 print(f"kill {kills}: {_state(killed)}", flush=True)
             else:
                 completed += 1
@@ -53,20 +56,20 @@ def main() -> None:
         if _start(killed, arguments.options).wait():
             raise SystemExit("the preparation did not continue")
         equal &= digests(killed) == expected
-        left = _left_over()
     print(
         f"{kills} kills, completed {completed + 1} times: "
-        f"files {'equal' if equal else 'DIFFER'}, {left} workers left over"
+        f"files {'equal' if equal else 'DIFFER'}, workers left over after {left} of the kills"
     )
     raise SystemExit(0 if equal and not left else 1)
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """The sha256 of each file in a folder, at any depth."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    """The sha256 of each file in a folder, at any depth, but not of the logs."""
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        str(path): hashlib.sha256((folder / path).read_bytes()).hexdigest()
         for path in files
+        if path.parts[0] != "logs"
     }
 
 
@@ -75,6 +78,7 @@ def _start(out: Path, options: list[str]) -> subprocess.Popen[bytes]:
         [*_PROGRAM, *options, f"--out={out}"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
 
 
@@ -91,33 +95,21 @@ def _killed(process: subprocess.Popen[bytes], seconds: float) -> bool:
 
 
 def _state(folder: Path) -> str:
-    if not folder.exists():
-        return "nothing written yet"
-    shards = len(list(folder.glob("train-*.tokens")))
-    part = ", one begun" if list(folder.glob("*.part")) else ""
-    done = ", manifest written" if (folder / "manifest.json").exists() else ""
-    return f"{shards} shards{part}{done}"
+    done = len(list(folder.glob("logs/*/completions/*")))
+    written = ", manifest written" if (folder / "manifest.json").exists() else ""
+    return f"{done} tasks done{written}"
 
 
-def _left_over() -> int:
-    """How many workers of preparations live on, after some patience."""
+def _lives(group: int) -> bool:
+    """Whether a process of a group lives on, after some patience."""
     deadline = time.monotonic() + _LINGER
     while time.monotonic() < deadline:
-        left = sum(_is_orphan(path) for path in Path("/proc").glob("[0-9]*"))
-        if not left:
-            return 0
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return False
         time.sleep(0.1)
-    return left
-
-
-def _is_orphan(process: Path) -> bool:
-    """Whether a process is a worker whose parent has ended."""
-    try:
-        command = (process / "cmdline").read_bytes()
-        parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
-    except OSError:
-        return False
-    return b"mmrec_jax.data.prepared.worker" in command and parent == "1"
+    return True
 
 
 if __name__ == "__main__":

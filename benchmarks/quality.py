@@ -16,20 +16,17 @@ continues what was interrupted, and more rates or seeds cost only what is new.
 
 import argparse
 import dataclasses
+import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.comparison import MODELS, check, run_once
-from benchmarks.quality_table import (
-    ablations_table,
-    best_rate,
-    data_line,
-    models_table,
-    rates_table,
-)
-from benchmarks.run_log import Record, RunLog
+from benchmarks.markdown import header, row
+from benchmarks.run_log import Record, RunLog, bits
+from mmrec_jax.commands.options import require_positive
 from mmrec_jax.config import Config, OptimConfig, TrainConfig
-from mmrec_jax.data.formats.paths import find_files
+from mmrec_jax.data.files.paths import find_files
 from mmrec_jax.data.kinds.text import TextConfig
 from mmrec_jax.errors import UserError, exit_on_user_error
 from mmrec_jax.models.mmrec.config import MMRecConfig
@@ -160,9 +157,7 @@ def _options() -> argparse.Namespace:
 
 def _check(options: argparse.Namespace) -> None:
     """Raises UserError: a number or a file that cannot be right, before the first run."""
-    for name in ("seeds", "tokens"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name} is {getattr(options, name)}; it must be at least 1")
+    require_positive(options, "seeds", "tokens")
     find_files(options.data, "--data")
     if "wikitext" in options.parts and not options.wikitext:
         raise UserError("--parts wikitext needs --wikitext TRAIN TEST")
@@ -171,6 +166,102 @@ def _check(options: argparse.Namespace) -> None:
     for rate in (*options.mmrec_rates, *options.attention_rates):
         OptimConfig(lr=rate)
     check("attention", base_config(options.data, options.tokens))
+
+
+TITLES = {"mmrec": "MM-Rec", "attention": "attention"}
+
+
+def best_rate(records: Sequence[Record]) -> float:
+    """The learning rate of the run with the fewest bits per byte."""
+    return min(records, key=bits)["lr"]
+
+
+def rates_table(sweeps: Mapping[str, Sequence[Record]]) -> list[str]:
+    """Bits per byte of each model at each learning rate tried, one seed."""
+    rates = sorted({record["lr"] for records in sweeps.values() for record in records})
+    lines = header(["bits/byte at learning rate", *(f"{rate:g}" for rate in rates)])
+    edges = []
+    for model, records in sweeps.items():
+        cells = {record["lr"]: _bits(record) for record in records}
+        best = best_rate(records)
+        cells[best] = f"**{cells[best]}**"
+        title = TITLES.get(model, model)
+        lines.append(row([title, *(cells.get(rate, "") for rate in rates)]))
+        if len(cells) > 1 and best in (min(cells), max(cells)):
+            edges.append(f"{title}'s best rate is the last one tried on its side: try more.")
+    return lines + [line for edge in edges for line in ("", edge)]
+
+
+def models_table(runs: Mapping[str, Sequence[Record]]) -> list[str]:
+    """Bits per byte of each model over its seeds, all at one learning rate."""
+    lines = header(
+        [
+            "model",
+            "parameters",
+            "learning rate",
+            "tokens read (passes)",
+            "validation bits/byte by seed",
+            "mean",
+            "standard deviation",
+            "training tokens/s",
+        ]
+    )
+    for model, records in runs.items():
+        first, values = records[0], [bits(record) for record in records]
+        spread = f"{statistics.stdev(values):.4f}" if len(values) > 1 else "-"
+        speed = statistics.median(record["tokens_per_second"] or 0 for record in records)
+        passes = first["tokens"] / first["data"]["train_tokens"]
+        lines.append(
+            row(
+                [
+                    TITLES[model],
+                    f"{first['parameters']:,}",
+                    f"{first['lr']:g}",
+                    f"{first['tokens']:,} ({passes:.2f})",
+                    ", ".join(_bits(record) for record in records),
+                    f"{statistics.fmean(values):.4f}",
+                    spread,
+                    f"{speed:,.0f}",
+                ]
+            )
+        )
+    return lines
+
+
+def ablations_table(runs: Mapping[str, Sequence[Record]]) -> list[str]:
+    """MM-Rec with one switch changed; the first row is the base, which differences are to."""
+    lines = header(
+        ["switch", "parameters", "validation bits/byte by seed", "to the base", "training tokens/s"]
+    )
+    base = next(iter(runs.values()))[0]
+    for name, records in runs.items():
+        first = records[0]
+        difference = "" if first is base else f"{bits(first) - bits(base):+.4f}"
+        cells = [name, f"{first['parameters']:,}", ", ".join(map(_bits, records)), difference]
+        lines.append(row([*cells, f"{first['tokens_per_second'] or 0:,}"]))
+    return lines
+
+
+def data_line(record: Record) -> str:
+    """The text that a run was trained and evaluated on, in a sentence."""
+    data = record["data"]
+    splits = (
+        f"{data[f'{split}_documents']:,} documents, {data[f'{split}_bytes']:,} bytes, "
+        f"{data[f'{split}_tokens']:,} tokens"
+        for split in ("train", "validation")
+    )
+    names = record["fields"].get("data.train", record["fields"].get("data.source", "treebank"))
+    train, validation = splits
+    return (
+        f"Text: {names}. Training: {train}. Validation: {validation}. "
+        f"{data['vocabulary']:,} tokens in the vocabulary."
+    )
+
+
+def _bits(record: Record) -> str:
+    if record["metrics"] is None:
+        return f"diverged at step {record['diverged_at']:,}"
+    return f"{bits(record):.4f}"
 
 
 if __name__ == "__main__":

@@ -78,6 +78,11 @@ def changed_fields(config: Config) -> dict[str, Any]:
     return fields
 
 
+def bits(record: Record) -> float:
+    """Validation bits per byte; infinite for a run that diverged."""
+    return record["metrics"]["bits_per_byte"] if record["metrics"] else float("inf")
+
+
 def _parsed(line: str, where: str) -> Record:
     try:
         record = json.loads(line)

@@ -18,16 +18,11 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.markdown import header, row
+from benchmarks.scan_table import merge, read_table, write_table
 from mmrec_jax.errors import UserError, exit_on_user_error
 from mmrec_jax.models.mmrec.scan import linear_scan, resolve_backend
 from mmrec_jax.models.mmrec.scan_backends import BACKENDS
-from mmrec_jax.models.mmrec.scan_table import (
-    COMMITTED,
-    Measurement,
-    merge,
-    read_table,
-    write_table,
-)
+from mmrec_jax.models.mmrec.scan_table import COMMITTED, Measurement
 from mmrec_jax.typing import Array
 
 # One timed run lasts at least about this long: short programs are called several times in it.

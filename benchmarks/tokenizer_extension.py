@@ -22,8 +22,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmrec_jax.cli import main as mmrec
-from mmrec_jax.data.formats.documents import text_documents
-from mmrec_jax.data.formats.paths import find_files
+from mmrec_jax.data.files.paths import find_files
+from mmrec_jax.data.files.reading import Reading, read_file
 from mmrec_jax.data.manual import manual_documents
 from mmrec_jax.data.split import hold_out
 from mmrec_jax.errors import UserError, exit_on_user_error
@@ -110,11 +110,12 @@ def split(
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     for name, path in named.items():
-        documents = text_documents(path, "block")
+        documents = list(read_file(path, Reading("block")))
         joint = "\n\n"
         if len(documents) < _FEW:
-            documents, joint = text_documents(path, "line"), "\n"
-        for folder, some in zip(folders, hold_out(documents, fraction), strict=True):
+            documents, joint = list(read_file(path, Reading("line"))), "\n"
+        split, validation = hold_out({name: documents}, fraction)
+        for folder, some in zip(folders, (split[name], validation), strict=True):
             (folder / name).write_text(joint.join(document.text for document in some), "utf-8")
     training, held = (",".join(str(folder / name) for name in named) for folder in folders)
     return training, held

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cell_process import can_import, run_process
+from benchmarks.cell_process import pythons, run_cell, run_process
 from benchmarks.floor import abstract_parameters, floor
 from benchmarks.speed_cell import Cell
 from benchmarks.speed_table import Measured, describe, to_markdown
@@ -43,7 +43,7 @@ def main() -> None:
     options = _options()
     with exit_on_user_error():
         _check(options)
-        models = _installed(options)
+        models = pythons(options.models, options.torch_python, "torch", "numpy")
         report = _measure(options, models)
         text = to_markdown(report)
         options.output.with_suffix(".md").write_text(text, "utf-8")
@@ -82,22 +82,6 @@ def _check(options: argparse.Namespace) -> None:
             raise UserError(f"--heads is {options.heads}; {width} channels do not make even heads")
     if not options.output.parent.is_dir():
         raise UserError(f"--output: the folder {options.output.parent} does not exist")
-
-
-def _installed(options: argparse.Namespace) -> dict[str, str]:
-    """The models that can run here, each with the Python that runs it.
-
-    Raises:
-      UserError: torch is not where `--torch-python` says it is.
-    """
-    python = options.torch_python or sys.executable
-    models = {}
-    for name in options.models:
-        needs_torch = name.startswith("torch")
-        if needs_torch and not can_import(python, "torch", "numpy", needed=options.torch_python):
-            continue
-        models[name] = python if needs_torch else sys.executable
-    return models
 
 
 def _measure(options: argparse.Namespace, models: dict[str, str]) -> dict[str, Any]:
@@ -147,11 +131,7 @@ def _run_cell(
         parameters = config.parameters
     rows = max(2, options.tokens // length)  # one a core, also of the longest
     cell = Cell(model, dataclasses.asdict(config), rows, length, options.seconds)
-    identity = {"size": size, "length": length, "model": model, "rows": rows}
-    unknown: Measured = {"compile_seconds": None, "warm_seconds": [], "step_seconds": []}
-    unknown |= {"peak_bytes": None, "others": None, "parameters": parameters}
-    command = [python, "-m", "benchmarks.speed_cell", json.dumps(dataclasses.asdict(cell))]
-    return identity | unknown | run_process(command, options.limit)
+    return run_cell(cell, python, options.limit, size=size, parameters=parameters)
 
 
 def _joined(first: Measured, second: Measured) -> Measured:

@@ -5,7 +5,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmrec_jax.data.instructions.conversation_sources import read_conversations
+from mmrec_jax.data.conversations.files import read_conversations
+from mmrec_jax.data.kinds.instructions import RecordFields
 from mmrec_jax.data.split import hash_share
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.conversation import Conversation
@@ -32,7 +33,7 @@ def write_pairs(
     Raises:
       UserError: the files are broken or have too few pairs.
     """
-    pairs = read_conversations(pattern, fields, "--pairs")
+    pairs = read_conversations(pattern, RecordFields(*fields), "--pairs")
     pairs.sort(key=lambda pair: (hash_share(pair.prompt), pair.prompt))
     while held_out < len(pairs) and pairs[held_out].prompt == pairs[held_out - 1].prompt:
         held_out += 1

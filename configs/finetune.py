@@ -5,7 +5,7 @@ python train.py --config=configs/finetune.py --config.init_from=runs/tiny
 
 `--config.adapters.kind=none --config.optim.lr=1e-3` trains all parameters instead.
 
-Your own pairs, in any of the common shapes (mmrec_jax/data/instructions/record.py):
+Your own pairs, in any of the common shapes (mmrec_jax/data/conversations/records.py):
 
 python train.py --config=configs/finetune.py --workdir=runs/pairs --config.init_from=RUN \
   --config.data.source=instructions --config.data.train=pairs.jsonl

@@ -10,7 +10,6 @@ from mmrec_jax.commands import (
     data,
     eval,
     generate,
-    inspect,
     tokenizer,
     turkish,
 )
@@ -21,7 +20,6 @@ from mmrec_jax.errors import exit_on_user_error, replace_unencodable_output
 _COMMANDS = (
     generate,
     eval,
-    inspect,
     config,
     data,
     tokenizer,

@@ -97,6 +97,8 @@ class TokenizerConfig(Settings):
         None, "of unigram and bpe; model.vocab_size when None", at_least(1)
     )
     path: str = setting("", "a sentencepiece .model or a Hugging Face tokenizer.json")
+    begin: str = setting("", "of a file: token before a text; empty: what the file says")
+    end: str = setting("", "of a file: token after a text; empty: what the file says")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -105,6 +107,9 @@ class TokenizerConfig(Settings):
             "path",
             'set if and only if tokenizer.kind is "file"',
         )
+        for field in ("begin", "end"):
+            chosen = getattr(self, field)
+            self.require(not chosen or self.kind == "file", field, 'used with kind "file" alone')
 
 
 # Of each optimizer: b1, b2, eps, gamma. Muon's b1 is that of its momentum, its b2 that of the Adam

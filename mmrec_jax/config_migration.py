@@ -11,7 +11,15 @@ from typing import Any
 from mmrec_jax.data.kinds.registry import DATA_KINDS
 from mmrec_jax.errors import UserError
 
-VERSION = 2
+VERSION = 3
+
+# Kinds of data that were kinds of their own for how their files were read.
+_TEXT_SOURCES = ("jsonl", "stream")
+# What said how a kind of data is read, and is not asked for any more.
+_GONE_FROM_DATA = (
+    *("tfds_dir", "shuffle_mb", "tokenizer_mb", "stream_workers", "ram_mb"),
+    *("clean", "language", "min_chars", "max_chars"),
+)
 
 
 def upgrade(plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,7 +37,10 @@ def upgrade(plain: Mapping[str, Any]) -> dict[str, Any]:
             f"the config has version {version}; this mmrec_jax reads versions up to {VERSION}: "
             "install a newer one"
         )
-    return _from_1(plain) if version == 1 else plain
+    plain = _from_1(plain) if version == 1 else plain
+    if version < VERSION and isinstance(plain.get("data"), dict):
+        plain["data"] = _data_from_2(plain["data"])
+    return plain
 
 
 def _from_1(plain: dict[str, Any]) -> dict[str, Any]:
@@ -66,8 +77,29 @@ def _data_from_1(groups: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Fields that the kind of data does not have were without effect, and are left out."""
     fields = {name: value for group in groups.values() for name, value in group.items()}
     source = fields.pop("source", "treebank")
+    source = "text" if source in _TEXT_SOURCES else source
     known = {name: {f.name for f in dataclasses.fields(DATA_KINDS[name])} for name in DATA_KINDS}
     own = known.get(source, set()) if isinstance(source, str) else set()
     foreign = set().union(*known.values()) - own
     kept = {name: value for name, value in fields.items() if name not in foreign}
     return {"source": source, **kept}
+
+
+def _data_from_2(data: dict[str, Any]) -> dict[str, Any]:
+    """Text that is read as it is needed was a kind of its own, and mixtures were one text."""
+    kept = {name: value for name, value in data.items() if name not in _GONE_FROM_DATA}
+    if data.get("source") in _TEXT_SOURCES:
+        kept["source"] = "text"
+    if isinstance(weights := data.get("weights"), str):
+        kept["weights"] = _weights_from_2(weights)
+    return kept
+
+
+def _weights_from_2(text: str) -> Any:
+    """`"3,1; 500: 1,1"` was 3 and 1, and from step 500 on 1 and 1."""
+    stages = [part.rpartition(":") for part in text.split(";") if part.strip()]
+    try:
+        typed = [(int(step or 1), list(map(float, each.split(",")))) for step, _, each in stages]
+    except ValueError:
+        return text  # which is refused with the field's name
+    return typed if len(typed) > 1 else [weight for _, weights in typed for weight in weights]

@@ -67,7 +67,7 @@ _FILES = [
         "pairs.jsonl",
         "".join(f'{{"prompt": "{i}", "completion": "b"}}\n' for i in range(40)),
         ["--config.data.source=instructions", "--config.data.template=chatml"],
-        ["chatml", "'<|im_start|>'"],
+        ["chatml", "<|im_end|>"],
     ),
 ]
 

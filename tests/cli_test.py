@@ -74,6 +74,14 @@ def test_inspect_prints_rows_with_their_segments(capsys):
     )
 
 
+def test_inspect_prints_documents(tmp_path, capsys):
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(f'{{"body": "belge {n} çay"}}\n' for n in range(4)), "utf-8")
+    main(["data", "inspect", f"--data={path}", "--field=body", "--rows=3"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"{path}:{n + 1}: 12 bytes: 'belge {n} çay'" for n in range(3)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -98,10 +106,8 @@ def test_inspect_prints_rows_with_their_segments(capsys):
         (["eval", "loss", "--workdir=nowhere", "--data=x", "--batch-size=0"], "--batch-size is 0"),
         (["eval", "loss", "--workdir=TRAINED", "--data=missing.txt"], "no file missing.txt"),
         (["eval", "loss", "--workdir=TRAINED", "--data=TEXT", "--step=7"], "no checkpoint 7"),
-        (["eval", "loss", "--workdir=TRAINED"], "was trained on text: give --data=FILE"),
         (["eval", "loss", "--workdir=TRAINED", "--data=TEXT", "--lengths=5"], "--lengths"),
         (["eval", "length", "--workdir=nowhere", "--max-length=0"], "--max-length is 0"),
-        (["eval", "recall", "--workdir=nowhere", "--lengths=99,8"], "--lengths has 8; each must"),
         (["eval", "recall", "--workdir=nowhere", "--samples=0"], "--samples is 0"),
         (["data", "inspect", "--config=missing.py"], "missing.py: there is no such file"),
         (["data", "inspect", "--config=missing.py", "--rows=0"], "--rows is 0"),

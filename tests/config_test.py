@@ -24,6 +24,7 @@ from mmrec_jax.config import (
 from mmrec_jax.config_file import parse_with_overrides, read_config, with_overrides
 from mmrec_jax.config_tree import from_dict, leaves, to_dict
 from mmrec_jax.data.kinds.instructions import TreebankInstructionsConfig
+from mmrec_jax.data.kinds.prepared import PreparedConfig
 from mmrec_jax.data.kinds.tasks import KHopConfig, MqarConfig, ParityConfig
 from mmrec_jax.data.kinds.text import ManualConfig, TextConfig, TreebankConfig
 from mmrec_jax.dora.adapted_model import adapter_rules
@@ -135,6 +136,10 @@ _RUN = {
                 "train": TrainConfig(steps=1, sample_tokens=0, carry_state=True),
             },
             ["config.train.carry_state is True", "treebank_instructions"],
+        ),
+        (
+            {"data": PreparedConfig(train="a"), "turkish": TurkishConfig(suffix_weight=2.0)},
+            ["config.turkish.suffix_weight is 2.0", "prepared"],
         ),
     ],
 )

@@ -29,9 +29,9 @@ class CountingConfig(PackedConfig):
         return [Document("last", " ".join(map(str, range(self.numbers, self.numbers + 9))))]
 
     def open(self, config, tokenizer_cache, tokenizer=None):
-        train = [Document("first", " ".join(map(str, range(self.numbers))))]
-        documents = {"train": train, "validation": self.validation_documents(config)}
-        return TextDataset.from_documents(config, documents, tokenizer_cache, tokenizer)
+        train = {"": [Document("first", " ".join(map(str, range(self.numbers))))]}
+        held_out = self.validation_documents(config)
+        return TextDataset.from_documents(config, train, held_out, tokenizer_cache, tokenizer)
 
 
 _PLUGIN = {"plugins": __name__, "data__source": "counting", "data__numbers": 500}

@@ -3,19 +3,19 @@
 import gzip
 import json
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmrec_jax.data.formats.source import Source, find_sources
-from mmrec_jax.data.prepared.preparation import Outcome, Resources, prepare_text
-from mmrec_jax.data.prepared.settings import PrepareSettings
+from mmrec_jax.data.files.reading import find_sources
+from mmrec_jax.data.prepare.executors import ExecutorKind
+from mmrec_jax.data.prepare.preparation import Outcome, Resources, prepare_text
+from mmrec_jax.data.prepare.settings import PrepareSettings
 from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
-SPLIT = PrepareSettings(validation_fraction=0.1, shard_mb=0.008)
-FILTERED = PrepareSettings(
-    validation_fraction=0.1, shard_mb=0.008, dedup="exact", language="tr", min_chars=6
-)
+SPLIT = PrepareSettings(validation_fraction=0.1)
+FILTERED = PrepareSettings(validation_fraction=0.1, dedup="exact", language="tr", min_chars=6)
 
 _WORDS = ("bir", "iki", "göl", "köprü", "çiçek", "ağaç", "ışık", "İstanbul", "deniz", "yol", "kuş")
 _COPY = "bu metin birkaç kez geçer"
@@ -46,24 +46,20 @@ def write_corpus(folder: Path) -> str:
     return f"{text},{lines}"
 
 
-def small_sources(pattern: str, chunk_bytes: int = 1500) -> list[Source]:
-    """The sources, in so small chunks that there are many."""
-    return find_sources(
-        pattern, "--source", "block", "text", max_record_bytes=1 << 16, chunk_bytes=chunk_bytes
-    )
-
-
 def prepare_small(
     out: Path,
     pattern: str,
     settings: PrepareSettings = SPLIT,
     tokenizer: Tokenizer | None = None,
-    workers: int = 0,
+    workers: int = 1,
     ram_mb: float = 10_000,
+    executor: ExecutorKind = "local",
+    slurm: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Outcome:
-    """Prepares the small sources, with `options` of `prepare_text`."""
-    sources, resources = small_sources(pattern), Resources(workers, ram_mb)
+    """Prepares some files, with `options` of `prepare_text`."""
+    resources = Resources(workers, ram_mb, executor, slurm or {})
+    sources = find_sources(pattern, "--source")
     return prepare_text(out, sources, tokenizer or ByteTokenizer(), settings, resources, **options)
 
 

@@ -5,17 +5,28 @@ import tarfile
 
 import pytest
 
-from mmrec_jax.config import Config, MeshConfig, NoiseConfig, TrainConfig
-from mmrec_jax.config_tree import from_dict, to_dict
+from mmrec_jax.config import (
+    Config,
+    MeshConfig,
+    NoiseConfig,
+    TrainConfig,
+)
+from mmrec_jax.config_tree import from_dict, override, to_dict
 from mmrec_jax.data.kinds.instructions import InstructionsConfig
+from mmrec_jax.data.kinds.prepared import PreparedConfig
 from mmrec_jax.data.kinds.tasks import MqarConfig, ParityConfig
-from mmrec_jax.data.kinds.text import TextConfig, TreebankConfig
+from mmrec_jax.data.kinds.text import (
+    TextConfig,
+    TreebankConfig,
+)
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.objectives.config import Objectives
 from mmrec_jax.objectives.uboo import UBOOConfig
 from mmrec_jax.objectives.vowel_harmony import VowelHarmonyConfig
 from tests.refused import refused
 from tests.small_run import ROOT
+
+_STAGES = ((1, (3.0, 1.0)), (500, (1.0, 1.0)))
 
 
 def test_a_config_survives_json():
@@ -83,10 +94,41 @@ def old_runs():
             },
             MqarConfig(seq_len=64, pairs=4, eval_lengths=(9,)),
         ),
+        (
+            {
+                "data": {
+                    "source": "jsonl",
+                    "train": "a",
+                    "field": "body",
+                    "tfds_dir": "",
+                    "clean": True,
+                }
+            },
+            TextConfig(train="a", field="body"),
+        ),
+        (
+            {"data": {"source": "stream", "train": "a,b", "weights": "3,1", "shuffle_mb": 8}},
+            TextConfig(train="a,b", weights=(3.0, 1.0)),
+        ),
+        (
+            {"version": 2, "data": {"source": "stream", "train": "a", "weights": "", "ram_mb": 1}},
+            TextConfig(train="a"),
+        ),
+        (
+            {"version": 2, "data": {"source": "prepared", "train": "a", "weights": "3,1; 5: 1,1"}},
+            PreparedConfig(train="a", weights=((1, (3.0, 1.0)), (5, (1.0, 1.0)))),
+        ),
     ],
 )
-def test_data_of_version_1_becomes_its_kind(groups, expected):
+def test_data_of_older_versions_becomes_its_kind(groups, expected):
     assert from_dict(groups).data == expected
+
+
+def test_weights_are_typed_on_the_command_line():
+    config = Config(data=TextConfig(train="a,b"))
+    for text, weights in (("3,1", (3.0, 1.0)), ("[(1,(3,1)),(500,(1,1))]", _STAGES), ("()", ())):
+        assert override(config, [("data.weights", text)]).data.weights == weights
+    refused(lambda: override(config, [("data.weights", "3,one")]), "config.data.weights")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mmrec_jax.models.attention.family import Attention
+from mmrec_jax.models.attention.model import Attention
 from mmrec_jax.typing import Array
 
 Metrics = dict[str, Array]

@@ -55,11 +55,11 @@ def require_seed(options: argparse.Namespace) -> None:
         raise UserError(f"--seed is {options.seed}; it must be in 0 to {LARGEST_SEED}")
 
 
-def read_lengths(text: str, flag: str = "--lengths") -> tuple[int, ...]:
-    """Numbers such as `40,256`."""
+def read_lengths(text: str) -> tuple[int, ...]:
+    """The numbers of `--lengths`, such as `40,256`."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts):
-        raise UserError(f"{flag} is {text!r}; it must be numbers such as 40,256")
+        raise UserError(f"--lengths is {text!r}; it must be numbers such as 40,256")
     return tuple(map(int, parts))
 
 

@@ -5,17 +5,53 @@ import dataclasses
 from pathlib import Path
 
 from mmrec_jax.config import Config
+from mmrec_jax.data.conversations.dataset import encode_examples
+from mmrec_jax.data.conversations.files import read_conversations
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.document import Document
-from mmrec_jax.data.formats.paths import file_kind, split_pattern
-from mmrec_jax.data.sources import read_documents
+from mmrec_jax.data.files.paths import file_kind, split_pattern
+from mmrec_jax.data.files.reading import Reading, read_documents, require_text
+from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.errors import UserError
-from mmrec_jax.evaluation.registry import EvaluationRequest
-from mmrec_jax.models.api import LanguageModel, Params
+from mmrec_jax.inference.chat import chat_encoder
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
-from mmrec_jax.train.mesh import one_device
+
+
+@dataclasses.dataclass(frozen=True)
+class RunData:
+    """What is evaluated; of text and conversations it is the validation split of `data`."""
+
+    data: Dataset
+    source: str  # what to call it
+    description: str  # what it is and how much
+    conversations: bool = False
+
+
+def open_data(options: argparse.Namespace, config: Config, tokenizer: Tokenizer) -> RunData:
+    """Reads and encodes what the options ask for.
+
+    Raises:
+      UserError: files are missing or broken, or the run has no text and `--data` gives none.
+    """
+    if on_task(config, options):
+        task = TaskDataset(config.data)
+        return RunData(task, config.data.source, task.describe())
+    if options.data is not None and _holds_conversations(config, options.data):
+        conversations = read_conversations(options.data, config.data.record_fields)
+        length, overlong = config.data.seq_len, config.data.overlong
+        store, fit = encode_examples(conversations, chat_encoder(tokenizer), length, overlong)
+        description = (
+            f"{store.num_documents:,} examples, {store.num_bytes:,} bytes of responses; longer "
+            f"than a row of {length:,}: {fit}"
+        )
+        data = TextDataset(config.data, tokenizer, (store,), store)
+        return RunData(data, options.data, description, conversations=True)
+    source, documents = run_text(options, config)
+    store = TokenStore.from_documents(documents, tokenizer)
+    description = f"{store.num_documents:,} documents, {store.num_bytes:,} bytes"
+    return RunData(TextDataset(config.data, tokenizer, (store,), store), source, description)
 
 
 def on_task(config: Config, options: argparse.Namespace) -> bool:
@@ -30,47 +66,18 @@ def on_task(config: Config, options: argparse.Namespace) -> bool:
     return True
 
 
-def holds_conversations(config: Config, options: argparse.Namespace) -> bool:
-    """Whether the run was trained on conversations, and --data may be files of such."""
+def _holds_conversations(config: Config, pattern: str) -> bool:
+    """Whether the run was trained on conversations, and the files may be of such."""
     if config.data.prompt_style != "chat":
         return False
-    parts = split_pattern(options.data, "--data")
-    return not all(file_kind(Path(part)) == "text" for part in parts)
+    return not all(file_kind(Path(part)) == "text" for part in split_pattern(pattern, "--data"))
 
 
 def run_text(options: argparse.Namespace, config: Config) -> tuple[str, list[Document]]:
     """What to call the text, and its documents: of `--data`, or the run's validation split."""
     if options.data is not None:
-        return options.data, read_documents(options.data, options.documents, options.field)
+        reading = Reading(options.documents, options.field)
+        documents = list(read_documents(options.data, "--data", reading))
+        return options.data, require_text(documents, options.data, "--data")
     name = f"the run's validation split ({config.data.source})"
     return name, config.data.validation_documents(config)
-
-
-def scored_at(config: Config, lengths: tuple[int, ...], sequences: int | None = None) -> Config:
-    """`config` with a task of these lengths, and `sequences` of each (None: as before)."""
-    count = config.data.eval_sequences if sequences is None else sequences
-    data = dataclasses.replace(config.data, eval_lengths=lengths, eval_sequences=count)
-    return dataclasses.replace(config, data=data)
-
-
-def on_one_device(
-    model: LanguageModel,
-    params: Params,
-    data: Dataset,
-    config: Config,
-    *,
-    rows: int,
-    carry: bool = False,
-) -> EvaluationRequest:
-    """A request to evaluate all of the data, `rows` at a time."""
-    train = dataclasses.replace(
-        config.train, batch_size=rows, accumulate=1, eval_batches=None, eval_carry=carry
-    )
-    return EvaluationRequest(
-        model, params, data, dataclasses.replace(config, train=train), {}, one_device(), 0
-    )
-
-
-def as_validation(config: Config, store: TokenStore, tokenizer: Tokenizer) -> TextDataset:
-    """Some text as the validation split of a run's data."""
-    return TextDataset(config.data, tokenizer, store, store)

@@ -29,7 +29,7 @@ def _add_extend(commands: Any) -> None:
         help="add tokens of a language, learned from text",
         description="Continued BPE: learns merges on top of those of a byte-level BPE "
         "tokenizer.json (Qwen3's, say), and superwords, which reach across spaces. The old tokens "
-        "keep their ids. Killed at any moment, the same command continues.",
+        "keep their ids.",
     )
     add = parser.add_argument
     add("--base", required=True, help="the tokenizer.json to extend")
@@ -61,25 +61,18 @@ def _add_extend(commands: Any) -> None:
         "groups, instead of the segmenter's",
     )
     add("--out", required=True, help="the folder to write")
-    add("--fresh", action="store_true", help="begin anew if something is there")
+    add("--fresh", action="store_true", help="replace another tokenizer that is there")
     parser.set_defaults(run=_extend)
 
 
 def _extend(options: argparse.Namespace) -> None:
     """Writes the tokenizer; does nothing if it is there already."""
-    from mmrec_jax.data.formats.paths import find_files
+    from mmrec_jax.data.files.paths import find_files
+    from mmrec_jax.tokenizers import extension
     from mmrec_jax.tokenizers.bpe_file import BpeFile
-    from mmrec_jax.tokenizers.checkpoint import Checkpoint
-    from mmrec_jax.tokenizers.extension import (
-        ExtensionPlan,
-        finished,
-        learn_extension,
-        write_extension,
-    )
 
-    if options.gold and not options.morph_aware:
-        raise UserError("--gold is used with --morph-aware alone")
-    plan = ExtensionPlan(
+    boundaries, morphemes = _boundaries(options)
+    plan = extension.ExtensionPlan(
         base=BpeFile.read(Path(options.base)),
         files=find_files(options.text, "--text"),
         field=options.field,
@@ -87,18 +80,17 @@ def _extend(options: argparse.Namespace) -> None:
         superwords=options.superwords,
         balance=options.balance,
         protected=_protected(options.protect, options.field),
-        boundaries=_boundaries(options),
+        boundaries=boundaries,
+        morphemes=morphemes,
     )
-    record = _record(options, plan)
-    out = Path(options.out)
-    if not options.fresh and finished(out, record):
+    record, out = plan.record(), Path(options.out)
+    if not options.fresh and extension.finished(out, record):
         print(f"{out}: this tokenizer is there already; --fresh makes it again")
         return
-    checkpoint = Checkpoint(out / "learning", record, options.fresh)
+    extension.make_folder(out)
     with _progress_bars() as report:
-        vocabulary = learn_extension(plan, checkpoint, report)
-    write_extension(out, vocabulary, record)
-    checkpoint.remove()
+        vocabulary = extension.learn_extension(plan, report)
+    extension.write_extension(out, vocabulary, record)
     print(
         f"{out}: {vocabulary.new_tokens:,} new tokens, {plan.superwords:,} of them superwords; "
         f"ids {plan.base.next_id:,} to {plan.base.next_id + vocabulary.new_tokens - 1:,}"
@@ -106,7 +98,7 @@ def _extend(options: argparse.Namespace) -> None:
 
 
 def _protected(pattern: str | None, field: str) -> list[str]:
-    from mmrec_jax.data.formats.paths import find_files
+    from mmrec_jax.data.files.paths import find_files
     from mmrec_jax.data.manual import manual_documents
     from mmrec_jax.tokenizers.text import text_chunks
 
@@ -116,45 +108,26 @@ def _protected(pattern: str | None, field: str) -> list[str]:
     return [chunk for path in files for chunk in text_chunks(path, field)]
 
 
-def _boundaries(options: argparse.Namespace) -> Any:
-    """Where the morphemes of a word begin (`morphemes.Boundaries`), None without --morph-aware."""
-    from mmrec_jax.tokenizers.morphemes import read_gold_boundaries
-    from mmrec_jax.turkish.segmenter import segment
-
-    if not options.morph_aware:
-        return None
-    if not options.gold:
-        return lambda word: segment(word).boundaries()
-    gold = read_gold_boundaries(Path(options.gold))
-    return lambda word: gold.get(word, frozenset())
-
-
-def _record(options: argparse.Namespace, plan: Any) -> dict[str, Any]:
-    """All that determines the result; of the segmenter, its code and what its lexicon is from."""
-    import hashlib
-
+def _boundaries(options: argparse.Namespace) -> tuple[Any, str | None]:
+    """Where the morphemes of a word begin, and what says so: `ExtensionPlan.boundaries`."""
     from mmrec_jax import turkish
     from mmrec_jax.data.treebank import treebank_version
     from mmrec_jax.tokenizers.extension import text_sha256
+    from mmrec_jax.tokenizers.morphemes import read_gold_boundaries
 
-    morphemes = None
-    if options.morph_aware and options.gold:
-        morphemes = text_sha256([Path(options.gold)])
-    elif options.morph_aware:
-        sources = sorted(Path(turkish.__path__[0]).glob("*.py"))
-        morphemes = f"segmenter {text_sha256(sources)}, {treebank_version()}"
-    protected = "\0".join(plan.protected).encode()
-    return {
-        "base_sha256": plan.base.sha256,
-        "text": [path.name for path in plan.files],
-        "text_sha256": text_sha256(plan.files),
-        "field": plan.field,
-        "vocab_size": plan.vocab_size,
-        "superwords": plan.superwords,
-        "balance": plan.balance,
-        "protected_sha256": hashlib.sha256(protected).hexdigest(),
-        "morphemes": morphemes,
-    }
+    if not options.morph_aware:
+        if options.gold:
+            raise UserError("--gold is used with --morph-aware alone")
+        return None, None
+    if options.gold:
+        gold = read_gold_boundaries(Path(options.gold))
+        return lambda word: gold.get(word, frozenset()), text_sha256([Path(options.gold)])
+    from mmrec_jax.turkish.segmenter import segment
+
+    # Of the segmenter, its code and what its lexicon is from.
+    sources = sorted(Path(turkish.__path__[0]).glob("*.py"))
+    made_from = f"segmenter {text_sha256(sources)}, {treebank_version()}"
+    return lambda word: segment(word).boundaries(), made_from
 
 
 @contextlib.contextmanager
@@ -163,21 +136,16 @@ def _progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     import tqdm
 
     bars: dict[str, Any] = {}
+    with contextlib.ExitStack() as closing:
 
-    def report(stage: str, done: int, total: int) -> None:
-        if stage not in bars:
-            for bar in bars.values():
-                bar.close()
-            bars[stage] = tqdm.tqdm(
-                desc=stage, total=total, initial=done, unit_scale=True, file=sys.stderr
-            )
-        bars[stage].update(done - bars[stage].n)
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in bars:
+                closing.close()  # the bar before
+                bar = tqdm.tqdm(desc=stage, total=total, unit_scale=True, file=sys.stderr)
+                bars[stage] = closing.enter_context(bar)
+            bars[stage].update(done - bars[stage].n)
 
-    try:
         yield report
-    finally:
-        for bar in bars.values():
-            bar.close()
 
 
 def _add_report(commands: Any) -> None:
@@ -204,54 +172,18 @@ def _add_report(commands: Any) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     """Prints the Markdown and writes the three files."""
-    import json
-
-    from mmrec_jax.atomic_file import replace_file
-    from mmrec_jax.data.formats.paths import find_files
+    from mmrec_jax.data.files.paths import find_files
     from mmrec_jax.tokenizers.morphemes import read_gold_boundaries
-    from mmrec_jax.tokenizers.reachability import unreachable_tokens
-    from mmrec_jax.tokenizers.report import (
-        Encoder,
-        ReportCard,
-        draw_tokens_per_word,
-        score_boundaries,
-        score_text,
-    )
+    from mmrec_jax.tokenizers.report import Encoder, make_card
     from mmrec_jax.tokenizers.text import text_chunks
 
     encoder = Encoder(Path(options.tokenizer), "--tokenizer")
     base = Encoder(Path(options.base), "--base")
     files = find_files(options.text, "--text")
     gold = read_gold_boundaries(Path(options.gold)) if options.gold else {}
-    out = Path(options.out)
-    new, unreachable = None, None
-    if (mine := encoder.byte_level_tokens()) and (others := base.byte_level_tokens()):
-        library, tokens = mine
-        old = set(others[1].values())
-        new = {index: token for index, token in tokens.items() if token not in old}
-        unreachable = [new[index] for index in unreachable_tokens(library, new)]
-    card = ReportCard(
-        tokenizer=encoder.name,
-        base=base.name,
-        vocabulary=encoder.tokenizer.vocab_size,
-        new_tokens=None if new is None else len(new),
-        unreachable=unreachable,
-        texts=[
-            score_text(path.name, text_chunks(path, options.field), encoder, base) for path in files
-        ],
-        boundaries={
-            name: score_boundaries(each, gold)
-            for name, each in (("tokenizer", encoder), ("base", base))
-            if gold
-        },
-    )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        replace_file(out / "report.json", (json.dumps(card.record(), indent=1) + "\n").encode())
-        replace_file(out / "report.md", card.markdown().encode())
-        draw_tokens_per_word(card.texts, encoder.name, out / "report.png")
-    except OSError as error:
-        raise UserError(f"{out}: cannot write the report: {error.strerror}") from None
+    texts = {path: text_chunks(path, options.field) for path in files}
+    card, out = make_card(encoder, base, texts, gold), Path(options.out)
+    card.write(out)
     print(card.markdown(), end="")
     print(f"\n{out}: report.json, report.md, report.png")
 
@@ -260,14 +192,14 @@ def _add_init_embeddings(commands: Any) -> None:
     parser = commands.add_parser(
         "init-embeddings",
         help="embedding rows for the new tokens",
-        description="Reads a safetensors file with the matrices of the base tokenizer, one row per "
-        "token, and writes one with those of the extended tokenizer. The rows of the old tokens "
-        "keep their bits; other tensors are copied.",
+        description="Reads safetensors with the matrices of the base tokenizer, one row per token, "
+        "and writes a file with those of the extended tokenizer. The rows of the old tokens keep "
+        "their bits; other tensors are copied.",
     )
     add = parser.add_argument
     add("--base", required=True, help="tokenizer.json of the matrices")
     add("--tokenizer", required=True, help="the extended tokenizer.json")
-    add("--weights", required=True, help="safetensors file to read")
+    add("--weights", required=True, help="safetensors file, or *.index.json of several, to read")
     add("--out", required=True, help="safetensors file to write")
     add(
         "--matrices",
@@ -281,58 +213,23 @@ def _add_init_embeddings(commands: Any) -> None:
         help="mean of the rows of the old tokens that a new one is made of; the same weighted by "
         "their bytes; the average of all old tokens",
     )
-    add("--noise", type=float, default=0.0, help="as a share of the spread of the old rows")
     add("--multiple", type=int, default=128, help="pad the rows to a multiple")
-    add("--seed", type=int, default=0, help="of the noise")
     parser.set_defaults(run=_init_embeddings)
 
 
 def _init_embeddings(options: argparse.Namespace) -> None:
     """Writes the extended matrices."""
     require_positive(options, "multiple")
-    if not 0 <= options.noise < float("inf"):
-        raise UserError(f"--noise is {options.noise}; it must be at least 0 and finite")
-    if options.seed < 0:
-        raise UserError(f"--seed is {options.seed}; it must be at least 0")
-    from safetensors.numpy import save
-
-    from mmrec_jax.atomic_file import replace_file
-    from mmrec_jax.data.seeds import hashed_seed
     from mmrec_jax.tokenizers.bpe_file import BpeFile, unspell
     from mmrec_jax.tokenizers.embeddings import constituents, extend_rows
+    from mmrec_jax.tokenizers.raw_tensors import RawTensor, read_tensors, write_tensors
 
     base = BpeFile.read(Path(options.base))
     parts = constituents(base, BpeFile.read(Path(options.tokenizer)))
     lengths = {index: len(unspell(token)) for token, index in base.vocab.items()}
-    tensors, metadata = _read(options.weights)
-    for name in _names(options, tensors):
-        matrix = tensors[name]
-        if matrix.ndim != 2 or matrix.dtype.kind not in "fV" or len(matrix) < base.next_id:
-            raise UserError(
-                f"{options.weights}: {name} is {matrix.dtype} {list(matrix.shape)}; the matrix of "
-                f"this tokenizer has floating-point numbers and at least {base.next_id} rows"
-            )
-        tensors[name] = extend_rows(
-            matrix,
-            base.next_id,
-            parts,
-            lengths,
-            options.method,
-            options.noise,
-            options.multiple,
-            hashed_seed("embedding noise", name, options.seed),
-        )
-        print(f"{name}: {list(matrix.shape)} -> {list(tensors[name].shape)} {matrix.dtype}")
-    try:
-        replace_file(Path(options.out), save(tensors, metadata))
-    except OSError as error:
-        raise UserError(f"{options.out}: cannot be written: {error.strerror}") from None
-
-
-def _names(options: argparse.Namespace, tensors: dict[str, Any]) -> list[str]:
-    if options.matrices is None:
-        names = [_INPUT, *([_OUTPUT] if _OUTPUT in tensors else [])]
-    else:
+    tensors, metadata = read_tensors(Path(options.weights))
+    names = [_INPUT, *([_OUTPUT] if _OUTPUT in tensors else [])]
+    if options.matrices is not None:
         names = [name.strip() for name in options.matrices.split(",")]
     for name in names:
         if name not in tensors:
@@ -340,18 +237,13 @@ def _names(options: argparse.Namespace, tensors: dict[str, Any]) -> list[str]:
                 f"{options.weights}: there is no tensor {name}; --matrices names those to extend, "
                 f"of: {', '.join(sorted(tensors)[:8])}"
             )
-    return names
-
-
-def _read(path: str) -> tuple[dict[str, Any], dict[str, str]]:
-    import jax.numpy  # noqa: F401  (brings bfloat16 to numpy)
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as content:
-            tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
-            return tensors, content.metadata() or {}
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except SafetensorError as error:
-        raise UserError(f"{path}: this is not a safetensors file: {error}") from None
+        old, matrix = tensors[name], tensors[name].array()
+        if matrix is None or matrix.ndim != 2 or len(matrix) < base.next_id:
+            raise UserError(
+                f"{options.weights}: {name} is {old.dtype} {old.shape}; the matrix of this "
+                f"tokenizer is F16, BF16, F32 or F64 and has at least {base.next_id} rows"
+            )
+        rows = extend_rows(matrix, base.next_id, parts, lengths, options.method, options.multiple)
+        tensors[name] = RawTensor.from_array(rows)
+        print(f"{name}: {old.shape} -> {tensors[name].shape} {old.dtype}")
+    write_tensors(Path(options.out), tensors, metadata)

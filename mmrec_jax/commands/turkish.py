@@ -41,9 +41,9 @@ def score_files(options: argparse.Namespace) -> None:
 
 
 def _lines(name: str) -> list[str]:
-    from mmrec_jax.data.formats.documents import text_documents
+    from mmrec_jax.data.files.reading import Reading, read_file
 
-    documents = text_documents(Path(name), "file")
+    documents = list(read_file(Path(name), Reading("file")))
     if not documents:
         raise UserError(f"{name}: this file has no text")
     lines = [line.removesuffix("\r") for line in documents[0].text.split("\n")]

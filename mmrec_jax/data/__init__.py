@@ -1,8 +1,7 @@
 """From text, or from a synthetic task, to batches and evaluation layouts.
 
-Reading order: `document`, `formats`, `sources`, `token_store`,
-`windows`, `batch`, `packing`, `packed_stream`, `lanes`, `train_iterator`, `pipeline`, `evaluation`,
-`dataset`, `text_dataset`; then `mixture`, `long_text`, `process_memory`, `worker_process`,
-`quality`, `stream` and `prepared`; then `chat_encoder` and
-`instructions`; then `tasks`. Everything here is NumPy on the host; no device is touched.
+Reading order: `document`, `files`, `sources`, `mapped_text`; `token_store`, `windows`, `corpus`,
+`batch`, `packing`, `mixture`, `train_iterator`, `pipeline`, `evaluation`, `dataset`,
+`text_dataset`; then `prepare`, `conversations` and `tasks`. Everything here is NumPy on the host;
+no device is touched.
 """

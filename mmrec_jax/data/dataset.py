@@ -15,12 +15,18 @@ class Dataset(abc.ABC):
     Attributes:
       config: what it was opened with, which says how a model of it is evaluated and prompted.
       tokenizer: gives the ids their meaning.
-      validation: the documents that the loss is measured on; None where it is not.
+      validation: the documents that the loss is measured on; None where none are held out.
     """
 
     config: DataConfig
     tokenizer: Tokenizer
     validation: TokenStore | None = None
+
+    @property
+    def evaluators(self) -> tuple[str, ...]:
+        """Names of what measures a model on this data: without validation documents no loss."""
+        names = self.config.evaluators
+        return tuple(n for n in names if n != "loss" or self.validation is not None)
 
     @abc.abstractmethod
     def batches(

@@ -4,12 +4,11 @@ import heapq
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mmrec_jax.data.batch import Batch, empty_batch
-from mmrec_jax.data.packing import pack, write_row
+from mmrec_jax.data.batch import Batch
+from mmrec_jax.data.corpus import StoredChunks
+from mmrec_jax.data.packing import ROW_DTYPE, batch_of, one_segment, pack, segments_row
 from mmrec_jax.data.token_store import TokenStore
-from mmrec_jax.data.windows import cut_windows
 from mmrec_jax.errors import UserError
 
 # Windows that are packed together.
@@ -21,11 +20,10 @@ def evaluation_batches(
 ) -> Iterator[Batch]:
     """One pass over a split, as batches [batch_size, seq_len].
 
-    Without `carry`, the windows are those of training; each begins from the
-    zero state. With it, the documents are dealt to `batch_size` lanes of about equal length and
-    each lane is cut into rows: row b of a batch continues row b of the batch before, so the caller
-    hands the model's state on. The segment id is then the number of the document, from 1. Padding
-    stands only at the ends of lanes.
+    Without `carry`, the windows are those of training; each begins from the zero state. With it,
+    the documents are dealt to the batch rows, about as many tokens to each: row b of a batch
+    continues row b of the batch before, so the caller hands the model's state on. The segment id is
+    then the number of the document, from 1. Padding stands only behind the last document of a row.
 
     Raises:
       UserError: the split is empty.
@@ -36,51 +34,42 @@ def evaluation_batches(
 
 
 def _packed(store: TokenStore, batch_size: int, seq_len: int) -> Iterator[Batch]:
-    windows = cut_windows(store, seq_len)
+    windows = StoredChunks([store], seq_len)
     for first in range(0, len(windows), _GROUP):
         rows = pack(windows.lengths[first : first + _GROUP], seq_len)
         for start in range(0, len(rows), batch_size):
-            batch = empty_batch(batch_size, seq_len)
-            for row, pieces in enumerate(rows[start : start + batch_size]):
-                write_row(batch, row, store, windows, [first + piece for piece in pieces])
-            yield batch
+            filled = [
+                segments_row([windows[first + window] for window in row], seq_len)
+                for row in rows[start : start + batch_size]
+            ]
+            padding = [np.zeros(seq_len, ROW_DTYPE)] * (batch_size - len(filled))
+            yield batch_of(filled + padding)
 
 
 def _carried(store: TokenStore, batch_size: int, seq_len: int) -> Iterator[Batch]:
-    lanes = [_lay_end_to_end(store, documents) for documents in assign_lanes(store, batch_size)]
-    longest = max(len(places) for places, _ in lanes)
-    for start in range(0, longest, seq_len):
-        batch = empty_batch(batch_size, seq_len)
-        for row, (places, segment_ids) in enumerate(lanes):
-            part = places[start : start + seq_len]
-            batch["inputs"][row, : len(part)] = store.tokens[part]
-            batch["targets"][row, : len(part)] = store.tokens[part + 1]
-            batch["segment_ids"][row, : len(part)] = segment_ids[start : start + seq_len]
-            batch["weights"][row, : len(part)] = store.target_weights(part + 1)
-        yield batch
-
-
-def assign_lanes(store: TokenStore, num_lanes: int) -> list[list[int]]:
-    """Deals documents to lanes, the longest first, each to the shortest lane so far."""
-    pairs = np.diff(store.offsets) - 1
-    lanes: list[list[int]] = [[] for _ in range(num_lanes)]
-    heap = [(0, lane) for lane in range(num_lanes)]
-    for document in np.argsort(-pairs, kind="stable").tolist():
-        length, lane = heapq.heappop(heap)
-        lanes[lane].append(document)
-        heapq.heappush(heap, (length + int(pairs[document]), lane))
-    return [sorted(lane) for lane in lanes]
-
-
-def _lay_end_to_end(
-    store: TokenStore, documents: list[int]
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """The places of the inputs in `store.tokens`, and the segment id of each."""
-    places = [np.arange(store.offsets[d], store.offsets[d + 1] - 1) for d in documents]
-    segment_ids = [
-        np.full(len(part), d + 1, np.int32) for d, part in zip(documents, places, strict=True)
+    documents = StoredChunks([store])
+    rows = [
+        np.concatenate(
+            [np.empty(0, ROW_DTYPE), *(one_segment(documents[each], each + 1) for each in dealt)]
+        )
+        for dealt in assign_rows(store, batch_size)
     ]
-    return (
-        np.concatenate([np.zeros(0, np.int64), *places]),
-        np.concatenate([np.zeros(0, np.int32), *segment_ids]),
-    )
+    longest = max(map(len, rows))
+    for start in range(0, longest, seq_len):
+        batch = np.zeros((batch_size, seq_len), ROW_DTYPE)
+        for row, whole in enumerate(rows):
+            part = whole[start : start + seq_len]
+            batch[row, : len(part)] = part
+        yield batch_of([batch])
+
+
+def assign_rows(store: TokenStore, batch_size: int) -> list[list[int]]:
+    """Deals documents to batch rows, the longest first, each to the shortest row so far."""
+    pairs = np.diff(store.offsets) - 1
+    rows: list[list[int]] = [[] for _ in range(batch_size)]
+    heap = [(0, row) for row in range(batch_size)]
+    for document in np.argsort(-pairs, kind="stable").tolist():
+        length, row = heapq.heappop(heap)
+        rows[row].append(document)
+        heapq.heappush(heap, (length + int(pairs[document]), row))
+    return [sorted(row) for row in rows]

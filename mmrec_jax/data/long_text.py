@@ -38,9 +38,9 @@ def encode_long(tokenizer: Tokenizer, utf8: bytes) -> NDArray[np.int32]:
     start = 0
     while len(text) - start > 2 * _PIECE:
         stop = _cut(tokenizer, text, start)
-        parts.append(tokenizer.encode(text[start:stop]))
+        parts.append(tokenizer.encode(text[start:stop], continues=start > 0))
         start = stop
-    parts.append(tokenizer.encode(text[start:]))
+    parts.append(tokenizer.encode(text[start:], continues=True))
     return np.concatenate(parts)
 
 
@@ -52,7 +52,7 @@ def _cut(tokenizer: Tokenizer, text: str, start: int) -> int:
         if not place:
             break
         left, right = text[max(start, place - _CONTEXT) : place], text[place : place + _CONTEXT]
-        halves = [tokenizer.encode(left), tokenizer.encode(right)]
+        halves = [tokenizer.encode(left), tokenizer.encode(right, continues=True)]
         if np.array_equal(np.concatenate(halves), tokenizer.encode(left + right)):
             return place
     found = _TO_LAST_WORD_END.match(text, start, last)

@@ -3,21 +3,15 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import grain
+import numpy as np
+
+from mmrec_jax.data.packing import Row
 from mmrec_jax.errors import UserError
 
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """From one step on, the weights of the sources.
-
-    Attributes:
-      first_step: of training, from 1.
-      weights: one a source, at least 0; their sum is above 0 and need not be 1.
-    """
-
-    first_step: int
-    weights: tuple[float, ...]
+Stage = tuple[int, tuple[float, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,62 +19,48 @@ class Mixture:
     """Weights of sources that may change at chosen steps.
 
     Attributes:
-      stages: ascending by their first step; that of the first one is 1.
+      stages: (first step, weights), ascending by the step; that of the first one is 1. Weights are
+        at least 0, their sum is above 0 and need not be 1.
     """
 
     stages: tuple[Stage, ...]
 
-    @classmethod
-    def parse(cls, text: str, num_sources: int, option: str = "config.data.weights") -> "Mixture":
-        """The mixture that `text` says.
-
-        Args:
-          text: "3,1": of each four tokens three are from the first source; "3,1; 500: 1,1": as
-            many of each from step 500 on.
-          num_sources: how many weights each stage must have.
-          option: what to call `text` in an error message.
+    def check(self, num_sources: int, option: str = "config.data.weights") -> None:
+        """Refuses weights that make no sense for so many sources.
 
         Raises:
-          UserError: `text` is something else.
+          UserError: names `option`.
         """
-        stages: list[Stage] = []
-        for number, part in enumerate(text.split(";")):
-            step, colon, weights = part.rpartition(":")
-            if bool(colon) != bool(number):
-                raise _refusal(option, text, 'write "3,1" or "3,1; 500: 1,1"')
-            first_step = int(_number(int, step, option, text)) if number else 1
-            values = tuple(_number(float, each, option, text) for each in weights.split(","))
-            if len(values) != num_sources:
-                raise _refusal(
-                    option,
-                    text,
-                    f"config.data.train has {num_sources} sources, but {part.strip()!r} has "
-                    f"{len(values)} weights",
-                )
-            if not (all(0 <= each < math.inf for each in values) and any(values)):
-                raise _refusal(option, text, "weights are at least 0, and one is above 0")
-            if stages and first_step <= stages[-1].first_step:
-                raise _refusal(option, text, "steps ascend, and are above 1")
-            stages.append(Stage(first_step, values))
-        return cls(tuple(stages))
+        for number, (first_step, weights) in enumerate(self.stages):
+            reason = ""
+            if len(weights) != num_sources:
+                reason = f"config.data.train has {num_sources} sources, but {weights} are"
+                reason += f" {len(weights)} weights"
+            elif not (all(0 <= each < math.inf for each in weights) and any(weights)):
+                reason = "weights are at least 0, and one is above 0"
+            elif first_step <= self.stages[number - 1][0] if number else first_step != 1:
+                reason = "the first stage begins at step 1, each other one after that before it"
+            if reason:
+                raise UserError(f"{option} is {self.stages}: {reason}")
 
     def stage(self, step: int) -> Stage:
         """The stage that `step`, from 1, lies in."""
-        found = self.stages[0]
-        for stage in self.stages[1:]:
-            if stage.first_step <= step:
-                found = stage
-        return found
+        return max(stage for stage in self.stages if stage[0] <= step)
 
-    def uses(self, source: int) -> bool:
-        """Whether any stage reads `source`."""
-        return any(stage.weights[source] for stage in self.stages)
+
+def as_mixture(weights: Sequence[float] | Sequence[Stage]) -> Mixture | None:
+    """The mixture of a config's field: weights, or stages; None where it is empty."""
+    stages = [each for each in weights if isinstance(each, tuple)]
+    same = tuple(each for each in weights if not isinstance(each, tuple))
+    if same:
+        stages = [(1, same)]
+    return Mixture(tuple(stages)) if stages else None
 
 
 def next_source(weights: Sequence[float], tokens: Sequence[int]) -> int:
-    """The source that the next document comes from: the one farthest below its share of tokens.
+    """The source that the next row comes from: the one farthest below its share of tokens.
 
-    Always taking the next document there keeps two sources within one document of their shares.
+    Always taking the next row there keeps two sources within one row of their shares.
 
     Args:
       weights: of the stage.
@@ -93,12 +73,52 @@ def next_source(weights: Sequence[float], tokens: Sequence[int]) -> int:
     )
 
 
-def _number(kind: type[int] | type[float], text: str, option: str, whole: str) -> int | float:
-    try:
-        return kind(text)
-    except ValueError:
-        raise _refusal(option, whole, f"{text.strip()!r} is not a number") from None
+class MixedRows(grain.IterDataset[Row]):
+    """Rows of several sources, by the weights of a mixture; each row has tokens of one source.
+
+    The number of rows says which training step they are for, so weights change exactly there.
+    """
+
+    def __init__(
+        self, sources: Sequence[grain.IterDataset[Row]], mixture: Mixture, rows_per_step: int
+    ) -> None:
+        super().__init__(sources)
+        self._sources, self._mixture, self._rows_per_step = sources, mixture, rows_per_step
+
+    def __iter__(self) -> "_MixedRowsIterator":
+        sources = [iter(source) for source in self._sources]
+        return _MixedRowsIterator(sources, self._mixture, self._rows_per_step)
 
 
-def _refusal(option: str, text: str, reason: str) -> UserError:
-    return UserError(f"{option} is {text!r}: {reason}")
+class _MixedRowsIterator(grain.DatasetIterator[Row]):
+    def __init__(
+        self, sources: Sequence[grain.DatasetIterator[Row]], mixture: Mixture, rows_per_step: int
+    ) -> None:
+        super().__init__(sources)
+        self._sources, self._mixture, self._rows_per_step = sources, mixture, rows_per_step
+        self._rows, self._first_step = 0, 1
+        self._tokens = [0] * len(sources)
+
+    def __next__(self) -> Row:
+        first_step, weights = self._mixture.stage(self._rows // self._rows_per_step + 1)
+        if first_step != self._first_step:
+            self._first_step, self._tokens = first_step, [0] * len(self._tokens)
+        source = next_source(weights, self._tokens)
+        row = next(self._sources[source])
+        self._tokens[source] += int(np.count_nonzero(row["segment_ids"]))
+        self._rows += 1
+        return row
+
+    def get_state(self) -> dict[str, Any]:
+        return {
+            "sources": [source.get_state() for source in self._sources],
+            "rows": self._rows,
+            "first_step": self._first_step,
+            "tokens": list(self._tokens),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        for source, saved in zip(self._sources, state["sources"], strict=True):
+            source.set_state(saved)
+        self._rows, self._first_step = state["rows"], state["first_step"]
+        self._tokens = list(state["tokens"])

@@ -1,81 +1,147 @@
-"""The documents of the user's own files."""
+"""The text of a run's own files: in memory, or mapped from disk where it is large."""
 
+import dataclasses
 import sys
-from typing import Literal
+from collections.abc import Sequence
 
 from mmrec_jax.data.document import Document
-from mmrec_jax.data.formats.documents import all_documents
-from mmrec_jax.data.formats.refusals import Refusals
-from mmrec_jax.data.formats.source import find_sources
-from mmrec_jax.data.formats.text_chunk import Cut
-from mmrec_jax.data.kinds.text import RecordsConfig
-from mmrec_jax.data.split import Split, hold_out
+from mmrec_jax.data.files.reading import (
+    Reading,
+    Source,
+    find_sources,
+    read_documents,
+    require_text,
+)
+from mmrec_jax.data.files.refusals import Refusals
+from mmrec_jax.data.kinds.text import TextConfig
+from mmrec_jax.data.mapped_text import Holding, MappedText, map_text
+from mmrec_jax.data.split import hold_out, text_share
 from mmrec_jax.errors import UserError
 
+_VALIDATION_SHARE = 16  # validation text takes at most this part of config.data.memory_mb
 
-def load_files(
-    config: RecordsConfig, split: Split, kind: Literal["text", "json"], documents: Cut = "block"
-) -> list[Document]:
-    """The documents of one split of the user's own files.
 
-    `config.train` is the train split and `config.validation` the validation split; without the
-    latter a share of the former is held out (`split.hold_out`).
+@dataclasses.dataclass(frozen=True)
+class RunText:
+    """What a run trains on and is measured on.
 
-    Args:
-      config: where they are.
-      split: "train" or "validation".
-      kind: what the files are, where their suffix does not say it.
-      documents: how a text file is cut.
+    Attributes:
+      documents: the training text by source, where it is in memory; else empty.
+      mapped: the training text, one for each source, where it is on disk; else empty.
+      validation: may be empty.
+    """
+
+    documents: dict[str, list[Document]]
+    mapped: list[MappedText]
+    validation: list[Document]
+
+
+def load_text(config: TextConfig) -> RunText:
+    """The text of `config.train`, and of `config.validation` or a share of the former.
+
+    What was skipped or is worth knowing is told on standard error.
 
     Raises:
-      UserError: a package or file is missing, a file is broken (named, with the line), the split
-        has no text, or "test" is asked for.
+      UserError: a package or file is missing, a file is broken (named, with the line), or a split
+        or a source that has a weight has no text.
     """
-    if split == "test":
+    reading = Reading(config.documents, config.field, config.max_record_mb << 20)
+    sources = find_sources(config.train, "config.data.train")
+    if config.mixture is not None:
+        config.mixture.check(len(sources))
+    given = _given_validation(config, reading)
+    limit = config.memory_mb << 20
+    text = None
+    if sum(source.size for source in sources) <= limit:
+        text = _in_memory(config, sources, reading, given, limit)
+    text = text or _mapped(config, sources, reading, given)
+    if not text.validation:
+        _tell("config.data.validation_fraction is 0: all text is trained on, nothing is held out")
+    return text
+
+
+def _given_validation(config: TextConfig, reading: Reading) -> list[Document] | None:
+    """The documents of `config.validation`; None: it names none."""
+    if not config.validation:
+        return None
+    option, refusals = "config.data.validation", Refusals(config.on_error)
+    limit, size, found = config.memory_mb << 20, 0, list[Document]()
+    for document in read_documents(config.validation, option, reading, refusals):
+        size += len(document.utf8)
+        if size > limit and found:
+            _tell(
+                f"{option}: of {config.validation} the first {len(found):,} documents are used: "
+                f"more than config.data.memory_mb = {config.memory_mb}"
+            )
+            break
+        found.append(document)
+    refusals.show()
+    return require_text(found, config.validation, option)
+
+
+def _in_memory(
+    config: TextConfig,
+    sources: Sequence[Source],
+    reading: Reading,
+    given: list[Document] | None,
+    limit: int,
+) -> RunText | None:
+    """None: it is more than `limit` bytes."""
+    refusals, size = Refusals(config.on_error), 0
+    found: dict[str, list[Document]] = {source.name: [] for source in sources}
+    for source in sources:
+        for document in source.documents(reading, refusals):
+            size += len(document.text.encode())
+            if size > limit:
+                return None
+            found[source.name].append(document)
+        if config.weights:
+            require_text(found[source.name], source.name, "config.data.train")
+    refusals.show()
+    found = {name: documents for name, documents in found.items() if documents}
+    require_text(found, config.train, "config.data.train")
+    if given is None:
+        train, validation = hold_out(found, config.validation_fraction)
+        return RunText(train, [], validation)
+    held = {text_share(document.text) for document in given}
+    every = (document for documents in found.values() for document in documents)
+    trained = {text_share(document.text) for document in every}
+    _tell_overlap(len(held & trained), config)
+    return RunText(found, [], given)
+
+
+def _mapped(
+    config: TextConfig, sources: Sequence[Source], reading: Reading, given: list[Document] | None
+) -> RunText:
+    kept = (config.memory_mb << 20) // _VALIDATION_SHARE // len(sources)
+    shares = frozenset(text_share(document.text) for document in given or ())
+    fraction = config.validation_fraction if given is None else 0.0
+    holding = Holding(fraction, kept, shares)
+    texts = [map_text(source, reading, config.on_error, holding) for source in sources]
+    for text in texts:
+        for note in text.notes:
+            _tell(note)
+    texts = texts if config.weights else [text for text in texts if len(text.lengths)]
+    for text in texts:
+        require_text(text.lengths.tolist()[:1], text.name, "config.data.train")
+    require_text(texts, config.train, "config.data.train")
+    _tell_overlap(sum(text.repeated for text in texts), config)
+    validation = [document for text in texts for document in text.validation]
+    if fraction and not validation:
         raise UserError(
-            f'config.data.source "{config.source}" has no test split; evaluate a file of its own '
-            "with: mmrec eval loss --data FILE"
+            f"config.data.validation_fraction = {fraction} holds out none of the documents of "
+            f"{config.train}; raise it, set it to 0, or set config.data.validation"
+        )
+    return RunText({}, texts, given or validation)
+
+
+def _tell_overlap(count: int, config: TextConfig) -> None:
+    if count:
+        _tell(
+            f"config.data.validation: {count:,} of its texts are in config.data.train too; the "
+            "validation loss is lower than on new text"
         )
 
-    def read(name: str, *, listed: bool = True) -> list[Document]:
-        """`listed`: what was skipped is told."""
-        pattern, option = getattr(config, name), f"config.data.{name}"
-        largest = config.max_record_mb * 2**20
-        sources = find_sources(
-            pattern, option, documents, config.field, largest, kind=kind, tfds_dir=config.tfds_dir
-        )
-        refusals = Refusals(config.on_error)
-        found = all_documents(sources, refusals)
-        if listed:
-            refusals.show()
-        return _require_text(found, pattern, option)
 
-    if config.validation:
-        return read(split)
-    # Both splits are read from these files; what is wrong in them is told once.
-    train, validation = hold_out(read("train", listed=split == "train"), config.validation_fraction)
-    return train if split == "train" else validation
-
-
-def read_documents(
-    pattern: str, documents: Cut = "block", field: str = "text", option: str = "--data"
-) -> list[Document]:
-    """All documents of some files, each file read as its suffix says (`formats.paths`).
-
-    Args:
-      pattern: comma-separated paths, globs, folders or names of data sets (`find_sources`).
-      documents: how a text file is cut: see `TextFilesConfig.documents`.
-      field: the field of a record that holds the text.
-      option: what to call `pattern` in an error message.
-
-    Raises:
-      UserError: as `load_files`.
-    """
-    sources = find_sources(pattern, option, documents, field, sys.maxsize)
-    return _require_text(all_documents(sources, Refusals("stop")), pattern, option)
-
-
-def _require_text(documents: list[Document], pattern: str, option: str) -> list[Document]:
-    if not documents:
-        raise UserError(f"{option}: the corpus is empty: there is no text in {pattern}")
-    return documents
+def _tell(note: str) -> None:
+    print(note, file=sys.stderr)

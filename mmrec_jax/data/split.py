@@ -1,7 +1,7 @@
 """Which document is trained on and which is held out, decided by a hash and by nothing else."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from mmrec_jax.data.document import Document
@@ -19,6 +19,11 @@ def hash_share(key: str | bytes) -> float:
     return int.from_bytes(digest[:8], "big") / 2.0**64
 
 
+def text_share(text: str) -> float:
+    """`hash_share` of a text; white space around it is not looked at, as it makes no other text."""
+    return hash_share(text.strip())
+
+
 def fixed_split(name: str) -> Split:
     """The split of a built-in document: about 90 % train, 5 % validation, 5 % test.
 
@@ -32,45 +37,52 @@ def fixed_split(name: str) -> Split:
 
 
 def hold_out(
-    documents: Sequence[Document], fraction: float
-) -> tuple[list[Document], list[Document]]:
-    """Splits a user's documents into (train, validation).
+    documents: Mapping[str, Sequence[Document]], fraction: float
+) -> tuple[dict[str, list[Document]], list[Document]]:
+    """Splits the documents of some sources into (train by source, validation).
 
-    Several documents are split whole, by a hash of their *text*: a copy of a document lands on the
-    same side as the original, and new documents do not move old ones. When no hash falls below
-    `fraction`, the document with the lowest one is held out. A single document is cut: its last
-    `fraction` of characters is the validation text.
+    Several documents are split whole, by a hash of their *text* (`text_share`): a copy of a
+    document lands on the same side as the original, and new documents do not move old ones. When
+    no hash falls below `fraction`, the document with the lowest one is held out. A single document
+    is cut: its last `fraction` of characters is the validation text. With a fraction of 0 nothing
+    is held out.
 
     Raises:
       UserError: either side would be empty.
     """
-    if len(documents) == 1:
-        (document,) = documents
+    every = [document for some in documents.values() for document in some]
+    if len(every) == 1 and fraction:
+        (document,) = every
         cut = int(len(document.text) * (1 - fraction))
-        train = [Document(document.name, document.text[:cut])]
-        held = [Document(f"{document.name} (held-out end)", document.text[cut:])]
-        if not (train[0].text and held[0].text):
+        train = Document(document.name, document.text[:cut])
+        held = Document(f"{document.name} (held-out end)", document.text[cut:])
+        if not (train.text and held.text):
             raise UserError(
                 f"{document.name}: {len(document.text)} characters are too few to hold out "
                 f"config.data.validation_fraction = {fraction} of them; set config.data.validation"
             )
-        return train, held
-    below = held_out([document.text for document in documents], fraction)
-    train = [document for document, held_out in zip(documents, below, strict=True) if not held_out]
-    held = [document for document, held_out in zip(documents, below, strict=True) if held_out]
-    if not train:
+        return {name: [train] if some else [] for name, some in documents.items()}, [held]
+    below = iter(held_out([document.text.strip() for document in every], fraction))
+    split: dict[str, list[Document]] = {}
+    validation: list[Document] = []
+    for name, some in documents.items():
+        split[name] = []
+        for document in some:
+            (validation if next(below) else split[name]).append(document)
+    if not any(split.values()):
         raise UserError(
-            f"holding out config.data.validation_fraction = {fraction} of {len(documents)} "
+            f"holding out config.data.validation_fraction = {fraction} of {len(every)} "
             "documents leaves none to train on; lower it or set config.data.validation"
         )
-    return train, held
+    return split, validation
 
 
 def held_out(keys: Sequence[str], fraction: float) -> list[bool]:
     """Which of some things are held out: those whose key's hash falls below `fraction`.
 
-    Equal keys stay together. When no hash falls below it, the lowest one is held out.
+    Equal keys stay together. When no hash falls below it, the lowest one is held out; with a
+    fraction of 0 none is.
     """
     shares = [hash_share(key) for key in keys]
-    lowest = min(shares)
-    return [share < fraction or share == lowest for share in shares]
+    lowest = min(shares, default=0.0)
+    return [fraction > 0 and (share < fraction or share == lowest) for share in shares]

@@ -1,11 +1,14 @@
 """Documents as the data of a run."""
 
 import dataclasses
+import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from mmrec_jax.config import Config
 from mmrec_jax.data.batch import Batch
+from mmrec_jax.data.corpus import Corpus, Source
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.kinds.text import PackedConfig
@@ -16,22 +19,33 @@ from mmrec_jax.data.train_iterator import TrainIterator
 from mmrec_jax.tokenizers.cache import build_tokenizer
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
+if TYPE_CHECKING:
+    from mmrec_jax.data.mapped_text import MappedText
+
+_TOKENIZER_BYTES = 2**25  # of mapped text that a tokenizer is trained on
+
 
 @dataclasses.dataclass(frozen=True)
 class TextDataset(Dataset):
-    """A training and a validation split of documents, as tokens."""
+    """Training text of one or more sources, and a validation split in memory.
+
+    Attributes:
+      train: all `TokenStore` or all `MappedText`.
+      validation: None where nothing is held out.
+    """
 
     config: PackedConfig
     tokenizer: Tokenizer
-    train: TokenStore
-    validation: TokenStore
+    train: tuple[Source, ...]
+    validation: TokenStore | None
     carry_state: bool = False
 
     @classmethod
     def from_documents(
         cls,
         config: Config,
-        documents: Mapping[str, Sequence[Document]],
+        train: Mapping[str, Sequence[Document]],
+        validation: Sequence[Document],
         tokenizer_cache: str | os.PathLike[str],
         tokenizer: Tokenizer | None = None,
         weigh: Weigh | None = None,
@@ -40,30 +54,69 @@ class TextDataset(Dataset):
 
         Args:
           config: `data`, `tokenizer`, `model.vocab_size` and `train.carry_state` are used.
-          documents: those of "train" and "validation".
+          train: the training documents of each source, by name.
+          validation: the documents that are held out; there may be none.
           tokenizer_cache: where trained tokenizers are kept.
           tokenizer: one that is there already, to be used instead.
           weigh: the weights of the training split's tokens in the loss; None: all alike.
 
         Raises:
-          UserError: the tokenizer cannot be made, or it or `weigh` refuses a document.
+          UserError: the tokenizer cannot be made, it or `weigh` refuses a document, or a source is
+            empty.
         """
         tokenizer = tokenizer or build_tokenizer(
             config.tokenizer,
-            (document.text for document in documents["train"]),
+            (document.text for documents in train.values() for document in documents),
             tokenizer_cache,
             default_vocab_size=config.model.vocab_size,
         )
-        train = TokenStore.from_documents(documents["train"], tokenizer, weigh)
-        validation = TokenStore.from_documents(documents["validation"], tokenizer)
-        return cls(config.data, tokenizer, train, validation, config.train.carry_state)
+        stores = [
+            TokenStore.from_documents(documents, tokenizer, weigh, name=name)
+            for name, documents in train.items()
+        ]
+        return cls._opened(config, stores, validation, tokenizer)
+
+    @classmethod
+    def from_mapped(
+        cls,
+        config: Config,
+        train: "Sequence[MappedText]",
+        validation: Sequence[Document],
+        tokenizer_cache: str | os.PathLike[str],
+        tokenizer: Tokenizer | None = None,
+    ) -> "TextDataset":
+        """Makes or finds the tokenizer, from an even sample of the text; encodes the validation.
+
+        The training text is encoded as it is read. The arguments are those of `from_documents`.
+
+        Raises:
+          UserError: the tokenizer cannot be made, or it refuses a validation document.
+        """
+        tokenizer = tokenizer or build_tokenizer(
+            config.tokenizer,
+            _sample(train),
+            tokenizer_cache,
+            default_vocab_size=config.model.vocab_size,
+        )
+        return cls._opened(config, train, validation, tokenizer)
+
+    @classmethod
+    def _opened(
+        cls,
+        config: Config,
+        train: Sequence[Source],
+        validation: Sequence[Document],
+        tokenizer: Tokenizer,
+    ) -> "TextDataset":
+        held_out = TokenStore.from_documents(validation, tokenizer) if validation else None
+        return cls(config.data, tokenizer, tuple(train), held_out, config.train.carry_state)
 
     def batches(
         self, batch_size: int, *, process_index: int = 0, process_count: int = 1
     ) -> TrainIterator:
         """See `Dataset.batches`."""
         return make_train_iterator(
-            self.train,
+            self._corpora,
             self.config,
             batch_size,
             carry_state=self.carry_state,
@@ -76,7 +129,7 @@ class TextDataset(Dataset):
     ) -> int:
         """See `Dataset.steps_for`."""
         return steps_for(
-            self.train,
+            self._corpora,
             self.config,
             batch_size,
             carry_state=self.carry_state,
@@ -85,16 +138,42 @@ class TextDataset(Dataset):
         )
 
     def longest(self, rows: int, length: int) -> Batch:
-        """See `Dataset.longest`: documents of the validation split."""
-        return longest_documents(self.validation, rows, length)
+        """See `Dataset.longest`: of the validation split, or else of the training text."""
+        held_out = [] if self.validation is None else [self.validation]
+        corpus = Corpus(held_out or self.train, self.tokenizer)
+        return longest_documents(corpus.chunks(), rows, length)
 
     def describe(self) -> str:
         """See `Dataset.describe`."""
-        train = self.train
+        train = Corpus(self.train, self.tokenizer)
+        about = "" if train.stores else "about "
+        per_token = train.num_bytes / train.num_pairs
+        lost = sum(store.unspelled_bytes for store in train.stores) / train.num_bytes
+        unspelled = f", {lost:.2%} of the bytes spelled by no token" if lost else ""
+        held_out = "nothing is held out: there is no validation loss"
+        if self.validation is not None:
+            held_out = f"{self.validation.num_documents:,} validation documents"
         return (
             f"{self.config.source}, {train.num_documents:,} training documents, "
-            f"{train.num_bytes:,} bytes, {train.num_pairs:,} tokens "
-            f"({train.num_bytes / train.num_pairs:.2f} bytes/token, "
-            f"{self.tokenizer.vocab_size:,} in the vocabulary); "
-            f"{self.validation.num_documents:,} validation documents"
+            f"{train.num_bytes:,} bytes, {about}{train.num_pairs:,} tokens "
+            f"({per_token:.2f} bytes/token, {self.tokenizer.vocab_size:,} in the vocabulary"
+            f"{unspelled}); {held_out}"
         )
+
+    @functools.cached_property
+    def _corpora(self) -> list[Corpus]:
+        """What is mixed; without weights all sources are one."""
+        mixture = self.config.mixture
+        if mixture is None:
+            return [Corpus(self.train, self.tokenizer)]
+        mixture.check(len(self.train))
+        expected = "empty with config.train.carry_state, which reads document after document"
+        self.config.require(not self.carry_state, "weights", expected)
+        return [Corpus([source], self.tokenizer) for source in self.train]
+
+
+def _sample(texts: "Sequence[MappedText]") -> Iterator[str]:
+    total = sum(int(text.lengths.sum()) for text in texts)
+    step = -(-total // _TOKENIZER_BYTES)
+    for text in texts:
+        yield from map(text.text, range(0, len(text.lengths), step))

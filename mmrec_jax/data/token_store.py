@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmrec_jax.data.document import Document
+from mmrec_jax.data.long_text import encode_long
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
@@ -23,6 +24,8 @@ class TokenStore:
     Document d is `tokens[offsets[d] : offsets[d + 1]]` = begin token, its tokens, end token. It
     holds one (input, target) pair less: all its tokens and the end token are predicted.
 
+    The arrays may be memory-mapped.
+
     Attributes:
       tokens: int32 [number of tokens], begin and end tokens included.
       offsets: int64 [number of documents + 1].
@@ -31,8 +34,9 @@ class TokenStore:
       character_counts: int64 [number of documents], code points of the same text.
       weights: float32 [number of tokens], how much each counts in the loss as a target; None: all
         1.
-      sources: name and number of documents of each source, in the order of the documents; empty
-        where they are not told apart.
+      name: of the source, where there are several.
+      unspelled_bytes: of all texts, those that no token of the vocabulary spells.
+      content_hash: sha256 (hex) of all that, where it is known; empty: `fingerprint` reads it.
     """
 
     tokens: NDArray[np.int32]
@@ -40,11 +44,17 @@ class TokenStore:
     byte_counts: NDArray[np.int64]
     character_counts: NDArray[np.int64]
     weights: NDArray[np.float32] | None = None
-    sources: tuple[tuple[str, int], ...] = ()
+    name: str = ""
+    unspelled_bytes: int = 0
+    content_hash: str = ""
 
     @classmethod
     def from_documents(
-        cls, documents: Iterable[Document], tokenizer: Tokenizer, weigh: Weigh | None = None
+        cls,
+        documents: Iterable[Document],
+        tokenizer: Tokenizer,
+        weigh: Weigh | None = None,
+        name: str = "",
     ) -> "TokenStore":
         """Encodes `documents`, in their order; with `weigh` their tokens have weights.
 
@@ -56,28 +66,34 @@ class TokenStore:
         byte_counts: list[int] = []
         character_counts: list[int] = []
         weights: list[NDArray[np.float32]] = []
+        unspelled = 0
         one = np.ones(1, np.float32)
         bos = np.array([tokenizer.bos_id], np.int32)
         eos = np.array([tokenizer.eos_id], np.int32)
         for document in documents:
+            utf8 = document.text.encode("utf-8")
             try:
-                tokens = tokenizer.encode(document.text)
+                tokens = encode_long(tokenizer, utf8)
             except UserError as error:
                 raise UserError(f"{document.name}: {error}") from None
             parts += [bos, tokens, eos]
             if weigh is not None:
                 weights += [one, weigh(document, tokens, tokenizer), one]
+            unspelled += tokenizer.unspelled_bytes(document.text, tokens)
             lengths.append(len(tokens) + 2)
-            byte_counts.append(len(document.text.encode("utf-8")))
+            byte_counts.append(len(utf8))
             character_counts.append(len(document.text))
         if not parts:
-            raise UserError("the corpus is empty: there is no document to read tokens from")
+            of = f" {name!r}" if name else ""
+            raise UserError(f"the corpus{of} is empty: there is no document to read tokens from")
         return cls(
             tokens=np.concatenate(parts),
             offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
             byte_counts=np.array(byte_counts, np.int64),
             character_counts=np.array(character_counts, np.int64),
             weights=np.concatenate(weights) if weights else None,
+            unspelled_bytes=unspelled,
+            name=name,
         )
 
     @property
@@ -100,15 +116,11 @@ class TokenStore:
         """Code points of all texts: the denominator of bits per character."""
         return int(self.character_counts.sum())
 
-    def target_weights(self, places: slice | NDArray[np.int64]) -> NDArray[np.float32]:
-        """How much the tokens at `places` count as targets."""
-        if self.weights is None:
-            return np.ones(len(self.tokens[places]), np.float32)
-        return self.weights[places]
-
     @functools.cached_property
     def fingerprint(self) -> str:
         """sha256 (hex) of the tokens, the borders of the documents, and the weights if any."""
+        if self.content_hash:
+            return self.content_hash
         digest = hashlib.sha256(np.ascontiguousarray(self.offsets).data)
         digest.update(np.ascontiguousarray(self.tokens).data)
         if self.weights is not None:

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 from mmrec_jax.data.batch import Batch
 from mmrec_jax.errors import UserError
 
+_PIPELINE = "data.pipeline"  # in the identity of what `pipeline.py` makes
+
 
 def process_rows(batch_size: int, process_index: int, process_count: int) -> range:
     """The rows of a batch that one of `process_count` processes reads.
@@ -23,11 +25,11 @@ def process_rows(batch_size: int, process_index: int, process_count: int) -> ran
 
 
 def joined_state(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The `TrainIterator.get_state` of a whole run, which any number of processes can go on from.
+    """The `TrainIterator.get_state` of a whole run, from which any number of processes continues.
 
     Args:
-      states: of each process. They are the same, but that each has the positions of its own shards
-        where the stream has shards.
+      states: one of each process. They are the same, except that each has the positions of its own
+        shards where the stream has shards.
     """
     whole = dict(states[0])
     if "shards" in whole["position"]:
@@ -71,8 +73,8 @@ class TrainIterator(Iterator[Batch]):
         """Continues from `state` exactly as the iterator it was taken from would have.
 
         Raises:
-          UserError: the state was saved for other data or other settings of the data; the message
-            names what differs.
+          UserError: the state was saved for other data, other settings of the data, or by a version
+            that read it in another order; the message names what differs.
         """
         saved = state["identity"]
         differing = [
@@ -80,23 +82,26 @@ class TrainIterator(Iterator[Batch]):
             for name, value in self._identity.items()
             if saved.get(name) != value
         ]
+        if _PIPELINE in self._identity and _PIPELINE not in saved:
+            differing = ["an earlier version saved it, which read the data in another order"]
         if differing:
             raise UserError(
                 "the saved position in the training data belongs to other data: "
-                + "; ".join(differing)
+                f"{'; '.join(differing)}; start again with --fresh, or from the saved parameters "
+                "with --config.init_from=FOLDER in a new workdir"
             )
         self._stream.set_state(state["position"])
 
     def start(self) -> None:
-        """Lets what works in the background begin, if anything does."""
+        """Starts what works in the background, if anything does."""
 
     def metrics(self) -> dict[str, float]:
         """See `BatchStream.metrics`."""
         return self._stream.metrics()
 
     def warnings(self) -> list[str]:
-        """What was left out of the data since the last call, a line each."""
+        """What was left out of the data since the last call, one line each."""
         return []
 
     def close(self) -> None:
-        """Ends what works in the background; the next batch would start it again."""
+        """Ends what works in the background; there is no batch after it."""

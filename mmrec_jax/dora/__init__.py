@@ -18,12 +18,11 @@ are float arrays named `a`, `b`, `m` (and `rows`, of an embedding), and all func
     params = dora.unmerge(merged, adapters, norms)
 """
 
-from mmrec_jax.dora.adapter import Adapter, Rows, init, nodes, skipped
+from mmrec_jax.dora.adapter import Adapter, Rows, init, nodes, partition_specs, skipped
 from mmrec_jax.dora.interception import intercept
 from mmrec_jax.dora.peft_format import read_peft, write_peft
 from mmrec_jax.dora.rules import AdapterRule, RowRule, all_linear
-from mmrec_jax.dora.sharding import partition_specs, squares_specs
-from mmrec_jax.dora.transform import apply, merge, partition, squares, unmerge
+from mmrec_jax.dora.transform import apply, merge, squares, unmerge
 
 __all__ = [
     "Adapter",
@@ -36,12 +35,10 @@ __all__ = [
     "intercept",
     "merge",
     "nodes",
-    "partition",
     "partition_specs",
     "read_peft",
     "skipped",
     "squares",
-    "squares_specs",
     "unmerge",
     "write_peft",
 ]

@@ -8,10 +8,9 @@ import flax.struct
 import jax
 
 from mmrec_jax.config import AdapterConfig
-from mmrec_jax.dora.adapter import init
+from mmrec_jax.dora.adapter import init, partition_specs
 from mmrec_jax.dora.interception import intercept
 from mmrec_jax.dora.rules import AdapterRule, RowRule, all_linear
-from mmrec_jax.dora.sharding import partition_specs
 from mmrec_jax.dora.transform import apply, squares
 from mmrec_jax.models.api import LanguageModel, Output, Params
 from mmrec_jax.models.wrapper import Inputs, Wrapper
@@ -74,15 +73,10 @@ def adapt(
     dropout: float = 0.0,
     detach_norm: bool = True,
 ) -> AdaptedModel:
-    """The model with adapters on frozen parameters.
+    """The model with adapters on its frozen parameters, `base`.
 
-    Args:
-      model: whose parameters `base` are.
-      base: the frozen parameters.
-      rules: which of them are adapted, and how.
-      path: "apply" forms the adapted weights in each call; "intercept" adds x A B to x W.
-      dropout: on the adapters' input in training; needs "intercept".
-      detach_norm: the norm is a constant to gradients (DoRA).
+    The path "apply" forms the adapted weights in each call, "intercept" adds x A B to x W; dropout,
+    on the adapters' input in training, needs the latter. See `transform.apply` and `intercept`.
 
     Raises:
       UserError: a rule does not fit.

@@ -1,15 +1,18 @@
 """Trees of adapters: what is trained, and for which parameters."""
 
+import dataclasses
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.struct
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
-from mmrec_jax.dora.kernel import column_norm, matrix_shape, to_matrix, wide
+from mmrec_jax.dora.kernel import column_norm, wide
 from mmrec_jax.dora.rules import AdapterRule, RowRule, choose_embedding, choose_kernels
 from mmrec_jax.errors import UserError
 from mmrec_jax.tree import named_leaves, path_name
@@ -18,13 +21,12 @@ from mmrec_jax.typing import Array
 
 @flax.struct.dataclass
 class Adapter:
-    """The adapter of one kernel, read as `[*layers, inputs, outputs]`; float32 at least."""
+    """The adapter of one kernel `[*layers, inputs, outputs]`; float32 at least."""
 
     a: Array  # [*layers, inputs, rank]
     b: Array  # [*layers, rank, outputs]
     m: Array | None  # [*layers, 1, outputs], the magnitudes; None: LoRA
     scale: float = flax.struct.field(pytree_node=False)  # s
-    layout: str = flax.struct.field(pytree_node=False)
 
 
 @flax.struct.dataclass
@@ -47,36 +49,37 @@ def init(key: Array, params: Any, rules: Sequence[AdapterRule | RowRule]) -> dic
     """Adapters at which the model is unchanged: B = 0, m = norm(W).
 
     A is uniform in +-1 / sqrt(inputs) (Kaiming, as LoRA has it). What a kernel gets depends on the
-    key and its own path alone.
-
-    Args:
-      key: of A.
-      params: the base: nested dicts of arrays, or of anything with a shape and a dtype under
-        `jax.eval_shape`.
-      rules: which kernels, and rows, are trained.
-
-    Returns:
-      Nested dicts like `params`, with an `Adapter` or `Rows` for each adapted parameter. All leaves
-      are float arrays, named `a`, `b`, `m` and `rows`.
+    key and its own path alone. `params`, the base, and the result are nested dicts, the latter with
+    an `Adapter` or `Rows` for each adapted parameter.
 
     Raises:
       UserError: a rule matches nothing or does not fit.
     """
     leaves = named_leaves(params)
     made: dict[str, Node] = {}
-    kernels, _ = choose_kernels(_shapes(leaves), _of_kernels(rules))
-    for name, (rule, layout) in kernels.items():
+    for name, rule in choose_kernels(leaves, rules)[0].items():
         own = jax.random.fold_in(key, zlib.crc32(name.encode()))
-        made[name] = _start(own, leaves[name], rule, layout)
+        made[name] = _start(own, leaves[name], rule)
     for rows_rule in rules:
         if isinstance(rows_rule, RowRule):
-            name = choose_embedding(_shapes(leaves), rows_rule)
+            name = choose_embedding(leaves, rows_rule)
             if name in made:
                 raise UserError(f"{name} has two rules")
             empty = Rows(rows=jnp.zeros(0), ranges=rows_rule.ranges)
             rows = leaves[name][empty.indices]
-            made[name] = Rows(rows=rows.astype(wide(rows.dtype)), ranges=empty.ranges)
+            made[name] = dataclasses.replace(empty, rows=rows.astype(wide(rows.dtype)))
     return nested(made)
+
+
+def _start(key: Array, kernel: Array, rule: AdapterRule) -> Adapter:
+    *layers, inputs, outputs = kernel.shape
+    dtype, bound = wide(kernel.dtype), inputs**-0.5
+    return Adapter(
+        a=jax.random.uniform(key, (*layers, inputs, rule.rank), dtype, -bound, bound),
+        b=jnp.zeros((*layers, rule.rank, outputs), dtype),
+        m=column_norm(kernel) if rule.kind == "dora" else None,
+        scale=rule.scale,
+    )
 
 
 def skipped(params: Any, rules: Sequence[AdapterRule | RowRule]) -> dict[str, str]:
@@ -85,12 +88,14 @@ def skipped(params: Any, rules: Sequence[AdapterRule | RowRule]) -> dict[str, st
     Raises:
       UserError: as `init`.
     """
-    return choose_kernels(_shapes(named_leaves(params)), _of_kernels(rules))[1]
+    return choose_kernels(named_leaves(params), rules)[1]
 
 
 def nodes(adapters: Any) -> dict[str, Node]:
     """Path of the adapted parameter to its node, in tree order."""
-    found = jax.tree_util.tree_leaves_with_path(adapters, is_leaf=_is_node)
+    found = jax.tree_util.tree_leaves_with_path(
+        adapters, is_leaf=lambda x: isinstance(x, Adapter | Rows)
+    )
     return {path_name(path): node for path, node in found}
 
 
@@ -102,14 +107,7 @@ def map_nodes(function: Callable[[str, Node], Any], adapters: Any) -> dict[str, 
 
 def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     """`{"a/b": x}` as `{"a": {"b": x}}`."""
-    tree: dict[str, Any] = {}
-    for name, value in flat.items():
-        *folders, last = name.split("/")
-        branch = tree
-        for folder in folders:
-            branch = branch.setdefault(folder, {})
-        branch[last] = value
-    return tree
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
 
 
 def require_fit(params: Any, adapters: Any) -> None:
@@ -134,33 +132,41 @@ def _fits(node: Node, shape: tuple[int, ...]) -> bool:
     if isinstance(node, Rows):
         inside = all(last < shape[0] for _, last in node.ranges)
         return inside and node.rows.shape == (len(node.indices), *shape[1:])
-    if len(node.layout) != len(shape):
+    if len(shape) < 2:
         return False
-    *layers, inputs, outputs = matrix_shape(shape, node.layout)
+    *layers, inputs, outputs = shape
     rank = node.a.shape[-1]
     fits = node.a.shape == (*layers, inputs, rank) and node.b.shape == (*layers, rank, outputs)
     return fits and (node.m is None or node.m.shape == (*layers, 1, outputs))
 
 
-def _start(key: Array, kernel: Array, rule: AdapterRule, layout: str) -> Adapter:
-    *layers, inputs, outputs = matrix_shape(kernel.shape, layout)
-    dtype, bound = wide(kernel.dtype), inputs**-0.5
-    return Adapter(
-        a=jax.random.uniform(key, (*layers, inputs, rule.rank), dtype, -bound, bound),
-        b=jnp.zeros((*layers, rule.rank, outputs), dtype),
-        m=column_norm(to_matrix(kernel, layout)) if rule.kind == "dora" else None,
-        scale=rule.scale,
-        layout=layout,
-    )
+def partition_specs(adapters: Any, kernel_specs: Mapping[str, PartitionSpec]) -> dict[str, Any]:
+    """How adapters lie on a mesh, beside the kernels that they adapt.
+
+    A has the kernel's spec along its inputs, B and m along its outputs, all along its axis of
+    layers. The rank and rows of an embedding are whole on every device.
+
+    Args:
+      adapters: what `init` made, or its `jax.eval_shape`.
+      kernel_specs: path of each adapted parameter to its spec.
+
+    Returns:
+      A tree like `adapters` of `PartitionSpec`s.
+    """
+
+    def specs(name: str, node: Node) -> Any:
+        if isinstance(node, Rows):
+            return _with(node, rows=PartitionSpec())
+        kernel = kernel_specs[name]
+        axes: list[Any] = [*kernel, *[None] * (len(node.a.shape) - len(kernel))]
+        *layers, inputs, outputs = axes
+        beside = PartitionSpec(*layers, None, outputs)
+        m = None if node.m is None else beside
+        return _with(node, a=PartitionSpec(*layers, inputs, None), b=beside, m=m)
+
+    return map_nodes(specs, adapters)
 
 
-def _of_kernels(rules: Sequence[AdapterRule | RowRule]) -> list[AdapterRule]:
-    return [rule for rule in rules if isinstance(rule, AdapterRule)]
-
-
-def _shapes(leaves: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(leaf.shape) for name, leaf in leaves.items()}
-
-
-def _is_node(x: Any) -> bool:
-    return isinstance(x, Adapter | Rows)
+def _with(node: Any, **specs: PartitionSpec | None) -> Any:
+    """The node with specs in place of its arrays."""
+    return dataclasses.replace(node, **specs)

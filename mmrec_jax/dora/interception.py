@@ -8,40 +8,22 @@ dropped input (as peft has it); at rate 0 both lines are the same.
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mmrec_jax.dora.adapter import Node, Rows, map_nodes, nodes, require_fit
-from mmrec_jax.dora.kernel import (
-    column_squares,
-    detached,
-    factored_norm,
-    magnitude_ratio,
-    to_matrix,
-    wide,
-)
+from mmrec_jax.dora.adapter import Adapter, Node, Rows, map_nodes, nodes, require_fit
+from mmrec_jax.dora.kernel import column_squares, factored_norm, magnitude_ratio, wide
 from mmrec_jax.dora.transform import with_rows
 from mmrec_jax.errors import UserError
 from mmrec_jax.tree import map_named, named_leaves
 from mmrec_jax.typing import Array
 
-_COLLECTION = "adapters"
-
-
-@flax.struct.dataclass
-class _Change:
-    """What a kernel's module needs; under a lifted scan, that of its layer."""
-
-    a: Array
-    b: Array
-    c: Array | None
-    scale: float = flax.struct.field(pytree_node=False)
-    layout: str = flax.struct.field(pytree_node=False)
+_COLLECTION = "adapters"  # of `Adapter`s whose m is c; under a lifted scan, those of one layer
 
 
 @contextlib.contextmanager
@@ -55,8 +37,8 @@ def intercept(
 ) -> Iterator[dict[str, Any]]:
     """Within it, `model.apply(variables, ...)` is the adapted model.
 
-    Adapters must belong to `nn.Dense` or `nn.DenseGeneral` modules. Layers that are scanned over
-    must hand every collection on (`variable_axes={True: 0}`).
+    Adapters must belong to `nn.Dense` modules. Layers that are scanned over must hand every
+    collection on (`variable_axes={True: 0}`).
 
     Args:
       params: the base.
@@ -73,20 +55,19 @@ def intercept(
         another kind.
     """
     require_fit(params, adapters)
-    leaves = named_leaves(params)
-    found = nodes(adapters)
+    leaves, found = named_leaves(params), nodes(adapters)
     known = {} if squares is None else named_leaves(squares)
 
-    def change(name: str, node: Node) -> _Change | None:
+    def change(name: str, node: Node) -> Adapter | None:
         if isinstance(node, Rows):
             return None
-        c = None
-        if node.m is not None:
-            w = to_matrix(leaves[name], node.layout)
-            own = known[name] if name in known else column_squares(w)
-            norm = factored_norm(w, node.a, node.b, node.scale, own)
-            c = magnitude_ratio(node.m, detached(norm, detach_norm))
-        return _Change(node.a, node.b, c, node.scale, node.layout)
+        if node.m is None:
+            return node
+        w = leaves[name]
+        own = known[name] if name in known else column_squares(w)
+        norm = factored_norm(w, node.a, node.b, node.scale, own)
+        norm = jax.lax.stop_gradient(norm) if detach_norm else norm
+        return dataclasses.replace(node, m=magnitude_ratio(node.m, norm))
 
     def embedding(name: str, leaf: Array) -> Array:
         node = found.get(name)
@@ -96,58 +77,40 @@ def intercept(
         "params": map_named(embedding, params),
         _COLLECTION: map_nodes(change, adapters),
     }
-    with nn.intercept_methods(_changed(dropout)):
-        yield variables
 
-
-def _changed(dropout: float) -> Callable[..., Any]:
     def interceptor(
         call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], context: Any
     ) -> Any:
         module = context.module
         if context.method_name != "__call__" or not module.has_variable(_COLLECTION, "kernel"):
             return call(*args, **kwargs)
-        if not isinstance(module, nn.Dense | nn.DenseGeneral) or getattr(
-            module, "batch_dims", None
-        ):
-            name = "/".join(module.path)
+        if not isinstance(module, nn.Dense):
             raise UserError(
-                f"{name}: adapters of a {type(module).__name__} cannot be intercepted; use "
-                "dora.apply (config.adapters.path=apply)"
+                f"{'/'.join(module.path)}: adapters of a {type(module).__name__} cannot be "
+                "intercepted; use dora.apply (config.adapters.path=apply)"
             )
         (inputs,) = (*args, *kwargs.values())
         return _adapted(module, inputs, dropout)
 
-    return interceptor
+    with nn.intercept_methods(interceptor):
+        yield variables
 
 
-def _adapted(module: Any, inputs: Array, dropout: float) -> Array:
+def _adapted(module: nn.Dense, inputs: Array, dropout: float) -> Array:
     """What the module returns, with its adapter."""
-    change: _Change = module.get_variable(_COLLECTION, "kernel")
-    kernel = module.get_variable("params", "kernel")
+    change: Adapter = module.get_variable(_COLLECTION, "kernel")
+    w: Array = module.get_variable("params", "kernel")
     bias = module.get_variable("params", "bias") if module.use_bias else None
-    x, kernel, bias = nn.dtypes.promote_dtype(inputs, kernel, bias, dtype=module.dtype)
-    layout = change.layout.replace("l", "")  # one layer's, whatever was scanned over
-    contracted = layout.count("i")
-    axes = getattr(module, "axis", -1)
-    axes = axes if isinstance(axes, tuple) else (axes,)
-    x = jnp.moveaxis(x, axes, range(-contracted, 0))
-    kept = x.shape[: x.ndim - contracted]
-    x = x.reshape(*kept, -1)
-    w = to_matrix(kernel, layout)
-    features = tuple(n for n, kind in zip(kernel.shape, layout, strict=True) if kind == "o")
-
+    x, w, bias = nn.dtypes.promote_dtype(inputs, w, bias, dtype=module.dtype)
+    per_feature = (1,) * (x.ndim - 1) + (-1,)
     y = x @ w
     dropped = _drop(module, x, dropout)
-    b = change.scale * change.b if change.c is None else change.scale * change.b * change.c
-    low = _low_rank(_low_rank(dropped, change.a), b)
-    if change.c is None:
-        y = y + low
+    if change.m is None:
+        y = y + _low_rank(_low_rank(dropped, change.a), change.scale * change.b)
     else:
-        c = change.c.reshape((1,) * len(kept) + (-1,))
-        y = _rescaled(y, dropped @ w if dropout else None, low, c)
-    y = y.reshape(*kept, *features)
-    return y if bias is None else y + bias.reshape((1,) * len(kept) + features)
+        low = _low_rank(_low_rank(dropped, change.a), change.scale * change.b * change.m)
+        y = _rescaled(y, dropped @ w if dropout else None, low, change.m.reshape(per_feature))
+    return y if bias is None else y + bias.reshape(per_feature)
 
 
 @jax.custom_vjp

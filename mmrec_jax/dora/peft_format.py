@@ -2,8 +2,7 @@
 
 A folder with `adapter_config.json` and `adapter_model.safetensors`, in which layer 0 of the kernel
 `blocks/ffn/down/kernel` is the module `blocks.0.ffn.down`: `lora_A.weight` [rank, in] is A
-transposed, `lora_B.weight` [out, rank] B transposed, `lora_magnitude_vector` [out] is m. Only the
-layouts `io` and `lio` (`dora/kernel.py`) have a counterpart.
+transposed, `lora_B.weight` [out, rank] B transposed, `lora_magnitude_vector` [out] is m.
 """
 
 import json
@@ -11,7 +10,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError
@@ -19,20 +17,27 @@ from safetensors.numpy import load_file, save
 
 from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.dora.adapter import Adapter, Node, nested, nodes, require_fit
-from mmrec_jax.dora.kernel import layout_of
+from mmrec_jax.dora.rules import STACKED
 from mmrec_jax.errors import UserError
-from mmrec_jax.tree import path_name
+from mmrec_jax.json_object import read_json_object
+from mmrec_jax.tree import named_leaves
 
 CONFIG_FILE, TENSORS_FILE = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
+_PARTS = {"a": "lora_A.weight", "b": "lora_B.weight", "m": "lora_magnitude_vector"}
+# Fields that make another function of the tensors: what each may be.
+_PLAIN: dict[str, tuple[Any, ...]] = {
+    "peft_type": ("LORA",),
+    "init_lora_weights": (None, True, False, "gaussian", "eva", "orthogonal"),  # the base stays
+    **dict.fromkeys(
+        ("rank_pattern", "alpha_pattern", "modules_to_save", "lora_bias", "layer_replication"),
+        (None, False, {}, []),
+    ),
+}
 
 
 def write_peft(folder: str | os.PathLike[str], adapters: Any) -> None:
-    """Writes adapters as `peft` reads them, into a folder that is made if needed.
-
-    Args:
-      folder: where.
-      adapters: all of one kind, rank and scale.
+    """Writes adapters, all of one kind, rank and scale, into a folder that is made if needed.
 
     Raises:
       UserError: `peft` has no counterpart for them, or the files cannot be written.
@@ -41,14 +46,16 @@ def write_peft(folder: str | os.PathLike[str], adapters: Any) -> None:
     tensors: dict[str, np.ndarray] = {}
     kinds = set()
     for name, node in found.items():
-        if not isinstance(node, Adapter) or node.layout not in ("io", "lio"):
-            raise UserError(f"{name}: peft has no adapter of this layout")
+        if not isinstance(node, Adapter):
+            raise UserError(f"{name}: peft has no adapter of rows")
         kinds.add((node.a.shape[-1], node.scale, node.m is not None))
-        for module, part in _layers(name, node):
-            tensors[f"{module}.lora_A.weight"] = np.ascontiguousarray(np.asarray(part.a).T)
-            tensors[f"{module}.lora_B.weight"] = np.ascontiguousarray(np.asarray(part.b).T)
-            if part.m is not None:
-                tensors[f"{module}.lora_magnitude_vector"] = np.asarray(part.m)[0]
+        for index, module in enumerate(_modules(name, len(node.a))):
+            for part, leaf in (("a", node.a), ("b", node.b), ("m", node.m)):
+                if leaf is not None:
+                    one = np.asarray(leaf[index] if name.startswith(STACKED) else leaf)
+                    tensors[f"{module}.{_PARTS[part]}"] = np.ascontiguousarray(
+                        one[0] if part == "m" else one.T
+                    )
     if len(kinds) != 1:
         raise UserError("peft wants one kind, rank and scale for all kernels of an adapter")
     ((rank, scale, magnitudes),) = kinds
@@ -75,69 +82,58 @@ def write_peft(folder: str | os.PathLike[str], adapters: Any) -> None:
 def read_peft(folder: str | os.PathLike[str], params: Any) -> dict[str, Any]:
     """Adapters that `peft` saved for a model with the kernels of `params`, as `dora.init` has them.
 
-    Args:
-      folder: where `save_pretrained` wrote them.
-      params: the base, whose paths are the modules' names.
-
     Raises:
-      UserError: a file is missing or damaged; the adapters are of another kind than LoRA and DoRA,
-        do not fit `params`, or are missing in some layers of a kernel.
+      UserError: a file is missing or damaged; the adapters are of another kind than LoRA and DoRA
+        on an unchanged base, do not fit `params`, or are missing in some layers of a kernel.
     """
     root = Path(folder)
     try:
-        config = json.loads((root / CONFIG_FILE).read_text("utf-8"))
         tensors = load_file(root / TENSORS_FILE)
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, SafetensorError) as error:
         raise UserError(f"{root}: no adapter of peft can be read here ({error})") from None
-    if config.get("peft_type") != "LORA":
-        raise UserError(f"{root}: peft_type is {config.get('peft_type')!r}; only LORA is known")
-    for field in ("rank_pattern", "alpha_pattern", "modules_to_save", "lora_bias"):
-        if config.get(field):
-            raise UserError(f"{root}: {field} is set, which has no counterpart here")
-    divisor = config["r"] ** 0.5 if config.get("use_rslora") else config["r"]
-    scale = config["lora_alpha"] / divisor
+    config = read_json_object(root / CONFIG_FILE, str(root / CONFIG_FILE))
+    for field, allowed in _PLAIN.items():
+        if config.get(field) not in allowed:
+            raise UserError(f"{root}: {field} is {config.get(field)!r}: no counterpart here")
+    for field in ("r", "lora_alpha"):
+        if type(config.get(field)) not in (int, float) or not config[field] > 0:
+            raise UserError(f"{root}: {field} is {config.get(field)!r}; it must be above 0")
+    rank, magnitudes = config["r"], bool(config.get("use_dora"))
+    scale = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
     made: dict[str, Node] = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        name = path_name(path)
-        parts = name.split("/")
-        if parts[-1] != "kernel" or len(leaf.shape) not in (2, 3):
+    for name, leaf in named_leaves(params).items():
+        if name.split("/")[-1] != "kernel":
             continue
-        layout = layout_of(name, tuple(leaf.shape))
-        modules = _modules(name, leaf.shape[0] if layout == "lio" else None)
-        there = [module for module in modules if f"{module}.lora_A.weight" in tensors]
+        modules = _modules(name, leaf.shape[0])
+        there = [module for module in modules if f"{module}.{_PARTS['a']}" in tensors]
         if not there:
             continue
         if there != modules:
             raise UserError(f"{root}: only {', '.join(there)} of the layers of {name} are there")
-        taken = [[tensors.pop(f"{m}.lora_{x}.weight").T for m in modules] for x in "AB"]
-        lengths = [tensors.pop(f"{m}.lora_magnitude_vector", None) for m in modules]
-        whole = [jnp.asarray(np.stack(x) if layout == "lio" else x[0]) for x in taken]
-        m = None
-        if config.get("use_dora"):
-            if any(x is None for x in lengths):
-                raise UserError(f"{root}: {name} lacks its lora_magnitude_vector")
-            rows = [x[None] for x in lengths if x is not None]
-            m = jnp.asarray(np.stack(rows) if layout == "lio" else rows[0])
-        made[name] = Adapter(a=whole[0], b=whole[1], m=m, scale=scale, layout=layout)
+        parts: dict[str, Any] = {"m": None}
+        for part in _PARTS if magnitudes else "ab":
+            names = [f"{module}.{_PARTS[part]}" for module in modules]
+            if not set(names) <= tensors.keys():
+                raise UserError(f"{root}: {name} lacks its {_PARTS[part]}")
+            found = [np.atleast_2d(tensors.pop(each)) for each in names]
+            found = found if part == "m" else [each.T for each in found]
+            parts[part] = jnp.asarray(np.stack(found) if name.startswith(STACKED) else found[0])
+        if parts["a"].shape[-1] != rank:
+            raise UserError(f"{root}: r is {rank}, and {name} has {parts['a'].shape[-1]}")
+        made[name] = Adapter(**parts, scale=scale)
     if tensors or not made:
         left = next(iter(sorted(tensors)), "nothing")
-        raise UserError(f"{root}: {left} belongs to no kernel of this model")
+        raise UserError(
+            f"{root}: {left} belongs to no kernel of this model (use_dora={magnitudes})"
+        )
     adapters = nested(made)
     require_fit(params, adapters)
     return adapters
 
 
-def _modules(name: str, layers: int | None) -> list[str]:
-    """What peft calls the modules of a kernel: one, or one a layer."""
+def _modules(name: str, layers: int) -> list[str]:
+    """What peft calls the modules of a kernel: one, or one for each layer."""
     first, *rest = name.split("/")[:-1]
-    if layers is None:
+    if not name.startswith(STACKED):
         return [_PREFIX + ".".join([first, *rest])]
     return [_PREFIX + ".".join([first, str(layer), *rest]) for layer in range(layers)]
-
-
-def _layers(name: str, node: Adapter) -> list[tuple[str, Adapter]]:
-    if node.layout == "io":
-        return [(_modules(name, None)[0], node)]
-    layers = node.a.shape[0]
-    parts = [jax.tree.map(lambda x, i=i: x[i], node) for i in range(layers)]
-    return list(zip(_modules(name, layers), parts, strict=True))

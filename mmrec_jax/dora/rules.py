@@ -5,21 +5,25 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from mmrec_jax.dora.kernel import layout_of, matrix_shape
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.linen import LinenModel
+from mmrec_jax.typing import Array
+
+# The parameters of layer i of the model are index i of axis 0 of every leaf under this name.
+STACKED = "blocks/"
 
 
 @dataclasses.dataclass(frozen=True)
 class AdapterRule:
     """A low-rank adapter for each kernel whose path the pattern is found in.
 
+    Kernels are [inputs, outputs], under `blocks` behind an axis of stacked layers.
+
     Attributes:
       pattern: a regular expression, searched in paths such as `blocks/ffn/down/kernel`.
       rank: columns of A.
       alpha: numerator of the scale s.
       kind: "dora", "lora", or "rslora" (LoRA with s = alpha / sqrt(rank), arXiv 2312.03732).
-      axes: the kernels' layout (`dora/kernel.py`); None: [in, out], stacked under `blocks`.
       exclude: paths that are left out although the pattern is found in them; "": none. A model
         says its own (`LanguageModel.not_adaptable`).
       skip_narrow: kernels with fewer inputs or outputs than the rank are left out, not refused.
@@ -29,7 +33,6 @@ class AdapterRule:
     rank: int
     alpha: float
     kind: Literal["dora", "lora", "rslora"] = "dora"
-    axes: str | None = None
     exclude: str = LinenModel.not_adaptable
     skip_narrow: bool = False
 
@@ -64,6 +67,13 @@ class RowRule:
         _require_expression(self.pattern, f"row rule {self.pattern!r}")
 
 
+def _require_expression(text: str, where: str) -> None:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise UserError(f"{where}: {text!r} is no regular expression: {error}") from None
+
+
 def all_linear(
     rank: int,
     alpha: float,
@@ -76,83 +86,74 @@ def all_linear(
 
 
 def choose_kernels(
-    shapes: Mapping[str, tuple[int, ...]], rules: Sequence[AdapterRule]
-) -> tuple[dict[str, tuple[AdapterRule, str]], dict[str, str]]:
-    """The rule and the layout of each adapted kernel; the first rule that matches takes it.
+    leaves: Mapping[str, Array], rules: Sequence[AdapterRule | RowRule]
+) -> tuple[dict[str, AdapterRule], dict[str, str]]:
+    """The rule of each adapted kernel; the first that matches takes it.
 
     Beside them the reason for each parameter that a pattern is found in and no rule adapts.
-
-    Args:
-      shapes: path to shape of every parameter.
-      rules: in the order in which they choose.
+    `leaves` are all parameters, by path.
 
     Raises:
-      UserError: a rule matches no kernel, its rank is larger than a kernel, or its layout is wrong.
+      UserError: a rule matches no kernel or one of other axes, or its rank is larger than a kernel.
     """
-    chosen: dict[str, tuple[AdapterRule, str]] = {}
+    chosen: dict[str, AdapterRule] = {}
     left_out: dict[str, str] = {}
-    for rule in rules:
-        found = {
-            name: _adaptable(name, shape, rule)
-            for name, shape in shapes.items()
-            if re.search(rule.pattern, name)
-        }
-        taken = {name: layout for name, (layout, reason) in found.items() if not reason}
-        left_out |= {name: reason for name, (_, reason) in found.items() if reason}
+    for rule in (rule for rule in rules if isinstance(rule, AdapterRule)):
+        matched = [name for name in leaves if re.search(rule.pattern, name)]
+        reasons = {name: _reason_against(name, leaves[name].shape, rule) for name in matched}
+        taken = [name for name, reason in reasons.items() if not reason]
+        left_out |= {name: reason for name, reason in reasons.items() if reason}
         if not taken:
-            why = f"the parameters are {', '.join(sorted(shapes))}"
-            if found:  # one that a lower rank would do for, if there is one
-                name = max(found, key=lambda name: bool(found[name][0]))
-                why = f"it matches only what cannot be adapted, such as {name}: {found[name][1]}"
+            why = f"the parameters are {', '.join(sorted(leaves))}"
+            if matched:  # one that a lower rank would do for, if there is one
+                name = max(matched, key=lambda name: "rank" in reasons[name])
+                why = f"it matches only what cannot be adapted, such as {name}: {reasons[name]}"
             raise UserError(f"adapter pattern {rule.pattern!r} matches no kernel: {why}")
-        for name, layout in taken.items():
-            chosen.setdefault(name, (rule, layout))
-        if not any(chosen[name][0] is rule for name in taken):
+        if not set(taken) - chosen.keys():
             raise UserError(
                 f"adapter pattern {rule.pattern!r} matches nothing that rules before it left"
             )
+        for name in taken:
+            chosen.setdefault(name, rule)
     return chosen, {name: x for name, x in left_out.items() if name not in chosen}
 
 
-def choose_embedding(shapes: Mapping[str, tuple[int, ...]], rule: RowRule) -> str:
-    """The path of the embedding that a rule means.
-
-    Raises:
-      UserError: none or several match, or a row is not there.
-    """
-    matched = [name for name in shapes if re.search(rule.pattern, name)]
-    if len(matched) != 1 or len(shapes[matched[0]]) != 2:
-        found = ", ".join(matched) or "nothing"
-        raise UserError(f"row pattern {rule.pattern!r} must match one [V, D] array, not {found}")
-    rows = shapes[matched[0]][0]
-    for first, last in rule.ranges:
-        if not 0 <= first <= last < rows:
-            raise UserError(f"{matched[0]} has rows 0 to {rows - 1}; there are no {first}-{last}")
-    return matched[0]
-
-
-def _adaptable(name: str, shape: tuple[int, ...], rule: AdapterRule) -> tuple[str, str]:
-    """The layout ("" where no rank would fit) and why the parameter is left out ("": it is not)."""
+def _reason_against(name: str, shape: tuple[int, ...], rule: AdapterRule) -> str:
+    """Why a rule leaves a parameter out; "": it does not."""
     if len(shape) < 2:
-        return "", "it is a vector"
+        return "it is a vector"
     if rule.exclude and re.search(rule.exclude, name):
-        return "", "parameters of this name are excluded"
-    layout = layout_of(name, shape, rule.axes)
-    inputs, outputs = matrix_shape(shape, layout)[-2:]
+        return "parameters of this name are excluded"
+    if len(shape) != (3 if name.startswith(STACKED) else 2):
+        raise UserError(
+            f"adapters of {name} {list(shape)}: only matrices [inputs, outputs] have adapters, "
+            f"under {STACKED} stacked [layers, inputs, outputs]; leave it out of the pattern"
+        )
+    inputs, outputs = shape[-2:]
     most = min(inputs, outputs)
     if rule.rank <= most:
-        return layout, ""
+        return ""
     reason = (
         f"adapter rank {rule.rank} is larger than the kernel [{inputs}, {outputs}]; it must be at "
         f"most {most}"
     )
     if not rule.skip_narrow:
         raise UserError(f"{name}: {reason}")
-    return layout, reason
+    return reason
 
 
-def _require_expression(text: str, where: str) -> None:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise UserError(f"{where}: {text!r} is no regular expression: {error}") from None
+def choose_embedding(leaves: Mapping[str, Array], rule: RowRule) -> str:
+    """The path of the embedding that a rule means.
+
+    Raises:
+      UserError: none or several match, or a row is not there.
+    """
+    matched = [name for name in leaves if re.search(rule.pattern, name)]
+    if len(matched) != 1 or leaves[matched[0]].ndim != 2:
+        found = ", ".join(matched) or "nothing"
+        raise UserError(f"row pattern {rule.pattern!r} must match one [V, D] array, not {found}")
+    rows = leaves[matched[0]].shape[0]
+    for first, last in rule.ranges:
+        if not 0 <= first <= last < rows:
+            raise UserError(f"{matched[0]} has rows 0 to {rows - 1}; there are no {first}-{last}")
+    return matched[0]

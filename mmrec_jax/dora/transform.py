@@ -5,23 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mmrec_jax.dora.adapter import (
-    Adapter,
-    Node,
-    Rows,
-    map_nodes,
-    nodes,
-    require_fit,
-)
-from mmrec_jax.dora.kernel import (
-    column_norm,
-    column_squares,
-    detached,
-    from_matrix,
-    magnitude_ratio,
-    to_matrix,
-    wide,
-)
+from mmrec_jax.dora.adapter import Adapter, Node, Rows, map_nodes, nodes, require_fit
+from mmrec_jax.dora.kernel import column_norm, column_squares, magnitude_ratio, wide
 from mmrec_jax.errors import UserError
 from mmrec_jax.tree import map_named, named_leaves
 from mmrec_jax.typing import Array
@@ -31,12 +16,8 @@ def apply(params: Any, adapters: Any, *, detach_norm: bool = True) -> Any:
     """The weights that the adapted model uses: W' of each adapted kernel, the others as they are.
 
     Computed in float32 at least and returned in the dtype of each parameter. DoRA's is written as
-    `V (m / norm(V))`, so that W' = W exactly at the start.
-
-    Args:
-      params: the base.
-      adapters: what `init` made for it.
-      detach_norm: the norm is a constant to gradients; False differentiates it too.
+    `V (m / norm(V))`, so that W' = W exactly at the start. With `detach_norm` (section 4.3 of the
+    paper) the norm is a constant to gradients.
 
     Raises:
       UserError: the adapters do not fit the base.
@@ -52,8 +33,9 @@ def apply(params: Any, adapters: Any, *, detach_norm: bool = True) -> Any:
             return with_rows(leaf, node)
         v = _direction(leaf, node)
         if node.m is not None:
-            v = v * magnitude_ratio(node.m, detached(column_norm(v), detach_norm))
-        return from_matrix(v, node.layout, leaf.shape).astype(leaf.dtype)
+            norm = column_norm(v)
+            v = v * magnitude_ratio(node.m, jax.lax.stop_gradient(norm) if detach_norm else norm)
+        return v.astype(leaf.dtype)
 
     return map_named(adapted, params)
 
@@ -65,27 +47,21 @@ def merge(params: Any, adapters: Any) -> tuple[Any, dict[str, Any]]:
       `apply(params, adapters)`; and nested dicts with, of each adapted kernel, `norm(W + s A B)`
       `[*layers, 1, outputs]` in float32 at least, and of an embedding the rows replaced.
     """
-    require_fit(params, adapters)
-    leaves = named_leaves(params)
+    merged, leaves = apply(params, adapters), named_leaves(params)
 
     def kept(name: str, node: Node) -> Array:
         if isinstance(node, Rows):
             return leaves[name][node.indices]
         return column_norm(_direction(leaves[name], node))
 
-    return apply(params, adapters), map_nodes(kept, adapters)
+    return merged, map_nodes(kept, adapters)
 
 
 def unmerge(merged: Any, adapters: Any, norms: Any) -> Any:
-    """The base of a merged model.
+    """The base of a merged model, from what `merge` returned.
 
     W' alone keeps only the direction of W + s A B, so without the norms there is no way back. It
     reads the magnitudes of DoRA to refuse what cannot be undone: call it outside `jax.jit`.
-
-    Args:
-      merged: what `merge` returned.
-      adapters: the adapters that were merged.
-      norms: what `merge` returned beside it.
 
     Raises:
       UserError: the adapters do not fit, or a magnitude is 0: that column of the merged kernel is
@@ -104,13 +80,23 @@ def unmerge(merged: Any, adapters: Any, norms: Any) -> Any:
             return leaf
         if isinstance(node, Rows):
             return leaf.at[node.indices].set(kept[name].astype(leaf.dtype))
-        v = to_matrix(leaf, node.layout).astype(wide(leaf.dtype))
+        v = leaf.astype(wide(leaf.dtype))
         if node.m is not None:
             v = v / magnitude_ratio(node.m, kept[name])
-        w = v - node.scale * (node.a @ node.b)
-        return from_matrix(w, node.layout, leaf.shape).astype(leaf.dtype)
+        return (v - node.scale * (node.a @ node.b)).astype(leaf.dtype)
 
     return map_named(base, merged)
+
+
+def _require_direction(name: str, m: Array, norm: Array) -> None:
+    if isinstance(m, jax.core.Tracer) or isinstance(norm, jax.core.Tracer):
+        raise TypeError(f"{name}: unmerge reads the magnitudes; call it outside jax.jit")
+    lost = int(jnp.sum((m == 0) & (norm > 0)))
+    if lost:
+        raise UserError(
+            f"{name}: {lost} of {m.size} magnitudes are 0, so the merged columns are zero and the "
+            "base cannot be recovered from them"
+        )
 
 
 def squares(params: Any, adapters: Any) -> dict[str, Any]:
@@ -123,21 +109,9 @@ def squares(params: Any, adapters: Any) -> dict[str, Any]:
     def square(name: str, node: Node) -> Array | None:
         if isinstance(node, Rows) or node.m is None:
             return None
-        return column_squares(to_matrix(leaves[name], node.layout))
+        return column_squares(leaves[name])
 
     return map_nodes(square, adapters)
-
-
-def partition(params: Any, adapters: Any) -> tuple[Any, Any]:
-    """`(frozen, trained)`: the base as constants to gradients, and the adapters.
-
-    Differentiate and optimize the second alone; `apply(frozen, trained)` puts them together.
-
-    Raises:
-      UserError: the adapters do not fit the base.
-    """
-    require_fit(params, adapters)
-    return jax.tree.map(jax.lax.stop_gradient, params), adapters
 
 
 def with_rows(embedding: Array, node: Rows) -> Array:
@@ -146,17 +120,5 @@ def with_rows(embedding: Array, node: Rows) -> Array:
 
 
 def _direction(kernel: Array, node: Adapter) -> Array:
-    """V = W + s A B as a matrix, float32 at least."""
-    w = to_matrix(kernel, node.layout).astype(wide(kernel.dtype))
-    return w + node.scale * (node.a @ node.b)
-
-
-def _require_direction(name: str, m: Array, norm: Array) -> None:
-    if isinstance(m, jax.core.Tracer) or isinstance(norm, jax.core.Tracer):
-        raise TypeError(f"{name}: unmerge reads the magnitudes; call it outside jax.jit")
-    lost = int(jnp.sum((m == 0) & (norm > 0)))
-    if lost:
-        raise UserError(
-            f"{name}: {lost} of {m.size} magnitudes are 0, so the merged columns are zero and the "
-            "base cannot be recovered from them"
-        )
+    """V = W + s A B, float32 at least."""
+    return kernel.astype(wide(kernel.dtype)) + node.scale * (node.a @ node.b)

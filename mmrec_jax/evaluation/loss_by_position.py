@@ -6,11 +6,11 @@ same tokens, so their difference is what the longer context is worth.
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.data.windows import Windows, cut_windows
@@ -64,19 +64,18 @@ def loss_by_position(
     reset_every: int,
     rows: int,
     chunk_length: int = 256,
-    on_read: Callable[[int], object] = lambda tokens: None,
 ) -> PositionLoss:
     """Reads every window twice, `rows` at a time, in memory that a model's state alone grows by.
 
     Each of `windows` (`longest_windows`) is read as a document of its own, `chunk_length` tokens
-    per call, so that one shape serves all; `params` are on one device. `on_read` gets the number of
-    tokens that each call predicted.
+    per call, so that one shape serves all; `params` are on one device.
     """
     model, predict = with_state(model), compiled_eval_step()
     lengths = windows.lengths
     edges = _edges(reset_every, int(lengths.max()))
     # Sums by window and bin: tokens; carried, reset and difference in nats.
     sums = np.zeros((4, len(windows), len(edges) - 1))
+    bar = tqdm(total=int(lengths.sum()), unit=" tokens", unit_scale=True)
     for first in range(0, len(windows), rows):
         group = range(first, min(first + rows, len(windows)))
         state = colocate(params, model.initial_state(2 * rows))  # carried above, reset below
@@ -95,7 +94,8 @@ def loss_by_position(
                 own, counted = bins[real[row]], real[row]
                 for total, values in zip(sums, (np.ones_like(a), a, b, b - a), strict=True):
                     np.add.at(total[index], own, values[row, counted])
-            on_read(int(real.sum()))
+            bar.update(int(real.sum()))
+    bar.close()
     return _summary(sums, edges, reset_every)
 
 

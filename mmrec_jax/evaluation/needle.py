@@ -6,15 +6,16 @@ the pair.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from mmrec_jax.data.seeds import hashed_seed
-from mmrec_jax.evaluation.recall import first_rank
+from mmrec_jax.evaluation.mqar import first_rank
 from mmrec_jax.inference.rereading import colocate, with_room, with_state
 from mmrec_jax.models.api import LanguageModel, Params, State
 from mmrec_jax.objectives.cross_entropy import token_nll
@@ -55,17 +56,18 @@ def score_needle(
     samples: int,
     group: int = 2,
     seed: int = 0,
-    on_read: Callable[[int], object] = lambda tokens: None,
 ) -> list[NeedleScore]:
     """Reads `samples` texts of each length with the needle at each of `DEPTHS` and without it.
 
     Texts are cut from `filler`, which has as many tokens as the longest length, and begin with
     `begin_id`; keys and values are drawn from `ids`, at least `FEWEST_IDS`; each length is at least
     `SHORTEST`. Of a `group` of texts side by side each takes a row for every depth and one without
-    the needle; `params` are on one device. `on_read` gets the tokens that each call read.
+    the needle; `params` are on one device.
     """
     model, versions = with_state(model), 1 + len(DEPTHS)
     scores = []
+    tokens = sum(lengths) * -(-samples // group) * group * versions
+    bar = tqdm(total=tokens, unit=" tokens", unit_scale=True, desc="needle")
     for length in lengths:
         parts = []
         for first in range(0, samples, group):
@@ -90,11 +92,12 @@ def score_needle(
                 state = jax.block_until_ready(
                     _prefill(model, params, np.pad(chunk, padding), state, real)
                 )
-                on_read(chunk.size)
+                bar.update(chunk.size)
             state = with_room(state, 2 * TOKENS)
             nll = _value_nll(model, params, keys, candidates.swapaxes(0, 1), state)
             parts.append(np.asarray(nll, np.float64).T.reshape(group, versions, -1))
         scores.append(_score(length, np.concatenate(parts)[:samples]))
+    bar.close()
     return scores
 
 

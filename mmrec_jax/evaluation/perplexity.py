@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.evaluation import evaluation_batches
-from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.evaluation.registry import Evaluation, EvaluationRequest
 from mmrec_jax.inference.rereading import with_room, with_state
 from mmrec_jax.models.api import State
@@ -32,11 +31,11 @@ def loss(request: EvaluationRequest) -> Evaluation:
     Returns:
       `loss` (sum of weight x nll / sum of weights), `perplexity`, `tokens`, for a whole split
       `bits_per_byte` (the whole nll, end tokens included, over the UTF-8 bytes of the NFC text; of
-      conversations that of the responses over theirs) and `bits_per_character`; and the means that
-      the objectives give.
+      conversations that of the responses over theirs; a byte that no token spells costs 8 bits) and
+      `bits_per_character`, and `unspelled`, the share of such bytes, if there are any; and the
+      means that the objectives give.
     """
-    train, store = request.config.train, request.data.validation
-    assert store is not None  # where the data asks for this evaluator
+    train, store = request.config.train, request.text
     batches = evaluation_batches(
         store, train.batch_size, request.config.data.seq_len, carry=train.eval_carry
     )
@@ -50,9 +49,11 @@ def loss(request: EvaluationRequest) -> Evaluation:
     result = {"loss": sums.loss, "perplexity": perplexity(sums.loss), "tokens": sums.tokens}
     result |= {name: total / count for name, (total, count) in sums.means.items() if count}
     if complete:
-        bits = sums.nll / math.log(2)
+        bits = sums.nll / math.log(2) + 8 * store.unspelled_bytes
         result["bits_per_byte"] = bits / max(store.num_bytes, 1)
         result["bits_per_character"] = bits / max(store.num_characters, 1)
+        if store.unspelled_bytes:
+            result["unspelled"] = store.unspelled_bytes / store.num_bytes
     return Evaluation(result)
 
 
@@ -64,7 +65,7 @@ def task(request: EvaluationRequest) -> Evaluation:
       length n `loss@n`, `accuracy@n` (share of the sequences whose final answer is the most likely
       token) and `token_accuracy@n` (the same share of all answers).
     """
-    data = cast(TaskDataset, request.data)
+    data = request.task
     whole = MetricSums()
     result: dict[str, float] = {}
     for length in data.config.eval_lengths:

@@ -1,170 +1,131 @@
-"""Multi-query associative recall (MQAR): pairs of tokens, then every key again.
-
-By the definition of Zoology (arXiv 2312.04927, section 3.1), without filler between the queries:
-`k1 v1 k2 v2 ... ` and then the keys once more in another order; at each key's second occurrence
-the model should predict the value that followed the first. Keys are distinct, values are distinct,
-and no token is both.
-"""
+"""What is recalled: associative recall (`mqar.py`) and a needle in a haystack (`needle.py`)."""
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrec_jax.data.seeds import hashed_seed
-from mmrec_jax.inference.rereading import colocate, with_room, with_state
-from mmrec_jax.models.api import LanguageModel, Params, State
+from mmrec_jax.errors import UserError
+from mmrec_jax.evaluation.curves import Curve, Panel, draw_panels
+from mmrec_jax.evaluation.mqar import RecallScore, most_pairs, score_recall
+from mmrec_jax.evaluation.needle import DEPTHS, FEWEST_IDS, SHORTEST, NeedleScore, score_needle
+from mmrec_jax.evaluation.registry import Evaluation, EvaluationRequest
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
-from mmrec_jax.typing import Array
+from mmrec_jax.tree import num_bytes
 
-_CHUNK = 32  # tokens per call
+_PAIRS = (1, 2, 4, 8, 16, 32, 64)
 _SPECIAL = re.compile(r"<.+>", re.DOTALL)  # `Tokenizer.id_to_piece`: special ids and single bytes
 
 
-@dataclasses.dataclass(frozen=True)
-class RecallScore:
-    """How well one number of pairs is recalled."""
-
-    pairs: int  # in a sequence
-    queries: int  # asked, over all sequences
-    accuracy: float  # share of the queries whose value is the most likely of the sequence's values
-    error: float | None  # its standard error over sequences; None of a single one
-    chance: float  # 1 / pairs
-    right_nll: float  # mean -log p of the right value
-    # Mean -log p of the sequence's other values; None where there is no other
-    other_nll: float | None
-
-
-def most_pairs(ids: NDArray[np.int32]) -> int:
-    """Pairs in the longest sequence that these ids allow."""
-    return len(ids) // 2
-
-
-def score_recall(
-    model: LanguageModel,
-    params: Params,
-    ids: NDArray[np.int32],
-    pairs: Sequence[int],
+def recall(
+    request: EvaluationRequest,
     *,
-    begin_id: int | None,
-    sequences: int,
-    rows: int = 64,
+    lengths: Sequence[int] = (256, 1024, 4096, 16384),
+    samples: int = 4,
+    sequences: int = 256,
     seed: int = 0,
-    on_read: Callable[[int], object] = lambda tokens: None,
-) -> list[RecallScore]:
-    """Asks every key of `sequences` random sequences for each number of pairs.
+) -> Evaluation:
+    """Asks `sequences` of each number of pairs, and for a needle in `samples` texts of `lengths`.
 
-    Keys are drawn from the lower half of `ids`, values from the upper half, at most
-    `most_pairs(ids)` of them. A sequence begins with `begin_id`, or with the first key if that is
-    None; `rows` are read side by side, with `params` on one device. `on_read` gets the number of
-    tokens that each call read.
+    Any model can be asked; without training for it, MQAR is near chance. The needle's text is the
+    validation split, all documents end to end; a task has none.
+
+    Raises:
+      UserError: a length is too short for a needle, or the vocabulary too small for two pairs.
     """
-    model, widest = with_state(model), max(pairs)
-    scores = []
-    for count in pairs:
-        rng = np.random.default_rng(hashed_seed("recall", seed, count))
-        drawn = [draw_recall(rng, ids, count, begin_id) for _ in range(sequences)]
-        right, own, others = [], [], []
-        for first in range(0, sequences, rows):
-            group = drawn[first : first + rows]
-            asked = _ask(model, params, group, rows, widest, on_read)
-            answers = np.stack([answer for _, _, answer in group])
-            right.append(first_rank(asked, answers).mean(axis=-1))
-            mine = np.take_along_axis(asked, answers[..., None], axis=-1)[..., 0]
-            own.append(mine)
-            others.append(asked.sum(axis=-1) - mine)
-        shares = np.concatenate(right)
-        scores.append(
-            RecallScore(
-                pairs=count,
-                queries=sequences * count,
-                accuracy=float(shares.mean()),
-                error=float(shares.std(ddof=1) / sequences**0.5) if sequences > 1 else None,
-                chance=1 / count,
-                right_nll=float(np.concatenate(own).mean()),
-                other_nll=float(np.concatenate(others).mean() / (count - 1)) if count > 1 else None,
-            )
+    if min(lengths) < SHORTEST:
+        raise UserError(f"--lengths has {min(lengths)}; each must be at least {SHORTEST}")
+    model, params, store = request.model, request.params, request.data.validation
+    tokenizer = request.data.tokenizer
+    ids = ordinary_ids(tokenizer)
+    if len(ids) < 4:
+        raise UserError(f"the vocabulary has {len(ids)} ordinary tokens; two pairs take 4")
+    size = num_bytes(jax.eval_shape(lambda: model.initial_state(1)))
+    state = f"state: {size:,} bytes, whatever the length" if size else "no state: the text is kept"
+    lines = [state]
+    pairs = [count for count in _PAIRS if count <= most_pairs(ids)]
+    if len(pairs) < len(_PAIRS):
+        lines.append(
+            f"MQAR: {len(ids)} ordinary tokens are enough for {pairs[-1]} pairs and no more"
         )
-    return scores
+    # In the examples of a task nothing stands before the first symbol.
+    begin_id = None if store is None else tokenizer.bos_id
+    found = score_recall(
+        model, params, ids, pairs, begin_id=begin_id, sequences=sequences, seed=seed
+    )
+    lines += _recall_table(found)
+    needle: list[NeedleScore] = []
+    if store is None:
+        source = request.config.data.source
+        lines.append(f'needle: left out, the task "{source}" has no text to hide it in')
+    else:
+        inside = np.ones(len(store.tokens), bool)
+        inside[store.offsets[:-1]] = inside[store.offsets[1:] - 1] = False
+        filler = store.tokens[inside]  # without the tokens that begin and end documents
+        rare = rare_ids(ids, filler)
+        fitting = [length for length in lengths if length <= len(filler)]
+        if len(rare) < FEWEST_IDS:
+            lines.append(
+                f"needle: left out, {request.source} has only {len(rare)} rare tokens to make it of"
+            )
+            fitting = []
+        elif len(fitting) < len(lengths):
+            left_out = ", ".join(f"{length:,}" for length in lengths if length > len(filler))
+            lines.append(
+                f"needle: {request.source} has {len(filler):,} tokens, too few for texts of "
+                f"{left_out}; give longer text with --data=FILE"
+            )
+        if fitting:
+            needle = score_needle(
+                model,
+                params,
+                filler,
+                rare,
+                fitting,
+                begin_id=tokenizer.bos_id,
+                samples=samples,
+                seed=seed,
+            )
+            lines += _needle_table(needle)
+    return Evaluation(
+        text="\n".join(lines),
+        record={
+            "seed": seed,
+            "state_bytes": size,
+            "mqar": [dataclasses.asdict(score) for score in found],
+            "needle": [dataclasses.asdict(score) for score in needle],
+        },
+        draw=lambda run, path: draw_panels(recall_panels(found, needle), f"{run}: {state}", path),
+    )
 
 
-def draw_recall(
-    rng: np.random.Generator, ids: NDArray[np.int32], pairs: int, begin_id: int | None
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
-    """One sequence: its tokens, its values [pairs], and which of them answers each query [pairs].
-
-    The queries are the last `pairs` tokens.
-    """
-    half = len(ids) // 2
-    keys = rng.choice(ids[:half], pairs, replace=False)
-    values = rng.choice(ids[half:], pairs, replace=False)
-    order = rng.permutation(pairs)
-    begin = [] if begin_id is None else [begin_id]
-    shown = np.stack([keys, values], axis=1).ravel()
-    tokens = np.concatenate([begin, shown, keys[order]]).astype(np.int32)
-    return tokens, values, order
+def _recall_table(scores: Sequence[RecallScore]) -> list[str]:
+    lines = [f"{'MQAR pairs':>12} {'accuracy':>16} {'chance':>8} {'right value':>12} {'others':>8}"]
+    for score in scores:
+        error = "" if score.error is None else f" ±{score.error:.2%}"
+        others = "" if score.other_nll is None else f"{score.other_nll:.3f}"
+        lines.append(
+            f"{score.pairs:>12} {f'{score.accuracy:.2%}{error}':>16} {score.chance:>8.2%} "
+            f"{score.right_nll:>12.3f} {others:>8}"
+        )
+    return [*lines, "accuracy: among the sequence's own values; right value, others: mean nats"]
 
 
-def _ask(
-    model: LanguageModel,
-    params: Params,
-    group: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]],
-    rows: int,
-    widest: int,
-    on_read: Callable[[int], object],
-) -> NDArray[np.float64]:
-    """-log p of each sequence's values at each of its queries, [sequences, queries, values]."""
-    pairs, length = len(group[0][1]), len(group[0][0])
-    width = -(-length // _CHUNK) * _CHUNK
-    tokens, segment_ids = np.zeros((2, rows, width), np.int32)
-    values = np.zeros((rows, widest), np.int32)
-    for row, (sequence, shown, _) in enumerate(group):
-        tokens[row, :length] = sequence
-        segment_ids[row, :length] = 1
-        values[row, :pairs] = shown
-    state, parts = colocate(params, model.initial_state(rows)), []
-    for begin in range(0, width, _CHUNK):
-        chunk = np.s_[:, begin : begin + _CHUNK]
-        state = with_room(state, _CHUNK)
-        nll, state = _candidate_nll(model, params, tokens[chunk], state, segment_ids[chunk], values)
-        parts.append(np.asarray(nll[: len(group), :, :pairs], np.float64))
-        on_read(int(np.count_nonzero(segment_ids[chunk])))
-    return np.concatenate(parts, axis=1)[:, length - pairs : length]
-
-
-@jax.jit
-def _candidate_nll(
-    model: LanguageModel,
-    params: Params,
-    tokens: Array,
-    state: State,
-    segment_ids: Array,
-    values: Array,
-) -> tuple[Array, State]:
-    """-log p of each row's values [B, P] after each token [B, T, P], and the state."""
-    output = model.apply(params, tokens, state, segment_ids)
-    index = jnp.broadcast_to(values[:, None], (*tokens.shape, values.shape[1]))
-    chosen = jnp.take_along_axis(output.logits, index, axis=-1)
-    return jax.nn.logsumexp(output.logits, axis=-1, keepdims=True) - chosen, output.state
-
-
-def first_rank(nll: NDArray[np.floating], right: NDArray[np.integer]) -> NDArray[np.float64]:
-    """The chance that the right candidate is chosen as the most likely one.
-
-    Candidates that share the first rank are chosen among at random, so a model that finds all of
-    C candidates equally likely gets 1 / C, and not 0 or 1.
-
-    `nll` [..., C] is `-log p` of each candidate, `right` [...] the index of the right one; [...] is
-    returned, 0 where another one is better, else 1 / (candidates of the first rank). NaN is wrong.
-    """
-    own = np.take_along_axis(nll, right[..., None], axis=-1)
-    tied = np.count_nonzero(nll == own, axis=-1)
-    best = np.all(nll >= own, axis=-1)
-    return np.where(best, 1.0 / np.maximum(tied, 1), 0.0)
+def _needle_table(scores: Sequence[NeedleScore]) -> list[str]:
+    lines = []
+    for title, rows in (
+        ("value is first of 101", [[f"{x:.0%}" for x in s.accuracy] for s in scores]),
+        ("profit, nats/token", [[f"{x:+.2f}" for x in s.profit] for s in scores]),
+    ):
+        lines.append(f"needle: {title}, by depth (%)")
+        lines.append(f"{'tokens':>12}" + "".join(f"{depth:>7}" for depth in DEPTHS))
+        for score, cells in zip(scores, rows, strict=True):
+            lines.append(f"{score.length:>12,}" + "".join(f"{cell:>7}" for cell in cells))
+    chance = ", ".join(f"{score.accuracy_without:.0%}" for score in scores)
+    return [*lines, f"without the needle the value is first in {chance} (chance 1.0%)"]
 
 
 def ordinary_ids(tokenizer: Tokenizer) -> NDArray[np.int32]:
@@ -190,3 +151,27 @@ def rare_ids(ordinary: NDArray[np.int32], text: NDArray[np.int32]) -> NDArray[np
     by_count = ordinary[np.argsort(counts, kind="stable")]
     occurring = by_count[np.count_nonzero(counts == 0) :]
     return np.sort(occurring[: -(-len(occurring) // 2)])
+
+
+def recall_panels(recall: Sequence[RecallScore], needle: Sequence[NeedleScore]) -> list[Panel]:
+    """MQAR accuracy against the number of pairs; the needle by depth and length, if measured."""
+    pairs, none = [score.pairs for score in recall], [0.0] * len(recall)
+    errors = [score.error or 0.0 for score in recall]
+    mqar = {
+        "model": (pairs, [score.accuracy for score in recall], errors),
+        "chance": (pairs, [score.chance for score in recall], none),
+    }
+    panels = [Panel("pairs", "MQAR: accuracy", mqar, share=True)]
+    if needle:
+        none, x = [0.0] * len(DEPTHS), "depth of the needle (% of the text)"
+        accuracy: dict[str, Curve] = {}
+        profit: dict[str, Curve] = {}
+        for score in needle:
+            label = f"{score.length:,} tokens"
+            accuracy[label] = DEPTHS, score.accuracy, none
+            profit[label] = DEPTHS, score.profit, [error or 0.0 for error in score.error]
+        panels += [
+            Panel(x, "needle: value is first of 101", accuracy, octaves=False, share=True),
+            Panel(x, "needle: profit (nats/token)", profit, octaves=False),
+        ]
+    return panels

@@ -1,16 +1,21 @@
 """What is measured of a model: evaluators by name, all with one signature.
 
-A run calls them at each evaluation, `mmrec eval` on one device. Which ones apply to a run follows
-from its data and its config (`train/evaluator.py`).
+A run calls them at each evaluation, `mmrec eval NAME` on one device. Which ones apply to a run
+follows from its data and its config (`train/evaluator.py`).
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
 
 from jax.sharding import Mesh
 
 from mmrec_jax.config import Config
 from mmrec_jax.data.dataset import Dataset
+from mmrec_jax.data.tasks.task_dataset import TaskDataset
+from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import Histogram, LanguageModel, Params
 from mmrec_jax.objectives.api import Objective
 from mmrec_jax.registry import Registry
@@ -28,6 +33,33 @@ class EvaluationRequest:
     objectives: Mapping[str, Objective]
     mesh: Mesh  # where batches go
     step: int  # updates done
+    source: str = "the validation split"  # what the data is called in texts and titles
+
+    @property
+    def text(self) -> TokenStore:
+        """The validation split.
+
+        Raises:
+          UserError: the data is a task, or none of its text is held out.
+        """
+        if self.data.validation is None:
+            raise UserError(
+                f'config.data.source "{self.config.data.source}" has no held-out text here (of a '
+                "task: evaluate task, task_length or recall)"
+            )
+        return self.data.validation
+
+    @property
+    def task(self) -> TaskDataset:
+        """The task.
+
+        Raises:
+          UserError: the data is text.
+        """
+        if "task" not in self.config.data.evaluators:
+            source = self.config.data.source
+            raise UserError(f'config.data.source "{source}" is no task: evaluate loss or length')
+        return cast(TaskDataset, self.data)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,15 +70,23 @@ class Evaluation:
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     text: str = ""  # for the console, and for files of samples
     histograms: dict[str, Histogram] = dataclasses.field(default_factory=dict)  # for the log
+    # Of `mmrec eval`: every number, for a file of JSON, and `draw(run, path)`, a picture as PNG
+    record: dict[str, Any] = dataclasses.field(default_factory=dict)
+    draw: Callable[[str, Path], None] | None = None
 
 
-EvaluateFn = Callable[[EvaluationRequest], Evaluation]
+# Of a request, and of the evaluator's own options: keywords with defaults, which the options of
+# `mmrec eval` of the same names set.
+EvaluateFn = Callable[..., Evaluation]
 
 EVALUATORS: Registry[EvaluateFn] = Registry(
     "evaluator",
     {
         "loss": "mmrec_jax.evaluation.perplexity:loss",
         "task": "mmrec_jax.evaluation.perplexity:task",
+        "length": "mmrec_jax.evaluation.length:length",
+        "task_length": "mmrec_jax.evaluation.length:task_length",
+        "recall": "mmrec_jax.evaluation.recall:recall",
         "sample": "mmrec_jax.evaluation.samples:sample",
         "turkish": "mmrec_jax.evaluation.samples:turkish",
         "dashboard": "mmrec_jax.evaluation.dashboard:dashboard",

@@ -26,18 +26,20 @@ def sample(request: EvaluationRequest) -> Evaluation:
     return Evaluation(text=train.sample_prompt + ("\n" if chat else "") + text)
 
 
-def turkish(request: EvaluationRequest) -> Evaluation:
+def turkish(request: EvaluationRequest, *, samples: int | None = None) -> Evaluation:
     """The metrics (`turkish/scores.py`) of one continuation each of some validation documents.
 
-    A document could go on in many ways: all metrics but the vowel harmony compare with the one way
-    that it went, and are for comparing runs. There are none where no document is long enough.
+    `samples`: how many; None: as `config.turkish.scored_samples` says. A document could go on in
+    many ways: all metrics but the vowel harmony compare with the one way that it went, and are for
+    comparing runs. There are none where no document is long enough, or none is held out.
     """
     train, data = request.config.train, request.data
-    assert data.validation is not None  # `DataConfig.check`
+    if data.validation is None:
+        return Evaluation()
     pairs = beginnings(
         data.validation,
         data.tokenizer,
-        request.config.turkish.scored_samples,
+        request.config.turkish.scored_samples if samples is None else samples,
         train.sample_tokens,
     )
     if not pairs:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mmrec_jax.data.chat_encoder import ChatEncoder
+from mmrec_jax.data.conversations.encoder import ChatEncoder
 from mmrec_jax.errors import UserError
 from mmrec_jax.inference.generate import generate
 from mmrec_jax.inference.prefill import TextState

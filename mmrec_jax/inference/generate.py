@@ -142,17 +142,18 @@ def generate(
     """
     if on_state is not None and samples != 1:
         raise ValueError(f"on_state needs samples=1, not {samples}: a state holds one text")
-    ids = tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+    if isinstance(prompt, str):
+        ids = tokenizer.encode(prompt, continues=state is not None)
+    else:
+        ids = prompt
     if state is None and isinstance(prompt, str):
         ids = np.concatenate([[tokenizer.bos_id], ids]).astype(np.int32)
     ends = tuple(stops or (tokenizer.eos_id,)) if stop_at_end else ()
     start = prefill(model, params, ids, state) if state is None or len(ids) else state
-    known = list(start.tail[: len(start.tail) - start.pending])
-    waiting = list(start.tail[len(known) :])
-    written = [list(waiting) for _ in range(samples)]
+    texts = [TextStream(tokenizer, start.tail, start.pending) for _ in range(samples)]
+    parts: list[list[str]] = [[] for _ in range(samples)]
     open_rows = set(range(samples))
-    text = TextStream(tokenizer, start.tail, start.pending)
-    rows = None
+    drawn, rows = 0, None
     for tokens, after in stream(
         model,
         params,
@@ -164,25 +165,23 @@ def generate(
         ends=ends,
     ):
         rows = after
-        for row in list(open_rows):
-            if tokens[row] in ends:
-                open_rows.discard(row)
-            else:
-                written[row].append(int(tokens[row]))
-        if 0 in open_rows:
-            added = text.push(int(tokens[0]))
-            if on_text is not None:
+        open_rows -= {row for row in open_rows if tokens[row] in ends}
+        for row in sorted(open_rows):
+            added = texts[row].push(int(tokens[row]))
+            parts[row].append(added)
+            if row == 0 and on_text is not None:
                 on_text(added)
         if not open_rows:
             break
+        drawn += 1
     if on_state is not None:
-        drawn = len(written[0]) - len(waiting)
-        on_state(start if rows is None else _state_after(start, drawn, rows, text))
-        del written[0][len(written[0]) - text.pending :]
-    elif on_text is not None and (rest := text.finish()):
-        on_text(rest)
-    prefix = tokenizer.decode(known)
-    return [tokenizer.decode([*known, *row])[len(prefix) :] for row in written]
+        on_state(start if rows is None else _state_after(start, drawn, rows, texts[0]))
+    else:
+        for row, text in enumerate(texts):
+            parts[row].append(text.finish())
+        if on_text is not None and parts[0][-1]:
+            on_text(parts[0][-1])
+    return ["".join(part) for part in parts]
 
 
 def _state_after(start: TextState, drawn: int, rows: Rows, text: "TextStream") -> TextState:

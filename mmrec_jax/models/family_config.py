@@ -29,7 +29,6 @@ class FamilyConfig(Settings):
 
     def fitted(self, rows: int, platform: str) -> Self:
         """With what the run leaves open set for `rows` of a microbatch on each device."""
-        del rows, platform
         return self
 
     def resolved(self) -> dict[str, Any]:

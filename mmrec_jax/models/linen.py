@@ -81,12 +81,10 @@ class LinenModel:
         self, collected: Mapping[str, Any], state: State, shape: tuple[int, ...]
     ) -> dict[str, Array]:
         """`Output.captured` from the collections of the module that were asked for."""
-        del state, shape
         return dict(collected)
 
     def initial_state(self, batch: int) -> State:
         """None: the model keeps nothing."""
-        del batch
 
     @property
     def state_batch_axes(self) -> Any:
@@ -95,7 +93,6 @@ class LinenModel:
 
     def continues(self, segment_ids: Array, state: State) -> Array:
         """See `LanguageModel.continues`; here no state knows of an earlier token."""
-        del state
         before = jnp.pad(segment_ids[:, :-1], ((0, 0), (1, 0)))
         return (segment_ids > 0) & (segment_ids == before)
 
@@ -103,7 +100,6 @@ class LinenModel:
         """See `LanguageModel.partition_specs`."""
 
         def spec(name: str, leaf: Any) -> PartitionSpec:
-            del leaf
             found = (spec for pattern, spec in self.sharding if re.search(pattern, name))
             return next(found, PartitionSpec())
 
@@ -123,7 +119,6 @@ class LinenModel:
 
     def mixing_flops(self, length: int) -> float:
         """See `LanguageModel.mixing_flops`."""
-        del length
         return 0.0
 
     def unwrap(self, params: Params) -> tuple[Self, Params]:

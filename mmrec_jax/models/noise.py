@@ -34,18 +34,11 @@ def neftune(
     alpha: float | Array,
     scale: Float[Array, "B T"] | None = None,
 ) -> Float[Array, "B T D"]:
-    """The embeddings with noise; bit for bit the same where alpha or the scale is 0.
+    """The embeddings with noise, summed in float32; bit for bit the same where its size is 0.
 
-    Args:
-      key: of the noise.
-      embeddings: embedded tokens.
-      segment_ids: 0 at padding, which is left untouched; a document's id elsewhere. n counts the
-        tokens of a document in its row. None: each row is one document.
-      alpha: strength, a number or a scalar array; 5 to 15 in the paper.
-      scale: factor of the noise of each token.
-
-    Returns:
-      In the dtype of `embeddings`; the sum is made in float32.
+    n counts the tokens of a document in its row; padding, segment id 0, is left untouched, and
+    without ids each row is one document. `alpha` is 5 to 15 in the paper; `scale` is a factor of
+    the noise of each token.
     """
     batch, length, width = embeddings.shape
     if segment_ids is None:
@@ -108,21 +101,14 @@ def with_embedding_noise(
 ) -> NoisyModel:
     """The model with noise on its embedded tokens in training; evaluation has none.
 
-    Args:
-      model: a `LanguageModel`.
-      alpha: strength.
-      steps: of a run at whose end alpha has fallen linearly to 0; None: it is constant.
-      table: factor of the noise of each token, [V].
+    `steps` is the length of a run at whose end alpha has fallen linearly to 0, None: it is
+    constant; `table` the factor of the noise of each token, [V].
     """
     return NoisyModel(model, None if table is None else jnp.asarray(table), alpha, steps)
 
 
 def read_noise_table(path: str, ids: Mapping[str, int]) -> NDArray[np.float32]:
-    """The factor of each token, [V] float32, from a JSON object such as {"▁lar": 0.3}.
-
-    Args:
-      path: of the file; tokens that it does not name have the factor 1.
-      ids: of all tokens.
+    """The factor of each token, [V] float32, from a JSON file such as {"▁lar": 0.3}; else 1.
 
     Raises:
       UserError: the file is missing or damaged, or names a token that does not exist.

@@ -5,10 +5,14 @@ counts over the whole batch before the forward pass, and each microbatch then gi
 that count they add up to the objective of the whole batch, however it was cut.
 """
 
+import abc
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
+
+import jax.numpy as jnp
 
 from mmrec_jax.models.api import LanguageModel, Output, State
+from mmrec_jax.objectives.config import Weight
 from mmrec_jax.typing import Array
 
 Batch = dict[str, Array]  # [B, T] each: `data/batch.py`
@@ -18,28 +22,31 @@ Params = Any  # nested dicts of arrays; empty where an objective has none of its
 LOSS = "loss"
 
 
-class Objective(Protocol):
-    """A term of the loss."""
+class Objective(abc.ABC):
+    """A term of the loss.
 
-    @property
-    def weight(self) -> Callable[[Array], float | Array]:
-        """Its factor in the loss, as a function of the updates done."""
+    Attributes:
+      weight: its factor in the loss, as a function of the updates done.
+      orthogonal: whether its gradient counts without the component along that of the others.
+      capture: what it wants of the inside of the model (`LanguageModel.apply`).
+    """
 
-    @property
-    def orthogonal(self) -> bool:
-        """Whether its gradient counts without the component along that of the others."""
-
-    @property
-    def capture(self) -> tuple[str, ...]:
-        """What it wants of the inside of the model (`LanguageModel.apply`)."""
+    weight: Callable[[Array], float | Array]
+    orthogonal: bool = False
+    capture: tuple[str, ...] = ()
 
     def init(self, key: Array, model: LanguageModel) -> Params:
         """Parameters of its own, that training alone uses."""
+        return {}
 
+    @abc.abstractmethod
     def count(self, model: LanguageModel, batch: Batch, state: State) -> Array:
         """What its sums over the whole batch are divided by; known before the forward pass."""
 
-    def sums(self, params: Params, output: Output, batch: Batch, continues: Array) -> Any:
+    @abc.abstractmethod
+    def sums(
+        self, params: Params, output: Output, batch: Batch, continues: Array
+    ) -> dict[str, Array]:
         """Sums over a (micro)batch: a dict of arrays, with `LOSS` a scalar among them.
 
         Args:
@@ -49,8 +56,18 @@ class Objective(Protocol):
           continues: `LanguageModel.continues`.
         """
 
+    @abc.abstractmethod
     def metrics(self, sums: Mapping[str, Array], count: Array) -> dict[str, Array]:
         """Scalars for the log from the sums over the whole batch."""
 
     def positions(self, output: Output, batch: Batch) -> dict[str, tuple[Array, Array]]:
         """What an evaluation takes the mean of: values [B, T], and where they count [B, T]."""
+        return {}
+
+
+def weight_schedule(weight: Weight) -> Callable[[Array], float | Array]:
+    """A number, or (step, weight) points with straight lines between them."""
+    if isinstance(weight, int | float):
+        return lambda step: float(weight)
+    steps, weights = (jnp.asarray(column, jnp.float32) for column in zip(*weight, strict=True))
+    return lambda step: jnp.interp(step.astype(jnp.float32), steps, weights)

@@ -11,7 +11,6 @@ from mmrec_jax.settings import Check, Settings, setting
 if TYPE_CHECKING:
     from mmrec_jax.models.api import LanguageModel
     from mmrec_jax.objectives.api import Objective
-    from mmrec_jax.objectives.cross_entropy import CrossEntropy
     from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 # A number, or (step, weight) points between which the weight is linear.
@@ -25,13 +24,14 @@ def _weight_holds(weight: Any) -> bool:
     return bool(points) and ascending and inside
 
 
-_WEIGHT = Check(_weight_holds, "at least 0, or points such as [(0,0.0),(500,0.1)], steps ascending")
-_COMMENT = "in the sum that is minimised: a number, or (step, weight) points, linear in between"
-
-
 def weight_setting(default: float) -> Any:
     """The field `weight` of an objective."""
-    return setting(default, f"{_COMMENT}; 0: measured, not trained on", _WEIGHT)
+    return setting(
+        default,
+        "in the sum that is minimised: a number, or (step, weight) points, linear in between; "
+        "0: measured, not trained on",
+        Check(_weight_holds, "at least 0, or points such as [(0,0.0),(500,0.1)], steps ascending"),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,12 +53,11 @@ class CrossEntropyConfig(ObjectiveConfig):
 
     group = "objectives.cross_entropy"
 
-    def build(self, model: "LanguageModel", tokenizer: "Tokenizer") -> "CrossEntropy":
+    def build(self, model: "LanguageModel", tokenizer: "Tokenizer") -> "Objective":
         """See `ObjectiveConfig.build`."""
+        from mmrec_jax.objectives.api import weight_schedule
         from mmrec_jax.objectives.cross_entropy import CrossEntropy
-        from mmrec_jax.objectives.weight import weight_schedule
 
-        del model, tokenizer
         return CrossEntropy(weight_schedule(self.weight))
 
 
@@ -71,11 +70,6 @@ class Objectives(Mapping[str, Any]):
     def __init__(self, **chosen: ObjectiveConfig | None) -> None:
         named = {"cross_entropy": CrossEntropyConfig(), **chosen}
         self._chosen = {name: config for name, config in named.items() if config is not None}
-
-    def without(self, *names: str) -> "Objectives":
-        """The others."""
-        others = {name: config for name, config in self.items() if name not in names}
-        return Objectives(**{"cross_entropy": None, **others})
 
     def __getitem__(self, name: str) -> Any:
         return self._chosen[name]

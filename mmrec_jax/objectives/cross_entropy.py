@@ -2,13 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from mmrec_jax.models.api import LanguageModel, Output, State
-from mmrec_jax.objectives.api import LOSS, Batch, Params
+from mmrec_jax.objectives.api import LOSS, Batch, Objective, Params
 from mmrec_jax.typing import Array, Float, Int, typed
 
 
@@ -33,21 +32,16 @@ def weighted_nll(
 
 
 @dataclasses.dataclass(frozen=True)
-class CrossEntropy:
-    """The mean over targets by weight; reported as `loss`, in nats/token."""
+class CrossEntropy(Objective):
+    """The mean over targets by weight; reported as `loss`, in nats/token.
+
+    It has no `positions`: every evaluation has it as it is.
+    """
 
     weight: Callable[[Array], float | Array]
-    orthogonal: ClassVar[bool] = False
-    capture: ClassVar[tuple[str, ...]] = ()
-
-    def init(self, key: Array, model: LanguageModel) -> Params:
-        """See `Objective.init`: none."""
-        del key, model
-        return {}
 
     def count(self, model: LanguageModel, batch: Batch, state: State) -> Array:
         """The weights of the whole batch; a batch in which nothing counts has loss 0."""
-        del model, state
         weight = jnp.sum(batch["weights"])
         return jnp.where(weight > 0, weight, 1)
 
@@ -55,14 +49,8 @@ class CrossEntropy:
         self, params: Params, output: Output, batch: Batch, continues: Array
     ) -> dict[str, Array]:
         """See `Objective.sums`."""
-        del params, continues
         return {LOSS: weighted_nll(output.logits, batch["targets"], batch["weights"])}
 
     def metrics(self, sums: Mapping[str, Array], count: Array) -> dict[str, Array]:
         """See `Objective.metrics`."""
         return {"loss": sums[LOSS] / count}
-
-    def positions(self, output: Output, batch: Batch) -> dict[str, tuple[Array, Array]]:
-        """See `Objective.positions`: every evaluation has it as it is."""
-        del output, batch
-        return {}

@@ -10,7 +10,6 @@ so the error of the trivial prediction W_p = I and the variance of n(h) are repo
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +17,8 @@ from flax import linen as nn
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel, Output, State
-from mmrec_jax.objectives.api import LOSS, Batch, Params
+from mmrec_jax.objectives.api import LOSS, Batch, Objective, Params, weight_schedule
 from mmrec_jax.objectives.config import ObjectiveConfig, Weight, weight_setting
-from mmrec_jax.objectives.weight import weight_schedule
 from mmrec_jax.settings import setting
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.typing import Array, Float
@@ -38,22 +36,17 @@ class UBOOConfig(ObjectiveConfig):
 
     def build(self, model: LanguageModel, tokenizer: Tokenizer) -> "UBOO":
         """See `ObjectiveConfig.build`."""
-        del model, tokenizer
         return UBOO(weight_schedule(self.weight), self.isolate, self.orthogonal)
 
 
 @dataclasses.dataclass(frozen=True)
-class UBOO:
-    """The objective of any model that can be asked for its hidden states.
-
-    Attributes:
-      isolate: a pure probe, no gradient into the model.
-    """
+class UBOO(Objective):
+    """The objective of any model that can be asked for its hidden states."""
 
     weight: Callable[[Array], float | Array]
     isolate: bool = False
     orthogonal: bool = False
-    capture: ClassVar[tuple[str, ...]] = ("states",)
+    capture: tuple[str, ...] = ("states",)
 
     def init(self, key: Array, model: LanguageModel) -> Params:
         """W_p of each layer, LeCun-normal.
@@ -84,7 +77,6 @@ class UBOO:
         self, params: Params, output: Output, batch: Batch, continues: Array
     ) -> dict[str, Array]:
         """The loss and, for `metrics`, that of W_p = I and the moments of n(h)."""
-        del batch
         captured = output.captured
         # Made again in the backward pass: each of its arrays is as large as all states.
         sums = jax.checkpoint(self._sums)
@@ -114,11 +106,6 @@ class UBOO:
             "uboo_skill": 1 - sums[LOSS] / jnp.maximum(sums["identity"], tiny),
             "uboo_variance": sums["square"] / count - jnp.mean(jnp.square(mean)),
         }
-
-    def positions(self, output: Output, batch: Batch) -> dict[str, tuple[Array, Array]]:
-        """See `Objective.positions`: it is for training alone."""
-        del output, batch
-        return {}
 
 
 def normalise(x: Float[Array, "*n E"]) -> Array:

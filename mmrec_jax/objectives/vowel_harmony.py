@@ -19,9 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmrec_jax.models.api import LanguageModel, Output, State
-from mmrec_jax.objectives.api import LOSS, Batch, Params
+from mmrec_jax.objectives.api import LOSS, Batch, Objective, Params, weight_schedule
 from mmrec_jax.objectives.config import ObjectiveConfig, Weight, weight_setting
-from mmrec_jax.objectives.weight import weight_schedule
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.turkish.vowel_table import VowelTable, broken_classes, vowel_table
 from mmrec_jax.typing import Array, Bool, Float, Int, typed
@@ -42,39 +41,29 @@ class VowelHarmonyConfig(ObjectiveConfig):
         return VowelHarmony(table, size, weight_schedule(self.weight))
 
 
-class VowelHarmony:
+class VowelHarmony(Objective):
     """The objective for one vocabulary."""
-
-    orthogonal = False
-    capture: tuple[str, ...] = ()
 
     def __init__(
         self, table: VowelTable, vocab_size: int, weight: Callable[[Array], float | Array]
     ) -> None:
         """`vocab_size`: V of the logits; ids from the table's length on are padding."""
         padding = (0, vocab_size - len(table.first))
-        self.weight = weight
-        self._continues = np.pad(table.continues, padding)
-        self._first = np.pad(table.first, padding)
-        self._sets = np.pad(table.sets, padding)
-        self._last = np.pad(table.last, padding)
+        columns = (table.continues, table.first, table.sets, table.last)
+        self._continues, self._first, self._sets, self._last = (
+            np.pad(column, padding) for column in columns
+        )
         self._broken = broken_classes()
-
-    def init(self, key: Array, model: LanguageModel) -> Params:
-        """See `Objective.init`: none."""
-        del key, model
-        return {}
+        self.weight = weight
 
     def count(self, model: LanguageModel, batch: Batch, state: State) -> Array:
         """Where the objective is taken, which depends on the tokens alone."""
-        del model, state
-        return jnp.maximum(jnp.sum(self.counted(batch)[0]), 1)
+        return jnp.maximum(jnp.sum(self._counted(batch)[0]), 1)
 
     def sums(
         self, params: Params, output: Output, batch: Batch, continues: Array
     ) -> dict[str, Array]:
         """See `Objective.sums`."""
-        del params, continues
         values = self.positions(output, batch)
         return {
             LOSS: jnp.sum(values["vowel_harmony"][0]),
@@ -86,15 +75,10 @@ class VowelHarmony:
         harmony, continuing = sums[LOSS] / count, sums["word_continuing"] / count
         return {"vowel_harmony": harmony, "word_continuing": continuing}
 
-    def counted(self, batch: Mapping[str, Array]) -> tuple[Array, Array]:
-        """Where the objective is taken.
+    def _counted(self, batch: Batch) -> tuple[Array, Array]:
+        """Where the objective is taken, bool [B, T], and the class of the last vowel, int32 [B, T].
 
-        Args:
-          batch: as `data/batch.py` has it.
-
-        Returns:
-          bool [B, T], and int32 [B, T], the class of the last vowel of the current word. Counted
-          are positions in a word with a vowel whose target has weight and keeps harmony.
+        In a word with a vowel whose target has weight and keeps harmony.
         """
         inputs = batch["inputs"]
         sets, last = jnp.asarray(self._sets)[inputs], jnp.asarray(self._last)[inputs]
@@ -104,13 +88,12 @@ class VowelHarmony:
         return (classes > 0) & ~broken & (batch["weights"] > 0), classes
 
     def positions(self, output: Output, batch: Batch) -> dict[str, tuple[Array, Array]]:
-        """What the model says at every position, [B, T] each; 0 where not counted.
+        """What the model says at every position, float32; 0 where not counted.
 
-        Returns:
-          `vowel_harmony`, the objective, and `word_continuing`, the probability that the word goes
-          on, without a gradient; float32, each with where it counts.
+        `vowel_harmony` is the objective, `word_continuing` the probability that the word goes on,
+        without a gradient.
         """
-        counted, classes = self.counted(batch)
+        counted, classes = self._counted(batch)
         logits = output.logits.astype(jnp.float32)
         share = broken_share(logits, classes, jnp.asarray(self._first), jnp.asarray(self._broken))
         mass = jax.nn.softmax(jax.lax.stop_gradient(logits)) @ self._continues.astype(np.float32)
@@ -144,16 +127,10 @@ def broken_share(
     first: Int[Array, "V"],
     broken: Bool[Array, "I J"],
 ) -> Float[Array, "B T"]:
-    """The objective at every position.
+    """The objective at every position, in [0, 1]; 0 where no token of the vocabulary is judged.
 
-    Args:
-      logits: of the next token.
-      classes: of the last vowel.
-      first: of each token's first vowel; 0: not judged.
-      broken: whether class j breaks harmony after class i.
-
-    Returns:
-      In [0, 1]; 0 where no token of the vocabulary is judged.
+    `classes` are those of the last vowel, `first` those of each token's first one (0: not judged),
+    and `broken` says whether class j breaks harmony after class i.
     """
     judged = first > 0
     # A share of the judged tokens alone: whatever their total mass, nothing underflows.

@@ -23,10 +23,7 @@ def build_optimizer(
 
     Sophia's `update` takes `hessian=`, which the clipping before it does not touch.
 
-    Args:
-      config: the optimizer's fields.
-      steps: length of the run; the schedule ends there.
-      decays: whether weight decay applies to the parameter at a path.
+    `steps` is the length of the run, where the schedule ends; `decays` as for `decay_mask`.
     """
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
     return optax.chain(clip, _optimizer(config, learning_rate(config, steps), decay_mask(decays)))
@@ -71,18 +68,11 @@ def decay_mask(decays: Callable[[str], bool]) -> Callable[[Any], Any]:
 def _optimizer(
     config: OptimConfig, lr: optax.Schedule, mask: Callable[[Any], Any]
 ) -> optax.GradientTransformation:
-    decay = config.weight_decay
+    decay: dict[str, Any] = {"weight_decay": config.weight_decay, "mask": mask}
     if config.name == "adamw":
-        return optax.adamw(
-            lr,
-            b1=config.B1,
-            b2=config.B2,
-            eps=config.EPS,
-            weight_decay=decay,
-            mask=mask,
-        )
+        return optax.adamw(lr, b1=config.B1, b2=config.B2, eps=config.EPS, **decay)
     if config.name == "lion":
-        return optax.lion(lr, b1=config.B1, b2=config.B2, weight_decay=decay, mask=mask)
+        return optax.lion(lr, b1=config.B1, b2=config.B2, **decay)
     if config.name == "muon":
         # A rate of -1 leaves the steps as they are: decay and schedule are the same for all.
         steps = optax.contrib.muon(
@@ -93,17 +83,9 @@ def _optimizer(
             muon_weight_dimension_numbers=_matrices,
             consistent_rms=_MUON_RMS,
         )
-        decayed = optax.add_decayed_weights(decay, mask)
+        decayed = optax.add_decayed_weights(**decay)
         return optax.chain(steps, decayed, optax.scale_by_learning_rate(lr))
-    return sophia(
-        lr,
-        b1=config.B1,
-        b2=config.B2,
-        gamma=config.GAMMA,
-        eps=config.EPS,
-        weight_decay=decay,
-        mask=mask,
-    )
+    return sophia(lr, config.B1, config.B2, config.GAMMA, config.EPS, **decay)
 
 
 def _matrices(params: Any) -> Any:

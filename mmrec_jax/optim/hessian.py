@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from mmrec_jax.typing import Array
 
@@ -28,7 +29,6 @@ def gnb(
     batch: Batch,
     *,
     accumulate: int = 1,
-    vocab_size: int | None = None,
 ) -> Tree:
     """Gauss-Newton-Bartlett: an estimate of the Gauss-Newton diagonal from one gradient.
 
@@ -43,8 +43,6 @@ def gnb(
       params: where to estimate.
       batch: see the module.
       accumulate: micro-batches to take the gradient in; a divisor of the rows.
-      vocab_size: rows of the vocabulary that exist; those after them are padding, which is neither
-        drawn nor in the softmax. None: all.
 
     Returns:
       A tree like `params`, float32 at least, nowhere negative.
@@ -55,11 +53,7 @@ def gnb(
         weights = micro["weights"]
 
         def loss(params: Tree) -> Array:
-            logits = logits_fn(params, micro)
-            logits = logits.astype(_wide(logits))
-            if vocab_size is not None:
-                exists = jnp.arange(logits.shape[-1]) < vocab_size
-                logits = jnp.where(exists[None, None], logits, -jnp.inf)
+            logits = _widened(logits_fn(params, micro))
             labels = jax.vmap(jax.random.categorical)(keys, jax.lax.stop_gradient(logits))
             drawn = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
             nats = jax.nn.logsumexp(logits, axis=-1) - drawn
@@ -83,16 +77,9 @@ def hutchinson(
 ) -> Tree:
     """Hutchinson: `u * (Hessian u)` with random signs u, an estimate of the Hessian's diagonal.
 
-    Args:
-      key: of the signs (`random_signs`).
-      loss_fn: `(params, batch) -> loss`, the weighted mean over the batch it is given, without
-        dropout, other noise or auxiliary terms.
-      params: where to estimate.
-      batch: see the module.
-      accumulate: micro-batches to take the product in; a divisor of the rows.
-
-    Returns:
-      A tree like `params`, float32 at least. It is exact where the Hessian is diagonal.
+    `loss_fn`, `(params, batch) -> loss`, is the weighted mean over the batch it is given, without
+    dropout, other noise or auxiliary terms; the rest as for `gnb`. It is exact where the Hessian is
+    diagonal.
     """
     total = _total_weight(batch)
     signs = random_signs(key, params)
@@ -137,23 +124,16 @@ def _sum_over_micro_batches(
 
     if count == 1:
         return one(*inputs)
-
-    def split(x: Array) -> Array:
-        return x.reshape(x.shape[0] // count, count, *x.shape[1:]).swapaxes(0, 1)
-
-    micros = jax.tree.map(split, inputs)
-    shapes = jax.eval_shape(one, *jax.tree.map(lambda x: x[0], micros))
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    micros = jax.tree.map(
+        lambda x: x.reshape(x.shape[0] // count, count, *x.shape[1:]).swapaxes(0, 1), inputs
+    )
+    zeros = optax.tree.zeros_like(jax.eval_shape(one, *jax.tree.map(lambda x: x[0], micros)))
 
     def add(total: Tree, micro: tuple[Any, ...]) -> tuple[Tree, None]:
-        return jax.tree.map(jnp.add, total, one(*micro)), None
+        return optax.tree.add(total, one(*micro)), None
 
     return jax.lax.scan(add, zeros, micros)[0]
 
 
-def _wide(x: Array) -> Any:
-    return jnp.promote_types(x.dtype, jnp.float32)
-
-
 def _widened(x: Array) -> Array:
-    return x.astype(_wide(x))
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

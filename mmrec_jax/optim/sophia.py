@@ -65,17 +65,9 @@ def scale_by_sophia(
     """
 
     def init(params: Any) -> ScaleBySophiaState:
-        zero = jnp.zeros((), jnp.float32)
-        return ScaleBySophiaState(
-            count=jnp.zeros((), jnp.int32),
-            m=jax.tree.map(_zeros, params),
-            h=jax.tree.map(_zeros, params),
-            unclipped=zero,
-            update_rms=zero,
-            h_norm=zero,
-            h_nonpositive=zero,
-            skipped=jnp.zeros((), jnp.int32),
-        )
+        count, zero = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32)
+        m, h = jax.tree.map(_zeros, params), jax.tree.map(_zeros, params)
+        return ScaleBySophiaState(count, m, h, zero, zero, zero, zero, skipped=count)
 
     def update(
         gradients: Any,
@@ -85,29 +77,25 @@ def scale_by_sophia(
         hessian: Any = None,
         **extra: Any,
     ) -> tuple[Any, ScaleBySophiaState]:
-        del params, extra
         m = jax.tree.map(lambda m, g: _average(m, g, b1), state.m, gradients)
-        h, h_norm, h_nonpositive = state.h, state.h_norm, state.h_nonpositive
-        skipped = state.skipped
         if hessian is not None:
-            new = _estimate_of(h, hessian)
+            new = _estimate_of(state.h, hessian)
             finite = _mean(lambda x: ~jnp.isfinite(x), new) == 0
-            h = jax.tree.map(lambda h, x: jnp.where(finite, _average(h, x, b2), h), h, new)
-            skipped = skipped + ~finite
-            # Here alone: a sum over all numbers costs a sixth of the update.
-            h_norm = jnp.asarray(optax.tree.norm(h), jnp.float32)
-            h_nonpositive = _mean(lambda h: h <= 0, h)
-        ratio = jax.tree.map(lambda m, h: m / jnp.maximum(gamma * h, eps), m, h)
+            h = jax.tree.map(lambda h, x: jnp.where(finite, _average(h, x, b2), h), state.h, new)
+            state = state._replace(
+                h=h,
+                # Here alone: a sum over all numbers costs a sixth of the update.
+                h_norm=jnp.asarray(optax.tree.norm(h), jnp.float32),
+                h_nonpositive=_mean(lambda h: h <= 0, h),
+                skipped=state.skipped + ~finite,
+            )
+        ratio = jax.tree.map(lambda m, h: m / jnp.maximum(gamma * h, eps), m, state.h)
         steps = jax.tree.map(lambda r: jnp.clip(r, -clip_threshold, clip_threshold), ratio)
-        state = ScaleBySophiaState(
+        state = state._replace(
             count=optax.safe_increment(state.count),
             m=m,
-            h=h,
             unclipped=_mean(lambda r: jnp.abs(r) < clip_threshold, ratio),
             update_rms=jnp.sqrt(_mean(jnp.square, steps)),
-            h_norm=h_norm,
-            h_nonpositive=h_nonpositive,
-            skipped=skipped,
         )
         return jax.tree.map(lambda s, g: s.astype(g.dtype), steps, gradients), state
 
@@ -126,15 +114,9 @@ def sophia(
 ) -> optax.GradientTransformationExtraArgs:
     """Sophia with decoupled weight decay: see the formulas above.
 
-    Args:
-      learning_rate: a number or a schedule; it scales the decay too. It needs a warm-up.
-      b1: see `scale_by_sophia`.
-      b2: see `scale_by_sophia`.
-      gamma: see `scale_by_sophia`; 0.05 for Gauss-Newton-Bartlett, 0.01 for Hutchinson.
-      eps: see `scale_by_sophia`.
-      weight_decay: share of a parameter that a step at learning rate 1 takes away.
-      clip_threshold: see `scale_by_sophia`.
-      mask: which parameters decay, a tree of bools or a function of the parameters; None: all.
+    `learning_rate` scales the decay too and needs a warm-up; `gamma` is 0.05 for
+    Gauss-Newton-Bartlett, 0.01 for Hutchinson; `mask` says which parameters decay, a tree of bools
+    or a function of the parameters, None: all. The others are those of `scale_by_sophia`.
     """
     return optax.chain(
         scale_by_sophia(b1, b2, gamma, eps, clip_threshold),
@@ -149,16 +131,15 @@ def sophia_metrics(opt_state: Any) -> dict[str, Array]:
     Names begin with `sophia_`; where there are several, with `sophia_0_`, `sophia_1_` and so on, in
     the order of the state's tree.
     """
-    found = [
-        leaf
-        for leaf in jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, ScaleBySophiaState))
-        if isinstance(leaf, ScaleBySophiaState)
-    ]
+
+    def is_sophia(x: Any) -> bool:
+        return isinstance(x, ScaleBySophiaState)
+
+    found = list(filter(is_sophia, jax.tree.leaves(opt_state, is_leaf=is_sophia)))
     names = ("unclipped", "update_rms", "h_norm", "h_nonpositive", "skipped")
-    prefixes = ["sophia_"] if len(found) == 1 else [f"sophia_{i}_" for i in range(len(found))]
     return {
-        prefix + name: getattr(state, name)
-        for prefix, state in zip(prefixes, found, strict=True)
+        ("sophia_" if len(found) == 1 else f"sophia_{i}_") + name: getattr(state, name)
+        for i, state in enumerate(found)
         for name in names
     }
 

@@ -13,9 +13,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import tokenizers
-
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.library import load_library, read_settings, steps
 
 Merge = tuple[str, str]
 
@@ -46,7 +45,7 @@ class BpeFile:
     settings: dict[str, Any]  # the parsed JSON
     vocab: dict[str, int]  # token -> id of the model, without the added tokens
     merges: list[Merge]  # pairs of tokens, in order of merging
-    added: dict[str, int]  # content -> id of the added (special) tokens
+    added: dict[str, int]  # content -> id of the added tokens, special or not
     sha256: str  # of the file's bytes, hex
 
     @classmethod
@@ -65,21 +64,25 @@ class BpeFile:
     @classmethod
     def from_content(cls, content: bytes, name: str) -> Self:
         """As `read`, from the bytes of a file that errors call `name`."""
-        try:
-            settings = json.loads(content)
-            fault = _model_fault(settings)
-            if not fault:  # the library may panic on another kind
-                tokenizers.Tokenizer.from_buffer(content)
-                fault = _text_fault(settings)
-        except ValueError as error:
-            fault = f"this is not a Hugging Face tokenizer.json: {str(error).splitlines()[0]}"
-        if fault:
+        settings = read_settings(content, name)
+        if fault := _model_fault(settings["model"]):
             raise UserError(f"{name}: {fault}")
-        model = settings["model"]
-        added = {token["content"]: token["id"] for token in settings.get("added_tokens", ())}
-        vocab = {token: index for token, index in model["vocab"].items() if token not in added}
-        pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"])
+        library = load_library(settings, name)
+        if fault := extension_fault(settings):
+            raise UserError(f"{name}: {fault}")
+        # The library numbers added tokens by itself: one that is in the vocabulary has its id.
+        added = {token.content: i for i, token in library.get_added_tokens_decoder().items()}
+        pairs = (
+            merge.split(" ") if isinstance(merge, str) else merge
+            for merge in settings["model"]["merges"]
+        )
         merges = [(left, right) for left, right in pairs]
+        spelled = ALPHABET.union(*merges, map("".join, merges))
+        vocab = {
+            token: index
+            for token, index in library.get_vocab(with_added_tokens=False).items()
+            if token in spelled or token not in added
+        }
         missing = ALPHABET - vocab.keys()
         if missing:
             raise UserError(
@@ -99,7 +102,7 @@ class BpeFile:
 
         Also None for that of GPT-2, which is built into the library.
         """
-        splits = [part for part in _pre_tokenizers(self.settings) if part["type"] == "Split"]
+        splits = [part for part in steps(self.settings, "pre_tokenizer") if part["type"] == "Split"]
         if len(splits) != 1 or splits[0]["behavior"] != "Isolated" or splits[0]["invert"]:
             return None
         regex: str | None = splits[0]["pattern"].get("Regex")
@@ -115,6 +118,8 @@ class BpeFile:
         file gives them.
         """
         settings = copy.deepcopy({**self.settings, "model": None})
+        for token in settings["added_tokens"]:
+            token["id"] = self.added[token["content"]]
         vocab = self.vocab | self.added
         vocab |= {token: index for index, token in enumerate(tokens, self.next_id)}
         settings["model"] = {
@@ -123,32 +128,13 @@ class BpeFile:
             "merges": [list(merge) for merge in (*self.merges, *merges)],
         }
         if split_regex is not None:
-            for part in _pre_tokenizers(settings):
+            for part in steps(settings, "pre_tokenizer"):
                 if part["type"] == "Split":
                     part["pattern"] = {"Regex": split_regex}
         return (json.dumps(settings, ensure_ascii=False, indent=1) + "\n").encode()
 
 
-def load_tokenizer(content: bytes) -> tokenizers.Tokenizer:
-    """A tokenizer of the library that takes all text as text: no special tokens, no truncation."""
-    tokenizer = tokenizers.Tokenizer.from_buffer(content)
-    tokenizer.encode_special_tokens = True
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
-
-
-def _pre_tokenizers(settings: dict[str, Any]) -> list[dict[str, Any]]:
-    top = settings.get("pre_tokenizer") or {"type": "none"}
-    parts: list[dict[str, Any]] = top["pretokenizers"] if top["type"] == "Sequence" else [top]
-    return parts
-
-
-def _model_fault(settings: Any) -> str | None:
-    """Why the model cannot be extended; a ValueError if there is none."""
-    model = settings.get("model") if isinstance(settings, dict) else None
-    if not isinstance(model, dict):
-        raise ValueError("it has no model")
+def _model_fault(model: dict[str, Any]) -> str | None:
     if model.get("type") != "BPE":
         return f"the model is {model.get('type')}; only byte-level BPE can be extended"
     for field in ("continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "dropout"):
@@ -157,10 +143,12 @@ def _model_fault(settings: Any) -> str | None:
     return None
 
 
-def _text_fault(settings: dict[str, Any]) -> str | None:
-    """Why the way from a text to its pre-tokens cannot be extended."""
-    parts = _pre_tokenizers(settings)
-    kinds = [part["type"] for part in parts]
+def extension_fault(settings: dict[str, Any]) -> str | None:
+    """Why a tokenizer is not byte-level BPE that keeps every text as it is; None: it is."""
+    if fault := _model_fault(settings["model"]):
+        return fault
+    parts = steps(settings, "pre_tokenizer")
+    kinds = [part["type"] for part in parts] or ["none"]
     allowed = {"Split", "Digits", "Punctuation", "ByteLevel"}
     if kinds[-1] != "ByteLevel" or not set(kinds) <= allowed or kinds.count("ByteLevel") > 1:
         return (
@@ -172,7 +160,7 @@ def _text_fault(settings: dict[str, Any]) -> str | None:
             "the pre-tokeniser adds a space before the text (add_prefix_space); such a tokenizer "
             "does not give back its text and cannot be extended"
         )
-    normalizer = (settings.get("normalizer") or {"type": "NFC"})["type"]
-    if normalizer != "NFC":
-        return f"the normalizer is {normalizer}; only NFC, or none, can be extended"
+    normalizers = [part["type"] for part in steps(settings, "normalizer")]
+    if normalizers not in ([], ["NFC"]):
+        return f"the normalizer is {' + '.join(normalizers)}; only NFC, or none, can be extended"
     return None

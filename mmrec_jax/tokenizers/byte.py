@@ -18,12 +18,13 @@ class ByteTokenizer(Tokenizer):
         self.vocab_size = 258
         self.bos_id = 256
         self.eos_id = 257
+        self.control_ids = frozenset((256, 257))
         self.content = b"ids 0..255 are bytes, 256 begins and 257 ends a document\n"
 
     @classmethod
-    def from_content(cls, content: bytes, name: str) -> Self:
+    def from_content(cls, content: bytes, name: str, begin: str = "", end: str = "") -> Self:
         """See `Tokenizer.from_content`."""
-        del content, name  # there is only one
+        del content, name, begin, end  # there is only one
         return cls()
 
     def encode_utf8(self, text: bytes) -> NDArray[np.int32]:

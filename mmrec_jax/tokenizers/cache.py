@@ -5,18 +5,22 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from mmrec_jax.config import TokenizerConfig
 from mmrec_jax.errors import UserError
+from mmrec_jax.json_object import read_json_object
 from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.tokenizers.char import CharTokenizer
-from mmrec_jax.tokenizers.chat_template import TEMPLATE_FILE, read_template
+from mmrec_jax.tokenizers.chat_template import find_template
 from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
 from mmrec_jax.tokenizers.sentencepiece import SentencePieceTokenizer, train_sentencepiece
 from mmrec_jax.tokenizers.tokenizer import INFO_FILE, Tokenizer, fingerprint
 
 # Part of the cache key: raise it when training changes, so that old entries are not found.
 _TRAINING_VERSION = 1
+
+CONFIG_FILE = "tokenizer_config.json"  # what `transformers` keeps beside a tokenizer.json
 
 _KINDS: dict[str, type[Tokenizer]] = {
     each.kind: each
@@ -50,7 +54,8 @@ def build_tokenizer(
     if config.kind == "byte":
         return ByteTokenizer()
     if config.kind == "file":
-        return read_tokenizer_file(Path(config.path), "config.tokenizer.path")
+        path = Path(config.path)
+        return read_tokenizer_file(path, "config.tokenizer.path", config.begin, config.end)
     texts = list(texts)
     if config.kind == "char":
         if not any(texts):
@@ -80,6 +85,7 @@ def load_tokenizer(directory: str | os.PathLike[str]) -> Tokenizer:
     try:
         info = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
         kind, expected = info["kind"], info["fingerprint"]
+        begin, end = (str(info.get(name, "")) for name in ("begin", "end"))  # not in older ones
     except OSError:
         raise UserError(f"{folder}: there is no tokenizer here ({INFO_FILE} is missing)") from None
     except (ValueError, KeyError, TypeError):
@@ -91,11 +97,10 @@ def load_tokenizer(directory: str | os.PathLike[str]) -> Tokenizer:
         content = path.read_bytes()
     except OSError:
         raise UserError(f"{path}: this file of the tokenizer is missing") from None
-    if fingerprint(kind, content) != expected:
+    if fingerprint(kind, content, begin, end) != expected:
         raise UserError(f"{path}: the tokenizer is not the one that {INFO_FILE} describes")
-    tokenizer = tokenizer_of(kind, content, str(path))
-    if (folder / TEMPLATE_FILE).exists():
-        tokenizer.chat_template = read_template(folder / TEMPLATE_FILE, tokenizer.fingerprint)
+    tokenizer = _KINDS[kind].from_content(content, str(path), begin, end)
+    tokenizer.chat_template = find_template(folder)
     return tokenizer
 
 
@@ -108,19 +113,41 @@ def tokenizer_of(kind: str, content: bytes, name: str) -> Tokenizer:
     return _KINDS[kind].from_content(content, name)
 
 
-def read_tokenizer_file(path: Path, option: str) -> Tokenizer:
+def read_tokenizer_file(path: Path, option: str, begin: str = "", end: str = "") -> Tokenizer:
     """A Hugging Face `tokenizer.json`, or else a sentencepiece model; errors begin with `option`.
 
+    Args:
+      path: the file. What a `tokenizer_config.json` beside it says of begin and end holds, unless
+        the two arguments say something else.
+      option: the name of what the path was given by.
+      begin: the token before a text, by its name; empty: nobody chose one.
+      end: the token after it, likewise.
+
     Raises:
-      UserError: the file is missing, damaged or without an end-of-text token.
+      UserError: a file is missing or damaged, or there is no token that ends a text.
     """
     path = path.expanduser()
+    settings = path.with_name(CONFIG_FILE)
+    if settings.is_file():
+        named = read_json_object(settings, f"{option}: {settings}")
+        end = end or _token_name(named.get("eos_token"))
+        begin = begin or _token_name(named.get("bos_token"))
+        if not begin and named.get("bos_token", begin) is None:
+            begin = end  # there is none, it says
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{option}: {path} cannot be read: {error.strerror}") from None
     kind = HuggingFaceTokenizer if path.suffix == ".json" else SentencePieceTokenizer
-    return kind.from_content(content, f"{option}: {path}")
+    tokenizer = kind.from_content(content, f"{option}: {path}", begin, end)
+    tokenizer.chat_template = find_template(path.parent)
+    return tokenizer
+
+
+def _token_name(value: Any) -> str:
+    """A token of `CONFIG_FILE`: its name, an object that holds it, or null."""
+    name = value.get("content") if isinstance(value, dict) else value
+    return name if isinstance(name, str) else ""
 
 
 def _cache_key(kind: str, vocab_size: int, texts: Iterable[str]) -> str:

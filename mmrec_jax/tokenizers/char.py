@@ -26,11 +26,12 @@ class CharTokenizer(Tokenizer):
         self.characters = characters
         self.bos_id = 0
         self.eos_id = 1
+        self.control_ids = frozenset((0, 1))
         self.vocab_size = 2 + len(characters)
         self.content = characters.encode("utf-8")
 
     @classmethod
-    def from_content(cls, content: bytes, name: str) -> Self:
+    def from_content(cls, content: bytes, name: str, begin: str = "", end: str = "") -> Self:
         """See `Tokenizer.from_content`."""
         try:
             return cls(content.decode("utf-8"))

@@ -2,9 +2,10 @@
 
 import dataclasses
 import unicodedata
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 
 ROLES: tuple[Role, ...] = get_args(Role)
 
@@ -16,10 +17,14 @@ class Message:
     Attributes:
       role: who says it.
       text: what, brought to Unicode normal form C on construction.
+      trained: of the assistant's: whether it is learnt, or only read.
+      extra: what else the chat template is given: `tool_calls`, `reasoning_content`, ...
     """
 
     role: Role
     text: str
+    trained: bool = True
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", unicodedata.normalize("NFC", self.text))
@@ -31,12 +36,14 @@ class Conversation:
 
     Attributes:
       name: where it comes from, fit for an error message ("pairs.jsonl:17").
-      messages: perhaps one of the system, then one of the user and one of the assistant in turns;
-        the last one is the assistant's.
+      messages: perhaps one of the system, then turns of the user, the assistant and tools; the last
+        one is the assistant's, and one of the assistant's at least is trained.
+      tools: descriptions of the functions that the assistant may call, for the chat template.
     """
 
     name: str
     messages: tuple[Message, ...]
+    tools: tuple[Any, ...] = ()
 
     @property
     def prompt(self) -> str:
@@ -46,5 +53,6 @@ class Conversation:
 
     @property
     def response(self) -> str:
-        """The texts of the assistant, joined: what a model is trained and scored on."""
-        return "".join(message.text for message in self.messages if message.role == "assistant")
+        """The texts of the assistant that are learnt, joined."""
+        learnt = [each for each in self.messages if each.role == "assistant" and each.trained]
+        return "".join(message.text for message in learnt)

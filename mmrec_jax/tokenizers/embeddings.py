@@ -44,9 +44,7 @@ def extend_rows(
     parts: Mapping[int, Sequence[int]],
     lengths: Mapping[int, int],
     method: Method = "mean",
-    noise: float = 0.0,
     multiple: int = 1,
-    seed: int = 0,
 ) -> Matrix:
     """A matrix with a row for every new token, computed in float64.
 
@@ -61,36 +59,22 @@ def extend_rows(
       parts: the constituents of each new token; the new ids follow the old ones.
       lengths: bytes of the old tokens.
       method: see above.
-      noise: standard deviation of Gaussian noise on the new rows, as a share of that of the used
-        rows in each dimension.
       multiple: of the number of rows, padding included.
-      seed: of the noise.
 
     Returns:
       [rows, D] in the dtype of `matrix`: its first `used` rows bit for bit, the new ones, and
       padding rows that are the mean of the used ones.
     """
     total = -(-(used + len(parts)) // multiple) * multiple
-    center, deviation = _moments(matrix[:used])
+    chunks = (matrix[start : min(start + _CHUNK, used)] for start in range(0, used, _CHUNK))
+    zero = np.zeros(matrix.shape[1])
+    center = sum((chunk.astype(np.float64).sum(axis=0) for chunk in chunks), zero) / used
     result = np.empty((total, matrix.shape[1]), matrix.dtype)
     result[:used] = matrix[:used]
     result[used:] = center
-    rng = np.random.default_rng(seed)
-    for token, old in sorted(parts.items()):
-        row = center
-        if method != "average":
+    if method != "average":
+        for token, old in parts.items():
             weights = [lengths[part] for part in old] if method == "weighted" else None
-            row = np.average(matrix[list(old)].astype(np.float64), axis=0, weights=weights)
-        if noise:
-            row = row + noise * deviation * rng.standard_normal(matrix.shape[1])
-        result[token] = row
+            rows = matrix[list(old)].astype(np.float64)
+            result[token] = np.average(rows, axis=0, weights=weights)
     return result
-
-
-def _moments(rows: Matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation [D] of some rows, in two passes."""
-    chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
-    zero = np.zeros(rows.shape[1])
-    mean = sum((chunk.astype(np.float64).sum(axis=0) for chunk in chunks), zero) / len(rows)
-    squares = ((chunk.astype(np.float64) - mean[None]) ** 2 for chunk in chunks)
-    return mean, np.sqrt(sum((each.sum(axis=0) for each in squares), zero) / len(rows))

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
-from mmrec_jax.tokenizers.bpe_file import BpeFile, load_tokenizer, unspell
-from mmrec_jax.tokenizers.checkpoint import Checkpoint, require_same
+from mmrec_jax.json_object import read_json_object
+from mmrec_jax.tokenizers.bpe_file import BpeFile, unspell
+from mmrec_jax.tokenizers.cache import CONFIG_FILE
 from mmrec_jax.tokenizers.learning import (
     ALIGNED,
     OutOfPairs,
@@ -30,13 +31,13 @@ from mmrec_jax.tokenizers.learning import (
     pair_key,
     word_symbols,
 )
+from mmrec_jax.tokenizers.library import read_library
 from mmrec_jax.tokenizers.morphemes import Boundaries, token_morphemes
 from mmrec_jax.tokenizers.reachability import unreachable_tokens
 from mmrec_jax.tokenizers.superwords import followers, superword_expression, superword_symbols
-from mmrec_jax.tokenizers.text import count_words, split_words, text_chunks
+from mmrec_jax.tokenizers.text import added_words, count_words, split_words, text_chunks
 
 TOKENIZER_FILE = "tokenizer.json"
-CONFIG_FILE = "tokenizer_config.json"
 MERGES_FILE = "merges.tsv"
 RECORD_FILE = "extension.json"
 
@@ -63,6 +64,7 @@ class ExtensionPlan:
     protected: Sequence[str]  # texts whose ids must not change
     # where the morphemes of a word begin, or None; see `token_morphemes`
     boundaries: Boundaries | None
+    morphemes: str | None  # what `boundaries` are from
 
     def __post_init__(self) -> None:
         if self.vocab_size < 1:
@@ -76,6 +78,21 @@ class ExtensionPlan:
             raise UserError(f"--balance is {self.balance}; it must be from 0 to 1")
         if self.superwords:
             superword_expression(self.base)
+
+    def record(self) -> dict[str, Any]:
+        """All that determines the result, as JSON."""
+        protected = "\0".join(self.protected).encode()
+        return {
+            "base_sha256": self.base.sha256,
+            "text": [path.name for path in self.files],
+            "text_sha256": text_sha256(self.files),
+            "field": self.field,
+            "vocab_size": self.vocab_size,
+            "superwords": self.superwords,
+            "balance": self.balance,
+            "protected_sha256": hashlib.sha256(protected).hexdigest(),
+            "morphemes": self.morphemes,
+        }
 
     def text_sizes(self) -> list[int]:
         """The bytes of text in each file, without those of its format."""
@@ -93,70 +110,48 @@ class ExtensionPlan:
         return list(zip(self.files, weights, strict=True))
 
 
-def learn_extension(plan: ExtensionPlan, checkpoint: Checkpoint, report: OnProgress) -> Vocabulary:
-    """Learns the tokens of `plan`, from where `checkpoint` was left.
+def learn_extension(plan: ExtensionPlan, report: OnProgress) -> Vocabulary:
+    """Learns the tokens of `plan`.
 
     Raises:
       UserError: a file is broken, or the text has too few pairs.
     """
     expression = superword_expression(plan.base) if plan.superwords else None
-    tokenizer = load_tokenizer(plan.base.extended([], [], expression))
+    tokenizer = read_library(plan.base.extended([], [], expression))
+    tokenizer.encode_special_tokens = False  # all added tokens are borders, special or not
     sizes = plan.text_sizes()
     files = plan.weighted_files(sizes)
     total = sum(sizes)
-    text = count_words(
-        files, plan.field, tokenizer, checkpoint, lambda n: report("counting words", n, total)
-    )
+    text = count_words(files, plan.field, tokenizer, lambda n: report("counting words", n, total))
     if not (text.order >= 0).any():
         raise UserError("--text: there is no text in it")
-    least = min(weight for _, weight in files)
     vocabulary = Vocabulary(plan.base)
     inside, across = _protected_pairs(plan.protected, tokenizer)
     subwords = plan.vocab_size - plan.superwords
+    least = min(weight for _, weight in files)
 
     def learn(
-        stage: Stage,
-        start: Callable[[], Symbols],
-        new_tokens: int,
-        forbidden: set[int],
-        at_least: int,
+        stage: Stage, symbols: Symbols, new_tokens: int, forbidden: set[int], at_least: int
     ) -> Symbols:
-        name, before = f"{stage}s", vocabulary.new_tokens
-        arrays = checkpoint.load(name)
-        if arrays is None:
-            sequence = start()
-        else:
-            vocabulary.replay(arrays.pop("learned")[len(vocabulary.learned) :])
-            sequence = Symbols(**arrays)
-
-        def save(symbols: Symbols) -> None:
-            arrays = {"learned": vocabulary.as_array(), **dataclasses.asdict(symbols)}
-            checkpoint.save(name, {key: x for key, x in arrays.items() if x is not None})
+        before = vocabulary.new_tokens
 
         def progress(done: int) -> None:
-            report(name, done - before, new_tokens)
+            report(f"{stage}s", done - before, new_tokens)
 
         until = before + new_tokens
-        return learn_merges(stage, vocabulary, sequence, until, forbidden, at_least, progress, save)
+        return learn_merges(stage, vocabulary, symbols, until, forbidden, at_least, progress)
 
-    def distinct_words() -> Symbols:
-        ids, offsets, counts = text.table.words()
-        morphemes = None
-        if plan.boundaries is not None:
-            morphemes = token_morphemes(ids, offsets, vocabulary.tokens, plan.boundaries)
-        return word_symbols(ids, offsets, counts, morphemes)
-
+    ids, offsets, counts = text.table.words()
+    morphemes, once = None, least
+    if plan.boundaries is not None:
+        morphemes = token_morphemes(ids, offsets, vocabulary.tokens, plan.boundaries)
+        once *= ALIGNED
+    symbols = word_symbols(ids, offsets, counts, morphemes)
     try:
-        once = least if plan.boundaries is None else least * ALIGNED
-        words = learn("subword", distinct_words, subwords, inside, _SUBWORD_OCCURRENCES * once)
+        words = learn("subword", symbols, subwords, inside, _SUBWORD_OCCURRENCES * once)
         if plan.superwords:
-            learn(
-                "superword",
-                lambda: superword_symbols(words, text, vocabulary),
-                plan.superwords,
-                across,
-                _SUPERWORD_OCCURRENCES * least,
-            )
+            joints = superword_symbols(words, text, vocabulary)
+            learn("superword", joints, plan.superwords, across, _SUPERWORD_OCCURRENCES * least)
     except OutOfPairs:
         found = vocabulary.new_tokens
         if found < subwords:
@@ -175,11 +170,12 @@ def _protected_pairs(
     texts: Iterable[str], tokenizer: tokenizers.Tokenizer
 ) -> tuple[set[int], set[int]]:
     """The pairs of tokens inside the words of some texts, and of a word's end and the next word."""
+    added = added_words(tokenizer)
     inside: set[int] = set()
     across: set[int] = set()
     for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False):
         before = np.zeros(0, np.int32)
-        for data in split_words(encoding):
+        for data in split_words(encoding, added):
             word: NDArray[np.int32] = np.frombuffer(data, np.int32)
             pairs = zip(word[:-1].tolist(), word[1:].tolist(), strict=True)
             inside.update(pair_key(left, right) for left, right in pairs)
@@ -207,8 +203,21 @@ def finished(out: Path, record: dict[str, Any]) -> bool:
         saved = json.loads((out / RECORD_FILE).read_bytes())
     except (OSError, ValueError):
         return False
-    require_same(saved, record, out)
+    names = sorted(name for name in saved | record if saved.get(name) != record.get(name))
+    if names:
+        raise UserError(
+            f"{out}: what is here was made with other settings ({', '.join(names)}); give "
+            "those, or --fresh to begin anew"
+        )
     return True
+
+
+def make_folder(out: Path) -> None:
+    """Makes a folder if it is not there, or raises a `UserError`."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be made: {error.strerror}") from None
 
 
 def write_extension(out: Path, vocabulary: Vocabulary, record: dict[str, Any]) -> None:
@@ -237,7 +246,7 @@ def write_extension(out: Path, vocabulary: Vocabulary, record: dict[str, Any]) -
 def _check(content: bytes, vocabulary: Vocabulary) -> None:
     """A failure here is a bug of this package, not a mistake of the user."""
     base = vocabulary.base
-    tokenizer = load_tokenizer(content)
+    tokenizer = read_library(content)
     ids = tokenizer.get_vocab(with_added_tokens=True)
     assert all(ids[token] == index for token, index in (base.vocab | base.added).items())
     new = {ids[token]: token for token in vocabulary.added_tokens()}
@@ -254,10 +263,7 @@ def _loader_settings(base: Path) -> dict[str, Any]:
     settings: dict[str, Any] = {"clean_up_tokenization_spaces": False}
     path = base.with_name(CONFIG_FILE)
     if path.is_file():
-        try:
-            settings = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise UserError(f"{path}: this is not JSON: {error}") from None
+        settings = read_json_object(path, str(path))
     return {**settings, "tokenizer_class": "PreTrainedTokenizerFast"}
 
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from mmrec_jax.tokenizers.bpe_file import BpeFile, Merge
 
 Stage = Literal["subword", "superword"]  # inside a pre-token, across pre-tokens
-_STAGES: tuple[Stage, ...] = ("subword", "superword")
 
 # Added to the rank of a known merge, which comes before any count.
 _KNOWN_FIRST = -(1 << 62)
@@ -24,9 +23,7 @@ _KNOWN_FIRST = -(1 << 62)
 # inside it.
 BEGINS, ENDS, HOLDS = 1, 2, 4
 ALIGNED = 4  # the factor for a merge that gives whole morphemes, or a part of one
-# Pairs are counted anew after so many tokens: that drops dead positions, and a run continued from a
-# checkpoint proceeds as one that was not interrupted.
-_BETWEEN_SAVES = 5_000
+_BETWEEN_COUNTS = 5_000  # tokens after which pairs are counted anew, which drops dead positions
 _BETWEEN_REPORTS = 100
 
 
@@ -237,6 +234,12 @@ class Vocabulary:
         self._results.setdefault(pair, result)
         self.ranks.setdefault(pair, len(self.ranks))
 
+    def is_added(self, pair: int) -> bool:
+        """Whether `pair` spells an added token of the file, which no merges may make of text."""
+        left, right = split_key(pair)
+        token = self.tokens[left] + self.tokens[right]
+        return token in self.base.added and token not in self._ids
+
     def merge(self, pair: int, count: int, stage: Stage) -> int:
         """The id that `pair` becomes; a new merge is entered, and its token if that is new."""
         if pair in self._results:
@@ -260,19 +263,6 @@ class Vocabulary:
         """The new merges as tokens, in order."""
         return [(self.tokens[each.left], self.tokens[each.right]) for each in self.learned]
 
-    def as_array(self) -> NDArray[np.int64]:
-        """What was learned, int64 [merges, 3]: the pair's key, its count, the stage's index."""
-        rows = [
-            (pair_key(each.left, each.right), each.count, _STAGES.index(each.stage))
-            for each in self.learned
-        ]
-        return np.array(rows, np.int64).reshape(-1, 3)
-
-    def replay(self, rows: NDArray[np.int64]) -> None:
-        """Repeats merges that `as_array` gave."""
-        for pair, count, stage in rows.tolist():
-            self.merge(pair, count, _STAGES[stage])
-
 
 class OutOfPairs(Exception):
     """The text has no more pairs that occur often enough."""
@@ -286,15 +276,14 @@ def learn_merges(
     forbidden: Set[int],
     at_least: int,
     on_progress: Callable[[int], None],
-    on_save: Callable[[Symbols], None],
 ) -> Symbols:
     """Merges the commonest pair until `vocabulary` has `new_tokens` new tokens.
 
     A pair whose token already exists is merged too: it becomes a second way to the token. Where an
     older merge can then continue from it, that is done at once, as an encoder would do it.
 
-    Pairs in `forbidden` (by `pair_key`), or that count less than `at_least`, are not merged;
-    `on_save` is called at intervals that depend on the number of tokens alone.
+    Pairs in `forbidden` (by `pair_key`), or that count less than `at_least`, are not merged, nor
+    those that spell an added token. `on_progress` is called with the number of new tokens.
 
     Returns:
       The sequence in the new tokens.
@@ -303,14 +292,14 @@ def learn_merges(
       OutOfPairs: the text has fewer.
     """
     while vocabulary.new_tokens < new_tokens:
-        until = min(new_tokens, vocabulary.new_tokens + _BETWEEN_SAVES)
+        until = min(new_tokens, vocabulary.new_tokens + _BETWEEN_COUNTS)
         pairs = PairCounts(sequence, vocabulary.ranks, at_least)
         while vocabulary.new_tokens < until:
             best = pairs.best()
             if best is None:
                 raise OutOfPairs
             pair, count = best
-            if pair in forbidden:
+            if pair in forbidden or vocabulary.is_added(pair):
                 pairs.refuse(pair)
                 continue
             pairs.merge(pair, vocabulary.merge(pair, count, stage))
@@ -318,5 +307,4 @@ def learn_merges(
                 on_progress(vocabulary.new_tokens)
         sequence = pairs.remaining()
         on_progress(vocabulary.new_tokens)
-        on_save(sequence)
     return sequence

@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import tokenizers
 
@@ -49,10 +49,8 @@ def _texts_with(data: bytes) -> Iterator[str]:
     lead = next((i for i, byte in enumerate(data) if byte not in _CONTINUATION), len(data))
     start = data.find(whole) if whole else lead
     head, tail = data[:start], data[start + len(whole) :]
-    befores, afters = (
-        list(itertools.islice(characters, _MOST_CHARACTERS))
-        for characters in (_ending_with(head), _beginning_with(tail))
-    )
+    befores = list(itertools.islice(_characters_with(head, at_start=False), _MOST_CHARACTERS))
+    afters = list(itertools.islice(_characters_with(tail, at_start=True), _MOST_CHARACTERS))
     for before, after in itertools.product(befores, afters):
         text = before + whole.decode() + after
         yield text
@@ -60,43 +58,23 @@ def _texts_with(data: bytes) -> Iterator[str]:
             yield left + text + right
 
 
-def _ending_with(head: bytes) -> Iterable[str]:
-    """Characters whose last bytes are `head`, or that have it before their last bytes."""
-    if not head:
-        return [""]
-    if any(byte not in _CONTINUATION for byte in head):
-        return []
-    value = _bits(head)
-    found = (
-        chr(code)
-        for missing in range(3)
-        for base in range(0, 0x110000, 1 << 6 * (len(head) + missing))
-        for code in range(base + (value << 6 * missing), base + ((value + 1) << 6 * missing))
-        if _is_character(code)
-    )
-    return (character for character in found if head in character.encode()[1:])
+def _characters_with(part: bytes, *, at_start: bool) -> Iterator[str]:
+    """Characters whose UTF-8 bytes begin with `part`, or hold it after the first; "" for none."""
+    if not part:
+        yield ""
+        return
+    data = _characters_beyond_ascii()
+    position = data.find(part)
+    while position >= 0:
+        while data[position] in _CONTINUATION:
+            position -= 1
+        character = data[position : position + 4].decode("utf-8", "ignore")[0].encode()
+        if character.startswith(part) if at_start else part in character[1:]:
+            yield character.decode()
+        position = data.find(part, position + len(character))
 
 
-def _beginning_with(tail: bytes) -> Iterable[str]:
-    """Characters whose first bytes are `tail`."""
-    if not tail:
-        return [""]
-    if not 0xC2 <= tail[0] < 0xF5:
-        return []
-    length = 2 if tail[0] < 0xE0 else 3 if tail[0] < 0xF0 else 4
-    missing = length - len(tail)
-    value = (tail[0] & (0x7F >> length)) << 6 * (len(tail) - 1) | _bits(tail[1:])
-    found = (
-        chr(code)
-        for code in range(value << 6 * missing, (value + 1) << 6 * missing)
-        if _is_character(code)
-    )
-    return (character for character in found if character.encode().startswith(tail))
-
-
-def _bits(continuation: bytes) -> int:
-    return functools.reduce(lambda value, byte: value << 6 | byte & 0x3F, continuation, 0)
-
-
-def _is_character(code: int) -> bool:
-    return code < 0xD800 or 0xE000 <= code < 0x110000
+@functools.cache
+def _characters_beyond_ascii() -> bytes:
+    codes = itertools.chain(range(0x80, 0xD800), range(0xE000, 0x110000))
+    return "".join(map(chr, codes)).encode()

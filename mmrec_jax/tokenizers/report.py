@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 import re
 import unicodedata
 from collections import Counter
@@ -9,14 +10,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tokenizers
-
+from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
-from mmrec_jax.tokenizers.bpe_file import ALPHABET, load_tokenizer
+from mmrec_jax.tokenizers.bpe_file import ALPHABET
 from mmrec_jax.tokenizers.cache import read_tokenizer_file
 from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
+from mmrec_jax.tokenizers.reachability import unreachable_tokens
 from mmrec_jax.tokenizers.text import batched
-from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.turkish.letters import FRONT, LETTERS, VOWELS, lower
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
@@ -31,35 +31,34 @@ class Encoder:
     def __init__(self, path: Path, option: str) -> None:
         """Reads a file; the `UserError` about a bad one names `option`."""
         self.name = str(path)
-        self.tokenizer: Tokenizer = read_tokenizer_file(path, option)
-        self._library: tokenizers.Tokenizer | None = None
-        if isinstance(self.tokenizer, HuggingFaceTokenizer):
-            self._library = load_tokenizer(self.tokenizer.content)
+        self.tokenizer = read_tokenizer_file(path, option)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of NFC texts."""
-        if self._library is None:
-            return [self.tokenizer.encode(text).tolist() for text in texts]
-        encodings = self._library.encode_batch_fast(texts, add_special_tokens=False)
-        return [encoding.ids for encoding in encodings]
+        if isinstance(self.tokenizer, HuggingFaceTokenizer):
+            return [encoding.ids for encoding in self.tokenizer.encode_batch(texts)]
+        return [self.tokenizer.encode(text).tolist() for text in texts]
 
     def count_pre_tokens(self, texts: Sequence[str]) -> int | None:
         """How many pre-tokens the texts are split into; None if that is not known."""
-        if self._library is None:
+        if not isinstance(self.tokenizer, HuggingFaceTokenizer):
             return None
-        encodings = self._library.encode_batch(texts, add_special_tokens=False)
-        return sum(len(set(encoding.word_ids)) for encoding in encodings)
+        return sum(len(set(each.word_ids)) for each in self.tokenizer.encode_batch(texts))
 
-    def byte_level_tokens(self) -> tuple[tokenizers.Tokenizer, dict[int, str]] | None:
-        """The library's tokenizer and its tokens that stand for bytes; None if it has no such."""
-        if self._library is None:
+    def byte_level_tokens(self) -> dict[int, str] | None:
+        """The tokens that stand for bytes, by id; None if the tokenizer has no such."""
+        if not isinstance(self.tokenizer, HuggingFaceTokenizer):
             return None
-        special = {token.content for token in self._library.get_added_tokens_decoder().values()}
-        vocab = self._library.get_vocab(with_added_tokens=True)
-        tokens = {index: token for token, index in vocab.items() if token not in special}
-        if not ALPHABET.issuperset("".join(tokens.values())):
-            return None
-        return self._library, tokens
+        library = self.tokenizer.library
+        added = {token.content for token in library.get_added_tokens_decoder().values()}
+        vocab = library.get_vocab(with_added_tokens=True)
+        tokens = {index: token for token, index in vocab.items() if token not in added}
+        return tokens if ALPHABET.issuperset("".join(tokens.values())) else None
+
+    def unreachable(self, tokens: Mapping[int, str]) -> list[str]:
+        """Those of `byte_level_tokens` that no text gives."""
+        assert isinstance(self.tokenizer, HuggingFaceTokenizer)  # else there are no such tokens
+        return [tokens[index] for index in unreachable_tokens(self.tokenizer.library, tokens)]
 
     def token_texts(self, text: str) -> list[str]:
         """What each token of a short text adds to it; "" for one that ends inside a character."""
@@ -114,16 +113,14 @@ class TextScore:
         `reduction` is the share of the base's tokens that are saved; `ceiling` the share that
         would be if every pre-token of the base were one token.
         """
-        ceiling = None
-        if self.base_pre_tokens is not None:
-            ceiling = 1 - self.base_pre_tokens / self.base_tokens
+        pre_tokens = self.base_pre_tokens
         return {
             "tokens_a_word": self.tokens / max(self.words, 1),
             "base_tokens_a_word": self.base_tokens / max(self.words, 1),
             "bytes_a_token": self.bytes / self.tokens,
             "characters_a_token": self.characters / self.tokens,
             "reduction": 1 - self.tokens / self.base_tokens,
-            "ceiling": ceiling,
+            "ceiling": None if pre_tokens is None else 1 - pre_tokens / self.base_tokens,
             "changed": self.changed_sentences / max(self.sentences, 1),
         }
 
@@ -140,10 +137,8 @@ def score_text(name: str, chunks: Iterable[str], tokenizer: Encoder, base: Encod
         for encoder, count in zip((tokenizer, base), counts, strict=True):
             for ids in encoder.encode(batch):
                 count.update(ids)
-        pre_tokens = base.count_pre_tokens(batch)
-        score.base_pre_tokens = (
-            None if pre_tokens is None else (score.base_pre_tokens or 0) + pre_tokens
-        )
+        more = base.count_pre_tokens(batch)
+        score.base_pre_tokens = None if more is None else (score.base_pre_tokens or 0) + more
         sentences = [each for chunk in batch for each in _SENTENCE_END.split(chunk) if each]
         pairs = zip(tokenizer.encode(sentences), base.encode(sentences), strict=True)
         score.sentences += len(sentences)
@@ -155,14 +150,17 @@ def score_text(name: str, chunks: Iterable[str], tokenizer: Encoder, base: Encod
         raise UserError(f"{name}: there is no text in this file")
     score.words = words.total()
     score.mixed, score.base_mixed = tokenizer.mixed_share(counts[0]), base.mixed_share(counts[1])
-    alone = [f" {word}" for word in words]
-    for encoder, lengths in (
-        (tokenizer, score.tokens_per_word),
-        (base, score.base_tokens_per_word),
-    ):
-        for number, ids in zip(words.values(), encoder.encode(alone), strict=True):
-            lengths[len(ids)] = lengths.get(len(ids), 0) + number
+    score.tokens_per_word = _tokens_per_word(words, tokenizer)
+    score.base_tokens_per_word = _tokens_per_word(words, base)
     return score
+
+
+def _tokens_per_word(words: Mapping[str, int], encoder: Encoder) -> dict[int, int]:
+    lengths: Counter[int] = Counter()
+    alone = encoder.encode([f" {word}" for word in words])
+    for count, ids in zip(words.values(), alone, strict=True):
+        lengths[len(ids)] += count
+    return dict(lengths)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,27 +229,23 @@ class ReportCard:
 
     def markdown(self) -> str:
         """Two tables and a few lines."""
-        lines = [f"# {self.tokenizer}", "", f"Beside `{self.base}`. {self.vocabulary:,} ids."]
+        new = ""
         if self.new_tokens is not None and self.unreachable is not None:
-            lines[-1] += (
-                f" New tokens: {self.new_tokens:,}, unreachable: {len(self.unreachable):,}."
-            )
-        lines += [
-            "",
-            "| text | words | tokens/word | base | bytes/token | characters/token "
-            "| fewer tokens | ceiling | sentences changed | mixed vowels | base |",
-            "|" + "---|" * 11,
-        ]
+            new = f" New tokens: {self.new_tokens:,}, unreachable: {len(self.unreachable):,}."
+        header = (
+            "text, words, tokens/word, base, bytes/token, characters/token, fewer tokens, ceiling, "
+            "sentences changed, mixed vowels, base"
+        )
+        rows = []
         for text in self.texts:
-            figures = text.figures()
-            lines.append(
-                f"| {text.name} | {text.words:,} | {figures['tokens_a_word']:.3f} "
-                f"| {figures['base_tokens_a_word']:.3f} | {figures['bytes_a_token']:.3f} "
-                f"| {figures['characters_a_token']:.3f} | {figures['reduction']:.2%} "
-                f"| {_percent(figures['ceiling'])} | {figures['changed']:.2%} "
-                f"| {_percent(text.mixed)} | {_percent(text.base_mixed)} |"
-            )
+            of = text.figures()
+            ratios = ("tokens_a_word", "base_tokens_a_word", "bytes_a_token", "characters_a_token")
+            shares = (of["reduction"], of["ceiling"], of["changed"], text.mixed, text.base_mixed)
+            numbers = (f"{of[name]:.3f}" for name in ratios)
+            rows.append([text.name, f"{text.words:,}", *numbers, *map(_percent, shares)])
+        lines = [f"# {self.tokenizer}", "", f"Beside `{self.base}`. {self.vocabulary:,} ids.{new}"]
         lines += [
+            *_table(header, rows),
             "",
             "Fewer tokens: the share of the base's tokens that is saved. Ceiling: what would be "
             "saved if every pre-token of the base were one token. Changed: other ids than the "
@@ -259,21 +253,66 @@ class ReportCard:
             "two or more vowels.",
         ]
         if self.boundaries:
-            lines += [
-                "",
-                "| tokens against gold morphemes | precision | recall | words of one token |",
-                "|---|---|---|---|",
-            ]
-            lines += [
-                f"| {name} | {each.precision:.2%} | {each.recall:.2%} "
-                f"| {each.whole_words:,} of {each.words:,} |"
+            scores = [
+                [
+                    *(name, f"{each.precision:.2%}", f"{each.recall:.2%}"),
+                    f"{each.whole_words:,} of {each.words:,}",
+                ]
                 for name, each in self.boundaries.items()
             ]
+            header = "tokens against gold morphemes, precision, recall, words of one token"
+            lines += _table(header, scores)
         return "\n".join(lines) + "\n"
+
+    def write(self, folder: Path) -> None:
+        """Writes `report.json`, `.md` and `.png`, or raises a `UserError`."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            content = json.dumps(self.record(), indent=1) + "\n"
+            replace_file(folder / "report.json", content.encode())
+            replace_file(folder / "report.md", self.markdown().encode())
+            draw_tokens_per_word(self.texts, self.tokenizer, folder / "report.png")
+        except OSError as error:
+            raise UserError(f"{folder}: cannot write the report: {error.strerror}") from None
+
+
+def make_card(
+    encoder: Encoder,
+    base: Encoder,
+    texts: Mapping[Path, Iterable[str]],
+    gold: Mapping[str, Collection[int]],
+) -> ReportCard:
+    """Measures a tokenizer beside another: on texts in chunks, and on words with boundaries."""
+    mine, others = encoder.byte_level_tokens(), base.byte_level_tokens()
+    new = None
+    if mine is not None and others is not None:
+        old = set(others.values())
+        new = {index: token for index, token in mine.items() if token not in old}
+    return ReportCard(
+        tokenizer=encoder.name,
+        base=base.name,
+        vocabulary=encoder.tokenizer.vocab_size,
+        new_tokens=None if new is None else len(new),
+        unreachable=None if new is None else encoder.unreachable(new),
+        texts=[score_text(path.name, chunks, encoder, base) for path, chunks in texts.items()],
+        boundaries={
+            name: score_boundaries(each, gold)
+            for name, each in (("tokenizer", encoder), ("base", base))
+            if gold
+        },
+    )
 
 
 def _percent(share: float | None) -> str:
     return "" if share is None else f"{share:.2%}"
+
+
+def _table(header: str, rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table, after an empty one."""
+    names = header.split(", ")
+    lines = [" | ".join(row) for row in (names, *rows)]
+    table = [f"| {line} |" for line in lines]
+    return ["", table[0], "|" + "---|" * len(names), *table[1:]]
 
 
 def draw_tokens_per_word(texts: Sequence[TextScore], title: str, path: Path) -> None:

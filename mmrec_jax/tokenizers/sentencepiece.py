@@ -4,17 +4,19 @@ sentencepiece: Kudo and Richardson 2018 (arXiv:1808.06226); unigram model: Kudo 
 (arXiv:1804.10959); byte-pair merges: Sennrich et al. 2016 (arXiv:1508.07909).
 """
 
+import functools
 import io
 import re
 from collections.abc import Iterable
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import sentencepiece
 from numpy.typing import NDArray
+from sentencepiece import sentencepiece_model_pb2
 
 from mmrec_jax.errors import UserError
-from mmrec_jax.tokenizers.tokenizer import Tokenizer
+from mmrec_jax.tokenizers.tokenizer import Tokenizer, looks_like_control
 
 # sentencepiece writes a space as this character and cannot tell it from the character itself.
 _META = "\u2581"
@@ -37,43 +39,57 @@ class SentencePieceTokenizer(Tokenizer):
     kind: ClassVar[str] = "sentencepiece"
     content_file: ClassVar[str] = "sentencepiece.model"
 
-    def __init__(self, content: bytes, name: str) -> None:
+    def __init__(self, content: bytes, name: str, begin: str = "", end: str = "") -> None:
         self.content = content
-        self._processor = sentencepiece.SentencePieceProcessor()
+        processor = _load(content, name)
         try:
-            self._processor.LoadFromSerializedProto(content)
-            self.vocab_size = self._processor.get_piece_size()
-        except RuntimeError:
-            raise UserError(f"{name}: this is not a sentencepiece model") from None
-        self.eos_id = self._processor.eos_id()
-        if self.eos_id < 0:
-            self.eos_id = next((i for i in map(self._find, _EOS_PIECES) if i is not None), -1)
-        if self.eos_id < 0:
-            raise UserError(
-                f"{name}: the model has no end-of-text piece; one of {', '.join(_EOS_PIECES)} "
-                "is needed"
-            )
-        bos = self._processor.bos_id()
-        self.bos_id = bos if bos >= 0 else self.eos_id
-        pieces = [self._find(piece) for piece in _META_BYTES]
-        self._meta_ids = [index for index in pieces if index is not None]
+            pieces = [processor.id_to_piece(i) for i in range(processor.get_piece_size())]
+        except UnicodeDecodeError as error:
+            raise UserError(f"{name}: a piece of the model is not UTF-8: {error}") from None
+        self.vocab_size = len(pieces)
+        ids = {piece: index for index, piece in enumerate(pieces)}
+        bos, eos = processor.bos_id(), processor.eos_id()
+        usual = pieces[bos] if bos >= 0 else ""
+        usual_end = pieces[eos] if eos >= 0 else next((x for x in _EOS_PIECES if x in ids), "")
+        special = [pieces[i] for i in range(len(pieces)) if processor.is_control(i)]
+        first, last = self._choose_ends(name, ids, (begin, end), (usual, usual_end), special)
+        self.bos_id, self.eos_id, self.unknown_id = ids[first], ids[last], processor.unk_id()
+        self._model = sentencepiece_model_pb2.ModelProto.FromString(content)  # type: ignore[attr-defined]
+        control = {first, last, *special}
+        hidden = [
+            each
+            for each in self._model.pieces
+            if each.type in (each.NORMAL, each.USER_DEFINED)
+            and (each.piece in control or (_added(each) and looks_like_control(each.piece)))
+        ]
+        for each in hidden:  # the library finds no control piece in a text
+            each.type = each.CONTROL
+        self.control_ids = frozenset(ids[x] for x in {*control, *(each.piece for each in hidden)})
+        self._processor = _load(self._model.SerializeToString(), name) if hidden else processor
+        self._decoder = processor  # which knows the text of user-defined pieces
+        self._pieces = pieces
+        self._meta_ids = [ids[piece] for piece in _META_BYTES if piece in ids]
         self._spellings = self._find_spellings()
+        self.lossless = self._spellings is not None
 
     @classmethod
-    def from_content(cls, content: bytes, name: str) -> Self:
+    def from_content(cls, content: bytes, name: str, begin: str = "", end: str = "") -> Self:
         """See `Tokenizer.from_content`."""
-        return cls(content, name)
+        return cls(content, name, begin, end)
 
-    def _find(self, piece: str) -> int | None:
-        index: int = self._processor.piece_to_id(piece)
-        return index if self._processor.id_to_piece(index) == piece else None
+    @functools.cached_property
+    def _continuing(self) -> sentencepiece.SentencePieceProcessor:
+        """The same without the space that a model may put before every text."""
+        plain = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
+        plain.CopyFrom(self._model)
+        plain.normalizer_spec.add_dummy_prefix = False
+        return _load(plain.SerializeToString(), "a sentencepiece model")
 
     def _find_spellings(self) -> list[bytes] | None:
         """The bytes of each id; None for a model whose pieces do not spell its text exactly."""
         processor = self._processor
         spellings = []
-        for index in range(self.vocab_size):
-            piece = processor.id_to_piece(index)
+        for index, piece in enumerate(self._pieces):
             special = processor.is_control(index) or processor.is_unknown(index)
             if special or index in (self.bos_id, self.eos_id):
                 spellings.append(b"")
@@ -100,19 +116,41 @@ class SentencePieceTokenizer(Tokenizer):
     def _encode(self, text: str) -> NDArray[np.int32]:
         return self.encode_utf8(text.encode("utf-8"))
 
+    def _encode_continuation(self, text: str) -> NDArray[np.int32]:
+        rules = self._model.normalizer_spec
+        # Where leading spaces are dropped, the one put there stands for them.
+        space_stands = rules.remove_extra_whitespaces and text[:1].isspace()
+        if rules.add_dummy_prefix and not space_stands:
+            return np.asarray(self._continuing.encode(text), np.int32)
+        return self._encode(text)
+
     def _decode(self, ids: NDArray[np.int64]) -> str:
         numbers = ids.tolist()
         if self._spellings is not None:
             spelled = b"".join(self._spellings[index] for index in numbers)
             return spelled.decode("utf-8", errors="replace")
         special = (self.bos_id, self.eos_id)
-        text: str = self._processor.decode([index for index in numbers if index not in special])
+        text: str = self._decoder.decode([index for index in numbers if index not in special])
         return text
 
     def id_to_piece(self, index: int) -> str:
         """See `Tokenizer.id_to_piece`."""
-        piece: str = self._processor.id_to_piece(index)
-        return piece
+        return self._pieces[index]
+
+
+def _added(piece: Any) -> bool:
+    """Whether a piece is found in a text before the others are."""
+    return bool(piece.type == piece.USER_DEFINED)
+
+
+def _load(content: bytes, name: str) -> sentencepiece.SentencePieceProcessor:
+    processor = sentencepiece.SentencePieceProcessor()
+    try:
+        processor.LoadFromSerializedProto(content)
+        processor.get_piece_size()
+    except RuntimeError:
+        raise UserError(f"{name}: this is not a sentencepiece model") from None
+    return processor
 
 
 def train_sentencepiece(

@@ -3,27 +3,24 @@
 import codecs
 import dataclasses
 import itertools
-import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Self
+from typing import IO
 
 import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
-from mmrec_jax.data.formats.byte_window import ByteWindow
-from mmrec_jax.data.formats.paths import bare_name, file_kind
-from mmrec_jax.data.formats.refusals import Refusals
-from mmrec_jax.data.formats.source import open_file
+from mmrec_jax.data.files.compression import bare_name, open_bytes
+from mmrec_jax.data.files.paths import file_kind
+from mmrec_jax.data.files.reading import Reading, read_file
 from mmrec_jax.errors import UserError
-from mmrec_jax.tokenizers.checkpoint import Checkpoint
 
 _LONGEST = 1 << 20  # characters; a longer line of plain text is cut at a space
+_READ = 1 << 16  # bytes read at once
 _CONLLU_TEXT = "# text = "
 _BATCH = 4_000_000  # characters encoded at once, in parallel
-_BETWEEN_SAVES = 20.0  # seconds
 _MOST_DISTINCT = 3_000_000  # words kept in a table; beyond, the rarest are forgotten
 _MOST_WORDS = 50_000_000  # of the order kept; beyond, evenly spaced stretches
 _STRETCH = 1_000_000
@@ -33,23 +30,54 @@ def text_chunks(path: Path, field: str = "text") -> Iterator[str]:
     """The text of a file in order: some whole lines at a time, or one record.
 
     The chunks of a text file are together its text without a byte-order mark. Of a `.conllu` file
-    the sentences are read; other formats as `data.formats` does.
+    the sentences are read; other formats as `data.files` does.
 
     Raises:
       UserError: the file cannot be read, is damaged or not UTF-8, or a record is not what the
         file's name promises.
     """
     if file_kind(path) != "text":
-        for chunk in open_file(path, field).chunks():
-            for document in chunk.documents(Refusals("stop")):
-                yield document.text
-    elif bare_name(path).endswith(".conllu"):
-        for block in _line_blocks(path, None):
-            for line in block.removesuffix("\n").split("\n"):
-                if line.startswith(_CONLLU_TEXT):
-                    yield line.removeprefix(_CONLLU_TEXT)
-    else:
-        yield from _line_blocks(path, _LONGEST)
+        for document in read_file(path, Reading(field=field)):
+            yield document.text
+        return
+    for lines in _lines(path):
+        if not bare_name(path).endswith(".conllu"):
+            yield lines
+            continue
+        for line in lines.split("\n"):
+            if line.startswith(_CONLLU_TEXT):
+                yield line.removeprefix(_CONLLU_TEXT)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Whole lines, some at a time; one of more than `_LONGEST` characters is cut."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    rest, read = "", 0
+    for block in itertools.chain(_blocks(path), [b""]):
+        pending = len(decoder.getstate()[0])
+        try:
+            rest += decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{path}: not UTF-8 at byte offset {read - pending + error.start} "
+                f"(0x{error.object[error.start]:02x}); convert the file to UTF-8"
+            ) from None
+        read += len(block)
+        cut = rest.rfind("\n") + 1
+        if not cut and len(rest) > _LONGEST:
+            cut = rest.rfind(" ")  # the space belongs to the word after it
+            cut = cut if cut > 0 else len(rest)
+        if cut:
+            yield rest[:cut]
+            rest = rest[cut:]
+    if rest:
+        yield rest
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    """The bytes of a file, compression undone."""
+    with open_bytes(path) as stream:
+        yield from iter(lambda: stream.read(_READ), b"")
 
 
 def batched(chunks: Iterable[str], characters: int) -> Iterator[list[str]]:
@@ -66,45 +94,8 @@ def batched(chunks: Iterable[str], characters: int) -> Iterator[list[str]]:
         yield batch
 
 
-def _line_blocks(path: Path, longest: int | None) -> Iterator[str]:
-    """Whole lines; one of more characters than `longest` is cut."""
-    rest = ""
-    for block in _decoded(path):
-        text = rest + block
-        cut = text.rfind("\n") + 1
-        if not cut and longest is not None and len(text) > longest:
-            cut = text.rfind(" ")  # the space belongs to the word after it
-            cut = cut if cut > 0 else len(text)
-        if cut:
-            yield text[:cut]
-        rest = text[cut:]
-    if rest:
-        yield rest
-
-
-def _decoded(path: Path) -> Iterator[str]:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    first = more = True
-    with ByteWindow(path) as window:
-        while more:
-            more = window.extend()
-            if window.damage:
-                raise UserError(window.damage)
-            pending = len(decoder.getstate()[0])
-            try:
-                text = decoder.decode(bytes(window.data), final=not more)
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"{path}: not UTF-8 at byte offset {window.start - pending + error.start} "
-                    f"(0x{error.object[error.start]:02x}); convert the file to UTF-8"
-                ) from None
-            window.drop(window.end)
-            yield text.removeprefix("\ufeff") if first else text
-            first = first and not text
-
-
-def split_words(encoding: tokenizers.Encoding) -> list[bytes]:
-    """The ids (int32) of each pre-token of a text, in order.
+def split_words(encoding: tokenizers.Encoding, added: Collection[bytes]) -> list[bytes]:
+    """The ids (int32) of each pre-token of a text, in order; b"" for one of the `added` tokens.
 
     `encoding` is one of `encode` or `encode_batch`; `encode_batch_fast` does not say which words
     its tokens belong to.
@@ -112,7 +103,14 @@ def split_words(encoding: tokenizers.Encoding) -> list[bytes]:
     ids = np.array(encoding.ids, np.int32).tobytes()
     words = np.array(encoding.word_ids, np.int32)
     borders = [0, *(4 * (np.flatnonzero(words[1:] != words[:-1]) + 1)).tolist(), len(ids)]
-    return [ids[start:stop] for start, stop in itertools.pairwise(borders) if stop]
+    parts = (ids[start:stop] for start, stop in itertools.pairwise(borders) if stop)
+    return [b"" if part in added else part for part in parts]
+
+
+def added_words(tokenizer: tokenizers.Tokenizer) -> frozenset[bytes]:
+    """The added tokens as pre-tokens: nothing is learned of them or across them."""
+    ids = tokenizer.get_added_tokens_decoder()
+    return frozenset(np.int32(index).tobytes() for index in ids)
 
 
 class WordTable:
@@ -122,15 +120,21 @@ class WordTable:
         self._numbers: dict[bytes, int] = {}
         self._counts: list[int] = []  # by number, also of words that were forgotten
 
-    def add(self, encodings: Iterable[tokenizers.Encoding], weight: int = 1) -> NDArray[np.int32]:
+    def add(
+        self, encodings: Iterable[tokenizers.Encoding], added: Collection[bytes], weight: int
+    ) -> NDArray[np.int32]:
         """Counts the words of some texts, each as `weight` words.
 
-        Returns int32, the number of each word in text order, and -1 after each text.
+        Returns int32, the number of each word in text order, and -1 for each of the `added` tokens
+        and after each text.
         """
         order: list[int] = []
         numbers, counts = self._numbers, self._counts
         for encoding in encodings:
-            for word in split_words(encoding):
+            for word in split_words(encoding, added):
+                if not word:
+                    order.append(-1)
+                    continue
                 number = numbers.setdefault(word, len(counts))
                 if number == len(counts):
                     counts.append(0)
@@ -163,23 +167,6 @@ class WordTable:
         indices[np.fromiter(self._numbers.values(), np.int64)] = np.arange(len(self._numbers))
         return indices[order]
 
-    def as_arrays(self) -> dict[str, NDArray[np.generic]]:
-        """Everything, for `from_arrays`."""
-        ids, offsets, _ = self.words()
-        numbers = np.fromiter(self._numbers.values(), np.int64)
-        counts = np.array(self._counts, np.int64)
-        return {"ids": ids, "offsets": offsets, "numbers": numbers, "counts": counts}
-
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, NDArray[np.generic]]) -> Self:
-        """The table that `as_arrays` gave."""
-        table = cls()
-        data, offsets = arrays["ids"].tobytes(), (4 * arrays["offsets"]).tolist()
-        words = (data[start:stop] for start, stop in itertools.pairwise(offsets))
-        table._numbers = dict(zip(words, arrays["numbers"].tolist(), strict=True))
-        table._counts = arrays["counts"].tolist()
-        return table
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CountedText:
@@ -195,61 +182,38 @@ def count_words(
     files: Sequence[tuple[Path, int]],
     field: str,
     tokenizer: tokenizers.Tokenizer,
-    checkpoint: Checkpoint,
     on_progress: Callable[[int], None],
 ) -> CountedText:
-    """Counts every pre-token of some files, from where `checkpoint` was left.
+    """Counts every pre-token of some files.
 
     Memory is that of a batch, of the distinct words, and of the order, which lies on disk and is
     read in stretches. Each of `files` comes with what a word of it counts; `on_progress` is called
     with the bytes of text read so far. Raises as `text_chunks`.
     """
-    order_path = checkpoint.folder / "order.int32"
-    saved = checkpoint.load("words")
-    table = WordTable.from_arrays(saved) if saved else WordTable()
-    batches, read, written = (int(n) for n in saved["position"]) if saved else (0, 0, 0)
-    borders = saved["borders"].tolist() if saved else []
-
-    def save(order: IO[bytes]) -> None:
-        order.flush()
-        os.fsync(order.fileno())
-        position = np.array([batches, read, order.tell()], np.int64)
-        arrays = {"position": position, "borders": np.array(borders, np.int64).reshape(-1, 2)}
-        checkpoint.save("words", {**table.as_arrays(), **arrays})
-
-    with open(order_path, "r+b" if saved else "wb") as order:
-        order.truncate(written)
-        order.seek(written)
-        last_save = time.monotonic()
-        weighted = (
-            (batch, weight)
-            for path, weight in files
-            for batch in batched(text_chunks(path, field), _BATCH)
-        )
-        for batch, weight in itertools.islice(weighted, batches, None):
-            on_progress(read)
-            encodings = tokenizer.encode_batch(batch, add_special_tokens=False)
-            order.write(table.add(encodings, weight).tobytes())
-            borders.append((order.tell() // 4, weight))
-            batches += 1
-            read += sum(len(chunk.encode()) for chunk in batch)
-            if time.monotonic() - last_save > _BETWEEN_SAVES:
-                save(order)
-                last_save = time.monotonic()
-        save(order)
-    on_progress(read)
-    ends = np.array(borders, np.int64).reshape(-1, 2)
-    return CountedText(table, *_read_order(order_path, table, ends))
+    table, added, read = WordTable(), added_words(tokenizer), 0
+    borders: list[tuple[int, int]] = []  # where the words of a batch end, and what each counts
+    with tempfile.TemporaryFile() as order:
+        for path, weight in files:
+            for batch in batched(text_chunks(path, field), _BATCH):
+                on_progress(read)
+                encodings = tokenizer.encode_batch(batch, add_special_tokens=False)
+                order.write(table.add(encodings, added, weight).tobytes())
+                borders.append((order.tell() // 4, weight))
+                read += sum(len(chunk.encode()) for chunk in batch)
+        on_progress(read)
+        ends = np.array(borders, np.int64).reshape(-1, 2)
+        return CountedText(table, *_read_order(order, table, ends))
 
 
 def _read_order(
-    path: Path, table: WordTable, borders: NDArray[np.int64]
+    file: IO[bytes], table: WordTable, borders: NDArray[np.int64]
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Indices and weights; of a very long text those of evenly spaced stretches."""
-    size = path.stat().st_size // 4
+    file.flush()
+    size = file.tell() // 4
     if not size:
         return np.zeros(0, np.int32), np.zeros(0, np.int64)
-    order = np.memmap(path, np.int32, "r")
+    order = np.memmap(file, np.int32, "r")
     every = -(-size // _MOST_WORDS)
     indices, weights = [], []
     for start in range(0, size, every * _STRETCH):

@@ -5,26 +5,30 @@ import functools
 import hashlib
 import json
 import os
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
-from mmrec_jax.tokenizers.chat_template import TEMPLATE_FILE, ChatTemplate
+from mmrec_jax.tokenizers.chat_template import FORMER_FILE, TEMPLATE_FILE, ChatTemplate
 
 INFO_FILE = "tokenizer_info.json"
+_CONTROL = re.compile(r"(?!<0x[0-9A-F]{2}>)[<\[]\S+[>\]]")
 
 
 class Tokenizer(abc.ABC):
     """Text to ids and back.
 
     `decode(encode(x))` is NFC(x) for every string x that `encode` accepts, except for tokenizers
-    read from a file that were made to lose something (case, accents, spaces).
+    read from a file that lose something (case, accents, spaces, rare characters): see
+    `unspelled_bytes`.
 
     Attributes:
       kind: the storage format, one of "sentencepiece", "huggingface", "byte", "char".
@@ -33,7 +37,14 @@ class Tokenizer(abc.ABC):
       bos_id: the id before the first token of a document; equal to `eos_id` where a tokenizer
         from a file has no such id.
       eos_id: the id after the last token of a document.
-      content: the bytes that determine the tokenizer.
+      content: the bytes that determine the tokenizer, but for `begin` and `end`.
+      begin: the name of the token of `bos_id`, where it is not the one that `content` implies.
+      end: the same of `eos_id`.
+      control_ids: ids that the encoding of no text has: begin, end, special tokens, and added ones
+        that are written like them ("<|im_end|>", "<think>", "[INST]"). Their names in a text are
+        spelled like any other text.
+      lossless: whether every text that `encode` takes is known to come back from its ids.
+      unknown_id: the id of all that the vocabulary lacks; None: there is no such id.
       chat_template: how conversations are written for the model that it belongs to, if it was
         trained on any. It is kept with the tokenizer and does not change what ids mean.
     """
@@ -44,20 +55,28 @@ class Tokenizer(abc.ABC):
     bos_id: int
     eos_id: int
     content: bytes
+    begin: str = ""
+    end: str = ""
+    control_ids: frozenset[int]
+    lossless: bool = True
+    unknown_id: int | None = None
     chat_template: ChatTemplate | None = None
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """sha256 (hex) of the kind and the content: equal if and only if the ids mean the same."""
-        return fingerprint(self.kind, self.content)
+        """sha256 (hex): equal if and only if the ids mean the same."""
+        return fingerprint(self.kind, self.content, self.begin, self.end)
 
-    def encode(self, text: str) -> NDArray[np.int32]:
-        """The ids of NFC(text), int32, without `bos_id` and `eos_id`.
+    def encode(self, text: str, *, continues: bool = False) -> NDArray[np.int32]:
+        """The ids of NFC(text), int32, without `bos_id` and `eos_id`; a function of its arguments.
 
-        Text that looks like a special token ("</s>") is spelled like any other text.
+        Args:
+          text: text alone: what looks like a token of `control_ids` is spelled like the rest.
+          continues: whether it goes on with a text before it. Some tokenizers write a space before
+            every text, which would part a word there.
 
         Raises:
-          UserError: `text` holds half a surrogate pair, or (kind "char") an unknown character.
+          UserError: `text` holds half a surrogate pair, or a character that this tokenizer refuses.
         """
         try:
             text.encode("utf-8")
@@ -66,7 +85,8 @@ class Tokenizer(abc.ABC):
                 f"the text holds half a surrogate pair, U+{ord(text[error.start]):04X}, at "
                 f"character {error.start}; it is not valid Unicode"
             ) from None
-        return self._encode(unicodedata.normalize("NFC", text))
+        encode = self._encode_continuation if continues else self._encode
+        return encode(unicodedata.normalize("NFC", text))
 
     def encode_utf8(self, text: bytes) -> NDArray[np.int32]:
         """`encode` of a text in UTF-8 that is in NFC, as `Document.utf8` is.
@@ -74,21 +94,80 @@ class Tokenizer(abc.ABC):
         Neither is checked: a document has been, and tokenizers take the bytes as they are.
 
         Raises:
-          UserError: (kind "char") an unknown character.
+          UserError: a character that this tokenizer refuses.
         """
         return self._encode(text.decode("utf-8"))
 
     @classmethod
     @abc.abstractmethod
-    def from_content(cls, content: bytes, name: str) -> Self:
+    def from_content(cls, content: bytes, name: str, begin: str = "", end: str = "") -> Self:
         """The tokenizer of some `content`; errors call it `name`.
 
+        Args:
+          content: what `Tokenizer.content` was.
+          name: that of a file, say.
+          begin: the token before a text; empty: the one that `content` implies.
+          end: the token after it, likewise.
+
         Raises:
-          UserError: `content` is damaged or has no token that ends a text.
+          UserError: `content` is damaged or has no such token.
         """
 
     @abc.abstractmethod
     def _encode(self, text: str) -> NDArray[np.int32]: ...
+
+    def _encode_continuation(self, text: str) -> NDArray[np.int32]:
+        return self._encode(text)
+
+    def _choose_ends(
+        self,
+        name: str,
+        names: Collection[str],
+        given: tuple[str, str],
+        usual: tuple[str, str],
+        special: Sequence[str],
+    ) -> tuple[str, str]:
+        """The names of the tokens that begin and end a text; sets `begin` and `end`.
+
+        Args:
+          name: what errors call the tokenizer.
+          names: all that there are.
+          given: the two that somebody chose, "" where nobody did.
+          usual: those that the content implies; "" where it implies none. A text that nothing
+            begins begins with what ends one.
+          special: names to propose where there is no end.
+        """
+        last = given[1] or usual[1]
+        if not last:
+            found = [each for each in names if each in special or looks_like_control(each)]
+            raise UserError(
+                f"{name}: no token is known to end a text; name one as eos_token in a "
+                "tokenizer_config.json beside it, or with config.tokenizer.end"
+                + (f", such as {', '.join(found[:8])}" if found else "")
+            )
+        first = given[0] or usual[0] or last
+        for token, side in ((first, "begin"), (last, "end")):
+            if token not in names:
+                raise UserError(
+                    f"{name}: there is no token {token!r}, which is to {side} a text; "
+                    f"config.tokenizer.{side} names another one"
+                )
+        self.begin = "" if first == (usual[0] or last) else first
+        self.end = "" if last == usual[1] else last
+        return first, last
+
+    def unspelled_bytes(self, text: str, ids: NDArray[np.int32]) -> int:
+        """How many UTF-8 bytes of NFC(text) its encoding `ids` does not spell.
+
+        They are those of the characters that decoding does not give back: dropped, replaced (by
+        lower case, say) or unknown. Characters are counted, not compared in order.
+        """
+        if self.lossless:
+            return 0
+        spelled = ids if self.unknown_id is None else ids[ids != self.unknown_id]
+        missing = Counter(unicodedata.normalize("NFC", text))
+        missing.subtract(self.decode(spelled))
+        return sum(count * len(each.encode()) for each, count in missing.items() if count > 0)
 
     def decode(self, ids: Sequence[int] | NDArray[np.integer]) -> str:
         """The text of `ids`; special ids are skipped, broken UTF-8 becomes U+FFFD.
@@ -127,25 +206,43 @@ class Tokenizer(abc.ABC):
         """
         folder = Path(directory)
         template = self.chat_template
-        info = {
-            "kind": self.kind,
-            "fingerprint": self.fingerprint,
-            "vocab_size": self.vocab_size,
-            "bos_id": self.bos_id,
-            "eos_id": self.eos_id,
-        }
+        names = ("kind", "fingerprint", "vocab_size", "bos_id", "eos_id", "begin", "end")
+        info = {name: getattr(self, name) for name in names}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             replace_file(folder / self.content_file, self.content)
+            (folder / FORMER_FILE).unlink(missing_ok=True)
             if template is None:
                 (folder / TEMPLATE_FILE).unlink(missing_ok=True)
             else:
-                replace_file(folder / TEMPLATE_FILE, template.to_json(self.fingerprint))
+                replace_file(folder / TEMPLATE_FILE, template.source.encode())
             replace_file(folder / INFO_FILE, (json.dumps(info, indent=2) + "\n").encode())
         except OSError as error:
             raise UserError(f"{folder}: cannot write the tokenizer: {error.strerror}") from None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The libraries' objects lose settings on the way; they are made anew.
+        arguments = (type(self), self.content, self.begin, self.end, self.chat_template)
+        return _remade, arguments
 
-def fingerprint(kind: str, content: bytes) -> str:
-    """The `Tokenizer.fingerprint` of stored content."""
-    return hashlib.sha256(f"{kind}\n".encode() + content).hexdigest()
+
+def fingerprint(kind: str, content: bytes, begin: str, end: str) -> str:
+    """The `Tokenizer.fingerprint` of what is stored of one."""
+    digest = hashlib.sha256(f"{kind}\n".encode() + content)
+    if begin or end:
+        digest.update(f"\n{begin}\n{end}".encode())
+    return digest.hexdigest()
+
+
+def looks_like_control(name: str) -> bool:
+    """Whether the name of an added token is written like one that no text is to spell."""
+    return _CONTROL.fullmatch(name) is not None
+
+
+def _remade(
+    kind: type[Tokenizer], content: bytes, begin: str, end: str, template: ChatTemplate | None
+) -> Tokenizer:
+    """A tokenizer that was pickled."""
+    tokenizer = kind.from_content(content, f"a tokenizer of kind {kind.kind}", begin, end)
+    tokenizer.chat_template = template
+    return tokenizer

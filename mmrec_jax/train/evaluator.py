@@ -34,17 +34,19 @@ class Evaluator:
         """Runs every evaluator, and writes and prints what they find.
 
         Returns:
-          The metrics of the validation split. Where the loss is not finite, nothing is written.
+          The metrics of the validation split, none where nothing is held out. Where the loss is not
+          finite, nothing is written.
         """
         s = self._setup
         model, params = self._unwrap(s.model, state.params)
         request = EvaluationRequest(model, params, s.data, s.config, s.objectives, s.mesh, step)
         validation: dict[str, float] = {}
-        for name in s.data.config.evaluators:
+        for name in s.data.evaluators:
             validation |= EVALUATORS[name](request).metrics
-        if not math.isfinite(validation["loss"]):
+        if not math.isfinite(validation.get("loss", 0.0)):
             return validation
-        self._writer.write(step, "validation", validation)
+        if validation:
+            self._writer.write(step, "validation", validation)
 
         asked = config_evaluators(s.config)
         if asked:  # several processes gather the parameters for it

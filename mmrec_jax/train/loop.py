@@ -225,7 +225,7 @@ class _Loop:
 
     def _evaluate(self, step: int, bar: tqdm) -> dict[str, float]:
         validation = self.evaluator(step, self.state, bar)
-        self._require_finite(step, "validation loss", validation["loss"])
+        self._require_finite(step, "validation loss", validation.get("loss", 0.0))
         return validation
 
     def _save(self, step: int, *, evaluated: bool) -> None:
@@ -241,7 +241,7 @@ class _Loop:
                 "validation": self.validation or None,
                 "base": p.base,
             },
-            validation_loss=self.validation["loss"] if evaluated else None,
+            validation_loss=self.validation.get("loss") if evaluated else None,
         )
 
     def _reached_target(self) -> bool:

@@ -51,7 +51,8 @@ def compiled(seconds: float, since_start: float) -> None:
 def evaluated(bar: tqdm, step: int, validation: dict[str, float], sample: str) -> None:
     """One line per evaluation, and a sample of the model's text."""
     bar.clear()
-    _say(f"step {step:,}: validation {_summary(validation)}")
+    if validation:
+        _say(f"step {step:,}: validation {_summary(validation)}")
     if sample:
         _say("  writes: " + " ".join(sample.split()))
     bar.refresh()

@@ -19,7 +19,7 @@ from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.dataset import Dataset
-from mmrec_jax.data.formats.paths import require_outside
+from mmrec_jax.data.files.paths import require_outside
 from mmrec_jax.data.train_iterator import TrainIterator
 from mmrec_jax.dora.adapted_model import adapt, adapter_rules
 from mmrec_jax.errors import UserError
@@ -202,6 +202,9 @@ def load_data(config: Config, folder: Workdir, tokenizer: Tokenizer | None = Non
     if tokenizer is not None:
         own = data.tokenizer.fingerprint
         check_same_tokenizer(own, tokenizer.fingerprint, config.init_from)
+    if not data.evaluators:
+        expected = "None where no document is held out: there is no validation loss"
+        config.train.require(config.train.target_loss is None, "target_loss", expected)
     return data
 
 

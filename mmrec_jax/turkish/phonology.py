@@ -56,7 +56,7 @@ def voice(parts: list[str]) -> list[str]:
         if index and part.startswith(("C", "NC")) and spoken[index - 1][-1:] in _VOICELESS:
             part = part.replace("C", "ç", 1)
         following = parts[index + 1] if index + 1 < len(parts) else ""
-        if _VOWEL_FIRST.match(following) and "'" not in part and "*" not in part:
+        if _VOWEL_FIRST.match(following):
             part = _voice_end(part)
         if index == 0:
             part = part.replace("~", "").replace("Ç", "ç").replace("K", "k")
@@ -172,6 +172,7 @@ def _spoken(part: str) -> str:
 
 
 def _voice_end(part: str) -> str:
+    """The last consonant voiced; not that of a name or of a word that is pronounced otherwise."""
     match = re.fullmatch('(.*?)(p~|t~|k|ç)("?)', part, re.DOTALL)
     if match is None:
         return part

@@ -2,10 +2,8 @@
 
 import dataclasses
 
-import jax.numpy as jnp
 import pytest
 
-from benchmarks import comparison
 from benchmarks.comparison import attention_shape, check, train
 from benchmarks.quality import base_config
 from mmrec_jax.checkpoints.workdir import Workdir
@@ -36,31 +34,9 @@ def test_mm_rec_has_the_losses_of_the_training_loop(folder):
     assert result["curve"]["train"] == expected
     validation = [m for m in lines if m["split"] == "validation"]
     assert result["curve"]["validation"] == [[m["step"], m["loss"]] for m in validation]
-    shared = {name: value for name, value in validation[-1].items() if name in result["metrics"]}
-    assert result["metrics"] == shared
+    assert result["metrics"].items() <= validation[-1].items()
     assert result["metrics"].keys() >= {"loss", "bits_per_byte"}
     assert (result["diverged_at"], result["steps"]) == (None, 6)
-
-
-def test_attention_learns_in_the_same_way(folder):
-    small = config(folder, model__dropout=0.0, train__steps=12, train__eval_every=12)
-    result = train("attention", small, folder / "comparison")
-    first, last = result["curve"]["train"][0][1], result["curve"]["train"][-1][1]
-    assert last < first - 0.5
-    assert result["metrics"]["bits_per_byte"] > 1
-    assert result["parameters"] == attention_shape(small.model).parameters
-    assert 0 < result["tokens"] <= 12 * 8 * 32
-
-
-def test_a_loss_that_is_not_finite_is_a_result(folder, monkeypatch):
-    def step(model, state, batch):
-        metrics = {"loss": jnp.where(state.step == 2, jnp.nan, 1.5), "tokens": jnp.ones(())}
-        return dataclasses.replace(state, step=state.step + 1), metrics
-
-    monkeypatch.setattr(comparison, "compile_step", lambda *call, **options: step)
-    result = train("mmrec", config(folder, train__eval_every=100), folder / "comparison")
-    assert (result["metrics"], result["diverged_at"]) == (None, 3)
-    assert result["curve"] == {"train": [[1, 1.5], [2, 1.5]], "validation": []}
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from benchmarks import segmenter_measures as measures
-from benchmarks.gold_morphology import inflected_forms, lemmas, rule_pairs
+from benchmarks import segmenter as measures
+from benchmarks.segmenter import inflected_forms, lemmas, rule_pairs
 from mmrec_jax.errors import UserError
 from mmrec_jax.turkish.counts import AnnotatedWord
 

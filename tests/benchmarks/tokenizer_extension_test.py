@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from benchmarks.tokenizer_extension import split
-from mmrec_jax.data.formats.paths import find_files
+from mmrec_jax.data.files.paths import find_files
 from mmrec_jax.errors import UserError
 
 _NAMES = ("training", "held_out")

@@ -53,7 +53,6 @@ def test_every_differing_field_is_named_with_both_values():
         (_CONFIG, {"data__seq_len": 128}),
         (_CONFIG, {"data__seed": 1}),
         (_CONFIG, {"data": ManualConfig()}),
-        (_TEXT, {"data__train": "b"}),
         (_TEXT, {"data__documents": "line"}),
         (_TASK, {"data__max_length": 20}),
         (_CONFIG, {"objectives": Objectives(uboo=UBOOConfig())}),
@@ -77,7 +76,7 @@ def test_what_changes_the_result_is_refused(begun, change):
         (_CONFIG, {"train__target_loss": 1.0, "train__log_every": 1, "train__eval_every": 7}),
         (_CONFIG, {"train__sample_tokens": 0, "train__checkpoint_every": 3, "train__keep_last": 9}),
         (_CONFIG, {"model__remat": "full"}),
-        (_TEXT, {"data__on_error": "skip", "data__tfds_dir": "/elsewhere"}),
+        (_TEXT, {"data__on_error": "skip", "data__train": "b"}),
         (_TASK, {"data__eval_lengths": (7,), "data__eval_sequences": 3}),
         (_CONSTANT, {"train__steps": 200}),  # no schedule depends on it
         (_changed(_BASED, adapters__kind="dora"), {"init_from": "/elsewhere/a"}),

@@ -1,9 +1,11 @@
 """`mmrec eval` and `mmrec inspect` on untrained models of several families, in this process."""
 
-import functools
 import json
+import math
 
 import jax
+import matplotlib.image
+import numpy as np
 import pytest
 
 from mmrec_jax.checkpoints import load as loading
@@ -11,12 +13,13 @@ from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.cli import main
 from mmrec_jax.config import Config, TokenizerConfig, TrainConfig
 from mmrec_jax.data.kinds.registry import DATA_KINDS
+from mmrec_jax.evaluation.registry import EVALUATORS, Evaluation
 from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.tokenizers.char import CharTokenizer
 from mmrec_jax.tokenizers.chat_template import PLAIN
+from mmrec_jax.train.writer import read_metrics
 from tests.families import small
-
-_PNG = b"\x89PNG\r\n\x1a\n"
+from tests.small_run import trained
 
 
 @pytest.fixture
@@ -51,14 +54,20 @@ def run(monkeypatch, tmp_path, capsys):
     return call
 
 
-def _refused(call, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        call()
-    assert exit_.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: ")
-    assert said.count("\n") == 1
-    return said
+@pytest.fixture
+def refused(run, text, capsys):
+    """The one line that a command is refused with."""
+
+    def call(command, *arguments, **options):
+        arguments = [argument.replace("TEXT", str(text)) for argument in arguments]
+        with pytest.raises(SystemExit) as exit_:
+            run(command, *arguments, **options)
+        assert exit_.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        return line
+
+    return call
 
 
 @pytest.mark.parametrize("family", ["mmrec", "attention"])
@@ -81,14 +90,16 @@ def test_a_model_of_conversations_reads_plain_text_as_text(run, text, tmp_path):
     assert out[1].startswith("responses: ")
 
 
-def test_loss_of_a_task(run, capsys):
+def test_a_task_at_given_and_at_doubling_lengths(run, tmp_path):
     out = run("eval loss", "--lengths=8,40", source="parity").splitlines()
     assert "tokens 192" in out  # of 4 sequences of each length
-    assert [line.split()[0] for line in out if line.startswith("accuracy")] == [
-        *("accuracy@8", "accuracy@40")
-    ]
-    assert "--data" in _refused(lambda: run("eval loss", "--data=x", source="parity"), capsys)
-    assert "--data" in _refused(lambda: run("eval loss"), capsys)
+    scored = [line.split()[0] for line in out if line.startswith("accuracy")]
+    assert scored == ["accuracy@8", "accuracy@40"]
+    out = run("eval length", "--max-length=40", "--sequences=3", source="parity")
+    content = json.loads((tmp_path / "run" / "eval" / "length.json").read_text("utf-8"))
+    assert [score["length"] for score in content["scores"]] == [16, 32]
+    for score in content["scores"]:
+        assert f"{score['accuracy']:.2%}" in out
 
 
 def test_length_of_a_file_in_windows(run, text, tmp_path):
@@ -104,16 +115,7 @@ def test_length_of_a_file_in_windows(run, text, tmp_path):
     assert content["beyond"]["tokens"] == sum(max(0, n - 32) for n in (100, 100, 100, tokens - 300))
     profit = content["beyond"]["profit"]
     assert f"{profit['mean']:+.4f} ±{profit['error']:.4f}" in out
-    assert (tmp_path / "new" / "x" / "length.png").read_bytes().startswith(_PNG)
     assert not (tmp_path / "run").exists()
-
-
-def test_length_of_a_task(run, tmp_path):
-    out = run("eval length", "--max-length=40", "--sequences=3", source="parity")
-    content = json.loads((tmp_path / "run" / "eval" / "length.json").read_text("utf-8"))
-    assert [score["length"] for score in content["scores"]] == [16, 32]
-    for score in content["scores"]:
-        assert f"{score['accuracy']:.2%}" in out
 
 
 def test_recall_asks_pairs_and_needles(run, text, tmp_path):
@@ -126,24 +128,83 @@ def test_recall_asks_pairs_and_needles(run, text, tmp_path):
     assert f"{size:,} bytes" in out
     assert [score["pairs"] for score in content["mqar"]] == [1, 2, 4, 8, 16, 32, 64]
     assert content["mqar"][0]["accuracy"] == 1
-    assert "9,999" in out
+    # Without the tokens that begin and end the document.
+    assert f"has {len(text.read_bytes())} tokens, too few for texts of 9,999" in out
     assert [score["length"] for score in content["needle"]] == [60, 200]
     for score in content["needle"]:
         assert len(score["accuracy"]) == len(score["profit"]) == 11
-    assert (tmp_path / "out" / "recall.png").read_bytes().startswith(_PNG)
 
 
-def test_inspect_writes_where_it_is_told(run, text, tmp_path, capsys):
-    options = [f"--data={text}", "--tokens=32", f"--out={tmp_path}/out"]
-    out = run("inspect", *options, family="mmrec").splitlines()
-    assert out[0] == f"step 40, {text}: 32 tokens in 1 rows of up to 32"
-    assert out[-2:] == [f"{tmp_path}/out/step_40.{kind}" for kind in ("png", "json")]
-    assert (tmp_path / "out" / "step_40.png").read_bytes().startswith(_PNG)
-    assert "inspect" in _refused(lambda: run("inspect", *options), capsys)  # of a GRU
+def test_an_evaluator_from_outside_is_reached_by_its_name_with_its_options(
+    run, refused, text, tmp_path
+):
+    def letters(request, *, samples=3):
+        store = request.data.validation
+        metrics = {"letters": int(store.num_characters), "samples": samples, "ratio": math.nan}
+        return Evaluation(metrics, record={"own": [metrics, math.inf, None, "ı"]})
+
+    EVALUATORS.register("letters")(letters)
+    out = run("eval letters", f"--data={text}", "--samples=5", "--documents=file").splitlines()
+    assert out[:2] == [f"letters {len(text.read_text('utf-8'))}", "samples 5"]
+    content = json.loads((tmp_path / "run" / "eval" / "letters.json").read_text("utf-8"))
+    assert content["own"] == [{**content["own"][0], "ratio": None}, None, None, "ı"]
+    said = refused("eval letters", "--data=TEXT", "--max-length=5")
+    assert "--max-length is no option of the evaluator letters" in said
+    assert "--samples" in said
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(run, text, capsys):
-    options = [f"--data={text}", f"--out={text}/out"]
-    for command in ("inspect", "eval length", "eval recall"):
-        call = functools.partial(run, command, *options, family="mmrec")
-        assert f"--out: {text}/out" in _refused(call, capsys)
+def test_the_evaluators_of_a_run_are_reached_by_their_names(run, text):
+    text.write_text("göl deniz ve yol kuş ağaç ışık dağ " * 3 + "\n", "utf-8")
+    out = run("eval turkish", f"--data={text}", "--samples=1", family="gru")
+    assert "overall_turkish_score" in out
+    assert "gamma_half_life" in run("eval dashboard", f"--data={text}", family="mmrec")
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "options", "named"),
+    [
+        ("eval nothing", ["--data=TEXT"], {}, "nothing"),
+        ("eval loss", ["--data=x"], {"source": "parity"}, "--data"),
+        ("eval loss", [], {"source": "instructions"}, "--data"),
+        ("eval loss", ["--data=TEXT", "--batch-size=0"], {}, "--batch-size is 0"),
+        ("eval loss", ["--data=TEXT", "--lengths=8"], {}, "--lengths"),
+        ("eval length", ["--data=TEXT", "--sequences=8"], {}, "--sequences"),
+        ("eval length", ["--data=TEXT", "--out=TEXT/out"], {}, "--out: "),
+        ("eval recall", ["--data=TEXT", "--out=TEXT/out"], {}, "--out: "),
+        ("eval recall", ["--data=TEXT", "--lengths=8"], {}, "--lengths has 8"),
+        ("eval recall", ["--data=TEXT", "--seed=-1"], {}, "--seed is -1"),
+        ("eval dashboard", ["--data=TEXT"], {}, "dashboard"),  # of a GRU
+        ("eval turkish", [], {"source": "parity"}, "parity"),
+        ("eval task", ["--data=TEXT"], {}, "no task"),
+        ("eval task_length", ["--data=TEXT"], {}, "no task"),
+        ("inspect", ["--data=TEXT", "--out=TEXT/out"], {}, "--out: "),
+        ("inspect", ["--data=TEXT", "--tokens=0"], {}, "--tokens"),
+        ("inspect", ["--data=missing.txt"], {}, "missing.txt"),
+    ],
+)
+def test_a_mistake_is_one_line(refused, command, arguments, options, named):
+    assert named in refused(command, *arguments, **options)
+
+
+def test_inspect_has_the_numbers_logged_in_training(tmp_path, capsys):
+    main(["inspect", f"--workdir={trained()}", "--step=last", "--tokens=32", f"--out={tmp_path}"])
+    summary = json.loads((tmp_path / "step_40.json").read_text("utf-8"))
+    assert (summary["step"], summary["rows"], summary["length"]) == (40, 2, 32)
+    (logged,) = (
+        line
+        for line in read_metrics(trained() / "metrics.jsonl")
+        if (line["step"], line["split"]) == (40, "recurrence")
+    )
+    layers = summary["layers"]
+    found = {
+        "gamma_half_life": np.median([layer["gamma_half_life"] for layer in layers]),
+        "gate_saturation": np.mean([layer["gate_low"] + layer["gate_high"] for layer in layers]),
+        "effective_rank": np.mean([layer["effective_rank"] for layer in layers]),
+        "state_variance": np.mean([layer["state_variance"] for layer in layers]),
+    }
+    for name, value in found.items():  # training steps through time, the command solves by Newton
+        np.testing.assert_allclose(value, logged[name], rtol=1e-3, err_msg=name)
+    out = capsys.readouterr().out
+    assert out.startswith("step 40, the run's validation split (text): ")
+    assert str(summary["tokens"]) in out
+    assert matplotlib.image.imread(tmp_path / "step_40.png").ndim == 3

@@ -1,6 +1,6 @@
 """Documents of files and of the built-in texts, and how they are split."""
 
-import hashlib
+import gzip
 import importlib
 import importlib.metadata
 import subprocess
@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from mmrec_jax.data import treebank
+from mmrec_jax.data import sources, treebank
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.manual import manual_documents
-from mmrec_jax.data.seeds import hashed_seed
-from mmrec_jax.data.sources import read_documents
-from mmrec_jax.data.split import fixed_split, hash_share, hold_out
+from mmrec_jax.data.sources import load_text
+from mmrec_jax.data.split import hash_share, hold_out
 from mmrec_jax.data.word_groups import word_groups
-from tests.small_data import data_config, refused
+from tests.small_data import assert_same, config_of, data_config, refused
 
 _SHAKESPEARE = Path(__file__).parents[3] / "shared/data/text/en_tinyshakespeare.txt"
 _SPLITS = ("train", "validation", "test")
@@ -40,34 +39,90 @@ def test_the_text_of_a_document_is_in_nfc_and_else_as_it_was():
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "a.txt").write_text("bir\n\niki\n\nüç\n", encoding="utf-8")
-    (tmp_path / "b.jsonl").write_text('{"text": "dört"}\nno\n', encoding="utf-8")
-    (tmp_path / "v.txt").write_text("altı\n", encoding="utf-8")
+    (tmp_path / "b.jsonl").write_text('{"text": "dört"}\nno\n{"text": "beş"}', encoding="utf-8")
+    (tmp_path / "v.txt").write_text("altı\n\n iki\n", encoding="utf-8")
     return tmp_path
 
 
-def test_validation_files_or_a_share_is_held_out(folder):
-    config = data_config("text", folder / "a.txt", validation=f"{folder}/v.txt")
-    assert texts(config.load("train")) == ["bir", "iki", "üç"]
-    assert texts(config.load("validation")) == ["altı"]
-    config = data_config("text", folder / "a.txt", validation_fraction=0.4)
-    train, validation = (texts(config.load(split)) for split in _SPLITS[:2])
-    assert sorted(train + validation) == ["bir", "iki", "üç"]
-    assert train
-    assert validation
-    found = read_documents(f"{folder}/a.txt,{folder}/v.txt", documents="line")
-    assert texts(found) == ["bir", "iki", "üç", "altı"]
-    with refused('"text"', "--data FILE"):
-        config.load("test")
+def loaded(train, **fields):
+    """(training texts by source, validation texts)."""
+    text = load_text(data_config("text", train, **fields))
+    if text.mapped:
+        assert not text.documents
+        train = {
+            each.name: [each.text(part) for part in range(len(each.lengths))]
+            for each in text.mapped
+        }
+    else:
+        train = {name: texts(documents) for name, documents in text.documents.items()}
+    return train, texts(text.validation)
+
+
+@pytest.fixture(params=["memory", "mapped"])
+def memory(request, monkeypatch, tmp_path):
+    """Texts are held in memory, or mapped from disk; it makes no difference to what they are."""
+    if request.param == "mapped":
+        import datasets
+
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+        monkeypatch.setattr(sources, "_in_memory", lambda *_: None)
+
+
+def test_sources_keep_their_names_and_bad_records_are_listed(memory, folder, capsys):
+    names = f"{folder}/a.txt", f"{folder}/b.jsonl"
+    train, held = loaded(",".join(names), validation=f"{folder}/v.txt", on_error="skip")
+    assert train == {names[0]: ["bir", "iki", "üç"], names[1]: ["dört", "beş"]}
+    assert held == ["altı", " iki"]
+    told = capsys.readouterr().err
+    assert f"{folder}/b.jsonl:2" in told
+    assert "1 of its texts are in config.data.train" in told
+    with refused(f"{folder}/b.jsonl:2"):
+        loaded(names[1])
     with refused("config.data.validation", "gone.txt"):
-        data_config("text", folder / "a.txt", validation="gone.txt").load("validation")
+        loaded(names[0], validation="gone.txt")
+    with refused("config.data.weights"):
+        loaded(names[0], weights=(1.0, 2.0))
+    with refused("config.data.train", f"{folder}/*.txt"):  # its files are those of the first
+        loaded(f"{folder},{folder}/*.txt", weights=(1, 1), validation_fraction=0, on_error="skip")
 
 
-def test_bad_records_are_skipped_and_listed_when_asked(folder, capsys):
-    (folder / "b.jsonl").rename(folder / "b.txt")  # the kind of the source, not the suffix, counts
-    path = folder / "b.txt"
-    config = data_config("jsonl", path, validation=str(path), on_error="skip")
-    assert texts(config.load("train")) == ["dört"]
-    assert "b.txt:2" in capsys.readouterr().err
+def test_a_share_is_held_out_of_all_sources_or_nothing_is(memory, tmp_path, capsys):
+    words = [f"belge {number}" for number in range(300)]
+    (tmp_path / "a.txt").write_text("\n\n".join(words), "utf-8")
+    (tmp_path / "b.txt").write_text("\n\n".join(f" {word} \n" for word in words), "utf-8")
+    names = f"{tmp_path}/a.txt", f"{tmp_path}/b.txt"
+    train, held = loaded(",".join(names), validation_fraction=0.2)
+    outside = {word for word in words if hash_share(word) < 0.2}
+    assert {text.strip() for text in held} == outside
+    for name in names:
+        assert {text.strip() for text in train[name]} == set(words) - outside
+    capsys.readouterr()
+    train, held = loaded(names[0], validation_fraction=0)
+    assert (train, held) == ({names[0]: words}, [])
+    assert "config.data.validation_fraction is 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["", " \n\n\t\n"])
+def test_an_empty_corpus(memory, tmp_path, content):
+    (tmp_path / "a.txt").write_text(content)
+    with refused("config.data.train", "empty", tmp_path / "a.txt"):
+        loaded(tmp_path / "a.txt")
+
+
+def test_what_is_larger_than_it_seems_is_mapped(tmp_path, monkeypatch):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    small, large = tmp_path / "a.txt.gz", tmp_path / "b.txt.gz"
+    lines = [f"{number} " + "x" * 10_000 for number in range(200)]
+    small.write_bytes(gzip.compress("\n\n".join(lines[:20]).encode()))
+    large.write_bytes(gzip.compress("\n\n".join(lines).encode()))  # small, but 2 MB of text
+    assert not load_text(data_config("text", small, memory_mb=1)).mapped
+    (text,) = load_text(data_config("text", large, memory_mb=1)).mapped
+    assert 150 < len(text.lengths) < 200
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with refused("config.data.memory_mb", "mmrec_jax[files]"):
+        load_text(data_config("text", large, memory_mb=1))
 
 
 @pytest.mark.parametrize("text", ["0123456789" * 10, _SHAKESPEARE])
@@ -78,21 +133,27 @@ def test_a_single_file_is_cut_by_characters(tmp_path, text):
     elif not path.is_file():
         pytest.skip("the text is not beside the repository")
     whole = path.read_text("utf-8")
-    config = data_config("text", path, documents="file", validation_fraction=0.1)
-    (train,), (validation,) = (texts(config.load(split)) for split in _SPLITS[:2])
-    assert train + validation == whole
-    assert len(train) == int(len(whole) * 0.9)
+    train, (held,) = loaded(path, documents="file", validation_fraction=0.1)
+    assert train == {str(path): [whole[: int(len(whole) * 0.9)]]}
+    assert train[str(path)][0] + held == whole
 
 
-def test_shares_are_the_hash_of_the_key_as_a_fraction():
-    for key in ("", "tr-blog:00000584", "çığ"):
-        expected = int(hashlib.sha256(key.encode()).hexdigest(), 16) / 2**256
-        assert hash_share(key) == pytest.approx(expected, abs=1e-15)
-    names = [fixed_split(f"document {i}") for i in range(20_000)]
-    for split in ("validation", "test"):
-        assert names.count(split) / 20_000 == pytest.approx(0.05, abs=0.006)
-    digest = hashlib.sha256(b"rows -3").hexdigest()
-    assert hashed_seed("rows", -3) == int(digest[:16], 16)
+def test_a_corpus_that_moved_goes_on(memory, tmp_path):
+    """The position in the data is that of its content, not of its path."""
+
+    def batches(name, *more):
+        (tmp_path / name).mkdir()
+        words = [*(f"{number} numaralı belge" for number in range(200)), *more]
+        (tmp_path / name / "a.txt").write_text("\n\n".join(words), "utf-8")
+        config = config_of("text", tmp_path / name, seq_len=16, validation_fraction=0)
+        return config.data.open(config, tmp_path / "tokenizers").batches(4)
+
+    first, moved = batches("here"), batches("there")
+    next(first)
+    moved.set_state(first.get_state())
+    assert_same([next(moved)], [next(first)])
+    with refused("other data"):
+        batches("changed", "bir daha").set_state(first.get_state())
 
 
 def documents_of(texts):
@@ -101,19 +162,25 @@ def documents_of(texts):
 
 def test_hold_out_keeps_documents_whole_and_copies_on_one_side():
     documents = documents_of(f"text {i}" for i in range(400))
-    train, held = hold_out(documents, 0.25)
+    (train,), held = split_of(documents, 0.25)
     assert sorted(train + held, key=lambda d: int(d.name[1:])) == documents
     assert len(held) / 400 == pytest.approx(0.25, abs=0.08)
-    train_twice, held_twice = hold_out(documents_of([*texts(documents) * 2, "new"]), 0.25)
-    assert set(texts(held_twice)) - {"new"} == set(texts(held))
-    assert not set(texts(train_twice)) & set(texts(held_twice))
-    train, held = hold_out(documents_of(["bir", "iki", "üç"]), 1e-9)  # always something
+    copies = [*texts(documents), *(f"\t{each}\n" for each in texts(documents)), "new"]
+    (train_twice,), held_twice = split_of(documents_of(copies), 0.25)
+    assert {each.strip() for each in texts(held_twice)} - {"new"} == set(texts(held))
+    assert not {each.strip() for each in texts(train_twice)} & set(texts(held))
+    (train,), held = split_of(documents_of(["bir", "iki", "üç"]), 1e-9)  # always something
     assert len(train) == 2
     assert texts(held) == [min(("bir", "iki", "üç"), key=hash_share)]
     with refused("one", 1, "config.data.validation"):
-        hold_out([Document("one", "x")], 0.1)
+        split_of([Document("one", "x")], 0.1)
     with refused("config.data.validation"):
-        hold_out(documents_of(["same", "same"]), 0.5)
+        split_of(documents_of(["same", "same "]), 0.5)
+
+
+def split_of(documents, fraction):
+    train, held = hold_out({"a": documents}, fraction)
+    return train.values(), held
 
 
 def test_the_manual_is_its_topics(monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -10,23 +11,22 @@ from safetensors.numpy import load_file
 from mmrec_jax import dora
 from mmrec_jax.dora.peft_format import CONFIG_FILE, TENSORS_FILE
 from mmrec_jax.errors import UserError
+from tests.small_step import moved
 
 _RULES = (dora.AdapterRule(r"^(dense|blocks/fused)/kernel", 2, 3.0),)
 
 
 @pytest.fixture(scope="module")
 def params():
-    rng = np.random.default_rng(0)
-    shapes = {"dense": (6, 5), "fused": (3, 6, 7)}
-    kernels = {n: {"kernel": rng.normal(size=s).astype(np.float32)} for n, s in shapes.items()}
-    return {"dense": kernels["dense"], "blocks": {"fused": kernels["fused"]}}
+    shapes = {"dense": np.zeros((6, 5)), "fused": np.zeros((3, 6, 7))}
+    dense, fused = ({"kernel": np.float32(x)} for x in moved(shapes, 1.0).values())
+    return {"dense": dense, "blocks": {"fused": fused}}
 
 
 @pytest.fixture(scope="module")
 def adapters(params):
-    rng = np.random.default_rng(0)
     start = jax.jit(lambda params: dora.init(jax.random.key(0), params, _RULES))(params)
-    return jax.tree.map(lambda x: np.asarray(x) + np.float32(rng.normal(size=x.shape)), start)
+    return moved(jax.device_get(start), 1.0)
 
 
 def test_each_layer_is_a_module_with_its_matrices_turned(params, adapters, tmp_path):
@@ -42,36 +42,42 @@ def test_each_layer_is_a_module_with_its_matrices_turned(params, adapters, tmp_p
     config = json.loads((tmp_path / CONFIG_FILE).read_text())
     assert (config["r"], config["lora_alpha"], config["use_dora"]) == (2, 3.0, True)
     assert config["target_modules"] == ["dense", "fused"]
-
-    again = dora.read_peft(tmp_path, params)
-    assert jax.tree.structure(again) == jax.tree.structure(adapters)
-    for actual, expected in zip(*map(jax.tree.leaves, (again, adapters)), strict=True):
-        np.testing.assert_array_equal(actual, expected)
+    chex.assert_trees_all_equal(dora.read_peft(tmp_path, params), adapters)
 
 
-def _spoil(folder, **fields):
-    path = folder / CONFIG_FILE
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"rank_pattern": {"dense": 4}}, "rank_pattern is"),
+        ({"peft_type": "IA3"}, "peft_type is 'IA3'"),
+        ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights is 'pissa_niter_4'"),
+        ({"init_lora_weights": "loftq"}, "init_lora_weights is 'loftq'"),
+        ({"r": 4}, "r is 4, and .*kernel has 2"),
+        ({"r": None}, "r is None"),
+        ({"use_dora": False}, "lora_magnitude_vector belongs to no kernel .*use_dora=False"),
+    ],
+)
+def test_files_that_mean_another_function_are_refused_by_field(
+    params, adapters, tmp_path, fields, named
+):
+    dora.write_peft(tmp_path, adapters)
+    path = tmp_path / CONFIG_FILE
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+    with pytest.raises(UserError, match=named):
+        dora.read_peft(tmp_path, params)
 
 
 def test_what_has_no_counterpart_is_refused(params, adapters, tmp_path):
     with pytest.raises(UserError, match="no adapter of peft can be read here"):
         dora.read_peft(tmp_path, params)
     dora.write_peft(tmp_path, adapters)
-    with pytest.raises(UserError, match=r"lora_A\.weight belongs to no kernel of this model"):
+    with pytest.raises(UserError, match=r"lora_A\.weight belongs to no kernel"):
         dora.read_peft(tmp_path, {"dense": params["dense"]})
     less = {"dense": params["dense"], "blocks": {"fused": {"kernel": np.zeros((4, 6, 7))}}}
     with pytest.raises(UserError, match=r"only .*blocks\.2\.fused of the layers"):
         dora.read_peft(tmp_path, less)
-    _spoil(tmp_path, rank_pattern={"dense": 4})
-    with pytest.raises(UserError, match="rank_pattern is set"):
-        dora.read_peft(tmp_path, params)
-    _spoil(tmp_path, rank_pattern={}, peft_type="IA3")
-    with pytest.raises(UserError, match="peft_type is 'IA3'"):
-        dora.read_peft(tmp_path, params)
     node = adapters["dense"]["kernel"]
-    with pytest.raises(UserError, match="turned/kernel: peft has no adapter of this layout"):
-        dora.write_peft(tmp_path, {"turned": {"kernel": node.replace(layout="oi")}})
-    other = {**adapters, "dense": {"kernel": node.replace(scale=9.0)}}
+    with pytest.raises(UserError, match="embedding: peft has no adapter of rows"):
+        dora.write_peft(tmp_path, {"embedding": dora.Rows(np.zeros((1, 4)), ((0, 0),))})
     with pytest.raises(UserError, match="one kind, rank and scale"):
-        dora.write_peft(tmp_path, other)
+        dora.write_peft(tmp_path, {**adapters, "dense": {"kernel": node.replace(scale=9.0)}})

@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,41 +6,24 @@ import pytest
 
 from mmrec_jax import dora
 from mmrec_jax.errors import UserError
-from tests.dora.small_trees import (
-    KERNELS,
-    ROWS,
-    adapted_columns,
-    adapters,
-    base,
-    columns,
-    rules,
-)
-from tests.models.mmrec.small_model import named_leaves
+from mmrec_jax.tree import named_leaves
+from tests.dora.small_trees import ROWS, adapted_columns, adapters, base, rules
 
+_KERNELS = ("dense/kernel", "blocks/out/kernel")
 _ROWS = [1, 2, 8]
 _merge, _apply = map(jax.jit, (dora.merge, dora.apply))
 
 
-def _leaf(tree, name):
-    for part in name.split("/"):
-        tree = tree[part]
-    return tree
-
-
 @pytest.mark.parametrize("kind", ["dora", "lora"])
-def test_weights_and_norms_are_those_of_the_formula_in_every_layout(kind):
+def test_weights_and_norms_are_those_of_the_formula(kind):
     params = base()
     trained = adapters(params, kind)
     merged, norms = _merge(params, trained)
     found = dora.nodes(trained)
-    for name, (shape, layout) in KERNELS.items():
-        expected, lengths = adapted_columns(_leaf(params, name), found[name])
-        actual = _leaf(merged, name)
-        assert actual.shape == shape
-        np.testing.assert_allclose(columns(actual, layout), expected, rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(
-            np.ravel(_leaf(norms, name)), lengths.ravel(), rtol=1e-5, err_msg=name
-        )
+    for name in _KERNELS:
+        expected = adapted_columns(named_leaves(params)[name], found[name])
+        actual = [named_leaves(tree)[name] for tree in (merged, norms)]
+        chex.assert_trees_all_close(actual, list(expected), rtol=1e-5, atol=1e-6)
     embedding = np.asarray(params["embed"]["embedding"]).copy()
     embedding[_ROWS] = np.asarray(found["embed/embedding"].rows)
     np.testing.assert_array_equal(merged["embed"]["embedding"], embedding)
@@ -53,18 +37,12 @@ def test_at_the_start_the_weights_are_the_base_exactly(dtype):
     empty = np.arange(5) != 2  # a feature without weights
     params["dense"]["kernel"] = params["dense"]["kernel"] * empty[None]
     start = jax.jit(lambda params: dora.init(jax.random.key(1), params, rules()))(params)
-    for name, leaf in named_leaves(_apply(params, start)).items():
-        np.testing.assert_array_equal(leaf, named_leaves(params)[name], err_msg=name)
+    chex.assert_trees_all_equal(_apply(params, start), params)
 
 
 @pytest.mark.parametrize(
     ("kind", "dtype", "tolerance"),
-    [
-        ("dora", "float32", 1e-5),
-        ("dora", "bfloat16", 1e-2),
-        ("dora", "float64", 1e-13),
-        ("lora", "float32", 1e-5),
-    ],
+    [("dora", "float32", 1e-5), ("dora", "float64", 1e-13), ("lora", "float32", 1e-5)],
 )
 def test_merging_is_undone_by_unmerging(kind, dtype, tolerance):
     """Also of magnitudes that training has made negative."""
@@ -76,9 +54,6 @@ def test_merging_is_undone_by_unmerging(kind, dtype, tolerance):
             trained["dense"]["kernel"] = node.replace(m=node.m * np.float32([[1, -1, 1, -1, 1]]))
         merged, norms = _merge(params, trained)
         assert {leaf.dtype for leaf in jax.tree.leaves(merged)} == {jnp.dtype(dtype)}
-        assert {leaf.dtype for leaf in jax.tree.leaves(trained)} == {
-            jnp.promote_types(dtype, jnp.float32)
-        }
         unmerge = dora.unmerge if kind == "dora" else jax.jit(dora.unmerge)
         back = named_leaves(unmerge(merged, trained, norms))
     for name, leaf in named_leaves(params).items():
@@ -95,7 +70,7 @@ def test_gradients_are_those_of_the_formula_by_finite_differences(x64, detach):
     rng = np.random.default_rng(4)
     weights = jax.tree.map(lambda x: rng.normal(size=x.shape), params)
     nodes = dora.nodes(trained)
-    norms = {name: adapted_columns(_leaf(params, name), nodes[name])[1] for name in KERNELS}
+    norms = {n: adapted_columns(named_leaves(params)[n], nodes[n])[1] for n in _KERNELS}
 
     def loss(adapters):
         out = dora.apply(params, adapters, detach_norm=detach)
@@ -104,11 +79,11 @@ def test_gradients_are_those_of_the_formula_by_finite_differences(x64, detach):
 
     def by_hand(adapters):
         total = 0.0
-        for name, (_, layout) in KERNELS.items():
-            w, now = adapted_columns(_leaf(params, name), dora.nodes(adapters)[name])
+        for name in _KERNELS:
+            w, now = adapted_columns(named_leaves(params)[name], dora.nodes(adapters)[name])
             if detach:
                 w = w * now / norms[name]
-            total += np.sum(w * columns(_leaf(weights, name), layout))
+            total += np.sum(w * named_leaves(weights)[name])
         return total
 
     gradients = jax.jit(jax.grad(loss))(trained)
@@ -124,30 +99,17 @@ def test_gradients_are_those_of_the_formula_by_finite_differences(x64, detach):
     )
 
 
-def test_frozen_weights_are_constants_and_adapters_are_not():
-    params = base()
-
-    def loss(params, adapters):
-        frozen, trained = dora.partition(params, adapters)
-        return sum(jnp.sum(x**2) for x in jax.tree.leaves(dora.apply(frozen, trained)))
-
-    to_params, to_adapters = jax.jit(jax.grad(loss, argnums=(0, 1)))(params, adapters(params))
-    assert not any(np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(to_params))
-    assert all(np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(to_adapters))
-
-
 @pytest.mark.parametrize(
     ("changed", "name"),
     [
         ({"dense": {"kernel": jnp.zeros((6, 8))}}, "dense/kernel"),
-        ({"join": {}}, "join/kernel"),
+        ({"dense": {}}, "dense/kernel"),
         ({"embed": {"embedding": jnp.zeros((ROWS[-1][0], 6))}}, "embed/embedding"),
     ],
 )
-@pytest.mark.parametrize("function", [dora.apply, dora.merge, dora.partition])
-def test_adapters_of_another_base_are_refused_by_name(changed, name, function):
+def test_adapters_of_another_base_are_refused_by_name(changed, name):
     with pytest.raises(UserError, match=name):
-        function({**base(), **changed}, adapters(base()))
+        dora.apply({**base(), **changed}, adapters(base()))
 
 
 def test_what_cannot_be_unmerged_is_refused():

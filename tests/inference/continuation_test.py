@@ -26,15 +26,8 @@ def _write(family, prompt="", state=None, max_tokens=_LENGTH, tokenizer=_TOKENIZ
     """The text and the state after it."""
     states = []
     options = {"sampling": _SAMPLING, "seed": 3, "stop_at_end": False} | options
-    texts = generation.generate(
-        *family,
-        tokenizer,
-        prompt,
-        max_tokens=max_tokens,
-        state=state,
-        on_state=states.append,
-        **options,
-    )
+    options |= {"max_tokens": max_tokens, "state": state, "on_state": states.append}
+    texts = generation.generate(*family, tokenizer, prompt, **options)
     assert len(states) == 1
     return texts[0], states[0]
 
@@ -45,9 +38,8 @@ def whole(family):
 
 
 def _parts(state):
-    return [
-        *map(np.asarray, jax.tree.leaves((with_room(state.state, 0), state.logits, state.seen)))
-    ]
+    leaves = jax.tree.leaves((with_room(state.state, 0), state.logits, state.seen))
+    return [np.array(leaf) for leaf in leaves]
 
 
 def _assert_same(state, expected):
@@ -64,23 +56,20 @@ def test_wherever_it_was_interrupted(family, whole):
     assert state.length == 1 + len("göl".encode()) + _LENGTH
     inside = 0
     for cut in range(_LENGTH + 1):
-        first, middle = _write(family, "göl", max_tokens=cut)
+        told = []
+        first, middle = _write(family, "göl", max_tokens=cut, on_text=told.append)
         inside += middle.pending > 0
-        second, last = _write(family, state=middle, max_tokens=_LENGTH - cut)
-        assert first + second == text
+        rest = {"max_tokens": _LENGTH - cut, "on_text": told.append}
+        second, last = _write(family, state=middle, **rest)
+        assert first + second == "".join(told) == text
         _assert_same(last, state)
     assert inside >= 3
 
 
-def test_what_is_told_joins_to_the_text(family, whole):
-    told = []
-    _, middle = _write(family, "göl", max_tokens=9, on_text=told.append)
-    _write(family, state=middle, max_tokens=_LENGTH - 9, on_text=told.append)
-    assert "".join(told) == whole[0]
-
-
 def test_the_state_is_that_before_the_model_ended_the_document(family, whole):
-    drawn = _drawn(family)
+    start = prefill(*family, np.array([256, *"göl".encode()]))
+    rows = generation.stream(*family, start, max_tokens=_LENGTH, sampling=_SAMPLING, seed=3)
+    drawn = [int(tokens[0]) for tokens, _ in rows]
     ending = ByteTokenizer()
     ending.eos_id = drawn[10]
     count = drawn.index(ending.eos_id)
@@ -95,49 +84,42 @@ def test_the_state_is_that_before_the_model_ended_the_document(family, whole):
     _assert_same(last, whole[1])
 
 
-def _drawn(family):
-    start = prefill(*family, np.array([256, *"göl".encode()]))
-    rows = generation.stream(*family, start, max_tokens=_LENGTH, sampling=_SAMPLING, seed=3)
-    return [int(tokens[0]) for tokens, _ in rows]
-
-
 def test_a_state_is_forked_and_left_as_it_is(family):
     _, middle = _write(family, "göl", max_tokens=9)
-    before = [part.copy() for part in _parts(middle)]
-    texts = [_write(family, " köprü", middle)[0] for _ in range(2)]
-    others = [
-        _write(family, " yol", middle)[0],
-        _write(family, " köprü", middle, seed=4)[0],
-        _write(family, "", middle)[0],
-    ]
+    before = _parts(middle)
+    prompts = (" köprü", 3), (" köprü", 3), (" yol", 3), (" köprü", 4), ("", 3)
+    texts = [_write(family, prompt, middle, seed=seed)[0] for prompt, seed in prompts]
     assert texts[0] == texts[1]
-    assert len({texts[0], *others}) == 4
+    assert len(set(texts)) == 4
+    _, after = _write(family, " yol", middle, max_tokens=0)
+    assert (after.length, after.draws, after.pending) == (middle.length + 4, 9, 0)
     for part, old in zip(_parts(middle), before, strict=True):
         np.testing.assert_array_equal(part, old)
 
 
-def test_a_state_on_the_device_is_left_as_it_is_too(family, whole):
+def test_many_samples_continue_one_state_on_the_device(family, whole):
     _, start = _write(family, "göl", max_tokens=0)
-    for _ in range(2):
-        assert _write(family, state=start)[0] == whole[0]
-
-
-def test_many_samples_continue_one_state(family):
-    _, middle = _write(family, "göl", max_tokens=0)
     options = {"sampling": _SAMPLING, "seed": 3, "samples": 3, "max_tokens": 8}
-    texts = generation.generate(*family, _TOKENIZER, state=middle, **options)
+    texts = generation.generate(*family, _TOKENIZER, state=start, **options)
     assert texts == generation.generate(*family, _TOKENIZER, "göl", **options)
     assert len(set(texts)) == 3
-
-
-def test_a_prompt_goes_on_with_the_same_document(family):
-    _, middle = _write(family, "göl", max_tokens=9)
-    _, after = _write(family, " yol", middle, max_tokens=0)
-    assert after.length == middle.length + 4
-    assert after.draws == middle.draws == 9
-    assert after.pending == 0
+    for _ in range(2):  # it is left as it is
+        assert _write(family, state=start)[0] == whole[0]
 
 
 def test_a_state_of_many_samples_is_refused():
     with pytest.raises(ValueError, match="samples"):
         _write(small("gru"), samples=2)
+
+
+def test_a_prompt_after_a_state_is_encoded_as_a_continuation(family):
+    asked = []
+
+    class Recorder(ByteTokenizer):
+        def encode(self, text, *, continues=False):
+            asked.append((text, continues))
+            return super().encode(text, continues=continues)
+
+    _, state = _write(family, "gö", max_tokens=2, tokenizer=Recorder())
+    _write(family, "ler", state, max_tokens=2, tokenizer=Recorder())
+    assert asked == [("gö", False), ("ler", True)]

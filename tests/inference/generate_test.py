@@ -39,9 +39,11 @@ def test_greedy_text_is_the_argmax_of_whole_forward_passes(family):
     assert len(set(drawn)) > 1
 
 
-def test_one_compiled_step_draws_all_tokens(family):
+@pytest.mark.parametrize("name", ["gru", "attention"])
+def test_one_compiled_step_draws_all_tokens(name):
     """Parameters from a file are bound to a device, and what is computed from them is."""
-    model, params = family[0], jax.device_put(family[1], jax.devices()[1])
+    model, params = small(name)
+    params = jax.device_put(params, jax.devices()[1])
     read, drawn = reading._forward._cache_size(), generation._step._cache_size()
     text = prefill(model, params, np.arange(20), prefill(model, params, np.arange(20)))
     list(generation.stream(model, params, text, max_tokens=3, samples=5))
@@ -78,12 +80,6 @@ def test_a_row_that_drew_an_end_stays_as_it_was(family):
         assert set(last[row].nonzero()[0].tolist()) == {*_PROMPT.tolist(), *free[row][:stay]}
 
 
-def test_a_prompt_in_ids_is_read_as_it_is():
-    options = {"sampling": _RANDOM, "samples": 3, "seed": 2}
-    gru = small("gru")
-    assert _generate(gru, _PROMPT, **options) == _generate(gru, **options)
-
-
 def test_tokens_read_and_drawn_are_penalised():
     gru = small("gru")
     likeliest = int(np.argmax(whole(*gru, _PROMPT)[0][-1]))
@@ -107,15 +103,11 @@ def test_text_as_it_comes_joins_to_the_text_returned():
     """An untrained model writes bytes that are no characters: the hardest case."""
     for seed in range(3):
         parts = []
-        texts = _generate(
-            small("gru"),
-            samples=2,
-            seed=seed,
-            sampling=_RANDOM,
-            on_text=parts.append,
-        )
+        options = {"samples": 2, "seed": seed, "sampling": _RANDOM}
+        texts = _generate(small("gru"), on_text=parts.append, **options)
         assert "".join(parts) == texts[0]
         assert any(parts)
+        assert _generate(small("gru"), _PROMPT, **options) == texts  # ids are read as they are
 
 
 def _scripted(monkeypatch, rows):
@@ -131,24 +123,19 @@ def _scripted(monkeypatch, rows):
     return asked
 
 
-def test_a_sample_ends_with_its_document_and_all_end_with_the_last(monkeypatch):
-    rows = [[97, 257, 98, 98, 98], [97, 97, 97, 257, 98]]
-    asked = _scripted(monkeypatch, rows)
-    parts = []
-    assert _generate(small("gru"), samples=2, on_text=parts.append) == ["a", "aaa"]
-    assert len(asked) == 4
-    assert "".join(parts) == "a"
-
-
-def test_a_text_may_end_at_other_tokens(monkeypatch):
-    rows = [[98, 65, 98, 98, 98], [97, 97, 66, 97, 97]]
-    asked = _scripted(monkeypatch, rows)
-    assert _generate(small("gru"), samples=2, stops=(65, 66)) == ["b", "aa"]
-    assert len(asked) == 3
-
-
-def test_the_end_of_the_document_can_be_ignored(monkeypatch):
-    _scripted(monkeypatch, [[97, 257, 98]])
-    parts = []
-    assert _generate(small("gru"), stop_at_end=False, on_text=parts.append) == ["ab"]
-    assert "".join(parts) == "ab"
+@pytest.mark.parametrize(
+    ("rows", "options", "texts", "steps"),
+    [
+        ([[97, 257, 98, 98, 98], [97, 97, 97, 257, 98]], {}, ["a", "aaa"], 4),
+        ([[98, 65, 98, 98, 98], [97, 97, 66, 97, 97]], {"stops": (65, 66)}, ["b", "aa"], 3),
+        ([[97, 257, 98], [97, 97, 97]], {"stop_at_end": False}, ["ab", "aaa"], 3),
+    ],
+)
+def test_a_sample_ends_at_its_end_and_all_end_with_the_last(
+    monkeypatch, rows, options, texts, steps
+):
+    asked, parts = _scripted(monkeypatch, rows), []
+    options = {"samples": 2, "on_text": parts.append, **options}
+    assert _generate(small("gru"), **options) == texts
+    assert len(asked) == steps
+    assert "".join(parts) == texts[0]

@@ -27,7 +27,7 @@ def _assert_same_state(actual, expected, ids):
         _close(a, e)
 
 
-@pytest.mark.parametrize("length", [1, 32, 33, 300])
+@pytest.mark.parametrize("length", [1, 33, 300])
 def test_reading_in_chunks_is_reading_at_once(rng, family, length):
     ids = rng.integers(0, 258, length)
     text = prefill(*family, ids)
@@ -57,12 +57,13 @@ def test_a_model_without_a_state_is_read_as_one_with_it(rng):
     model = with_state(inner)
     ids = jnp.asarray(rng.integers(0, 258, (2, 90)), jnp.int32)
     segments = jnp.array([[1] * 50 + [2] * 40, [3] * 70 + [0] * 20])
-    expected = inner.apply(params, ids, None, segments).logits
+    expected = jax.jit(inner.apply)(params, ids, None, segments).logits
+    read = jax.jit(model.apply)
     state, parts = model.initial_state(2), []
     for begin in range(0, 90, 30):
         now = np.s_[:, begin : begin + 30]
         state = with_room(state, 30)
-        output = model.apply(params, ids[now], state, segments[now])
+        output = read(params, ids[now], state, segments[now])
         parts.append(output.logits)
         state = output.state
     real = segments > 0
@@ -70,14 +71,13 @@ def test_a_model_without_a_state_is_read_as_one_with_it(rng):
     assert state.length.tolist() == [90, 70]
     assert state.tokens.shape == (2, 128)
     # Without ids the tokens go on with each row's last document.
-    more = model.apply(params, ids[:, :1], with_room(state, 1)).state
+    more = read(params, ids[:, :1], with_room(state, 1)).state
     assert more.segment_ids[[0, 1], [90, 70]].tolist() == [2, 3]
 
 
-@pytest.mark.parametrize("kind", [np.asarray, jnp.asarray])
-def test_logits_of_rows(rng, family, kind):
+def test_logits_of_rows(rng, family):
     ids = rng.integers(0, 258, (2, 20))
-    found = mmrec_jax.logits(*family, kind(ids))
+    found = mmrec_jax.logits(*family, jnp.asarray(ids))
     assert (found.shape, found.dtype) == ((2, 20, 258), np.float32)
     for row, tokens in zip(found, ids, strict=True):
         _close(row, whole(*family, tokens)[0])

@@ -172,10 +172,14 @@ def _adapters_change_nothing_until_they_are_trained(case):
 
     for found in logits(start):
         assert_close(found, case.whole.logits, 1e-5)
+    dropped = case_of(dropout=0.5)
+    training = Training(jax.random.key(0), jnp.int32(0))
+    one = jax.jit(lambda a: dropped.apply(a, *inputs, training=training).logits)(moved(start))
     applied, intercepted, unwrapped = logits(moved(start))
     assert np.max(np.abs(applied - case.whole.logits)) > 0.01 * np.max(np.abs(applied))
     assert_close(intercepted, applied, 1e-5)
     assert_close(unwrapped, applied, 1e-6)
+    assert np.max(np.abs(one - applied)) > 0.001 * np.max(np.abs(applied))
 
 
 def _noise_is_for_training_alone(case):

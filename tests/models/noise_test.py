@@ -22,7 +22,6 @@ _SIZES = np.array([[3, 3, 3, 6, 6, 6, 6, 6, 6, 0], [10] * 10, [0] * 10])
 _SHAPE, _ALPHA = (3, 10, 2048), 5.0
 _ONES = np.ones(_SHAPE[:2], np.float32)
 _call = jax.jit(neftune)
-_KEY = jax.eval_shape(lambda: jax.random.key(0))
 
 
 def _noisy(x, alpha=_ALPHA, scale=_ONES, key=0):
@@ -33,7 +32,7 @@ def _noise(**options):
     return _noisy(np.zeros(_SHAPE, np.float32), **options)
 
 
-def test_bounds_and_variance_are_those_of_each_document():
+def test_bounds_and_variance_are_those_of_each_document_and_padding_has_none():
     noise = _noise()
     for row, column in np.argwhere(_SIZES):
         bound = _ALPHA / np.sqrt(_SIZES[row, column] * _SHAPE[2])
@@ -42,27 +41,18 @@ def test_bounds_and_variance_are_those_of_each_document():
         np.testing.assert_allclose(np.var(drawn), bound**2 / 3, rtol=0.1)
         assert abs(np.mean(drawn)) < 0.05 * bound
     assert np.mean(noise[0, 0] == noise[0, 1]) < 0.01
-
-
-def test_padding_is_untouched():
-    x = np.random.default_rng(0).normal(size=_SHAPE).astype(np.float32)
-    changed = np.any(_noisy(x, alpha=50.0) != x, axis=-1)
-    np.testing.assert_array_equal(changed, _SIZES > 0)
+    assert not noise[_SIZES == 0].any()
 
 
 def test_alpha_zero_leaves_every_bit():
     x = np.random.default_rng(0).normal(size=_SHAPE).astype(np.float32)
     x[:, ::2, ::3] = -0.0
-    same = _noisy(x, alpha=0.0)
-    np.testing.assert_array_equal(same.view(np.uint32), x.view(np.uint32))
+    np.testing.assert_array_equal(_noisy(x, alpha=0.0).view(np.uint32), x.view(np.uint32))
 
 
-def test_the_scale_is_a_factor_of_each_token():
+def test_the_scale_is_a_factor_of_each_token_and_the_key_decides():
     scale = np.random.default_rng(0).choice([0.0, 0.5, 2.0], _SHAPE[:2]).astype(np.float32)
     np.testing.assert_allclose(_noise(scale=scale), _noise() * scale[..., None], rtol=1e-6)
-
-
-def test_noise_is_that_of_its_key():
     np.testing.assert_array_equal(_noise(key=1), _noise(key=1))
     assert np.mean((_noise(key=1) == _noise(key=2))[_SIZES > 0]) < 0.01
 
@@ -72,12 +62,6 @@ def test_without_segments_a_row_is_a_document_and_the_dtype_stays():
     assert whole.dtype == jnp.bfloat16
     bound = _ALPHA / np.sqrt(10 * _SHAPE[2])
     np.testing.assert_allclose(np.max(np.abs(np.float32(whole)), axis=-1), bound, rtol=0.01)
-
-
-@pytest.mark.parametrize("segments", [np.ones((2, 9), np.int32), np.ones((2, 10), np.float32)])
-def test_segments_of_another_shape_or_kind_are_refused(segments):
-    with pytest.raises(Exception, match="segment_ids"):
-        jax.eval_shape(lambda key: neftune(key, jnp.zeros((2, 10, 4)), segments, 1.0), _KEY)
 
 
 _GRU = GRUConfig(VOCABULARY, 8).build()
@@ -132,24 +116,15 @@ def test_a_table_has_ones_for_tokens_that_it_does_not_name(tmp_path):
     path = tmp_path / "table.json"
     path.write_text(json.dumps({"a": 0.25}))
     table = read_noise_table(str(path), _IDS)
-    assert (table.dtype, len(table)) == (np.float32, 258)
     np.testing.assert_array_equal(table, np.where(np.arange(258) == _IDS["a"], 0.25, 1))
 
 
 @pytest.mark.parametrize(
     ("content", "named"),
-    [
-        (None, ""),
-        ("{", ""),
-        ("[1]", ""),
-        ('{"nowhere": 1}', "nowhere"),
-        ('{"a": -1}', "'a'.*-1"),
-        ('{"a": NaN}', "'a'.*nan"),
-    ],
+    [("[1]", ""), ('{"nowhere": 1}', "nowhere"), ('{"a": -1}', "'a'.*-1"), ('{"a": NaN}', "nan")],
 )
 def test_a_wrong_table_is_one_clear_error(tmp_path, content, named):
     path = tmp_path / "table.json"
-    if content is not None:
-        path.write_text(content)
+    path.write_text(content)
     with pytest.raises(UserError, match=rf"config\.noise\.table: {path}.*{named}"):
         read_noise_table(str(path), _IDS)

@@ -17,8 +17,7 @@ _CASES = {
     "cross_entropy": (CrossEntropyConfig(), _GRU),
     "vowel_harmony": (VowelHarmonyConfig(), _GRU),
     "z_loss": (ZLossConfig(), _GRU),
-    "uboo isolated": (UBOOConfig(isolate=True), linear_model()),
-    "uboo orthogonal": (UBOOConfig(orthogonal=True), linear_model()),
+    "uboo": (UBOOConfig(orthogonal=True), linear_model()),
 }
 
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmrec_jax.objectives.cross_entropy import token_nll, weighted_nll
+from mmrec_jax.objectives.cross_entropy import weighted_nll
 
 
 def _by_hand(logits, targets, weights):
@@ -18,16 +18,11 @@ def _by_hand(logits, targets, weights):
     return value, gradient
 
 
-def _weights(rng, shape):
-    """0, 1, and anything between and above."""
-    return rng.choice([0.0, 1.0, 0.125, 3.0], shape) * rng.choice([1.0, 0.7], shape)
-
-
 @pytest.mark.parametrize("scale", [1.0, 30.0])
 def test_value_and_gradient_are_those_of_the_definition(rng, scale):
     logits = rng.normal(size=(3, 5, 7)) * scale
     targets = rng.integers(0, 7, (3, 5))
-    weights = _weights(rng, (3, 5))
+    weights = rng.choice([0.0, 1.0, 0.125, 3.0], (3, 5)) * rng.choice([1.0, 0.7], (3, 5))
     assert 0 < np.count_nonzero(weights) < weights.size
     value, gradient = jax.value_and_grad(weighted_nll)(
         jnp.asarray(logits, jnp.float32),
@@ -38,17 +33,6 @@ def test_value_and_gradient_are_those_of_the_definition(rng, scale):
     np.testing.assert_allclose(value, expected_value, rtol=1e-6)
     np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-5, atol=1e-6)
     assert np.all(np.asarray(gradient)[weights == 0] == 0)
-
-
-def test_every_token_has_its_own(rng):
-    logits = rng.normal(size=(2, 3, 5)) * 3
-    targets = rng.integers(0, 5, (2, 3))
-    nll = token_nll(jnp.asarray(logits, jnp.float32), jnp.asarray(targets))
-    for b, t in np.ndindex(2, 3):
-        alone = np.zeros((2, 3))
-        alone[b, t] = 1
-        expected, _ = _by_hand(logits, targets, alone)
-        np.testing.assert_allclose(nll[b, t], expected, rtol=1e-6)
 
 
 def test_padding_counts_nothing_whatever_stands_there(rng):

@@ -6,10 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mmrec_jax.objectives.api import LOSS
+from mmrec_jax.objectives.api import LOSS, Objective, weight_schedule
 from mmrec_jax.objectives.config import ObjectiveConfig, Weight, weight_setting
 from mmrec_jax.objectives.registry import OBJECTIVES
-from mmrec_jax.objectives.weight import weight_schedule
 
 
 @OBJECTIVES.register("z_loss")
@@ -23,13 +22,8 @@ class ZLossConfig(ObjectiveConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class ZLoss:
+class ZLoss(Objective):
     weight: Any
-    orthogonal = False
-    capture = ()
-
-    def init(self, key, model):
-        return {}
 
     def count(self, model, batch, state):
         return jnp.maximum(jnp.sum(batch["weights"] > 0), 1)

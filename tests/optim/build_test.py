@@ -6,12 +6,14 @@ import numpy as np
 import optax
 import pytest
 
-from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.config import OptimConfig
-from mmrec_jax.optim.build import build_optimizer, learning_rate
+from mmrec_jax.models.mmrec.config import MMRecConfig
+from mmrec_jax.objectives.uboo import UBOOConfig
+from mmrec_jax.optim.build import build_optimizer, decay_mask, learning_rate
 from mmrec_jax.optim.sophia import sophia_metrics
-from mmrec_jax.train.mesh import abstract_on
-from mmrec_jax.train.state import TrainState, from_items, to_items
+from mmrec_jax.train.state import joined
+from mmrec_jax.tree import named_leaves
+from tests.small_step import TOKENIZER
 
 _STEPS = 5
 _EVERY = 3  # steps from one estimate of the curvature to the next
@@ -153,17 +155,14 @@ def _sophia(config, estimates, unclipped):
     return direction
 
 
-def _train(optimizer, params, gradients, estimates, state=None, first=0, **extra):
-    """Through gradients and, every few steps, estimates; from step `first` on."""
+def _train(optimizer, params, gradients, estimates):
+    """Through gradients and, every few steps, estimates, which only Sophia reads."""
     params = jax.tree.map(jnp.float32, params)
-    state = optimizer.init(params) if state is None else state
-    update = jax.jit(optimizer.update)
-    for t in range(first, len(gradients)):
-        if t % _EVERY == 0:
-            extra["hessian"] = jax.tree.map(jnp.float32, estimates[t])
-        updates, state = update(jax.tree.map(jnp.float32, gradients[t]), state, params, **extra)
+    state, update = jax.jit(optimizer.init)(params), jax.jit(optimizer.update)
+    for t, gradient in enumerate(gradients):
+        extra = {"hessian": jax.tree.map(jnp.float32, estimates[t])} if t % _EVERY == 0 else {}
+        updates, state = update(jax.tree.map(jnp.float32, gradient), state, params, **extra)
         params = optax.apply_updates(params, updates)
-        extra.pop("hessian", None)
     return params, state
 
 
@@ -200,44 +199,40 @@ def test_steps_are_the_papers_with_clipping_schedule_and_masked_decay(rng, name,
         np.testing.assert_allclose(sophia_metrics(state)["sophia_unclipped"], shares[steps])
 
 
-@pytest.mark.parametrize("name", ["lion", "muon", "sophia_h"])
-def test_arguments_of_other_optimizers_are_ignored_and_a_checkpoint_continues(rng, name, tmp_path):
-    """Bit for bit, and whatever else a training loop may hand to `update`."""
-    config = OptimConfig(name=name, lr=0.1, warmup_steps=2)
-    start, gradients, estimates = _trees(rng)
-    optimizer = build_optimizer(config, _STEPS, _decays)
-    whole, _ = _train(optimizer, start, gradients, estimates)
-    others = {"value": jnp.ones(()), "other": None}
-    params, opt_state = _train(optimizer, start, gradients[:2], estimates, **others)
-    key = jax.random.key_data(jax.random.key(0))
-    state = TrainState(
-        step=jnp.int32(2), params=params, objectives={}, opt_state=opt_state, key=key
-    )
-    checkpointer = Checkpointer(tmp_path)
-    checkpointer.save(2, to_items(state), data={}, meta={}, validation_loss=None)
-    checkpointer.wait()
-    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    abstract = abstract_on(jax.eval_shape(lambda: state), here)
-    restored = from_items(checkpointer.restore(2, to_items(abstract))[0], abstract)
-    checkpointer.close()
-    resumed, _ = _train(
-        optimizer, restored.params, gradients, estimates, restored.opt_state, first=2
-    )
-    jax.tree.map(np.testing.assert_array_equal, resumed, whole)
-
-
 def test_memory_is_that_of_two_moments_at_most(rng):
     """AdamW's and Sophia's state is the parameters twice, and a few numbers; Lion's once."""
     params = jax.tree.map(jnp.float32, _trees(rng)[0])
-    one = sum(x.nbytes for x in jax.tree.leaves(params))
-    numbers, sizes = {}, {}
-    for name in ("adamw", "sophia_g", "sophia_h", "lion", "muon"):
+    kernel = params["kernel"].nbytes
+    one = kernel + params["embedding"].nbytes  # of the matrices
+    expected = {"adamw": 2 * one, "sophia_g": 2 * one, "sophia_h": 2 * one, "lion": one}
+    for name, size in (expected | {"muon": 2 * one - kernel}).items():
         optimizer = build_optimizer(OptimConfig(name=name), _STEPS, _decays)
         arrays = jax.tree.leaves(jax.eval_shape(optimizer.init, params))
-        numbers[name] = sum(x.ndim == 0 for x in arrays)
-        sizes[name] = sum(x.size * x.dtype.itemsize for x in arrays if x.ndim > 1)
-    assert max(numbers.values()) <= 8
-    vectors = 2 * params["scale"].nbytes
-    assert sizes["adamw"] == sizes["sophia_g"] == sizes["sophia_h"] == 2 * one - vectors
-    assert sizes["lion"] == one - vectors / 2
-    assert sizes["muon"] == sizes["adamw"] - params["kernel"].nbytes
+        assert sum(x.ndim == 0 for x in arrays) <= 8
+        assert sum(x.size * x.dtype.itemsize for x in arrays if x.ndim > 1) == size
+
+
+# What decays of a full model: matrices only.
+_DECAYED = {
+    "embed/embedding",
+    "blocks/project/fused/kernel",
+    "blocks/dpg_down/kernel",
+    "blocks/dpg_up/kernel",
+    "blocks/qk/kernel",
+    "blocks/out/kernel",
+    "blocks/ffn/gate_value/kernel",
+    "blocks/ffn/down/kernel",
+    "objectives/uboo/kernel",
+}
+
+
+def test_matrices_decay_and_norms_biases_decays_and_gates_do_not():
+    model, key = MMRecConfig(model_dim=16, num_memories=2).build(), jax.random.key(0)
+    uboo = UBOOConfig().build(model, TOKENIZER)
+    own = {"uboo": jax.eval_shape(lambda: uboo.init(key, model))}
+    mask = named_leaves(decay_mask(model.decays)(joined(jax.eval_shape(model.init, key), own)))
+    assert {name for name, decays in mask.items() if decays} == _DECAYED
+    others = {name.rsplit("/", 1)[-1] for name, decays in mask.items() if not decays}
+    assert others == {"scale", "b_gamma", "b_alpha", "w_g", "c_g"}
+    with pytest.raises(ValueError, match="blocks/new_thing"):
+        decay_mask(model.decays)({"blocks": {"new_thing": 1.0, "norm": {"scale": 1.0}}})

@@ -1,25 +1,24 @@
-"""Rows against the definitions written as loops."""
+"""Rows against the definitions written as loops, and the files that they are read from."""
 
+import json
 from typing import get_args
 
 import ml_dtypes
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from mmrec_jax.cli import main
-from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.bpe_file import BpeFile
 from mmrec_jax.tokenizers.embeddings import Method, constituents, extend_rows
+from mmrec_jax.tokenizers.raw_tensors import RawTensor, read_tensors, write_tensors
+from tests.small_data import refused
 from tests.tokenizers.small_base import mistake, small_base
 
 _PARTS = {7: [1, 2], 8: [0, 3, 3], 9: [5]}
 _LENGTHS = {0: 1, 1: 2, 2: 5, 3: 1, 4: 1, 5: 1, 6: 3}
-
-
-@pytest.fixture
-def matrix(rng):
-    return rng.normal(size=(9, 4)).astype(np.float32)  # 7 rows used
+_INPUT, _OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
 
 
 def by_hand(matrix, token, method):
@@ -33,7 +32,8 @@ def by_hand(matrix, token, method):
 
 
 @pytest.mark.parametrize("method", get_args(Method))
-def test_new_rows_are_those_of_the_loop_and_old_ones_keep_their_bits(matrix, method):
+def test_new_rows_are_those_of_the_loop_and_old_ones_keep_their_bits(rng, method):
+    matrix = rng.normal(size=(9, 4)).astype(np.float32)  # 7 rows used
     found = extend_rows(matrix, 7, _PARTS, _LENGTHS, method, multiple=8)
     assert (found.shape, found.dtype) == ((16, 4), np.float32)
     assert found[:7].tobytes() == matrix[:7].tobytes()
@@ -43,28 +43,14 @@ def test_new_rows_are_those_of_the_loop_and_old_ones_keep_their_bits(matrix, met
     assert (found[10:] == padding[None]).all()
 
 
-def test_noise_has_the_spread_that_was_asked_for(rng):
-    matrix = (rng.normal(size=(50, 8)) * np.arange(1, 9)[None]).astype(np.float32)
-    parts = {50 + i: [i % 50] for i in range(2_000)}
-    plain, noisy, again = (
-        extend_rows(matrix, 50, parts, {}, noise=noise, seed=1) for noise in (0.0, 0.1, 0.1)
-    )
-    added = (noisy - plain)[50:].astype(np.float64)
-    np.testing.assert_allclose(added.std(axis=0), 0.1 * matrix.std(axis=0), rtol=0.07)
-    assert np.abs(added.mean(axis=0) / added.std(axis=0)).max() < 0.07
-    assert noisy.tobytes() == again.tobytes()
-    assert noisy[:50].tobytes() == matrix.tobytes()
-
-
 @pytest.fixture
 def files(tmp_path):
     """The small tokenizer, and one with three more tokens, two of them through one another."""
     base = BpeFile.from_content(small_base(), "base.json")
     merges = [("Ġ", "Ä"), ("ĠÄ", "Ł"), ("t", "Ã")]
-    tokens = ["ĠÄ", "ĠÄŁ", "tÃ"]
     paths = tmp_path / "base.json", tmp_path / "extended.json"
     paths[0].write_bytes(small_base())
-    paths[1].write_bytes(base.extended(tokens, merges, None))
+    paths[1].write_bytes(base.extended(["ĠÄ", "ĠÄŁ", "tÃ"], merges, None))
     return paths
 
 
@@ -76,7 +62,7 @@ def test_a_token_is_taken_apart_to_old_ones(files):
         300: [ids["Ġ"], ids["Ä"], ids["Ł"]],
         301: [ids["t"], ids["Ã"]],
     }
-    with pytest.raises(UserError, match=r"base\.json: .*extended\.json"):
+    with refused(*files):
         constituents(extended, base)
 
 
@@ -93,27 +79,18 @@ def command(files, tmp_path):
     return arguments
 
 
-@pytest.fixture
-def init(command, tmp_path):
-    def run(*arguments):
-        main(["tokenizer", *command(*arguments)])
-        return load_file(tmp_path / "new.safetensors")
-
-    return run
-
-
-def test_the_command_extends_both_matrices_and_copies_the_rest(files, init, rng):
+def test_the_command_extends_both_matrices_and_copies_the_rest(files, command, tmp_path, rng):
     tensors = {
-        "model.embed_tokens.weight": rng.normal(size=(304, 4)).astype(ml_dtypes.bfloat16),
-        "lm_head.weight": rng.normal(size=(304, 4)).astype(np.float16),
+        _INPUT: rng.normal(size=(304, 4)).astype(ml_dtypes.bfloat16),
+        _OUTPUT: rng.normal(size=(304, 4)).astype(np.float16),
         "model.norm.weight": rng.normal(size=4).astype(np.float32),
     }
-    found = init(tensors, "--multiple=16")
+    main(["tokenizer", *command(tensors, "--multiple=16")])
+    found = load_file(tmp_path / "new.safetensors")
     assert found["model.norm.weight"].tobytes() == tensors["model.norm.weight"].tobytes()
     parts = constituents(*map(BpeFile.read, files))
-    for name in ("model.embed_tokens.weight", "lm_head.weight"):
-        assert found[name].shape == (304, 4)
-        assert found[name].dtype == tensors[name].dtype
+    for name in (_INPUT, _OUTPUT):
+        assert (found[name].shape, found[name].dtype) == ((304, 4), tensors[name].dtype)
         assert found[name][:299].tobytes() == tensors[name][:299].tobytes()
         old = tensors[name].astype(np.float64)
         for token, row in parts.items():
@@ -121,22 +98,25 @@ def test_the_command_extends_both_matrices_and_copies_the_rest(files, init, rng)
             assert found[name][token].tobytes() == expected.tobytes()
 
 
-def test_each_matrix_has_noise_of_its_own(init, rng):
-    rows = rng.normal(size=(299, 4)).astype(np.float32)
-    tensors = {"model.embed_tokens.weight": rows, "lm_head.weight": rows.copy()}
-    options = ("--noise=0.1", "--multiple=1")
-    runs = [init(tensors, *options, *more) for more in ([], ["--seed=0"], ["--seed=1"])]
-    first, again, other = ({name: x[299:] for name, x in run.items()} for run in runs)
-    for name, new in first.items():
-        assert new.tobytes() == again[name].tobytes()
-        assert (new != other[name]).all()
-    assert (first["model.embed_tokens.weight"] != first["lm_head.weight"]).all()
-
-
-@pytest.mark.parametrize("method", get_args(Method))
-def test_the_command_knows_every_method(init, method):
-    found = init({"model.embed_tokens.weight": np.ones((299, 2), np.float32)}, f"--method={method}")
-    assert (found["model.embed_tokens.weight"] == 1).all()
+def test_tensors_of_any_dtype_are_copied_bit_for_bit_from_shards(files, command, tmp_path):
+    rows = RawTensor.from_array(np.ones((299, 2), np.float32))
+    odd = {f"odd.{x}": RawTensor(x, [3, 1], b"\x81\xff\x00") for x in ("F8_E4M3", "F8_E5M2", "U8")}
+    odd["long"] = RawTensor("I64", [1], b"12345678")
+    write_tensors(tmp_path / "one.safetensors", {_INPUT: rows}, {"format": "pt"})
+    write_tensors(tmp_path / "two.safetensors", odd, {})
+    where = {_INPUT: "one.safetensors"} | dict.fromkeys(odd, "two.safetensors")
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": where}))
+    main(["tokenizer", *command({}, f"--weights={index}", "--multiple=1")])
+    found, metadata = read_tensors(tmp_path / "new.safetensors")
+    assert metadata == {"format": "pt"}
+    assert {name: found[name] for name in odd} == odd
+    assert found[_INPUT].array().shape == (302, 2)
+    with safe_open(tmp_path / "new.safetensors", framework="numpy") as library:
+        assert (library.get_tensor("odd.U8").tobytes(), len(library.keys())) == (b"\x81\xff\0", 5)
+    index.write_text(json.dumps({"weight_map": where | {"more": "one.safetensors"}}))
+    with refused(index, "more", "one.safetensors"):
+        read_tensors(index)
 
 
 @pytest.mark.parametrize(
@@ -145,11 +125,9 @@ def test_the_command_knows_every_method(init, method):
         ("--weights=no.safetensors", "no.safetensors: "),
         ("--weights=BASE", "base.json: "),
         ("--matrices=head", "there is no tensor head"),
-        ("--matrices=a", "a is float32 [3]"),
-        ("--matrices=b", "b is float32 [298, 2]"),
-        ("--noise=-1", "--noise is -1.0"),
+        ("--matrices=a", "a is F32 [3]"),
+        ("--matrices=b", "b is F32 [298, 2]"),
         ("--multiple=0", "--multiple is 0"),
-        ("--seed=-1", "--seed is -1"),
     ],
 )
 def test_a_mistake_is_one_line(files, command, capsys, argument, expected):

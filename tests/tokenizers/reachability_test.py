@@ -1,6 +1,7 @@
 import pytest
 
-from mmrec_jax.tokenizers.bpe_file import BpeFile, load_tokenizer, spell, unspell
+from mmrec_jax.tokenizers.bpe_file import BpeFile, spell, unspell
+from mmrec_jax.tokenizers.library import read_library
 from mmrec_jax.tokenizers.reachability import unreachable_tokens
 from tests.tokenizers.small_base import small_base
 
@@ -14,7 +15,7 @@ def with_merges(base, merges):
     """Tokenizer and the ids of what `merges` make."""
     tokens = ["".join(merge) for merge in merges]
     new = dict(enumerate(tokens, base.next_id))
-    return load_tokenizer(base.extended(tokens, merges, None)), new
+    return read_library(base.extended(tokens, merges, None)), new
 
 
 @pytest.mark.parametrize(
@@ -44,12 +45,12 @@ def test_tokens_that_nothing_gives_are_named(base):
 def test_a_word_entered_without_merges_is_not_reached(base):
     content = base.extended([spell(" göl")], [], None)
     new = {base.next_id: spell(" göl")}
-    assert unreachable_tokens(load_tokenizer(content), new) == [base.next_id]
+    assert unreachable_tokens(read_library(content), new) == [base.next_id]
 
 
 def test_every_token_that_the_library_learned_is_reached(base):
     tokens = {index: token for token, index in base.vocab.items()}
     # Bytes that no UTF-8 text has: C0, C1 and F5 to FF.
     never = {bytes([byte]) for byte in (0xC0, 0xC1, *range(0xF5, 0x100))}
-    found = unreachable_tokens(load_tokenizer(small_base()), tokens)
+    found = unreachable_tokens(read_library(small_base()), tokens)
     assert {unspell(tokens[index]) for index in found} == never

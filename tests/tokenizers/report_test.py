@@ -7,10 +7,11 @@ import pytest
 import sentencepiece
 
 from mmrec_jax.cli import main
-from mmrec_jax.tokenizers.bpe_file import BpeFile, load_tokenizer, spell
+from mmrec_jax.tokenizers.bpe_file import BpeFile, spell
+from mmrec_jax.tokenizers.library import read_library
 from mmrec_jax.tokenizers.report import Encoder, score_boundaries
 from mmrec_jax.tokenizers.sentencepiece import train_sentencepiece
-from tests.tokenizers.small_base import mistake, small_base, turkish, write_base
+from tests.tokenizers.small_base import mistake, small_base, write_base
 
 _TEXT = "Bir göl var. Bir göl daha!\nThe cat sat."
 _GOLD = "".join(
@@ -48,7 +49,7 @@ def report(folder, *arguments):
 def test_the_figures(files, tmp_path, capsys):
     base, extended, text, gold = files
     found = report(tmp_path, extended, base, text, f"--gold={gold}")
-    library = load_tokenizer(small_base())
+    library = read_library(small_base())
     tokens = len(library.encode(_TEXT).ids)
     assert len(library.pre_tokenizer.pre_tokenize_str(_TEXT)) == 12
     assert (found["new_tokens"], found["unreachable"]) == (5, ["12"])
@@ -84,22 +85,11 @@ def test_the_figures(files, tmp_path, capsys):
     assert (tmp_path / "report" / "report.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_any_tokenizer_is_measured(files, tmp_path):
-    model = tmp_path / "unigram.model"
-    tokenizer = train_sentencepiece(turkish().split("\n"), "unigram", 320, "vocab_size")
-    model.write_bytes(tokenizer.content)
-    found = report(tmp_path, model, files[0], files[2], f"--gold={files[3]}")
-    assert found["new_tokens"] is None
-    assert found["texts"][0]["tokens"] == len(tokenizer.encode(_TEXT))
-    assert found["boundaries"]["tokenizer"]["words"] == 1
-
-
 @pytest.mark.parametrize(
     ("argument", "expected"),
     [
-        ("--tokenizer=no.json", "--tokenizer: no.json"),
         ("--base=no.json", "--base: no.json"),
-        ("--text=no.txt", "--text: there is no file no.txt"),
+        ("--base=NO_UNK", "U+0042"),
         ("--text=EMPTY", "empty.txt: "),
         ("--gold=TEXT", "text.txt:1: "),
         ("--out=TEXT/report", "text.txt/report: "),
@@ -109,7 +99,13 @@ def test_a_mistake_is_one_line(files, tmp_path, capsys, argument, expected):
     base, extended, text, _ = files
     empty = tmp_path / "empty.txt"
     empty.write_text("\n \n")
-    argument = argument.replace("TEXT", str(text)).replace("EMPTY", str(empty))
+    no_unk = tmp_path / "unigram.json"
+    no_unk.write_text(json.dumps({"model": {"type": "Unigram", "vocab": [["</s>", 0.0]]}}))
+    argument = (
+        argument.replace("NO_UNK", str(no_unk))
+        .replace("TEXT", str(text))
+        .replace("EMPTY", str(empty))
+    )
     assert expected in mistake(capsys, *command(tmp_path, extended, base, text, argument))
 
 

@@ -3,9 +3,9 @@
 import contextlib
 import dataclasses
 import io
+import itertools
 import json
 import math
-import re
 
 import jax
 import jax.numpy as jnp
@@ -14,19 +14,17 @@ import optax
 import pytest
 
 import mmrec_jax
-from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.cli import main
 from mmrec_jax.config_file import read_config
-from mmrec_jax.errors import UserError
 from mmrec_jax.train.loop import run
-from mmrec_jax.train.setup import load_data, set_up
+from mmrec_jax.train.setup import set_up
 from mmrec_jax.train.step import make_train_step
 from mmrec_jax.train.writer import read_metrics
 from mmrec_jax.tree import count
-from tests.small_run import CONFIG_FILE, LINEAR, ROOT, flags
+from tests.small_run import CONFIG_FILE, LINEAR, flags
 
 _WORDS = ("bir", "iki", "göl", "köprü", "çiçek", "ağaç", "ışık", "deniz", "yol", "kuş")
-_LENGTH = 96
+_HEADER = b"Cevap:\n"
 _FIELDS = {
     **LINEAR,
     "model__dropout": 0.0,
@@ -34,7 +32,7 @@ _FIELDS = {
     "model__num_layers": 1,
     "model__time_chunk": 64,
     "data__source": "instructions",
-    "data__seq_len": _LENGTH,
+    "data__seq_len": 96,
     "data__validation_fraction": 0.2,
     "train__devices": 1,
     "train__dashboard": False,
@@ -48,184 +46,129 @@ _FIELDS = {
 
 
 @pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
-    """Two words and their plurals, a line each; one prompt is longer than a row."""
+def overrides(tmp_path_factory):
+    """Of a run on two words and their plurals, a line each; one prompt is longer than a row."""
     path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
-    lines = [{"prompt": f"{a} {b}", "completion": f"{b}ler {a}lar"} for a in _WORDS for b in _WORDS]
-    lines.append({"prompt": "z" * 120, "completion": "y"})
-    path.write_text("\n".join(map(json.dumps, lines)), "utf-8")
-    return path
+    pairs = [(f"{a} {b}", f"{b}ler {a}lar") for a in _WORDS for b in _WORDS] + [("z" * 120, "y")]
+    lines = [json.dumps({"prompt": a, "completion": b}) for a, b in pairs]
+    path.write_text("\n".join(lines), "utf-8")
+    return flags(data__train=path, **_FIELDS)
 
 
 @pytest.fixture(scope="module")
-def config_of(pairs):
-    def read(**overrides):
-        fields = {"data__train": pairs, **_FIELDS, **overrides}
-        return read_config(str(CONFIG_FILE), flags(**fields))
-
-    return read
-
-
-@pytest.fixture(scope="module")
-def finished(config_of, tmp_path_factory):
-    """The run's folder, and what it said at the end; it was stopped twice."""
+def finished(overrides, tmp_path_factory):
+    """The run's folder, what it said at the end, and its scores; it was stopped once."""
     folder, out = tmp_path_factory.mktemp("instructions") / "run", io.StringIO()
-    folder.mkdir()
-    # What a session leaves that was cut off before its first checkpoint.
-    (folder / "metrics.jsonl").write_text('{"step": 0, "split": "validation", "loss": 1.0}\n')
-    assert run(config_of(train__steps=4), folder) == 0
+    assert run(read_config(str(CONFIG_FILE), [*overrides, "--config.train.steps=4"]), folder) == 0
     with contextlib.redirect_stdout(out):
-        assert run(config_of(), folder) == 0
-    return folder, out.getvalue()
-
-
-@pytest.fixture(scope="module")
-def begun(config_of, tmp_path_factory):
-    """The same run before its first step."""
-    return set_up(config_of(), tmp_path_factory.mktemp("begun"), fresh=False)
-
-
-def _validation(folder):
+        assert run(read_config(str(CONFIG_FILE), overrides), folder) == 0
     lines = read_metrics(folder / "metrics.jsonl")
-    return [line for line in lines if line["split"] == "validation"]
-
-
-def _response_begins(ids):
-    """Where the response stands, found by its header alone."""
-    header = list(b"Cevap:\n")
-    (place,) = (i for i in range(len(ids)) if ids[i : i + len(header)] == header)
-    return place + len(header)
-
-
-def _examples(store):
-    for begin, end in zip(store.offsets[:-1], store.offsets[1:], strict=True):
-        ids = store.tokens[begin:end].tolist()
-        yield ids, _response_begins(ids)
+    return folder, out.getvalue(), [line for line in lines if line["split"] == "validation"]
 
 
 @pytest.fixture(scope="module")
-def reference(begun):
-    """From examples, each read on its own, to the nats of their responses and the gradient."""
+def begun(overrides, tmp_path_factory):
+    """The same run before its first step."""
+    config = read_config(str(CONFIG_FILE), overrides)
+    return set_up(config, tmp_path_factory.mktemp("begun"), fresh=False)
 
-    @jax.jit
-    @jax.value_and_grad
+
+def _split(example):
+    """Prompt and response of an example of bytes, found by their headers alone."""
+    prompt, response = bytes(example[1:-1]).split(_HEADER)
+    return prompt.removeprefix(b"Soru:\n")[:-1], response
+
+
+def _validation(begun):
+    store = begun.data.validation
+    return [store.tokens[a:b].tolist() for a, b in itertools.pairwise(store.offsets)]
+
+
+def _reference(begun, examples):
+    """Nats of the responses of examples, each read on its own, the gradient, and the tokens."""
+
     def nats(params, tokens, counted):
         log_p = jax.nn.log_softmax(begun.model.apply(params, tokens[:, :-1]).logits)
         targets = tokens[:, 1:, None]
         return -jnp.sum(jnp.take_along_axis(log_p, targets, axis=-1)[..., 0] * counted)
 
-    def of(examples):
-        tokens = np.zeros((32, _LENGTH + 1), np.int32)
-        counted = np.zeros((32, _LENGTH), np.float32)
-        for row, (ids, first) in enumerate(examples):
-            tokens[row, : len(ids)] = ids
-            counted[row, first - 1 : len(ids) - 1] = 1
-        value, gradient = nats(begun.state.params, jnp.asarray(tokens), jnp.asarray(counted))
-        return float(value), gradient, counted.sum()
-
-    return of
+    tokens, counted = np.zeros((32, 97), np.int32), np.zeros((32, 96), np.float32)
+    for row, example in enumerate(examples):
+        tokens[row, : len(example)] = example
+        response = len(_split(example)[1]) + 1  # and the end
+        counted[row, len(example) - 1 - response : len(example) - 1] = 1
+    value, gradient = jax.value_and_grad(nats)(begun.state.params, tokens, counted)
+    return float(value), gradient, counted.sum()
 
 
-def test_responses_are_scored_before_and_after(finished, begun, reference):
-    scores = _validation(finished[0])
+def test_responses_are_scored_before_and_after(finished, begun):
+    scores, examples = finished[2], _validation(begun)
     assert [line["step"] for line in scores] == [0, 3, 4, 6]
     assert scores[0]["bits_per_byte"] > scores[-1]["bits_per_byte"]
-    examples = list(_examples(begun.data.validation))
-    nats, _, tokens = reference(examples)
-    size = sum(len(bytes(ids[first:-1])) for ids, first in examples)
-    assert size > 100
+    nats, _, tokens = _reference(begun, examples)
+    size = sum(len(_split(example)[1]) for example in examples)
     np.testing.assert_allclose(scores[0]["loss"], nats / tokens, rtol=1e-5)
     np.testing.assert_allclose(scores[0]["bits_per_byte"], nats / math.log(2) / size, rtol=1e-5)
 
 
-def test_the_gradient_is_that_of_the_responses_of_each_example(begun, reference):
+def test_the_gradient_is_that_of_the_responses_of_each_example(begun):
     batch = next(begun.data.batches(8))
     assert batch["segment_ids"].max() > 1  # several in a row
     keeps_gradients = optax.trace(decay=0.0)
     state = dataclasses.replace(begun.state, opt_state=keeps_gradients.init(begun.state.params))
     step = jax.jit(make_train_step(keeps_gradients, begun.objectives))
     after, metrics = step(begun.model, state, batch)
-
-    examples = []
-    for row in range(len(batch["inputs"])):
-        ids = batch["segment_ids"][row]
-        for segment in range(1, ids.max() + 1):
-            example = [*batch["inputs"][row][ids == segment].tolist(), 257]
-            examples.append((example, _response_begins(example)))
-    nats, gradient, tokens = reference(examples)
+    examples = [
+        [*inputs[ids == segment].tolist(), 257]
+        for inputs, ids in zip(batch["inputs"], batch["segment_ids"], strict=True)
+        for segment in range(1, ids.max() + 1)
+    ]
+    nats, gradient, tokens = _reference(begun, examples)
     np.testing.assert_allclose(metrics["loss"], nats / tokens, rtol=1e-5)
     found = jax.tree.leaves(after.opt_state.trace)
     for a, b in zip(found, jax.tree.leaves(gradient), strict=True):
         np.testing.assert_allclose(a, b / tokens, rtol=1e-4, atol=1e-7)
 
 
-def test_what_is_said(finished):
-    folder, out = finished
-    before = _validation(folder)[0]
-    assert "data: instructions, " in out
-    assert "longer than a row of 96: train 1 dropped, 0 with shortened prompts" in out
-    assert f"  before training: validation loss {before['loss']:.4f}" in out
-    assert f"{before['bits_per_byte']:.4f} bits/byte" in out
-    assert f"mmrec generate --workdir={folder} --chat --prompt 'göl'" in out
+def test_what_is_said_and_the_template_that_is_kept(finished, capsys):
+    folder, out, scores = finished
+    for said in (
+        "data: instructions, ",
+        "longer than a row of 96: train 1 dropped, 0 with shortened prompts",
+        f"  before training: validation loss {scores[0]['loss']:.4f}",
+        f"mmrec generate --workdir={folder} --chat --prompt 'göl'",
+    ):
+        assert said in out
     for step in (0, 3, 4, 6):
         sample = (folder / "samples" / f"step_{step:07d}.txt").read_text("utf-8")
         assert sample.startswith("göl\n")
-
-
-def test_the_template_is_kept_and_used(finished, capsys):
-    model, params, tokenizer = mmrec_jax.load(finished[0])
+    model, params, tokenizer = mmrec_jax.load(folder)
     assert tokenizer.chat_template.name == "plain"
     (expected,) = mmrec_jax.reply(model, params, tokenizer, "göl", max_tokens=5, seed=1)
     options = ["--chat", "--prompt=göl", "--max-tokens=5", "--seed=1"]
-    main(["generate", f"--workdir={finished[0]}", *options])
+    main(["generate", f"--workdir={folder}", *options])
     said = capsys.readouterr()
     assert said.out == f"{expected}\n"
     assert f"{count(params):,} parameters" in said.err  # so few that little can be expected
 
 
-def test_any_file_of_pairs_can_be_scored(finished, begun, tmp_path, capsys):
-    store, lines = begun.data.validation, []
-    for ids, first in _examples(store):
-        prompt = bytes(ids[1 : first - 8]).decode().removeprefix("Soru:\n")
-        lines.append({"prompt": prompt, "completion": bytes(ids[first:-1]).decode()})
-    path = tmp_path / "held.jsonl"
-    path.write_text("\n".join(map(json.dumps, lines)), "utf-8")
-    main(["eval", "loss", f"--workdir={finished[0]}", "--step=last", f"--data={path}"])
+def test_commands_read_pairs_as_the_run_does(finished, begun, overrides, tmp_path, capsys):
+    folder, _, scores = finished
+    store, path = begun.data.validation, tmp_path / "held.jsonl"
+    pairs = [[text.decode() for text in _split(example)] for example in _validation(begun)]
+    lines = [json.dumps({"prompt": a, "completion": b}) for a, b in pairs]
+    path.write_text("\n".join(lines), "utf-8")
+    main(["eval", "loss", f"--workdir={folder}", "--step=last", f"--data={path}"])
     first, second = capsys.readouterr().out.splitlines()
-    last = _validation(finished[0])[-1]
     assert first.startswith(f"{store.num_documents} examples, {store.num_bytes} bytes of responses")
-    assert f"loss {last['loss']:.4f}" in second
-    assert f"bits_per_byte {last['bits_per_byte']:.4f}" in second
-
-
-@pytest.mark.parametrize("command", [["inspect"], ["eval", "length"]])
-def test_probes_of_text_ask_for_text(finished, capsys, command):
-    with pytest.raises(SystemExit):
-        main([*command, f"--workdir={finished[0]}"])
-    said = capsys.readouterr().err
-    assert "instructions" in said
-    assert "--data=FILE" in said
-
-
-def test_inspect_shows_which_targets_count(pairs, capsys):
-    overrides = flags(**{"data__train": pairs, **_FIELDS})
+    for name in ("loss", "bits_per_byte"):
+        assert f"{name} {scores[-1][name]:.4f}" in second
+    for command in (["inspect"], ["eval", "length"]):  # of running text
+        with pytest.raises(SystemExit):
+            main([*command, f"--workdir={folder}"])
+        assert "--data=FILE" in capsys.readouterr().err
     main(["data", "inspect", f"--config={CONFIG_FILE}", "--rows=1", *overrides])
-    lines = capsys.readouterr().out.splitlines()
-    assert "<s>|S|o|r|u|:" in lines[1]
-    targets = lines[2].removeprefix("      targets: ").split("|")
-    assert targets[-1] == "</s>"
-    assert targets[:10] == ["·"] * 10
-
-
-def test_the_shipped_config_has_instructions_built_in(tmp_path):
-    path = str(ROOT / "configs" / "finetune.py")
-    config = read_config(path, ["--config.tokenizer.kind=byte"])
-    said = load_data(config, Workdir(tmp_path)).describe()
-    assert re.match(r"treebank_instructions, 4,\d{3} training examples, \d{2,3},", said)
-    assert config.train.eval_first
-
-
-def test_what_conversations_have_no_use_for_is_refused_before_anything_is_made(config_of, tmp_path):
-    with pytest.raises(UserError, match=r"config\.turkish\.scored_samples is 2"):
-        set_up(config_of(turkish__scored_samples=2), tmp_path / "run", fresh=False)
-    assert not (tmp_path / "run").exists()
+    inputs, targets = capsys.readouterr().out.splitlines()[1:3]
+    assert "<s>|S|o|r|u|:" in inputs
+    assert targets.removeprefix("      targets: ").startswith("|".join("·" * 10))
+    assert targets.endswith("</s>")

@@ -104,7 +104,7 @@ def test_fresh_forgets_the_run_only_when_the_new_one_can_begin(tmp_path):
 def test_a_length_in_epochs_or_tokens_predicts_that_many(tmp_path, unit, amount):
     config = linear_config(session_text(), **{f"train__{unit}": amount})
     prepared = set_up(config, tmp_path, fresh=False)
-    wanted = amount * prepared.data.train.num_pairs if unit == "epochs" else amount
+    wanted = amount * prepared.data.train[0].num_pairs if unit == "epochs" else amount
     batches = prepared.data.batches(config.train.batch_size)
     counts = [int((next(batches)["segment_ids"] > 0).sum()) for _ in range(prepared.steps)]
     assert abs(sum(counts) - wanted) <= 0.02 * wanted + max(counts)

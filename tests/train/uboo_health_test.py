@@ -7,7 +7,7 @@ import pytest
 
 from mmrec_jax.config import OptimConfig
 from mmrec_jax.data.kinds.text import TreebankConfig
-from mmrec_jax.data.pipeline import make_train_iterator
+from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.objectives.uboo import UBOOConfig
@@ -34,7 +34,7 @@ MODEL = MMRecConfig(
 def batches():
     data = TreebankConfig(seq_len=64)
     store = TokenStore.from_documents(data.load("train")[:400], ByteTokenizer())
-    iterator = make_train_iterator(store, data, 8)
+    iterator = TextDataset(data, ByteTokenizer(), (store,), None).batches(8)
     return [next(iterator) for _ in range(STEPS)]
 
 

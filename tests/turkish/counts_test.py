@@ -2,7 +2,6 @@ import math
 
 import pytest
 
-from mmrec_jax.data.treebank import treebank_file
 from mmrec_jax.turkish.counts import (
     annotated_words,
     arc_costs,
@@ -37,14 +36,6 @@ def test_groups_are_joined_to_words():
     assert count_roots(words) == {("ev", "N"): 1, ("önem", "N"): 1, ("kal", "V"): 1}
 
 
-def test_the_treebank_is_read_whole():
-    path = treebank_file("web")
-    words = list(annotated_words(path.read_text(encoding="utf-8"), str(path)))
-    assert len(words) == 22240
-    assert sum(len(word.boundaries) for word in words) == 5901
-    assert words[0].word == "Burda"
-
-
 def test_the_arcs_of_annotated_words_are_counted():
     counts = count_arcs(annotated_words(CONLLU, "made_up.conllu"))
     taken = "N-DA-Loc NC-ki-Rel NK-lAr-A3pl NP-YH-Acc NE-- N-lH-With N-- V-DH-Past VT--"
@@ -58,8 +49,10 @@ def test_a_boundary_must_be_a_derivation():
     assert ("N", "lH", "With") not in count_arcs(annotated_words(moved, "made_up.conllu"))
 
 
-def test_the_treebank_has_counts_of_all_persons():
-    counts = count_arcs(treebank_words())
+def test_the_treebank_is_read_whole_and_has_counts_of_all_persons():
+    words = list(treebank_words())
+    assert (len(words), sum(len(word.boundaries) for word in words)) == (33740, 8981)
+    counts = count_arcs(words)
     assert len(counts) == 203
     # Counted, and raised to a share of the third person.
     assert counts["N", "SH", "P3sg"] == 3767

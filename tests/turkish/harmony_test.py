@@ -1,7 +1,6 @@
 import pytest
 
-from benchmarks.gold_morphology import inflected_forms
-from benchmarks.segmenter_measures import inharmonic
+from benchmarks.segmenter import inflected_forms, inharmonic
 from mmrec_jax.turkish.harmony import harmony, vowel_harmony_score
 from tests.turkish.gold import gold_file
 

@@ -1,7 +1,6 @@
 import pytest
 
-from benchmarks.gold_morphology import rule_pairs
-from benchmarks.segmenter_measures import misspelt
+from benchmarks.segmenter import misspelt, rule_pairs
 from mmrec_jax.turkish.phonology import RULES, realise
 from tests.turkish.gold import gold_file
 
@@ -20,6 +19,7 @@ sa{t+lAr saatler g%l+SH golü haK"+SH hakkı cet~"+SH ceddi oğu?l+SH oğlu oğu
 su^+SH+NDAn suyundan gel+mA+Hyor gelmiyor söyle+Hyor söylüyor oku+Hyor okuyor
 yE+YAcAk yiyecek dE+Hyor diyor dE+DH dedi git~+DH gitti git~+YAcAk gidecek
 yozgat'+DA yozgat'ta bordeaux*ö*+DA bordeauxde ev+lHk+SH evliği göz+CH gözcü taş+CH taşçı
+zonguldak'+SH zonguldak'ı haK"'+SH hak'ı oğu?l'+SH oğul'u su^'+SH su'su
 ilga+DA+ki+lAr+NHn+mHş+CAsHnA+YsA ilgadakilerinmişçesineyse taş taş
 """
 

@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.segmenter_measures import derivations, nominal_shares, nouns_of
+from benchmarks.segmenter import derivations, nominal_shares, nouns_of
 from mmrec_jax.data.treebank import treebank_file
 from mmrec_jax.turkish.counts import annotated_words
 from mmrec_jax.turkish.segmenter import segment

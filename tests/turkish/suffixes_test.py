@@ -44,6 +44,32 @@ def test_a_softened_end_wants_a_vowel():
     assert "ı" not in shapes("N", End(False, False, "k"))
 
 
+def _readable(letters, state, end):
+    """Whether suffixes of the table, in an order that it allows, spell the letters."""
+    if not letters:
+        return end.last not in ("g", "y")
+    return any(
+        _readable(letters[stop:], template.suffix.target, after)
+        for stop in range(1, len(letters) + 1)
+        for template, after in shapes(state, end).get(letters[:stop], ())
+    )
+
+
+@pytest.mark.parametrize(
+    ("stem", "state", "right", "wrong"),
+    [
+        # Lewis (2000), II and VIII: number, possessive, case, then -ki or a copula and a person;
+        # voice, ability, negation, tense, copula, person.
+        ("ev", "N", "lerimizden lerde dekiler imizdeydik", "dem denimiz demiz imizler delerim"),
+        ("göz", "N", "lükçüler ünden üydü", "lerlük lerlü denü dülük dençü ümleri"),
+        ("gel", "V", "dirilmemeliydik ebildim medim", "dikti timme ditir diyor dimme lerdi meebil"),
+    ],
+)
+def test_suffixes_have_their_order(stem, state, right, wrong):
+    assert [x for x in right.split() if not _readable(x, state, end_of(stem))] == []
+    assert [x for x in wrong.split() if _readable(x, state, end_of(stem))] == []
+
+
 def test_labels_are_unique():
     keys = [(state, x.form, x.label) for x in inventory() for state in x.sources]
     assert len(keys) == len(set(keys))

@@ -2,7 +2,8 @@
 
 import dataclasses
 import os
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from mmrec_jax.data.kinds.config import PromptStyle
 from mmrec_jax.data.kinds.text import FilesConfig, PackedConfig
@@ -16,6 +17,31 @@ if TYPE_CHECKING:
     from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 
+class RecordFields(NamedTuple):
+    """Which fields of a record are read.
+
+    Attributes:
+      prompt: the one with the prompt; empty: the record has one of the common shapes.
+      response: the one with the response.
+      ignored: those that are left unread, in messages too.
+    """
+
+    prompt: str = ""
+    response: str = ""
+    ignored: frozenset[str] = frozenset()
+
+    def present(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields that are there: those of null are not."""
+        return {
+            name: value
+            for name, value in record.items()
+            if value is not None and name not in self.ignored
+        }
+
+
+COMMON_SHAPES = RecordFields()
+
+
 @dataclasses.dataclass(frozen=True)
 class ConversationsConfig(PackedConfig):
     """What both kinds have."""
@@ -25,9 +51,14 @@ class ConversationsConfig(PackedConfig):
     template: str = setting(
         "auto",
         "plain (headers in words, works with every tokenizer), chatml (needs its two tokens) or a "
-        "JSON file (tokenizers/chat_template.py); auto: the one that came with the tokenizer, or "
-        "else chatml where the tokenizer has the tokens, or else plain",
+        "file of Jinja; auto: the one that came with the tokenizer, or else chatml where the "
+        "tokenizer has the tokens, or else plain",
         Check(bool, "a name or a file"),
+    )
+    enable_thinking: bool = setting(
+        False,
+        "of a template that knows it: False begins responses as ones without thinking; it is "
+        "stored with the model",
     )
     overlong: Literal["drop", "truncate", "error"] = setting(
         "drop",
@@ -36,9 +67,9 @@ class ConversationsConfig(PackedConfig):
     )
 
     @property
-    def record_fields(self) -> tuple[str, str]:
-        """The fields of a record with the prompt and the response; empty: a common shape."""
-        return "", ""
+    def record_fields(self) -> RecordFields:
+        """Which fields of the user's records are read."""
+        return COMMON_SHAPES
 
     def load(self) -> "dict[Split, list[Conversation]]":
         """The conversations of "train" and "validation", in an order of the data alone.
@@ -66,14 +97,13 @@ class ConversationsConfig(PackedConfig):
         tokenizer: "Tokenizer | None" = None,
     ) -> "Dataset":
         """See `DataConfig.open`."""
-        from mmrec_jax.data.instructions.instruction_dataset import InstructionDataset
-        from mmrec_jax.data.instructions.template_choice import training_texts
+        from mmrec_jax.data.conversations.dataset import InstructionDataset, training_texts
         from mmrec_jax.tokenizers.cache import build_tokenizer
 
         conversations = self.load()
         tokenizer = tokenizer or build_tokenizer(
             config.tokenizer,
-            training_texts(self.template, conversations["train"]),
+            training_texts(self, conversations["train"]),
             tokenizer_cache,
             default_vocab_size=config.model.vocab_size,
         )
@@ -82,14 +112,17 @@ class ConversationsConfig(PackedConfig):
 
 @dataclasses.dataclass(frozen=True)
 class InstructionsConfig(FilesConfig, ConversationsConfig):
-    """Your files of JSON lines with prompts and responses."""
+    """Your files of records with prompts and responses."""
 
     source = "instructions"
 
     prompt_field: str = setting(
-        "", "of a record; empty: it has a common shape (data/instructions/record.py)"
+        "", "of a record; empty: it has a common shape (data/conversations/records.py)"
     )
     response_field: str = setting("", "the same")
+    ignored_fields: str = setting(
+        "", "comma-separated: of records and messages, left unread instead of refused"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -99,13 +132,14 @@ class InstructionsConfig(FilesConfig, ConversationsConfig):
         self.require(both, missing, expected)
 
     @property
-    def record_fields(self) -> tuple[str, str]:
+    def record_fields(self) -> RecordFields:
         """See the base."""
-        return self.prompt_field, self.response_field
+        ignored = frozenset(map(str.strip, self.ignored_fields.split(",")))
+        return RecordFields(self.prompt_field, self.response_field, ignored)
 
     def load(self) -> "dict[Split, list[Conversation]]":
         """See the base."""
-        from mmrec_jax.data.instructions.conversation_sources import load_conversations
+        from mmrec_jax.data.conversations.files import load_conversations
 
         return load_conversations(self)
 
@@ -117,11 +151,8 @@ class TreebankInstructionsConfig(ConversationsConfig):
     source = "treebank_instructions"
 
     def load(self) -> "dict[Split, list[Conversation]]":
-        """See the base: split as the documents of the treebank are.
-
-        What is held out from a model of the treebank is held out here.
-        """
-        from mmrec_jax.data.instructions.treebank_pairs import treebank_pairs
+        """See the base; split as the documents of the treebank are, whose model has seen them."""
+        from mmrec_jax.data.conversations.treebank_pairs import treebank_pairs
         from mmrec_jax.data.split import fixed_split
 
         pairs = treebank_pairs()

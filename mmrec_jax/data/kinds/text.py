@@ -11,16 +11,17 @@ if TYPE_CHECKING:
     from mmrec_jax.config import Config
     from mmrec_jax.data.dataset import Dataset
     from mmrec_jax.data.document import Document
+    from mmrec_jax.data.mixture import Mixture
     from mmrec_jax.data.split import Split
     from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 _FILES = (
-    "your files: comma-separated paths, globs, folders, tfds:NAME/CONFIG:split (a local data set) "
-    "or hf:NAME:split; .gz, .zst and .xz are read too"
+    "your files: comma-separated paths, globs, folders, hf:NAME:split, or tfds:NAME/CONFIG:split "
+    "(a data set in $TFDS_DATA_DIR); each file is read as what it is, compressed or not"
 )
 _WEIGHTS = (
-    'tokens from each part of `train`: "3,1", or "3,1; 500: 1,1" with other weights from step 500 '
-    "on; empty: every document once an epoch"
+    "tokens from each part of `train`: (3, 1), or ((1, (3, 1)), (500, (1, 1))) with other weights "
+    "from step 500 on; empty: every document once an epoch"
 )
 
 
@@ -32,20 +33,46 @@ class PackedConfig(DataConfig):
         1024, "windows packed into rows together (without train.carry_state)", at_least(1)
     )
 
+    shards: int | None = setting(
+        None,
+        "virtual shards of a batch, a multiple of the processes; None: as many as divide "
+        "train.batch_size and 8 (without train.carry_state)",
+        at_least(1),
+    )
+
     @property
-    def source_weights(self) -> str:
-        """How the sources are mixed; empty: every document once an epoch."""
-        return ""
+    def mixture(self) -> "Mixture | None":
+        """How the sources are mixed; None: every document once an epoch."""
+        return None
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightedConfig(PackedConfig):
+    """Text of several sources, which may be mixed by weights."""
+
+    weights: tuple[float, ...] | tuple[tuple[int, tuple[float, ...]], ...] = setting((), _WEIGHTS)
+
+    @property
+    def mixture(self) -> "Mixture | None":
+        """See the base."""
+        from mmrec_jax.data.mixture import as_mixture
+
+        return as_mixture(self.weights)
 
 
 @dataclasses.dataclass(frozen=True)
 class FilesConfig(DataConfig):
-    """The user's own files, all held in memory or read as they are needed."""
+    """The user's own files."""
 
-    train: str = setting("", _FILES)
-    validation: str = setting("", "the same; empty: a share of the training data is held out")
+    # Where the files are is free: what they hold must be the same when a run is resumed.
+    train: str = setting("", _FILES, free=True)
+    validation: str = setting(
+        "", "the same; empty: a share of the training data is held out", free=True
+    )
     validation_fraction: float = setting(
-        0.05, "held out when `validation` is empty", within(0, 1, "()")
+        0.05,
+        "held out when `validation` is empty; 0: all is trained on, nothing is held out",
+        within(0, 1, "[)"),
     )
     max_record_mb: int = setting(64, "MiB; a longer document or record is refused", at_least(1))
     on_error: Literal["stop", "skip"] = setting(
@@ -65,35 +92,26 @@ class FilesConfig(DataConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class RecordsConfig(FilesConfig):
-    """Files of which records have a field with text."""
+class _BuiltInConfig(PackedConfig):
+    """Documents that come with the package, or with one that it needs."""
 
-    field: str = setting("text", "of a record (JSON, Parquet, ...) that holds the text")
-    tfds_dir: str = setting(
-        "", "of tfds:; empty: $TFDS_DATA_DIR or ~/tensorflow_datasets", free=True
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class TextFilesConfig(RecordsConfig):
-    """Files of which some may be plain text."""
-
-    documents: Literal["block", "line", "file"] = setting(
-        "block", "of a text file: one per block between blank lines, per line, or per file"
-    )
-
-
-class _Documents(PackedConfig):
-    """What kinds share whose documents are all in memory."""
-
-    def load(self, split: "Split") -> "list[Document]":
-        """The documents of one split, in an order that depends on the data alone.
+    def documents(self) -> "list[Document]":
+        """All documents, sorted by name.
 
         Raises:
-          UserError: a package or file is missing, a file is broken (named, with the line), the
-            split has no text, or there is no such split.
+          UserError: a package is missing.
         """
         raise NotImplementedError
+
+    def load(self, split: "Split") -> "list[Document]":
+        """The documents of a split, which are the same in every run.
+
+        Raises:
+          UserError: a package is missing.
+        """
+        from mmrec_jax.data.split import fixed_split
+
+        return [each for each in self.documents() if fixed_split(each.name) == split]
 
     def validation_documents(self, config: "Config") -> "list[Document]":
         """See `DataConfig.validation_documents`."""
@@ -107,112 +125,63 @@ class _Documents(PackedConfig):
         tokenizer: "Tokenizer | None" = None,
     ) -> "Dataset":
         """See `DataConfig.open`."""
-        from mmrec_jax.data.text_dataset import TextDataset
-        from mmrec_jax.turkish.suffix_weights import SuffixWeights
-
-        documents = {"train": self.load("train"), "validation": self.load("validation")}
-        weight = config.turkish.suffix_weight
-        weigh = SuffixWeights(weight) if weight != 1 else None
-        return TextDataset.from_documents(config, documents, tokenizer_cache, tokenizer, weigh)
+        train = {self.source: self.load("train")}
+        return _open(config, train, self.load("validation"), tokenizer_cache, tokenizer)
 
 
 @dataclasses.dataclass(frozen=True)
-class TreebankConfig(_Documents):
+class TreebankConfig(_BuiltInConfig):
     """The built-in Turkish text."""
 
     source = "treebank"
 
-    def load(self, split: "Split") -> "list[Document]":
-        """See the base; the splits are fixed."""
-        from mmrec_jax.data.split import fixed_split
+    def documents(self) -> "list[Document]":
+        """See the base."""
         from mmrec_jax.data.treebank import treebank_documents
 
-        return [each for each in treebank_documents() if fixed_split(each.name) == split]
+        return treebank_documents()
 
 
 @dataclasses.dataclass(frozen=True)
-class ManualConfig(_Documents):
+class ManualConfig(_BuiltInConfig):
     """The built-in English text."""
 
     source = "manual"
 
-    def load(self, split: "Split") -> "list[Document]":
-        """See the base; the splits are fixed."""
+    def documents(self) -> "list[Document]":
+        """See the base."""
         from mmrec_jax.data.manual import manual_documents
-        from mmrec_jax.data.split import fixed_split
 
-        return [each for each in manual_documents() if fixed_split(each.name) == split]
+        return manual_documents()
 
 
 @dataclasses.dataclass(frozen=True)
-class TextConfig(TextFilesConfig, _Documents):
-    """Your files of text or records, held in memory."""
+class TextConfig(FilesConfig, WeightedConfig):
+    """Your files of text or records, of any size."""
 
     source = "text"
 
-    def load(self, split: "Split") -> "list[Document]":
-        """See the base."""
-        from mmrec_jax.data.sources import load_files
-
-        return load_files(self, split, "text", self.documents)
-
-
-@dataclasses.dataclass(frozen=True)
-class JsonlConfig(RecordsConfig, _Documents):
-    """Your files of JSON lines, whatever they are called, held in memory."""
-
-    source = "jsonl"
-
-    def load(self, split: "Split") -> "list[Document]":
-        """See the base."""
-        from mmrec_jax.data.sources import load_files
-
-        return load_files(self, split, "json")
-
-
-@dataclasses.dataclass(frozen=True)
-class StreamConfig(TextFilesConfig):
-    """Your files, of any size, read and filtered as they are needed."""
-
-    source = "stream"
-
-    weights: str = setting("", _WEIGHTS)
-    shuffle_mb: int = setting(
-        64, "MiB of text of each source that are shuffled together", at_least(1)
+    documents: Literal["block", "line", "file"] = setting(
+        "block", "of a text file: one per block between blank lines, per line, or per file"
     )
-    tokenizer_mb: int = setting(32, "MiB of text that a tokenizer is trained on", at_least(1))
-    stream_workers: int | None = setting(
-        None, "processes that read; one per core, at most 8, when None", at_least(0), free=True
+    field: str = setting(
+        "text", "of a record (JSON, CSV, Parquet, ...) with the text; meta.text: one inside another"
     )
-    ram_mb: int = setting(
-        1500,
-        "MiB that the workers and what they have ready may use together; nothing watches 0 workers",
+    memory_mb: int = setting(
+        256,
+        "MiB of text that are held in memory; more is mapped from disk (compressed files count "
+        "fourfold)",
         at_least(1),
-        free=True,
     )
-    clean: bool = setting(False, "leave out control characters; carriage returns become newlines")
-    language: Literal["", "tr"] = setting("", "documents in this language alone; empty: in any")
-    min_chars: int = setting(
-        0, "leave out shorter documents; white space at the ends does not count", at_least(0)
-    )
-    max_chars: int | None = setting(None, "leave out longer documents; None: none", at_least(1))
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        longest = self.max_chars
-        expected = f"at least data.min_chars = {self.min_chars}, or None"
-        self.require(longest is None or longest >= self.min_chars, "max_chars", expected)
-
-    def check(self, config: "Config") -> None:
-        """See `DataConfig.check`."""
-        super().check(config)
-        _require_no_suffix_weight(self, config)
 
     def validation_documents(self, config: "Config") -> "list[Document]":
         """See `DataConfig.validation_documents`."""
-        from mmrec_jax.data.stream.stream_text import StreamText
+        from mmrec_jax.data.sources import load_text
 
-        return StreamText.open(self, 0).validation
+        documents = load_text(self).validation
+        expected = "above 0 for a validation split; or give some text with --data=FILE"
+        self.require(bool(documents), "validation_fraction", expected)
+        return documents
 
     def open(
         self,
@@ -221,52 +190,29 @@ class StreamConfig(TextFilesConfig):
         tokenizer: "Tokenizer | None" = None,
     ) -> "Dataset":
         """See `DataConfig.open`."""
-        from mmrec_jax.data.stream.stream_dataset import StreamDataset
+        from mmrec_jax.data.sources import load_text
+        from mmrec_jax.data.text_dataset import TextDataset
 
-        return StreamDataset.open(config, tokenizer_cache, tokenizer)
-
-
-@dataclasses.dataclass(frozen=True)
-class PreparedConfig(PackedConfig):
-    """Folders that `mmrec data prepare` wrote, with their own tokenizer."""
-
-    source = "prepared"
-
-    train: str = setting("", "the folders, separated by commas")
-    weights: str = setting("", _WEIGHTS)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(bool(self.train), "train", "a folder that mmrec data prepare wrote")
-
-    @property
-    def source_weights(self) -> str:
-        """See the base."""
-        return self.weights
-
-    def check(self, config: "Config") -> None:
-        """See `DataConfig.check`."""
-        super().check(config)
-        _require_no_suffix_weight(self, config)
-
-    def validation_documents(self, config: "Config") -> "list[Document]":
-        """See `DataConfig.validation_documents`."""
-        from mmrec_jax.data.prepared.prepared_dataset import validation_documents
-
-        return validation_documents(config)
-
-    def open(
-        self,
-        config: "Config",
-        tokenizer_cache: str | os.PathLike[str],
-        tokenizer: "Tokenizer | None" = None,
-    ) -> "Dataset":
-        """See `DataConfig.open`."""
-        from mmrec_jax.data.prepared.prepared_dataset import open_prepared
-
-        return open_prepared(config, tokenizer)
+        text = load_text(self)
+        if text.mapped:
+            expected = f"1 with more text than config.data.memory_mb = {self.memory_mb}"
+            config.turkish.require(config.turkish.suffix_weight == 1, "suffix_weight", expected)
+            return TextDataset.from_mapped(
+                config, text.mapped, text.validation, tokenizer_cache, tokenizer
+            )
+        return _open(config, text.documents, text.validation, tokenizer_cache, tokenizer)
 
 
-def _require_no_suffix_weight(data: DataConfig, config: "Config") -> None:
-    expected = f'1 with config.data.source "{data.source}"'
-    config.turkish.require(config.turkish.suffix_weight == 1, "suffix_weight", expected)
+def _open(
+    config: "Config",
+    train: "dict[str, list[Document]]",
+    validation: "list[Document]",
+    tokenizer_cache: str | os.PathLike[str],
+    tokenizer: "Tokenizer | None",
+) -> "Dataset":
+    from mmrec_jax.data.text_dataset import TextDataset
+    from mmrec_jax.turkish.suffix_weights import SuffixWeights
+
+    weight = config.turkish.suffix_weight
+    weigh = SuffixWeights(weight) if weight != 1 else None
+    return TextDataset.from_documents(config, train, validation, tokenizer_cache, tokenizer, weigh)

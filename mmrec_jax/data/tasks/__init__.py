@@ -1,5 +1,1 @@
-"""Synthetic tasks: examples drawn at random, answers known exactly, nothing to download.
-
-Reading order: `task`, `alphabet`, the tasks (`modular`, `parity`, `mqar`, `induction`, `k_hop`,
-`needle`), `registry`, `training`, `scoring`, `task_dataset`.
-"""
+"""Synthetic tasks (`data/kinds/tasks.py`) as the data of a run."""

@@ -1,42 +1,76 @@
-"""A synthetic task as the data of a run."""
+"""A synthetic task as the data of a run: fresh examples to train on, fixed ones to be scored on."""
 
 import dataclasses
 import itertools
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrec_jax.data.batch import Batch
+from mmrec_jax.data.batch import Batch, empty_batch
 from mmrec_jax.data.dataset import Dataset
-from mmrec_jax.data.kinds.tasks import TaskConfig
-from mmrec_jax.data.tasks.scoring import scoring_pieces
-from mmrec_jax.data.tasks.training import ExampleStream
+from mmrec_jax.data.kinds.tasks import Example, TaskConfig
+from mmrec_jax.data.seeds import hashed_seed
 from mmrec_jax.data.train_iterator import TrainIterator, process_rows
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.char import CharTokenizer
 
+_FIRST = 2  # the token of a task's first symbol: those before it are the tokenizer's
+
+
+class ExampleStream:
+    """Batches without end (`BatchStream`), each a function of its step's number alone.
+
+    A row holds as many examples as always fit, `seq_len // max_length`, each a segment of its own.
+    Row r of a step depends on the seed, the step and r: not on how the rows are divided among
+    processes.
+    """
+
+    def __init__(self, task: TaskConfig, rows: range) -> None:
+        """`rows`: those of the whole batch that this process reads."""
+        self._task = task
+        self._rows = rows
+        self._step = 0
+
+    def __next__(self) -> Batch:
+        task = self._task
+        batch = empty_batch(len(self._rows), task.seq_len)
+        count = task.seq_len // task.max_length
+        for index, row in enumerate(self._rows):
+            rng = np.random.default_rng(
+                hashed_seed(task.source, "train", task.seed, self._step, row)
+            )
+            lengths = rng.integers(task.min_length, task.max_length, count, endpoint=True)
+            begin = 0
+            for segment, length in enumerate(lengths.tolist(), start=1):
+                _write(batch, index, begin, segment, task.training_example(rng, length))
+                begin += length
+        self._step += 1
+        return batch
+
+    def metrics(self) -> dict[str, float]:
+        """See `BatchStream`: every example is new, so there are no epochs."""
+        return {}
+
+    def get_state(self) -> dict[str, Any]:
+        """See `BatchStream`."""
+        return {"step": self._step}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """See `BatchStream`."""
+        self._step = state["step"]
+
 
 class TaskDataset(Dataset):
-    """Fresh examples to train on, fixed sequences of chosen lengths to be scored on.
-
-    The tokenizer has one id for each symbol of the task, so a run's files and `load` are those of
-    any other run.
-    """
+    """The tokenizer has one id for each symbol: a run's files and `load` are as of any other."""
 
     config: TaskConfig
 
     def __init__(self, config: TaskConfig) -> None:
-        """Makes the task.
-
-        Raises:
-          UserError: a field does not suit it.
-        """
         self.config = config
-        self.task = config.make_task()
-        self.tokenizer = CharTokenizer(self.task.symbols)
-        self._first_id = self.tokenizer.vocab_size - len(self.task.symbols)
+        self.tokenizer = CharTokenizer(config.symbols)
 
     def batches(
         self, batch_size: int, *, process_index: int = 0, process_count: int = 1
@@ -53,52 +87,72 @@ class TaskDataset(Dataset):
             "data.seed": data.seed,
             "train.batch_size": batch_size,
         }
-        stream = ExampleStream(self.task, data, rows, self._first_id)
-        return TrainIterator(stream, identity)
+        return TrainIterator(ExampleStream(data, rows), identity)
 
     def steps_for(
         self, batch_size: int, *, epochs: float | None = None, tokens: int | None = None
     ) -> int:
         """See `Dataset.steps_for`; of a task that is the mean length, there is no epoch."""
+        task = self.config
         if tokens is None:
             raise UserError(
                 f"config.train.epochs is {epochs}; with config.data.source "
-                f'"{self.config.source}" every example is new: use train.steps or train.tokens'
+                f'"{task.source}" every example is new: use train.steps or train.tokens'
             )
-        task = self.config
-        examples = batch_size * (self.config.seq_len // task.max_length)
-        mean_length = (task.min_length + task.max_length) / 2
-        return max(1, math.ceil(tokens / (examples * mean_length)))
+        examples = batch_size * (task.seq_len // task.max_length)
+        return max(1, math.ceil(tokens / (examples * (task.min_length + task.max_length) / 2)))
 
     def describe(self) -> str:
         """See `Dataset.describe`."""
         task = self.config
         lengths = ", ".join(f"{length:,}" for length in task.eval_lengths)
         return (
-            f"{self.config.source}, fresh examples of {task.min_length:,} to "
-            f"{task.max_length:,} tokens ({self.tokenizer.vocab_size:,} in the vocabulary); "
-            f"scored on {task.eval_sequences:,} sequences each of {lengths} tokens"
+            f"{task.source}, fresh examples of {task.min_length:,} to {task.max_length:,} tokens "
+            f"({self.tokenizer.vocab_size:,} in the vocabulary); scored on "
+            f"{task.eval_sequences:,} sequences each of {lengths} tokens"
         )
 
     def scoring(self, length: int, batch_size: int) -> Iterator[tuple[Batch, NDArray[np.bool_]]]:
-        """The fixed sequences of one length, in pieces: see `scoring_pieces`."""
-        return scoring_pieces(
-            self.task,
-            length,
-            self.config.eval_sequences,
-            batch_size,
-            self.config.seq_len,
-            self._first_id,
-        )
+        """The fixed sequences of `length` tokens, which depend on the task and the length alone.
+
+        A sequence stands in a row, which is cut into chunks of `seq_len` tokens: a sequence of any
+        length is read by the same compiled step in the same memory. Row b of a chunk continues row
+        b of the chunk before: the caller hands the model's state on. Segment ids differ from one
+        group of rows to the next, the last of which is filled up with empty rows.
+
+        Yields:
+          The chunk [batch_size, seq_len], and where in it final answers stand, bool of that shape.
+        """
+        task = self.config
+        rng = np.random.default_rng(hashed_seed(task.source, "scoring", length))
+        width = -(-length // task.seq_len) * task.seq_len
+        for group, first in enumerate(range(0, task.eval_sequences, batch_size), start=1):
+            rows = empty_batch(batch_size, width)
+            final = np.zeros((batch_size, width), bool)
+            for row in range(min(batch_size, task.eval_sequences - first)):
+                example = task.example(rng, length)
+                _write(rows, row, 0, group, example)
+                final[row, np.flatnonzero(example.weights)[-1]] = True
+            for begin in range(0, width, task.seq_len):
+                chunk = np.s_[:, begin : begin + task.seq_len]
+                yield {name: array[chunk] for name, array in rows.items()}, final[chunk]
 
     def longest(self, rows: int, length: int) -> Batch:
         """See `Dataset.longest`: the first sequences of the longest length that is scored."""
         most = max(self.config.eval_lengths)
-        rows = min(rows, self.config.eval_sequences)
-        seq_len = self.config.seq_len
-        pieces = itertools.islice(self.scoring(most, rows), -(-min(length, most) // seq_len))
-        parts = [batch for batch, _ in pieces]
+        length = min(length, most)
+        chunks = self.scoring(most, min(rows, self.config.eval_sequences))
+        parts = [x for x, _ in itertools.islice(chunks, -(-length // self.config.seq_len))]
         return {
-            name: np.concatenate([part[name] for part in parts], axis=1)[:, : min(length, most)]
+            name: np.concatenate([part[name] for part in parts], axis=1)[:, :length]
             for name in parts[0]
         }
+
+
+def _write(batch: Batch, row: int, begin: int, segment: int, example: Example) -> None:
+    """Puts one example into a row, from `begin` on, as one segment."""
+    at = np.s_[row, begin : begin + len(example.inputs)]
+    batch["inputs"][at] = example.inputs + _FIRST
+    batch["targets"][at] = example.targets + _FIRST
+    batch["segment_ids"][at] = segment
+    batch["weights"][at] = example.weights

@@ -7,7 +7,7 @@ from mmrec_jax.models.family_config import FamilyConfig
 from mmrec_jax.settings import above, at_least, setting
 
 if TYPE_CHECKING:
-    from mmrec_jax.models.attention.family import Attention
+    from mmrec_jax.models.attention.model import Attention
 
 _MULTIPLE = 16  # of F: whole vector registers
 
@@ -32,7 +32,7 @@ class AttentionConfig(FamilyConfig):
 
     def build(self) -> "Attention":
         """The model."""
-        from mmrec_jax.models.attention.family import Attention
+        from mmrec_jax.models.attention.model import Attention
 
         return Attention(self)
 

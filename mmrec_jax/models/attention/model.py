@@ -9,14 +9,18 @@ Chosen for speed on a CPU, each by measurement:
   * a weight's gradient is written as the form of the product that XLA does fastest there.
 """
 
+import dataclasses
 from collections.abc import Callable
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
+from jax.sharding import PartitionSpec as P
 
 from mmrec_jax.models.attention.config import AttentionConfig
+from mmrec_jax.models.linen import LinenModel
 from mmrec_jax.models.partition import split_rows
 from mmrec_jax.typing import Array, Float, Int, typed
 
@@ -41,19 +45,11 @@ class AttentionLM(nn.Module):
         deterministic: bool = True,
         perturb: Callable[[Array], Array] | None = None,
     ) -> tuple[Float[Array, "B T V"], None, dict[str, Array]]:
-        """Reads rows from their beginning.
+        """Reads rows from their beginning: see `LanguageModel.apply`.
 
-        Args:
-          tokens: ids in [0, vocab_size).
-          state: there is none.
-          segment_ids: a token attends to earlier tokens with its own id; None: to all earlier ones.
-          deterministic: of no effect, there is no dropout.
-          perturb: what training does to the embedded tokens [B, T, D].
-
-        Returns:
-          Logits in float32, those at t predict token t + 1; no state; and no metrics.
+        A token attends to earlier tokens with its own segment id, without ids to all earlier ones.
+        There is neither a state nor dropout.
         """
-        del state, deterministic
         config = self.config
         embed = nn.Embed(
             config.vocab_size,
@@ -68,7 +64,7 @@ class AttentionLM(nn.Module):
         layers = nn.scan(
             nn.remat(_Layer, prevent_cse=False, policy=keep),
             variable_axes={True: 0},  # of every collection: what is laid over params comes along
-            split_rngs={"params": True},
+            split_rngs={"params": True, "dropout": True},  # the latter for adapters
             in_axes=nn.broadcast,
             length=config.num_layers,
         )
@@ -176,3 +172,25 @@ def _product_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array
 
 
 _product.defvjp(_product_forward, _product_backward)
+
+
+@dataclasses.dataclass(frozen=True)
+class Attention(LinenModel):
+    """The model family. It keeps no state: generation reads the whole text again."""
+
+    config: AttentionConfig
+
+    sharding: ClassVar[tuple[tuple[str, P], ...]] = (
+        (r"(^|/)embedding$", P("tensor", "fsdp")),
+        (r"(^|/)(out|down)/kernel$", P(None, "tensor", "fsdp")),
+        (r"(^|/)kernel$", P(None, "fsdp", "tensor")),
+    )
+
+    @property
+    def module(self) -> AttentionLM:
+        """The network."""
+        return AttentionLM(self.config)
+
+    def mixing_flops(self, length: int) -> float:
+        """Scores and mixtures with the tokens before: half of the row on average."""
+        return 2.0 * length * self.config.num_layers * self.config.model_dim

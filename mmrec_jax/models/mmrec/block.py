@@ -71,8 +71,7 @@ class Block(nn.Module):
         length = x.shape[1]
         chunks = -(-length // self.config.chunk_length)
         if chunks == 1:
-            x, (state, statistics) = forward(self, x, state, layout.real, layout.start)
-            return x, (state, statistics)
+            return forward(self, x, state, layout.real, layout.start)
 
         # Even chunks; what the last one lacks is padding, which leaves the memories untouched.
         width = -(-length // chunks)
@@ -122,19 +121,11 @@ class Block(nn.Module):
         """DPG and the gated recurrence: `h [B, T, E]` and its last value, float32."""
         config = self.config
         bounds = (config.gamma_halflife_min, config.gamma_halflife_max)
-        logits = self.param("b_gamma", halflife_bias(*bounds), (config.E,), config.state_dtype)[
-            None, None
-        ]
+        bias = self.param("b_gamma", halflife_bias(*bounds), (config.E,), config.state_dtype)
+        logits = bias[None, None]
         if config.use_dpg:
             low_rank = nn.relu(dense(config, config.R, "dpg_down")(u))
-            up = nn.Dense(
-                config.E,
-                use_bias=False,
-                dtype=config.dtype,
-                param_dtype=config.param_dtype,
-                kernel_init=nn.initializers.normal(0.02),
-                name="dpg_up",
-            )
+            up = dense(config, config.E, "dpg_up", init=nn.initializers.normal(0.02))
             logits = logits + up(low_rank).astype(config.state_dtype)
         self._record({"gamma_logits": logits})
         gamma, multiplier = decay_and_multiplier(logits)
@@ -192,8 +183,4 @@ class Block(nn.Module):
         """Leaves values in a collection; no operation where nobody asks for it."""
         if self.is_mutable_collection(collection) and not self.is_initializing():
             for name, value in values.items():
-                self.sow(collection, name, value, reduce_fn=_newest, init_fn=lambda: None)
-
-
-def _newest(_: Array | None, value: Array) -> Array:
-    return value
+                self.put_variable(collection, name, value)

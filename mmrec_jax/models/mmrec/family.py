@@ -100,6 +100,5 @@ class MMRec(LinenModel):
 
     def mixing_flops(self, length: int) -> float:
         """The long-term memory's definition: 3 products of 2 S K for each token."""
-        del length
         c = self.config
         return 6.0 * c.num_layers * c.H * c.S * c.K

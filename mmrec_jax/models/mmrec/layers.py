@@ -12,8 +12,15 @@ from mmrec_jax.typing import Array, Float
 DROPOUT_MASK = "dropout_mask"  # by this name a rematerialisation policy can keep the masks
 
 
-def dense(config: MMRecConfig, features: int, name: str, *, residual: bool = False) -> nn.Dense:
-    """A matrix without bias, LeCun-normal at the start.
+def dense(
+    config: MMRecConfig,
+    features: int,
+    name: str,
+    *,
+    residual: bool = False,
+    init: nn.initializers.Initializer | None = None,
+) -> nn.Dense:
+    """A matrix without bias, LeCun-normal at the start unless `init` says otherwise.
 
     `residual=True` marks the last matrix of a branch: it starts smaller by 1 / sqrt(2 L), so that
     the residual stream's variance does not grow with depth.
@@ -24,7 +31,7 @@ def dense(config: MMRecConfig, features: int, name: str, *, residual: bool = Fal
         use_bias=False,
         dtype=config.dtype,
         param_dtype=config.param_dtype,
-        kernel_init=nn.initializers.variance_scaling(scale, "fan_in", "truncated_normal"),
+        kernel_init=init or nn.initializers.variance_scaling(scale, "fan_in", "truncated_normal"),
         name=name,
     )
 
@@ -91,7 +98,6 @@ def halflife_bias(low: float, high: float) -> nn.initializers.Initializer:
     """
 
     def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
-        del key
         halflives = np.geomspace(low, high, shape[-1]) if shape[-1] > 1 else np.array([high])
         bias = -np.log(np.expm1(np.log(2.0) / halflives))
         return jnp.broadcast_to(jnp.asarray(bias, dtype), shape)

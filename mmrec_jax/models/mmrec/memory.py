@@ -33,7 +33,7 @@ def delta_scan(
     """Writes and reads the memory for every t, in chunks.
 
     Args:
-      q: queries; a read is `M_t^T q_t`, after the write of the same token.
+      q: queries; a read comes after the write of the same token.
       k: keys, expected to have unit length (or be zero).
       v: values.
       alpha: share of the memory that is kept, in (0, 1]; 1 at padding.
@@ -79,31 +79,27 @@ def delta_scan(
     whole = from_start[..., -1]
 
     scores = jnp.einsum("nbhis,nbhjs->nbhij", q, k, preferred_element_type=dtype) * decay
+    removed: tuple[Array, ...] = ()
     if error_correction:
         overlap = jnp.einsum("nbhis,nbhjs->nbhij", k, k, preferred_element_type=dtype) * decay
         overlap = beta[..., None] * jnp.where((later > 0)[None, None, None], overlap, 0)
         inverse = inverse_unit_lower(overlap) * beta[..., None, :]
         written = inverse @ v.astype(dtype)  # U
-        removed = inverse @ (from_start[..., None] * k.astype(dtype))  # W
+        removed = (inverse @ (from_start[..., None] * k.astype(dtype)),)  # W
     else:
         written = beta[..., None] * v.astype(dtype)
-        removed = None
-
     keys_to_end = to_end[..., None] * k.astype(dtype)
 
     def step(m: Array, inputs: tuple[Array, ...]) -> tuple[Array, tuple[Array, Array]]:
-        if removed is None:
-            written_c, keys_c, whole_c = inputs
-            values = written_c
-        else:
-            written_c, keys_c, whole_c, removed_c = inputs
-            values = written_c - removed_c @ m
+        values, keys_c, whole_c, *removed_c = inputs
+        if removed_c:
+            values = values - removed_c[0] @ m
         m_next = whole_c[..., None, None] * m + keys_c.swapaxes(-1, -2) @ values
         return m_next, (m, values)
 
     if m0 is None:
         m0 = jnp.zeros((batch, heads, k.shape[-1], v.shape[-1]), dtype)
-    inputs = (written, keys_to_end, whole) + (() if removed is None else (removed,))
+    inputs = (written, keys_to_end, whole, *removed)
     m_last, (m, values) = jax.lax.scan(step, m0.astype(dtype), inputs)
     r = (from_start[..., None] * q.astype(dtype)) @ m + scores @ values
     r = jnp.moveaxis(r, (0, 2), (1, 3)).reshape(batch, n * chunk, heads, -1)[:, :length]
@@ -155,25 +151,20 @@ def inverse_unit_lower(a: Array) -> Array:
     The gradient is that of a matrix inverse, `-X^T g X^T`, instead of that of the construction.
     """
     size = a.shape[-1]
-    if size <= _BLOCK:
-        return _product_form(a)
+    if size <= _BLOCK:  # (I - a)(I + a^2)(I + a^4)...: as many factors as log2 of the size
+        identity = jnp.broadcast_to(jnp.eye(size, dtype=a.dtype), a.shape)
+        result, power, degree = identity - a, a, 2
+        while degree < size:
+            power = power @ power
+            result = result @ (identity + power)
+            degree *= 2
+        return result
     half = -(-size // 2)
     upper = inverse_unit_lower(a[..., :half, :half])
     lower = inverse_unit_lower(a[..., half:, half:])
     corner = -lower @ (a[..., half:, :half] @ upper)
     top = jnp.concatenate([upper, jnp.zeros_like(a[..., :half, half:])], axis=-1)
     return jnp.concatenate([top, jnp.concatenate([corner, lower], axis=-1)], axis=-2)
-
-
-def _product_form(a: Array) -> Array:
-    """`(I - a)(I + a^2)(I + a^4)...`: exact in as many factors as log2 of the size."""
-    identity = jnp.broadcast_to(jnp.eye(a.shape[-1], dtype=a.dtype), a.shape)
-    result, power, degree = identity - a, a, 2
-    while degree < a.shape[-1]:
-        power = power @ power
-        result = result @ (identity + power)
-        degree *= 2
-    return result
 
 
 def _forward(a: Array) -> tuple[Array, Array]:

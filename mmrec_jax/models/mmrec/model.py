@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -12,8 +13,6 @@ from mmrec_jax.models.mmrec.layers import Dropout, rms_norm
 from mmrec_jax.models.mmrec.state import MMRecState, layout, zero_state
 from mmrec_jax.models.partition import split_rows
 from mmrec_jax.typing import Array, Float, Integer, typed
-
-Metrics = dict[str, Array]
 
 
 class MMRecLM(nn.Module):
@@ -35,22 +34,15 @@ class MMRecLM(nn.Module):
         *,
         deterministic: bool = True,
         perturb: Callable[[Array], Array] | None = None,
-    ) -> tuple[Float[Array, "B T V"], MMRecState, Metrics]:
-        """Processes T tokens.
+    ) -> tuple[Float[Array, "B T V"], MMRecState, dict[str, Array]]:
+        """Processes T tokens: see `LanguageModel.apply`.
 
-        Args:
-          tokens: ids in [0, vocab_size).
-          state: what has been read before; the zero state when None.
-          segment_ids: 0 at padding, a document's id (> 0) elsewhere; a token whose id differs from
-            that of the last real token (the state's included) begins a document and sees nothing
-            before it. None: all tokens continue the state's document.
-          deterministic: False switches dropout on (an rng named "dropout" is needed).
-          perturb: what training does to the embedded tokens [B, T, D] (`models/noise.py`).
+        `deterministic=False` switches dropout on (an rng named "dropout" is needed).
 
         Returns:
-          Logits in float32 at least (those at t predict token t + 1), the state after the last real
-          token, and scalar metrics: with gate="state" `newton_iterations`, `newton_residual`,
-          `newton_fell_back` of `gated_scan`, the largest over layers and chunks of time.
+          Logits in float32 at least, the state after the last real token, and scalar metrics: with
+          gate="state" `newton_iterations`, `newton_residual` and `newton_fell_back` of
+          `gated_scan`, the largest over layers and chunks of time.
         """
         config = self.config
         tokens = jnp.asarray(tokens)
@@ -86,7 +78,7 @@ class MMRecLM(nn.Module):
         head = embed.embedding.T.astype(x.dtype)
         logits = jnp.dot(x, head, preferred_element_type=config.state_dtype)
         state = MMRecState(h=h, m=m, segment=where.segment, position=where.position)
-        return logits, state, {name: jnp.max(value) for name, value in statistics.items()}
+        return logits, state, jax.tree.map(jnp.max, statistics)
 
 
 def embedding_scale(config: MMRecConfig) -> float:

@@ -26,7 +26,7 @@ row counts as unsolved. `benchmarks/README.md` has the passes of trained models 
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -60,14 +60,9 @@ def solve(
 ) -> Solution:
     """Solves `h_t = f_t(h_{t-1})` for a recurrence that is elementwise in h.
 
-    Args:
-      cell: `(h [..., E], *inputs at t) -> f_t(h), its derivative`, elementwise in h.
-      inputs: arrays `[B, T, E]` or `[B, T, 1]`.
-      h0: `[B, E]`, the state before the first token.
-      passes: most passes over the chunks, at least 1; n when None.
-
-    Returns:
-      The states and how well the formula holds; the caller must not use rows that are not solved.
+    `cell` is `(h [..., E], *inputs at t) -> f_t(h), its derivative`; inputs are `[B, T, E]` or
+    `[B, T, 1]`, h0 `[B, E]`; `passes` the most over the chunks, n when None. The caller must not
+    use rows that are not solved.
     """
     batch, length = inputs[0].shape[:2]
     chunk = 1 << max(round(math.log2(length) / 2), 0)  # near the square root of T
@@ -85,12 +80,9 @@ def solve(
     def sweep(first: Array) -> tuple[Array, Array, Array]:
         """From first states [B, n, E]: all states [C, B, n, E], the last ones, and D."""
 
-        def step(
-            carry: tuple[Array, Array], at: tuple[Array, ...]
-        ) -> tuple[tuple[Array, Array], Array]:
-            h, derivative = carry
-            h, slope = cell(h, *at)
-            return (h, derivative * slope), h
+        def step(carry: tuple[Array, Array], at: tuple[Array, ...]) -> Any:
+            h, slope = cell(carry[0], *at)
+            return (h, carry[1] * slope), h
 
         (last, derivative), h = jax.lax.scan(step, (first, jnp.ones_like(first)), chunks)
         return h, last, derivative
@@ -120,8 +112,7 @@ def solve(
 
     first = jnp.broadcast_to(h0[:, None], (batch, n, h0.shape[-1]))
     h, last, derivative = sweep(first)
-    carry: tuple[Array, ...]
-    carry = (jnp.ones((), jnp.int32), gap_of(first, last), first, h, last, derivative)
+    carry: Any = (jnp.ones((), jnp.int32), gap_of(first, last), first, h, last, derivative)
     if most > 1:
         carry = jax.lax.while_loop(unsolved, iterate, carry)
     iterations, residual, _, h, _, _ = carry

@@ -48,13 +48,9 @@ class Layout:
 
 
 def layout(segment_ids: Int[Array, "B T"] | None, state: MMRecState, length: int) -> Layout:
-    """Applies the rule above to one call.
+    """Applies the rule above to one call of `length` tokens, after `state`.
 
-    Args:
-      segment_ids: 0 at padding, a document's id (> 0) elsewhere. None: all tokens continue the
-        document in the state (or begin one, if there is none).
-      state: the state before the call.
-      length: T.
+    Without ids all tokens continue the document in the state (or begin one, if there is none).
     """
     if segment_ids is None:
         ids = jnp.maximum(state.segment, 1)[:, None]

@@ -7,12 +7,9 @@ import numpy as np
 import pytest
 
 from mmrec_jax.data.batch import DTYPES
-from mmrec_jax.data.tasks.parity import Parity
-from mmrec_jax.data.tasks.scoring import scoring_pieces
-from mmrec_jax.data.tasks.task import Example, Task
+from mmrec_jax.data.kinds.tasks import Example, TaskConfig
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
-from mmrec_jax.data.tasks.training import ExampleStream
-from tests.small_data import config_of, data_config, refused, take
+from tests.small_data import assert_resumable, config_of, refused, take
 
 _FIRST = 2  # the id of a task's first symbol
 
@@ -22,18 +19,12 @@ def dataset(source="parity", **fields):
     train = {"train__batch_size": 4, "train__sample_tokens": 0}
     config = config_of(source, **{"seq_len": 20, **task, **train, **fields})
     config.data.check(config)
-    return TaskDataset(config.data)
-
-
-def stream(seed=4, seq_len=30, min_length=2, max_length=9):
-    lengths = {"min_length": min_length, "max_length": max_length}
-    config = data_config("parity", seq_len=seq_len, seed=seed, **lengths)
-    return ExampleStream(Parity(), config, range(8), _FIRST)
+    return config.data.open(config, "")
 
 
 def test_rows_hold_whole_examples_as_segments_then_padding():
     lengths = Counter()
-    for batch in take(stream(), 100):
+    for batch in take(dataset(seq_len=30, min_length=2, max_length=9, seed=4).batches(8), 100):
         assert {name: array.dtype for name, array in batch.items()} == DTYPES
         for inputs, targets, segment_ids, weights in zip(*(batch[n] for n in DTYPES), strict=True):
             used = np.count_nonzero(segment_ids)
@@ -54,34 +45,27 @@ def test_rows_hold_whole_examples_as_segments_then_padding():
 
 
 def test_examples_are_fresh_every_step_in_every_row_and_for_every_seed():
+    long = {"seq_len": 40, "min_length": 40, "max_length": 40}
     seen = [
         row.tobytes()
-        for seed in (0, 1, 2**32 - 1)
-        for batch in take(stream(seed, seq_len=40, min_length=40, max_length=40), 30)
+        for seed in (0, 2**32 - 1)
+        for batch in take(dataset(seed=seed, **long).batches(8), 30)
         for row in batch["inputs"]
     ]
-    assert len(set(seen)) == len(seen) == 3 * 30 * 8
+    assert len(set(seen)) == len(seen) == 2 * 30 * 8
 
 
-def test_tokens_are_the_symbols_of_the_task():
-    data = dataset()
-    assert data.tokenizer.vocab_size == 4
-    batch = next(data.batches(4))
-    used = batch["segment_ids"][0] == 1
-    text, said = (data.tokenizer.decode(batch[n][0][used]) for n in ("inputs", "targets"))
-    assert set(text) <= {"0", "1"}
-    assert len(text) == len(said) == used.sum()
-    assert said[-1] == str(text.count("1") % 2)
-    piece, _ = next(data.scoring(30, 2))
-    assert set(data.tokenizer.decode(piece["inputs"][0])) == {"0", "1"}
+def test_a_position_continues_in_any_number_of_processes():
+    def make(index, count):
+        return dataset().batches(4, process_index=index, process_count=count)
+
+    assert_resumable(make, steps=8, every=3, processes=(1, 2))
 
 
 def test_a_length_in_tokens_is_that_of_the_mean_example():
     data = dataset()
     steps = data.steps_for(4, tokens=20_000)
     assert steps == 20_000 / (4 * 2 * 5.5) // 1 + 1  # 2 examples a row of 1 to 10 tokens
-    read = sum(np.count_nonzero(batch["segment_ids"]) for batch in take(data.batches(4), steps))
-    assert abs(read / 20_000 - 1) < 0.05
     with refused("config.train.epochs"):
         data.steps_for(4, epochs=2.0)
 
@@ -93,67 +77,56 @@ def test_a_length_in_tokens_is_that_of_the_mean_example():
         ({"tokenizer__kind": "byte"}, ("config.tokenizer.kind", "byte", "char")),
         ({"train__sample_tokens": 8}, ("config.train.sample_tokens is 8",)),
         ({"train__carry_state": True}, ("config.train.carry_state is True",)),
-        ({"train__eval_batches": 3}, ("config.train.eval_batches is 3", "data.eval_sequences")),
-        # 4 pairs need 16 tokens.
-        ({"source": "mqar", "pairs": 4, "eval_lengths": (16,)}, ("config.data.min_length",)),
-        (
-            {"source": "mqar", "pairs": 2, "min_length": 8, "eval_lengths": (7,)},
-            ("config.data.eval_lengths",),
-        ),
+        # 2 pairs need 8 tokens.
+        ({"source": "mqar", "pairs": 2}, ("config.data.min_length",)),
+        ({"source": "mqar", "pairs": 2, "min_length": 8}, ("config.data.eval_lengths",)),
     ],
 )
 def test_what_does_not_suit_a_task_is_refused_by_name(change, named):
     with refused(change.get("source", "parity"), *named):
         dataset(**change)
-    mqar = {"pairs": 2, "min_length": 8, "eval_lengths": (8,)}
-    assert dataset("mqar", **mqar).task.min_length == 8
+    with refused("config.data.pairs is 128", 127, 256):
+        dataset("mqar", pairs=128)
 
 
-# Scoring.
-
-
-def sequences_of(pieces, batch_size, length, seq_len):
+def sequences_of(data, length, rows):
     """Whole sequences: a list of (inputs, targets, segment_ids, weights, final), each [length]."""
-    pieces = list(pieces)
-    per_group = -(-length // seq_len)
-    assert len(pieces) % per_group == 0
-    sequences = []
-    for start in range(0, len(pieces), per_group):
-        group = pieces[start : start + per_group]
+    chunks, seq_len = list(data.scoring(length, rows)), data.config.seq_len
+    for batch, final in chunks:
+        assert {name: array.dtype for name, array in batch.items()} == DTYPES
+        assert {array.shape for array in (*batch.values(), final)} == {(rows, seq_len)}
+    sequences, each = [], -(-length // seq_len)
+    for group in (chunks[i : i + each] for i in range(0, len(chunks), each)):
         arrays = [np.concatenate([batch[n] for batch, _ in group], axis=1) for n in DTYPES]
         arrays.append(np.concatenate([final for _, final in group], axis=1))
-        for row in range(batch_size):
-            assert not any(array[row, length:].any() for array in arrays)
-            if arrays[2][row].any():
-                sequences.append([array[row, :length] for array in arrays])
-            else:
-                assert not any(array[row].any() for array in arrays)
+        assert not any(array[:, length:].any() for array in arrays)
+        real = arrays[2].any(axis=1)
+        assert not any(array[~real].any() for array in arrays)
+        sequences += zip(*(array[real, :length] for array in arrays), strict=True)
     return sequences
 
 
 @pytest.mark.parametrize(
-    ("length", "count", "batch_size", "seq_len"),
-    [(10, 5, 2, 4), (8, 3, 4, 8), (1, 4, 4, 16), (33, 7, 3, 32)],
+    ("length", "count", "rows", "seq_len"), [(10, 5, 2, 4), (8, 3, 4, 8), (33, 7, 3, 32)]
 )
-def test_every_sequence_once_in_chunks_of_one_shape(length, count, batch_size, seq_len):
-    pieces = list(scoring_pieces(Parity(), length, count, batch_size, seq_len, _FIRST))
-    for batch, final in pieces:
-        assert {name: array.dtype for name, array in batch.items()} == DTYPES
-        assert {array.shape for array in (*batch.values(), final)} == {(batch_size, seq_len)}
-    sequences = sequences_of(pieces, batch_size, length, seq_len)
+def test_every_sequence_once_in_chunks_of_one_shape(length, count, rows, seq_len):
+    data = dataset(seq_len=seq_len, max_length=4, eval_sequences=count)
+    sequences = sequences_of(data, length, rows)
     assert len(sequences) == count
     for number, (inputs, targets, segment_ids, weights, final) in enumerate(sequences):
         np.testing.assert_array_equal(targets - _FIRST, np.cumsum(inputs - _FIRST) % 2)
         assert (weights == 1).all()
         assert final.nonzero()[0].tolist() == [length - 1]
         # One id a group of rows, another one for the next: that is what begins a sequence.
-        assert set(segment_ids.tolist()) == {number // batch_size + 1}
+        assert set(segment_ids.tolist()) == {number // rows + 1}
+        written = data.tokenizer.decode(inputs)
+        assert written == "".join(str(bit) for bit in inputs - _FIRST)
 
 
 def test_the_sequences_depend_on_the_length_alone():
-    def inputs(length, count, batch_size, seq_len):
-        pieces = scoring_pieces(Parity(), length, count, batch_size, seq_len, _FIRST)
-        return [each[0].tolist() for each in sequences_of(pieces, batch_size, length, seq_len)]
+    def inputs(length, count, rows, seq_len):
+        data = dataset(seq_len=seq_len, max_length=4, eval_sequences=count)
+        return [each[0].tolist() for each in sequences_of(data, length, rows)]
 
     assert inputs(20, 6, 6, 20) == inputs(20, 6, 4, 7)
     assert inputs(20, 3, 6, 20) == inputs(20, 6, 6, 20)[:3]
@@ -161,8 +134,8 @@ def test_the_sequences_depend_on_the_length_alone():
     assert len({tuple(each) for each in inputs(40, 64, 8, 40)}) == 64
 
 
-class _AsksInTheMiddle(Task):
-    name, symbols, min_length = "middle", "ab", 3
+class _AsksInTheMiddle(TaskConfig):
+    source, num_symbols = "middle", 2
 
     def example(self, rng, length):
         weights = np.zeros(length)
@@ -171,7 +144,8 @@ class _AsksInTheMiddle(Task):
 
 
 def test_the_final_answer_is_the_last_one_with_a_weight():
-    (sequence,) = sequences_of(scoring_pieces(_AsksInTheMiddle(), 9, 1, 1, 4, _FIRST), 1, 9, 4)
+    data = TaskDataset(_AsksInTheMiddle(seq_len=4, eval_sequences=1))
+    (sequence,) = sequences_of(data, 9, 1)
     assert sequence[-1].nonzero()[0].tolist() == [4]
     assert sequence[3].tolist() == [0.5, 0, 0, 0, 0.5, 0, 0, 0, 0]
 

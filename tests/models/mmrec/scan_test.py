@@ -10,18 +10,20 @@ import pytest
 
 from mmrec_jax.models.mmrec import scan, scan_backends
 from mmrec_jax.models.mmrec.scan import linear_scan, resolve_backend
-from mmrec_jax.models.mmrec.scan_backends import CHUNK
-from mmrec_jax.models.mmrec.scan_table import Measurement
+from mmrec_jax.models.mmrec.scan_backends import BACKENDS, CHUNK
+from mmrec_jax.models.mmrec.scan_table import Measurement, committed_table, fastest
+from tests.models.mmrec.derivatives import (
+    assert_second_order,
+    assert_vmap_and_checkpoint_change_nothing,
+)
 from tests.models.mmrec.loops import (
     assert_close,
     linear_loop,
     linear_loop_gradient,
     relative_error,
 )
-from tests.models.mmrec.second_order import assert_second_order
+from tests.small_run import ROOT
 
-BACKENDS = ["sequential", "associative", "chunked"]
-LENGTHS = sorted({1, 3, 63, 64, 65, CHUNK - 1, CHUNK, CHUNK + 1, 1000})
 BATCH, WIDTH = 3, 4
 
 
@@ -47,8 +49,8 @@ def random_resets(rng: np.random.Generator, length: int) -> dict[str, np.ndarray
     }
 
 
-def value_and_gradients(backend: str, reverse: bool = False):
-    """Jitted: (a, b, h0), reset, cotangents -> (h, h_last), gradients."""
+def assert_matches_loop(inputs, resets, rng, backend, reverse=False, tolerance=1e-5):
+    """Values and gradients, on the same numbers."""
 
     @jax.jit
     def run(inputs, reset, g, g_last):
@@ -58,7 +60,19 @@ def value_and_gradients(backend: str, reverse: bool = False):
         outputs, pull = jax.vjp(solve, inputs)
         return outputs, pull((g, g_last))[0]
 
-    return run
+    exact = {name: np.asarray(x, np.float64) for name, x in inputs.items()}
+    g = jnp.asarray(rng.normal(size=inputs["b"].shape), inputs["b"].dtype)
+    g_last = jnp.float32(rng.normal(size=(BATCH, WIDTH)))
+    for reset in resets:
+        h, h_last = linear_loop(**exact, reset=reset, reverse=reverse)
+        gradients = linear_loop_gradient(
+            exact["a"], exact["h0"], reset, h, np.float64(g), np.float64(g_last), reverse=reverse
+        )
+        (got_h, got_last), got = run(inputs, reset, g, g_last)
+        assert (got_h.dtype, got_last.dtype) == (inputs["b"].dtype, jnp.float32)
+        assert relative_error(got_h, h) <= tolerance
+        assert relative_error(got_last, h_last) <= 1e-5
+        assert_close(got, gradients, tolerance)
 
 
 @pytest.fixture
@@ -67,101 +81,53 @@ def small_chunks(monkeypatch):
     monkeypatch.setattr(scan_backends, "CHUNK", 4)
 
 
+_LENGTHS = [*itertools.product(BACKENDS, (1, 3, CHUNK, CHUNK + 1, 1000)), ("chunked", CHUNK - 1)]
+
+
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize(
-    ("backend", "length"), [*itertools.product(BACKENDS, LENGTHS), ("chunked", 4096)]
-)
+@pytest.mark.parametrize(("backend", "length"), _LENGTHS)
 def test_matches_float64_loop(backend, length, reverse, rng):
-    run = value_and_gradients(backend, reverse)
-    inputs = random_inputs(rng, length)
-    single = {name: jnp.asarray(x, jnp.float32) for name, x in inputs.items()}
-    inputs = {name: np.asarray(x, np.float64) for name, x in single.items()}
-    g, g_last = rng.normal(size=(BATCH, length, WIDTH)), rng.normal(size=(BATCH, WIDTH))
-    for name, reset in random_resets(rng, length).items():
-        h, h_last = linear_loop(**inputs, reset=reset, reverse=reverse)
-        gradients = linear_loop_gradient(
-            inputs["a"], inputs["h0"], reset, h, g, g_last, reverse=reverse
-        )
-        (got_h, got_last), got = run(single, reset, jnp.float32(g), jnp.float32(g_last))
-        assert relative_error(got_h, h) <= 1e-5, name
-        assert relative_error(got_last, h_last) <= 1e-5, name
-        assert_close(got, gradients, 1e-5)
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_no_reset_and_no_h0_mean_zeros(backend, rng):
-    x = {n: jnp.float32(v) for n, v in random_inputs(rng, 65).items()}
-    h, h_last = jax.jit(lambda a, b: linear_scan(a, b, backend=backend))(x["a"], x["b"])
-    a, b = np.float64(x["a"]), np.float64(x["b"])
-    expected, last = linear_loop(a, b, np.zeros((BATCH, WIDTH)), np.zeros((BATCH, 65), bool))
-    assert relative_error(h, expected) <= 1e-5
-    assert relative_error(h_last, last) <= 1e-5
+    inputs = {name: jnp.float32(x) for name, x in random_inputs(rng, length).items()}
+    assert_matches_loop(inputs, random_resets(rng, length).values(), rng, backend, reverse)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_bfloat16_inputs_accumulate_in_float32(backend, rng):
-    length = 1000
-    low = {n: jnp.asarray(v, jnp.bfloat16) for n, v in random_inputs(rng, length).items()}
-    exact = {n: np.asarray(x, np.float64) for n, x in low.items()}
-    reset = random_resets(rng, length)["random"] & (np.arange(length) < 900)
-    g = jnp.asarray(rng.normal(size=(BATCH, length, WIDTH)), jnp.bfloat16)
-    g_last = jnp.float32(rng.normal(size=(BATCH, WIDTH)))
-    h, h_last = linear_loop(**exact, reset=reset)
-    gradients = linear_loop_gradient(
-        exact["a"], exact["h0"], reset, h, np.float64(g), np.float64(g_last)
-    )
-    (got_h, got_last), got = value_and_gradients(backend)(low, reset, g, g_last)
-    assert got_h.dtype == jnp.bfloat16
-    assert got_last.dtype == jnp.float32
-    assert relative_error(got_h, h) <= 2e-2
-    assert relative_error(got_last, h_last) <= 1e-5
-    assert_close(got, gradients, 2e-2)
+    low = {name: jnp.asarray(x, jnp.bfloat16) for name, x in random_inputs(rng, 200).items()}
+    reset = random_resets(rng, 200)["random"] & (np.arange(200) < 100)
+    assert_matches_loop(low, [reset], rng, backend, tolerance=2e-2)
 
 
-def test_decay_near_one_in_bfloat16_is_not_forgotten():
+def test_no_reset_and_no_h0_mean_zeros_and_a_decay_near_one_is_not_forgotten():
     """0.999 is 1.0 in bfloat16: the caller keeps decays in float32 and only b may be narrow."""
     a = jnp.full((1, 1000, 1), 0.999, jnp.float32)
-    b = jnp.ones((1, 1000, 1), jnp.bfloat16)
-    _, h_last = linear_scan(a, b)
+    _, h_last = linear_scan(a, jnp.ones((1, 1000, 1), jnp.bfloat16))
     expected = (1 - np.float64(np.float32(0.999)) ** 1000) / (1 - np.float64(np.float32(0.999)))
     assert relative_error(h_last, [[expected]]) <= 1e-5
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_vmap_and_checkpoint_change_nothing(backend, rng, small_chunks):
-    length = 17
-    stack = [random_inputs(rng, length) for _ in range(2)]
-    stacked = {n: jnp.float32(np.stack([s[n] for s in stack])) for n in stack[0]}
-    reset = jnp.asarray(random_resets(rng, length)["random"])
+    reset = jnp.asarray(random_resets(rng, 17)["random"])
 
     def loss(inputs):
         h, h_last = linear_scan(**inputs, reset=reset, backend=backend)
         return jnp.sum(jnp.sin(h)) + jnp.sum(jnp.square(h_last))
 
-    plain = jax.jit(jax.value_and_grad(loss))
-    mapped = jax.jit(jax.vmap(jax.value_and_grad(loss)))(stacked)
-    again = jax.jit(jax.value_and_grad(jax.checkpoint(loss)))
-    for i in range(2):
-        one = {name: x[i] for name, x in stacked.items()}
-        value, gradient = plain(one)
-        assert_close(mapped[0][i], value, 1e-6)
-        assert_close({name: x[i] for name, x in mapped[1].items()}, gradient, 1e-6)
-        assert_close(again(one)[1], gradient, 1e-6)
+    assert_vmap_and_checkpoint_change_nothing(loss, [random_inputs(rng, 17) for _ in range(2)])
 
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_hessian_vector_product(backend, reverse, rng, x64, small_chunks):
-    length = 9
-    point = {name: jnp.asarray(x) for name, x in random_inputs(rng, length).items()}
-    direction = {name: jnp.asarray(rng.normal(size=x.shape)) for name, x in point.items()}
-    reset = jnp.asarray(random_resets(rng, length)["random"])
+def test_the_gradient_is_differentiable(backend, reverse, rng, x64, small_chunks):
+    reset = jnp.asarray(random_resets(rng, 9)["random"])
 
     def loss(inputs):
         h, h_last = linear_scan(**inputs, reset=reset, reverse=reverse, backend=backend)
         return jnp.sum(jnp.sin(h)) + jnp.sum(h_last**3)
 
-    assert_second_order(loss, point, direction, step=1e-5, tolerance=1e-7)
+    point = {name: jnp.asarray(x) for name, x in random_inputs(rng, 9).items()}
+    assert_second_order(loss, point, rng, step=1e-5, tolerance=1e-7)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -183,23 +149,80 @@ def test_32768_tokens(backend, rng):
     assert relative_error(dh0, from_end[None, :1]) <= 2e-4
 
 
-def test_unknown_backend_is_an_error():
+def test_memory_of_chunked_does_not_grow_with_time():
+    """But for one copy of the decays: a_{t+1}, an input of the reversed scan."""
+    batch, width, lengths = 2, 32, (8 * CHUNK, 32 * CHUNK + 5)
+
+    def temporary_bytes(length):
+        def gradients(a, b, h0, g, g_last):
+            outputs, pull = jax.vjp(lambda *x: linear_scan(*x, backend="chunked"), a, b, h0)
+            return outputs, pull((g, g_last))
+
+        long = jax.ShapeDtypeStruct((batch, length, width), jnp.float32)
+        one = jax.ShapeDtypeStruct((batch, width), jnp.float32)
+        program = jax.jit(gradients).lower(long, long, one, long, one).compile()
+        return program.memory_analysis().temp_size_in_bytes
+
+    short, long = map(temporary_bytes, lengths)
+    shifted, chunk = 4 * batch * width * (lengths[1] - lengths[0]), 4 * batch * width * CHUNK
+    assert abs(long - short - shifted) <= 4 * chunk
+    assert long - shifted <= 16 * chunk
+
+
+def test_wrong_names_and_shapes_are_errors():
     x = jnp.ones((1, 2, 1))
-    with pytest.raises((ValueError, jaxtyping.TypeCheckError), match="'parallel'"):
+    with pytest.raises((ValueError, jaxtyping.TypeCheckError), match="'parallel'; use auto"):
         linear_scan(x, x, backend="parallel")
-    with pytest.raises(ValueError, match="'parallel'; use auto, sequential, associative, chunked"):
-        resolve_backend("parallel", 1, 2)
+    with pytest.raises(jaxtyping.TypeCheckError):
+        linear_scan(jnp.ones((1, 2, 3)), jnp.ones((1, 2, 4)))
+
+
+# Which backend "auto" is.
+
+
+def row(device="cpu", channels=512, length=256, backend="sequential", gradient=1.0):
+    return Measurement(device, channels, length, backend, 0.5, gradient, 0.25, 2.0)
+
+
+def test_the_least_time_with_gradients_wins_at_the_nearest_shape_in_log_space():
+    table = [
+        row(channels=512, length=256, backend="sequential", gradient=2),
+        row(channels=512, length=256, backend="chunked", gradient=1),
+        row(channels=512, length=4096, backend="associative", gradient=1),
+        row(channels=8192, length=256, backend="sequential", gradient=9),
+    ]
+    for shape, expected in {
+        (512, 256): "chunked",
+        (0, 1): "chunked",
+        (512, 1023): "chunked",  # the geometric mean of 256 and 4096 is 1024
+        (512, 1025): "associative",  # and their mean 2176
+        (10**6, 256): "sequential",
+    }.items():
+        assert fastest(table, ["cpu"], *shape) == expected, shape
+
+
+def test_the_most_specific_kind_with_rows_counts_and_an_unmeasured_one_is_associative():
+    table = [row("gpu"), row("nvidia h100", length=4096, backend="chunked")]
+    assert fastest(table, ["nvidia h100", "gpu"], 512, 256) == "chunked"
+    assert fastest(table, ["nvidia a100", "gpu"], 512, 256) == "sequential"
+    assert fastest(table, ["tpu v4", "tpu"], 512, 256) == "associative"
+
+
+def test_the_committed_table_has_every_backend_at_every_shape_and_is_installed():
+    shapes = {(x.device, x.channels, x.length) for x in committed_table()}
+    found = sorted((x.device, x.channels, x.length, x.backend) for x in committed_table())
+    assert found == sorted((*shape, name) for shape in shapes for name in BACKENDS)
+    assert {("cpu", 512, 256), ("cpu", 8192, 16384)} <= shapes
+    assert "models/mmrec/scan_table.csv" in (ROOT / "pyproject.toml").read_text("utf-8")
 
 
 def test_auto_goes_by_the_table(monkeypatch):
     rows = [
-        Measurement("cpu", 6, 4, "chunked", 1, 2, 0, 0),
-        Measurement("cpu", 6, 4, "sequential", 1, 3, 0, 0),
-        Measurement("cpu", 4, 6, "sequential", 1, 1, 0, 0),
+        row(channels=6, length=4, backend="chunked", gradient=2),
+        row(channels=6, length=4, backend="sequential", gradient=3),
+        row(channels=4, length=6, backend="sequential"),
     ]
     monkeypatch.setattr(scan, "committed_table", lambda: rows)
-    assert resolve_backend("auto", 6, 4) == "chunked"
-    assert resolve_backend("auto", 4, 6) == "sequential"
     assert resolve_backend("associative", 4, 6) == "associative"
     used = []
     solvers = {
@@ -209,8 +232,3 @@ def test_auto_goes_by_the_table(monkeypatch):
     for batch, length, width in ((2, 4, 3), (2, 6, 2)):
         jax.eval_shape(linear_scan, *[jnp.ones((batch, length, width))] * 2)
     assert used == ["chunked", "sequential"]
-
-
-def test_wrong_shape_is_an_error():
-    with pytest.raises(jaxtyping.TypeCheckError):
-        linear_scan(jnp.ones((1, 2, 3)), jnp.ones((1, 2, 4)))

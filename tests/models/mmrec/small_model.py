@@ -13,7 +13,6 @@ import numpy as np
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.family import MMRec
 from mmrec_jax.models.mmrec.state import MMRecState, zero_state
-from tests.models.mmrec.loops import OPTIMISED
 
 BATCH, LENGTH = 2, 11
 
@@ -122,7 +121,7 @@ def run(
 
 @functools.cache
 def _compiled(config: MMRecConfig):
-    @functools.partial(jax.jit, compiler_options=OPTIMISED)
+    @jax.jit
     def call(params, tokens, segment_ids, state, g, g_states):
         def loss(params, added, memories):
             # The embedding matrix is tied to the output, so its gradient mixes both uses; a term

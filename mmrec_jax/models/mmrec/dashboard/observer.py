@@ -20,8 +20,8 @@ from mmrec_jax.typing import Array
 
 Numbers = NDArray[np.floating]
 
-# Half-lives are counted in half octaves of tokens; values outside fall in the outermost bin.
-HALF_LIFE_EDGES: Numbers = 2.0 ** np.arange(-3, 17.5, 0.5)
+# Edges of histograms; values outside fall in the outermost bin.
+LOG2_HALF_LIFE_EDGES: Numbers = np.arange(-3, 17.5, 0.5)
 WRITE_EDGES: Numbers = np.linspace(0, 1, 21)
 GATE_EDGES: Numbers = np.linspace(0, 2, 41)
 
@@ -43,35 +43,13 @@ def half_life(lost: Numbers) -> Numbers:
         return np.log(2.0) / np.asarray(lost)
 
 
-def count_half_lives(half_lives: Numbers) -> NDArray[np.int64]:
-    """Counts in the bins of `HALF_LIFE_EDGES`: [L, ...] -> [L, bins]."""
-    with np.errstate(divide="ignore"):
-        index = (np.log2(half_lives) - np.log2(HALF_LIFE_EDGES[0])) * 2
-    return _count(index, len(HALF_LIFE_EDGES) - 1)
-
-
-def count_writes(beta: Numbers) -> NDArray[np.int64]:
-    """Counts in the bins of `WRITE_EDGES`: [L, ...] -> [L, bins]."""
-    bins = len(WRITE_EDGES) - 1
-    return _count(beta * bins, bins)
-
-
-def count_gates(logits: Numbers) -> NDArray[np.int64]:
-    """Counts of gates 2 sigmoid(logits) in the bins of `GATE_EDGES`: [L, ...] -> [L, bins]."""
-    bins = len(GATE_EDGES) - 1
-    return _count(np.exp(-np.logaddexp(0, -logits)) * bins, bins)
-
-
-def saturated(logits: Numbers) -> tuple[Numbers, Numbers]:
-    """Shares of gates 2 sigmoid(logits) below 0.1 and above 1.9: [L, ...] -> [L] each."""
-    axes = tuple(range(1, logits.ndim))
-    low, high = logits < -_SATURATED_LOGIT, logits > _SATURATED_LOGIT
-    return np.mean(low, axis=axes), np.mean(high, axis=axes)
-
-
-def normalised(h: Numbers) -> Numbers:
-    """`h` divided by its root mean square over the last axis (RMSNorm without a scale)."""
-    return h / np.sqrt(np.mean(np.square(h), axis=-1, keepdims=True) + 1e-6)
+def histogram(x: Numbers, edges: Numbers) -> NDArray[np.int64]:
+    """Counts in the bins between evenly spaced edges: [L, ...] -> [L, bins]."""
+    layers, bins = len(x), len(edges) - 1
+    at = np.nan_to_num((x - edges[0]) * (bins / (edges[-1] - edges[0])))
+    index = np.clip(at, 0, bins - 1).astype(np.int64).reshape(layers, -1)
+    index += bins * np.arange(layers)[:, None]
+    return np.bincount(index.ravel(), minlength=layers * bins).reshape(layers, bins)
 
 
 def effective_rank(m: Numbers) -> Numbers:
@@ -86,18 +64,6 @@ def effective_rank(m: Numbers) -> Numbers:
     share = values / np.where(total > 0, total, 1)[..., None]
     entropy = -np.sum(share * np.log(np.where(share > 0, share, 1)), axis=-1)
     return np.where(finite, np.where(total > 0, np.exp(entropy), 0), np.nan)
-
-
-def octave(position: NDArray[np.integer]) -> NDArray[np.int64]:
-    """The bin of a position (1 is a document's first token): bin i holds 2^i to 2^(i+1) - 1."""
-    return np.frexp(position)[1].astype(np.int64) - 1
-
-
-def _count(at: Numbers, bins: int) -> NDArray[np.int64]:
-    layers = len(at)
-    index = np.clip(np.nan_to_num(at), 0, bins - 1).astype(np.int64).reshape(layers, -1)
-    index += bins * np.arange(layers)[:, None]
-    return np.bincount(index.ravel(), minlength=layers * bins).reshape(layers, bins)
 
 
 # Numbers in the largest array of one chunk, all layers and rows: 64 MiB in float32.
@@ -129,10 +95,12 @@ def observe(
     for begin in range(0, chunks * chunk, chunk):
         now = np.s_[:, begin : begin + chunk]
         recorded, after = _read(model, params, inputs[now], state, segment_ids[now])
-        on_host = jax.device_get(recorded)
-        accumulator.add(on_host, jax.device_get(state.h), segment_ids[now] > 0, begin)
+        on_host, before = jax.device_get((recorded, state.h))
+        accumulator.add(on_host, before, segment_ids[now] > 0, begin)
         state = after
-    accumulator.finish(jax.device_get(state.m))
+    if config.H:
+        last = jax.device_get(state.m).astype(np.float64)
+        accumulator.rank = effective_rank(last).mean(axis=1)
     return accumulator
 
 
@@ -156,13 +124,12 @@ def _norms(config: MMRecConfig, recorded: dict[str, Array], segment_ids: Array, 
     The chunkwise scan of the model forms M at the ends of its chunks only; here it is written
     token by token, from the same keys, values, decays and write strengths.
     """
-    correct = config.memory == "delta"
     real = (segment_ids > 0)[None, ..., None]
     alpha = jnp.where(real, jax.nn.sigmoid(recorded["alpha_logits"]), 1)
 
     def step(m: Array, at: tuple[Array, ...]) -> tuple[Array, Array]:
         k, v, alpha, beta = (x[:, None] for x in at)
-        _, m = delta_steps(k, k, v, alpha, beta, m, error_correction=correct)
+        _, m = delta_steps(k, k, v, alpha, beta, m, error_correction=config.memory == "delta")
         return m, jnp.sqrt(jnp.sum(jnp.square(m), axis=(-2, -1)))
 
     # Layers and rows are alike here.
@@ -186,7 +153,7 @@ class Accumulator:
         self.tokens = 0
         self.sums: dict[str, Any] = defaultdict(float)
         self.worst: dict[str, Numbers] = {}  # of the solver, [L]
-        self.rank: Numbers | None = None  # [L, H]
+        self.rank: Numbers | None = None  # [L, H], at the end of the rows
         self.gate: tuple[Numbers, Numbers] | None = None  # w_g and c_g, [L, E]
         if config.gate == "state":
             w, c = (np.asarray(params["blocks"][name], np.float32) for name in ("w_g", "c_g"))
@@ -206,58 +173,57 @@ class Accumulator:
         """
         if not real.any():
             return
-        add, number = self.sums, int(np.count_nonzero(real))
-        self.tokens += number
-        bins = octave(begin + 1 + np.broadcast_to(np.arange(real.shape[1]), real.shape)[real])
-        add["positions"] += np.bincount(bins, minlength=_OCTAVES)
+        add = self.sums
+        self.tokens += int(np.count_nonzero(real))
+        # Octave i holds the positions 2^i to 2^(i+1) - 1; 1 is a document's first token.
+        positions = begin + 1 + np.broadcast_to(np.arange(real.shape[1]), real.shape)[real]
+        octaves = np.frexp(positions)[1].astype(np.int64) - 1
+        add["positions"] += np.bincount(octaves, minlength=_OCTAVES)
 
-        h = recorded["h"][:, real]
         # A constant decay is recorded once.
         logits = np.broadcast_to(recorded["gamma_logits"], recorded["h"].shape)
-        lost = forgetting(logits[:, real])
-        add["gamma_lost"] += lost.sum(axis=1, dtype=np.float64)
-        add["gamma_counts"] += count_half_lives(half_life(lost))
-        add["h_square"] += _by_octave(np.mean(np.square(h), axis=-1, dtype=np.float64), bins)
-        n = normalised(h)
+        self._add_decay("gamma", logits[:, real])
+        h = recorded["h"][:, real]
+        mean_square = np.mean(np.square(h), axis=-1, dtype=np.float64)
+        add["h_square"] += _by_octave(np.asarray(mean_square), octaves)
+        n = h / np.sqrt(np.mean(np.square(h), axis=-1, keepdims=True) + 1e-6)
         add["n_total"] += n.sum(axis=1, dtype=np.float64)
         add["n_square"] += np.square(n).sum(axis=1, dtype=np.float64)
 
-        gate_logits = None
+        gate_logits = recorded.get("gate_logits")
+        if gate_logits is not None:
+            gate_logits = gate_logits[:, real].astype(np.float32)
         if self.gate is not None:
             previous = np.concatenate([before[:, :, None], recorded["h"][:, :, :-1]], axis=2)
             w, c = (x[:, None] for x in self.gate)
             gate_logits = w * previous[:, real] + c
-        elif "gate_logits" in recorded:
-            gate_logits = recorded["gate_logits"][:, real].astype(np.float32)
         if gate_logits is not None:
-            low, high = saturated(gate_logits)
-            add["gate_low"] += number * low
-            add["gate_high"] += number * high
-            add["gate_counts"] += count_gates(gate_logits)
+            add["gate_low"] += np.mean(gate_logits < -_SATURATED_LOGIT, axis=2).sum(axis=1)
+            add["gate_high"] += np.mean(gate_logits > _SATURATED_LOGIT, axis=2).sum(axis=1)
+            add["gate_counts"] += histogram(2 * np.exp(-forgetting(gate_logits)), GATE_EDGES)
 
         if "beta" in recorded:
-            lost = forgetting(recorded["alpha_logits"][:, real])
+            self._add_decay("alpha", recorded["alpha_logits"][:, real])
             beta = recorded["beta"][:, real]
-            add["alpha_lost"] += lost.sum(axis=1, dtype=np.float64)
-            add["alpha_counts"] += count_half_lives(half_life(lost))
             add["beta"] += beta.sum(axis=1, dtype=np.float64)
-            add["beta_counts"] += count_writes(beta)
-            add["m_square"] += _by_octave(
-                np.square(recorded["m_norm"][:, real].astype(np.float64)), bins
-            )
+            add["write_counts"] += histogram(beta, WRITE_EDGES)
+            norms = recorded["m_norm"][:, real].astype(np.float64)
+            add["m_square"] += _by_octave(np.square(norms), octaves)
         for name in ("newton_iterations", "newton_residual", "newton_fell_back"):
             if name in recorded:
                 self.worst[name] = np.maximum(self.worst.get(name, 0), recorded[name])
 
-    def finish(self, m: Numbers) -> None:
-        """Takes the memories at the end of every row, [L, B, H, S, K]."""
-        if self.config.H:
-            self.rank = effective_rank(m.astype(np.float64)).mean(axis=1)
+    def _add_decay(self, name: str, logits: Numbers) -> None:
+        lost = forgetting(logits)
+        self.sums[f"{name}_lost"] += lost.sum(axis=1, dtype=np.float64)
+        with np.errstate(divide="ignore"):
+            half_lives = np.log2(half_life(lost))
+        self.sums[f"{name}_counts"] += histogram(half_lives, LOG2_HALF_LIFE_EDGES)
 
 
-def _by_octave(x: Numbers, bins: NDArray[np.int64]) -> Numbers:
-    """Sums over the tokens of each bin: [L, N, ...] -> [L, bins, ...]."""
+def _by_octave(x: Numbers, octaves: NDArray[np.int64]) -> Numbers:
+    """Sums over the tokens of each octave: [L, N, ...] -> [L, octaves, ...]."""
     total = np.zeros((len(x), _OCTAVES, *x.shape[2:]))
-    for index in np.unique(bins):
-        total[:, index] = x[:, bins == index].sum(axis=1)
+    for index in np.unique(octaves):
+        total[:, index] = x[:, octaves == index].sum(axis=1)
     return total

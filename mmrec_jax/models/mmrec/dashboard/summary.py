@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from mmrec_jax.models.api import Histogram
 from mmrec_jax.models.mmrec.dashboard.observer import (
     GATE_EDGES,
-    HALF_LIFE_EDGES,
+    LOG2_HALF_LIFE_EDGES,
     WRITE_EDGES,
     Accumulator,
     half_life,
 )
 
 Summary = dict[str, Any]
+_MEANS = ("gate_weight", "state_variance", "write_strength", "effective_rank")
 
 
 def summarise(accumulator: Accumulator) -> Summary:
@@ -44,7 +45,7 @@ def summarise(accumulator: Accumulator) -> Summary:
     return {
         "tokens": accumulator.tokens,
         "memory_size": [config.S, config.K] if config.H else None,
-        "half_life_edges": HALF_LIFE_EDGES.tolist(),
+        "half_life_edges": (2.0**LOG2_HALF_LIFE_EDGES).tolist(),
         "gate_edges": GATE_EDGES.tolist(),
         "write_edges": WRITE_EDGES.tolist(),
         "positions": (2**filled).tolist(),
@@ -74,7 +75,7 @@ def _layer(accumulator: Accumulator, layer: int, filled: NDArray[np.int64]) -> S
             "alpha_half_life": half_life(sums["alpha_lost"] / tokens),
             "alpha_histogram": sums["alpha_counts"],
             "write_strength": sums["beta"] / tokens,
-            "write_histogram": sums["beta_counts"],
+            "write_histogram": sums["write_counts"],
             "memory_norm": np.sqrt(sums["m_square"][filled] / at[:, None]).T,
             "effective_rank": accumulator.rank[layer],
         }
@@ -85,35 +86,34 @@ def _layer(accumulator: Accumulator, layer: int, filled: NDArray[np.int64]) -> S
 def scalars(summary: Summary) -> dict[str, float]:
     """A handful of numbers for the whole model: medians of half-lives, else means over layers."""
     layers = summary["layers"]
-
-    def values(name: str) -> NDArray[np.float64]:
-        return np.concatenate([np.ravel(layer[name]) for layer in layers])
-
-    result = {"gamma_half_life": float(np.median(values("gamma_half_life")))}
-    if "gate_low" in layers[0]:
-        saturated = values("gate_low") + values("gate_high")
-        result["gate_saturation"] = float(np.mean(saturated))
-    means = ["gate_weight", "state_variance"]
-    if summary["memory_size"]:
-        result["alpha_half_life"] = float(np.median(values("alpha_half_life")))
-        means += ["write_strength", "effective_rank"]
+    found = {
+        name: np.concatenate([np.ravel(layer[name]) for layer in layers])
+        for name in ("gamma_half_life", "alpha_half_life", "gate_low", "gate_high", *_MEANS)
+        if name in layers[0]
+    }
+    result = {name: np.median(x) for name, x in found.items() if name.endswith("half_life")}
+    result |= {name: np.mean(found[name]) for name in _MEANS if name in found}
+    if "gate_low" in found:
+        result["gate_saturation"] = np.mean(found["gate_low"] + found["gate_high"])
+    if "memory_norm" in layers[0]:
         last = [norms[-1] for layer in layers for norms in layer["memory_norm"]]
-        result["memory_norm"] = float(np.mean(last))
-    result |= {name: float(np.mean(values(name))) for name in means if name in layers[0]}
-    result["state_rms"] = float(np.mean([layer["state_rms"][-1] for layer in layers]))
-    return result
+        result["memory_norm"] = np.mean(last)
+    result["state_rms"] = np.mean([layer["state_rms"][-1] for layer in layers])
+    return {name: float(x) for name, x in result.items()}
 
 
 def histograms(summary: Summary) -> dict[str, Histogram]:
     """Of each layer: the half-lives over tokens (their log2) and the write strengths."""
-    log2 = np.log2(summary["half_life_edges"])
-    edges = {"gamma": log2, "alpha": log2, "write": np.asarray(summary["write_edges"])}
-    names = {"gamma": "gamma_log2_half_life", "alpha": "alpha_log2_half_life", "write": "write"}
+    kinds = {
+        "gamma_log2_half_life": ("gamma_histogram", LOG2_HALF_LIFE_EDGES),
+        "alpha_log2_half_life": ("alpha_histogram", LOG2_HALF_LIFE_EDGES),
+        "write": ("write_histogram", WRITE_EDGES),
+    }
     return {
-        f"{names[kind]}/layer_{number}": (edges[kind], np.asarray(layer[f"{kind}_histogram"]))
-        for kind in edges
+        f"{name}/layer_{number}": (edges, np.asarray(layer[key]))
+        for name, (key, edges) in kinds.items()
         for number, layer in enumerate(summary["layers"])
-        if f"{kind}_histogram" in layer
+        if key in layer
     }
 
 

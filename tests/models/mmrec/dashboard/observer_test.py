@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from mmrec_jax.models.mmrec.dashboard import observer as q
 from mmrec_jax.models.mmrec.family import MMRec
 from tests.models.mmrec import small_model
 from tests.models.mmrec.dashboard.numpy_observer import watch
@@ -33,67 +34,58 @@ def observed(request):
         | {"last_m": np.stack([row[layer]["m"][-1] for row in seen])}
         for layer in range(config.num_layers)
     ]
-    return config, jax.device_get(params["blocks"]), found, layers
+    pairs = list(zip(found.record["layers"], layers, strict=True))
+    return config, jax.device_get(params["blocks"]), found, pairs
 
 
 def _close(actual, expected, rtol=2e-4):
     np.testing.assert_allclose(np.asarray(actual, float), expected, rtol=rtol, atol=1e-6)
 
 
-def _counts(x, edges):
-    return np.histogram(np.clip(x, edges[0], edges[-1] * (1 - 1e-9)), edges)[0]
+def _assert_counts(found, x, edges):
+    counts = np.histogram(np.clip(x, edges[0], edges[-1] * (1 - 1e-9)), edges)[0]
+    assert np.abs(counts - found).sum() <= 2  # one may lie on a border
 
 
 def test_decays_and_their_half_lives(observed):
-    config, blocks, found, layers = observed
-    summary = found.record
-    edges = summary["half_life_edges"]
-    for layer, seen in zip(summary["layers"], layers, strict=True):
-        _close(layer["gamma_half_life"], np.log(0.5) / np.log(seen["gamma"]).mean(axis=0))
-        counts = _counts(np.log(0.5) / np.log(seen["gamma"]), edges)
-        assert np.abs(counts - layer["gamma_histogram"]).sum() <= 2  # one may lie on a border
-        if config.memory == "none":
-            assert "alpha_half_life" not in layer
-            continue
-        _close(layer["alpha_half_life"], np.log(0.5) / np.log(seen["alpha"]).mean(axis=0))
-        counts = _counts(np.log(0.5) / np.log(seen["alpha"]), edges)
-        assert np.abs(counts - layer["alpha_histogram"]).sum() <= 2
+    config, blocks, found, pairs = observed
+    for layer, seen in pairs:
+        for name in ("gamma", "alpha") if config.H else ("gamma",):
+            _close(layer[f"{name}_half_life"], np.log(0.5) / np.log(seen[name]).mean(axis=0))
+            half_lives, edges = np.log(0.5) / np.log(seen[name]), found.record["half_life_edges"]
+            _assert_counts(layer[f"{name}_histogram"], half_lives, edges)
+        assert ("alpha_half_life" in layer) == (config.H > 0)
     if not config.use_dpg:  # a constant decay: that of its bias
         lost = np.log1p(np.exp(-np.float64(blocks["b_gamma"][0])))
-        _close(summary["layers"][0]["gamma_half_life"], np.log(2) / lost)
+        _close(pairs[0][0]["gamma_half_life"], np.log(2) / lost)
 
 
 def test_saturation_of_the_gate(observed):
-    config, blocks, found, layers = observed
-    summary = found.record
-    for number, (layer, seen) in enumerate(zip(summary["layers"], layers, strict=True)):
+    config, blocks, found, pairs = observed
+    for number, (layer, seen) in enumerate(pairs):
+        assert ("gate_low" in layer) == (config.gate != "none")
         if config.gate == "none":
-            assert "gate_low" not in layer
             continue
         _close(layer["gate_low"], np.mean(seen["gate"] < 0.1))
         _close(layer["gate_high"], np.mean(seen["gate"] > 1.9))
-        assert (
-            np.abs(_counts(seen["gate"], summary["gate_edges"]) - layer["gate_histogram"]).sum() < 3
-        )
+        _assert_counts(layer["gate_histogram"], seen["gate"], found.record["gate_edges"])
         if config.gate == "state":
             w = blocks["w_g"][number]
             _close(layer["gate_weight"], np.sqrt(np.mean(w**2)))
             _close(layer["gate_weight_max"], np.abs(w).max())
-    if config.gate == "state":
-        assert 0 < summary["layers"][0]["gate_low"] < 1
+            assert 0 < pairs[0][0]["gate_low"] < 1
 
 
 def test_states_by_position(observed):
-    config, _, found, layers = observed
-    summary = found.record
+    config, _, found, pairs = observed
     position = np.concatenate([np.arange(1, length + 1) for length in _LENGTHS])
-    assert summary["positions"] == [1, 2, 4, 8]
-    assert summary["tokens"] == sum(_LENGTHS)
-    for layer, seen in zip(summary["layers"], layers, strict=True):
-        for index, first in enumerate(summary["positions"]):
+    assert found.record["positions"] == [1, 2, 4, 8]
+    assert found.record["tokens"] == sum(_LENGTHS)
+    for layer, seen in pairs:
+        for index, first in enumerate(found.record["positions"]):
             here = (position >= first) & (position < 2 * first)
             _close(layer["state_rms"][index], np.sqrt(np.mean(seen["h"][here] ** 2)))
-            if config.memory != "none":
+            if config.H:
                 square = np.mean(np.sum(seen["m"][here] ** 2, axis=(2, 3)), axis=0)
                 _close(np.array(layer["memory_norm"])[:, index], np.sqrt(square))
         n = seen["h"] / np.sqrt(np.mean(seen["h"] ** 2, axis=1, keepdims=True) + 1e-6)
@@ -101,16 +93,13 @@ def test_states_by_position(observed):
 
 
 def test_writes_and_ranks(observed):
-    config, _, found, layers = observed
-    summary = found.record
-    if config.memory == "none":
-        assert "effective_rank" not in summary["layers"][0]
-        assert summary["memory_size"] is None
-        return
-    for layer, seen in zip(summary["layers"], layers, strict=True):
+    config, _, found, pairs = observed
+    for layer, seen in pairs:
+        assert ("effective_rank" in layer) == (config.H > 0)
+        if not config.H:
+            continue
         _close(layer["write_strength"], seen["beta"].mean(axis=0))
-        counts = _counts(seen["beta"], summary["write_edges"])
-        assert np.abs(counts - layer["write_histogram"]).sum() <= 2
+        _assert_counts(layer["write_histogram"], seen["beta"], found.record["write_edges"])
         # From the eigenvalues of M^T M, not its singular values.
         eigen = np.linalg.eigvalsh(np.einsum("bhsk,bhsj->bhkj", seen["last_m"], seen["last_m"]))
         singular = np.sqrt(np.maximum(eigen, 0))
@@ -120,16 +109,14 @@ def test_writes_and_ranks(observed):
 
 
 def test_what_is_logged_printed_and_drawn(observed, tmp_path):
-    config, _, found, _ = observed
+    config, _, found, pairs = observed
     always = {"gamma_half_life", "state_rms", "state_variance"}
     memory = {"alpha_half_life", "write_strength", "effective_rank", "memory_norm"}
     gate = {"state": {"gate_saturation", "gate_weight"}, "input": {"gate_saturation"}}
     expected = always | (memory if config.H else set()) | gate.get(config.gate, set())
     assert found.scalars.keys() == expected
     assert all(np.isfinite(list(found.scalars.values())))
-    layers = found.record["layers"]
-    half_lives = [layer["gamma_half_life"] for layer in layers]
-    _close(found.scalars["gamma_half_life"], np.median(half_lives))
+    _close(found.scalars["gamma_half_life"], np.median([x["gamma_half_life"] for x, _ in pairs]))
     assert len(found.histograms) == (3 if config.H else 1) * config.num_layers
     edges, counts = found.histograms["gamma_log2_half_life/layer_1"]
     assert counts.sum() == sum(_LENGTHS) * config.E
@@ -145,8 +132,7 @@ def test_what_is_logged_printed_and_drawn(observed, tmp_path):
 
 def test_newton_is_reported_where_it_solves():
     config = small_model.config(scan="sequential", memory="none")
-    params = small_model.random_parameters(config)
-    tokens = np.asarray(small_model.random_tokens())
+    params, tokens = small_model.random_parameters(config), np.asarray(small_model.random_tokens())
     batch = {"inputs": tokens, "segment_ids": np.ones(tokens.shape, np.int32)}
     stepped, solved = (
         MMRec(config).dashboard(params, batch, thorough=thorough).record["layers"][0]
@@ -157,3 +143,38 @@ def test_newton_is_reported_where_it_solves():
     assert 0 <= solved["newton_residual"] < 1e-5
     assert solved["newton_fell_back"] == 0
     _close(stepped["state_rms"], solved["state_rms"])
+
+
+def test_the_half_life_of_a_constant_decay_is_known():
+    tokens = np.float64([0.25, 1.0, 7.5, 512.0, 1e6])
+    decay = 2.0 ** (-1 / tokens)
+    logits = np.float32(np.log(decay) - np.log1p(-decay))
+    np.testing.assert_allclose(q.half_life(q.forgetting(logits)), tokens, rtol=1e-5)
+    assert q.half_life(np.array([0.0, np.log(2.0)])).tolist() == [np.inf, 1.0]
+
+
+def test_the_effective_rank_of_known_matrices(rng):
+    def rotated(values):
+        left, right = (np.linalg.qr(rng.normal(size=(n, n)))[0] for n in (6, 4))
+        diagonal = np.zeros((6, 4))
+        np.fill_diagonal(diagonal, values)
+        return left @ diagonal @ right
+
+    cases = {
+        1.0: [3.0, 0, 0, 0],
+        2.0: [0.1, 0.1, 0, 0],
+        4.0: [5.0, 5.0, 5.0, 5.0],
+        2**1.75: [4.0, 2.0, 1.0, 1.0],  # shares 1/2, 1/4, 1/8, 1/8: 1.75 bits
+        0.0: [0.0, 0, 0, 0],
+    }
+    ranks = q.effective_rank(np.stack([rotated(values) for values in cases.values()]))
+    np.testing.assert_allclose(ranks, list(cases), rtol=1e-9)
+    assert np.isnan(q.effective_rank(np.array([[np.nan, 1.0], [0.0, 1.0]])))
+
+
+def test_histograms_count_every_number_once(rng):
+    x = rng.uniform(-2.9, 16.9, (3, 20, 10))
+    expected = [np.histogram(layer, q.LOG2_HALF_LIFE_EDGES)[0] for layer in x]
+    np.testing.assert_array_equal(q.histogram(x, q.LOG2_HALF_LIFE_EDGES), expected)
+    outside = q.histogram(np.array([[-np.inf, -9, 99, np.inf]]), q.WRITE_EDGES)[0]
+    assert (outside[0], outside[-1], outside.sum()) == (2, 2, 4)

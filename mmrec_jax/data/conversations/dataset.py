@@ -1,0 +1,206 @@
+"""Conversations as the data of a run: examples, each packed whole into a row."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from mmrec_jax.data.conversations.encoder import PROBE, ChatEncoder, Span
+from mmrec_jax.data.files.refusals import Refusals, Refuse, stop
+from mmrec_jax.data.kinds.instructions import ConversationsConfig, InstructionsConfig
+from mmrec_jax.data.split import Split
+from mmrec_jax.data.text_dataset import TextDataset
+from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.chat_template import (
+    BUILT_IN,
+    CHATML,
+    CHATML_TOKENS,
+    MARKED_TEXT,
+    PLAIN,
+    ChatTemplate,
+    read_template,
+)
+from mmrec_jax.tokenizers.conversation import Conversation
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
+
+Overlong = Literal["drop", "truncate", "error"]
+
+
+@dataclasses.dataclass(frozen=True)
+class InstructionDataset(TextDataset):
+    """A training and a validation split of conversations; the tokenizer keeps their template.
+
+    Attributes:
+      fits: what became of the examples that are longer than a row, in words.
+      repeated: validation prompts that the training split has too.
+    """
+
+    fits: Mapping[Split, str] = dataclasses.field(default_factory=dict)
+    repeated: int = 0
+
+    @classmethod
+    def from_conversations(
+        cls,
+        config: ConversationsConfig,
+        conversations: Mapping[Split, Sequence[Conversation]],
+        tokenizer: Tokenizer,
+    ) -> "InstructionDataset":
+        """Encodes both splits, and gives the template to the tokenizer.
+
+        Raises:
+          UserError: the template does not suit the tokenizer, or as `encode_examples`.
+        """
+        template = choose_template(config, tokenizer)
+        encoder = ChatEncoder(template, tokenizer)
+        refusals = Refusals(config.on_error if isinstance(config, InstructionsConfig) else "stop")
+        stores, fits = {}, {}
+        for split, examples in conversations.items():
+            stores[split], fits[split] = encode_examples(
+                examples, encoder, config.seq_len, config.overlong, refusals
+            )
+        refusals.show()
+        tokenizer.chat_template = template
+        trained = {each.prompt.strip() for each in conversations["train"]}
+        held_out = conversations.get("validation", ())
+        repeated = sum(each.prompt.strip() in trained for each in held_out)
+        train, validation = stores["train"], stores.get("validation")
+        return cls(config, tokenizer, (train,), validation, False, fits, repeated)
+
+    def describe(self) -> str:
+        """See `Dataset.describe`."""
+        (train,), template = self.train, self.tokenizer.chat_template
+        assert isinstance(train, TokenStore)
+        assert template is not None
+        assert train.weights is not None
+        held_out = "nothing is held out: there is no validation loss"
+        if self.validation is not None:
+            held_out = f"{self.validation.num_documents:,} validation examples"
+        if self.repeated:
+            held_out += f", {self.repeated:,} with prompts of the training data"
+        long = "; ".join(f"{split} {fit}" for split, fit in self.fits.items())
+        return (
+            f"{self.config.source}, {train.num_documents:,} training examples, "
+            f"{train.num_bytes:,} bytes of responses, {train.num_pairs:,} tokens, "
+            f"{train.weights.sum() / train.num_pairs:.0%} of them in responses "
+            f"({self.tokenizer.vocab_size:,} in the vocabulary, template {template.name}); "
+            f"{held_out}; longer than a row of {self.config.seq_len:,}: {long}"
+        )
+
+
+def choose_template(config: ConversationsConfig, tokenizer: Tokenizer) -> ChatTemplate:
+    """The template that the config names, or under "auto" the one that suits the tokenizer.
+
+    Raises:
+      UserError: the file is missing or no template.
+    """
+    if config.template == "auto":
+        known = all(tokenizer.piece_to_id(name) is not None for name in CHATML_TOKENS)
+        template = tokenizer.chat_template or (CHATML if known else PLAIN)
+    else:
+        template = _configured(config)
+    return template.with_thinking(config.enable_thinking)
+
+
+def training_texts(config: ConversationsConfig, conversations: Sequence[Conversation]) -> list[str]:
+    """What a tokenizer trained for these conversations must spell: template and messages."""
+    template = PLAIN if config.template == "auto" else _configured(config)
+    words = MARKED_TEXT.sub("\0", template.render(PROBE, ask=True)).split("\0")
+    return [*words, *(message.text for each in conversations for message in each.messages)]
+
+
+def _configured(config: ConversationsConfig) -> ChatTemplate:
+    if config.template in BUILT_IN:
+        return BUILT_IN[config.template]
+    path = Path(config.template).expanduser()
+    expected = f"auto, {', '.join(BUILT_IN)} or a file"
+    config.require(path.is_file(), "template", expected)
+    return read_template(path)
+
+
+def encode_examples(
+    conversations: Iterable[Conversation],
+    encoder: ChatEncoder,
+    seq_len: int,
+    overlong: Overlong,
+    refuse: Refuse = stop,
+) -> tuple[TokenStore, str]:
+    """Each conversation as one document that fits in a row.
+
+    The weight is 1 at the tokens of responses that are learnt, the end of each turn included, and 0
+    at all others; the bytes and characters that are counted are those of the same responses.
+
+    Args:
+      conversations: in their order.
+      encoder: the template.
+      seq_len: T, the most tokens that an example may read.
+      overlong: what to do with a longer one: see `ConversationsConfig.overlong`.
+      refuse: takes what the tokenizer or the template has against a conversation (named).
+
+    Raises:
+      UserError: what `refuse` raises; an example is too long under "error"; or none is left.
+    """
+    kept: list[list[Span]] = []
+    dropped = truncated = 0
+    for conversation in conversations:
+        try:
+            spans = encoder.conversation(conversation)
+        except UserError as error:
+            refuse(UserError(f"{conversation.name}: {error}"))
+            continue
+        excess = _length(spans) - 1 - seq_len  # the last token is not read
+        if excess > 0 and overlong == "error":
+            raise UserError(
+                f"{conversation.name}: this example has {seq_len + excess:,} tokens and "
+                f"config.data.seq_len is {seq_len:,}; raise it, or set config.data.overlong to "
+                "drop or truncate"
+            )
+        if excess > 0:
+            spans = _shortened(spans, excess) if overlong == "truncate" else []
+            truncated += bool(spans)
+            dropped += not spans
+        if spans:
+            kept.append(spans)
+    if not kept:
+        raise UserError(
+            f"no example is left: {dropped:,} have more than config.data.seq_len = {seq_len:,} "
+            "tokens; raise it"
+        )
+    parts = [span for spans in kept for span in spans]
+    learnt = ["".join(span.text for span in spans if span.trained) for spans in kept]
+    store = TokenStore(
+        tokens=np.concatenate([part.ids for part in parts]),
+        offsets=np.cumsum([0, *map(_length, kept)], dtype=np.int64),
+        byte_counts=np.array([len(text.encode("utf-8")) for text in learnt], np.int64),
+        character_counts=np.array([len(text) for text in learnt], np.int64),
+        weights=np.repeat(
+            np.array([part.trained for part in parts], np.float32),
+            [len(part.ids) for part in parts],
+        ),
+        unspelled_bytes=sum(
+            encoder.tokenizer.unspelled_bytes(part.text, part.ids)
+            for part in parts
+            if part.trained and part.text
+        ),
+    )
+    return store, f"{dropped:,} dropped, {truncated:,} with shortened prompts"
+
+
+def _shortened(spans: list[Span], excess: int) -> list[Span]:
+    """Takes `excess` tokens from the beginnings of the texts that are read, the earliest first.
+
+    Headers and responses stay whole. Empty: the texts do not have so many.
+    """
+    shorter = []
+    for span in spans:
+        spare = span.message is not None and not span.trained
+        cut = min(excess, len(span.ids)) if spare else 0
+        shorter.append(dataclasses.replace(span, ids=span.ids[cut:]))
+        excess -= cut
+    return [] if excess else shorter
+
+
+def _length(spans: list[Span]) -> int:
+    return sum(len(span.ids) for span in spans)

@@ -1,0 +1,97 @@
+"""The built-in instructions: small tasks in Turkish, made from the treebank and its annotations.
+
+Each of its sentences that is fit for it becomes one example of one of three tasks, in which
+the response follows from the prompt and the language alone:
+
+| prompt | response |
+|---|---|
+| `Bu sözcüklerin köklerini yaz: ` and up to four inflected words of the sentence | their roots |
+| `Bu cümlenin yüklemi hangi sözcük? ` and the sentence | its predicate, as it stands there |
+| `Bu cümleyi tamamla: ` and the first half of the sentence | the other half |
+
+Which task a sentence gets depends on its name alone. Roots are the lemmas of the annotation (small
+letters, no apostrophe), the predicate is the word whose relation is `root`.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from mmrec_jax.data.seeds import hashed_seed
+from mmrec_jax.data.treebank import treebank_file
+from mmrec_jax.data.word_groups import word_groups
+from mmrec_jax.tokenizers.conversation import Conversation, Message
+
+_MOST_WORDS = 4
+_SHORTEST = 4  # words of a sentence
+_INFLECTED = ("NOUN", "VERB", "ADJ")
+
+
+class _Word(NamedTuple):
+    form: str
+    lemma: str
+    category: str
+    predicate: bool
+
+
+def treebank_pairs() -> list[tuple[str, Conversation]]:
+    """The name of the document and the example of each sentence, sorted by the sentence's name.
+
+    Raises:
+      UserError: the package is not installed or its files are gone.
+    """
+    pairs = []
+    for name, text, words in sorted(_sentences(), key=lambda sentence: sentence[0]):
+        task = (_roots, _predicate, _rest)[hashed_seed("treebank pair", name) % 3]
+        pair = task(text, words) if len(words) >= _SHORTEST else None
+        if pair is not None:
+            messages = (Message("user", pair[0]), Message("assistant", pair[1]))
+            pairs.append((name.rpartition(":S")[0], Conversation(name, messages)))
+    return pairs
+
+
+def _roots(text: str, words: list[_Word]) -> tuple[str, str] | None:
+    chosen = [
+        word
+        for word in words
+        if word.category in _INFLECTED and word.form.isalpha() and len(word.form) > len(word.lemma)
+    ][:_MOST_WORDS]
+    if not chosen:
+        return None
+    forms = ", ".join(word.form for word in chosen)
+    return f"Bu sözcüklerin köklerini yaz: {forms}", ", ".join(word.lemma for word in chosen)
+
+
+def _predicate(text: str, words: list[_Word]) -> tuple[str, str] | None:
+    found = [word.form for word in words if word.predicate]
+    return (f"Bu cümlenin yüklemi hangi sözcük? {text}", found[0]) if found else None
+
+
+def _rest(text: str, words: list[_Word]) -> tuple[str, str] | None:
+    parts = text.split(" ")
+    half = len(parts) // 2
+    if half < 2:
+        return None
+    return f"Bu cümleyi tamamla: {' '.join(parts[:half])}", " ".join(parts[half:])
+
+
+def _sentences() -> Iterator[tuple[str, str, list[_Word]]]:
+    """Name, text and words of each sentence, in the order of the files."""
+    for part in ("wiki", "web"):
+        path = treebank_file(part)
+        line = 1
+        for block in path.read_text(encoding="utf-8").split("\n\n"):
+            comments = [row.removeprefix("# ").partition(" = ") for row in block.splitlines()]
+            named = {name: value for name, _, value in comments}
+            # Columns of CoNLL-U: 1 form, 2 lemma, 3 category, 7 relation.
+            words = [
+                _Word(
+                    form="".join(row[1] for row in group),
+                    lemma=group[0][2],
+                    category=group[0][3],
+                    predicate=any(row[7] == "root" for row in group),
+                )
+                for group in word_groups(block, str(path), line)
+            ]
+            line += block.count("\n") + 2
+            if words:
+                yield named["sent_id"], named["text"], words

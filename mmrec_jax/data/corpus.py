@@ -1,0 +1,209 @@
+"""Training text as chunks that can be read in any order: tokens in memory, or text on disk."""
+
+import bisect
+import functools
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.data.windows import cut_windows
+from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from mmrec_jax.data.mapped_text import MappedText
+
+_WHOLE = 2**31 - 1
+_SAMPLED_PARTS = 16
+# Characters of the following part that are encoded to find its first token.
+_LOOKAHEAD = 256
+
+
+class Window(NamedTuple):
+    """Consecutive tokens of one document: n inputs and the n targets one to their right.
+
+    Attributes:
+      tokens: [n + 1], of any integer type.
+      weights: float32 [n], how much each target counts in the loss; None: 1.
+    """
+
+    tokens: NDArray[np.integer]
+    weights: NDArray[np.float32] | None = None
+
+    @property
+    def length(self) -> int:
+        """n, how many tokens are predicted."""
+        return len(self.tokens) - 1
+
+    def cut(self, seq_len: int) -> "Sequence[Window]":
+        """Windows of `seq_len`, the last one of what is left; each target is in one of them."""
+        if self.length <= seq_len:
+            return [self]
+        return [
+            Window(
+                self.tokens[start : start + seq_len + 1],
+                None if self.weights is None else self.weights[start : start + seq_len],
+            )
+            for start in range(0, self.length, seq_len)
+        ]
+
+
+Source: TypeAlias = "TokenStore | MappedText"
+
+
+class Chunks(Protocol):
+    """A random-access source of grain: every token is a target of exactly one chunk.
+
+    Attributes:
+      lengths: [chunks], in a unit of the class.
+      begins: bool [chunks], whether the chunk begins a document.
+      in_memory: whether reading one costs nothing, so that any order will do.
+    """
+
+    lengths: NDArray[np.integer]
+    begins: NDArray[np.bool_]
+    in_memory: bool
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Window: ...
+
+
+class StoredChunks:
+    """The documents of token stores, cut into chunks of at most `limit` targets."""
+
+    in_memory = True
+
+    def __init__(self, stores: Sequence[TokenStore], limit: int = _WHOLE) -> None:
+        self._stores = stores
+        self._windows = [cut_windows(store, limit) for store in stores]
+        self._firsts = np.cumsum([0, *map(len, self._windows)]).tolist()
+        self.lengths = np.concatenate([each.lengths for each in self._windows])
+        self.begins = np.concatenate(
+            [
+                each.starts == store.offsets[each.documents]
+                for store, each in zip(stores, self._windows, strict=True)
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: int) -> Window:
+        number = bisect.bisect_right(self._firsts, index) - 1
+        store, windows = self._stores[number], self._windows[number]
+        index -= self._firsts[number]
+        start = int(windows.starts[index])
+        stop = start + int(windows.lengths[index])
+        weights = None if store.weights is None else store.weights[start + 1 : stop + 1]
+        return Window(store.tokens[start : stop + 1], weights)
+
+
+class MappedChunks:
+    """The parts of mapped texts, each encoded when it is read; lengths are in bytes.
+
+    The last target of a part is the end token, or the first token of the part that continues it.
+    """
+
+    in_memory = False
+
+    def __init__(self, texts: "Sequence[MappedText]", tokenizer: Tokenizer) -> None:
+        self._texts, self._tokenizer = texts, tokenizer
+        self._firsts = np.cumsum([0, *(len(text.lengths) for text in texts)]).tolist()
+        self.lengths = np.concatenate([text.lengths for text in texts])
+        self.begins = np.concatenate([text.begins for text in texts])
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: int) -> Window:
+        last = index + 1 == len(self) or self.begins[index + 1]
+        begin, end = np.array([[self._tokenizer.bos_id], [self._tokenizer.eos_id]], np.int32)
+        if not self.begins[index]:
+            begin = begin[:0]
+        after = end if last else self._encode(index + 1, _LOOKAHEAD)[:1]
+        return Window(np.concatenate([begin, self._encode(index), after]))
+
+    def _encode(self, index: int, characters: int | None = None) -> NDArray[np.int32]:
+        number = bisect.bisect_right(self._firsts, index) - 1
+        text, part = self._texts[number], index - self._firsts[number]
+        try:
+            continues = not self.begins[index]
+            return self._tokenizer.encode(text.text(part)[:characters], continues=continues)
+        except UserError as error:
+            raise UserError(f"{text.document_name(part)}: {error}") from None
+
+
+class Corpus:
+    """Sources that are read as one: token stores alone, or mapped texts alone."""
+
+    def __init__(self, sources: Sequence[Source], tokenizer: Tokenizer) -> None:
+        self.sources, self._tokenizer = tuple(sources), tokenizer
+        self.stores = [each for each in sources if isinstance(each, TokenStore)]
+        self.texts = [each for each in sources if not isinstance(each, TokenStore)]
+        assert not (self.stores and self.texts)
+
+    def chunks(self, limit: int = _WHOLE) -> Chunks:
+        """Chunks of at most `limit` targets, where the text can be cut there."""
+        if self.stores:
+            return StoredChunks(self.stores, limit)
+        return MappedChunks(self.texts, self._tokenizer)
+
+    @functools.cached_property
+    def num_pairs(self) -> int:
+        """How many tokens are predicted in an epoch; of mapped text an estimate.
+
+        The estimate takes the tokens per byte of 16 parts at equal distances.
+        """
+        if self.stores:
+            return sum(store.num_pairs for store in self.stores)
+        chunks = MappedChunks(self.texts, self._tokenizer)
+        sample = np.linspace(0, len(chunks) - 1, min(_SAMPLED_PARTS, len(chunks))).astype(int)
+        tokens = sum(chunks[index].length for index in sample.tolist())
+        return round(tokens / chunks.lengths[sample].sum() * chunks.lengths.sum())
+
+    @property
+    def num_documents(self) -> int:
+        """How many documents there are."""
+        stored = sum(store.num_documents for store in self.stores)
+        return stored + sum(int(text.begins.sum()) for text in self.texts)
+
+    @property
+    def num_bytes(self) -> int:
+        """UTF-8 bytes of all texts."""
+        stored = sum(store.num_bytes for store in self.stores)
+        return stored + sum(int(text.lengths.sum()) for text in self.texts)
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 (hex) of the text of all sources, and of the tokenizer where it matters."""
+        parts = [each.fingerprint for each in self.sources]
+        if self.texts:
+            parts.append(self._tokenizer.fingerprint)
+        return parts[0] if len(parts) == 1 else hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def document_runs(chunks: Chunks, share: int) -> NDArray[np.int64]:
+    """Borders of the runs of chunks that one batch row reads from the first to the last.
+
+    A run is a document, or of a document longer than `share` a segment of about that length: rows
+    would otherwise run out of other documents.
+
+    Args:
+      chunks: of whole documents, in order.
+      share: in the unit of `chunks.lengths`.
+
+    Returns:
+      [runs + 1]: run r is the chunks from `borders[r]` up to `borders[r + 1]`.
+    """
+    starts = np.concatenate([[0], np.cumsum(chunks.lengths, dtype=np.int64)])[:-1]
+    document = np.cumsum(chunks.begins)
+    offset = starts - starts[chunks.begins][document - 1]
+    segment = offset // share
+    new = chunks.begins.copy()
+    new[1:] |= segment[1:] != segment[:-1]
+    return np.append(np.flatnonzero(new), len(chunks))

@@ -1,0 +1,60 @@
+"""Rows of CSV and TSV files."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmrec_jax.data.files.compression import bare_name, open_bytes
+from mmrec_jax.data.files.refusals import Refuse
+from mmrec_jax.data.files.text import decoded, lines
+from mmrec_jax.errors import UserError
+
+
+def csv_rows(path: Path, limit: int, refuse: Refuse) -> Iterator[tuple[str, dict[str, str]]]:
+    """("file:line", fields by their names in the first row) of each row behind that.
+
+    Of `,`, `;` and tab that one parts the fields which the first line has most of.
+
+    Args:
+      path: a file in UTF-8, compressed or not.
+      limit: bytes; a longer line or field is refused.
+      refuse: takes what is wrong with a row.
+
+    Raises:
+      UserError: the file cannot be read, is damaged, or has no first row.
+    """
+    with open_bytes(path) as stream:
+
+        def texts() -> Iterator[str]:
+            for number, offset, data in lines(path, stream, limit, refuse):
+                try:
+                    yield decoded(data, f"{path}:{number}", offset)
+                except UserError as error:
+                    refuse(error)
+                    yield "\n"  # the lines behind it keep their numbers; blank rows are no rows
+
+        source = texts()
+        head = next(source, "")
+        delimiter = "\t" if bare_name(path).endswith(".tsv") else max(",;\t", key=head.count)
+        csv.field_size_limit(limit)
+        names = next(csv.reader([head], delimiter=delimiter), [])
+        if not names:
+            raise UserError(f"{path}: the first line must name the fields of a row")
+        rows = csv.reader(source, delimiter=delimiter, strict=True)
+        while True:
+            try:
+                row = next(rows, None)
+                location = f"{path}:{rows.line_num + 1}"
+                if row is None:
+                    return
+                if row and len(row) != len(names):
+                    raise UserError(
+                        f"{location}: this row has {len(row)} fields, the first one {len(names)}"
+                    )
+            except csv.Error as error:
+                refuse(UserError(f"{path}:{rows.line_num + 1}: bad CSV: {error}"))
+            except UserError as error:
+                refuse(error)
+            else:
+                if row:
+                    yield location, dict(zip(names, row, strict=True))

@@ -1,0 +1,204 @@
+"""Text of any size, written once to disk and read from there without being held.
+
+The documents become rows of an Arrow table in the cache of `datasets` (HF_DATASETS_CACHE), found
+again by the files, their sizes and times, and by how they are read.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import heapq
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmrec_jax.data.document import Document
+from mmrec_jax.data.files.reading import Reading, Source
+from mmrec_jax.data.files.refusals import OnError, Refusals
+from mmrec_jax.data.split import text_share
+from mmrec_jax.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+PART_BYTES = 1 << 16  # of UTF-8; a longer document is several parts
+_VERSION = 1  # of the table's form
+
+
+@dataclasses.dataclass(frozen=True)
+class Holding:
+    """What is not trained on.
+
+    Attributes:
+      fraction: the share of documents that is held out, by `text_share`.
+      bytes: at most so much is; of more, the documents with the lowest hashes.
+      shares: `text_share` of texts that the training text should not have; they are counted.
+    """
+
+    fraction: float
+    bytes: int
+    shares: frozenset[float] = frozenset()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MappedText:
+    """The text of one source on disk.
+
+    Attributes:
+      name: what the user named.
+      fingerprint: sha256 of the training text, wherever it lies.
+      lengths: int32 [parts], UTF-8 bytes of each part of the training text.
+      begins: bool [parts], whether the part begins a document.
+      validation: the documents that are held out.
+      repeated: how many documents have one of `Holding.shares`.
+      notes: what is worth knowing of how the text was read, a line or some each.
+    """
+
+    name: str
+    fingerprint: str
+    lengths: NDArray[np.int32]
+    begins: NDArray[np.bool_]
+    validation: list[Document]
+    repeated: int
+    notes: tuple[str, ...]
+    _table: "pyarrow.Table" = dataclasses.field(repr=False)
+
+    def text(self, part: int) -> str:
+        """The text of a part, in NFC; the parts of a document make it up."""
+        return self._table.column("text")[part].as_py()
+
+    def document_name(self, part: int) -> str:
+        """The name of the document that a part belongs to."""
+        return self._table.column("name")[part].as_py()
+
+
+def map_text(source: Source, reading: Reading, on_error: OnError, holding: Holding) -> MappedText:
+    """The text of a source, which is read when nothing in the cache is of the same files.
+
+    Raises:
+      UserError: the package is not installed, a file is broken, or the disk is full.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise UserError(
+            f"config.data.train: the text of {source.name} is more than config.data.memory_mb; it "
+            "is mapped from disk with datasets, which is not installed: "
+            "pip install 'mmrec_jax[files]'"
+        ) from None
+    told = sorted(holding.shares)
+    parts = (_VERSION, source.key, reading, on_error, holding.fraction, holding.bytes, told)
+    key = hashlib.sha256(repr(parts).encode("utf-8", "replace")).hexdigest()
+    features = {"text": "string", "name": "string", "begins": "bool", "held": "bool"}
+    try:
+        dataset: Any = datasets.Dataset.from_generator(
+            functools.partial(_rows, source, reading, on_error, holding),
+            features=datasets.Features({n: datasets.Value(kind) for n, kind in features.items()}),
+            fingerprint=key[:32],
+        )
+    except (datasets.exceptions.DatasetGenerationError, OSError) as error:
+        raise _explained(error, source, str(datasets.config.HF_DATASETS_CACHE)) from None
+    return _opened(source.name, dataset.with_format("arrow")[:])
+
+
+def _opened(name: str, table: "pyarrow.Table") -> MappedText:
+    from pyarrow import compute
+
+    summary = json.loads(table.column("text")[-1].as_py())
+    held = table.column("held").to_numpy()[:-1]
+    count = int(np.count_nonzero(~held))
+    lengths = compute.binary_length(table.column("text")).to_numpy()[:count]
+    begins = table.column("begins").to_numpy()
+    validation = list[Document]()
+    for row in range(count, len(held)):
+        document_name, text = (table.column(each)[row].as_py() for each in ("name", "text"))
+        before = "" if begins[row] else validation.pop().text
+        validation.append(Document(document_name, before + text))
+    return MappedText(
+        name,
+        summary["sha256"],
+        lengths.astype(np.int32, copy=False),
+        begins[:count],
+        validation,
+        summary["repeated"],
+        tuple(summary["notes"]),
+        table,
+    )
+
+
+def _rows(
+    source: Source, reading: Reading, on_error: OnError, holding: Holding
+) -> Iterator[dict[str, Any]]:
+    """Parts of training documents, then those of held-out ones, then a row with a summary.
+
+    That of a table that was not written to its end is not there.
+    """
+    digest, refusals, repeated = hashlib.sha256(), Refusals(on_error), 0
+    # The held-out documents, the highest share first; above `bound` documents are trained on.
+    held, size, bound = list[tuple[float, int, Document]](), 0, holding.fraction
+
+    def trained(document: Document) -> Iterator[dict[str, Any]]:
+        for row in _parts(document, held=False):
+            digest.update(b"\0" if row["begins"] else b"\1")
+            digest.update(row["text"].encode())
+            yield row
+
+    for number, document in enumerate(source.documents(reading, refusals)):
+        share = text_share(document.text)
+        repeated += share in holding.shares
+        if share >= bound:
+            yield from trained(document)
+            continue
+        heapq.heappush(held, (-share, number, document))
+        size += len(document.utf8)
+        while size > holding.bytes:
+            bound = -held[0][0]
+            while held and -held[0][0] == bound:  # copies stay together
+                *_, last = heapq.heappop(held)
+                size -= len(last.utf8)
+                yield from trained(last)
+    for *_, document in sorted(held, key=lambda each: each[1]):
+        yield from _parts(document, held=True)
+    notes = [refusals.describe()] if refusals.count else []
+    if bound < holding.fraction:
+        notes.append(
+            f"{source.name}: {len(held):,} documents are held out, a share of {bound:.2g} and not "
+            f"config.data.validation_fraction = {holding.fraction}: validation text is at most a "
+            "sixteenth of config.data.memory_mb"
+        )
+    summary = {"sha256": digest.hexdigest(), "repeated": repeated, "notes": notes}
+    yield {"text": json.dumps(summary), "name": "", "begins": True, "held": True}
+
+
+def _parts(document: Document, *, held: bool) -> Iterator[dict[str, Any]]:
+    """Rows of at most `PART_BYTES`, cut before white space where there is some."""
+    name = document.name.encode("utf-8", "replace").decode()
+    data, begin = document.utf8, 0
+    while begin < len(data):
+        end = begin + PART_BYTES
+        if end < len(data):
+            blank = max(data.rfind(b" ", begin + 1, end), data.rfind(b"\n", begin + 1, end))
+            while data[end] & 0xC0 == 0x80:  # not inside a character
+                end -= 1
+            end = blank if blank > 0 else end
+        yield {"text": data[begin:end].decode(), "name": name, "begins": begin == 0, "held": held}
+        begin = end
+
+
+def _explained(error: Exception, source: Source, cache: str) -> BaseException:
+    """What became of writing a table, in one line; the error itself if it is no mistake."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return cause
+        if isinstance(cause, OSError):
+            return UserError(
+                f"the text of {source.name} cannot be written to {cache}: "
+                f"{cause.strerror or cause}; it takes as much room as the text has "
+                "(HF_DATASETS_CACHE names another folder)"
+            )
+        cause = cause.__cause__ or cause.__context__
+    return error

@@ -1,0 +1,107 @@
+"""What a folder of prepared text holds, and whose it is."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmrec_jax.atomic_file import replace_file
+from mmrec_jax.errors import UserError
+
+MANIFEST = "manifest.json"  # written last
+IDENTITY = "settings.json"  # written first
+TOKENIZER = "tokenizer"  # the folder of the tokenizer
+SPLITS = ("train", "validation")
+# Of each split a folder with these files of little-endian numbers, as `TokenStore` has them.
+ARRAYS = {"tokens": "<i4", "offsets": "<i8", "byte_counts": "<i8", "character_counts": "<i8"}
+_FORMAT = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """A complete preparation.
+
+    Attributes:
+      identity: what it was made from: the settings, "tokenizer" (its fingerprint), "sources" (of
+        each its name, and the hash of the names and sizes of its files).
+      splits: of each of `SPLITS` its "documents", "tokens", "bytes", "characters", and the "sha256"
+        of each file.
+      counts: documents and characters by what became of them.
+      languages: documents by language, where that was asked.
+      examples: some documents that were left out, by the reason.
+    """
+
+    identity: dict[str, Any]
+    splits: dict[str, dict[str, Any]]
+    counts: dict[str, int]
+    languages: dict[str, int]
+    examples: dict[str, list[str]]
+
+    def write(self, folder: Path) -> None:
+        """Writes it.
+
+        Raises:
+          OSError: it cannot be written.
+        """
+        content = {"format": _FORMAT, **dataclasses.asdict(self)}
+        record = {"sha256": _checksum(content), **content}
+        text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+        replace_file(folder / MANIFEST, text.encode("utf-8", "surrogateescape"))
+
+
+def read_manifest(folder: Path, option: str) -> Manifest:
+    """The manifest of a folder; errors begin with `option` where the folder is the wrong one.
+
+    Raises:
+      UserError: there is none, because the preparation is not complete or the folder is another
+        one's; or it is damaged or of another version.
+    """
+    path = folder / MANIFEST
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        if (folder / IDENTITY).exists():
+            raise UserError(
+                f"{option}: the preparation of {folder} is not complete; give the same "
+                '"mmrec data prepare" command again: it continues'
+            ) from None
+        raise UserError(
+            f"{option}: {folder} is not a folder that mmrec data prepare wrote "
+            f"({MANIFEST}: {error.strerror})"
+        ) from None
+    try:
+        record = json.loads(data.decode("utf-8", "surrogateescape"))
+        checksum, version = record.pop("sha256"), record["format"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{path}: this file is damaged") from None
+    if version != _FORMAT:
+        raise UserError(
+            f"{path}: its format is {version} and this version reads {_FORMAT}; prepare the text "
+            "again with mmrec data prepare"
+        )
+    if checksum != _checksum(record):
+        raise UserError(f"{path}: this file is damaged: it does not have the checksum in it")
+    del record["format"]
+    return Manifest(**record)
+
+
+def require_identity(found: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
+    """Refuses to go on in a folder with something else than what it was begun with.
+
+    Raises:
+      UserError: names each option that differs.
+    """
+    options = {"sources": "source", "clean": "no-clean"}
+    changed = [name for name in wanted if found.get(name) != wanted[name]]
+    if changed:
+        listed = ", ".join("--" + options.get(name, name).replace("_", "-") for name in changed)
+        raise UserError(
+            f"--out {folder} was begun with another {listed} (see {IDENTITY} there); name a new "
+            "folder, or begin anew with --fresh"
+        )
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

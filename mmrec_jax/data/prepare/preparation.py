@@ -1,0 +1,228 @@
+"""`mmrec data prepare`: from sources of text to arrays of tokens, in a bounded memory.
+
+Tasks each read a share of the files, tokenise it and write a part (`steps`); near duplicates are
+looked for over all parts (`duplicates`); one last task joins the parts without copies (`join`). The
+result depends on the files and the settings alone. Which tasks are done is noted in the folder: the
+same command continues where the last one ended, however it did.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmrec_jax.atomic_file import replace_file
+from mmrec_jax.data.files.reading import Reading, Source
+from mmrec_jax.data.prepare import manifest as names
+from mmrec_jax.data.prepare.document_filter import language_identifier
+from mmrec_jax.data.prepare.duplicates import NearSignature, near_stages
+from mmrec_jax.data.prepare.executors import ExecutorKind, Runner, quiet
+from mmrec_jax.data.prepare.join import JoinTokens
+from mmrec_jax.data.prepare.manifest import Manifest, read_manifest, require_identity
+from mmrec_jax.data.prepare.memory import MemoryWatch, affordable_workers
+from mmrec_jax.data.prepare.settings import PrepareSettings
+from mmrec_jax.data.prepare.steps import ReadDocuments, SelectDocuments, WriteTokens
+from mmrec_jax.data.prepare.tasks import deal_tasks, source_hash
+from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
+
+_WORK, _LOGS = "work", "logs"
+_OURS = (_WORK, _LOGS, names.TOKENIZER, names.IDENTITY, names.MANIFEST, *names.SPLITS)
+_LEFT_OVER = re.compile(r"report\.(md|json)|\..+\.\d+\.tmp")
+# Tasks that are done, and all
+Progress = Callable[[int, int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Resources:
+    """What a preparation may use; the result does not depend on it.
+
+    Attributes:
+      workers: tasks that run at once; one alone, in this process.
+      ram_mb: megabytes that all processes together may take; with Ray and Slurm, whose processes
+        are not watched, the tasks that run at once ask for so many.
+      executor: who runs the tasks.
+      slurm: "partition" and "time" of Slurm's jobs.
+    """
+
+    workers: int = 1
+    ram_mb: float = 1500
+    executor: ExecutorKind = "local"
+    slurm: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of a preparation.
+
+    Attributes:
+      manifest: what was written; None: Slurm has it to do.
+      done_before: whether there was nothing left to do.
+      workers: how many there were.
+      peak_mb: the most memory that was seen.
+      seconds: how long it took.
+    """
+
+    manifest: Manifest | None
+    done_before: bool = False
+    workers: int = 0
+    peak_mb: float = 0
+    seconds: float = 0
+
+
+def prepare_text(
+    out: Path,
+    sources: Sequence[Source],
+    tokenizer: Tokenizer,
+    settings: PrepareSettings,
+    resources: Resources,
+    *,
+    stop: bool = True,
+    fresh: bool = False,
+    progress: Progress = lambda *_: None,
+) -> Outcome:
+    """Prepares sources into a folder, or continues to. Runs in the main thread.
+
+    Args:
+      out: the folder.
+      sources: the text.
+      tokenizer: is saved in the folder, too.
+      settings: what else decides the result.
+      resources: what it may use.
+      stop: whether a record that cannot be read ends it; otherwise it is left out and counted.
+      fresh: remove what was prepared in the folder before.
+      progress: is told now and then, from another thread.
+
+    Raises:
+      UserError: the folder is another's, a source cannot be read, no text is left, nobody knows the
+        language, the memory does not suffice, or the disk is full; what is complete by then is
+        kept.
+    """
+    begun = time.monotonic()
+    if settings.language:
+        language_identifier(settings.language)
+    with _locked(out):
+        try:
+            identity = {
+                **settings.record(),
+                "tokenizer": tokenizer.fingerprint,
+                "sources": [[source.name, source_hash(source)] for source in sources],
+            }
+            if done := _begin(out, identity, fresh):
+                return Outcome(done, done_before=True)
+            tokenizer.save(out / names.TOKENIZER)
+            workers = affordable_workers(
+                resources.workers,
+                resources.ram_mb,
+                len(tokenizer.content),
+                languages=bool(settings.language),
+            )
+            reading = Reading(settings.documents, settings.field, settings.max_record_mb << 20)
+            stages = _stages(out, identity, sources, reading, settings, stop)
+
+            def tell() -> None:
+                done = (out / _LOGS).glob("*/completions/*")
+                progress(len(list(done)), sum(tasks for _, _, tasks in stages))
+
+            local = resources.executor == "local"
+            watch = MemoryWatch(resources.ram_mb if local else float("inf"), tell)
+            with quiet(out / _LOGS), watch.watch():
+                runner = Runner(
+                    resources.executor,
+                    workers,
+                    resources.ram_mb / workers,
+                    out / _LOGS,
+                    resources.slurm,
+                )
+                for stage in stages:
+                    runner.run(*stage)
+                handed_over = not runner.finish()
+        except OSError as error:
+            where = error.filename or f"--out {out}"
+            raise UserError(
+                f"{where}: {error.strerror or error}; what is complete is kept, and the same "
+                "command continues"
+            ) from None
+        if handed_over:
+            return Outcome(None, workers=workers)
+        shutil.rmtree(out / _WORK, ignore_errors=True)
+        seconds = time.monotonic() - begun
+        return Outcome(read_manifest(out, "--out"), False, workers, watch.peak_mb, seconds)
+
+
+def _stages(
+    out: Path,
+    identity: dict[str, Any],
+    sources: Sequence[Source],
+    reading: Reading,
+    settings: PrepareSettings,
+    stop: bool,
+) -> list[tuple[str, list[Any], int]]:
+    """Of each stage its name, its pipeline and the number of its tasks."""
+    work = out / _WORK
+    tokenizer = (out / names.TOKENIZER, identity["tokenizer"])
+    for name in ("parts", "tallies"):
+        (work / name).mkdir(parents=True, exist_ok=True)
+    tasks = deal_tasks(sources, reading)
+    encode = [
+        ReadDocuments(tasks, reading),
+        SelectDocuments(settings, tokenizer, stop, work / "tallies"),
+        WriteTokens(work / "parts", settings.dedup == "exact"),
+    ]
+    near = []
+    if settings.dedup == "minhash":
+        encode.append(NearSignature(work / "signatures"))
+        near = near_stages(work / "signatures", work / "pairs", work / "removals")
+    return [("encode", encode, len(tasks)), *near, ("join", [JoinTokens(out, work, identity)], 1)]
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Makes the folder if needed and keeps other processes from it."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(out, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UserError(f"--out {out}: another process is preparing into it") from None
+    except OSError as error:
+        raise UserError(f"--out {out}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _begin(out: Path, identity: dict[str, Any], fresh: bool) -> Manifest | None:
+    """Notes what the folder is for, or sees that it is for this; its manifest if all is done."""
+    for path in sorted(out.iterdir()):
+        if path.name not in _OURS and not _LEFT_OVER.fullmatch(path.name):
+            raise UserError(f"--out {out} holds something else ({path.name}); name a new folder")
+        if fresh and path.is_dir():
+            shutil.rmtree(path)
+        elif fresh:
+            path.unlink()
+    if (out / names.MANIFEST).exists():
+        manifest = read_manifest(out, "--out")
+        require_identity(manifest.identity, identity, out)
+        shutil.rmtree(out / _WORK, ignore_errors=True)
+        return manifest
+    path = out / names.IDENTITY
+    if path.exists():
+        try:
+            require_identity(json.loads(path.read_bytes()), identity, out)
+        except ValueError:
+            raise UserError(f"{path}: this file is damaged; --fresh begins anew") from None
+    elif any((out / name).exists() for name in _OURS):
+        raise UserError(f"--out {out}: {names.IDENTITY} is missing; --fresh begins anew")
+    else:
+        replace_file(path, json.dumps(identity, indent=1).encode())
+    return None

@@ -1,0 +1,124 @@
+"""Prepared text as the data of a run."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmrec_jax.config import Config
+from mmrec_jax.data.document import Document
+from mmrec_jax.data.prepare.manifest import ARRAYS, TOKENIZER, Manifest, read_manifest
+from mmrec_jax.data.text_dataset import TextDataset
+from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.cache import load_tokenizer, read_tokenizer_file
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
+
+_OPTION = "config.data.train"
+_AGAIN = "copy or prepare it again"
+_CHECKED_BYTES = 1 << 29  # of a file: in a second; a larger one is not read whole at the start
+
+
+def open_prepared(config: Config, tokenizer: Tokenizer | None = None) -> TextDataset:
+    """The folders that `config.data.train` names, separated by commas, each a source.
+
+    The tokenizer is the one that the text was prepared with.
+
+    Args:
+      config: `data`, `train.carry_state` and, where its kind is "file", `tokenizer` are used.
+      tokenizer: that of the model that the run begins with, which must be the same one.
+
+    Raises:
+      UserError: a folder is not what `mmrec data prepare` wrote, a file of it is missing or
+        damaged, or its tokenizer is not that of its manifest, of another folder or of the model.
+    """
+    folders = [Path(part.strip()).expanduser() for part in config.data.train.split(",")]
+    opened = [(folder, read_manifest(folder, _OPTION)) for folder in folders]
+    of = str(config.init_from)
+    if tokenizer is None and config.tokenizer.kind == "file":
+        of = config.tokenizer.path
+        tokenizer = read_tokenizer_file(Path(of), "config.tokenizer.path")
+    elif tokenizer is None:
+        of = str(folders[0] / TOKENIZER)
+        tokenizer = load_tokenizer(of)
+    for folder, manifest in opened:
+        if manifest.identity["tokenizer"] != tokenizer.fingerprint:
+            raise UserError(
+                f"{_OPTION}: {folder} was prepared with another tokenizer than {of} "
+                f"({manifest.identity['tokenizer'][:16]}, not {tokenizer.fingerprint[:16]})"
+            )
+    train = tuple(_open(*each, "train") for each in opened)
+    held_out = _joined([_open(*each, "validation") for each in opened])
+    return TextDataset(config.data, tokenizer, train, held_out, config.train.carry_state)
+
+
+def prepared_validation(config: Config) -> list[Document]:
+    """The texts of the validation split, from their tokens.
+
+    Raises:
+      UserError: as `open_prepared`, or nothing was held out.
+    """
+    data = open_prepared(config)
+    store = data.validation
+    if store is None:
+        raise UserError(f"{_OPTION}: {config.data.train} was prepared without a validation split")
+    ends = zip(store.offsets[:-1].tolist(), store.offsets[1:].tolist(), strict=True)
+    return [
+        Document(
+            f"{config.data.train}, validation document {number}",
+            data.tokenizer.decode(store.tokens[start + 1 : stop - 1]),
+        )
+        for number, (start, stop) in enumerate(ends, 1)
+    ]
+
+
+def _open(folder: Path, manifest: Manifest, split: str) -> TokenStore:
+    """A split of one folder, memory-mapped.
+
+    Raises:
+      UserError: a file is missing, is not of its size, or is damaged; of a file above 512 MiB only
+        the size is looked at.
+    """
+    entry = manifest.splits[split]
+    documents = entry["documents"]
+    lengths = {"tokens": entry["tokens"], "offsets": documents + 1}
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, dtype in ARRAYS.items():
+        path, length = folder / split / name, lengths.get(name, documents)
+        size = length * np.dtype(dtype).itemsize
+        try:
+            if path.stat().st_size != size:
+                raise UserError(f"{path}: {path.stat().st_size:,} bytes, not {size:,}: {_AGAIN}")
+            arrays[name] = np.memmap(path, dtype, "r") if size else np.zeros(0, dtype)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror}; {_AGAIN}") from None
+        if size <= _CHECKED_BYTES:
+            found = hashlib.sha256(arrays[name].data).hexdigest()
+            if found != entry["sha256"][name]:
+                raise UserError(f"{path}: this file is damaged: {_AGAIN}")
+    known = " ".join(entry["sha256"][name] for name in ARRAYS)
+    content_hash = hashlib.sha256(known.encode()).hexdigest()
+    return TokenStore(
+        tokens=arrays["tokens"],
+        offsets=arrays["offsets"],
+        byte_counts=arrays["byte_counts"],
+        character_counts=arrays["character_counts"],
+        name=str(folder),
+        content_hash=content_hash,
+    )
+
+
+def _joined(stores: list[TokenStore]) -> TokenStore | None:
+    """The documents of some stores as one, None: there are none; several are copied to memory."""
+    stores = [store for store in stores if store.num_documents]
+    if len(stores) < 2:
+        return stores[0] if stores else None
+    lengths = np.concatenate([np.diff(store.offsets) for store in stores])
+    return TokenStore(
+        tokens=np.concatenate([store.tokens for store in stores]),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        byte_counts=np.concatenate([store.byte_counts for store in stores]),
+        character_counts=np.concatenate([store.character_counts for store in stores]),
+    )

@@ -1,0 +1,162 @@
+"""Text that is larger than memory: the same text, found again, whole or not at all."""
+
+import errno
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import unicodedata
+
+import pytest
+
+from mmrec_jax.data import mapped_text as module
+from mmrec_jax.data.files.reading import Reading, find_sources
+from mmrec_jax.data.mapped_text import PART_BYTES, Holding, map_text
+from mmrec_jax.data.split import text_share
+from mmrec_jax.errors import UserError
+from tests.small_data import refused
+from tests.small_run import ROOT
+
+ALL = Holding(0.0, 1 << 20)
+_LONG = "uzun çok uzun bir söz " * 9000
+TEXTS = [f"belge {n} çay" for n in range(300)] + ["e\u0301" * 50_000, _LONG, "x" + "ş" * 70_000]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+def write(path, texts=TEXTS):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n\n".join(texts), "utf-8")
+    return path
+
+
+def mapped(path, holding=ALL, on_error="stop", **reading):
+    (source,) = find_sources(str(path), "--data")
+    return map_text(source, Reading(**reading), on_error, holding)
+
+
+def documents(text):
+    """The documents that the parts make up."""
+    found = []
+    for part, begins in enumerate(text.begins):
+        found.append(text.text(part) if begins else found.pop() + text.text(part))
+    return found
+
+
+def test_the_parts_are_the_text(tmp_path):
+    path = write(tmp_path / "a.txt")
+    text = mapped(path)
+    assert documents(text) == [unicodedata.normalize("NFC", each) for each in TEXTS]
+    parts = [text.text(part) for part in range(len(text.lengths))]
+    assert [len(part.encode()) for part in parts] == text.lengths.tolist()
+    assert text.lengths.max() <= PART_BYTES
+    assert all(unicodedata.is_normalized("NFC", part) for part in parts)
+    assert (text.lengths.dtype, text.begins.dtype, text.name) == ("int32", "bool", str(path))
+    cut = [part for part, begins in zip(parts, text.begins, strict=True) if not begins]
+    assert sum(part.startswith(" ") for part in cut) == len(_LONG.encode()) // PART_BYTES
+    assert text.document_name(3) == f"{path}:7"
+    assert text.document_name(len(parts) - 1) == f"{path}:{2 * len(TEXTS) - 1}"
+
+
+def _refuse(*_):
+    raise UserError("made anew")
+    yield
+
+
+def test_a_table_is_made_once_for_the_same_files_and_settings(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.txt")
+    first = mapped(path)
+    monkeypatch.setattr(module, "_rows", _refuse)
+    assert mapped(path).fingerprint == first.fingerprint
+    for other in ({"documents": "file"}, {"holding": Holding(0.5, 99)}, {"on_error": "skip"}):
+        with refused("anew"):
+            mapped(path, **other)
+    os.utime(path, ns=(1, 1))
+    with refused("anew"):
+        mapped(path)
+
+
+def test_the_fingerprint_is_that_of_the_text_wherever_it_lies(tmp_path):
+    first = mapped(write(tmp_path / "a.txt")).fingerprint
+    assert mapped(write(tmp_path / "moved/b.txt")).fingerprint == first
+    assert mapped(write(tmp_path / "c.txt", [*TEXTS, "x"])).fingerprint != first
+    joined = [TEXTS[0] + TEXTS[1], *TEXTS[2:]]
+    assert mapped(write(tmp_path / "d.txt", joined)).fingerprint != first
+
+
+def test_a_share_is_held_out_whole_and_copies_stay_together(tmp_path):
+    texts = [f"belge {n}" for n in range(400)]
+    path = write(tmp_path / "a.txt", [*texts, *(f"  {text} " for text in texts)])
+    text = mapped(path, Holding(0.2, 1 << 20))
+    held = [document.text.strip() for document in text.validation]
+    assert set(held) == {each for each in texts if text_share(each) < 0.2}
+    assert len(held) == 2 * len(set(held))
+    assert {each.strip() for each in documents(text)} == set(texts) - set(held)
+    assert not text.notes
+
+    few = mapped(path, Holding(0.2, 300))
+    kept = {document.text.strip() for document in few.validation}
+    assert 0 < sum(len(document.utf8) for document in few.validation) <= 300
+    assert kept < set(held)
+    assert max(map(text_share, kept)) < min(map(text_share, set(held) - kept))
+    assert {each.strip() for each in documents(few)} == set(texts) - kept
+    assert len(few.lengths) + len(few.validation) == 800  # nothing is lost
+    assert str(path) in few.notes[0]
+
+
+def test_what_is_skipped_or_repeated_is_told_also_of_a_table_that_was_there(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "bir"}\nno\n{"text": " iki "}')
+    holding = Holding(0.0, 99, frozenset({text_share("iki"), text_share("üç")}))
+    for _ in range(2):
+        text = mapped(path, holding, on_error="skip")
+        assert documents(text) == ["bir", " iki "]
+        assert text.repeated == 1
+        assert f"{path}:2" in text.notes[0]
+    with refused(f"{path}:2"):
+        mapped(path, holding)
+
+
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
+    import datasets
+
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(datasets.arrow_writer.ArrowWriter, "write", fail)
+    path = write(tmp_path / "a.txt")
+    with refused(path, "cache", os.strerror(errno.ENOSPC), "HF_DATASETS_CACHE"):
+        mapped(path)
+
+
+def test_a_build_that_is_killed_is_made_again(tmp_path, cache):
+    path = write(
+        tmp_path / "a.txt",
+        [f"{hashlib.sha256(bytes([n % 256])).hexdigest()} {n}" * 9 for n in range(60_000)],
+    )
+    code = (
+        "from mmrec_jax.data.files.reading import Reading, find_sources\n"
+        "from mmrec_jax.data.mapped_text import Holding, map_text\n"
+        f"(source,) = find_sources({str(path)!r}, '')\n"
+        "map_text(source, Reading(), 'stop', Holding(0.0, 1 << 20))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_DATASETS_CACHE": str(cache)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE
+    )
+    while not any(each.stat().st_size for each in cache.rglob("*.arrow")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    text = mapped(path)
+    assert len(text.lengths) == 60_000
+    assert text.text(59_999).endswith(" 59999")

@@ -1,0 +1,217 @@
+"""Rows of training text: each target once an epoch, in windows, documents and shares."""
+
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from mmrec_jax.data.batch import DTYPES
+from mmrec_jax.data.corpus import Corpus, StoredChunks, document_runs
+from mmrec_jax.data.mixture import Mixture, as_mixture, next_source
+from mmrec_jax.data.pipeline import measured_fill
+from mmrec_jax.errors import UserError
+from tests.small_data import refused, take
+from tests.small_text import LENGTHS, SOURCES, NumberTokenizer, TextInParts, stored, text_dataset
+
+_TARGETS = sum(LENGTHS) + len(LENGTHS)  # numbers and end tokens
+_CARRIED = pytest.mark.parametrize("carry_state", [False, True])
+_KINDS = pytest.mark.parametrize("kind", SOURCES)
+
+
+def _segments(batches):
+    """By batch row (id, inputs, targets) of what it reads, cut where the id changes."""
+    rows = []
+    for inputs, targets, ids, _ in zip(
+        *(np.concatenate([batch[name] for batch in batches], axis=1) for name in DTYPES),
+        strict=True,
+    ):
+        edges = [0, *(np.flatnonzero(np.diff(ids)) + 1).tolist(), len(ids)]
+        cut = [(int(ids[a]), inputs[a:b], targets[a:b]) for a, b in itertools.pairwise(edges)]
+        rows.append(cut)
+    return rows
+
+
+@_KINDS
+@_CARRIED
+@pytest.mark.parametrize(("batch_size", "shards"), [(8, None), (6, 3), (1, None)])
+def test_every_target_is_read_once_an_epoch_behind_its_input(kind, carry_state, batch_size, shards):
+    data = text_dataset(kind, carry_state=carry_state, shards=shards)
+    steps = 6 * _TARGETS // (batch_size * 16)
+    iterator = data.batches(batch_size)
+    batches = take(iterator, steps)
+    counts: Counter[int] = Counter()
+    for batch in batches:
+        assert {name: array.dtype for name, array in batch.items()} == DTYPES
+        assert {array.shape for array in batch.values()} == {(batch_size, 16)}
+        used = batch["segment_ids"] > 0
+        np.testing.assert_array_equal(batch["weights"], used)
+        assert used.all() or not carry_state
+        inputs, targets = batch["inputs"][used], batch["targets"][used]
+        follows = (targets == inputs + 1) | (inputs == 0) | (targets == 1)
+        assert follows.all()
+        counts.update(targets.tolist())
+    ends = counts.pop(1)
+    assert len(counts) == sum(LENGTHS)
+    epochs = sum(counts.values()) / sum(LENGTHS)
+    assert epochs > 5
+    # As often as any other, within what the shards are ahead of each other.
+    assert max(abs(count - epochs) for count in counts.values()) <= 2.5
+    assert ends / len(LENGTHS) == pytest.approx(epochs, rel=0.05)
+    assert iterator.metrics()["epochs"] == pytest.approx(epochs, abs=0.6)
+
+
+@_KINDS
+def test_carried_rows_are_documents_from_the_first_token_to_the_last(kind):
+    batches = take(text_dataset(kind, carry_state=True).batches(4), 200)
+    share = _TARGETS / 4
+    seen = set()
+    for row in _segments(batches):
+        for number, (segment_id, inputs, targets) in enumerate(row):
+            assert segment_id not in seen
+            seen.add(segment_id)
+            np.testing.assert_array_equal(inputs[1:], targets[:-1])
+            if number < len(row) - 1:
+                whole = inputs[0] == 0 and targets[-1] == 1
+                assert whole or len(inputs) <= share
+                if whole:
+                    assert len(inputs) - 1 in LENGTHS
+    assert sorted(seen)[:100] == list(range(1, 101))
+
+
+def test_a_document_longer_than_a_share_is_read_by_several_rows():
+    chunks = StoredChunks([stored([40, 3])], 5)  # 41 targets in 9 chunks, 4 in one
+    borders = document_runs(chunks, share=20)
+    assert borders.tolist() == [0, 4, 8, 9, 10]
+    parts = Corpus([TextInParts([40, 3], words=5)], NumberTokenizer()).chunks()
+    runs = document_runs(parts, share=int(parts.lengths[:4].sum()))
+    assert runs[-2:].tolist() == [8, 9]
+    assert (np.diff(runs[:-1]) <= 5).all()
+
+
+def test_parts_of_a_document_are_joined_at_their_tokens():
+    chunks = Corpus([TextInParts([5, 2], words=3)], NumberTokenizer()).chunks()
+    tokens = [chunks[index].tokens.tolist() for index in range(3)]
+    assert tokens == [[0, 2, 3, 4, 5], [5, 6, 1], [0, 7, 8, 1]]
+
+
+def test_what_a_tokenizer_refuses_names_the_document(monkeypatch):
+    def encode(self, text):
+        raise UserError("no token for 'q'")
+
+    data = text_dataset("mapped")
+    monkeypatch.setattr(NumberTokenizer, "encode", encode)
+    with refused("file:", "'q'"):
+        next(data.batches(2))
+
+
+@_CARRIED
+def test_epochs_and_seeds_have_other_orders_and_weights_travel(carry_state):
+    firsts = {
+        tuple(
+            np.concatenate(
+                [b["targets"].ravel() for b in take(_stream(seed, carry_state), 20)]
+            ).tolist()
+        )
+        for seed in range(3)
+    }
+    assert len(firsts) == 3
+
+
+def _stream(seed, carry_state):
+    return text_dataset("stored", seed=seed, carry_state=carry_state).batches(4)
+
+
+@pytest.mark.parametrize("kind", ["stored", "mapped"])
+def test_steps_follow_the_measured_fill(kind):
+    data = text_dataset(kind)
+    batches = take(data.batches(4), 64)
+    fill = np.mean([batch["segment_ids"] > 0 for batch in batches])
+    assert 0.9 < fill < 1
+    assert measured_fill(data._corpora, data.config, 4) == pytest.approx(fill, abs=1e-9)
+    pairs = data._corpora[0].num_pairs
+    assert pairs == pytest.approx(_TARGETS, rel=0 if kind == "stored" else 0.2)
+    assert data.steps_for(4, tokens=10_000) == int(np.ceil(10_000 / (64 * fill)))
+    assert data.steps_for(4, epochs=2.5) == int(np.ceil(2.5 * pairs / (64 * fill)))
+    assert text_dataset(kind, carry_state=True).steps_for(4, tokens=641) == 11
+
+
+def test_what_a_corpus_and_a_batch_must_hold():
+    with refused("row", _TARGETS, "seq_len", 8192):
+        text_dataset("stored", seq_len=8192).batches(1)
+    with refused("batch", "8 x 1024"):
+        text_dataset("stored", seq_len=1024).batches(8)
+    with refused("config.data.shards is 3", 8):
+        text_dataset("stored", shards=3).batches(8)
+    for batch_size, processes in ((8, 3), (12, 8)):
+        with refused("train.batch_size", batch_size, processes):
+            text_dataset("stored").batches(batch_size, process_index=0, process_count=processes)
+
+
+def test_the_longest_documents_of_what_is_held_out_or_of_the_training_text():
+    (store,) = SOURCES["stored"]
+    for data in (text_dataset("stored"), text_dataset("mapped", validation=store)):
+        batch = data.longest(2, 100)
+        assert batch["inputs"].shape == (2, 100)
+        np.testing.assert_array_equal(
+            batch["targets"][0], range(store.tokens[-401], store.tokens[-301])
+        )
+    assert text_dataset("mapped").longest(2, 9)["inputs"].shape == (2, 9)
+    assert "nothing is held out" in text_dataset("stored").describe()
+    assert text_dataset("stored").evaluators == ()
+
+
+# Mixtures.
+
+
+def _share_of_first(batches):
+    border = sum(LENGTHS[:80]) + 2
+    tokens = np.concatenate([b["inputs"][b["inputs"] > 1] for b in batches])
+    return np.mean(tokens < border)
+
+
+@pytest.mark.parametrize("kind", ["two stored", "two mapped"])
+@pytest.mark.parametrize("weights", [(3, 1), (1, 4), (0, 2)])
+def test_shares_of_tokens_are_the_weights(kind, weights):
+    batches = take(text_dataset(kind, weights=weights).batches(4), 100)
+    share = weights[0] / sum(weights)
+    assert _share_of_first(batches) == pytest.approx(share, abs=0.02)
+
+
+def test_weights_change_at_their_step_and_shares_are_counted_from_there():
+    stages = ((1, (1, 0)), (41, (0, 1)), (61, (1, 1)))
+    iterator = text_dataset("two stored", weights=stages).batches(4)
+    shares = [_share_of_first([batch]) for batch in take(iterator, 100)]
+    assert shares[:40] == [1] * 40
+    assert shares[40:60] == [0] * 20
+    assert np.mean(shares[60:]) == pytest.approx(0.5, abs=0.03)
+    assert set(iterator.metrics()) == {"epochs of a", "epochs of b"}
+
+
+def test_two_sources_are_exact_to_one_row():
+    tokens = [0, 0]
+    for length in np.random.default_rng(0).integers(1, 17, 2000).tolist():
+        tokens[next_source((0.3, 0.7), tokens)] += length
+        assert abs(tokens[0] - 0.3 * sum(tokens)) <= 16
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        (1,),
+        (3, -1),
+        (3, float("nan")),
+        (0, 0),
+        ((2, (1, 1)),),
+        ((1, (1, 1)), (1, (2, 1))),
+        ((1, (1, 1)), (9, (1, 1)), (5, (1, 2))),
+    ],
+)
+def test_weights_that_make_no_sense(weights):
+    with refused("config.data.weights"):
+        Mixture.check(as_mixture(weights), 2)
+
+
+def test_weights_need_packed_rows():
+    with refused("config.data.weights", "carry_state"):
+        text_dataset("two stored", weights=(1, 1), carry_state=True).batches(4)

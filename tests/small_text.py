@@ -1,0 +1,92 @@
+"""Text in which every token occurs once, in memory and in parts on disk, and streams of it."""
+
+import dataclasses
+import itertools
+import random
+
+import numpy as np
+
+from mmrec_jax.data.kinds.text import PackedConfig
+from mmrec_jax.data.mixture import Mixture, as_mixture
+from mmrec_jax.data.text_dataset import TextDataset
+from mmrec_jax.data.token_store import TokenStore
+
+
+class NumberTokenizer:
+    """A word is a number, and the number is its id."""
+
+    bos_id, eos_id, vocab_size, fingerprint = 0, 1, 2**31, "numbers"
+
+    def encode(self, text):
+        return np.array(text.split(), np.int32)
+
+
+class TextInParts:
+    """A `MappedText`: documents of so many numbers from `first` on, in parts of `words` words."""
+
+    def __init__(self, lengths, words=16, first=2, name="mapped"):
+        self.name, self.fingerprint = name, f"{name} {lengths} {words} {first}"
+        self.documents = documents_of(lengths, first)
+        self.parts = [
+            (name, document[start : start + words], not start)
+            for name, document in enumerate(self.documents)
+            for start in range(0, len(document), words)
+        ]
+        self.lengths = np.array([len(self.text(n)) for n in range(len(self.parts))], np.int32)
+        self.begins = np.array([begins for _, _, begins in self.parts])
+
+    def text(self, part):
+        return "".join(f"{number} " for number in self.parts[part][1])
+
+    def document_name(self, part):
+        return f"file:{self.parts[part][0]}"
+
+
+def documents_of(lengths, first=2):
+    """Lists of consecutive numbers, each of which occurs once."""
+    ends = list(itertools.accumulate(lengths, initial=first))
+    return [list(range(a, b)) for a, b in itertools.pairwise(ends)]
+
+
+def stored(lengths, first=2, name="stored"):
+    """The same documents as a store."""
+    tokens = [[0, *document, 1] for document in documents_of(lengths, first)]
+    return TokenStore(
+        tokens=np.array([*itertools.chain(*tokens)], np.int32),
+        offsets=np.cumsum([0, *map(len, tokens)]),
+        byte_counts=np.array(lengths) * 3,
+        character_counts=np.array(lengths) * 2,
+        name=name,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class MixedConfig(PackedConfig):
+    """Data whose sources may have weights."""
+
+    source = "mixed"
+    weights: tuple[float, ...] | tuple[tuple[int, tuple[float, ...]], ...] = ()
+
+    @property
+    def mixture(self) -> Mixture | None:
+        """See `PackedConfig.mixture`."""
+        return as_mixture(self.weights)
+
+
+_choose = random.Random(0)
+LENGTHS = [_choose.randint(1, 60) for _ in range(120)] + [400]
+_HALVES = ((LENGTHS[:80], 2, "a"), (LENGTHS[80:], 2 + sum(LENGTHS[:80]), "b"))
+SOURCES = {
+    "stored": (stored(LENGTHS),),
+    "mapped": (TextInParts(LENGTHS),),
+    "two stored": tuple(stored(*half) for half in _HALVES),
+    "two mapped": tuple(
+        TextInParts(lengths, first=first, name=name) for lengths, first, name in _HALVES
+    ),
+}
+
+
+def text_dataset(kind, *, carry_state=False, validation=None, **fields):
+    """The documents of `LENGTHS` as training text of one kind."""
+    config = MixedConfig(**{"seq_len": 16, "packing_windows": 40, **fields})
+    return TextDataset(config, NumberTokenizer(), SOURCES[kind], validation, carry_state)
