@@ -236,12 +236,9 @@ def _kinds_of(group: type[Settings]) -> Any:
 def _alike(name: str, fields: Mapping[str, dataclasses.Field[Any]]) -> str:
     """The field that has a name like this, or a comment with its words; empty if there is none."""
     close = difflib.get_close_matches(name, [field.name for field in fields.values()], n=1)
-    told = {path: field.metadata.get("comment", "") for path, field in fields.items()}
-    words = name.lower().split("_")
-    found = [path for path, field in fields.items() if field.name in close]
-    found += [path for path, field in fields.items() if len(name) > 3 and name in field.name]
-    found += sorted(
-        (p for p, t in told.items() if all(w in t.split() for w in words)),
-        key=lambda p: len(told[p]),
-    )
-    return found[0] if found else ""
+    for path, field in fields.items():
+        if field.name in close or (len(name) > 3 and name in field.name):
+            return path
+    told = {path: field.metadata.get("comment", "").split() for path, field in fields.items()}
+    found = [path for path in told if set(name.lower().split("_")) <= {*told[path]}]
+    return min(found, key=lambda path: len(told[path]), default="")

@@ -116,7 +116,7 @@ def test_a_file_is_named_after_what_it_holds_and_holds_something(path):
 
 
 # Names, and the files that may have them. Those of version 0.1 are read where its files are.
-_OLD = r"config_migration|checkpoints/(version_1|load|identity)"
+_OLD = r"config_migration|checkpoints/(load|identity)"
 _NAMES = {
     # typing.py says which fields the letters of dimensions are.
     r"MMRec[A-Z]|zero_state|\b[bcw]_(gamma|alpha|g)\b|dpg_": r"models/(mmrec/|reg)|^typing",

@@ -23,14 +23,10 @@ from mmrec_jax.config import (
 )
 from mmrec_jax.config_file import parse_with_overrides, read_config, with_overrides
 from mmrec_jax.config_tree import from_dict, leaves, to_dict
-from mmrec_jax.data.kinds.instructions import InstructionsConfig, TreebankInstructionsConfig
+from mmrec_jax.data.kinds.instructions import TreebankInstructionsConfig
 from mmrec_jax.data.kinds.prepared import PreparedConfig
-from mmrec_jax.data.kinds.tasks import KHopConfig, ModularConfig, MqarConfig, ParityConfig
-from mmrec_jax.data.kinds.text import (
-    ManualConfig,
-    TextConfig,
-    TreebankConfig,
-)
+from mmrec_jax.data.kinds.tasks import KHopConfig, MqarConfig, ParityConfig
+from mmrec_jax.data.kinds.text import ManualConfig, TextConfig, TreebankConfig
 from mmrec_jax.dora.adapted_model import adapter_rules
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.objectives.config import Objectives
@@ -43,114 +39,44 @@ _SHIPPED = sorted((ROOT / "configs").glob("*.py"))
 _TINY = str(ROOT / "configs" / "tiny.py")
 
 
-def _group(group, **fields):
-    """A valid group with these fields."""
-    base = {"train": {"steps": 1}, "adapters": {"kind": "dora"}}.get(group.group, {})
-    if group in (TextConfig, InstructionsConfig):
-        base = {"train": "a"}
-    return group(**{**base, **fields})
+# One of each kind of check, and every check of several fields at once. Those of data, tokenizers
+# and models are with them.
+_WRONG = {
+    Config: [
+        {"plugins": "a"},
+        {"objectives": {}},
+        {"objectives": Objectives(cross_entropy=None)},
+        {"init_from": 5},
+    ],
+    MMRecConfig: [{"vocab_size": 0}, {"num_memories": 3}, {"use_hem": 1}, {"gate": "lstm"}],
+    OptimConfig: [
+        *({"lr": math.inf}, {"lr": math.nan}, {"lr": 0.0}, {"lr": "fast"}, {"b2": 1.0}),
+        *({"estimator_batch": 0.0}, {"clip_norm": -1.0}, {"final_lr_fraction": 1.1}),
+        {"warmup_steps": 0, "name": "sophia_g"},
+    ],
+    TrainConfig: [
+        *({"batch_size": 0}, {"batch_size": 2.5}, {"batch_size": True}, {"steps": "100"}),
+        *({"seed": -1}, {"seed": 2**32}, {"target_loss": math.nan}, {"accumulate": 3}),
+        {"epochs": -1.0, "steps": None},
+    ],
+    MeshConfig: [{"tensor": 0}, {"fsdp": -2}, {"fsdp": -1}],
+    NoiseConfig: [{"schedule": "linear"}, {"table": "factors.json"}],
+    TokenizerConfig: [{"vocab_size": 0}, {"path": "a.model"}],
+    AdapterConfig: [
+        *({"dropout": 0.1, "path": "apply"}, {"dropout": 0.1, "kind": "none"}, {"pattern": "("}),
+        *({"embedding_rows": rows} for rows in ("3-", "5-3", "5-9,7")),
+        {"embedding_rows": "3", "kind": "none"},
+    ],
+    UBOOConfig: [{"weight": x} for x in (-0.1, (), ((5, 0.1), (5, 0.2)), ((0, 0.1, 3),))],
+    ParityConfig: [{"eval_lengths": x} for x in (40, (40, 2.5), ())],
+}
 
 
-_OUT_OF_RANGE = [
-    (MMRecConfig, {"vocab_size": 0}),
-    (MMRecConfig, {"num_memories": 3}),
-    (MMRecConfig, {"mem_dim": 0}),
-    (MMRecConfig, {"dropout": 1.0}),
-    (OptimConfig, {"lr": math.inf}),
-    (TrainConfig, {"target_loss": math.nan}),
-    (MMRecConfig, {"gamma_halflife_min": 0.0}),
-    (MMRecConfig, {"alpha_halflife_min": 5000.0}),
-    (TreebankConfig, {"seq_len": 0}),
-    (TreebankConfig, {"packing_windows": 0}),
-    (TextConfig, {"validation_fraction": 1.0}),
-    (TextConfig, {"max_record_mb": 0}),
-    (TextConfig, {"train": ""}),
-    (PreparedConfig, {"train": ""}),
-    (InstructionsConfig, {"train": ""}),
-    (InstructionsConfig, {"template": ""}),
-    (InstructionsConfig, {"prompt_field": "", "response_field": "b"}),
-    (TextConfig, {"memory_mb": 0}),
-    (ParityConfig, {"min_length": 0}),
-    (ParityConfig, {"max_length": 0}),
-    (ParityConfig, {"eval_sequences": 0}),
-    (ParityConfig, {"eval_lengths": ()}),
-    (ParityConfig, {"eval_lengths": (8, 0)}),
-    (ParityConfig, {"eval_lengths": (8, 8)}),
-    (ModularConfig, {"modulus": 1}),
-    (MqarConfig, {"vocab_size": 3}),
-    (MqarConfig, {"vocab_size": 20_001}),
-    (MqarConfig, {"pairs": 0}),
-    (MqarConfig, {"pairs": 128}),
-    (MqarConfig, {"min_pairs": 9}),
-    (KHopConfig, {"hops": 0}),
-    (TokenizerConfig, {"vocab_size": 0}),
-    (TokenizerConfig, {"path": "a.model"}),
-    (OptimConfig, {"lr": 0.0}),
-    (OptimConfig, {"lr": float("nan")}),
-    (OptimConfig, {"b2": 1.0}),
-    (OptimConfig, {"eps": 0.0}),
-    (OptimConfig, {"gamma": 0.0}),
-    (OptimConfig, {"hessian_every": 0}),
-    (OptimConfig, {"estimator_batch": 0.0}),
-    (OptimConfig, {"estimator_batch": 1.5}),
-    (OptimConfig, {"clip_norm": -1.0}),
-    (OptimConfig, {"final_lr_fraction": 1.1}),
-    (OptimConfig, {"warmup_steps": 0, "name": "sophia_g"}),
-    (TrainConfig, {"batch_size": 0}),
-    (TrainConfig, {"log_every": 0}),
-    (TrainConfig, {"seed": -1}),
-    (TrainConfig, {"seed": 2**32}),
-    (TrainConfig, {"eval_every": 0}),
-    (TrainConfig, {"keep_last": 0}),
-    (TrainConfig, {"devices": 0}),
-    (TrainConfig, {"accumulate": 3}),
-    (TrainConfig, {"steps": 0}),
-    (TrainConfig, {"epochs": -1.0, "steps": None}),
-    (TrainConfig, {"tokens": 0, "steps": None}),
-    (MeshConfig, {"tensor": 0}),
-    (MeshConfig, {"fsdp": -2}),
-    (MeshConfig, {"fsdp": -1}),
-    (NoiseConfig, {"alpha": -1.0}),
-    (NoiseConfig, {"schedule": "linear"}),
-    (NoiseConfig, {"table": "factors.json"}),
-    (TurkishConfig, {"suffix_weight": 0.0}),
-    (TurkishConfig, {"scored_samples": -1}),
-    (AdapterConfig, {"rank": 0}),
-    (AdapterConfig, {"alpha": 0.0}),
-    (AdapterConfig, {"dropout": 1.0}),
-    (AdapterConfig, {"dropout": 0.1, "path": "apply"}),
-    (AdapterConfig, {"dropout": 0.1, "kind": "none"}),
-    (AdapterConfig, {"pattern": "("}),
-    (AdapterConfig, {"embedding_rows": "3-"}),
-    (AdapterConfig, {"embedding_rows": "5-3"}),
-    (AdapterConfig, {"embedding_rows": "5-9,7"}),
-    (AdapterConfig, {"embedding_rows": "3", "kind": "none"}),
-    (UBOOConfig, {"weight": -0.1}),
-    (UBOOConfig, {"weight": ()}),
-    (UBOOConfig, {"weight": ((5, 0.1), (5, 0.2))}),
-    (UBOOConfig, {"weight": ((0, 0.1), (5, -0.2))}),
-    # Values of another type.
-    (TrainConfig, {"batch_size": 2.5}),
-    (TrainConfig, {"batch_size": True}),
-    (TrainConfig, {"steps": "100"}),
-    (OptimConfig, {"lr": "fast"}),
-    (MMRecConfig, {"use_hem": 1}),
-    (MMRecConfig, {"gate": "lstm"}),
-    (TextConfig, {"train": None}),
-    (ParityConfig, {"eval_lengths": 40}),
-    (ParityConfig, {"eval_lengths": (40, 2.5)}),
-    (UBOOConfig, {"weight": ((0, 0.1, 3),)}),
-    (Config, {"plugins": "a"}),
-    (Config, {"objectives": {}}),
-    (Config, {"objectives": Objectives(cross_entropy=None)}),
-    (Config, {"init_from": 5}),
-]
-
-
-@pytest.mark.parametrize(("group", "fields"), _OUT_OF_RANGE)
+@pytest.mark.parametrize(("group", "fields"), [(g, each) for g in _WRONG for each in _WRONG[g]])
 def test_a_value_of_another_type_or_out_of_range_is_refused_by_name(group, fields):
+    base = {"train": {"steps": 1}, "adapters": {"kind": "dora"}}.get(group.group, {})
     name = ".".join(part for part in ("config", group.group, next(iter(fields))) if part)
-    refused(lambda: _group(group, **fields), f"{name} is {next(iter(fields.values()))!r}")
+    refused(lambda: group(**base | fields), f"{name} is {next(iter(fields.values()))!r}")
 
 
 @pytest.mark.parametrize("lengths", [{}, {"steps": 1, "tokens": 5}, {"epochs": 1.0, "steps": 2}])
@@ -251,13 +177,13 @@ def test_derived_sizes_follow_the_model_specification():
 
 
 def test_each_optimizer_has_its_own_defaults():
-    def numbers(name):
-        config = with_overrides(Config(), [f"--config.optim.name={name}"]).optim
-        return (config.B1, config.B2, config.EPS, config.GAMMA)
-
-    assert numbers("adamw") == (0.9, 0.95, 1e-8, 0.0)
-    assert numbers("sophia_g") == (0.965, 0.99, 1e-12, 0.05)
-    assert numbers("sophia_h") == (0.965, 0.99, 1e-12, 0.01)
+    for name, numbers in {
+        "adamw": (0.9, 0.95, 1e-8, 0.0),
+        "sophia_g": (0.965, 0.99, 1e-12, 0.05),
+        "sophia_h": (0.965, 0.99, 1e-12, 0.01),
+    }.items():
+        config = OptimConfig(name=name)
+        assert (config.B1, config.B2, config.EPS, config.GAMMA) == numbers
     chosen = OptimConfig(name="sophia_g", b1=0.5, b2=0.6, eps=0.7, gamma=0.8)
     assert (chosen.B1, chosen.B2, chosen.EPS, chosen.GAMMA) == (0.5, 0.6, 0.7, 0.8)
 
@@ -289,14 +215,6 @@ def test_every_shipped_config_loads_and_its_model_has_the_shapes_it_promises(pat
     assert state.h.shape == (config.model.num_layers, config.train.batch_size, config.model.E)
 
 
-def test_the_turkish_run_is_that_of_tiny_with_what_is_turkish():
-    tiny, turkish = read_config(_TINY), read_config(str(ROOT / "configs" / "turkish.py"))
-    assert turkish.turkish != tiny.turkish
-    assert "vowel_harmony" in turkish.objectives
-    same = {"turkish": tiny.turkish, "objectives": tiny.objectives}
-    assert dataclasses.replace(turkish, **same) == tiny
-
-
 def test_reading_a_config_does_not_start_jax():
     code = (
         "import sys; from mmrec_jax.config_file import read_config; "
@@ -307,14 +225,11 @@ def test_reading_a_config_does_not_start_jax():
 
 
 _VALUES = [
-    ("optim.lr=0.5", 0.5),
     ("optim.lr=1", 1.0),
     ("optim.b2=0.5", 0.5),
     ("optim.b2=None", None),
     ("model.dpg_rank=8", 8),
     ("model.use_hem=false", False),
-    ("model.use_hem=0", False),
-    ("train.eval_first=True", True),
     ("train.eval_first", True),
     ("train.batch_size=1_000", 1000),
     ("train.batch_size=0x10", 16),
@@ -326,7 +241,6 @@ _VALUES = [
     ("plugins=json,argparse", ("json", "argparse")),
     ("data.eval_lengths=7", (7,)),
     ("data.eval_lengths=40,4096", (40, 4096)),
-    ("data.eval_lengths=(40, 4096)", (40, 4096)),
     ("data.eval_lengths=[40,4096]", (40, 4096)),
 ]
 
@@ -354,27 +268,22 @@ def test_an_override_changes_its_field_and_nothing_else(override, expected):
         ("optim.learning_rate=1", ["config.optim.learning_rate", "mean config.optim.lr?"]),
         ("optim.warmup=1", ["config.optim.warmup", "mean config.optim.warmup_steps?"]),
         ("optim.bath_size=1", ["config.optim.bath_size", "mean config.train.batch_size?"]),
-        ("optimizer.lr=1", ["config.optimizer is not", " optim"]),
         ("optim.lr.peak=1", ["config.optim.lr.peak is not"]),
         ("optim.lr", ["config.optim.lr"]),
         ("optim=4", ["config.optim is a group"]),
-        ("model=4", ["config.model is a group"]),
         ("model.family=lstm", ["config.model.family is 'lstm'", "mmrec"]),
         ("objectives.ubo.weight=1", ["config.objectives", "'ubo'", "uboo"]),
         ("objectives.uboo=1", ["config.objectives.uboo is a group"]),
         ("objectives.uboo.scale=1", ["config.objectives.uboo.scale", "weight"]),
-        ("objectives.uboo.weight=many", ["config.objectives.uboo.weight is 'many'"]),
         ("train.batch_size=many", ["config.train.batch_size is 'many'", "int"]),
         ("train.batch_size=2.5", ["config.train.batch_size is '2.5'", "int"]),
         ("train.steps=None", ["config.train.steps/epochs/tokens"]),
-        ("train.epochs=long", ["config.train.epochs is 'long'", "float"]),
         ("model.gate=lstm", ["config.model.gate is 'lstm'", "'state', 'input', 'none'"]),
         ("optim.lr=-1", ["config.optim.lr is -1.0", "above 0"]),
         ("model.use_hem=perhaps", ["config.model.use_hem is 'perhaps'", "true"]),
         ("plugins=no_such_module", ["config.plugins", "no_such_module"]),
         ("data.source=books", ["config.data.source is 'books'", "treebank"]),
         ("data.pairs=4", ["config.data.pairs is not", "source treebank", "source mqar"]),
-        ("data.train=a.txt", ["config.data.train is not", "source treebank", "text"]),
     ],
 )
 def test_a_bad_override_names_the_field_and_what_is_expected(override, parts):
@@ -400,24 +309,18 @@ def test_two_lengths_on_the_command_line_are_refused():
     refused(lambda: read_config(_TINY, two), "config.train", "epochs")
 
 
-def test_another_kind_of_data_keeps_the_fields_that_both_have():
+def test_another_kind_keeps_the_fields_that_both_have_and_has_its_own_defaults():
+    given = ["--config.model.family=attention"]
+    model = with_overrides(Config(model=MMRecConfig(vocab_size=77)), given).model
+    assert (model.vocab_size, model.ffn_dim) == (77, 384)
     given = ["--config.data.train=a.txt", "--config.data.source=text", "--config.data.seed=3"]
     config = with_overrides(Config(data=ManualConfig(seq_len=7)), given)
     assert config.data == TextConfig(train="a.txt", seq_len=7, seed=3)
-    config = with_overrides(config, ["--config.data.source=prepared", "--config.data.weights=1"])
-    assert config.data == PreparedConfig(train="a.txt", seq_len=7, seed=3, weights=(1.0,))
     config = with_overrides(config, ["--config.data.source=mqar", "--config.data.pairs=4"])
     assert config.data == MqarConfig(seq_len=7, seed=3, pairs=4)
     back = with_overrides(config, ["--config.data.source=manual"])
     assert back.data == ManualConfig(seq_len=7, seed=3)
     refused(lambda: with_overrides(Config(), ["--config.data.source=text"]), "config.data.train")
-
-
-def test_another_family_has_its_own_defaults():
-    config = with_overrides(
-        Config(model=MMRecConfig(vocab_size=77)), ["--config.model.family=attention"]
-    )
-    assert (config.model.vocab_size, config.model.ffn_dim) == (77, 384)
 
 
 def test_objectives_are_switched_on_and_off():
@@ -453,16 +356,6 @@ def _file(folder, body):
 def test_a_broken_file_is_one_line_that_says_what_is_wrong(tmp_path, body, part):
     path = _file(tmp_path, body)
     refused(lambda: read_config(path), part, path)
-
-
-def test_a_missing_file_is_named():
-    refused(lambda: read_config("nowhere.py"), "nowhere.py")
-
-
-def test_files_do_not_see_each_other(tmp_path):
-    head = "from mmrec_jax.config import Config\n"
-    read_config(_file(tmp_path, f"{head}def get_config(): return Config()"))
-    refused(lambda: read_config(_file(tmp_path, "x = 1")), "get_config")
 
 
 def test_overrides_are_collected_and_other_unknown_arguments_refused(capsys):

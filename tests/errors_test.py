@@ -1,4 +1,4 @@
-import json
+import io
 import shutil
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from mmrec_jax.errors import (
     replace_unencodable_output,
 )
 from mmrec_jax.train import compiled_steps, loop
-from tests.small_run import LINEAR, command, environment, execute, flags, linear_config, write_text
+from tests.small_run import LINEAR, command, environment, flags, linear_config, session_text
 
 _FULL = "RESOURCE_EXHAUSTED: Out of memory allocating 4096 bytes.\nBuffer assignment: ..."
 
@@ -69,7 +69,7 @@ def test_a_step_that_runs_out_of_memory_names_the_fields(tmp_path, monkeypatch):
         raise jax.errors.JaxRuntimeError(_FULL)
 
     monkeypatch.setattr(compiled_steps, "compile_step", fail)
-    config = linear_config(write_text(tmp_path / "words.txt"), train__steps=2)
+    config = linear_config(session_text(), train__steps=2)
     with pytest.raises(UserError) as caught:
         loop.run(config, tmp_path / "run")
     assert all(name in str(caught.value) for name in _REMEDIES)
@@ -102,32 +102,18 @@ def test_a_process_that_really_runs_out_of_memory_says_so_in_one_line(tmp_path):
     assert "train.batch_size (8)" in line
 
 
-def test_what_the_terminal_cannot_show_is_replaced():
-    code = "from mmrec_jax.errors import *; replace_unencodable_output(); print('göl')"
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment() | {"PYTHONIOENCODING": "ascii"},
-        capture_output=True,
-        check=True,
-    )
-    assert result.stdout == b"g?l\n"
-
-
-def test_streams_without_an_encoding_are_left_alone(monkeypatch):
-    monkeypatch.setattr(sys, "stdout", None)
-    monkeypatch.setattr(sys, "stderr", object())
-    replace_unencodable_output()
-
-
 def test_a_run_trains_and_shows_its_samples_in_ascii(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-    options = {"train__steps": 2, "train__eval_every": 2, "train__sample_prompt": "göl"}
-    result = execute(command(tmp_path, *flags(**options, train__dashboard=False)))
-    assert result.returncode == 0, result.stderr
-    assert "writes: g?l" in result.stdout
-    assert "göl" in (tmp_path / "samples" / "step_0000002.txt").read_text("utf-8")
-    lines = map(json.loads, (tmp_path / "metrics.jsonl").read_text("utf-8").splitlines())
-    assert [line["split"] for line in lines].count("validation") == 1
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(sys, "stderr", object())  # without an encoding: left alone
+    replace_unencodable_output()
+    options = {"train__steps": 1, "train__eval_every": 1, "train__sample_prompt": "göl"}
+    config = linear_config(session_text(), **options)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert loop.run(config, tmp_path) == 0
+    terminal.flush()
+    assert b"writes: g?l" in terminal.buffer.getvalue()
+    assert "göl" in (tmp_path / "samples" / "step_0000001.txt").read_text("utf-8")
 
 
 @pytest.mark.parametrize("removed", ["metrics.jsonl", "."])
@@ -145,6 +131,6 @@ def test_a_workdir_that_is_removed_while_the_run_trains_ends_it(tmp_path, remove
 
     monkeypatch.setattr(loop._Loop, "_take", take_and_remove)
     length = {"train__steps": 6, "train__checkpoint_every": 2, "train__sample_tokens": 0}
-    config = linear_config(write_text(tmp_path / "words.txt"), **length)
+    config = linear_config(session_text(), **length)
     with pytest.raises(UserError, match=str(workdir)):
         loop.run(config, workdir)

@@ -1,21 +1,20 @@
 """A disk that really fills up while a run saves: a small file system in memory of its own."""
 
-import json
 import shutil
 import subprocess
 
 import pytest
 
-from tests.small_run import command, execute, flags, session_directory
+from tests.small_run import LINEAR, command, execute, flags, metrics, session_directory
 
-_LENGTH = {
+_RUN = {
+    **LINEAR,
     "optim__schedule": "constant",
     "optim__warmup_steps": 1,
     "train__sample_tokens": 0,
     "train__dashboard": False,
     "train__eval_every": 100,
 }
-_MODEL = {"model__gate": "none", "model__memory": "none", "objectives__uboo": None}
 
 
 def _can_mount() -> bool:
@@ -42,13 +41,14 @@ cp -r {disk}/run {log}/run
 """
 
 
+@pytest.mark.soak  # `checkpoints/checkpointer_test.py` has a disk that is full in each test run
 @pytest.mark.skipif(not _can_mount(), reason="this system does not let tests mount a file system")
 def test_training_stops_with_the_last_checkpoint_intact_and_goes_on_when_there_is_space(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
 
     def line(steps):
-        options = flags(**_LENGTH, **_MODEL, train__steps=steps)
+        options = flags(**_RUN, train__steps=steps)
         return " ".join(command(disk / "run", *options)).replace("'", "")
 
     script = _SCRIPT.format(disk=disk, log=tmp_path, first=line(4), second=line(12))
@@ -63,11 +63,6 @@ def test_training_stops_with_the_last_checkpoint_intact_and_goes_on_when_there_i
     assert "continuing from the checkpoint of step 4" in (tmp_path / "again").read_text()
 
     whole = session_directory() / "undisturbed"
-    straight = execute(command(whole, *flags(**_LENGTH, **_MODEL, train__steps=12)))
+    straight = execute(command(whole, *flags(**_RUN, train__steps=12)))
     assert straight.returncode == 0, straight.stderr
-    assert _losses(whole) == _losses(tmp_path / "run")
-
-
-def _losses(folder):
-    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-    return [(x["step"], x["loss"], x["grad_norm"]) for x in lines if x["split"] == "train"]
+    assert metrics(whole, "train") == metrics(tmp_path / "run", "train")

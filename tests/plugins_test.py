@@ -6,11 +6,7 @@ import os
 import subprocess
 import sys
 
-import pytest
-
 from mmrec_jax.checkpoints.workdir import Workdir
-from mmrec_jax.config import Config
-from mmrec_jax.config_file import with_overrides
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.kinds.registry import DATA_KINDS
 from mmrec_jax.data.kinds.text import PackedConfig
@@ -49,32 +45,36 @@ def test_a_run_trains_on_a_kind_of_data_from_outside(tmp_path):
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert {json.loads(line)["split"] for line in lines} >= {"train", "validation"}
 
-    # Another process, which has imported nothing: the folder says what to import first.
-    code = (
-        "from pathlib import Path; from mmrec_jax.commands.run_data import run_text; "
-        "from mmrec_jax.checkpoints.workdir import Workdir; from argparse import Namespace; "
-        f"config, _ = Workdir(Path({str(tmp_path / 'run')!r})).read_config(); "
-        "print(run_text(Namespace(data=None), config)[1][0].text)"
-    )
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", code]
-    found = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    assert found.stdout.split() == [str(number) for number in range(500, 509)]
     assert Workdir(tmp_path / "run").read_config()[0] == config
 
 
-@pytest.mark.parametrize("name", ["counting", __name__])
-def test_a_plugin_is_stored_and_imported_before_its_kinds_are_looked_up(name):
-    code = (
-        "from mmrec_jax.config import Config; from mmrec_jax.config_file import with_overrides; "
-        f"with_overrides(Config(), ['--config.data.source=counting', '--config.plugins={name}'])"
+_IN_A_PROCESS = """
+import sys
+from pathlib import Path
+from mmrec_jax.checkpoints.workdir import Workdir
+from mmrec_jax.config import Config
+from mmrec_jax.config_file import with_overrides
+run = Workdir(Path(sys.argv[1]))
+if len(sys.argv) > 2:
+    run.write_config(with_overrides(Config(), sys.argv[2:]), 9)
+else:
+    print(run.read_config()[0].data.numbers)
+"""
+
+
+def _execute(*arguments):
+    return subprocess.run(
+        [sys.executable, "-c", _IN_A_PROCESS, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    found = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
-    assert (found.returncode == 0) == (name == __name__)
-    assert name == __name__ or "config.plugins" in found.stderr
-    assert with_overrides(Config(), [f"--config.plugins={__name__}"]).plugins == (__name__,)
+
+
+def test_a_plugin_is_stored_and_imported_before_its_kinds_are_looked_up(tmp_path):
+    """Of a command line and of a run's folder, in processes that have imported nothing."""
+    given = "--config.data.source=counting"
+    assert "config.plugins" in _execute(tmp_path, given, "--config.plugins=counting").stderr
+    assert _execute(tmp_path, given, f"--config.plugins={__name__}").returncode == 0
+    assert _execute(tmp_path).stdout == "400\n"

@@ -30,7 +30,8 @@ from mmrec_jax.config_tree import to_dict
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.train.setup import set_up
-from mmrec_jax.train.state import to_items
+from mmrec_jax.train.state import TrainState, to_items
+from mmrec_jax.train.writer import read_metrics
 from mmrec_jax.xla_flags import with_required
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -175,6 +176,24 @@ def trained() -> Path:
             result = train(workdir)
             assert result.returncode == 0, result.stderr
     return workdir
+
+
+_TIMED = {"tokens_per_second", "flop_utilisation", "input_wait"}
+
+
+def metrics(folder: Path, split: str = "") -> list[dict[str, Any]]:
+    """The lines of a run's metrics, of one split or all, without what the clock decides."""
+    lines = [x for x in read_metrics(folder / "metrics.jsonl") if split in ("", x["split"])]
+    return [{name: x for name, x in line.items() if name not in _TIMED} for line in lines]
+
+
+def assert_same_run(config: Config, first: Path, second: Path) -> TrainState:
+    """Training metrics and last states are equal, bit for bit; returns the state."""
+    assert metrics(first, "train") == metrics(second, "train")
+    states = [set_up(config, folder, fresh=False).state for folder in (first, second)]
+    for a, b in zip(*map(jax.tree.leaves, states), strict=True):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    return states[0]
 
 
 @contextlib.contextmanager

@@ -80,12 +80,12 @@ def mesh(data=1, fsdp=1, tensor=1):
     return arrange(jax.devices(), data, fsdp, tensor)
 
 
-def on_mesh(devices, model, objectives, optimizer=RECORDER, accumulate=1, estimator=None):
+def on_mesh(devices, model, objectives, optimizer=RECORDER, accumulate=1):
     """The state on a mesh, and `(model, state, batch)` of NumPy arrays compiled for it."""
     begin = functools.partial(start, model, objectives, optimizer)
     shardings = state_shardings(jax.eval_shape(begin), model, devices)
     state = jax.jit(begin, out_shardings=shardings)()
-    step = make_train_step(optimizer, objectives, accumulate, estimator)
+    step = make_train_step(optimizer, objectives, accumulate)
     program = jax.jit(step, out_shardings=(shardings, replicated(devices)))
 
     def call(model, state, rows):

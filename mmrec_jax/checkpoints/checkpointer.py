@@ -6,11 +6,12 @@ config, tokenizer fingerprint, validation loss: JSON). Orbax writes into a tempo
 all items are there, `checksums.json` is added and the folder renamed, so a process killed at any
 moment leaves the previous checkpoint as the newest one.
 
-Format 1 had no checksums, and the validation loss in an item of its own; it is still read.
+Format 1 had no checksums, and the validation loss in an item of its own; its models are still read.
 """
 
 import contextlib
-import dataclasses
+import functools
+import itertools
 import json
 import logging
 import os
@@ -19,11 +20,10 @@ import shutil
 import sys
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 import orbax.checkpoint as ocp
 
 from mmrec_jax.checkpoints import checksums
@@ -32,7 +32,6 @@ from mmrec_jax.json_object import read_json_object
 from mmrec_jax.train.processes import barrier, gather, is_process_zero
 
 FORMAT_VERSION = 2
-_ITEMS_OF_1 = ("params", "training", "data", "meta")
 _COMMITTED = "commit_success.txt"  # orbax writes it last into each folder
 _LEFTOVER = re.compile(r"[0-9]+\.(orbax-checkpoint-tmp.*|removed)")
 _LOSS = "validation_loss"
@@ -51,15 +50,16 @@ class _Items(ocp.args.Composite):
     """What orbax calls that handler with."""
 
 
-@dataclasses.dataclass(frozen=True)
-class _UnraisableHook:
+@functools.cache
+def _silence_failed_saves() -> None:
     """Keeps silent of writes that report to the closed event loop of a save that has failed."""
+    previous = sys.unraisablehook
 
-    previous: Callable[[Any], Any]
-
-    def __call__(self, unraisable: Any) -> None:
+    def hook(unraisable: Any) -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
-            self.previous(unraisable)
+            previous(unraisable)
+
+    sys.unraisablehook = hook
 
 
 class Checkpointer:
@@ -94,8 +94,7 @@ class Checkpointer:
         options = ocp.options.AsyncOptions(create_directories_asynchronously=False)
         handler = _Handler(composite_options=ocp.CompositeOptions(async_options=options))
         self._orbax = ocp.AsyncCheckpointer(handler, async_options=options)
-        if not isinstance(sys.unraisablehook, _UnraisableHook):
-            sys.unraisablehook = _UnraisableHook(sys.unraisablehook)
+        _silence_failed_saves()
 
     def latest_step(self) -> int | None:
         """Step of the newest complete checkpoint."""
@@ -134,10 +133,7 @@ class Checkpointer:
         return chosen
 
     def resume_step(self, wanted: int | None = None) -> int:
-        """The checkpoint that training continues from: `wanted`, or the newest; 0 without any.
-
-        An incomplete one is a `UserError`: training goes back to an earlier one only when told to.
-        """
+        """The checkpoint that training continues from: `wanted`, or the newest; 0 without any."""
         if wanted is None and not self._folders():
             return 0
         return self.choose("last" if wanted is None else wanted)
@@ -212,13 +208,10 @@ class Checkpointer:
           UserError: an item is missing, damaged (by its checksums), or of another structure.
         """
         items = [*abstract, "data"]
-        if jax.process_count() > 1:
-            # One process reads every byte; all must refuse together.
-            damage = self._find_damage(step, items) if is_process_zero() else ""
-            if damage := gather({"damage": damage})[0]["damage"]:
-                raise self._refusal(step, damage)
-        else:
-            self._require_undamaged(step, items)
+        # One process reads every byte; all must refuse together.
+        damage = self._find_damage(step, items) if is_process_zero() else ""
+        if damage := gather({"damage": damage})[0]["damage"]:
+            raise self._refusal(step, damage)
         return self._restore_arrays(step, abstract), self._read_json(step, "data")
 
     def restore_params(self, step: int, abstract: Any) -> Any:
@@ -232,12 +225,9 @@ class Checkpointer:
             if later <= step:
                 continue
             folder = self._folder(later)
-            suffix = "damaged" if self._find_damage(later) else "later"
-            target = folder.with_name(f"{later}.{suffix}")
-            count = 1
-            while target.exists():
-                count += 1
-                target = folder.with_name(f"{later}.{suffix}.{count}")
+            name = f"{later}.{'damaged' if self._find_damage(later) else 'later'}"
+            names = itertools.chain([name], (f"{name}.{count}" for count in itertools.count(2)))
+            target = next(path for path in map(folder.with_name, names) if not path.exists())
             folder.rename(target)
             print(f"{folder}: moved aside to {target.name}", flush=True)
         barrier("later checkpoints moved aside")
@@ -282,21 +272,16 @@ class Checkpointer:
             return str(error)
         if (folder / checksums.FILE_NAME).exists():
             return checksums.find_wrong_size(folder)
-        if meta.get("format") != 1:
-            return f"{checksums.FILE_NAME} is missing: the checkpoint is incomplete"
-        missing = [item for item in _ITEMS_OF_1 if not (folder / item / _COMMITTED).is_file()]
-        return f"{missing[0]} is incomplete" if missing else ""
+        format_1 = meta.get("format") == 1
+        return "" if format_1 else f"{checksums.FILE_NAME} is missing: the checkpoint is incomplete"
 
     def _find_damage(self, step: int, items: list[str] | None = None) -> str:
         """As `_find_missing`, and the bytes of the given items, or of all, are compared."""
         folder = self._folder(step)
-        if missing := self._find_missing(step):
+        missing = self._find_missing(step)
+        if missing or not (folder / checksums.FILE_NAME).exists():
             return missing
-        if not (folder / checksums.FILE_NAME).exists():
-            return ""
-        return checksums.find_damage(
-            folder, items or [path.name for path in folder.iterdir() if path.is_dir()]
-        )
+        return checksums.find_damage(folder, items)
 
     def _require_undamaged(self, step: int, items: list[str]) -> None:
         if damage := self._find_damage(step, items):

@@ -6,7 +6,7 @@ to that folder, to `[bytes, sha256 (hex)]`.
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,14 +20,11 @@ _THREADS = 8  # hashing releases the lock of the interpreter
 
 def write_checksums(folder: Path) -> None:
     """Hashes every file in the folders of `folder` and writes the manifest beside them."""
-    files = sorted(
-        path for item in folder.iterdir() if item.is_dir() for path in _files_under(item)
-    )
+    files = sorted(path for path in folder.glob("*/**/*") if path.is_file())
     with ThreadPoolExecutor(_THREADS) as pool:
-        hashes = pool.map(_sha256, files)
         manifest = {
             path.relative_to(folder).as_posix(): [path.stat().st_size, sha256]
-            for path, sha256 in zip(files, hashes, strict=True)
+            for path, sha256 in zip(files, pool.map(_sha256, files), strict=True)
         }
     replace_file(folder / FILE_NAME, json.dumps(manifest, indent=1).encode())
 
@@ -48,12 +45,12 @@ def find_wrong_size(folder: Path) -> str:
     return ""
 
 
-def find_damage(folder: Path, items: Collection[str]) -> str:
-    """What differs from the manifest in the given items, in words; empty if nothing does."""
+def find_damage(folder: Path, items: Collection[str] | None = None) -> str:
+    """As `find_wrong_size`, and the bytes of the given items, or of all, are compared."""
     if wrong := find_wrong_size(folder):
         return wrong
     manifest = _read(folder)
-    names = [name for name in manifest if name.partition("/")[0] in items]
+    names = [name for name in manifest if items is None or name.partition("/")[0] in items]
     try:
         with ThreadPoolExecutor(_THREADS) as pool:
             hashes = pool.map(lambda name: _sha256(folder / name), names)
@@ -71,10 +68,6 @@ def _read(folder: Path) -> dict[str, tuple[int, str]]:
         if not isinstance(entry, list) or list(map(type, entry)) != [int, str]:
             raise UserError(f"{FILE_NAME} is damaged")
     return manifest
-
-
-def _files_under(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file())
 
 
 def _sha256(path: Path) -> str:

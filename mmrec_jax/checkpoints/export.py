@@ -61,18 +61,11 @@ def write_merged(
     vocab_size: int,
     step: int,
 ) -> None:
-    """Writes a new folder that is read like any run, and begun with (`init_from`), not continued.
-
-    The arguments and errors are those of `write_exported`.
-    """
+    """As `write_exported`, a folder like a run's, to begin with (`init_from`), not to continue."""
     target = require_new_folder(folder)
     _write_files(target, config, vocab_size, tokenizer_folder)
-    meta = {
-        "config": to_dict(config),
-        "tokenizer": tokenizer.fingerprint,
-        "validation": None,
-        "base": None,
-    }
+    origin = {"config": to_dict(config), "tokenizer": tokenizer.fingerprint}
+    meta = origin | {"validation": None, "base": None}
     checkpointer = Checkpointer(target.checkpoints)
     checkpointer.save(step, {"params": params}, data={}, meta=meta, validation_loss=None)
     checkpointer.close()

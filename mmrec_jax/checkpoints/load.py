@@ -13,7 +13,6 @@ from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.checkpoints.export import read_exported_facts, read_exported_params
 from mmrec_jax.checkpoints.identity import difference, identity
 from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
-from mmrec_jax.checkpoints.version_1 import from_version_1, predictors, to_version_1
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
 from mmrec_jax.dora.adapted_model import adapter_rules
@@ -24,7 +23,6 @@ from mmrec_jax.settings import role
 from mmrec_jax.tokenizers.cache import load_tokenizer
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.train.mesh import abstract_on
-from mmrec_jax.train.state import OBJECTIVES
 
 Step = int | Literal["best", "last"] | str
 
@@ -81,9 +79,10 @@ def read_model(
         abstract = _abstract(model)
         if run.model_file.is_file():
             params = read_exported_params(run.model_file, abstract)
+        elif meta["format"] == 1:
+            params = _restore_format_1(run, chosen, abstract, config, model.build())
         else:
-            inside = predictors(config, model.build()) if meta["format"] == 1 else {}
-            params = _restore(run, chosen, abstract, inside)
+            params = _restore(run, chosen, abstract)
     found = TrainedModel(run.root, config, model, chosen, params, tokenizer)
     if adapter is None:
         return found
@@ -164,8 +163,7 @@ def load(
       adapter: a run that was trained on this one: its adapters (its best step) are merged.
 
     Returns:
-      The model, its parameters on the first device, and the tokenizer: what `mmrec_jax.generate`
-      takes.
+      What `mmrec_jax.generate` takes; the parameters are on the first device.
 
     Raises:
       UserError: as `read_model`.
@@ -217,16 +215,24 @@ def _read_meta(run: Workdir, config: Config, step: int) -> dict[str, Any]:
     return meta
 
 
-def _restore(
-    run: Workdir, step: int, abstract: Params, beside: dict[str, Params] | None = None
-) -> Params:
-    """The parameters of a checkpoint, on the first device; `beside`: `predictors`."""
+def _restore(run: Workdir, step: int, abstract: Params) -> Params:
+    """The parameters of a checkpoint, on the first device."""
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    items = {"params": abstract, "training": {"opt_state": (), OBJECTIVES: beside or {}}}
-    old = to_version_1(items) if beside else items
     with contextlib.closing(Checkpointer(run.checkpoints, read_only=True)) as checkpointer:
-        params = checkpointer.restore_params(step, abstract_on(old["params"], here))
-    return from_version_1({**old, "params": params})["params"] if beside else params
+        return checkpointer.restore_params(step, abstract_on(abstract, here))
+
+
+def _restore_format_1(
+    run: Workdir, step: int, abstract: Params, config: Config, model: LanguageModel
+) -> Params:
+    """As `_restore`, where UBOO's predictors were parameters of the model, `blocks/uboo`."""
+    if "uboo" not in config.objectives:
+        return _restore(run, step, abstract)
+    objective = config.objectives.uboo.build(model, None)  # it asks for no tokenizer
+    own = jax.eval_shape(lambda key: objective.init(key, model), jax.random.key(0))
+    params = _restore(run, step, abstract | {"blocks": abstract["blocks"] | {"uboo": own}})
+    del params["blocks"]["uboo"]
+    return params
 
 
 def _base_of(trained: TrainedAdapters, run: Workdir) -> Path:

@@ -23,9 +23,8 @@ def lock_folder(folder: Path) -> None:
     folder = folder.resolve()
     path = folder / _NAME
     if folder in _held:
-        with contextlib.suppress(OSError):
-            if os.path.samestat(os.fstat(_held[folder][0]), path.stat()):
-                return
+        if _is_open(path, _held[folder][0]):
+            return
         os.close(_held.pop(folder)[0])  # the folder was deleted and made anew
     made = not folder.exists()
     try:
@@ -33,11 +32,9 @@ def lock_folder(folder: Path) -> None:
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             _flock(descriptor, path)
-            # Whoever held it may have removed the file since it was opened.
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), path.stat()):
-                    break
-            os.close(descriptor)
+            if _is_open(path, descriptor):
+                break
+            os.close(descriptor)  # whoever held it has removed the file since it was opened
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
     except OSError as error:
@@ -60,6 +57,13 @@ def unlock_folder(folder: Path, *, discard: bool = False) -> None:
                 (folder / _NAME).unlink()
                 folder.rmdir()
     os.close(descriptor)
+
+
+def _is_open(path: Path, descriptor: int) -> bool:
+    """Whether the file at this path is still the one that was opened."""
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    return False
 
 
 def _flock(descriptor: int, path: Path) -> None:

@@ -3,6 +3,7 @@
 Their gradients are added up in `step.py`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -25,28 +26,26 @@ def split_state(state: State, axes: Any, count: int) -> State:
 
     `axes` are the model's `state_batch_axes`.
     """
-    if state is None:
-        return None
-    return jax.tree.map(lambda x, axis: _split(x, axis, count), state, axes)
+    return _map(lambda x, axis: _split(x, axis, count), state, axes)
 
 
 def join_states(stacked: State, axes: Any) -> State:
     """The inverse of `split_state`."""
-    return None if stacked is None else jax.tree.map(_join, stacked, axes)
+    return _map(_join, stacked, axes)
 
 
 def rows_first(state: State, axes: Any) -> State:
     """The state with its rows on axis 0 of every array."""
-    if state is None:
-        return None
-    return jax.tree.map(lambda x, axis: jnp.moveaxis(x, axis, 0), state, axes)
+    return _map(lambda x, axis: jnp.moveaxis(x, axis, 0), state, axes)
 
 
 def rows_back(state: State, axes: Any) -> State:
     """The inverse of `rows_first`."""
-    if state is None:
-        return None
-    return jax.tree.map(lambda x, axis: jnp.moveaxis(x, 0, axis), state, axes)
+    return _map(lambda x, axis: jnp.moveaxis(x, 0, axis), state, axes)
+
+
+def _map(function: Callable[[Array, int], Array], state: State, axes: Any) -> State:
+    return None if state is None else jax.tree.map(function, state, axes)
 
 
 def _split(x: Array, axis: int, count: int) -> Array:

@@ -5,7 +5,6 @@ Programs are kept on disk, so that a run that continues does not compile again.
 
 import os
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +28,8 @@ if TYPE_CHECKING:
 class CompiledSteps:
     """Takes step `number` (from 1) of a run with the program that it needs.
 
-    The program of the first step is there once this is made. The other one is compiled in the
-    background when that step is done, which would be slowed down by it, and waited for when its
-    own first step comes.
+    The program of the first step is there once this is made, the other one is compiled when its own
+    first step comes.
     """
 
     def __init__(self, p: "Setup") -> None:
@@ -44,20 +42,13 @@ class CompiledSteps:
         self._every = optim.hessian_every if optim.uses_hessian else None
         first = self._refreshes(p.start + 1)
         self._ready: dict[bool, Any] = {first: self._compile(first)}
-        self._coming: Future[Any] | None = None
 
     def __call__(self, number: int, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """The state after step `number`, and its metrics."""
         refresh = self._refreshes(number)
         if refresh not in self._ready:
-            assert self._coming is not None
-            self._ready[refresh] = self._coming.result()
+            self._ready[refresh] = self._compile(refresh)
         after: tuple[TrainState, Metrics] = self._ready[refresh](self._p.model, state, batch)
-        if self._every not in (None, 1) and self._coming is None:
-            jax.block_until_ready(after)
-            background = ThreadPoolExecutor(1, "compile")
-            self._coming = background.submit(self._compile, not refresh)
-            background.shutdown(wait=False)
         return after
 
     def _refreshes(self, number: int) -> bool:

@@ -46,9 +46,8 @@ def split_cpu(config: Config) -> None:
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     rows = config.train.batch_size // config.train.accumulate
-    fixed = _fixed(config.mesh)
-    free = -1 in _sizes(config.mesh)
-    multiples = range(fixed, max(cores or 1, fixed) + 1, fixed) if free else [fixed]
+    sizes, fixed = _sizes(config.mesh)
+    multiples = range(fixed, max(cores or 1, fixed) + 1, fixed) if -1 in sizes else [fixed]
     fitting = [n for n in multiples if rows % max(n // config.mesh.tensor, 1) == 0]
     with contextlib.suppress(RuntimeError):  # JAX has started: it has its devices
         count = config.train.devices or max(fitting, default=fixed)
@@ -97,9 +96,8 @@ def arrange(devices: Sequence[jax.Device], data: int = 1, fsdp: int = 1, tensor:
 
 def mesh_shape(config: MeshConfig, count: int) -> tuple[int, int, int]:
     """The sizes of the axes over `count` devices; `UserError` if they do not multiply to it."""
-    sizes, fixed = _sizes(config), _fixed(config)
-    free = -1 in sizes
-    if count % fixed or (not free and count != fixed):
+    sizes, fixed = _sizes(config)
+    if count % fixed or (-1 not in sizes and count != fixed):
         shown = " x ".join(f"{name} {size}" for name, size in zip(_NAMES, sizes, strict=True))
         raise UserError(
             f"config.mesh is {shown}, which {count} device(s) cannot be divided into; set "
@@ -109,12 +107,10 @@ def mesh_shape(config: MeshConfig, count: int) -> tuple[int, int, int]:
     return data, fsdp, tensor
 
 
-def _sizes(config: MeshConfig) -> tuple[int, int, int]:
-    return config.data, config.fsdp, config.tensor
-
-
-def _fixed(config: MeshConfig) -> int:
-    return math.prod(size for size in _sizes(config) if size != -1)
+def _sizes(config: MeshConfig) -> tuple[tuple[int, int, int], int]:
+    """As the config has them; and the product of those that are fixed."""
+    sizes = config.data, config.fsdp, config.tensor
+    return sizes, math.prod(size for size in sizes if size != -1)
 
 
 def memory_remedy(config: Config) -> str:
@@ -165,13 +161,12 @@ def shardings(tree: Any, specs: Any, mesh: Mesh) -> Any:
 
 
 def _fitted(spec: PartitionSpec, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
-    def parts(names: str | tuple[str, ...]) -> int:
-        return math.prod(
-            mesh.shape[name] for name in (names if isinstance(names, tuple) else [names])
-        )
+    def parts(names: str | tuple[str, ...] | None) -> int:
+        names = names if isinstance(names, tuple) else (names,) if names else ()
+        return math.prod(mesh.shape[name] for name in names)
 
     kept = [
-        names if names is not None and size % parts(names) == 0 else None
+        names if size % parts(names) == 0 else None
         for names, size in zip(spec, shape, strict=False)
     ]
     return NamedSharding(mesh, PartitionSpec(*kept))

@@ -40,8 +40,7 @@ def opening(p: Setup, parameters: int) -> None:
             f"{trained:,} numbers are trained, {trained / parameters:.2%} of the model's"
         )
     if p.start:
-        older = f", with {', '.join(p.kept)} as it began" if p.kept else ""
-        _say(f"continuing from the checkpoint of step {p.start:,}{older}")
+        _say(f"continuing from the checkpoint of step {p.start:,}")
 
 
 def compiled(seconds: float, since_start: float) -> None:

@@ -14,8 +14,7 @@ from jax.sharding import Mesh
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.checkpoints.load import TrainedModel, base_record, load_base, with_base_model
 from mmrec_jax.checkpoints.lock import lock_folder, unlock_folder
-from mmrec_jax.checkpoints.resume import as_begun, check_same_run, check_same_tokenizer
-from mmrec_jax.checkpoints.version_1 import from_version_1, to_version_1
+from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
@@ -67,7 +66,6 @@ class Setup:
     state: TrainState
     start: int  # updates done in earlier sessions
     meta: dict[str, Any] | None  # of the checkpoint that the run continues from
-    kept: list[str]  # what an older run goes on with although the default is another now
 
 
 def set_up(config: Config, workdir: Path, *, fresh: bool, resume_step: int | None = None) -> Setup:
@@ -81,7 +79,8 @@ def set_up(config: Config, workdir: Path, *, fresh: bool, resume_step: int | Non
         is training in this folder.
     """
     folder = Workdir(workdir)
-    _require_other_folders(config, workdir)
+    for name, pattern in config.data.files.items():  # where its own files would become data
+        require_outside(workdir, "--workdir", pattern, f"config.data.{name}")
     split_cpu(config)
     mesh = make_mesh(config)
     try:
@@ -109,15 +108,18 @@ def _set_up(
     config: Config, folder: Workdir, mesh: Mesh, *, fresh: bool, resume_step: int | None
 ) -> Setup:
     start, meta = 0, None
-    kept: list[str] = []
     if not fresh:
         with contextlib.closing(Checkpointer(folder.checkpoints, read_only=True)) as saved:
             start = saved.resume_step(resume_step)
             meta = saved.read_meta(start) if start else None
     require_same(str(start), f"{folder.checkpoints}: the processes see different steps; try again")
     where = str(folder.checkpoints / str(start))
-    if meta is not None:
-        config, kept = as_begun(config, meta["config"], where)
+    if meta is not None and meta["format"] == 1:
+        raise UserError(
+            f"{where} was written by mmrec_jax 0.1, whose runs cannot be continued: begin another "
+            f"one with --config.init_from={folder.root} and a new --workdir, or start anew with "
+            "--fresh"
+        )
     base = load_base(config, folder, meta, where)
     if base is not None:
         config = with_base_model(config, base)
@@ -140,7 +142,7 @@ def _set_up(
         config.train.require(False, "carry_state", expected)
     objectives = build_objectives(config, model, data.tokenizer)
     optimizer = build_optimizer(config.optim, steps, model.decays)
-    check_prompt(config.train.sample_prompt, data.tokenizer)
+    _check_prompt(config.train.sample_prompt, data.tokenizer)
 
     if fresh:
         if is_process_zero():
@@ -151,8 +153,10 @@ def _set_up(
     )
     if meta is not None:
         check_same_tokenizer(data.tokenizer.fingerprint, meta["tokenizer"], where)
-    record = None if base is None else base_record(base)
-    given = None if base is None or config.adapters.used else base.params
+    record, given = None, None
+    if base is not None:
+        record = base_record(base)
+        given = None if config.adapters.used else base.params
     del base  # of adapters each device has its part by now
 
     def new_state(model: LanguageModel, params: Any) -> TrainState:
@@ -163,11 +167,8 @@ def _set_up(
     sharding = state_shardings(abstract, model, mesh)
     if start:
         abstract = abstract_on(abstract, sharding)
-        assert meta is not None
-        old = meta["format"] == 1
-        items = to_version_1(to_items(abstract)) if old else to_items(abstract)
-        restored, position = checkpointer.restore(start, items)
-        state = from_items(from_version_1(restored) if old else restored, abstract)
+        restored, position = checkpointer.restore(start, to_items(abstract))
+        state = from_items(restored, abstract)
         batches.set_state(position)
         checkpointer.set_aside_later(start)
     else:
@@ -191,15 +192,11 @@ def _set_up(
         state=state,
         start=start,
         meta=meta,
-        kept=kept,
     )
 
 
 def load_data(config: Config, folder: Workdir, tokenizer: Tokenizer | None = None) -> Dataset:
-    """The run's data; the workdir is made once the data is there.
-
-    `tokenizer` is that of the base model; None: the one that `config.tokenizer` says.
-    """
+    """The run's data, with the tokenizer of the base model or the one that the config says."""
     config.data.check(config)
     data = config.data.open(config, folder.tokenizer_cache, tokenizer)
     if tokenizer is not None:
@@ -208,7 +205,6 @@ def load_data(config: Config, folder: Workdir, tokenizer: Tokenizer | None = Non
     if not data.evaluators:
         expected = "None where no document is held out: there is no validation loss"
         config.train.require(config.train.target_loss is None, "target_loss", expected)
-    make_directory(folder.root)
     return data
 
 
@@ -258,13 +254,7 @@ def build_objectives(
     }
 
 
-def _require_other_folders(config: Config, workdir: Path) -> None:
-    """Refuses a run in a folder that it reads, where its own files would become data."""
-    for name, pattern in config.data.files.items():
-        require_outside(workdir, "--workdir", pattern, f"config.data.{name}")
-
-
-def check_prompt(prompt: str, tokenizer: Tokenizer) -> None:
+def _check_prompt(prompt: str, tokenizer: Tokenizer) -> None:
     """Refuses a prompt that the tokenizer cannot spell, long before it is needed."""
     try:
         tokenizer.encode(prompt)
@@ -279,11 +269,3 @@ def run_length(config: Config, data: Dataset) -> int:
     return data.steps_for(
         config.train.batch_size, epochs=config.train.epochs, tokens=config.train.tokens
     )
-
-
-def make_directory(path: Path) -> None:
-    """Creates the workdir, or says in one line why it cannot be written."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--workdir {path}: {error.strerror}") from None

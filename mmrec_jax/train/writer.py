@@ -11,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 from tensorboardX import SummaryWriter
 
+from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
@@ -50,9 +51,7 @@ class JsonLines(Writer):
                 lines.append(last)  # complete, but for its newline
             steps = ((line, (_parse(line) or {}).get("step", 0)) for line in lines)
             kept = b"".join(line + b"\n" for line, step in steps if step <= resume_step)
-        replacement = path.with_suffix(".partial")
-        replacement.write_bytes(kept)
-        replacement.replace(path)
+        replace_file(path, kept)
         self._path = path
         self._file = path.open("a", encoding="utf-8")
 
@@ -70,7 +69,7 @@ class JsonLines(Writer):
         self._file.close()
 
 
-class TensorBoard(Writer):
+class _TensorBoard(Writer):
     """Event files for TensorBoard, by tensorboardX."""
 
     def __init__(self, folder: Path, resume_step: int) -> None:
@@ -78,12 +77,11 @@ class TensorBoard(Writer):
         self._events = SummaryWriter(str(folder), purge_step=purge)
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        """Writes scalars."""
         for name, value in values.items():
             self._events.add_scalar(f"{split}/{name}", value, step)
 
     def write_histograms(self, step: int, split: str, histograms: Histograms) -> None:
-        """Writes the bins as they are; the moments are those of the middles of the bins."""
+        # The bins as they are; the moments are those of the middles of the bins.
         for name, (edges, counts) in histograms.items():
             middle = (edges[:-1] + edges[1:]) / 2
             self._events.add_histogram_raw(
@@ -99,20 +97,18 @@ class TensorBoard(Writer):
             )
 
     def close(self) -> None:
-        """Writes what is still held back."""
         self._events.close()
 
 
-class Console(Writer):
+class _Console(Writer):
     """One line on standard output for each call."""
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        """Prints four significant digits."""
         numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
         print(f"step {step:,} {split}: {numbers}", flush=True)
 
 
-class WandB(Writer):
+class _WandB(Writer):
     """A run of Weights & Biases, in the mode that WANDB_MODE says, such as "offline"."""
 
     def __init__(self, workdir: Workdir, resume_step: int, config: Config) -> None:
@@ -135,11 +131,9 @@ class WandB(Writer):
         self._run.define_metric("*", step_metric="step")
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        """Logs numbers."""
         self._run.log({"step": step} | {f"{split}/{name}": x for name, x in values.items()})
 
     def write_histograms(self, step: int, split: str, histograms: Histograms) -> None:
-        """Logs the bins as they are."""
         bins = {
             f"{split}/{name}": self._wandb.Histogram(np_histogram=(counts, edges))
             for name, (edges, counts) in histograms.items()
@@ -147,11 +141,10 @@ class WandB(Writer):
         self._run.log({"step": step} | bins)
 
     def close(self) -> None:
-        """Ends the session; a run that continues has the same identity."""
         self._run.finish()
 
 
-class Trackio(Writer):
+class _Trackio(Writer):
     """A run of Trackio, in its local data base unless its own settings say otherwise."""
 
     def __init__(self, workdir: Workdir, resume_step: int, config: Config) -> None:
@@ -166,43 +159,38 @@ class Trackio(Writer):
         )
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        """Logs numbers."""
         self._run.log({f"{split}/{name}": x for name, x in values.items()}, step=step)
 
     def close(self) -> None:
-        """Sends what is still held back."""
         self._run.finish()
 
 
 # In the order in which they are asked to write: the file that the others can be rebuilt from first.
 _OPENERS: dict[str, Callable[[Workdir, int, Config], Writer]] = {
     "jsonl": lambda workdir, step, config: JsonLines(workdir.metrics, step),
-    "console": lambda workdir, step, config: Console(),
-    "tensorboard": lambda workdir, step, config: TensorBoard(workdir.tensorboard, step),
-    "wandb": WandB,
-    "trackio": Trackio,
+    "console": lambda workdir, step, config: _Console(),
+    "tensorboard": lambda workdir, step, config: _TensorBoard(workdir.tensorboard, step),
+    "wandb": _WandB,
+    "trackio": _Trackio,
 }
 _EXTRAS = ("wandb", "trackio")
 
 
-class Writers(Writer):
+class _Writers(Writer):
     """Several writers as one."""
 
     def __init__(self, writers: Sequence[Writer]) -> None:
         self._writers = writers
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        """Gives every writer the numbers."""
         for writer in self._writers:
             writer.write(step, split, values)
 
     def write_histograms(self, step: int, split: str, histograms: Histograms) -> None:
-        """Gives every writer the histograms."""
         for writer in self._writers:
             writer.write_histograms(step, split, histograms)
 
     def close(self) -> None:
-        """Closes all."""
         for writer in self._writers:
             writer.close()
 
@@ -221,7 +209,7 @@ def check_writers(names: Sequence[str]) -> None:
             )
 
 
-def open_writers(config: Config, workdir: Workdir, *, resume_step: int) -> Writers:
+def open_writers(config: Config, workdir: Workdir, *, resume_step: int) -> Writer:
     """The writers of `config.train.writers`; of several processes the first one writes.
 
     `resume_step` is that of the checkpoint that the run continues from, 0 for none.
@@ -229,9 +217,9 @@ def open_writers(config: Config, workdir: Workdir, *, resume_step: int) -> Write
     names = config.train.writers
     check_writers(names)
     if not is_process_zero():
-        return Writers([])
+        return _Writers([])
     openers = [opener for name, opener in _OPENERS.items() if name in names]
-    return Writers([opener(workdir, resume_step, config) for opener in openers])
+    return _Writers([opener(workdir, resume_step, config) for opener in openers])
 
 
 def require_workdir(workdir: Workdir) -> None:

@@ -6,6 +6,7 @@ from safetensors.numpy import save
 
 from mmrec_jax.checkpoints.tensor_file import TensorFormat
 from mmrec_jax.errors import UserError
+from tests.refused import refused
 
 _KEY = "mmrec_jax test"
 _FORMAT = TensorFormat("saved state", key=_KEY)
@@ -28,35 +29,24 @@ def path(tmp_path, tensors):
     return tmp_path / "a.state"
 
 
-def _refusal(path):
-    with pytest.raises(UserError) as error:
-        _FORMAT.read(path)
-    assert str(error.value).startswith(f"{path}: ")
-    assert "\n" not in str(error.value)
-    return str(error.value)
+def _refused(path, *parts):
+    refused(lambda: _FORMAT.read(path), f"{path}: ", *parts)
 
 
-def test_a_round_trip(path, tensors):
+def test_a_round_trip_and_the_same_state_makes_the_same_bytes(path, tensors):
     found, facts = _FORMAT.read(path)
     assert facts == _FACTS
     assert found.keys() == tensors.keys()
     for name, array in tensors.items():
         assert found[name].dtype == array.dtype
         np.testing.assert_array_equal(found[name], array)
-
-
-def test_the_same_state_makes_the_same_bytes(path, tensors):
     content = path.read_bytes()
     for _ in range(5):
-        _FORMAT.write(path, dict(reversed(tensors.items())), _FACTS)
-        assert path.read_bytes() == content
+        size = _FORMAT.write(path, dict(reversed(tensors.items())), _FACTS)
+        assert (path.read_bytes(), size) == (content, len(content))
 
 
-def test_the_size_is_returned(path, tensors):
-    assert _FORMAT.write(path, tensors, _FACTS) == path.stat().st_size
-
-
-def test_no_bit_can_change_unseen(path):
+def test_no_bit_can_change_unseen_and_no_cut(path):
     """In each byte two bits: every bit position somewhere, and the one that makes 1e-05 1E-05."""
     content = path.read_bytes()
     for index in range(len(content)):
@@ -64,28 +54,19 @@ def test_no_bit_can_change_unseen(path):
             damaged = bytearray(content)
             damaged[index] ^= 1 << bit
             path.write_bytes(damaged)
-            _refusal(path)
+            _refused(path)
+        path.write_bytes(content[:index])
+        _refused(path, "damaged or cut off" if index > 8 else "is not a saved state")
 
 
-def test_no_cut_goes_unseen(path):
-    content = path.read_bytes()
-    for length in range(len(content)):
-        path.write_bytes(content[:length])
-        said = _refusal(path)
-        assert ("damaged or cut off" if length > 8 else "is not a saved state") in said
-
-
-def test_a_newer_version_is_named(path, tensors):
-    newer = TensorFormat("saved state", key=_KEY, version=2)
+def test_a_newer_version_is_named_and_an_older_one_read_until_it_is_too_old(path, tensors):
+    newer = TensorFormat("saved state", key=_KEY, version=2, unchecked=1)
     newer.write(path, tensors, _FACTS)
-    assert "version 2" in _refusal(path)
+    _refused(path, "version 2")
     assert newer.read(path)[1] == newer.read_facts(path) == _FACTS
-
-
-def test_a_version_without_checksums_is_read_until_it_is_too_old(path, tensors):
     path.write_bytes(save(tensors, {_KEY: json.dumps({"draws": 3, "version": 1})}))
-    assert "damaged" in _refusal(path)
-    found, facts = TensorFormat("saved state", key=_KEY, version=2, unchecked=1).read(path)
+    _refused(path, "damaged")
+    found, facts = newer.read(path)
     assert facts == {"draws": 3}
     np.testing.assert_array_equal(found["h"], tensors["h"])
 
@@ -103,32 +84,21 @@ _LABELS = {
 @pytest.mark.parametrize("label", _LABELS.values(), ids=_LABELS)
 def test_a_label_that_is_none(path, tensors, label):
     path.write_bytes(save(tensors, {_KEY: label}))
-    assert "damaged" in _refusal(path)
+    _refused(path, "damaged")
 
 
-def test_files_of_other_kinds(tmp_path, tensors):
+def test_other_files_are_neither_read_nor_replaced(path, tmp_path, tensors):
     text, other = tmp_path / "text", tmp_path / "weights"
     text.write_text("Bir gün köprüde bir kuş gördüm.")
     other.write_bytes(save(tensors))
-    assert "this file is not a saved state" in _refusal(text)
-    assert "not a saved state, but other safetensors" in _refusal(other)
-    assert "cannot read the saved state: No such file" in _refusal(tmp_path / "absent")
-    assert "cannot read the saved state: " in _refusal(tmp_path)
-
-
-def test_a_path_is_checked_and_only_a_state_may_be_replaced(path, tmp_path, tensors):
+    _refused(text, "this file is not a saved state")
+    _refused(other, "not a saved state, but other safetensors")
+    _refused(tmp_path / "absent", "cannot read the saved state: No such file")
+    _refused(tmp_path, "cannot read the saved state: ")
     _FORMAT.require_writable(path)
     _FORMAT.require_writable(tmp_path / "new")
-    (tmp_path / "text").write_text("Bir gün köprüde bir kuş gördüm.")
-    (tmp_path / "weights").write_bytes(save(tensors))
-    for target, expected in {
-        tmp_path / "no" / "a.state": "there is no folder",
-        tmp_path: "this is a folder",
-        tmp_path / "text": "not a saved state; it is left as it is",
-        tmp_path / "weights": "not a saved state; it is left as it is",
-    }.items():
-        with pytest.raises(UserError, match=expected):
-            _FORMAT.require_writable(target)
+    for target in (tmp_path / "no" / "a.state", tmp_path, text, other):
+        refused(lambda target=target: _FORMAT.require_writable(target), f"{target}: ")
 
 
 def test_a_write_that_fails_leaves_the_old_file(path, tensors, monkeypatch):

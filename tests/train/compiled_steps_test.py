@@ -1,13 +1,16 @@
-"""Which program takes which step, and when each is compiled."""
+"""Which program takes which step, when each is compiled, and where programs are kept."""
 
+import stat
 from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import pytest
 
 from mmrec_jax.config import Config, OptimConfig
 from mmrec_jax.train import compiled_steps
-from mmrec_jax.train.compiled_steps import CompiledSteps
+from mmrec_jax.train.compiled_steps import CompiledSteps, enable_compile_cache
+from tests.refused import refused
 
 
 @pytest.fixture
@@ -23,33 +26,61 @@ def compiled(monkeypatch):
     return done
 
 
-def _steps(start=0, **optim):
+@pytest.mark.parametrize(
+    ("optim", "start", "taken", "programs"),
+    [
+        ({"name": "sophia_g", "hessian_every": 3}, 0, [1, 0, 0, 1, 0, 0, 1, 0], [True, False]),
+        ({"name": "sophia_h", "hessian_every": 3}, 4, [0, 0, 1, 0, 0, 1], [False, True]),
+        ({"name": "sophia_g", "hessian_every": 1}, 0, [1, 1, 1], [True]),
+        ({}, 0, [0, 0, 0], [False]),
+    ],
+)
+def test_refreshes_come_by_the_step_of_the_run_and_each_program_is_compiled_once(
+    compiled, optim, start, taken, programs
+):
+    """The second one after the first step."""
     parts = dict.fromkeys(("mesh", "model", "objectives", "optimizer"))
     config = Config(optim=OptimConfig(**optim))
-    return CompiledSteps(SimpleNamespace(config=config, state={}, start=start, **parts))
+    steps = CompiledSteps(SimpleNamespace(config=config, state={}, start=start, **parts))
+    assert compiled == programs[:1]
+    numbers = range(start + 1, start + 1 + len(taken))
+    assert [int(steps(number, {}, {})[1]["refresh"]) for number in numbers] == taken
+    assert compiled == programs
 
 
-def _taken(steps, numbers):
-    return [int(steps(number, {}, {})[1]["refresh"]) for number in numbers]
+@pytest.fixture
+def chosen(tmp_path, monkeypatch):
+    """Asks for a cache in a new home: the folder that JAX is told of, None for none."""
+    told = {}
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    config = SimpleNamespace(jax_compilation_cache_dir=None, update=told.__setitem__)
+    monkeypatch.setattr(jax, "config", config)
+
+    def ask():
+        told.clear()
+        enable_compile_cache()
+        return told.get("jax_compilation_cache_dir")
+
+    return ask
 
 
-@pytest.mark.parametrize("start", [0, 4])
-def test_refreshes_come_by_the_step_of_the_run(compiled, start):
-    steps = _steps(start, name="sophia_g", hessian_every=3)
-    expected = [1, 0, 0, 1, 0, 0, 1, 0, 0, 1][start:]
-    assert _taken(steps, range(start + 1, 11)) == expected
-
-
-def test_the_second_program_is_compiled_once_and_after_the_first_step(compiled):
-    steps = _steps(name="sophia_h", hessian_every=3)
-    assert compiled == [True]
-    assert _taken(steps, range(1, 9)) == [1, 0, 0, 1, 0, 0, 1, 0]
-    assert compiled == [True, False]
-
-
-@pytest.mark.parametrize(
-    ("optim", "refreshes"), [({}, False), ({"name": "sophia_g", "hessian_every": 1}, True)]
-)
-def test_a_run_with_one_kind_of_step_compiles_one_program(compiled, optim, refreshes):
-    assert _taken(_steps(**optim), range(1, 5)) == [int(refreshes)] * 4
-    assert compiled == [refreshes]
+def test_the_cache_is_the_users_own(tmp_path, monkeypatch, chosen):
+    folder = tmp_path / ".cache" / "mmrec_jax" / "compiled"
+    for _ in range(2):  # made, and found
+        assert chosen() == str(folder)
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for mode in (0o770, 0o707):  # native code is run as it is found there
+        folder.chmod(mode)
+        refused(chosen, str(folder))
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    folder.chmod(0o700)
+    assert chosen() == str(folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    assert chosen() == str(tmp_path / "other" / "mmrec_jax" / "compiled")
+    (tmp_path / "file").write_text("a home that cannot hold it")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert chosen() is None
+    monkeypatch.setattr(jax.config, "jax_compilation_cache_dir", "JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert chosen() is None

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from mmrec_jax import dora
-from mmrec_jax.config import Config, TrainConfig
+from mmrec_jax.config import Config, TrainConfig, TurkishConfig
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.kinds.instructions import TreebankInstructionsConfig
 from mmrec_jax.data.kinds.text import TreebankConfig
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.dora.adapted_model import adapt
-from mmrec_jax.errors import UserError
 from mmrec_jax.evaluation.registry import EVALUATORS, Evaluation, format_metrics
 from mmrec_jax.models.noise import with_embedding_noise
 from mmrec_jax.objectives.cross_entropy import CrossEntropy
@@ -25,6 +24,7 @@ from mmrec_jax.train import evaluator
 from mmrec_jax.train.evaluator import Evaluator, check_evaluators
 from mmrec_jax.train.mesh import one_device
 from tests.families import small
+from tests.refused import refused
 
 _TEXTS = ["bir iki göl köprü " * 6, "deniz yol kuş"]
 
@@ -58,24 +58,17 @@ def _data(kind=TreebankConfig):
 
 
 def _setup(path, model, data=None, scored=0, **train):
-    train = {
-        "dashboard": False,
-        "sample_tokens": 0,
-        "sample_prompt": "göl",
-        "evaluators": (),
-        **train,
-    }
-    train |= {"batch_size": 2, "eval_batches": None, "eval_carry": False, "seed": 3}
+    train = {"dashboard": False, "sample_tokens": 0, "sample_prompt": "göl", **train}
     return SimpleNamespace(
         model=model,
         objectives={"cross_entropy": CrossEntropy(lambda step: 1.0)},
         data=data or _data(),
         mesh=one_device(),
         workdir=SimpleNamespace(samples=path / "samples"),
-        config=SimpleNamespace(
-            train=SimpleNamespace(**train),
-            data=SimpleNamespace(seq_len=16),
-            turkish=SimpleNamespace(scored_samples=scored),
+        config=Config(
+            data=TreebankConfig(seq_len=16),
+            train=TrainConfig(steps=1, batch_size=2, **train),
+            turkish=TurkishConfig(scored_samples=scored),
         ),
     )
 
@@ -104,7 +97,7 @@ def test_every_split_is_written_and_the_sample_kept(tmp_path, reported, capsys):
 
 def test_a_model_with_adapters_and_noise_is_evaluated_as_what_it_is(tmp_path, reported):
     model, base = small("gru")
-    rules = (dora.AdapterRule("head/kernel", 2, 4.0, "dora"),)
+    rules = (dora.AdapterRule("inputs/kernel", 2, 4.0, "dora"),)
     adapted = with_embedding_noise(adapt(model, base, rules), 5.0)
     adapters = jax.tree.map(
         lambda x: x + 0.3, jax.jit(lambda key: adapted.init(key))(jax.random.key(0))
@@ -117,10 +110,13 @@ def test_a_model_with_adapters_and_noise_is_evaluated_as_what_it_is(tmp_path, re
 
 
 def test_a_family_without_a_dashboard_or_a_state_is_evaluated_too(tmp_path, reported):
-    setup = _setup(tmp_path, small("attention")[0], dashboard=True, sample_tokens=3)
-    _, written = _evaluate(setup, small("attention")[1])
-    assert [split for _, split, _ in written] == ["validation"]
-    assert reported[0][2].startswith("göl")
+    """And responds where it is trained on conversations."""
+    for kind, begins in ((TreebankConfig, "göl"), (TreebankInstructionsConfig, "göl\n")):
+        model, params = small("attention")
+        setup = _setup(tmp_path, model, _data(kind), dashboard=True, sample_tokens=3)
+        _, written = _evaluate(setup, params)
+        assert [split for _, split, _ in written] == ["validation"]
+        assert reported.pop()[2].startswith(begins)
 
 
 def test_nothing_is_written_where_the_loss_is_not_finite(tmp_path, reported):
@@ -132,12 +128,6 @@ def test_nothing_is_written_where_the_loss_is_not_finite(tmp_path, reported):
     assert not reported
 
 
-def test_a_model_of_conversations_responds(tmp_path, reported):
-    setup = _setup(tmp_path, small("gru")[0], _data(TreebankInstructionsConfig), sample_tokens=3)
-    _evaluate(setup, small("gru")[1])
-    assert reported[0][2].startswith("göl\n")
-
-
 def test_an_evaluator_from_outside(tmp_path, reported, monkeypatch):
     def steps(request):
         return Evaluation({"steps": request.step}, text="mine")
@@ -147,8 +137,8 @@ def test_an_evaluator_from_outside(tmp_path, reported, monkeypatch):
     _, written = _evaluate(setup, small("gru")[1])
     assert written[1:] == [(7, "mine", {"steps": 7})]
     check_evaluators(Config(train=TrainConfig(steps=1, evaluators=("mine",))))
-    with pytest.raises(UserError, match=r"config\.train\.evaluators .*yours"):
-        check_evaluators(Config(train=TrainConfig(steps=1, evaluators=("mine", "yours"))))
+    unknown = Config(train=TrainConfig(steps=1, evaluators=("mine", "yours")))
+    refused(lambda: check_evaluators(unknown), "config.train.evaluators", "yours")
 
 
 def test_integers_are_shown_as_integers():

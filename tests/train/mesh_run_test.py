@@ -1,13 +1,11 @@
 """A run that changes its mesh on the way is the run that does not."""
 
-import shutil
-
 import numpy as np
 import pytest
 
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.writer import read_metrics
-from tests.small_run import begin, linear_config
+from tests.small_run import begin, linear_config, session_text
 
 _RUN = {
     "train__steps": 8,
@@ -17,11 +15,10 @@ _RUN = {
     "optim__schedule": "constant",
 }
 _CUBE = {"mesh__data": 2, "mesh__fsdp": 2, "mesh__tensor": 2}
-_MESHES = {"one device": {"train__devices": 1}, "fsdp 8": {"mesh__data": 1, "mesh__fsdp": 8}}
 
 
-def _config(text, **fields):
-    return linear_config(text, **{**_RUN, "train__devices": 8, **fields})
+def _config(**fields):
+    return linear_config(session_text(), **{**_RUN, "train__devices": 8, **fields})
 
 
 def _losses(folder):
@@ -29,26 +26,24 @@ def _losses(folder):
     return {(line["split"], line["step"]): line["loss"] for line in lines}
 
 
-@pytest.fixture(scope="module", params=["all parameters", "dora"])
-def runs(request, text, tmp_path_factory):
-    """A run on one device; the first half of it on three axes; and their own fields."""
-    folder = tmp_path_factory.mktemp("runs")
+@pytest.mark.parametrize(
+    ("adapted", "mesh"),
+    [
+        (False, {"mesh__data": 1, "mesh__fsdp": 8}),
+        pytest.param(False, {"train__devices": 1}, marks=pytest.mark.soak),
+        pytest.param(True, {"mesh__data": 1, "mesh__fsdp": 8}, marks=pytest.mark.soak),
+    ],
+)
+def test_a_checkpoint_of_three_axes_goes_on_on_another_mesh(tmp_path, adapted, mesh):
     fields = {}
-    if request.param == "dora":
-        begin(_config(text, train__devices=1), folder / "base", step=3)
-        fields = {"init_from": folder / "base", "adapters__kind": "dora", "adapters__rank": 2}
-    assert run(_config(text, **fields, train__devices=1), folder / "whole") == 0
-    half = _config(text, **fields, **_CUBE, train__steps=4)
-    assert run(half, folder / "half") == 0
-    return folder, fields
-
-
-@pytest.mark.parametrize("mesh", _MESHES.values(), ids=_MESHES)
-def test_a_checkpoint_of_three_axes_goes_on_on_another_mesh(runs, text, tmp_path, mesh):
-    folder, fields = runs
-    here = shutil.copytree(folder / "half", tmp_path / "run")
-    assert run(_config(text, **fields, **mesh), here) == 0
-    expected, found = _losses(folder / "whole"), _losses(here)
+    if adapted:
+        begin(_config(train__devices=1), tmp_path / "base", step=3)
+        fields = {"init_from": tmp_path / "base", "adapters__kind": "dora", "adapters__rank": 2}
+    whole, changed = tmp_path / "whole", tmp_path / "changed"
+    assert run(_config(**fields, train__devices=1), whole) == 0
+    assert run(_config(**fields, **_CUBE, train__steps=4), changed) == 0
+    assert run(_config(**fields, **mesh), changed) == 0
+    expected, found = _losses(whole), _losses(changed)
     del found["validation", 4]  # the end of the first half
     assert found.keys() == expected.keys()
     assert len(found) == 9

@@ -1,9 +1,6 @@
 """Several devices, and parts of parameters on each: the run of one device, with less memory."""
 
 import functools
-import os
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -12,7 +9,6 @@ import pytest
 from mmrec_jax.config import AdapterConfig, Config, MeshConfig, OptimConfig, TrainConfig
 from mmrec_jax.data.kinds.text import TextConfig
 from mmrec_jax.dora.adapted_model import adapt, adapter_rules
-from mmrec_jax.errors import UserError
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.sizes import SIZES
 from mmrec_jax.objectives.config import Objectives
@@ -33,6 +29,7 @@ from mmrec_jax.train.mesh import (
 from mmrec_jax.train.setup import build_objectives
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.tree import named_leaves, num_bytes
+from tests.refused import refused
 from tests.small_step import TOKENIZER, assert_close, batch, mesh, moved
 
 _SMALL = {"vocab_size": 24, "model_dim": 16, "num_layers": 2, "num_memories": 2, "chunk": 4}
@@ -43,15 +40,14 @@ _CASES = {
     "sophia": (_LINEAR, OptimConfig("sophia_g", 1e-2, warmup_steps=1), 6, 2, True),
     "dora": (_LINEAR, OptimConfig(lr=1e-2, warmup_steps=1), 6, 1, False),
 }
-_SHAPES = [(2, 2, 2), (1, 8, 1)]
 
 
 @functools.cache
-def _train(case, shape, dtype):
+def _train(case, shape):
     """Losses, the moments after the first step, and the last state; all steps refresh Sophia's."""
     fields, optim, steps, accumulate, carry = _CASES[case]
     config = Config(
-        model=MMRecConfig(**_SMALL, remat="none", dtype=dtype, param_dtype=dtype, **fields),
+        model=MMRecConfig(**_SMALL, remat="none", dtype="float64", param_dtype="float64", **fields),
         objectives=Objectives(uboo=UBOOConfig()),
         data=TextConfig(train="none.txt", seq_len=8),
         optim=optim,
@@ -60,7 +56,7 @@ def _train(case, shape, dtype):
         ),
         mesh=MeshConfig(*shape),
     )
-    with jax.enable_x64(dtype == "float64"):
+    with jax.enable_x64(True):
         devices, model = make_mesh(config), config.model.build()
         if case == "dora":
             base = jax.jit(lambda: moved(model.init(jax.random.key(0))))()
@@ -95,13 +91,12 @@ def _train(case, shape, dtype):
         ("dora", (2, 2, 2)),
         ("sophia", (2, 2, 2)),  # a constraint on activations made XLA mix up rows here
         ("sophia", (2, 2, 1)),  # and is in force here
-        ("sophia", (1, 4, 1)),
     ],
 )
 def test_in_float64_every_mesh_trains_as_one_device(case, shape):
     """With dropout, UBOO, Sophia-G, microbatches, a carried state, and adapters on a split base."""
-    expected, first, _ = _train(case, (1, 1, 1), "float64")
-    losses, found, state = _train(case, shape, "float64")
+    expected, first, _ = _train(case, (1, 1, 1))
+    losses, found, state = _train(case, shape)
     np.testing.assert_allclose(losses, expected, rtol=1e-9)
     assert_close(found, first, 1e-9)
     assert expected[-1][0] < expected[0][0]
@@ -109,18 +104,6 @@ def test_in_float64_every_mesh_trains_as_one_device(case, shape):
     assert min(parts) == 1 / (max(shape[1:]) if case == "dora" else shape[1] * shape[2])
     if state.carried is not None:
         assert state.carried.h.addressable_shards[0].data.shape[1] == 8 // (shape[0] * shape[1])
-
-
-@pytest.mark.parametrize("shape", _SHAPES)
-def test_in_float32_first_gradients_and_losses_are_those_of_one_device(shape):
-    expected, first, _ = _train("adamw", (1, 1, 1), "float32")
-    losses, found, _ = _train("adamw", shape, "float32")
-    gradients = [
-        {name: x for name, x in named_leaves(each).items() if "mu" in name.split("/")}
-        for each in (found, first)
-    ]
-    assert_close(*gradients, 1e-5)
-    np.testing.assert_allclose(losses[:, 0], expected[:, 0], rtol=1e-4)
 
 
 def _matrices(params):
@@ -169,7 +152,6 @@ def _config(mesh=None, **train):
     ("config", "shape"),
     [
         (_config(), (8, 1, 1)),
-        (_config(devices=2), (2, 1, 1)),
         (_config({"fsdp": 2, "tensor": 2}), (2, 2, 2)),
         (_config({"data": 1, "fsdp": -1}), (1, 8, 1)),
         (_config({"data": 1, "fsdp": 4}, devices=4), (1, 4, 1)),
@@ -184,29 +166,25 @@ def test_all_devices_are_used_unless_told_otherwise(config, shape):
 @pytest.mark.parametrize(
     ("make", "field"),
     [
-        (lambda: make_mesh(_config(devices=9, batch_size=9)), r"config\.train\.devices is 9"),
-        (lambda: make_mesh(_config(batch_size=12)), r"batch_size / accumulate is 12"),
-        (lambda: make_mesh(_config(accumulate=4)), r"batch_size / accumulate is 4"),
+        (lambda: make_mesh(_config(devices=9, batch_size=9)), "config.train.devices is 9"),
+        (lambda: make_mesh(_config(accumulate=4)), "batch_size / accumulate is 4"),
         (lambda: make_mesh(_config({"fsdp": 4, "tensor": 2}, batch_size=2)), "is 2"),
-        (lambda: mesh_shape(MeshConfig(fsdp=3), 8), r"config\.mesh.*fsdp 3"),
-        (lambda: mesh_shape(MeshConfig(1, 2, 2), 8), r"config\.mesh.*tensor 2"),
-        (lambda: MeshConfig(fsdp=-1), r"mesh\.fsdp"),
-        (lambda: MeshConfig(tensor=0), r"mesh\.tensor"),
+        (lambda: mesh_shape(MeshConfig(fsdp=3), 8), "fsdp 3"),
+        (lambda: mesh_shape(MeshConfig(1, 2, 2), 8), "tensor 2"),
+        (lambda: MeshConfig(fsdp=-1), "mesh.fsdp"),
+        (lambda: MeshConfig(tensor=0), "mesh.tensor"),
     ],
 )
 def test_a_mesh_that_does_not_fit_is_refused_by_field(make, field):
-    with pytest.raises(UserError, match=field):
-        make()
+    refused(make, field)
 
 
 @pytest.mark.parametrize(
     ("flags", "config", "expected"),
     [
         ("", _config(batch_size=12, accumulate=2), 3),  # the most of four cores that divide six
-        ("", _config(batch_size=7), 1),
         ("", _config(batch_size=10, devices=5), 5),
         ("", _config({"fsdp": 2}, batch_size=6), 2),
-        ("", _config({"tensor": 2}, batch_size=6), 4),
         ("", _config({"data": 2, "fsdp": 4}), 8),
         ("--xla_force_host_platform_device_count=2", _config(batch_size=12), None),
     ],
@@ -222,18 +200,6 @@ def test_the_cpu_becomes_one_device_per_core_unless_told_otherwise(
     assert asked.get("jax_num_cpu_devices") == expected
 
 
-def test_splitting_the_cpu_holds_in_a_process_and_too_late_is_no_error():
-    code = """
-from mmrec_jax.config import Config, TrainConfig
-from mmrec_jax.train.mesh import make_mesh, split_cpu
-config = Config(train=TrainConfig(steps=1, batch_size=9, devices=3))
-split_cpu(config)
-print(make_mesh(config).size)
-split_cpu(config)
-"""
-    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
-    ran = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert int(ran.stdout) == 3
+def test_splitting_the_cpu_too_late_is_no_error():
+    split_cpu(_config(batch_size=9, devices=3))
+    assert len(jax.devices()) == 8

@@ -11,15 +11,27 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.train.rendezvous import meet
 
 
-def free_port():
+def _free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
 
 
-def _meet(*members, port=None, seconds=20.0, first_leads=False):
-    """What each of the members (count, number) is told; "" for one that has met the others."""
-    port, told = port or free_port(), {}
+def _visit(port, said=b""):
+    """A connection to whoever listens at the port, once somebody does."""
+    while True:
+        with contextlib.suppress(ConnectionRefusedError):
+            connection = socket.create_connection(("127.0.0.1", port))
+            connection.sendall(said)
+            return connection
+
+
+def _meet(*members, port=None, seconds=20.0, visitor=None):
+    """What each of the members (count, number) is told; "" for one that has met the others.
+
+    `visitor(port)` is called once the first of them listens.
+    """
+    port, told = port or _free_port(), {}
 
     def member(index, count, number):
         try:
@@ -33,10 +45,9 @@ def _meet(*members, port=None, seconds=20.0, first_leads=False):
     ]
     for thread in threads:
         thread.start()
-        while first_leads:  # the others come to it, and none when all is over
-            with contextlib.suppress(ConnectionRefusedError):
-                socket.create_connection(("127.0.0.1", port)).close()
-                first_leads = False
+        if visitor:
+            visitor(port)
+            visitor = None
     for thread in threads:
         thread.join()
     return [told[index] for index in range(len(members))]
@@ -44,7 +55,7 @@ def _meet(*members, port=None, seconds=20.0, first_leads=False):
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
 def test_all_go_on_when_all_have_come_and_the_port_is_free_again(order):
-    port = free_port()
+    port = _free_port()
     assert _meet(*((3, number) for number in order), port=port) == ["", "", ""]
     with socket.create_server(("127.0.0.1", port)):  # as JAX does next
         pass
@@ -61,38 +72,29 @@ def test_all_go_on_when_all_have_come_and_the_port_is_free_again(order):
 )
 def test_what_is_wrong_is_told_to_all_at_once(members, named):
     begin = time.monotonic()
-    told = _meet(*members, first_leads=True)
+    told = _meet(*members, visitor=lambda port: _visit(port).close())
     assert all(named in message for message in told)
     assert time.monotonic() - begin < 10
 
 
-def test_those_who_do_not_come_are_named():
-    (told,) = _meet((3, 1), seconds=0.5)
-    assert "0, 2" in told
+def test_those_who_do_not_come_are_named_and_strangers_are_not_counted():
+    assert "0, 2" in _meet((3, 1), seconds=0.5)[0]
+    stranger = []
+    said = b"GET / HTTP/1.1\r\n\r\n"
+    told = _meet((2, 0), seconds=2, visitor=lambda port: stranger.append(_visit(port, said)))
+    assert "1" in told[0]
 
 
 def test_one_that_ends_meanwhile_ends_all():
-    port, told = free_port(), []
+    def come_and_go(port):
+        with _visit(port, b'{"count": 3, "number": 2}\n'):
+            time.sleep(0.2)
 
-    def leader():
-        with contextlib.suppress(UserError):
-            meet("127.0.0.1", port, 3, 0, seconds=20)
-        told.append("leader")
-
-    thread = threading.Thread(target=leader)
-    thread.start()
-    while True:
-        with contextlib.suppress(ConnectionRefusedError):
-            connection = socket.create_connection(("127.0.0.1", port))
-            break
-    connection.sendall(b'{"count": 3, "number": 2}\n')
-    time.sleep(0.2)
-    connection.close()
-    thread.join(timeout=10)
-    assert told
+    (told,) = _meet((3, 0), visitor=come_and_go)
+    assert "2" in told
 
 
-def test_another_program_at_the_port_is_no_process_of_the_run():
+def test_another_program_or_no_address_is_refused():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
 
@@ -106,26 +108,5 @@ def test_another_program_at_the_port_is_no_process_of_the_run():
         with pytest.raises(UserError, match=str(port)):
             meet("127.0.0.1", port, 2, 1, seconds=20)
         thread.join()
-
-
-def test_a_visitor_that_says_nonsense_is_ignored():
-    port = free_port()
-
-    def visit():
-        while True:
-            with (
-                contextlib.suppress(OSError),
-                socket.create_connection(("127.0.0.1", port)) as one,
-            ):
-                one.sendall(b"GET / HTTP/1.1\r\n\r\n")
-                return
-
-    thread = threading.Thread(target=visit)
-    thread.start()
-    assert "1" in _meet((2, 0), port=port, seconds=3)[0]
-    thread.join()
-
-
-def test_an_address_that_is_none_is_refused():
     with pytest.raises(UserError, match=r"no-such-host\.invalid"):
         meet("no-such-host.invalid", 1234, 2, 1, seconds=20)

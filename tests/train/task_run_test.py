@@ -3,7 +3,6 @@
 import json
 import math
 
-import jax
 import numpy as np
 import pytest
 
@@ -13,8 +12,8 @@ from mmrec_jax.config_file import read_config
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.train.loop import run
-from mmrec_jax.train.setup import load_data, set_up
-from tests.small_run import CONFIG_FILE, LINEAR, flags
+from mmrec_jax.train.setup import load_data
+from tests.small_run import CONFIG_FILE, LINEAR, assert_same_run, flags, metrics
 
 _TASK = {
     **LINEAR,
@@ -31,17 +30,10 @@ _TASK = {
     "train__sample_tokens": 0,
     "optim__schedule": "constant",
 }
-_TIMED = ("tokens_per_second", "flop_utilisation", "input_wait")
 
 
 def _config(**overrides):
     return read_config(str(CONFIG_FILE), flags(**{**_TASK, **overrides}))
-
-
-def _metrics(folder, split):
-    lines = map(json.loads, (folder / "metrics.jsonl").read_text("utf-8").splitlines())
-    untimed = [{name: x for name, x in line.items() if name not in _TIMED} for line in lines]
-    return [line for line in untimed if line["split"] == split]
 
 
 @pytest.fixture(scope="module")
@@ -52,17 +44,11 @@ def finished(tmp_path_factory):
 
 
 def test_each_evaluation_has_accuracies_at_each_length_and_no_bytes(finished):
-    validation = _metrics(finished, "validation")
+    validation = metrics(finished, "validation")
     assert [line["step"] for line in validation] == [3, 6]
-    recurrence = _metrics(finished, "recurrence")
+    recurrence = metrics(finished, "recurrence")
     assert [line["step"] for line in recurrence] == [3, 6]
-    assert recurrence[0].keys() == {
-        "step",
-        "split",
-        "gamma_half_life",
-        "state_variance",
-        "state_rms",
-    }
+    assert {"gamma_half_life", "state_variance", "state_rms"} <= recurrence[0].keys()
     for line in validation:
         scores = {f"{name}@{n}" for n in (8, 20) for name in ("loss", "accuracy", "token_accuracy")}
         assert line.keys() == {"step", "split", "loss", "tokens"} | scores
@@ -74,35 +60,27 @@ def test_each_evaluation_has_accuracies_at_each_length_and_no_bytes(finished):
     assert abs(validation[1]["loss"] - math.log(2)) < 0.7
 
 
-def test_what_was_scored_is_said(finished, capsys):
-    assert run(_config(), finished) == 0
-    out = capsys.readouterr().out
-    last = _metrics(finished, "validation")[-1]
-    assert "data: parity, fresh examples of 1 to 8 tokens (4 in the vocabulary)" in out
-    assert (
-        f"accuracy@20 {last['accuracy@20']:.2%} "
-        f"({last['token_accuracy@20']:.2%} of all answers)" in out
-    )
-    assert "bits/byte" not in out
-    assert "perplexity" not in out
-    assert f"mmrec eval length --workdir={finished}" in out
-    assert "mmrec generate" not in out
-
-
-def test_a_run_in_two_sessions_is_the_run_in_one(finished, tmp_path):
-    """The schedule is constant, so a run may stop early and be made longer."""
+def test_the_same_command_says_what_was_scored_and_a_longer_run_is_the_same(
+    finished, tmp_path, capsys
+):
     assert run(_config(train__steps=4), tmp_path) == 0
     assert run(_config(), tmp_path) == 0
-    assert _metrics(tmp_path, "train") == _metrics(finished, "train")
-    states = [set_up(_config(), folder, fresh=False).state for folder in (finished, tmp_path)]
-    for a, b in zip(*map(jax.tree.leaves, states), strict=True):
-        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    assert_same_run(_config(), finished, tmp_path)
+    capsys.readouterr()
+    assert run(_config(), finished) == 0
+    out = capsys.readouterr().out
+    last = metrics(finished, "validation")[-1]
+    assert "data: parity, fresh examples of 1 to 8 tokens (4 in the vocabulary)" in out
+    assert f"accuracy@20 {last['accuracy@20']:.2%} ({last['token_accuracy@20']:.2%} of all" in out
+    assert f"mmrec eval length --workdir={finished}" in out
+    for word in ("bits/byte", "perplexity", "mmrec generate"):
+        assert word not in out
 
 
 def test_any_checkpoint_can_be_scored_at_any_length(finished, capsys):
     main(["eval", "loss", f"--workdir={finished}", "--step=last", "--batch-size=4"])
     said = dict(line.rsplit(" ", 1) for line in capsys.readouterr().out.splitlines()[1:])
-    for name, value in _metrics(finished, "validation")[-1].items():
+    for name, value in metrics(finished, "validation")[-1].items():
         if name not in ("step", "split"):
             assert float(said[name].replace(",", "")) == pytest.approx(value, abs=1e-4)
     main(["eval", "loss", f"--workdir={finished}", "--lengths=5, 33"])
@@ -119,7 +97,7 @@ def test_accuracy_by_length_doubles_from_the_longest_example(finished, capsys):
     assert (finished / "eval" / "length.png").exists()
     assert [score["length"] for score in content["scores"]] == [8, 16, 32, 64]
     assert (content["task"], content["trained_length"]) == ("parity", 8)
-    last = _metrics(finished, "validation")[-1]  # the same 10 sequences
+    last = metrics(finished, "validation")[-1]  # the same 10 sequences
     for name in ("accuracy", "token_accuracy", "loss"):
         assert content["scores"][0][name] == pytest.approx(last[f"{name}@8"], rel=1e-5)
     assert [line.endswith("beyond the trained length") for line in lines[1:5]] == [
@@ -155,10 +133,8 @@ def test_inspect_shows_bits_and_answers(capsys):
     assert lines[0].startswith("row 0: 2 segments, ")
     bits = lines[1].split(": ")[1]
     if " → " not in bits:  # answers that happen to be the next bits
-        answers = lines[2].split(": ")[1].split("|")
-        assert answers[-1] == str(bits.count("1") % 2)
+        assert lines[2].split(": ")[1].split("|")[-1] == str(bits.count("1") % 2)
     assert lines[-1].startswith("parity, fresh examples of 1 to 8 tokens")
-    assert lines[-1].endswith("% full")
 
 
 def test_a_base_with_another_tokenizer_is_refused(tmp_path):

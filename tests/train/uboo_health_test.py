@@ -18,6 +18,7 @@ from mmrec_jax.train.step import make_train_step
 from tests.models.mmrec.loops import OPTIMISED
 from tests.small_step import build
 
+pytestmark = pytest.mark.soak
 STEPS = 200
 MODEL = MMRecConfig(
     vocab_size=258,

@@ -1,0 +1,41 @@
+"""A run in two sessions is the run in one, bit for bit, whatever it is made of."""
+
+import numpy as np
+import pytest
+
+from mmrec_jax.train.loop import run
+from tests.small_run import assert_same_run, linear_config, metrics, session_text
+
+_RUN = {
+    "train__steps": 8,
+    "train__eval_every": 8,
+    "train__checkpoint_every": 5,
+    "train__sample_tokens": 0,
+    "optim__schedule": "constant",  # so a run may stop early and be made longer
+}
+_CASES = {
+    "carried state, microbatches, Sophia": {
+        "train__carry_state": True,
+        "train__accumulate": 2,
+        "optim__name": "sophia_g",
+        "optim__hessian_every": 3,
+        "objectives__uboo__weight": 0.1,
+        "model__dropout": 0.1,
+    },
+    "dropout and noise": {"noise__alpha": 5.0, "optim__name": "lion"},
+}
+
+
+@pytest.mark.parametrize("fields", _CASES.values(), ids=_CASES)
+def test_a_run_in_two_sessions_is_the_run_in_one(fields, tmp_path):
+    config = linear_config(session_text(), **_RUN, **fields)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert run(config, whole) == 0
+    cut = {**_RUN, **fields, "train__steps": 5}
+    assert run(linear_config(session_text(), **cut), parts) == 0
+    assert run(config, parts) == 0
+    state = assert_same_run(config, whole, parts)
+    if "train__carry_state" in fields:
+        assert np.any(state.carried.h)
+        norms = [line["sophia_h_norm"] for line in metrics(whole, "train")]
+        assert [i + 2 for i in range(7) if norms[i + 1] != norms[i]] == [4, 7]
