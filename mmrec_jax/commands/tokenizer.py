@@ -154,7 +154,7 @@ def _add_report(commands: Any) -> None:
         help="measure a tokenizer on texts",
         description="Tokens per word, bytes and characters per token, the tokens saved against a "
         "base and the most that could be, sentences whose ids change, tokens that no text gives, "
-        "tokens against gold morphology and vowel harmony. Writes report.json, .md and .png.",
+        "tokens against gold morphology and vowel harmony. Writes report.json and report.md.",
     )
     add = parser.add_argument
     add("--tokenizer", required=True, help="tokenizer.json or sentencepiece .model")
@@ -171,10 +171,10 @@ def _add_report(commands: Any) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    """Prints the Markdown and writes the three files."""
+    """Prints the Markdown and writes both files."""
     from mmrec_jax.data.files.paths import find_files
     from mmrec_jax.tokenizers.morphemes import read_gold_boundaries
-    from mmrec_jax.tokenizers.report import Encoder, make_card
+    from mmrec_jax.tokenizers.report import Encoder, make_report, markdown, write_report
     from mmrec_jax.tokenizers.text import text_chunks
 
     encoder = Encoder(Path(options.tokenizer), "--tokenizer")
@@ -182,10 +182,10 @@ def _report(options: argparse.Namespace) -> None:
     files = find_files(options.text, "--text")
     gold = read_gold_boundaries(Path(options.gold)) if options.gold else {}
     texts = {path: text_chunks(path, options.field) for path in files}
-    card, out = make_card(encoder, base, texts, gold), Path(options.out)
-    card.write(out)
-    print(card.markdown(), end="")
-    print(f"\n{out}: report.json, report.md, report.png")
+    report, out = make_report(encoder, base, texts, gold), Path(options.out)
+    write_report(out, report)
+    print(markdown(report), end="")
+    print(f"\n{out}: report.json, report.md")
 
 
 def _add_init_embeddings(commands: Any) -> None:
