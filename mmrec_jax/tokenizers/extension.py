@@ -133,13 +133,10 @@ def learn_extension(plan: ExtensionPlan, report: OnProgress) -> Vocabulary:
     def learn(
         stage: Stage, symbols: Symbols, new_tokens: int, forbidden: set[int], at_least: int
     ) -> Symbols:
-        before = vocabulary.new_tokens
-
         def progress(done: int) -> None:
-            report(f"{stage}s", done - before, new_tokens)
+            report(f"{stage}s", done, new_tokens)
 
-        until = before + new_tokens
-        return learn_merges(stage, vocabulary, symbols, until, forbidden, at_least, progress)
+        return learn_merges(stage, vocabulary, symbols, new_tokens, forbidden, at_least, progress)
 
     ids, offsets, counts = text.table.words()
     morphemes, once = None, least
