@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mmrec_jax.commands.options import require_positive
+from mmrec_jax.commands.options import make_out, require_positive
 from mmrec_jax.errors import UserError
 
 _INPUT = "model.embed_tokens.weight"
@@ -83,11 +83,10 @@ def _extend(options: argparse.Namespace) -> None:
         boundaries=boundaries,
         morphemes=morphemes,
     )
-    record, out = plan.record(), Path(options.out)
+    record, out = plan.record(), make_out(options, Path())
     if not options.fresh and extension.finished(out, record):
         print(f"{out}: this tokenizer is there already; --fresh makes it again")
         return
-    extension.make_folder(out)
     with _progress_bars() as report:
         vocabulary = extension.learn_extension(plan, report)
     extension.write_extension(out, vocabulary, record)
@@ -182,7 +181,8 @@ def _report(options: argparse.Namespace) -> None:
     files = find_files(options.text, "--text")
     gold = read_gold_boundaries(Path(options.gold)) if options.gold else {}
     texts = {path: text_chunks(path, options.field) for path in files}
-    report, out = make_report(encoder, base, texts, gold), Path(options.out)
+    out = make_out(options, Path())
+    report = make_report(encoder, base, texts, gold)
     write_report(out, report)
     print(markdown(report), end="")
     print(f"\n{out}: report.json, report.md")

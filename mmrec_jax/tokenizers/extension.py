@@ -58,12 +58,9 @@ class ExtensionPlan:
     field: str  # of JSON lines
     vocab_size: int  # new tokens in all
     superwords: int  # how many of them are superwords
-    # every file counts as the size of its text to the power of this; 1: every word counts the same,
-    # 0: every file does
-    balance: float
+    balance: float  # a file counts as the size of its text to this power; 1: all words alike
     protected: Sequence[str]  # texts whose ids must not change
-    # where the morphemes of a word begin, or None; see `token_morphemes`
-    boundaries: Boundaries | None
+    boundaries: Boundaries | None  # where morphemes begin, see `token_morphemes`
     morphemes: str | None  # what `boundaries` are from
 
     def __post_init__(self) -> None:
@@ -209,22 +206,11 @@ def finished(out: Path, record: dict[str, Any]) -> bool:
     return True
 
 
-def make_folder(out: Path) -> None:
-    """Makes a folder if it is not there, or raises a `UserError`."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be made: {error.strerror}") from None
-
-
 def write_extension(out: Path, vocabulary: Vocabulary, record: dict[str, Any]) -> None:
     """Writes an extended tokenizer into a folder; `RECORD_FILE` comes last and marks it complete.
 
     `TOKENIZER_FILE` and `CONFIG_FILE` are what `AutoTokenizer` of `transformers` reads,
-    `MERGES_FILE` says of every new merge when and why it was made.
-
-    Raises:
-      UserError: a file cannot be written.
+    `MERGES_FILE` says of every new merge when and why it was made. A failure is a `UserError`.
     """
     base = vocabulary.base
     joined = followers(vocabulary)

@@ -240,7 +240,6 @@ def markdown(report: Mapping[str, Any]) -> str:
 def write_report(folder: Path, report: Mapping[str, Any]) -> None:
     """Writes `report.json` and `report.md`, or raises a `UserError`."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         replace_file(folder / "report.json", (json.dumps(report, indent=1) + "\n").encode())
         replace_file(folder / "report.md", markdown(report).encode())
     except OSError as error:
