@@ -119,10 +119,8 @@ class _Node(dict[str, "_Node"]):
 def trie_regex(strings: Mapping[str, str]) -> str:
     """An expression that matches the longest of some strings whose condition holds after it.
 
-    Common prefixes are shared, so a position where nothing matches is rejected in a few steps.
-
-    Args:
-      strings: not empty, each with its condition: an expression that matches the empty string.
+    Common prefixes are shared, so a position where nothing matches is rejected in a few steps. A
+    condition is an expression that matches the empty string; no string is empty.
     """
     root = _Node()
     for string in sorted(strings):

@@ -1,5 +1,6 @@
 """Tokenizers of other programs: what may be wrong with their files, and what they do to texts."""
 
+import functools
 import io
 import json
 import pickle
@@ -32,16 +33,12 @@ LLAMA_DECODER = [
 ]
 
 
-def added(index, content, special=False, **more):
-    """An entry of `added_tokens`."""
-    plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-    return plain | {"id": index, "content": content, "special": special} | more
-
-
 def written(model, names=("<|endoftext|>",), special=True, **settings):
     """A tokenizer.json with some added tokens after its vocabulary."""
-    first = len(model["vocab"])
-    entries = [added(first + i, name, special) for i, name in enumerate(names)]
+    plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    plain["special"] = special
+    numbered = enumerate(names, len(model["vocab"]))
+    entries = [plain | {"id": index, "content": name} for index, name in numbered]
     return json.dumps({"version": "1.0", "added_tokens": entries, "model": model} | settings)
 
 
@@ -94,6 +91,7 @@ def model_file(**options):
     return content.getvalue()
 
 
+@functools.cache
 def opened(content, begin="", end=""):
     kind = HuggingFaceTokenizer if isinstance(content, str) else SentencePieceTokenizer
     content = content.encode() if isinstance(content, str) else content
@@ -145,8 +143,7 @@ def test_no_text_spells_a_control_token(content):
 
 
 def test_added_words_are_words():
-    settings = json.loads(byte_level(("<|endoftext|>", "ö", "şehir", "<think>"), special=False))
-    tokenizer = opened(json.dumps(settings))
+    tokenizer = opened(byte_level(("<|endoftext|>", "ö", "şehir", "<think>"), special=False))
     found = pieces(tokenizer, "öl <think>şehir")
     assert (found[0], found[-1]) == ("ö", "şehir")
     assert tokenizer.lossless
@@ -217,11 +214,8 @@ def test_begin_and_end_are_those_of_the_options_or_of_the_file_beside(
         return
     tokenizer = read_tokenizer_file(path, "--tokenizer", **options)
     tokenizer.save(tmp_path / "kept")
-    for each in (
-        tokenizer,
-        load_tokenizer(tmp_path / "kept"),
-        pickle.loads(pickle.dumps(tokenizer)),
-    ):
+    copies = load_tokenizer(tmp_path / "kept"), pickle.loads(pickle.dumps(tokenizer))
+    for each in (tokenizer, *copies):
         assert (each.id_to_piece(each.bos_id), each.id_to_piece(each.eos_id)) == expected
         assert each.fingerprint == tokenizer.fingerprint
     usual = expected == ("<|endoftext|>",) * 2
@@ -263,7 +257,7 @@ def test_a_long_text_is_encoded_in_parts_that_continue_each_other(monkeypatch):
 @pytest.mark.parametrize("name", PREFIXED)
 @given(data=st.data())
 def test_streamed_text_is_the_returned_text(name, data):
-    tokenizer = opened_once(name)
+    tokenizer = opened(PREFIXED[name])
     ordinary = [i for i in range(tokenizer.vocab_size) if i not in tokenizer.control_ids]
     letters = st.text("ğş漢 a", max_size=4).map(
         lambda x: tokenizer.encode(x, continues=True).tolist()
@@ -274,13 +268,6 @@ def test_streamed_text_is_the_returned_text(name, data):
     stream = TextStream(tokenizer, prompt)
     told = "".join([*map(stream.push, tokens), stream.finish()])
     assert told == tokenizer.decode([*prompt, *tokens])[len(tokenizer.decode(prompt)) :]
-
-
-_OPENED = {}
-
-
-def opened_once(name):
-    return _OPENED.setdefault(name, opened(PREFIXED[name]))
 
 
 def test_a_byte_out_of_place_costs_no_letter_around_it():
@@ -297,12 +284,8 @@ def bad_utf8():
 
 def split(regex):
     step = {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}
-    return byte_level(
-        pre_tokenizer={
-            "type": "Sequence",
-            "pretokenizers": [step, BYTE_LEVEL | {"use_regex": False}],
-        }
-    )
+    steps = [step, BYTE_LEVEL | {"use_regex": False}]
+    return byte_level(pre_tokenizer={"type": "Sequence", "pretokenizers": steps})
 
 
 @pytest.mark.parametrize(
@@ -327,10 +310,7 @@ def test_a_damaged_file_is_one_line(content, capfd):
 
 @pytest.mark.parametrize("part", ["added_tokens", "pre_tokenizer", "normalizer", "decoder"])
 def test_a_part_may_be_missing(part):
-    settings = json.loads(
-        byte_level(
-            model={"vocab": {**{x: i for i, x in enumerate(ALPHABET)}, "</s>": 256}, "merges": []}
-        )
-    )
+    vocab = {letter: index for index, letter in enumerate([*ALPHABET, "</s>"])}
+    settings = json.loads(byte_level(model={"vocab": vocab, "merges": []}))
     settings.pop(part, None)
     assert len(opened(json.dumps(settings)).encode("abc")) == 3
