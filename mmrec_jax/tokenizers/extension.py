@@ -194,9 +194,9 @@ def text_sha256(files: Iterable[Path]) -> str:
 def finished(out: Path, record: dict[str, Any]) -> bool:
     """Whether the tokenizer of `record` is in `out`; a `UserError` if another one is."""
     try:
-        saved = json.loads((out / RECORD_FILE).read_bytes())
-    except (OSError, ValueError):
-        return False
+        saved = read_json_object(out / RECORD_FILE, str(out))
+    except UserError:
+        return False  # none, or one that was cut off
     names = sorted(name for name in saved | record if saved.get(name) != record.get(name))
     if names:
         raise UserError(

@@ -1,6 +1,7 @@
 """Metrics of Turkish text against references, and the one number made of them."""
 
 import difflib
+import itertools
 import math
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -90,12 +91,9 @@ def _plain_words(text: str) -> list[tuple[int, str]]:
     """Words and what is between them, without marks and case, each with its start."""
     plain = text.translate(_PLAIN)
     plain = "".join(x.lower() if len(x.lower()) == 1 else x for x in plain)
-    parts, start = [], 0
-    for stop in range(1, len(plain) + 1):
-        if stop == len(plain) or plain[stop].isalnum() != plain[start].isalnum():
-            parts.append((start, plain[start:stop]))
-            start = stop
-    return parts
+    runs = itertools.groupby(enumerate(plain), key=lambda each: each[1].isalnum())
+    parts = (list(run) for _, run in runs)
+    return [(part[0][0], "".join(letter for _, letter in part)) for part in parts]
 
 
 def morphology_preservation(predictions: Sequence[str], references: Sequence[str]) -> float:

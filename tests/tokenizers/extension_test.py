@@ -293,3 +293,7 @@ def test_what_is_there_is_neither_made_twice_nor_replaced_by_another(mistakes, c
     assert (mistakes / "made" / TOKENIZER_FILE).stat().st_mtime_ns == before
     main(["tokenizer", *arguments, "--vocab-size=20", "--fresh"])
     assert (mistakes / "made" / TOKENIZER_FILE).stat().st_mtime_ns != before
+    for damaged in ("[1]", "{"):
+        (mistakes / "made" / RECORD_FILE).write_text(damaged)
+        main(["tokenizer", *arguments, "--vocab-size=20"])
+        assert json.loads((mistakes / "made" / RECORD_FILE).read_text())["vocab_size"] == 20
