@@ -87,7 +87,6 @@ class PairCounts:
         self._heap: list[tuple[int, int]] = []
         pairs = (self._symbols[:-1] >= 0) & (self._symbols[1:] >= 0)
         self._enter(np.flatnonzero(pairs).astype(np.int32))
-        heapq.heapify(self._heap)
 
     def best(self) -> tuple[int, int] | None:
         """The pair to be merged next, as (key, count); None when none counts enough."""
@@ -127,7 +126,7 @@ class PairCounts:
         before = self._previous[left]
         before = before[(before >= 0) & (self._symbols[before] >= 0)]
         touched = np.unique(np.concatenate([before, left[self._symbols[after] >= 0]]))
-        self._enter(touched, push=True)
+        self._enter(touched)
 
     def remaining(self) -> Symbols:
         """The sequence after all merges."""
@@ -135,7 +134,7 @@ class PairCounts:
         morphemes = None if self._morphemes is None else self._morphemes[kept]
         return Symbols(self._symbols[kept], self._weights[kept], morphemes)
 
-    def _enter(self, positions: NDArray[np.int32], push: bool = False) -> None:
+    def _enter(self, positions: NDArray[np.int32]) -> None:
         """Adds the pairs that begin at `positions`."""
         if not len(positions):
             return
@@ -161,10 +160,7 @@ class PairCounts:
             if rank is not None:
                 bound = _KNOWN_FIRST + rank
             self._positions[pair], self._bounds[pair] = new, bound
-            if push:
-                heapq.heappush(self._heap, (bound, pair))
-            else:
-                self._heap.append((bound, pair))
+            heapq.heappush(self._heap, (bound, pair))
 
     def _valid(self, pair: int) -> NDArray[np.int32]:
         """The positions where `pair` still stands, in order."""
