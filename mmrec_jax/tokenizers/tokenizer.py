@@ -123,15 +123,11 @@ class Tokenizer(abc.ABC):
         usual: tuple[str, str],
         special: Sequence[str],
     ) -> tuple[str, str]:
-        """The names of the tokens that begin and end a text; sets `begin` and `end`.
+        """The names of the tokens that begin and end a text, both of `names`; sets `begin`, `end`.
 
-        Args:
-          name: what errors call the tokenizer.
-          names: all that there are.
-          given: the two that somebody chose, "" where nobody did.
-          usual: those that the content implies; "" where it implies none. A text that nothing
-            begins begins with what ends one.
-          special: names to propose where there is no end.
+        They are the `given` ones, or where these are "" the `usual` ones, those that the content
+        implies; a text that nothing begins begins with what ends one. `special` are proposed where
+        there is no end; errors call the tokenizer `name`.
         """
         last = given[1] or usual[1]
         if not last:
