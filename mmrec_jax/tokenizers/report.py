@@ -63,22 +63,20 @@ class Encoder:
             return 0
         return sum(len(set(each.word_ids)) for each in self.tokenizer.encode_batch(texts))
 
-    def byte_level_tokens(self) -> dict[str, int]:
-        """The tokens that stand for bytes, with their ids; none if some token does not."""
+    def byte_level_tokens(self) -> dict[int, str]:
+        """The tokens that stand for bytes, by id; none if some token does not."""
         if not isinstance(self.tokenizer, HuggingFaceTokenizer):
             return {}
         library = self.tokenizer.library
         added = {token.content for token in library.get_added_tokens_decoder().values()}
         vocab = library.get_vocab(with_added_tokens=True)
-        tokens = {token: index for token, index in vocab.items() if token not in added}
-        return tokens if ALPHABET.issuperset("".join(tokens)) else {}
+        tokens = {index: token for token, index in vocab.items() if token not in added}
+        return tokens if ALPHABET.issuperset("".join(tokens.values())) else {}
 
-    def unreachable(self, tokens: Collection[str]) -> list[str]:
+    def unreachable(self, tokens: Mapping[int, str]) -> list[str]:
         """Those of `byte_level_tokens` that no text gives."""
         assert isinstance(self.tokenizer, HuggingFaceTokenizer)  # else there are no such tokens
-        library = self.tokenizer.library
-        numbered = {library.token_to_id(token): token for token in tokens}
-        return [numbered[index] for index in unreachable_tokens(library, numbered)]
+        return [tokens[index] for index in unreachable_tokens(self.tokenizer.library, tokens)]
 
     def token_texts(self, text: str) -> list[str]:
         """What each token of a short text adds to it; "" for one that ends inside a character."""
@@ -199,8 +197,10 @@ def make_report(
     `new_tokens` and `unreachable` (those of them that no text gives) are None unless both are
     byte-level.
     """
-    mine, others = encoder.byte_level_tokens(), base.byte_level_tokens()
-    new = [token for token in mine if token not in others] if mine and others else None
+    mine, old = encoder.byte_level_tokens(), set(base.byte_level_tokens().values())
+    new = None
+    if mine and old:
+        new = {index: token for index, token in mine.items() if token not in old}
     scored = (("tokenizer", encoder), ("base", base)) if gold else ()
     return {
         "tokenizer": encoder.name,

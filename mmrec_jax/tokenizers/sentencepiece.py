@@ -56,13 +56,10 @@ class SentencePieceTokenizer(Tokenizer):
         self.bos_id, self.eos_id, self.unknown_id = ids[first], ids[last], processor.unk_id()
         self._model = sentencepiece_model_pb2.ModelProto.FromString(content)  # type: ignore[attr-defined]
         control = {first, last, *special}
-        found = (
-            each for each in self._model.pieces if each.type in (each.NORMAL, each.USER_DEFINED)
-        )
         hidden = [
             each
-            for each in found
-            if each.piece in control
+            for each in self._model.pieces
+            if (each.piece in control and each.type in (each.NORMAL, each.USER_DEFINED))
             or (each.type == each.USER_DEFINED and looks_like_control(each.piece))
         ]
         for each in hidden:  # the library finds no control piece in a text
