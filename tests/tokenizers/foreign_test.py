@@ -1,12 +1,10 @@
 """Tokenizers of other programs: what may be wrong with their files, and what they do to texts."""
 
 import functools
-import io
 import json
 import pickle
 
 import pytest
-import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +17,7 @@ from mmrec_jax.tokenizers.cache import load_tokenizer, read_tokenizer_file
 from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
 from mmrec_jax.tokenizers.sentencepiece import SentencePieceTokenizer
 from tests.small_data import refused
-from tests.tokenizers.conftest import TEXTS
+from tests.tokenizers.conftest import model_file
 
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
 BYTE_LEVEL["trim_offsets"] = True
@@ -76,19 +74,6 @@ def word_level():
     model = {"type": "WordLevel", "vocab": {x: i for i, x in enumerate(names)}}
     model["unk_token"] = "[UNK]"
     return written(model, ("<think>",), False, pre_tokenizer={"type": "WhitespaceSplit"})
-
-
-def model_file(**options):
-    """A sentencepiece model, by default as its library makes it."""
-    content = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(" ".join(TEXTS).split("\n")),
-        model_writer=content,
-        minloglevel=2,
-        hard_vocab_limit=False,
-        **{"vocab_size": 330, "byte_fallback": True, **options},
-    )
-    return content.getvalue()
 
 
 @functools.cache

@@ -1,6 +1,5 @@
 """The figures of the report against counts by hand."""
 
-import io
 import json
 
 import pytest
@@ -10,7 +9,7 @@ from mmrec_jax.cli import main
 from mmrec_jax.tokenizers.bpe_file import BpeFile, spell
 from mmrec_jax.tokenizers.library import read_library
 from mmrec_jax.tokenizers.report import Encoder, score_boundaries
-from mmrec_jax.tokenizers.sentencepiece import train_sentencepiece
+from tests.tokenizers.conftest import model_file
 from tests.tokenizers.small_base import mistake, small_base, write_base
 
 _TEXT = "Bir göl var. Bir göl daha!\nThe cat sat."
@@ -105,31 +104,13 @@ def test_a_mistake_is_one_line(files, tmp_path, capsys, argument, expected):
     assert expected in mistake(capsys, *command(tmp_path, extended, base, text, argument))
 
 
-_LINES = ["gölde evde yolda gölden evden yoldan", "göl ev yol", "de da den dan"] * 20
-
-
-def _default_model():
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(_LINES),
-        model_writer=model,
-        model_type="bpe",
-        vocab_size=30,
-        add_dummy_prefix=True,
-        minloglevel=2,
-    )
-    return model.getvalue()
-
-
-@pytest.mark.parametrize(
-    "model", [_default_model, lambda: train_sentencepiece(_LINES, "bpe", 290, "vocab_size").content]
-)
-def test_boundaries_whether_the_space_before_a_word_is_spelled_or_not(tmp_path, model):
+@pytest.mark.parametrize("kept", [True, False])
+def test_boundaries_whether_the_space_before_a_word_is_spelled_or_not(tmp_path, kept):
     path = tmp_path / "a.model"
-    path.write_bytes(model())
+    path.write_bytes(model_file(add_dummy_prefix=not kept, remove_extra_whitespaces=not kept))
     encoder = Encoder(path, "--tokenizer")
     processor = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
-    for word in ("gölden", "gölev", "yoldan"):
+    for word in ("gölköprü", "denizağaç"):
         tokens = processor.encode(f" {word}", out_type=str)
         assert "".join(tokens) == f"\u2581{word}"
         borders = {len("".join(tokens[:count])) - 1 for count in range(1, len(tokens))} - {0}
