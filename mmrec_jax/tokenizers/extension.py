@@ -148,14 +148,12 @@ def learn_extension(plan: ExtensionPlan, report: OnProgress) -> Vocabulary:
             learn("superword", joints, plan.superwords, across, _SUPERWORD_OCCURRENCES * least)
     except OutOfPairs:
         found = vocabulary.new_tokens
-        if found < subwords:
-            raise UserError(
-                f"--vocab-size is {plan.vocab_size}; this text supports at most {found:,} subwords "
-                "(pairs that occur twice): give more text or a smaller vocabulary"
-            ) from None
+        given, most = f"--vocab-size is {plan.vocab_size}", f"{found:,} subwords"
+        if found >= subwords:
+            given, most = f"--superwords is {plan.superwords}", f"{found - subwords:,}"
         raise UserError(
-            f"--superwords is {plan.superwords}; this text supports at most {found - subwords:,}: "
-            "give more text or fewer superwords"
+            f"{given}; this text supports at most {most} (pairs that occur often enough): give "
+            "more text or a smaller number"
         ) from None
     return vocabulary
 
