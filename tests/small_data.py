@@ -65,11 +65,6 @@ def joined(parts: Sequence[Sequence[Batch]]) -> list[Batch]:
     ]
 
 
-def as_iterator(stream: Any) -> TrainIterator:
-    """A stream whose position belongs to nothing in particular."""
-    return TrainIterator(stream, {})
-
-
 def _epochs(stream: TrainIterator) -> dict[str, float]:
     return {name: n for name, n in stream.metrics().items() if name.startswith("epochs")}
 

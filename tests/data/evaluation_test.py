@@ -8,11 +8,9 @@ from hypothesis import strategies
 from mmrec_jax.data.batch import DTYPES
 from mmrec_jax.data.corpus import StoredChunks
 from mmrec_jax.data.document import Document
-from mmrec_jax.data.evaluation import evaluation_batches
-from mmrec_jax.data.longest import longest_documents
+from mmrec_jax.data.evaluation import evaluation_batches, longest_documents
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.tokenizers.byte import ByteTokenizer
-from tests.small_data import assert_same, refused
 
 lengths_of_documents = strategies.lists(strategies.integers(1, 70), min_size=1, max_size=40)
 
@@ -78,22 +76,9 @@ def test_hand_made_rows(make_store):
     np.testing.assert_array_equal(second["inputs"], [[5, 14, 0, 0], [12, 0, 0, 0]])
     np.testing.assert_array_equal(second["targets"], [[6, 15, 0, 0], [13, 0, 0, 0]])
     np.testing.assert_array_equal(second["segment_ids"], [[1, 4, 0, 0], [3, 0, 0, 0]])
-
-
-def test_windows_start_anew_without_carry(make_store):
     (batch,) = evaluation_batches(make_store([9]), 4, 4, carry=False)
     assert batch["inputs"].tolist() == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 0, 0, 0], [0, 0, 0, 0]]
     assert batch["segment_ids"].tolist() == [[1] * 4, [1] * 4, [1, 0, 0, 0], [0] * 4]
-
-
-@pytest.mark.parametrize("carry", [False, True])
-def test_two_passes_are_equal_and_an_empty_split_is_refused_at_once(
-    make_store, treebank_like_store, carry
-):
-    passes = [evaluation_batches(treebank_like_store, 4, 32, carry=carry) for _ in range(2)]
-    assert_same(*passes)
-    with refused("corpus"):
-        evaluation_batches(make_store([]), 2, 4, carry=carry)
 
 
 def test_the_longest_come_first_each_from_its_start():
@@ -101,7 +86,7 @@ def test_the_longest_come_first_each_from_its_start():
     texts = ["abc", "abcdefgh", "xy", "hgfedcba", "z"]
     documents = [Document(str(number), text) for number, text in enumerate(texts)]
     store = TokenStore.from_documents(documents, tokenizer)
-    chunks = StoredChunks([store])
+    chunks = StoredChunks(store)
     batch = longest_documents(chunks, rows=3, length=100)
     for row, text in enumerate(["abcdefgh", "hgfedcba", "abc"]):
         ids = [tokenizer.bos_id, *text.encode(), tokenizer.eos_id]

@@ -13,26 +13,25 @@ from mmrec_jax.data.batch import Batch, empty_batch
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.kinds.tasks import Example, TaskConfig
 from mmrec_jax.data.seeds import hashed_seed
-from mmrec_jax.data.train_iterator import TrainIterator, process_rows
+from mmrec_jax.data.train_iterator import TrainIterator
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.char import CharTokenizer
 
 _FIRST = 2  # the token of a task's first symbol: those before it are the tokenizer's
 
 
-class ExampleStream:
-    """Batches without end (`BatchStream`), each a function of its step's number alone.
+class ExampleIterator(TrainIterator):
+    """Batches each of which is a function of its step's number alone.
 
     A row holds as many examples as always fit, `seq_len // max_length`, each a segment of its own.
     Row r of a step depends on the seed, the step and r: not on how the rows are divided among
     processes.
     """
 
-    def __init__(self, task: TaskConfig, rows: range) -> None:
+    def __init__(self, task: TaskConfig, rows: range, identity: dict[str, Any]) -> None:
         """`rows`: those of the whole batch that this process reads."""
-        self._task = task
-        self._rows = rows
-        self._step = 0
+        super().__init__(identity)
+        self._task, self._rows, self._step = task, rows, 0
 
     def __next__(self) -> Batch:
         task = self._task
@@ -50,17 +49,11 @@ class ExampleStream:
         self._step += 1
         return batch
 
-    def metrics(self) -> dict[str, float]:
-        """See `BatchStream`: every example is new, so there are no epochs."""
-        return {}
-
-    def get_state(self) -> dict[str, Any]:
-        """See `BatchStream`."""
+    def _get_position(self) -> dict[str, Any]:
         return {"step": self._step}
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """See `BatchStream`."""
-        self._step = state["step"]
+    def _set_position(self, position: dict[str, Any]) -> None:
+        self._step = position["step"]
 
 
 class TaskDataset(Dataset):
@@ -77,7 +70,13 @@ class TaskDataset(Dataset):
     ) -> TrainIterator:
         """See `Dataset.batches`."""
         data = self.config
-        rows = process_rows(batch_size, process_index, process_count)
+        if batch_size % process_count:
+            raise UserError(
+                f"config.train.batch_size is {batch_size}; it must be a multiple of the number of "
+                f"processes, {process_count}"
+            )
+        each = batch_size // process_count
+        rows = range(process_index * each, (process_index + 1) * each)
         common = {field.name for field in dataclasses.fields(TaskConfig)}
         own = [field.name for field in dataclasses.fields(data) if field.name not in common]
         identity = {
@@ -87,7 +86,7 @@ class TaskDataset(Dataset):
             "data.seed": data.seed,
             "train.batch_size": batch_size,
         }
-        return TrainIterator(ExampleStream(data, rows), identity)
+        return ExampleIterator(data, rows, identity)
 
     def steps_for(
         self, batch_size: int, *, epochs: float | None = None, tokens: int | None = None
