@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.corpus import Chunks, Corpus, Window, document_runs
 from mmrec_jax.data.kinds.text import PackedConfig
-from mmrec_jax.data.mixture import MixedRows, Mixture
+from mmrec_jax.data.mixture import MixedRows
 from mmrec_jax.data.packing import Row, batch_of, one_segment, pack, segments_row
 from mmrec_jax.data.seeds import hashed_seed
 from mmrec_jax.data.train_iterator import TrainIterator
@@ -98,9 +98,10 @@ class Pipeline:
             "train.batch_size": self.batch_size,
             "train.carry_state": self.carry_state,
         }
+        mixture = self.config.mixture
         if not self.carry_state:
             identity["data.packing_windows"] = self.config.packing_windows
-            identity["data.weights"] = _plain(self.config.mixture)
+            identity["data.weights"] = mixture and mixture.stages
         each = self.num_shards // process_count
         hosted = range(process_index * each, (process_index + 1) * each)
         return _ShardedBatches(self, hosted, identity)
@@ -310,10 +311,3 @@ def _chunks_read(state: Any, per_row: float) -> float:
         return float(state["next_index"])
     inner = next(value for value in state.values() if isinstance(value, dict) and value)
     return _chunks_read(inner, 0) + per_row * state.get("next_index_in_buffer", 0)
-
-
-def _plain(mixture: Mixture | None) -> list[Any] | None:
-    """Fit for JSON, where it must be equal to what was saved."""
-    if mixture is None:
-        return None
-    return [[first_step, list(weights)] for first_step, weights in mixture.stages]

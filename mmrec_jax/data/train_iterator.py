@@ -1,6 +1,7 @@
 """A stream of training batches that knows its place and which data the place belongs to."""
 
 import abc
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,9 +14,7 @@ _PIPELINE = "data.pipeline"  # in the identity of what `pipeline.py` makes
 def joined_state(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The `TrainIterator.get_state` of a whole run, from which any number of processes continues.
 
-    Args:
-      states: one of each process. They are the same, except that each has the positions of its own
-        shards where the stream has shards.
+    Those of the processes are the same, but for the positions of their shards where there are some.
     """
     whole = dict(states[0])
     if "shards" in whole["position"]:
@@ -31,8 +30,9 @@ class TrainIterator(Iterator[Batch]):
     """
 
     def __init__(self, identity: dict[str, Any]) -> None:
-        """`identity`: names and values of all that the batches depend on, fit for JSON."""
-        self._identity = identity
+        """`identity`: names and values of all that the batches depend on."""
+        # As it will be when it was saved, with lists for tuples.
+        self._identity = json.loads(json.dumps(identity))
 
     @abc.abstractmethod
     def _get_position(self) -> dict[str, Any]: ...
