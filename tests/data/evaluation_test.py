@@ -7,12 +7,13 @@ from hypothesis import strategies
 
 from mmrec_jax.data.batch import DTYPES
 from mmrec_jax.data.corpus import StoredChunks
-from mmrec_jax.data.document import Document
 from mmrec_jax.data.evaluation import evaluation_batches, longest_documents
-from mmrec_jax.data.token_store import TokenStore
-from mmrec_jax.tokenizers.byte import ByteTokenizer
 
-lengths_of_documents = strategies.lists(strategies.integers(1, 70), min_size=1, max_size=40)
+_any = hypothesis.given(
+    lengths=strategies.lists(strategies.integers(1, 70), min_size=1, max_size=40),
+    batch_size=strategies.integers(1, 6),
+    seq_len=strategies.integers(1, 24),
+)
 
 
 def joined(batches, name):
@@ -22,11 +23,7 @@ def joined(batches, name):
 
 @pytest.mark.parametrize("carry", [False, True])
 @hypothesis.settings(max_examples=30)
-@hypothesis.given(
-    lengths=lengths_of_documents,
-    batch_size=strategies.integers(1, 6),
-    seq_len=strategies.integers(1, 24),
-)
+@_any
 def test_every_token_once(make_store, carry, lengths, batch_size, seq_len):
     store = make_store(lengths)
     batches = list(evaluation_batches(store, batch_size, seq_len, carry=carry))
@@ -43,11 +40,7 @@ def test_every_token_once(make_store, carry, lengths, batch_size, seq_len):
 
 
 @hypothesis.settings(max_examples=30)
-@hypothesis.given(
-    lengths=lengths_of_documents,
-    batch_size=strategies.integers(1, 6),
-    seq_len=strategies.integers(1, 24),
-)
+@_any
 def test_carried_rows_are_whole_documents_then_padding(make_store, lengths, batch_size, seq_len):
     store = make_store(lengths)
     batches = list(evaluation_batches(store, batch_size, seq_len, carry=True))
@@ -81,18 +74,13 @@ def test_hand_made_rows(make_store):
     assert batch["segment_ids"].tolist() == [[1] * 4, [1] * 4, [1, 0, 0, 0], [0] * 4]
 
 
-def test_the_longest_come_first_each_from_its_start():
-    tokenizer = ByteTokenizer()
-    texts = ["abc", "abcdefgh", "xy", "hgfedcba", "z"]
-    documents = [Document(str(number), text) for number, text in enumerate(texts)]
-    store = TokenStore.from_documents(documents, tokenizer)
-    chunks = StoredChunks(store)
+def test_the_longest_come_first_each_from_its_start(make_store):
+    chunks = StoredChunks(make_store([4, 9, 3, 9, 2]))
     batch = longest_documents(chunks, rows=3, length=100)
-    for row, text in enumerate(["abcdefgh", "hgfedcba", "abc"]):
-        ids = [tokenizer.bos_id, *text.encode(), tokenizer.eos_id]
-        count = len(ids) - 1
-        assert batch["inputs"][row, :count].tolist() == ids[:-1]
-        assert batch["targets"][row, :count].tolist() == ids[1:]
+    for row, first in enumerate([6, 20, 1]):
+        count = 9 if row < 2 else 4
+        assert batch["inputs"][row, :count].tolist() == list(range(first, first + count))
+        assert batch["targets"][row, :count].tolist() == list(range(first + 1, first + count + 1))
         expected = (np.arange(9) < count).tolist()
         assert batch["segment_ids"][row].tolist() == expected
         assert batch["weights"][row].tolist() == expected

@@ -4,11 +4,10 @@ import dataclasses
 
 import hypothesis
 import numpy as np
-import pytest
 from hypothesis import strategies
 
 from mmrec_jax.data.batch import DTYPES
-from mmrec_jax.data.corpus import JoinedChunks, StoredChunks
+from mmrec_jax.data.corpus import StoredChunks
 from mmrec_jax.data.packing import batch_of, pack, segments_row
 
 
@@ -52,12 +51,3 @@ def test_a_row_is_windows_end_to_end(make_store):
     assert batch["segment_ids"][1].tolist() == [1, 2, 2, 0]
     np.testing.assert_array_equal(batch["weights"][1], [*weights[[8, 1, 2]], 0])
     assert {name: array.dtype for name, array in batch.items()} == DTYPES
-
-
-@pytest.mark.parametrize("limit", [3, 2**31 - 1])
-def test_chunks_of_several_stores_are_cut_into_the_same_windows(make_store, limit):
-    chunks = JoinedChunks([StoredChunks(make_store(each), limit) for each in ([3, 7], [5])])
-    found = [window for number in range(len(chunks)) for window in chunks[number].cut(3)]
-    expected = [[1, 2, 3, 4], [5, 6, 7, 8], [8, 9, 10, 11], [11, 12], [1, 2, 3, 4], [4, 5, 6]]
-    assert [window.tokens.tolist() for window in found] == expected
-    assert chunks.begins.sum() == 3

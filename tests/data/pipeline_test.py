@@ -105,20 +105,12 @@ def test_what_a_tokenizer_refuses_names_the_document(monkeypatch):
 
 
 @_CARRIED
-def test_epochs_and_seeds_have_other_orders_and_weights_travel(carry_state):
-    firsts = {
-        tuple(
-            np.concatenate(
-                [b["targets"].ravel() for b in take(_stream(seed, carry_state), 20)]
-            ).tolist()
-        )
+def test_seeds_have_other_orders(carry_state):
+    rows = [
+        take(text_dataset("stored", seed=seed, carry_state=carry_state).batches(4), 9)
         for seed in range(3)
-    }
-    assert len(firsts) == 3
-
-
-def _stream(seed, carry_state):
-    return text_dataset("stored", seed=seed, carry_state=carry_state).batches(4)
+    ]
+    assert len({np.stack([batch["targets"] for batch in row]).tobytes() for row in rows}) == 3
 
 
 @pytest.mark.parametrize("kind", ["stored", "mapped"])
@@ -149,13 +141,10 @@ def test_what_a_corpus_and_a_batch_must_hold():
 def test_the_longest_documents_of_what_is_held_out_or_of_the_training_text():
     (store,) = SOURCES["stored"]
     for data in (text_dataset("stored"), text_dataset("mapped", validation=store)):
-        batch = data.longest(2, 100)
-        assert batch["inputs"].shape == (2, 100)
-        np.testing.assert_array_equal(
-            batch["targets"][0], range(store.tokens[-401], store.tokens[-301])
-        )
+        targets = data.longest(2, 100)["targets"]
+        assert targets.shape == (2, 100)
+        np.testing.assert_array_equal(targets[0], store.tokens[-401:-301])
     assert text_dataset("mapped").longest(2, 9)["inputs"].shape == (2, 9)
-    assert "nothing is held out" in text_dataset("stored").describe()
     assert text_dataset("stored").evaluators == ()
 
 

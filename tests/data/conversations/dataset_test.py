@@ -123,16 +123,17 @@ def test_weights_stand_beside_their_targets_in_every_layout(tmp_path):
     assert_weights(data.longest(5, 48))
 
 
-def test_what_is_told_of_a_run():
+def test_what_is_told_and_refused_of_a_run():
     # Beside the two texts "^Soru:\na\nCevap:\nb1$" reads 15 tokens.
     talks = [talk("a" * n, f"b{n}") for n in range(1, 31)]
-    said = dataset(talks, [talk("a" * 41, "b41"), *talks[:2]], overlong="truncate").describe()
-    for named in ("train 0 dropped, 8 with", "2 with prompts of the training data", "plain"):
-        assert named in said
-    assert "nothing is held out" in dataset(talks).describe()
+    data = dataset(talks, [talk("a" * 41, "b41"), *talks[:2]], overlong="truncate")
+    assert data.fits["train"].startswith("0 dropped, 8 with")
+    assert data.repeated == 2
     config = config_of("treebank_instructions", train__carry_state=True)
     with refused("config.train.carry_state is True"):
         config.data.check(config)
+    with refused("--data=FILE"):
+        config.data.validation_documents(config)
 
 
 def test_the_template_of_a_run(monkeypatch, tmp_path):

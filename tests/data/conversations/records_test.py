@@ -167,7 +167,7 @@ def test_lines_are_named_or_skipped_and_listed(tmp_path, capsys):
     said = capsys.readouterr().err
     assert [name in said for name in ("a.jsonl:2", "a.jsonl:3", "a.jsonl:4")] == [True, True, False]
     path.write_text('{"prompt": 5}')
-    with refused("--data", "1 records, all of them refused"):
+    with refused("--data", path, "1 were refused"):
         read_conversations(str(path), on_error="skip")
 
 
