@@ -16,8 +16,7 @@ from mmrec_jax.data.evaluation import evaluation_batches
 from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.tokenizers.char import CharTokenizer
 from mmrec_jax.tokenizers.chat_template import CHATML, PLAIN, ChatTemplate
-from mmrec_jax.tokenizers.conversation import Conversation, Message
-from tests.small_data import config_of, data_config, refused
+from tests.small_data import config_of, data_config, refused, talk
 
 # A byte before and after each message, so that lengths can be counted by eye.
 _TIGHT = ChatTemplate(
@@ -28,12 +27,6 @@ _TIGHT = ChatTemplate(
 )
 _ENCODER = ChatEncoder(_TIGHT, ByteTokenizer())
 _EOS = 257
-
-
-def talk(*texts, system=""):
-    first = [Message("system", system)] if system else []
-    turns = [Message(("user", "assistant")[i % 2], text) for i, text in enumerate(texts)]
-    return Conversation("f:" + texts[0], (*first, *turns))
 
 
 def spelled(tokens):
