@@ -71,10 +71,6 @@ class TrainIterator(Iterator[Batch]):
         """What a log says of the input."""
         return {}
 
-    def warnings(self) -> list[str]:
-        """What was left out of the data since the last call, one line each."""
-        return []
-
     def start(self) -> None:
         """Starts what works in the background, if anything does."""
 
