@@ -61,11 +61,8 @@ class TokenStore:
         Raises:
           UserError: there are none, or the tokenizer or `weigh` refuses one (named).
         """
-        parts: list[NDArray[np.int32]] = []
-        lengths: list[int] = []
-        byte_counts: list[int] = []
-        character_counts: list[int] = []
-        weights: list[NDArray[np.float32]] = []
+        parts, weights = list[NDArray[np.int32]](), list[NDArray[np.float32]]()
+        sizes = list[tuple[int, int, int]]()  # in tokens, bytes and characters
         unspelled = 0
         one = np.ones(1, np.float32)
         bos = np.array([tokenizer.bos_id], np.int32)
@@ -79,17 +76,16 @@ class TokenStore:
             if weigh is not None:
                 weights += [one, weigh(document, tokens, tokenizer), one]
             unspelled += tokenizer.unspelled_bytes(document.text, tokens)
-            lengths.append(len(tokens) + 2)
-            byte_counts.append(len(document.utf8))
-            character_counts.append(len(document.text))
+            sizes.append((len(tokens) + 2, len(document.utf8), len(document.text)))
         if not parts:
             of = f" {name!r}" if name else ""
             raise UserError(f"the corpus{of} is empty: there is no document to read tokens from")
+        lengths, byte_counts, character_counts = np.array(sizes, np.int64).T
         return cls(
             tokens=np.concatenate(parts),
-            offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-            byte_counts=np.array(byte_counts, np.int64),
-            character_counts=np.array(character_counts, np.int64),
+            offsets=np.concatenate([[0], np.cumsum(lengths)]),
+            byte_counts=byte_counts,
+            character_counts=character_counts,
             weights=np.concatenate(weights) if weights else None,
             unspelled_bytes=unspelled,
             name=name,

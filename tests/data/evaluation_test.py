@@ -1,5 +1,7 @@
 """Batches that a model is evaluated on: every token once."""
 
+import itertools
+
 import hypothesis
 import numpy as np
 import pytest
@@ -9,55 +11,32 @@ from mmrec_jax.data.batch import DTYPES
 from mmrec_jax.data.corpus import StoredChunks
 from mmrec_jax.data.evaluation import evaluation_batches, longest_documents
 
-_any = hypothesis.given(
+
+@pytest.mark.parametrize("carry", [False, True])
+@hypothesis.settings(max_examples=30)
+@hypothesis.given(
     lengths=strategies.lists(strategies.integers(1, 70), min_size=1, max_size=40),
     batch_size=strategies.integers(1, 6),
     seq_len=strategies.integers(1, 24),
 )
-
-
-def joined(batches, name):
-    """Rows as whole arrays: [B, number of batches x T]."""
-    return np.concatenate([batch[name] for batch in batches], axis=1)
-
-
-@pytest.mark.parametrize("carry", [False, True])
-@hypothesis.settings(max_examples=30)
-@_any
 def test_every_token_once(make_store, carry, lengths, batch_size, seq_len):
     store = make_store(lengths)
     batches = list(evaluation_batches(store, batch_size, seq_len, carry=carry))
-    used = joined(batches, "segment_ids") > 0
-    targets = joined(batches, "targets")
-    expected = np.sort(np.delete(store.tokens, store.offsets[:-1]))
-    np.testing.assert_array_equal(np.sort(targets[used]), expected)
-    np.testing.assert_array_equal(joined(batches, "inputs")[used] + 1, targets[used])
-    assert not targets[~used].any()
     for batch in batches:
         assert {array.shape for array in batch.values()} == {(batch_size, seq_len)}
         assert {name: array.dtype for name, array in batch.items()} == DTYPES
         np.testing.assert_array_equal(batch["weights"], batch["segment_ids"] > 0)
-
-
-@hypothesis.settings(max_examples=30)
-@_any
-def test_carried_rows_are_whole_documents_then_padding(make_store, lengths, batch_size, seq_len):
-    store = make_store(lengths)
-    batches = list(evaluation_batches(store, batch_size, seq_len, carry=True))
-    seen = []
-    for inputs, ids in zip(joined(batches, "inputs"), joined(batches, "segment_ids"), strict=True):
-        used = np.count_nonzero(ids)
-        assert (ids[:used] > 0).all()
-        at = 0
-        while at < used:
-            document = int(ids[at]) - 1
-            expected = store.tokens[store.offsets[document] : store.offsets[document + 1] - 1]
-            stop = at + len(expected)
-            np.testing.assert_array_equal(inputs[at:stop], expected)
-            assert (ids[at:stop] == document + 1).all()
-            seen.append(document)
-            at = stop
-    assert sorted(seen) == list(range(len(lengths)))
+    inputs, targets, ids, _ = (np.concatenate([b[n] for b in batches], axis=1) for n in DTYPES)
+    expected = np.sort(np.delete(store.tokens, store.offsets[:-1]))
+    np.testing.assert_array_equal(np.sort(targets[ids > 0]), expected)
+    np.testing.assert_array_equal(inputs[ids > 0] + 1, targets[ids > 0])
+    assert not targets[ids == 0].any()
+    if carry:  # whole documents, then padding
+        assert (np.diff((ids > 0).astype(int), axis=1) <= 0).all()
+        for number, (first, end) in enumerate(itertools.pairwise(store.offsets), 1):
+            rows = ids == number
+            assert rows.any(axis=1).sum() == 1
+            assert inputs[rows].tolist() == store.tokens[first : end - 1].tolist()
 
 
 def test_hand_made_rows(make_store):
