@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrec_jax.data.batch import Batch, empty_batch
+from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.kinds.tasks import Example, TaskConfig
+from mmrec_jax.data.packing import ROW_DTYPE, Row, batch_of
 from mmrec_jax.data.seeds import hashed_seed
 from mmrec_jax.data.train_iterator import TrainIterator
 from mmrec_jax.errors import UserError
@@ -35,19 +36,18 @@ class ExampleIterator(TrainIterator):
 
     def __next__(self) -> Batch:
         task = self._task
-        batch = empty_batch(len(self._rows), task.seq_len)
+        rows = np.zeros((len(self._rows), task.seq_len), ROW_DTYPE)
         count = task.seq_len // task.max_length
-        for index, row in enumerate(self._rows):
-            rng = np.random.default_rng(
-                hashed_seed(task.source, "train", task.seed, self._step, row)
-            )
+        for row, number in zip(rows, self._rows, strict=True):
+            seed = hashed_seed(task.source, "train", task.seed, self._step, number)
+            rng = np.random.default_rng(seed)
             lengths = rng.integers(task.min_length, task.max_length, count, endpoint=True)
             begin = 0
             for segment, length in enumerate(lengths.tolist(), start=1):
-                _write(batch, index, begin, segment, task.training_example(rng, length))
+                _write(row[begin:], segment, task.training_example(rng, length))
                 begin += length
         self._step += 1
-        return batch
+        return batch_of([rows])
 
     def _get_position(self) -> dict[str, Any]:
         return {"step": self._step}
@@ -126,15 +126,15 @@ class TaskDataset(Dataset):
         rng = np.random.default_rng(hashed_seed(task.source, "scoring", length))
         width = -(-length // task.seq_len) * task.seq_len
         for group, first in enumerate(range(0, task.eval_sequences, batch_size), start=1):
-            rows = empty_batch(batch_size, width)
+            rows = np.zeros((batch_size, width), ROW_DTYPE)
             final = np.zeros((batch_size, width), bool)
             for row in range(min(batch_size, task.eval_sequences - first)):
                 example = task.example(rng, length)
-                _write(rows, row, 0, group, example)
+                _write(rows[row], group, example)
                 final[row, np.flatnonzero(example.weights)[-1]] = True
             for begin in range(0, width, task.seq_len):
                 chunk = np.s_[:, begin : begin + task.seq_len]
-                yield {name: array[chunk] for name, array in rows.items()}, final[chunk]
+                yield batch_of([rows[chunk]]), final[chunk]
 
     def longest(self, rows: int, length: int) -> Batch:
         """See `Dataset.longest`: the first sequences of the longest length that is scored."""
@@ -148,10 +148,8 @@ class TaskDataset(Dataset):
         }
 
 
-def _write(batch: Batch, row: int, begin: int, segment: int, example: Example) -> None:
-    """Puts one example into a row, from `begin` on, as one segment."""
-    at = np.s_[row, begin : begin + len(example.inputs)]
-    batch["inputs"][at] = example.inputs + _FIRST
-    batch["targets"][at] = example.targets + _FIRST
-    batch["segment_ids"][at] = segment
-    batch["weights"][at] = example.weights
+def _write(row: Row, segment: int, example: Example) -> None:
+    """Puts one example at the beginning of a row, or of the rest of one, as one segment."""
+    written = row[: len(example.inputs)]
+    written["inputs"], written["targets"] = example.inputs + _FIRST, example.targets + _FIRST
+    written["segment_ids"], written["weights"] = segment, example.weights

@@ -83,7 +83,15 @@ def test_the_shapes_of_records(record, expected):
 def test_texts_are_composed_and_those_that_are_learnt_joined():
     found = read_record({"prompt": "s\u0327", "completion": " I\u0307"}, "f:1")
     assert found.messages == (Message("user", "ş"), Message("assistant", " İ"))
-    turns = [system(), user(), assistant("x", trainable=0), user(), assistant(), user(), assistant()]
+    turns = [
+        system(),
+        user(),
+        assistant("x", trainable=0),
+        user(),
+        assistant(),
+        user(),
+        assistant(),
+    ]
     longer = read_record({"messages": turns}, "f:2")
     assert (longer.prompt, longer.response) == ("s\na", "bb")
 
