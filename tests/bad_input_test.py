@@ -54,7 +54,7 @@ _FILES = [
     ("*.text", None, [], ["no file matches"]),
     ("empty.txt", "", [], ["empty.txt", "no text"]),
     ("blank.txt", " \n\n\t\n", [], ["blank.txt", "no text"]),
-    ("short.txt", "bir\n\niki\n\nüç", [], ["smaller than a row", "config.data.seq_len is 32"]),
+    ("short.txt", "bir\n\niki\n\nüç", [], ["smaller than a batch", "config.data.seq_len"]),
     ("broken.txt", "göl ".encode() * 3 + b"\xff rest", [], ["broken.txt", "offset 15 (0xff)"]),
     ("cut.txt.gz", gzip.compress(b"x" * 10_000)[:-20], [], ["cut.txt.gz", "damaged"]),
     (

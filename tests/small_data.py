@@ -15,6 +15,7 @@ from mmrec_jax.data.kinds.config import DataConfig
 from mmrec_jax.data.kinds.registry import DATA_KINDS
 from mmrec_jax.data.train_iterator import TrainIterator, joined_state
 from mmrec_jax.errors import UserError
+from mmrec_jax.tokenizers.conversation import Conversation, Message
 
 
 def data_config(source: str = "treebank", train: object = "", **fields: Any) -> DataConfig:
@@ -43,6 +44,17 @@ def refused(*names: object) -> Iterator[None]:
     assert [name for name in map(str, names) if name not in message] == [], message
 
 
+def talk(*texts: str, system: str = "", tools: Sequence[Any] = (), **extra: Any) -> Conversation:
+    """Turns of the user and the assistant; those in parentheses are not learnt."""
+    turns = [Message("system", system)] if system else []
+    for index, text in enumerate(texts):
+        plain = text.strip("()")
+        turns.append(Message(("user", "assistant")[index % 2], plain, plain == text))
+    if extra:
+        turns[-1] = Message("assistant", turns[-1].text, extra=extra)
+    return Conversation(f"f:{texts[0]}", tuple(turns), tuple(tools))
+
+
 def take(batches: Iterator[Batch], count: int) -> list[Batch]:
     """The next batches."""
     return [next(batches) for _ in range(count)]
@@ -63,11 +75,6 @@ def joined(parts: Sequence[Sequence[Batch]]) -> list[Batch]:
         {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
         for batches in zip(*parts, strict=True)
     ]
-
-
-def as_iterator(stream: Any) -> TrainIterator:
-    """A stream whose position belongs to nothing in particular."""
-    return TrainIterator(stream, {})
 
 
 def _epochs(stream: TrainIterator) -> dict[str, float]:

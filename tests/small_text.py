@@ -1,13 +1,11 @@
 """Text in which every token occurs once, in memory and in parts on disk, and streams of it."""
 
-import dataclasses
 import itertools
 import random
 
 import numpy as np
 
-from mmrec_jax.data.kinds.text import PackedConfig
-from mmrec_jax.data.mixture import Mixture, as_mixture
+from mmrec_jax.data.kinds.text import TextConfig
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.token_store import TokenStore
 
@@ -60,19 +58,6 @@ def stored(lengths, first=2, name="stored"):
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class MixedConfig(PackedConfig):
-    """Data whose sources may have weights."""
-
-    source = "mixed"
-    weights: tuple[float, ...] | tuple[tuple[int, tuple[float, ...]], ...] = ()
-
-    @property
-    def mixture(self) -> Mixture | None:
-        """See `PackedConfig.mixture`."""
-        return as_mixture(self.weights)
-
-
 _choose = random.Random(0)
 LENGTHS = [_choose.randint(1, 60) for _ in range(120)] + [400]
 _HALVES = ((LENGTHS[:80], 2, "a"), (LENGTHS[80:], 2 + sum(LENGTHS[:80]), "b"))
@@ -88,5 +73,5 @@ SOURCES = {
 
 def text_dataset(kind, *, carry_state=False, validation=None, **fields):
     """The documents of `LENGTHS` as training text of one kind."""
-    config = MixedConfig(**{"seq_len": 16, "packing_windows": 40, **fields})
+    config = TextConfig(**{"train": "-", "seq_len": 16, "packing_windows": 40, **fields})
     return TextDataset(config, NumberTokenizer(), SOURCES[kind], validation, carry_state)

@@ -25,8 +25,3 @@ DTYPES: dict[str, type[np.generic]] = {
     "segment_ids": np.int32,
     "weights": np.float32,
 }
-
-
-def empty_batch(rows: int, length: int) -> Batch:
-    """A batch of padding alone, to be filled: [rows, length]."""
-    return {name: np.zeros((rows, length), dtype) for name, dtype in DTYPES.items()}

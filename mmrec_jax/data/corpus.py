@@ -1,16 +1,16 @@
 """Training text as chunks that can be read in any order: tokens in memory, or text on disk."""
 
+import abc
 import bisect
 import functools
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrec_jax.data.token_store import TokenStore
-from mmrec_jax.data.windows import cut_windows
+from mmrec_jax.data.token_store import TokenStore, cut_windows
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
@@ -55,7 +55,7 @@ class Window(NamedTuple):
 Source: TypeAlias = "TokenStore | MappedText"
 
 
-class Chunks(Protocol):
+class Chunks(abc.ABC):
     """A random-access source of grain: every token is a target of exactly one chunk.
 
     Attributes:
@@ -68,57 +68,44 @@ class Chunks(Protocol):
     begins: NDArray[np.bool_]
     in_memory: bool
 
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Window: ...
-
-
-class StoredChunks:
-    """The documents of token stores, cut into chunks of at most `limit` targets."""
-
-    in_memory = True
-
-    def __init__(self, stores: Sequence[TokenStore], limit: int = _WHOLE) -> None:
-        self._stores = stores
-        self._windows = [cut_windows(store, limit) for store in stores]
-        self._firsts = np.cumsum([0, *map(len, self._windows)]).tolist()
-        self.lengths = np.concatenate([each.lengths for each in self._windows])
-        self.begins = np.concatenate(
-            [
-                each.starts == store.offsets[each.documents]
-                for store, each in zip(stores, self._windows, strict=True)
-            ]
-        )
-
     def __len__(self) -> int:
         return len(self.lengths)
 
+    @abc.abstractmethod
     def __getitem__(self, index: int) -> Window:
-        number = bisect.bisect_right(self._firsts, index) - 1
-        store, windows = self._stores[number], self._windows[number]
-        index -= self._firsts[number]
-        start = int(windows.starts[index])
-        stop = start + int(windows.lengths[index])
-        weights = None if store.weights is None else store.weights[start + 1 : stop + 1]
-        return Window(store.tokens[start : stop + 1], weights)
+        """The chunk of this number."""
 
 
-class MappedChunks:
-    """The parts of mapped texts, each encoded when it is read; lengths are in bytes.
+class StoredChunks(Chunks):
+    """The documents of a token store, cut into chunks of at most `limit` targets."""
+
+    in_memory = True
+
+    def __init__(self, store: TokenStore, limit: int = _WHOLE) -> None:
+        self._store, windows = store, cut_windows(store, limit)
+        self._starts, self.lengths, self.begins = windows.starts, windows.lengths, windows.begins
+
+    def __getitem__(self, index: int) -> Window:
+        start = int(self._starts[index])
+        stop = start + int(self.lengths[index])
+        weights = self._store.weights
+        return Window(
+            self._store.tokens[start : stop + 1],
+            None if weights is None else weights[start + 1 : stop + 1],
+        )
+
+
+class MappedChunks(Chunks):
+    """The parts of a mapped text, each encoded when it is read; lengths are in bytes.
 
     The last target of a part is the end token, or the first token of the part that continues it.
     """
 
     in_memory = False
 
-    def __init__(self, texts: "Sequence[MappedText]", tokenizer: Tokenizer) -> None:
-        self._texts, self._tokenizer = texts, tokenizer
-        self._firsts = np.cumsum([0, *(len(text.lengths) for text in texts)]).tolist()
-        self.lengths = np.concatenate([text.lengths for text in texts])
-        self.begins = np.concatenate([text.begins for text in texts])
-
-    def __len__(self) -> int:
-        return len(self.lengths)
+    def __init__(self, text: "MappedText", tokenizer: Tokenizer) -> None:
+        self._text, self._tokenizer = text, tokenizer
+        self.lengths, self.begins = text.lengths, text.begins
 
     def __getitem__(self, index: int) -> Window:
         last = index + 1 == len(self) or self.begins[index + 1]
@@ -128,14 +115,27 @@ class MappedChunks:
         after = end if last else self._encode(index + 1, _LOOKAHEAD)[:1]
         return Window(np.concatenate([begin, self._encode(index), after]))
 
-    def _encode(self, index: int, characters: int | None = None) -> NDArray[np.int32]:
-        number = bisect.bisect_right(self._firsts, index) - 1
-        text, part = self._texts[number], index - self._firsts[number]
+    def _encode(self, part: int, characters: int | None = None) -> NDArray[np.int32]:
         try:
-            continues = not self.begins[index]
-            return self._tokenizer.encode(text.text(part)[:characters], continues=continues)
+            text = self._text.text(part)[:characters]
+            return self._tokenizer.encode(text, continues=not self.begins[part])
         except UserError as error:
-            raise UserError(f"{text.document_name(part)}: {error}") from None
+            raise UserError(f"{self._text.document_name(part)}: {error}") from None
+
+
+class JoinedChunks(Chunks):
+    """The chunks of several sources of one kind, one source after the other."""
+
+    def __init__(self, sources: Sequence[Chunks]) -> None:
+        self._sources = sources
+        self._firsts = np.cumsum([0, *map(len, sources)]).tolist()
+        self.lengths = np.concatenate([source.lengths for source in sources])
+        self.begins = np.concatenate([source.begins for source in sources])
+        self.in_memory = sources[0].in_memory
+
+    def __getitem__(self, index: int) -> Window:
+        number = bisect.bisect_right(self._firsts, index) - 1
+        return self._sources[number][index - self._firsts[number]]
 
 
 class Corpus:
@@ -149,9 +149,12 @@ class Corpus:
 
     def chunks(self, limit: int = _WHOLE) -> Chunks:
         """Chunks of at most `limit` targets, where the text can be cut there."""
-        if self.stores:
-            return StoredChunks(self.stores, limit)
-        return MappedChunks(self.texts, self._tokenizer)
+        return JoinedChunks(
+            [
+                *(StoredChunks(store, limit) for store in self.stores),
+                *(MappedChunks(text, self._tokenizer) for text in self.texts),
+            ]
+        )
 
     @functools.cached_property
     def num_pairs(self) -> int:
@@ -161,7 +164,7 @@ class Corpus:
         """
         if self.stores:
             return sum(store.num_pairs for store in self.stores)
-        chunks = MappedChunks(self.texts, self._tokenizer)
+        chunks = self.chunks()
         sample = np.linspace(0, len(chunks) - 1, min(_SAMPLED_PARTS, len(chunks))).astype(int)
         tokens = sum(chunks[index].length for index in sample.tolist())
         return round(tokens / chunks.lengths[sample].sum() * chunks.lengths.sum())
@@ -188,17 +191,10 @@ class Corpus:
 
 
 def document_runs(chunks: Chunks, share: int) -> NDArray[np.int64]:
-    """Borders of the runs of chunks that one batch row reads from the first to the last.
+    """Borders [runs + 1]: a batch row reads the chunks from `borders[r]` up to `borders[r + 1]`.
 
-    A run is a document, or of a document longer than `share` a segment of about that length: rows
-    would otherwise run out of other documents.
-
-    Args:
-      chunks: of whole documents, in order.
-      share: in the unit of `chunks.lengths`.
-
-    Returns:
-      [runs + 1]: run r is the chunks from `borders[r]` up to `borders[r + 1]`.
+    A run is a document, or of a document longer than `share`, in the unit of `chunks.lengths`, a
+    segment of about that length: rows would otherwise run out of other documents.
     """
     starts = np.concatenate([[0], np.cumsum(chunks.lengths, dtype=np.int64)])[:-1]
     document = np.cumsum(chunks.begins)

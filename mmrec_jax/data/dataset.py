@@ -34,13 +34,10 @@ class Dataset(abc.ABC):
     ) -> TrainIterator:
         """The endless stream of training batches, from its beginning.
 
-        Args:
-          batch_size: rows of a step over all processes.
-          process_index: this process, from 0.
-          process_count: P; every process gets `batch_size // P` rows.
+        `batch_size` is rows of a step over all processes, each of which gets an equal part.
 
         Raises:
-          UserError: there is too little data, or `batch_size` is not a multiple of P.
+          UserError: there is too little data, or the rows do not divide evenly.
         """
 
     @abc.abstractmethod
@@ -57,12 +54,7 @@ class Dataset(abc.ABC):
     def longest(self, rows: int, length: int) -> Batch:
         """The longest that the model is evaluated on: a row each, from its beginning.
 
-        Args:
-          rows: at most so many.
-          length: tokens of each that are kept, at most.
-
-        Returns:
-          [rows, T], padded behind the ends; T is `length` or that of the longest row.
+        At most `rows` rows of `length` tokens, or of those of the longest, padded behind the ends.
         """
 
     @abc.abstractmethod

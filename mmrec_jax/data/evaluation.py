@@ -1,4 +1,4 @@
-"""A split laid out so that every token is predicted exactly once."""
+"""What a model is evaluated on: every token of a split exactly once, or the longest documents."""
 
 import heapq
 from collections.abc import Iterator
@@ -6,10 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from mmrec_jax.data.batch import Batch
-from mmrec_jax.data.corpus import StoredChunks
+from mmrec_jax.data.corpus import Chunks, StoredChunks
 from mmrec_jax.data.packing import ROW_DTYPE, batch_of, one_segment, pack, segments_row
 from mmrec_jax.data.token_store import TokenStore
-from mmrec_jax.errors import UserError
 
 # Windows that are packed together.
 _GROUP = 4096
@@ -24,17 +23,12 @@ def evaluation_batches(
     the documents are dealt to the batch rows, about as many tokens to each: row b of a batch
     continues row b of the batch before, so the caller hands the model's state on. The segment id is
     then the number of the document, from 1. Padding stands only behind the last document of a row.
-
-    Raises:
-      UserError: the split is empty.
     """
-    if not store.num_pairs:
-        raise UserError("the corpus is empty: there is nothing to evaluate")
     return _carried(store, batch_size, seq_len) if carry else _packed(store, batch_size, seq_len)
 
 
 def _packed(store: TokenStore, batch_size: int, seq_len: int) -> Iterator[Batch]:
-    windows = StoredChunks([store], seq_len)
+    windows = StoredChunks(store, seq_len)
     for first in range(0, len(windows), _GROUP):
         rows = pack(windows.lengths[first : first + _GROUP], seq_len)
         for start in range(0, len(rows), batch_size):
@@ -47,12 +41,12 @@ def _packed(store: TokenStore, batch_size: int, seq_len: int) -> Iterator[Batch]
 
 
 def _carried(store: TokenStore, batch_size: int, seq_len: int) -> Iterator[Batch]:
-    documents = StoredChunks([store])
+    documents = StoredChunks(store)
     rows = [
         np.concatenate(
             [np.empty(0, ROW_DTYPE), *(one_segment(documents[each], each + 1) for each in dealt)]
         )
-        for dealt in assign_rows(store, batch_size)
+        for dealt in _dealt(store, batch_size)
     ]
     longest = max(map(len, rows))
     for start in range(0, longest, seq_len):
@@ -63,8 +57,8 @@ def _carried(store: TokenStore, batch_size: int, seq_len: int) -> Iterator[Batch
         yield batch_of([batch])
 
 
-def assign_rows(store: TokenStore, batch_size: int) -> list[list[int]]:
-    """Deals documents to batch rows, the longest first, each to the shortest row so far."""
+def _dealt(store: TokenStore, batch_size: int) -> list[list[int]]:
+    """Documents of each batch row: the longest is dealt first, each to the shortest row so far."""
     pairs = np.diff(store.offsets) - 1
     rows: list[list[int]] = [[] for _ in range(batch_size)]
     heap = [(0, row) for row in range(batch_size)]
@@ -73,3 +67,16 @@ def assign_rows(store: TokenStore, batch_size: int) -> list[list[int]]:
         rows[row].append(document)
         heapq.heappush(heap, (length + int(pairs[document]), row))
     return [sorted(row) for row in rows]
+
+
+def longest_documents(chunks: Chunks, rows: int, length: int) -> Batch:
+    """One document per row, the longest first, each from its beginning and cut at `length` tokens.
+
+    Of `chunks`, whole documents or parts of them, those count that begin one. The batch has at most
+    `rows` rows, of `length` tokens or those of the longest document, padded behind the ends.
+    """
+    documents = np.flatnonzero(chunks.begins)
+    order = np.argsort(-chunks.lengths[documents].astype(np.int64), kind="stable")
+    longest = [chunks[each].cut(length)[0] for each in documents[order[:rows]].tolist()]
+    width = max(window.length for window in longest)
+    return batch_of([segments_row([window], width) for window in longest])

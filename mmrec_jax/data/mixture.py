@@ -25,12 +25,8 @@ class Mixture:
 
     stages: tuple[Stage, ...]
 
-    def check(self, num_sources: int, option: str = "config.data.weights") -> None:
-        """Refuses weights that make no sense for so many sources.
-
-        Raises:
-          UserError: names `option`.
-        """
+    def check(self, num_sources: int) -> None:
+        """Refuses weights that make no sense for so many sources, with a `UserError`."""
         for number, (first_step, weights) in enumerate(self.stages):
             reason = ""
             if len(weights) != num_sources:
@@ -41,7 +37,7 @@ class Mixture:
             elif first_step <= self.stages[number - 1][0] if number else first_step != 1:
                 reason = "the first stage begins at step 1, each other one after that before it"
             if reason:
-                raise UserError(f"{option} is {self.stages}: {reason}")
+                raise UserError(f"config.data.weights is {self.stages}: {reason}")
 
     def stage(self, step: int) -> Stage:
         """The stage that `step`, from 1, lies in."""
@@ -60,11 +56,8 @@ def as_mixture(weights: Sequence[float] | Sequence[Stage]) -> Mixture | None:
 def next_source(weights: Sequence[float], tokens: Sequence[int]) -> int:
     """The source that the next row comes from: the one farthest below its share of tokens.
 
-    Always taking the next row there keeps two sources within one row of their shares.
-
-    Args:
-      weights: of the stage.
-      tokens: those taken from each source since the stage began.
+    Always taking the next row there keeps two sources within one row of their shares. `tokens` are
+    those taken from each since the stage, which has these `weights`, began.
     """
     total, whole = sum(tokens), sum(weights)
     return max(

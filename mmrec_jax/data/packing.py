@@ -21,15 +21,10 @@ ROW_DTYPE = np.dtype(list(DTYPES.items()))
 
 
 def pack(lengths: Sequence[int] | NDArray[np.integer], capacity: int) -> list[list[int]]:
-    """Rows of windows whose lengths add up to at most `capacity`.
+    """The numbers of the windows in each row: each in one, their lengths at most `capacity`.
 
-    Args:
-      lengths: of the windows, 1 .. capacity.
-      capacity: of a row.
-
-    Returns:
-      The numbers of the windows in each row, every window in one row; about as many rows as
-      `sum(lengths) / capacity`, and at most 11/9 of the fewest possible, plus a row.
+    Lengths are 1 .. capacity. There are about `sum(lengths) / capacity` rows, and at most 11/9 of
+    the fewest possible, plus a row.
     """
     rows: list[list[int]] = []
     with_room: list[list[int]] = [[] for _ in range(capacity + 1)]

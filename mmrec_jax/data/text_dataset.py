@@ -1,7 +1,6 @@
 """Documents as the data of a run."""
 
 import dataclasses
-import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -11,9 +10,9 @@ from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.corpus import Corpus, Source
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.document import Document
+from mmrec_jax.data.evaluation import longest_documents
 from mmrec_jax.data.kinds.text import PackedConfig
-from mmrec_jax.data.longest import longest_documents
-from mmrec_jax.data.pipeline import make_train_iterator, steps_for
+from mmrec_jax.data.pipeline import Pipeline
 from mmrec_jax.data.token_store import TokenStore, Weigh
 from mmrec_jax.data.train_iterator import TrainIterator
 from mmrec_jax.tokenizers.cache import build_tokenizer
@@ -64,17 +63,16 @@ class TextDataset(Dataset):
           UserError: the tokenizer cannot be made, it or `weigh` refuses a document, or a source is
             empty.
         """
+        texts = (document.text for documents in train.values() for document in documents)
         tokenizer = tokenizer or build_tokenizer(
-            config.tokenizer,
-            (document.text for documents in train.values() for document in documents),
-            tokenizer_cache,
-            default_vocab_size=config.model.vocab_size,
+            config.tokenizer, texts, tokenizer_cache, default_vocab_size=config.model.vocab_size
         )
-        stores = [
+        stores = tuple(
             TokenStore.from_documents(documents, tokenizer, weigh, name=name)
             for name, documents in train.items()
-        ]
-        return cls._opened(config, stores, validation, tokenizer)
+        )
+        held_out = TokenStore.from_documents(validation, tokenizer) if validation else None
+        return cls(config.data, tokenizer, stores, held_out, config.train.carry_state)
 
     @classmethod
     def from_mapped(
@@ -85,12 +83,9 @@ class TextDataset(Dataset):
         tokenizer_cache: str | os.PathLike[str],
         tokenizer: Tokenizer | None = None,
     ) -> "TextDataset":
-        """Makes or finds the tokenizer, from an even sample of the text; encodes the validation.
+        """As `from_documents`, of text that is encoded as it is read.
 
-        The training text is encoded as it is read. The arguments are those of `from_documents`.
-
-        Raises:
-          UserError: the tokenizer cannot be made, or it refuses a validation document.
+        A tokenizer is trained on an even sample of it.
         """
         tokenizer = tokenizer or build_tokenizer(
             config.tokenizer,
@@ -98,16 +93,6 @@ class TextDataset(Dataset):
             tokenizer_cache,
             default_vocab_size=config.model.vocab_size,
         )
-        return cls._opened(config, train, validation, tokenizer)
-
-    @classmethod
-    def _opened(
-        cls,
-        config: Config,
-        train: Sequence[Source],
-        validation: Sequence[Document],
-        tokenizer: Tokenizer,
-    ) -> "TextDataset":
         held_out = TokenStore.from_documents(validation, tokenizer) if validation else None
         return cls(config.data, tokenizer, tuple(train), held_out, config.train.carry_state)
 
@@ -115,27 +100,13 @@ class TextDataset(Dataset):
         self, batch_size: int, *, process_index: int = 0, process_count: int = 1
     ) -> TrainIterator:
         """See `Dataset.batches`."""
-        return make_train_iterator(
-            self._corpora,
-            self.config,
-            batch_size,
-            carry_state=self.carry_state,
-            process_index=process_index,
-            process_count=process_count,
-        )
+        return self._pipeline(batch_size).iterator(process_index, process_count)
 
     def steps_for(
         self, batch_size: int, *, epochs: float | None = None, tokens: int | None = None
     ) -> int:
         """See `Dataset.steps_for`."""
-        return steps_for(
-            self._corpora,
-            self.config,
-            batch_size,
-            carry_state=self.carry_state,
-            epochs=epochs,
-            tokens=tokens,
-        )
+        return self._pipeline(batch_size).steps_for(epochs, tokens)
 
     def longest(self, rows: int, length: int) -> Batch:
         """See `Dataset.longest`: of the validation split, or else of the training text."""
@@ -160,16 +131,16 @@ class TextDataset(Dataset):
             f"{unspelled}); {held_out}"
         )
 
-    @functools.cached_property
-    def _corpora(self) -> list[Corpus]:
+    def _pipeline(self, batch_size: int) -> Pipeline:
         """What is mixed; without weights all sources are one."""
-        mixture = self.config.mixture
-        if mixture is None:
-            return [Corpus(self.train, self.tokenizer)]
-        mixture.check(len(self.train))
-        expected = "empty with config.train.carry_state, which reads document after document"
-        self.config.require(not self.carry_state, "weights", expected)
-        return [Corpus([source], self.tokenizer) for source in self.train]
+        groups, mixture = [self.train], self.config.mixture
+        if mixture is not None:
+            mixture.check(len(self.train))
+            expected = "empty with config.train.carry_state, which reads document after document"
+            self.config.require(not self.carry_state, "weights", expected)
+            groups = [(source,) for source in self.train]
+        corpora = [Corpus(group, self.tokenizer) for group in groups]
+        return Pipeline(corpora, self.config, batch_size, self.carry_state)
 
 
 def _sample(texts: "Sequence[MappedText]") -> Iterator[str]:

@@ -61,36 +61,31 @@ class TokenStore:
         Raises:
           UserError: there are none, or the tokenizer or `weigh` refuses one (named).
         """
-        parts: list[NDArray[np.int32]] = []
-        lengths: list[int] = []
-        byte_counts: list[int] = []
-        character_counts: list[int] = []
-        weights: list[NDArray[np.float32]] = []
+        parts, weights = list[NDArray[np.int32]](), list[NDArray[np.float32]]()
+        sizes = list[tuple[int, int, int]]()  # in tokens, bytes and characters
         unspelled = 0
         one = np.ones(1, np.float32)
         bos = np.array([tokenizer.bos_id], np.int32)
         eos = np.array([tokenizer.eos_id], np.int32)
         for document in documents:
-            utf8 = document.text.encode("utf-8")
             try:
-                tokens = encode_long(tokenizer, utf8)
+                tokens = encode_long(tokenizer, document.utf8)
             except UserError as error:
                 raise UserError(f"{document.name}: {error}") from None
             parts += [bos, tokens, eos]
             if weigh is not None:
                 weights += [one, weigh(document, tokens, tokenizer), one]
             unspelled += tokenizer.unspelled_bytes(document.text, tokens)
-            lengths.append(len(tokens) + 2)
-            byte_counts.append(len(utf8))
-            character_counts.append(len(document.text))
+            sizes.append((len(tokens) + 2, len(document.utf8), len(document.text)))
         if not parts:
             of = f" {name!r}" if name else ""
             raise UserError(f"the corpus{of} is empty: there is no document to read tokens from")
+        lengths, byte_counts, character_counts = np.array(sizes, np.int64).T
         return cls(
             tokens=np.concatenate(parts),
-            offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-            byte_counts=np.array(byte_counts, np.int64),
-            character_counts=np.array(character_counts, np.int64),
+            offsets=np.concatenate([[0], np.cumsum(lengths)]),
+            byte_counts=byte_counts,
+            character_counts=character_counts,
             weights=np.concatenate(weights) if weights else None,
             unspelled_bytes=unspelled,
             name=name,
@@ -126,3 +121,38 @@ class TokenStore:
         if self.weights is not None:
             digest.update(np.ascontiguousarray(self.weights).data)
         return digest.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Windows:
+    """Parts of documents: window w predicts `tokens[starts[w] + 1 : starts[w] + 1 + lengths[w]]`.
+
+    Its inputs are the same slice one to the left, so neighbouring windows of a document share one
+    token, and every token but the begin token is the target of exactly one window.
+
+    Attributes:
+      starts: int64 [number of windows], into `TokenStore.tokens`.
+      lengths: int32 [number of windows], pairs: 1 .. seq_len.
+      begins: bool [number of windows], whether the window begins a document.
+    """
+
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int32]
+    begins: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+
+def cut_windows(store: TokenStore, seq_len: int) -> Windows:
+    """Cuts each document into windows of `seq_len` pairs; the last one holds the rest."""
+    pairs = np.diff(store.offsets) - 1
+    counts = -(-pairs // seq_len)
+    documents = np.repeat(np.arange(store.num_documents), counts)
+    first = np.repeat(np.cumsum(counts) - counts, counts)
+    begun = (np.arange(len(documents)) - first) * seq_len
+    return Windows(
+        starts=store.offsets[documents] + begun,
+        lengths=np.minimum(pairs[documents] - begun, seq_len).astype(np.int32),
+        begins=begun == 0,
+    )

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mmrec_jax.data.token_store import TokenStore
-from mmrec_jax.data.windows import Windows, cut_windows
+from mmrec_jax.data.token_store import TokenStore, Windows, cut_windows
 from mmrec_jax.evaluation.perplexity import compiled_eval_step
 from mmrec_jax.inference.rereading import colocate, with_room, with_state
 from mmrec_jax.models.api import LanguageModel, Params
@@ -109,7 +108,7 @@ def longest_windows(store: TokenStore, max_length: int, max_tokens: int) -> Wind
     order = np.argsort(-windows.lengths.astype(np.int64), kind="stable")
     count = max(1, np.count_nonzero(np.cumsum(windows.lengths[order]) <= max_tokens))
     kept = order[:count]
-    return Windows(windows.starts[kept], windows.lengths[kept], windows.documents[kept])
+    return Windows(windows.starts[kept], windows.lengths[kept], windows.begins[kept])
 
 
 def _edges(reset_every: int, longest: int) -> NDArray[np.int64]:

@@ -202,8 +202,6 @@ class _Loop:
         warning = self.health.warning(step, values)
         if warning and is_process_zero():
             report.warned(bar, warning)
-        for line in self.input.warnings():
-            report.warned(bar, line)
         if step % self.p.config.train.log_every and step != self.p.steps:
             return
         rate = self.window_tokens / max(time.perf_counter() - self.window_start, 1e-9)

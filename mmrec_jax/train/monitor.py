@@ -1,7 +1,7 @@
 """What the loop watches besides the loss: its input, Sophia's steps, its use of the device."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,6 @@ from mmrec_jax.data.train_iterator import TrainIterator
 from mmrec_jax.models.api import LanguageModel
 from mmrec_jax.train.processes import gather
 
-_MOST_WARNINGS = 1000
-# Of several processes the value of the slowest; "epochs" are averaged, other numbers added.
-_WORST: dict[str, Callable[..., float]] = {"input_wait": max, "ready_batches": min}
-
 
 class InputMonitor:
     """Hands out batches and measures the wait for them, a window of steps at a time."""
@@ -23,7 +19,6 @@ class InputMonitor:
     def __init__(self, batches: TrainIterator) -> None:
         """Starts the input: a batch is needed soon."""
         self._batches = batches
-        self._warned: set[str] = set()
         batches.start()
         self.begin_window()
 
@@ -46,22 +41,19 @@ class InputMonitor:
         own = {"input_wait": self._waited / elapsed, **read}
         return joined_metrics(gather(own))
 
-    def warnings(self) -> list[str]:
-        """What was left out of the data since the last call; each line once, 1,000 in all."""
-        lines = dict.fromkeys(self._batches.warnings())
-        fresh = [line for line in lines if line not in self._warned]
-        fresh = fresh[: _MOST_WARNINGS - len(self._warned)]
-        self._warned.update(fresh)
-        return fresh
-
 
 def joined_metrics(parts: Sequence[dict[str, float]]) -> dict[str, float]:
-    """`InputMonitor.metrics` of all processes, from those of each, which may lack some of them."""
+    """`InputMonitor.metrics` of all processes, from those of each, which may lack some of them.
+
+    Of "input_wait" that of the slowest, of "epochs" the mean, of other numbers the sum.
+    """
     joined: dict[str, float] = {}
     for name in dict.fromkeys(name for part in parts for name in part):
         values = [part[name] for part in parts if name in part]
-        mean = name.startswith("epochs")
-        joined[name] = sum(values) / len(values) if mean else _WORST.get(name, sum)(values)
+        if name == "input_wait":
+            joined[name] = max(values)
+        else:
+            joined[name] = sum(values) / (len(values) if name.startswith("epochs") else 1)
     return joined
 
 

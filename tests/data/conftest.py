@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from mmrec_jax.data.document import Document
 from mmrec_jax.data.token_store import TokenStore
-from tests.tokenizers.conftest import TEXTS, all_tokenizers, hugging_face_json, texts
+from tests.tokenizers.conftest import all_tokenizers, hugging_face_json, texts
 
 __all__ = ["all_tokenizers", "hugging_face_json", "texts"]
 
@@ -25,14 +24,3 @@ def store_of(lengths):
 @pytest.fixture(scope="session")
 def make_store():
     return store_of
-
-
-@pytest.fixture(scope="session")
-def treebank_like_store():
-    rng = np.random.default_rng(0)
-    return store_of(rng.integers(1, 60, 150))
-
-
-@pytest.fixture(scope="session")
-def documents():
-    return [Document(f"d{i}", text) for i, text in enumerate(TEXTS)]

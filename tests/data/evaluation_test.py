@@ -1,5 +1,7 @@
 """Batches that a model is evaluated on: every token once."""
 
+import itertools
+
 import hypothesis
 import numpy as np
 import pytest
@@ -7,66 +9,34 @@ from hypothesis import strategies
 
 from mmrec_jax.data.batch import DTYPES
 from mmrec_jax.data.corpus import StoredChunks
-from mmrec_jax.data.document import Document
-from mmrec_jax.data.evaluation import evaluation_batches
-from mmrec_jax.data.longest import longest_documents
-from mmrec_jax.data.token_store import TokenStore
-from mmrec_jax.tokenizers.byte import ByteTokenizer
-from tests.small_data import assert_same, refused
-
-lengths_of_documents = strategies.lists(strategies.integers(1, 70), min_size=1, max_size=40)
-
-
-def joined(batches, name):
-    """Rows as whole arrays: [B, number of batches x T]."""
-    return np.concatenate([batch[name] for batch in batches], axis=1)
+from mmrec_jax.data.evaluation import evaluation_batches, longest_documents
 
 
 @pytest.mark.parametrize("carry", [False, True])
 @hypothesis.settings(max_examples=30)
 @hypothesis.given(
-    lengths=lengths_of_documents,
+    lengths=strategies.lists(strategies.integers(1, 70), min_size=1, max_size=40),
     batch_size=strategies.integers(1, 6),
     seq_len=strategies.integers(1, 24),
 )
 def test_every_token_once(make_store, carry, lengths, batch_size, seq_len):
     store = make_store(lengths)
     batches = list(evaluation_batches(store, batch_size, seq_len, carry=carry))
-    used = joined(batches, "segment_ids") > 0
-    targets = joined(batches, "targets")
-    expected = np.sort(np.delete(store.tokens, store.offsets[:-1]))
-    np.testing.assert_array_equal(np.sort(targets[used]), expected)
-    np.testing.assert_array_equal(joined(batches, "inputs")[used] + 1, targets[used])
-    assert not targets[~used].any()
     for batch in batches:
         assert {array.shape for array in batch.values()} == {(batch_size, seq_len)}
         assert {name: array.dtype for name, array in batch.items()} == DTYPES
         np.testing.assert_array_equal(batch["weights"], batch["segment_ids"] > 0)
-
-
-@hypothesis.settings(max_examples=30)
-@hypothesis.given(
-    lengths=lengths_of_documents,
-    batch_size=strategies.integers(1, 6),
-    seq_len=strategies.integers(1, 24),
-)
-def test_carried_rows_are_whole_documents_then_padding(make_store, lengths, batch_size, seq_len):
-    store = make_store(lengths)
-    batches = list(evaluation_batches(store, batch_size, seq_len, carry=True))
-    seen = []
-    for inputs, ids in zip(joined(batches, "inputs"), joined(batches, "segment_ids"), strict=True):
-        used = np.count_nonzero(ids)
-        assert (ids[:used] > 0).all()
-        at = 0
-        while at < used:
-            document = int(ids[at]) - 1
-            expected = store.tokens[store.offsets[document] : store.offsets[document + 1] - 1]
-            stop = at + len(expected)
-            np.testing.assert_array_equal(inputs[at:stop], expected)
-            assert (ids[at:stop] == document + 1).all()
-            seen.append(document)
-            at = stop
-    assert sorted(seen) == list(range(len(lengths)))
+    inputs, targets, ids, _ = (np.concatenate([b[n] for b in batches], axis=1) for n in DTYPES)
+    expected = np.sort(np.delete(store.tokens, store.offsets[:-1]))
+    np.testing.assert_array_equal(np.sort(targets[ids > 0]), expected)
+    np.testing.assert_array_equal(inputs[ids > 0] + 1, targets[ids > 0])
+    assert not targets[ids == 0].any()
+    if carry:  # whole documents, then padding
+        assert (np.diff((ids > 0).astype(int), axis=1) <= 0).all()
+        for number, (first, end) in enumerate(itertools.pairwise(store.offsets), 1):
+            rows = ids == number
+            assert rows.any(axis=1).sum() == 1
+            assert inputs[rows].tolist() == store.tokens[first : end - 1].tolist()
 
 
 def test_hand_made_rows(make_store):
@@ -78,36 +48,18 @@ def test_hand_made_rows(make_store):
     np.testing.assert_array_equal(second["inputs"], [[5, 14, 0, 0], [12, 0, 0, 0]])
     np.testing.assert_array_equal(second["targets"], [[6, 15, 0, 0], [13, 0, 0, 0]])
     np.testing.assert_array_equal(second["segment_ids"], [[1, 4, 0, 0], [3, 0, 0, 0]])
-
-
-def test_windows_start_anew_without_carry(make_store):
     (batch,) = evaluation_batches(make_store([9]), 4, 4, carry=False)
     assert batch["inputs"].tolist() == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 0, 0, 0], [0, 0, 0, 0]]
     assert batch["segment_ids"].tolist() == [[1] * 4, [1] * 4, [1, 0, 0, 0], [0] * 4]
 
 
-@pytest.mark.parametrize("carry", [False, True])
-def test_two_passes_are_equal_and_an_empty_split_is_refused_at_once(
-    make_store, treebank_like_store, carry
-):
-    passes = [evaluation_batches(treebank_like_store, 4, 32, carry=carry) for _ in range(2)]
-    assert_same(*passes)
-    with refused("corpus"):
-        evaluation_batches(make_store([]), 2, 4, carry=carry)
-
-
-def test_the_longest_come_first_each_from_its_start():
-    tokenizer = ByteTokenizer()
-    texts = ["abc", "abcdefgh", "xy", "hgfedcba", "z"]
-    documents = [Document(str(number), text) for number, text in enumerate(texts)]
-    store = TokenStore.from_documents(documents, tokenizer)
-    chunks = StoredChunks([store])
+def test_the_longest_come_first_each_from_its_start(make_store):
+    chunks = StoredChunks(make_store([4, 9, 3, 9, 2]))
     batch = longest_documents(chunks, rows=3, length=100)
-    for row, text in enumerate(["abcdefgh", "hgfedcba", "abc"]):
-        ids = [tokenizer.bos_id, *text.encode(), tokenizer.eos_id]
-        count = len(ids) - 1
-        assert batch["inputs"][row, :count].tolist() == ids[:-1]
-        assert batch["targets"][row, :count].tolist() == ids[1:]
+    for row, first in enumerate([6, 20, 1]):
+        count = 9 if row < 2 else 4
+        assert batch["inputs"][row, :count].tolist() == list(range(first, first + count))
+        assert batch["targets"][row, :count].tolist() == list(range(first + 1, first + count + 1))
         expected = (np.arange(9) < count).tolist()
         assert batch["segment_ids"][row].tolist() == expected
         assert batch["weights"][row].tolist() == expected

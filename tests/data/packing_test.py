@@ -4,33 +4,11 @@ import dataclasses
 
 import hypothesis
 import numpy as np
-import pytest
 from hypothesis import strategies
 
 from mmrec_jax.data.batch import DTYPES
 from mmrec_jax.data.corpus import StoredChunks
 from mmrec_jax.data.packing import batch_of, pack, segments_row
-from mmrec_jax.data.windows import cut_windows
-
-
-@hypothesis.settings(max_examples=50)
-@hypothesis.given(
-    lengths=strategies.lists(strategies.integers(1, 40), min_size=1, max_size=30),
-    seq_len=strategies.integers(1, 17),
-)
-def test_every_token_but_the_begin_tokens_is_a_target_once(make_store, lengths, seq_len):
-    store = make_store(lengths)
-    windows = cut_windows(store, seq_len)
-    targets = [
-        store.tokens[start + 1 : start + 1 + length]
-        for start, length in zip(windows.starts, windows.lengths, strict=True)
-    ]
-    expected = np.delete(store.tokens, store.offsets[:-1])
-    np.testing.assert_array_equal(np.sort(np.concatenate(targets)), np.sort(expected))
-    assert windows.lengths.max() <= seq_len
-    ends = windows.starts + windows.lengths
-    assert (ends < store.offsets[windows.documents + 1]).all()
-    assert (windows.starts >= store.offsets[windows.documents]).all()
 
 
 def best_fit_decreasing(lengths, capacity):
@@ -61,19 +39,11 @@ def test_rows_are_those_of_best_fit_decreasing(capacity, shares):
     assert sorted(window for row in rows for window in row) == list(range(len(lengths)))
 
 
-@pytest.mark.parametrize("seq_len", [128, 1024])
-def test_hardly_a_token_is_wasted(seq_len):
-    documents = np.random.default_rng(0).lognormal(4.5, 1, 3000).astype(np.int64) + 1
-    windows = [min(seq_len, n - at) for n in documents.tolist() for at in range(0, n, seq_len)]
-    lengths = np.array(windows[:1024], np.int32)
-    assert lengths.sum() / len(pack(lengths, seq_len)) / seq_len > 0.99
-
-
 def test_a_row_is_windows_end_to_end(make_store):
     # Pairs of the documents: (1,2)(2,3) | (4,5)(5,6)(6,7)(7,8)(8,9); T = 4: windows of 2, 4, 1.
     store = make_store([2, 5])
     weights = np.arange(len(store.tokens), dtype=np.float32) / 8 + 1
-    windows = StoredChunks([dataclasses.replace(store, weights=weights)], 4)
+    windows = StoredChunks(dataclasses.replace(store, weights=weights), 4)
     batch = batch_of([segments_row([], 4), segments_row([windows[2], windows[0]], 4)])
     assert not any(array[0].any() for array in batch.values())
     assert batch["inputs"][1].tolist() == [8, 1, 2, 0]
@@ -81,12 +51,3 @@ def test_a_row_is_windows_end_to_end(make_store):
     assert batch["segment_ids"][1].tolist() == [1, 2, 2, 0]
     np.testing.assert_array_equal(batch["weights"][1], [*weights[[8, 1, 2]], 0])
     assert {name: array.dtype for name, array in batch.items()} == DTYPES
-
-
-@pytest.mark.parametrize("limit", [3, 2**31 - 1])
-def test_chunks_of_several_stores_are_cut_into_the_same_windows(make_store, limit):
-    chunks = StoredChunks([make_store([3, 7]), make_store([5])], limit)
-    found = [window for number in range(len(chunks)) for window in chunks[number].cut(3)]
-    expected = [[1, 2, 3, 4], [5, 6, 7, 8], [8, 9, 10, 11], [11, 12], [1, 2, 3, 4], [4, 5, 6]]
-    assert [window.tokens.tolist() for window in found] == expected
-    assert chunks.begins.sum() == 3

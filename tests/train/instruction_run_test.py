@@ -20,7 +20,6 @@ from mmrec_jax.train.loop import run
 from mmrec_jax.train.setup import set_up
 from mmrec_jax.train.step import make_train_step
 from mmrec_jax.train.writer import read_metrics
-from mmrec_jax.tree import count
 from tests.small_run import CONFIG_FILE, LINEAR, flags
 
 _WORDS = ("bir", "iki", "göl", "köprü", "çiçek", "ağaç", "ışık", "deniz", "yol", "kuş")
@@ -130,15 +129,9 @@ def test_the_gradient_is_that_of_the_responses_of_each_example(begun):
         np.testing.assert_allclose(a, b / tokens, rtol=1e-4, atol=1e-7)
 
 
-def test_what_is_said_and_the_template_that_is_kept(finished, capsys):
-    folder, out, scores = finished
-    for said in (
-        "data: instructions, ",
-        "longer than a row of 96: train 1 dropped, 0 with shortened prompts",
-        f"  before training: validation loss {scores[0]['loss']:.4f}",
-        f"mmrec generate --workdir={folder} --chat --prompt 'göl'",
-    ):
-        assert said in out
+def test_the_template_that_is_kept(finished, capsys):
+    folder, out, _ = finished
+    assert f"mmrec generate --workdir={folder} --chat --prompt 'göl'" in out
     for step in (0, 3, 4, 6):
         sample = (folder / "samples" / f"step_{step:07d}.txt").read_text("utf-8")
         assert sample.startswith("göl\n")
@@ -147,9 +140,7 @@ def test_what_is_said_and_the_template_that_is_kept(finished, capsys):
     (expected,) = mmrec_jax.reply(model, params, tokenizer, "göl", max_tokens=5, seed=1)
     options = ["--chat", "--prompt=göl", "--max-tokens=5", "--seed=1"]
     main(["generate", f"--workdir={folder}", *options])
-    said = capsys.readouterr()
-    assert said.out == f"{expected}\n"
-    assert f"{count(params):,} parameters" in said.err  # so few that little can be expected
+    assert capsys.readouterr().out == f"{expected}\n"
 
 
 def test_commands_read_pairs_as_the_run_does(finished, begun, overrides, tmp_path, capsys):
@@ -163,12 +154,7 @@ def test_commands_read_pairs_as_the_run_does(finished, begun, overrides, tmp_pat
     assert first.startswith(f"{store.num_documents} examples, {store.num_bytes} bytes of responses")
     for name in ("loss", "bits_per_byte"):
         assert f"{name} {scores[-1][name]:.4f}" in second
-    for command in (["inspect"], ["eval", "length"]):  # of running text
-        with pytest.raises(SystemExit):
-            main([*command, f"--workdir={folder}"])
-        assert "--data=FILE" in capsys.readouterr().err
     main(["data", "inspect", f"--config={CONFIG_FILE}", "--rows=1", *overrides])
     inputs, targets = capsys.readouterr().out.splitlines()[1:3]
     assert "<s>|S|o|r|u|:" in inputs
     assert targets.removeprefix("      targets: ").startswith("|".join("·" * 10))
-    assert targets.endswith("</s>")

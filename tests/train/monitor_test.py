@@ -34,9 +34,6 @@ class _Batches:
         self.clock[0] += 2.0
         return {}
 
-    def warnings(self):
-        return ["a", "b", "a"]
-
 
 def test_the_share_of_time_that_was_waited(monkeypatch):
     clock = [10.0]
@@ -50,16 +47,15 @@ def test_the_share_of_time_that_was_waited(monkeypatch):
     monitor.begin_window()
     clock[0] += 1.0
     assert monitor.metrics({})["input_wait"] == 0
-    assert [monitor.warnings(), monitor.warnings()] == [["a", "b"], []]
 
 
 def test_metrics_of_several_processes():
     parts = [
-        {"input_wait": 0.1, "epochs": 1.0, "epochs of a": 0.5, "ready_batches": 3, "left_out": 2},
-        {"input_wait": 0.3, "epochs": 2.0, "epochs of a": 0.0, "ready_batches": 9},
+        {"input_wait": 0.1, "epochs": 1.0, "epochs of a": 0.5, "left_out": 2},
+        {"input_wait": 0.3, "epochs": 2.0, "epochs of a": 0.0},
     ]
     expected = {"input_wait": 0.3, "epochs": 1.5, "epochs of a": 0.25}
-    assert joined_metrics(parts) == {**expected, "ready_batches": 3, "left_out": 2}
+    assert joined_metrics(parts) == {**expected, "left_out": 2}
     assert joined_metrics(parts[:1]) == parts[0]
 
 

@@ -1,1 +1,1 @@
-"""Conversations as the data of a run: `records`, `files`, `encoder`, `examples`, `dataset`."""
+"""Conversations as the data of a run."""

@@ -66,8 +66,8 @@ class InstructionDataset(TextDataset):
         trained = {each.prompt.strip() for each in conversations["train"]}
         held_out = conversations.get("validation", ())
         repeated = sum(each.prompt.strip() in trained for each in held_out)
-        train, validation = stores["train"], stores.get("validation")
-        return cls(config, tokenizer, (train,), validation, False, fits, repeated)
+        train = (stores["train"],)
+        return cls(config, tokenizer, train, stores.get("validation"), False, fits, repeated)
 
     def describe(self) -> str:
         """See `Dataset.describe`."""
@@ -91,11 +91,7 @@ class InstructionDataset(TextDataset):
 
 
 def choose_template(config: ConversationsConfig, tokenizer: Tokenizer) -> ChatTemplate:
-    """The template that the config names, or under "auto" the one that suits the tokenizer.
-
-    Raises:
-      UserError: the file is missing or no template.
-    """
+    """The template that the config names, or under "auto" the one that suits the tokenizer."""
     if config.template == "auto":
         known = all(tokenizer.piece_to_id(name) is not None for name in CHATML_TOKENS)
         template = tokenizer.chat_template or (CHATML if known else PLAIN)
@@ -127,17 +123,11 @@ def encode_examples(
     overlong: Overlong,
     refuse: Refuse = stop,
 ) -> tuple[TokenStore, str]:
-    """Each conversation as one document that fits in a row.
+    """Each conversation as one document that fits in a row; in words, what became of longer ones.
 
     The weight is 1 at the tokens of responses that are learnt, the end of each turn included, and 0
     at all others; the bytes and characters that are counted are those of the same responses.
-
-    Args:
-      conversations: in their order.
-      encoder: the template.
-      seq_len: T, the most tokens that an example may read.
-      overlong: what to do with a longer one: see `ConversationsConfig.overlong`.
-      refuse: takes what the tokenizer or the template has against a conversation (named).
+    `refuse` takes what the tokenizer or the template has against a conversation (named).
 
     Raises:
       UserError: what `refuse` raises; an example is too long under "error"; or none is left.
@@ -170,15 +160,13 @@ def encode_examples(
         )
     parts = [span for spans in kept for span in spans]
     learnt = ["".join(span.text for span in spans if span.trained) for spans in kept]
+    weights = [np.full(len(part.ids), part.trained, np.float32) for part in parts]
     store = TokenStore(
         tokens=np.concatenate([part.ids for part in parts]),
         offsets=np.cumsum([0, *map(_length, kept)], dtype=np.int64),
         byte_counts=np.array([len(text.encode("utf-8")) for text in learnt], np.int64),
         character_counts=np.array([len(text) for text in learnt], np.int64),
-        weights=np.repeat(
-            np.array([part.trained for part in parts], np.float32),
-            [len(part.ids) for part in parts],
-        ),
+        weights=np.concatenate(weights),
         unspelled_bytes=sum(
             encoder.tokenizer.unspelled_bytes(part.text, part.ids)
             for part in parts

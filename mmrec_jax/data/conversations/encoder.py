@@ -63,6 +63,7 @@ class ChatEncoder:
           UserError: the template is wrong, or ends no response with a token of the tokenizer.
         """
         self.tokenizer, self._template = tokenizer, template
+        self._where = f'the chat template "{template.name}"'
         controls = map(tokenizer.id_to_piece, tokenizer.control_ids)
         names = "|".join(map(re.escape, sorted(controls, key=len, reverse=True)))
         self._names = re.compile(names)
@@ -216,7 +217,3 @@ class ChatEncoder:
     def _text(self, text: str, message: int | None = None) -> Span:
         # A template adds no space.
         return Span(self.tokenizer.encode(text, continues=True), text, message)
-
-    @property
-    def _where(self) -> str:
-        return f'the chat template "{self._template.name}"'

@@ -10,13 +10,10 @@ from mmrec_jax.tokenizers.conversation import Conversation
 
 
 def load_conversations(data: InstructionsConfig) -> dict[Split, list[Conversation]]:
-    """The conversations of "train" and "validation", in an order that depends on the data alone.
+    """See `ConversationsConfig.load`.
 
     A share is held out, or `data.validation` names other files. The share is taken by a hash of the
     prompt: several responses to one prompt stay together. With a share of 0 nothing is held out.
-
-    Raises:
-      UserError: a file is missing, a line is broken (named), or a split is empty.
     """
 
     def read(name: str) -> list[Conversation]:
@@ -50,14 +47,9 @@ def read_conversations(
     on_error: OnError = "stop",
     max_record_bytes: int = 1 << 30,
 ) -> list[Conversation]:
-    """All conversations of some files of records.
+    """All conversations of some files of records, which `option` names in an error message.
 
-    Args:
-      pattern: comma-separated paths, globs or folders.
-      fields: which ones of a record are read.
-      option: what to call `pattern` in an error message.
-      on_error: see `Refusals`; what was skipped is listed on standard error.
-      max_record_bytes: a longer record is refused.
+    What was skipped is listed on standard error.
 
     Raises:
       UserError: a file is missing, a line is broken (named), or there is none.
@@ -71,8 +63,7 @@ def read_conversations(
             refusals(error)
     refusals.show()
     if not conversations:
-        found = (
-            f"{refusals.count:,} records, all of them refused," if refusals.count else "no record"
+        raise UserError(
+            f"{option}: no record in {pattern} can be used; {refusals.count:,} were refused"
         )
-        raise UserError(f"{option}: there is {found} in {pattern}")
     return conversations

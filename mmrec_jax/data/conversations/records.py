@@ -46,12 +46,7 @@ _Turn = tuple[str, dict[str, Any]]  # where it stands, for errors, and a message
 def read_record(
     record: Mapping[str, Any], location: str, fields: RecordFields = COMMON_SHAPES
 ) -> Conversation:
-    """The conversation in a record.
-
-    Args:
-      record: the object.
-      location: where it stands ("file:line"), for error messages and as the name.
-      fields: which ones are read.
+    """The conversation in a record, whose name says where the record stands ("file:line").
 
     Raises:
       UserError: a field is missing, of another type, blank or not understood, or the messages are

@@ -64,12 +64,10 @@ class DataConfig(Settings):
         tokenizer_cache: str | os.PathLike[str],
         tokenizer: "Tokenizer | None" = None,
     ) -> "Dataset":
-        """The data, and its tokenizer.
+        """The data of the run `config`, and its tokenizer.
 
-        Args:
-          config: the run, whose `data` this is.
-          tokenizer_cache: where trained tokenizers are kept.
-          tokenizer: that of the model which the run begins with; None: as `config.tokenizer` says.
+        That is `tokenizer`, of the model which the run begins with; None: as `config.tokenizer`
+        says. Trained ones are kept in `tokenizer_cache`.
 
         Raises:
           UserError: the data, the tokenizer or a field for them is wrong.

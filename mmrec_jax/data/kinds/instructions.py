@@ -18,17 +18,11 @@ if TYPE_CHECKING:
 
 
 class RecordFields(NamedTuple):
-    """Which fields of a record are read.
+    """Which fields of a record are read."""
 
-    Attributes:
-      prompt: the one with the prompt; empty: the record has one of the common shapes.
-      response: the one with the response.
-      ignored: those that are left unread, in messages too.
-    """
-
-    prompt: str = ""
+    prompt: str = ""  # empty: the record has one of the common shapes
     response: str = ""
-    ignored: frozenset[str] = frozenset()
+    ignored: frozenset[str] = frozenset()  # in messages too
 
     def present(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """The fields that are there: those of null are not."""

@@ -28,13 +28,14 @@ _LENGTHS = Check(
 
 
 class Example(NamedTuple):
-    """One sequence of a task, [n] each; symbols are indices into `TaskConfig.symbols`."""
+    """One sequence of a task, [n] each; symbols are indices into `TaskConfig.symbols`.
 
-    inputs: NDArray[np.integer]  # what the model reads
-    targets: NDArray[
-        np.integer
-    ]  # what it should say after each: the answer, which it does not read
-    weights: NDArray[np.floating]  # of each answer in the loss; the last above 0 is the final one
+    The last weight above 0 is that of the final answer.
+    """
+
+    inputs: NDArray[np.integer]
+    targets: NDArray[np.integer]  # the answer after each input, which the model does not read
+    weights: NDArray[np.floating]  # of each answer in the loss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -278,11 +279,9 @@ class KHopConfig(SymbolsConfig):
 
     @property
     def shortest(self) -> int:
-        """So that there is an answer.
-
-        The first hop fails at the first occurrence of each symbol and leads from different
-        positions to different ones: each hop adds at most `vocab_size` without an answer.
-        """
+        """So that there is an answer."""
+        # The first hop fails at the first occurrence of each symbol and leads from different
+        # positions to different ones: each hop adds at most `vocab_size` without an answer.
         return self.hops * self.vocab_size + 1
 
     def example(self, rng: np.random.Generator, length: int) -> Example:

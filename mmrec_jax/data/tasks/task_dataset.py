@@ -9,58 +9,51 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrec_jax.data.batch import Batch, empty_batch
+from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.kinds.tasks import Example, TaskConfig
+from mmrec_jax.data.packing import ROW_DTYPE, Row, batch_of
 from mmrec_jax.data.seeds import hashed_seed
-from mmrec_jax.data.train_iterator import TrainIterator, process_rows
+from mmrec_jax.data.train_iterator import TrainIterator
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.char import CharTokenizer
 
 _FIRST = 2  # the token of a task's first symbol: those before it are the tokenizer's
 
 
-class ExampleStream:
-    """Batches without end (`BatchStream`), each a function of its step's number alone.
+class ExampleIterator(TrainIterator):
+    """Batches each of which is a function of its step's number alone.
 
     A row holds as many examples as always fit, `seq_len // max_length`, each a segment of its own.
     Row r of a step depends on the seed, the step and r: not on how the rows are divided among
     processes.
     """
 
-    def __init__(self, task: TaskConfig, rows: range) -> None:
+    def __init__(self, task: TaskConfig, rows: range, identity: dict[str, Any]) -> None:
         """`rows`: those of the whole batch that this process reads."""
-        self._task = task
-        self._rows = rows
-        self._step = 0
+        super().__init__(identity)
+        self._task, self._rows, self._step = task, rows, 0
 
     def __next__(self) -> Batch:
         task = self._task
-        batch = empty_batch(len(self._rows), task.seq_len)
+        rows = np.zeros((len(self._rows), task.seq_len), ROW_DTYPE)
         count = task.seq_len // task.max_length
-        for index, row in enumerate(self._rows):
-            rng = np.random.default_rng(
-                hashed_seed(task.source, "train", task.seed, self._step, row)
-            )
+        for row, number in zip(rows, self._rows, strict=True):
+            seed = hashed_seed(task.source, "train", task.seed, self._step, number)
+            rng = np.random.default_rng(seed)
             lengths = rng.integers(task.min_length, task.max_length, count, endpoint=True)
             begin = 0
             for segment, length in enumerate(lengths.tolist(), start=1):
-                _write(batch, index, begin, segment, task.training_example(rng, length))
+                _write(row[begin:], segment, task.training_example(rng, length))
                 begin += length
         self._step += 1
-        return batch
+        return batch_of([rows])
 
-    def metrics(self) -> dict[str, float]:
-        """See `BatchStream`: every example is new, so there are no epochs."""
-        return {}
-
-    def get_state(self) -> dict[str, Any]:
-        """See `BatchStream`."""
+    def _get_position(self) -> dict[str, Any]:
         return {"step": self._step}
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """See `BatchStream`."""
-        self._step = state["step"]
+    def _set_position(self, position: dict[str, Any]) -> None:
+        self._step = position["step"]
 
 
 class TaskDataset(Dataset):
@@ -77,7 +70,13 @@ class TaskDataset(Dataset):
     ) -> TrainIterator:
         """See `Dataset.batches`."""
         data = self.config
-        rows = process_rows(batch_size, process_index, process_count)
+        if batch_size % process_count:
+            raise UserError(
+                f"config.train.batch_size is {batch_size}; it must be a multiple of the number of "
+                f"processes, {process_count}"
+            )
+        each = batch_size // process_count
+        rows = range(process_index * each, (process_index + 1) * each)
         common = {field.name for field in dataclasses.fields(TaskConfig)}
         own = [field.name for field in dataclasses.fields(data) if field.name not in common]
         identity = {
@@ -87,7 +86,7 @@ class TaskDataset(Dataset):
             "data.seed": data.seed,
             "train.batch_size": batch_size,
         }
-        return TrainIterator(ExampleStream(data, rows), identity)
+        return ExampleIterator(data, rows, identity)
 
     def steps_for(
         self, batch_size: int, *, epochs: float | None = None, tokens: int | None = None
@@ -127,15 +126,15 @@ class TaskDataset(Dataset):
         rng = np.random.default_rng(hashed_seed(task.source, "scoring", length))
         width = -(-length // task.seq_len) * task.seq_len
         for group, first in enumerate(range(0, task.eval_sequences, batch_size), start=1):
-            rows = empty_batch(batch_size, width)
+            rows = np.zeros((batch_size, width), ROW_DTYPE)
             final = np.zeros((batch_size, width), bool)
             for row in range(min(batch_size, task.eval_sequences - first)):
                 example = task.example(rng, length)
-                _write(rows, row, 0, group, example)
+                _write(rows[row], group, example)
                 final[row, np.flatnonzero(example.weights)[-1]] = True
             for begin in range(0, width, task.seq_len):
                 chunk = np.s_[:, begin : begin + task.seq_len]
-                yield {name: array[chunk] for name, array in rows.items()}, final[chunk]
+                yield batch_of([rows[chunk]]), final[chunk]
 
     def longest(self, rows: int, length: int) -> Batch:
         """See `Dataset.longest`: the first sequences of the longest length that is scored."""
@@ -149,10 +148,8 @@ class TaskDataset(Dataset):
         }
 
 
-def _write(batch: Batch, row: int, begin: int, segment: int, example: Example) -> None:
-    """Puts one example into a row, from `begin` on, as one segment."""
-    at = np.s_[row, begin : begin + len(example.inputs)]
-    batch["inputs"][at] = example.inputs + _FIRST
-    batch["targets"][at] = example.targets + _FIRST
-    batch["segment_ids"][at] = segment
-    batch["weights"][at] = example.weights
+def _write(row: Row, segment: int, example: Example) -> None:
+    """Puts one example at the beginning of a row, or of the rest of one, as one segment."""
+    written = row[: len(example.inputs)]
+    written["inputs"], written["targets"] = example.inputs + _FIRST, example.targets + _FIRST
+    written["segment_ids"], written["weights"] = segment, example.weights

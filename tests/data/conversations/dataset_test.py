@@ -16,8 +16,7 @@ from mmrec_jax.data.evaluation import evaluation_batches
 from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.tokenizers.char import CharTokenizer
 from mmrec_jax.tokenizers.chat_template import CHATML, PLAIN, ChatTemplate
-from mmrec_jax.tokenizers.conversation import Conversation, Message
-from tests.small_data import config_of, data_config, refused
+from tests.small_data import config_of, data_config, refused, talk
 
 # A byte before and after each message, so that lengths can be counted by eye.
 _TIGHT = ChatTemplate(
@@ -28,12 +27,6 @@ _TIGHT = ChatTemplate(
 )
 _ENCODER = ChatEncoder(_TIGHT, ByteTokenizer())
 _EOS = 257
-
-
-def talk(*texts, system=""):
-    first = [Message("system", system)] if system else []
-    turns = [Message(("user", "assistant")[i % 2], text) for i, text in enumerate(texts)]
-    return Conversation("f:" + texts[0], (*first, *turns))
 
 
 def spelled(tokens):
@@ -123,16 +116,17 @@ def test_weights_stand_beside_their_targets_in_every_layout(tmp_path):
     assert_weights(data.longest(5, 48))
 
 
-def test_what_is_told_of_a_run():
+def test_what_is_told_and_refused_of_a_run():
     # Beside the two texts "^Soru:\na\nCevap:\nb1$" reads 15 tokens.
     talks = [talk("a" * n, f"b{n}") for n in range(1, 31)]
-    said = dataset(talks, [talk("a" * 41, "b41"), *talks[:2]], overlong="truncate").describe()
-    for named in ("train 0 dropped, 8 with", "2 with prompts of the training data", "plain"):
-        assert named in said
-    assert "nothing is held out" in dataset(talks).describe()
+    data = dataset(talks, [talk("a" * 41, "b41"), *talks[:2]], overlong="truncate")
+    assert data.fits["train"].startswith("0 dropped, 8 with")
+    assert data.repeated == 2
     config = config_of("treebank_instructions", train__carry_state=True)
     with refused("config.train.carry_state is True"):
         config.data.check(config)
+    with refused("--data=FILE"):
+        config.data.validation_documents(config)
 
 
 def test_the_template_of_a_run(monkeypatch, tmp_path):

@@ -12,9 +12,9 @@ from mmrec_jax.data.conversations.encoder import ChatEncoder
 from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.tokenizers.cache import load_tokenizer, read_tokenizer_file
 from mmrec_jax.tokenizers.chat_template import CHATML, PLAIN, ChatTemplate, read_template
-from mmrec_jax.tokenizers.conversation import Conversation, Message
+from mmrec_jax.tokenizers.conversation import Conversation
 from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
-from tests.small_data import refused
+from tests.small_data import refused, talk
 from tests.tokenizers.conftest import KINDS
 
 # Thinks, calls tools, strips and splits texts, and writes earlier turns otherwise than the last, as
@@ -46,17 +46,6 @@ _BLOCKS = """{% for message in messages %}{% if message.role == 'assistant' %}A:
 {% else %}{{ message.role }}: {{ message.content | trim }}
 {% endif %}{% endfor %}{% if add_generation_prompt %}A:
 {% endif %}"""
-
-
-def talk(*texts, system="", tools=(), **extra):
-    """Turns of the user and the assistant; those in parentheses are not learnt."""
-    turns = [Message("system", system)] if system else []
-    for index, text in enumerate(texts):
-        plain = text.strip("()")
-        turns.append(Message(("user", "assistant")[index % 2], plain, plain == text))
-    if extra:
-        turns[-1] = Message("assistant", turns[-1].text, extra=extra)
-    return Conversation("f:1", tuple(turns), tools)
 
 
 @pytest.fixture(scope="module")

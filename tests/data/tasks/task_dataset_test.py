@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 
 from mmrec_jax.data.batch import DTYPES
-from mmrec_jax.data.kinds.tasks import Example, TaskConfig
-from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from tests.small_data import assert_resumable, config_of, refused, take
 
 _FIRST = 2  # the id of a task's first symbol
@@ -23,43 +21,40 @@ def dataset(source="parity", **fields):
 
 
 def test_rows_hold_whole_examples_as_segments_then_padding():
-    lengths = Counter()
-    for batch in take(dataset(seq_len=30, min_length=2, max_length=9, seed=4).batches(8), 100):
-        assert {name: array.dtype for name, array in batch.items()} == DTYPES
-        for inputs, targets, segment_ids, weights in zip(*(batch[n] for n in DTYPES), strict=True):
-            used = np.count_nonzero(segment_ids)
-            assert segment_ids[:used].tolist() == sorted(segment_ids[:used])
-            assert set(segment_ids[:used]) == {1, 2, 3}  # 30 // 9 examples a row
-            for segment in (1, 2, 3):
-                bits = inputs[segment_ids == segment] - _FIRST
-                lengths[len(bits)] += 1
-                answers = np.cumsum(bits) % 2 + _FIRST
-                np.testing.assert_array_equal(targets[segment_ids == segment], answers)
-            np.testing.assert_array_equal(weights, segment_ids > 0)
-            assert not inputs[used:].any()
-            assert not targets[used:].any()
+    lengths, seen = Counter(), set()
+    for seed in (0, 2**32 - 1):
+        stream = dataset(seq_len=30, min_length=2, max_length=9, seed=seed).batches(8)
+        for batch in take(stream, 50):
+            assert {name: array.dtype for name, array in batch.items()} == DTYPES
+            seen |= {row.tobytes() for row in batch["inputs"]}
+            np.testing.assert_array_equal(batch["weights"], batch["segment_ids"] > 0)
+            for inputs, targets, ids, _ in zip(*(batch[n] for n in DTYPES), strict=True):
+                used = np.count_nonzero(ids)
+                assert ids[:used].tolist() == sorted(ids[:used])
+                assert set(ids[:used]) == {1, 2, 3}  # 30 // 9 examples a row
+                assert not inputs[used:].any()
+                assert not targets[used:].any()
+                for segment in (1, 2, 3):
+                    bits = inputs[ids == segment] - _FIRST
+                    lengths[len(bits)] += 1
+                    answers = np.cumsum(bits) % 2 + _FIRST
+                    np.testing.assert_array_equal(targets[ids == segment], answers)
     # Uniform between the bounds: five standard deviations of a binomial count.
     assert sorted(lengths) == list(range(2, 10))
     mean = 100 * 8 * 3 / 8
     assert all(abs(count - mean) < 5 * np.sqrt(mean) for count in lengths.values())
+    assert len(seen) > 780  # fresh in every row, step and seed; short ones may be alike
 
 
-def test_examples_are_fresh_every_step_in_every_row_and_for_every_seed():
-    long = {"seq_len": 40, "min_length": 40, "max_length": 40}
-    seen = [
-        row.tobytes()
-        for seed in (0, 2**32 - 1)
-        for batch in take(dataset(seed=seed, **long).batches(8), 30)
-        for row in batch["inputs"]
-    ]
-    assert len(set(seen)) == len(seen) == 2 * 30 * 8
-
-
-def test_a_position_continues_in_any_number_of_processes():
+def test_a_position_continues_in_any_number_of_processes_and_in_no_other_task():
     def make(index, count):
         return dataset().batches(4, process_index=index, process_count=count)
 
     assert_resumable(make, steps=8, every=3, processes=(1, 2))
+    with refused("task.max_length (saved 10, now 9)"):
+        dataset(max_length=9).batches(4).set_state(make(0, 1).get_state())
+    with refused("config.train.batch_size is 4", 3):
+        make(0, 3)
 
 
 def test_a_length_in_tokens_is_that_of_the_mean_example():
@@ -134,20 +129,10 @@ def test_the_sequences_depend_on_the_length_alone():
     assert len({tuple(each) for each in inputs(40, 64, 8, 40)}) == 64
 
 
-class _AsksInTheMiddle(TaskConfig):
-    source, num_symbols = "middle", 2
-
-    def example(self, rng, length):
-        weights = np.zeros(length)
-        weights[[0, length // 2]] = 0.5
-        return Example(rng.integers(0, 2, length), np.ones(length, int), weights)
-
-
 def test_the_final_answer_is_the_last_one_with_a_weight():
-    data = TaskDataset(_AsksInTheMiddle(seq_len=4, eval_sequences=1))
-    (sequence,) = sequences_of(data, 9, 1)
-    assert sequence[-1].nonzero()[0].tolist() == [4]
-    assert sequence[3].tolist() == [0.5, 0, 0, 0, 0.5, 0, 0, 0, 0]
+    data = dataset("mqar", pairs=2, min_length=8, max_length=20, eval_lengths=(21,))
+    for _, _, _, weights, final in sequences_of(data, 21, 8):
+        assert final.nonzero()[0].tolist() == [weights.nonzero()[0][-1]]
 
 
 def test_the_longest_are_the_first_that_are_scored():

@@ -1,7 +1,6 @@
 """Every task by its definition, and what all of them promise."""
 
 import itertools
-import unicodedata
 from collections import Counter
 
 import numpy as np
@@ -60,7 +59,6 @@ def test_symbols_survive_a_tokenizer_and_its_file(size):
     symbols = ModularConfig(modulus=size).symbols
     assert len(symbols) == size
     assert list(symbols) == sorted(set(symbols))
-    assert unicodedata.normalize("NFC", symbols) == symbols
     assert symbols.isprintable()
     tokenizer = CharTokenizer.from_content(CharTokenizer(symbols).content, "file")
     assert tokenizer.encode(symbols).tolist() == list(range(2, 2 + size))
@@ -169,10 +167,4 @@ def test_training_examples_may_have_fewer_pairs():
     rng = np.random.default_rng(7)
     examples = [task.training_example(rng, 30) for _ in range(1000)]
     assert_uniform([np.count_nonzero(each.weights) for each in examples], [3, 4, 5, 6])
-    for example in examples[:50]:
-        keys = example.inputs[: 2 * np.count_nonzero(example.weights) : 2]
-        assert sorted(example.inputs[example.weights > 0]) == sorted(keys)
     assert all(np.count_nonzero(each.weights) == _PAIRS for each in draws(task, 20, 30))
-    # Unless said otherwise they are those that are scored.
-    trained = _RECALL.training_example(np.random.default_rng(3), 30)
-    assert np.array_equal(trained, draws(_RECALL, 1, 30, seed=3)[0])
