@@ -53,12 +53,8 @@ class Source:
 
     @property
     def size(self) -> int:
-        """Bytes of the files, those of compressed ones fourfold; without data sets of tfds."""
-        return sum(
-            file.stat().st_size * (_COMPRESSION if is_compressed(file) else 1)
-            for file in self.files
-            if isinstance(file, Path)
-        )
+        """The `text_bytes` of all files."""
+        return sum(map(text_bytes, self.files))
 
     @property
     def key(self) -> str:
@@ -76,7 +72,7 @@ class Source:
         """The documents of all files in their order; blank ones are left out."""
         for file in self.files:
             try:
-                yield from _documents(file, reading, refuse)
+                yield from read_file(file, reading, refuse)
             except UserError as error:
                 refuse(error)
 
@@ -87,6 +83,13 @@ class Source:
                 yield from _records(file, None, reading.max_record_bytes, refuse)
             except UserError as error:
                 refuse(error)
+
+
+def text_bytes(file: Path | TfdsSplit) -> int:
+    """Bytes of the text in a file, about; 0 of a data set, whose size is not known."""
+    if isinstance(file, TfdsSplit):
+        return 0
+    return file.stat().st_size * (_COMPRESSION if is_compressed(file) else 1)
 
 
 def find_sources(pattern: str, option: str) -> list[Source]:
@@ -137,11 +140,6 @@ def read_records(
         yield from source.records(reading, refuse)
 
 
-def read_file(path: Path, reading: Reading, refuse: Refuse = stop) -> Iterator[Document]:
-    """The documents of one file; otherwise as `read_documents`."""
-    return _documents(path, reading, refuse)
-
-
 def require_text(found: Found, pattern: str, option: str) -> Found:
     """What was found in the files of `pattern`.
 
@@ -164,7 +162,10 @@ def _find(part: str, option: str) -> list[Path] | list[TfdsSplit]:
     return matching_files(part, option)
 
 
-def _documents(file: Path | TfdsSplit, reading: Reading, refuse: Refuse) -> Iterator[Document]:
+def read_file(
+    file: Path | TfdsSplit, reading: Reading, refuse: Refuse = stop
+) -> Iterator[Document]:
+    """The documents of one file; otherwise as `read_documents`."""
     limit = reading.max_record_bytes
     if isinstance(file, Path) and file_kind(file) == "text":
         yield from text_documents(file, reading.documents, limit, refuse)

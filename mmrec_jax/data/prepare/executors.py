@@ -20,27 +20,13 @@ from datatrove.executor.base import PipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.logging import logger
 
-from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
 
 ExecutorKind = Literal["local", "ray", "slurm"]
 _LOG = "prepare.log"
 
 
-class _TellErrors(PipelineExecutor):
-    """Leaves the mistake of a user where whoever started the tasks finds it."""
-
-    def _run_for_rank(self, rank: int, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super()._run_for_rank(rank, *args, **kwargs)
-        except (UserError, OSError) as error:
-            path = Path(self.logging_dir.resolve_paths(f"error-{rank:06d}"))
-            with contextlib.suppress(OSError):  # the disk is full
-                replace_file(path, str(error).encode("utf-8", "surrogateescape"))
-            raise
-
-
-class _Local(_TellErrors, LocalPipelineExecutor):
+class _Local(LocalPipelineExecutor):
     """As the base, but a worker that is killed ends the stage, and workers end with this process.
 
     One worker alone works in this process.
@@ -71,14 +57,6 @@ class _Local(_TellErrors, LocalPipelineExecutor):
                 worker.kill()
             raise
         pool.shutdown()
-
-
-class _Ray(_TellErrors, RayPipelineExecutor):
-    pass
-
-
-class _Slurm(_TellErrors, SlurmPipelineExecutor):
-    pass
 
 
 def _begin_worker(log: Path) -> None:
@@ -126,7 +104,7 @@ class Runner:
           workers: how many run at once.
           worker_mb: memory of each, as Ray and Slurm are told.
           logs: the folder for datatrove's logs and lists of the tasks that are done.
-          slurm: "partition" and "time" of the jobs.
+          slurm: see `Resources`.
 
         Raises:
           UserError: Ray is not installed, or Slurm's partition is not given.
@@ -146,13 +124,11 @@ class Runner:
           UserError: a task cannot be done; the others may have been.
         """
         logs = self._logs / name
-        for path in logs.glob("error-*"):
-            path.unlink()
         workers = min(self._workers, tasks)
         common: dict[str, Any] = {"tasks": tasks, "workers": workers, "logging_dir": str(logs)}
         executor: PipelineExecutor
         if self._kind == "slurm":
-            self._last = _Slurm(
+            self._last = SlurmPipelineExecutor(
                 pipeline,
                 depends=self._last,
                 mem_per_cpu_gb=max(1, round(self._worker_gb)),
@@ -164,7 +140,7 @@ class Runner:
             )
             return
         if self._kind == "ray":
-            executor = _Ray(pipeline, mem_per_cpu_gb=self._worker_gb, **common)
+            executor = RayPipelineExecutor(pipeline, mem_per_cpu_gb=self._worker_gb, **common)
         else:
             executor = _Local(pipeline, **common)
             executor.log = self._logs / _LOG
@@ -176,8 +152,7 @@ class Runner:
                 "continues, perhaps with fewer --workers"
             ) from None
         if executor.get_incomplete_ranks():
-            told = [path.read_text("utf-8", "replace") for path in sorted(logs.glob("error-*"))]
-            raise UserError(told[0] if told else f"a task of {name} failed: see {logs}")
+            raise UserError(f"a task of {name} failed: see {logs / 'logs'}")
 
     def finish(self) -> bool:
         """Hands over to Slurm what it has to do; whether all is done already.

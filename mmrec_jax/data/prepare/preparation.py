@@ -111,7 +111,7 @@ def prepare_text(
     with _locked(out):
         try:
             identity = {
-                **settings.record(),
+                **dataclasses.asdict(settings),
                 "tokenizer": tokenizer.fingerprint,
                 "sources": [[source.name, source_hash(source)] for source in sources],
             }

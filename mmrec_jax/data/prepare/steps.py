@@ -64,14 +64,10 @@ class SelectDocuments(PipelineStep):
     def __init__(
         self, settings: PrepareSettings, tokenizer: tuple[Path, str], stop: bool, tallies: Path
     ) -> None:
-        """What every task does.
+        """`tokenizer`: its folder and fingerprint; `stop`: a record that cannot be read ends a task.
 
-        Args:
-          settings: which documents are kept.
-          tokenizer: the folder of the tokenizer, and its fingerprint.
-          stop: whether the first record that cannot be read ends the task.
-          tallies: the folder for a JSON file of each task: "counts" of documents and characters,
-            "languages", "examples" of what was left out by the reason.
+        Into `tallies` comes a JSON file of each task: "counts" of documents and characters,
+        "languages", "examples" of what was left out by the reason.
         """
         super().__init__()
         self.settings, self.tokenizer, self.stop, self.tallies = settings, tokenizer, stop, tallies

@@ -1,5 +1,6 @@
 """Preparing: the same bytes however it is done, and a line of error for whatever is wrong."""
 
+import dataclasses
 import errno
 import json
 import multiprocessing
@@ -148,7 +149,7 @@ def test_another_command_is_refused_in_the_same_folder(corpus, tmp_path, finishe
         prepare_small(tmp_path, corpus, FILTERED)
     else:
         killed_after(30, tmp_path, corpus)
-    other = PrepareSettings(**{**FILTERED.record(), "min_chars": 7, "dedup": "none"})
+    other = dataclasses.replace(FILTERED, min_chars=7, dedup="none")
     with refused("--dedup", "--min-chars", "--fresh"):
         prepare_small(tmp_path, corpus, other)
     with refused("--tokenizer"):
@@ -265,7 +266,7 @@ print("Submitted batch job 7")
 @pytest.mark.parametrize("executor", ["ray", "slurm"])
 def test_a_cluster_writes_the_same(corpus, tmp_path, executor, monkeypatch):
     monkeypatch.setattr(tasks, "TASK_BYTES", 10_000)
-    settings = PrepareSettings(**{**FILTERED.record(), "dedup": "minhash"})
+    settings = dataclasses.replace(FILTERED, dedup="minhash")
     prepare_small(tmp_path / "local", corpus, settings)
     options = {"executor": executor, "workers": 2}
     if executor == "slurm":
