@@ -64,7 +64,7 @@ class SelectDocuments(PipelineStep):
     def __init__(
         self, settings: PrepareSettings, tokenizer: tuple[Path, str], stop: bool, tallies: Path
     ) -> None:
-        """`tokenizer`: its folder and fingerprint; `stop`: a record that cannot be read ends a task.
+        """`tokenizer`: its folder, fingerprint; `stop`: a record that cannot be read ends a task.
 
         Into `tallies` comes a JSON file of each task: "counts" of documents and characters,
         "languages", "examples" of what was left out by the reason.
