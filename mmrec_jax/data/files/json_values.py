@@ -23,13 +23,9 @@ _CUT_OFF = 16
 def json_records(
     path: Path, any_shape: bool, limit: int, refuse: Refuse
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(location, object) of each record.
+    """(location, object) of each record of at most `limit` bytes.
 
-    Args:
-      path: a file of JSON, compressed or not.
-      any_shape: the file may be one array, or objects of many lines, too.
-      limit: bytes; a longer record is refused.
-      refuse: takes what is wrong with a record.
+    With `any_shape` the file may be one array, or objects of many lines, too.
 
     Raises:
       UserError: the file cannot be read or is damaged; behind an error in an array there is no

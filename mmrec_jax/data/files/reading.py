@@ -117,13 +117,7 @@ def find_sources(pattern: str, option: str) -> list[Source]:
 def read_documents(
     pattern: str, option: str = "--data", reading: Reading = Reading(), refuse: Refuse = stop
 ) -> Iterator[Document]:
-    """All documents of some files in bounded memory, each file read as what it is.
-
-    Args:
-      pattern: as of `find_sources`.
-      option: what to call `pattern` in an error message.
-      reading: how files are read.
-      refuse: takes what is wrong with a record or a file.
+    """All documents of some files (see `find_sources`) in bounded memory, each file as what it is.
 
     Raises:
       UserError: as `find_sources`, and what `refuse` raises.
