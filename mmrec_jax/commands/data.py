@@ -169,7 +169,8 @@ def _prepare(options: argparse.Namespace) -> None:
     require_outside(out, "--out", options.source, "--source")
     tokenizer = _read_tokenizer(Path(options.tokenizer).expanduser())
     try:
-        from mmrec_jax.data.prepare.preparation import Resources, prepare_text
+        from mmrec_jax.data.prepare.executors import Resources
+        from mmrec_jax.data.prepare.preparation import prepare_text
     except ModuleNotFoundError as error:
         raise UserError(
             f"mmrec data prepare needs {error.name}: pip install 'mmrec_jax[prepare]'"

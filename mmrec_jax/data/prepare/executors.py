@@ -1,6 +1,7 @@
 """Who runs the tasks of a stage: processes of this machine, Ray, or Slurm."""
 
 import contextlib
+import dataclasses
 import logging
 import multiprocessing
 import os
@@ -8,12 +9,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from datatrove.executor import LocalPipelineExecutor, RayPipelineExecutor, SlurmPipelineExecutor
 from datatrove.executor.base import PipelineExecutor
@@ -26,16 +27,80 @@ ExecutorKind = Literal["local", "ray", "slurm"]
 _LOG = "prepare.log"
 
 
+Stage: TypeAlias = tuple[str, list[PipelineStep], int]  # its name, its pipeline, how many tasks
+
+
+@dataclasses.dataclass(frozen=True)
+class Resources:
+    """What a preparation may use; the result does not depend on it.
+
+    Attributes:
+      workers: tasks that run at once; one alone, in this process.
+      ram_mb: megabytes that all processes together may take; with Ray and Slurm, whose processes
+        are not watched, the tasks that run at once ask for so many.
+      executor: who runs the tasks.
+      slurm: "partition" and "time" of Slurm's jobs.
+    """
+
+    workers: int = 1
+    ram_mb: float = 1500
+    executor: ExecutorKind = "local"
+    slurm: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def run_stages(stages: Sequence[Stage], resources: Resources, logs: Path) -> bool:
+    """Runs the tasks that are not done, one stage after the other; False: Slurm has them to do.
+
+    `logs` is the folder for datatrove's logs and lists of the tasks that are done.
+
+    Raises:
+      UserError: a task cannot be done; Ray is not installed, or Slurm refuses the jobs.
+    """
+    kind, memory_gb = resources.executor, resources.ram_mb / resources.workers / 1000
+    if kind == "slurm" and not resources.slurm.get("partition"):
+        raise UserError("--executor slurm needs --slurm-partition")
+    if kind == "ray":
+        _connect_to_ray(resources.workers)
+    executor: PipelineExecutor | None = None
+    for name, pipeline, tasks in stages:
+        workers = min(resources.workers, tasks)
+        common: dict[str, Any] = {
+            "tasks": tasks,
+            "workers": workers,
+            "logging_dir": str(logs / name),
+        }
+        if kind == "slurm":
+            executor = SlurmPipelineExecutor(
+                pipeline,
+                depends=executor,
+                mem_per_cpu_gb=max(1, round(memory_gb)),
+                job_name=f"prepare-{name}",
+                env_command=f'export PATH="{Path(sys.executable).parent}:$PATH"',
+                qos="",
+                **resources.slurm,
+                **common,
+            )
+            continue
+        if kind == "ray":
+            executor = RayPipelineExecutor(pipeline, mem_per_cpu_gb=memory_gb, **common)
+        else:
+            executor = _Local(pipeline, **common)
+        executor.run()
+        if executor.get_incomplete_ranks():
+            raise UserError(f"a task of {name} failed: see {logs / name / 'logs'}")
+    if kind == "slurm" and executor is not None:
+        try:
+            executor.run()  # after those that it depends on
+        except subprocess.CalledProcessError as error:
+            raise UserError(f"--executor slurm: {error}") from None
+    return kind != "slurm"
+
+
 class _Local(LocalPipelineExecutor):
     """As the base, but a worker that is killed ends the stage, and workers end with this process.
 
     One worker alone works in this process.
-
-    Attributes:
-      log: the file for what the workers write to standard error.
     """
-
-    log: Path
 
     def run(self) -> None:
         """Runs the tasks that are not done."""
@@ -46,15 +111,21 @@ class _Local(LocalPipelineExecutor):
             return
         before = set(multiprocessing.active_children())
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(self.workers, context, _begin_worker, (self.log,))
+        log = Path(self.logging_dir.path).with_name(_LOG)
+        pool = ProcessPoolExecutor(self.workers, context, _begin_worker, (log,))
         try:
             waiting = [pool.submit(self._run_for_rank, rank, 1) for rank in ranks]
             for done in as_completed(waiting):
                 done.result()
-        except BaseException:
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
             for worker in set(multiprocessing.active_children()) - before:
                 worker.kill()
+            if isinstance(error, BrokenProcessPool):
+                raise UserError(
+                    "a worker process was killed (perhaps for want of memory); the same command "
+                    "continues, perhaps with fewer --workers"
+                ) from None
             raise
         pool.shutdown()
 
@@ -84,89 +155,6 @@ def quiet(logs: Path) -> Iterator[None]:
             yield
         finally:
             logger.remove()
-
-
-class Runner:
-    """Runs one stage after the other."""
-
-    def __init__(
-        self,
-        kind: ExecutorKind,
-        workers: int,
-        worker_mb: float,
-        logs: Path,
-        slurm: Mapping[str, str],
-    ) -> None:
-        """Connects to a Ray cluster, or starts one on this machine.
-
-        Args:
-          kind: who runs the tasks.
-          workers: how many run at once.
-          worker_mb: memory of each, as Ray and Slurm are told.
-          logs: the folder for datatrove's logs and lists of the tasks that are done.
-          slurm: see `Resources`.
-
-        Raises:
-          UserError: Ray is not installed, or Slurm's partition is not given.
-        """
-        if kind == "slurm" and not slurm.get("partition"):
-            raise UserError("--executor slurm needs --slurm-partition")
-        if kind == "ray":
-            _connect_to_ray(workers)
-        self._kind, self._workers, self._logs, self._slurm = kind, workers, logs, slurm
-        self._worker_gb = worker_mb / 1000
-        self._last: SlurmPipelineExecutor | None = None
-
-    def run(self, name: str, pipeline: list[PipelineStep], tasks: int) -> None:
-        """Runs the tasks of a stage that are not done; for Slurm, keeps them for `finish`.
-
-        Raises:
-          UserError: a task cannot be done; the others may have been.
-        """
-        logs = self._logs / name
-        workers = min(self._workers, tasks)
-        common: dict[str, Any] = {"tasks": tasks, "workers": workers, "logging_dir": str(logs)}
-        executor: PipelineExecutor
-        if self._kind == "slurm":
-            self._last = SlurmPipelineExecutor(
-                pipeline,
-                depends=self._last,
-                mem_per_cpu_gb=max(1, round(self._worker_gb)),
-                job_name=f"prepare-{name}",
-                env_command=f'export PATH="{Path(sys.executable).parent}:$PATH"',
-                qos="",
-                **self._slurm,
-                **common,
-            )
-            return
-        if self._kind == "ray":
-            executor = RayPipelineExecutor(pipeline, mem_per_cpu_gb=self._worker_gb, **common)
-        else:
-            executor = _Local(pipeline, **common)
-            executor.log = self._logs / _LOG
-        try:
-            executor.run()
-        except BrokenProcessPool:
-            raise UserError(
-                "a worker process was killed (perhaps for want of memory); the same command "
-                "continues, perhaps with fewer --workers"
-            ) from None
-        if executor.get_incomplete_ranks():
-            raise UserError(f"a task of {name} failed: see {logs / 'logs'}")
-
-    def finish(self) -> bool:
-        """Hands over to Slurm what it has to do; whether all is done already.
-
-        Raises:
-          UserError: Slurm refuses it.
-        """
-        if self._last is None:
-            return True
-        try:
-            self._last.run()
-        except subprocess.CalledProcessError as error:
-            raise UserError(f"--executor slurm: {error}") from None
-        return False
 
 
 def _connect_to_ray(workers: int) -> None:
