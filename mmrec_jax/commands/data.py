@@ -18,7 +18,6 @@ _SHOWN = 200  # characters of a document
 
 if TYPE_CHECKING:
     from mmrec_jax.data.prepare.manifest import Manifest
-    from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 
 def add_parser(commands: Any) -> None:
@@ -39,13 +38,10 @@ def add_parser(commands: Any) -> None:
     report = subcommands.add_parser(
         "report",
         help="what was left out of prepared text and why",
-        description="Prints a table of the documents by what became of them, of characters, tokens "
-        "and languages, and examples of what was left out; writes report.md and report.json.",
+        description="Prints tables of the documents by what became of them, of characters, tokens, "
+        "languages, and examples of what was left out; manifest.json has it for programs.",
     )
     report.add_argument("folder", metavar="DIR", help="what mmrec data prepare wrote")
-    report.add_argument(
-        "--out", metavar="DIR", help="where to write; the same folder when left out"
-    )
     report.set_defaults(run=_report)
 
 
@@ -85,23 +81,12 @@ def _inspect_documents(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    """Prints the Markdown and writes the files."""
-    from mmrec_jax.atomic_file import replace_file
+    """Prints the report in Markdown."""
     from mmrec_jax.data.prepare.manifest import read_manifest
-    from mmrec_jax.data.prepare.report import report_json, report_markdown
+    from mmrec_jax.data.prepare.report import report_markdown
 
     folder = Path(options.folder).expanduser()
-    manifest = read_manifest(folder, "DIR")
-    out = Path(options.out).expanduser() if options.out else folder
-    text = report_markdown(folder, manifest)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        replace_file(out / "report.json", report_json(manifest))
-        replace_file(out / "report.md", text.encode("utf-8", "surrogateescape"))
-    except OSError as error:
-        raise UserError(f"{error.filename or out}: {error.strerror or error}") from None
-    print(text, end="")
-    print(f"\n{out}: report.json, report.md")
+    print(report_markdown(folder, read_manifest(folder, "DIR")), end="")
 
 
 def _add_prepare(commands: Any) -> None:
@@ -157,6 +142,7 @@ def _prepare(options: argparse.Namespace) -> None:
 
     from mmrec_jax.data.files.paths import require_outside
     from mmrec_jax.data.files.reading import find_sources
+    from mmrec_jax.tokenizers.cache import load_tokenizer, read_tokenizer_file
 
     names = (field.name for field in dataclasses.fields(PrepareSettings))
     settings = PrepareSettings(**{name: getattr(options, name) for name in names})
@@ -167,7 +153,8 @@ def _prepare(options: argparse.Namespace) -> None:
     sources = find_sources(options.source, "--source")
     out = Path(options.out).expanduser()
     require_outside(out, "--out", options.source, "--source")
-    tokenizer = _read_tokenizer(Path(options.tokenizer).expanduser())
+    path = Path(options.tokenizer).expanduser()
+    tokenizer = load_tokenizer(path) if path.is_dir() else read_tokenizer_file(path, "--tokenizer")
     try:
         from mmrec_jax.data.prepare.executors import Resources
         from mmrec_jax.data.prepare.preparation import prepare_text
@@ -210,12 +197,6 @@ def _prepare(options: argparse.Namespace) -> None:
         f"train with --config.data.source=prepared --config.data.train={options.out}; "
         f"look at it with: mmrec data report {options.out}"
     )
-
-
-def _read_tokenizer(path: Path) -> "Tokenizer":
-    from mmrec_jax.tokenizers.cache import load_tokenizer, read_tokenizer_file
-
-    return load_tokenizer(path) if path.is_dir() else read_tokenizer_file(path, "--tokenizer")
 
 
 def _describe(manifest: "Manifest") -> str:
