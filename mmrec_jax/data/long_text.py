@@ -32,11 +32,7 @@ def cut_utf8(utf8: bytes, size: int) -> Iterator[bytes]:
 
 
 def encode_long(tokenizer: Tokenizer, utf8: bytes) -> NDArray[np.int32]:
-    """`tokenizer.encode_utf8(utf8)`, of a text of more than 256 KiB part by part.
-
-    Args:
-      tokenizer: which.
-      utf8: the text in UTF-8 and NFC.
+    """`tokenizer.encode_utf8(utf8)`, of a text (in NFC) of more than 256 KiB part by part.
 
     Raises:
       UserError: as `Tokenizer.encode_utf8`.

@@ -70,17 +70,10 @@ def prepare_text(
     fresh: bool = False,
     progress: Progress = lambda *_: None,
 ) -> Outcome:
-    """Prepares sources into a folder, or continues to. Runs in the main thread.
+    """Prepares sources into the folder `out`, or continues to. Runs in the main thread.
 
-    Args:
-      out: the folder.
-      sources: the text.
-      tokenizer: is saved in the folder, too.
-      settings: what else decides the result.
-      resources: what it may use.
-      stop: whether a record that cannot be read ends it; otherwise it is left out and counted.
-      fresh: remove what was prepared in the folder before.
-      progress: is told now and then, from another thread.
+    With `stop` a record that cannot be read ends it; otherwise it is left out and counted. `fresh`
+    removes what was prepared there before. `progress` is told now and then, from another thread.
 
     Raises:
       UserError: the folder is another's, a source cannot be read, no text is left, nobody knows the
