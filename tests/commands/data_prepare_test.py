@@ -98,9 +98,10 @@ def test_done_it_is_not_done_again_and_reported(tmp_path, capsys, monkeypatch):
     assert "prepared already" in capsys.readouterr().out
     cli.main(["data", "report", "~/out"])
     assert "| duplicate | 10 | 3.33% |" in capsys.readouterr().out
-    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert manifest["counts"]["duplicate"] == 10
-    assert sum(manifest["languages"].values()) == manifest["counts"]["read"] == 300
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["left_out"] == {"duplicate": 10}
+    assert sum(report["languages"].values()) == report["read"] == 300
+    # Its own report is no reason to take the folder for another's.
     cli.main([*command, "--out=~/out", "--fresh"])
 
 

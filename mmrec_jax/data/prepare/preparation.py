@@ -35,7 +35,7 @@ from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 _WORK, _LOGS = "work", "logs"
 _OURS = (_WORK, _LOGS, names.TOKENIZER, names.IDENTITY, names.MANIFEST, *names.SPLITS)
-_LEFT_OVER = re.compile(r"\..+\.\d+\.tmp")
+_LEFT_OVER = re.compile(r"report\.(md|json)|\..+\.\d+\.tmp")
 # Tasks that are done, and all
 Progress = Callable[[int, int], None]
 
