@@ -7,9 +7,6 @@ from mmrec_jax.data.files.text import Cut
 from mmrec_jax.errors import UserError
 from mmrec_jax.settings import Settings, at_least, setting, within
 
-Dedup = Literal["none", "exact", "minhash"]
-Quality = Literal["none", "repetition", "fineweb"]
-
 
 @dataclasses.dataclass(frozen=True)
 class PrepareSettings(Settings):
@@ -32,12 +29,12 @@ class PrepareSettings(Settings):
     language: str = setting(
         "", "keep documents in this language alone (tr, az, en, ...); any: count the languages"
     )
-    quality: Quality = setting(
+    quality: Literal["none", "repetition", "fineweb"] = setting(
         "none",
         "leave out texts that repeat themselves (rules of Gopher), or lists and fragments (rules "
         "of FineWeb)",
     )
-    dedup: Dedup = setting(
+    dedup: Literal["none", "exact", "minhash"] = setting(
         "none", "leave out copies (exact), and texts that share most of their words too (minhash)"
     )
     validation_fraction: float = setting(

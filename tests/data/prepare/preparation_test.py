@@ -18,7 +18,7 @@ from mmrec_jax.data.prepare.cleaning import clean
 from mmrec_jax.data.prepare.manifest import ARRAYS, read_manifest
 from mmrec_jax.data.prepare.report import left_out
 from mmrec_jax.data.prepare.settings import PrepareSettings
-from mmrec_jax.data.split import hash_share
+from mmrec_jax.data.split import text_share
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.tokenizers.char import CharTokenizer
@@ -59,7 +59,7 @@ def done_by(folder):
 
 def killed_after(documents, out, corpus):
     """A preparation that dies while it writes."""
-    share = steps.hash_share
+    share = steps.text_share
 
     def dying(text):
         nonlocal documents
@@ -69,7 +69,7 @@ def killed_after(documents, out, corpus):
         return share(text)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steps, "hash_share", dying)
+        patch.setattr(steps, "text_share", dying)
         with pytest.raises(KeyboardInterrupt):
             prepare_small(out, corpus, FILTERED)
 
@@ -91,7 +91,7 @@ def test_the_arrays_are_those_of_the_documents_in_memory(corpus, tmp_path, monke
     documents = [each for s in find_sources(corpus, "x") for each in s.documents(tasks.Reading())]
     for split, held in (("train", False), ("validation", True)):
         chosen = [clean(each.text)[0] for each in documents]
-        chosen = [text for text in chosen if (hash_share(text.strip()) < 0.1) == held]
+        chosen = [text for text in chosen if (text_share(text) < 0.1) == held]
         assert sorted(texts_of(tmp_path, split)) == sorted(chosen)
 
 
