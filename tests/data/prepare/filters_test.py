@@ -7,7 +7,7 @@ import pytest
 
 from mmrec_jax.data.prepare.cleaning import broken_characters, clean
 from mmrec_jax.data.prepare.document_filter import DocumentFilter
-from mmrec_jax.data.prepare.duplicates import NearSignature
+from mmrec_jax.data.prepare.duplicates import NearSignature, later_copies
 from mmrec_jax.data.prepare.report import report_markdown
 from mmrec_jax.data.prepare.settings import PrepareSettings
 from tests.small_corpus import prepare_small
@@ -93,6 +93,13 @@ def test_what_is_dirty_is_counted_in_the_report(tmp_path):
     names = ("broken_characters", "format_characters", "control_characters")
     assert [manifest.counts[name] for name in names] == [2, 2, 1]
     assert all(f"| {count} |" in report_markdown(tmp_path, manifest) for count in (2, 1))
+
+
+def test_later_copies_are_told_from_the_first():
+    keys = np.random.default_rng(0).integers(-5, 5, 100)
+    expected = [key in keys[:number] for number, key in enumerate(keys)]
+    assert later_copies(keys).tolist() == expected
+    assert later_copies(keys[:0]).tolist() == []
 
 
 def test_signatures_are_datatroves_and_agree_as_often_as_the_sets_do(tmp_path, monkeypatch):
