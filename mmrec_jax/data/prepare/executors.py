@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -86,14 +87,24 @@ def run_stages(stages: Sequence[Stage], resources: Resources, logs: Path) -> boo
         else:
             executor = _Local(pipeline, **common)
         executor.run()
-        if executor.get_incomplete_ranks():
-            raise UserError(f"a task of {name} failed: see {logs / name / 'logs'}")
+        if failed := executor.get_incomplete_ranks():  # which Ray does not raise
+            told = [logs / name / "logs" / f"task_{rank:05d}.log" for rank in failed]
+            raise UserError(_mistake(told) or f"a task of {name} failed: see {told[0]}")
     if kind == "slurm" and executor is not None:
         try:
             executor.run()  # after those that it depends on
         except subprocess.CalledProcessError as error:
             raise UserError(f"--executor slurm: {error}") from None
     return kind != "slurm"
+
+
+def _mistake(logs: Sequence[Path]) -> str:
+    """The first mistake of a user that one of datatrove's logs ends with; empty: none does."""
+    for path in logs:
+        lines = path.read_text("utf-8", "replace").splitlines() if path.exists() else []
+        if lines and (found := re.match(r"mmrec_jax\.errors\.UserError: (.+)", lines[-1])):
+            return found[1]
+    return ""
 
 
 class _Local(LocalPipelineExecutor):

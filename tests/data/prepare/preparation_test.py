@@ -282,8 +282,11 @@ def test_a_cluster_writes_the_same(corpus, tmp_path, executor, monkeypatch):
     else:
         ray = pytest.importorskip("ray")
         monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        (tmp_path / "a.jsonl").write_text('{"text": "bir"}\n{"text": 5}')
         try:
             prepare_small(tmp_path / executor, corpus, settings, **options)
+            with refused("a.jsonl:2"):
+                prepare_small(tmp_path / "bad", f"{tmp_path}/a.jsonl", settings, **options)
         finally:
             ray.shutdown()
     assert prepare_small(tmp_path / executor, corpus, settings).done_before
