@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mmrec_jax.commands.options import require_positive
+from mmrec_jax.commands.options import make_out, require_positive
 from mmrec_jax.errors import UserError
 
 _INPUT = "model.embed_tokens.weight"
@@ -83,11 +83,10 @@ def _extend(options: argparse.Namespace) -> None:
         boundaries=boundaries,
         morphemes=morphemes,
     )
-    record, out = plan.record(), Path(options.out)
+    record, out = plan.record(), make_out(options, Path())
     if not options.fresh and extension.finished(out, record):
         print(f"{out}: this tokenizer is there already; --fresh makes it again")
         return
-    extension.make_folder(out)
     with _progress_bars() as report:
         vocabulary = extension.learn_extension(plan, report)
     extension.write_extension(out, vocabulary, record)
@@ -154,7 +153,7 @@ def _add_report(commands: Any) -> None:
         help="measure a tokenizer on texts",
         description="Tokens per word, bytes and characters per token, the tokens saved against a "
         "base and the most that could be, sentences whose ids change, tokens that no text gives, "
-        "tokens against gold morphology and vowel harmony. Writes report.json, .md and .png.",
+        "tokens against gold morphology and vowel harmony. Writes report.json and report.md.",
     )
     add = parser.add_argument
     add("--tokenizer", required=True, help="tokenizer.json or sentencepiece .model")
@@ -171,10 +170,10 @@ def _add_report(commands: Any) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    """Prints the Markdown and writes the three files."""
+    """Prints the Markdown and writes both files."""
     from mmrec_jax.data.files.paths import find_files
     from mmrec_jax.tokenizers.morphemes import read_gold_boundaries
-    from mmrec_jax.tokenizers.report import Encoder, make_card
+    from mmrec_jax.tokenizers.report import Encoder, make_report, markdown, write_report
     from mmrec_jax.tokenizers.text import text_chunks
 
     encoder = Encoder(Path(options.tokenizer), "--tokenizer")
@@ -182,10 +181,11 @@ def _report(options: argparse.Namespace) -> None:
     files = find_files(options.text, "--text")
     gold = read_gold_boundaries(Path(options.gold)) if options.gold else {}
     texts = {path: text_chunks(path, options.field) for path in files}
-    card, out = make_card(encoder, base, texts, gold), Path(options.out)
-    card.write(out)
-    print(card.markdown(), end="")
-    print(f"\n{out}: report.json, report.md, report.png")
+    out = make_out(options, Path())
+    report = make_report(encoder, base, texts, gold)
+    write_report(out, report)
+    print(markdown(report), end="")
+    print(f"\n{out}: report.json, report.md")
 
 
 def _add_init_embeddings(commands: Any) -> None:

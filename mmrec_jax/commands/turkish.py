@@ -31,7 +31,7 @@ def score_files(options: argparse.Namespace) -> None:
 
     from mmrec_jax.turkish.scores import FORMULA, turkish_scores
 
-    scores = turkish_scores(predictions, references).as_dict()
+    scores = turkish_scores(predictions, references)
     if options.json:
         print(json.dumps(scores | {"lines": len(predictions), "formula": FORMULA}))
         return

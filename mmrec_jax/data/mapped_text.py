@@ -8,8 +8,11 @@ import dataclasses
 import functools
 import hashlib
 import heapq
+import itertools
 import json
-from collections.abc import Iterator
+import mmap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 PART_BYTES = 1 << 16  # of UTF-8; a longer document is several parts
 _VERSION = 1  # of the table's form
+_RELEASE = 1000  # texts that are read before their pages are given back
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +70,13 @@ class MappedText:
     repeated: int
     notes: tuple[str, ...]
     _table: "pyarrow.Table" = dataclasses.field(repr=False)
+    _maps: list[mmap.mmap] = dataclasses.field(repr=False)
+    _reads: Iterator[int] = dataclasses.field(default_factory=itertools.count, repr=False)
 
     def text(self, part: int) -> str:
         """The text of a part, in NFC; the parts of a document make it up."""
+        if next(self._reads) % _RELEASE == 0:
+            _release(self._maps)
         return self._table.column("text")[part].as_py()
 
     def document_name(self, part: int) -> str:
@@ -102,12 +110,20 @@ def map_text(source: Source, reading: Reading, on_error: OnError, holding: Holdi
         )
     except (datasets.exceptions.DatasetGenerationError, OSError) as error:
         raise _explained(error, source, str(datasets.config.HF_DATASETS_CACHE)) from None
-    return _opened(source.name, dataset.with_format("arrow")[:])
+    return _opened(source.name, [Path(each["filename"]) for each in dataset.cache_files])
 
 
-def _opened(name: str, table: "pyarrow.Table") -> MappedText:
+def _opened(name: str, paths: Sequence[Path]) -> MappedText:
+    import pyarrow
     from pyarrow import compute
 
+    maps = list[mmap.mmap]()
+    for path in paths:
+        with path.open("rb") as file:
+            maps.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    table = pyarrow.concat_tables(
+        pyarrow.ipc.open_stream(pyarrow.py_buffer(each)).read_all() for each in maps
+    )
     summary = json.loads(table.column("text")[-1].as_py())
     held = table.column("held").to_numpy()[:-1]
     count = int(np.count_nonzero(~held))
@@ -118,16 +134,25 @@ def _opened(name: str, table: "pyarrow.Table") -> MappedText:
         document_name, text = (table.column(each)[row].as_py() for each in ("name", "text"))
         before = "" if begins[row] else validation.pop().text
         validation.append(Document(document_name, before + text))
+    _release(maps)
     return MappedText(
         name,
         summary["sha256"],
-        lengths.astype(np.int32, copy=False),
-        begins[:count],
+        lengths.astype(np.int32),
+        begins[:count].copy(),
         validation,
         summary["repeated"],
         tuple(summary["notes"]),
         table,
+        maps,
     )
+
+
+def _release(maps: Sequence[mmap.mmap]) -> None:
+    """Gives mapped pages back, which else count as this process's own until memory is short."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        for each in maps:
+            each.madvise(mmap.MADV_DONTNEED)
 
 
 def _rows(

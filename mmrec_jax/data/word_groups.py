@@ -17,12 +17,7 @@ def word_groups(conllu: str, name: str, first_line: int = 1) -> Iterator[list[li
     """The words of a text in CoNLL-U, in their order, each as the columns of its rows.
 
     Rows that repeat others as a range (`1-2`) and empty nodes (`1.1`) are left out, and so is a
-    word that the end of its sentence breaks off.
-
-    Args:
-      conllu: the text.
-      name: of its file, for error messages.
-      first_line: where the text begins in the file, for error messages.
+    word that the end of its sentence breaks off. Errors name the file and the line.
 
     Raises:
       UserError: a row does not have ten columns.

@@ -55,7 +55,7 @@ def turkish(request: EvaluationRequest, *, samples: int | None = None) -> Evalua
         )[0]
         for prompt, _ in pairs
     ]
-    scores = turkish_scores(written, [reference for _, reference in pairs]).as_dict()
+    scores = turkish_scores(written, [reference for _, reference in pairs])
     return Evaluation(scores, text=f"scored: {format_metrics(scores)}")
 
 

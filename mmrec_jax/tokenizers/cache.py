@@ -42,7 +42,7 @@ def build_tokenizer(
     entry is trained again.
 
     Args:
-      config: the kind, the vocabulary, the path.
+      config: which.
       texts: the NFC texts of the training split; not read for kinds "byte" and "file".
       directory: the cache.
       default_vocab_size: used when `config.vocab_size` is None (`config.model.vocab_size`).
@@ -68,10 +68,7 @@ def build_tokenizer(
         return load_tokenizer(folder)
     except UserError:
         tokenizer = train_sentencepiece(texts, config.kind, vocab_size, field)
-        try:
-            tokenizer.save(folder)
-        except OSError as error:
-            raise UserError(f"{folder}: cannot write: {error.strerror or error}") from None
+        tokenizer.save(folder)
         return tokenizer
 
 
@@ -104,24 +101,11 @@ def load_tokenizer(directory: str | os.PathLike[str]) -> Tokenizer:
     return tokenizer
 
 
-def tokenizer_of(kind: str, content: bytes, name: str) -> Tokenizer:
-    """The tokenizer of a stored `kind` and `content`; errors call it `name`.
-
-    Raises:
-      UserError: `content` is damaged.
-    """
-    return _KINDS[kind].from_content(content, name)
-
-
 def read_tokenizer_file(path: Path, option: str, begin: str = "", end: str = "") -> Tokenizer:
     """A Hugging Face `tokenizer.json`, or else a sentencepiece model; errors begin with `option`.
 
-    Args:
-      path: the file. What a `tokenizer_config.json` beside it says of begin and end holds, unless
-        the two arguments say something else.
-      option: the name of what the path was given by.
-      begin: the token before a text, by its name; empty: nobody chose one.
-      end: the token after it, likewise.
+    `begin` and `end` name the tokens before and after a text; what a `tokenizer_config.json` beside
+    the file says of them holds where they are empty.
 
     Raises:
       UserError: a file is missing or damaged, or there is no token that ends a text.

@@ -53,17 +53,10 @@ def extend_rows(
     of all used rows (Hewitt 2021, "Initializing new word embeddings for pretrained language
     models").
 
-    Args:
-      matrix: [rows, D], one row per token, perhaps with unused rows at the end.
-      used: rows of `matrix` that belong to tokens; the others are dropped.
-      parts: the constituents of each new token; the new ids follow the old ones.
-      lengths: bytes of the old tokens.
-      method: see above.
-      multiple: of the number of rows, padding included.
-
-    Returns:
-      [rows, D] in the dtype of `matrix`: its first `used` rows bit for bit, the new ones, and
-      padding rows that are the mean of the used ones.
+    Takes a `matrix` [rows, D] of which the first `used` belong to tokens, the others being dropped;
+    the constituents of each new token (`parts`), whose ids follow the old ones; and the `lengths`
+    of the old tokens in bytes. Returns [a multiple of `multiple`, D] in the dtype of `matrix`: the
+    used rows bit for bit, the new ones, and padding rows that are the mean of the used ones.
     """
     total = -(-(used + len(parts)) // multiple) * multiple
     chunks = (matrix[start : min(start + _CHUNK, used)] for start in range(0, used, _CHUNK))

@@ -58,12 +58,9 @@ class ExtensionPlan:
     field: str  # of JSON lines
     vocab_size: int  # new tokens in all
     superwords: int  # how many of them are superwords
-    # every file counts as the size of its text to the power of this; 1: every word counts the same,
-    # 0: every file does
-    balance: float
+    balance: float  # a file counts as the size of its text to this power; 1: all words alike
     protected: Sequence[str]  # texts whose ids must not change
-    # where the morphemes of a word begin, or None; see `token_morphemes`
-    boundaries: Boundaries | None
+    boundaries: Boundaries | None  # where morphemes begin, see `token_morphemes`
     morphemes: str | None  # what `boundaries` are from
 
     def __post_init__(self) -> None:
@@ -133,13 +130,10 @@ def learn_extension(plan: ExtensionPlan, report: OnProgress) -> Vocabulary:
     def learn(
         stage: Stage, symbols: Symbols, new_tokens: int, forbidden: set[int], at_least: int
     ) -> Symbols:
-        before = vocabulary.new_tokens
-
         def progress(done: int) -> None:
-            report(f"{stage}s", done - before, new_tokens)
+            report(f"{stage}s", done, new_tokens)
 
-        until = before + new_tokens
-        return learn_merges(stage, vocabulary, symbols, until, forbidden, at_least, progress)
+        return learn_merges(stage, vocabulary, symbols, new_tokens, forbidden, at_least, progress)
 
     ids, offsets, counts = text.table.words()
     morphemes, once = None, least
@@ -154,14 +148,12 @@ def learn_extension(plan: ExtensionPlan, report: OnProgress) -> Vocabulary:
             learn("superword", joints, plan.superwords, across, _SUPERWORD_OCCURRENCES * least)
     except OutOfPairs:
         found = vocabulary.new_tokens
-        if found < subwords:
-            raise UserError(
-                f"--vocab-size is {plan.vocab_size}; this text supports at most {found:,} subwords "
-                "(pairs that occur twice): give more text or a smaller vocabulary"
-            ) from None
+        given, most = f"--vocab-size is {plan.vocab_size}", f"{found:,} subwords"
+        if found >= subwords:
+            given, most = f"--superwords is {plan.superwords}", f"{found - subwords:,}"
         raise UserError(
-            f"--superwords is {plan.superwords}; this text supports at most {found - subwords:,}: "
-            "give more text or fewer superwords"
+            f"{given}; this text supports at most {most} (pairs that occur often enough): give "
+            "more text or a smaller number"
         ) from None
     return vocabulary
 
@@ -200,9 +192,9 @@ def text_sha256(files: Iterable[Path]) -> str:
 def finished(out: Path, record: dict[str, Any]) -> bool:
     """Whether the tokenizer of `record` is in `out`; a `UserError` if another one is."""
     try:
-        saved = json.loads((out / RECORD_FILE).read_bytes())
-    except (OSError, ValueError):
-        return False
+        saved = read_json_object(out / RECORD_FILE, str(out))
+    except UserError:
+        return False  # none, or one that was cut off
     names = sorted(name for name in saved | record if saved.get(name) != record.get(name))
     if names:
         raise UserError(
@@ -212,22 +204,11 @@ def finished(out: Path, record: dict[str, Any]) -> bool:
     return True
 
 
-def make_folder(out: Path) -> None:
-    """Makes a folder if it is not there, or raises a `UserError`."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be made: {error.strerror}") from None
-
-
 def write_extension(out: Path, vocabulary: Vocabulary, record: dict[str, Any]) -> None:
     """Writes an extended tokenizer into a folder; `RECORD_FILE` comes last and marks it complete.
 
     `TOKENIZER_FILE` and `CONFIG_FILE` are what `AutoTokenizer` of `transformers` reads,
-    `MERGES_FILE` says of every new merge when and why it was made.
-
-    Raises:
-      UserError: a file cannot be written.
+    `MERGES_FILE` says of every new merge when and why it was made. A failure is a `UserError`.
     """
     base = vocabulary.base
     joined = followers(vocabulary)

@@ -31,12 +31,10 @@ _BETWEEN_REPORTS = 100
 class Symbols:
     """What merges are learned from."""
 
-    # int32 [N], token ids; -1 where a word ends: no merge reaches across
-    symbols: NDArray[np.int32]
-    weights: NDArray[np.int64]  # int64 [N], what an occurrence counts
-    # uint8 [N] or None, `BEGINS`, `ENDS` and `HOLDS` of each symbol. With them an occurrence counts
-    # `ALIGNED` times its weight if the merged symbol is whole morphemes or lies in one, and its
-    # weight otherwise
+    symbols: NDArray[np.int32]  # [N], token ids; -1 where a word ends: no merge reaches across
+    weights: NDArray[np.int64]  # [N], what an occurrence counts
+    # [N], `BEGINS`, `ENDS` and `HOLDS` of each symbol. With them an occurrence counts `ALIGNED`
+    # times its weight if the merged symbol is whole morphemes or lies in one
     morphemes: NDArray[np.uint8] | None = None
 
 
@@ -89,7 +87,6 @@ class PairCounts:
         self._heap: list[tuple[int, int]] = []
         pairs = (self._symbols[:-1] >= 0) & (self._symbols[1:] >= 0)
         self._enter(np.flatnonzero(pairs).astype(np.int32))
-        heapq.heapify(self._heap)
 
     def best(self) -> tuple[int, int] | None:
         """The pair to be merged next, as (key, count); None when none counts enough."""
@@ -129,7 +126,7 @@ class PairCounts:
         before = self._previous[left]
         before = before[(before >= 0) & (self._symbols[before] >= 0)]
         touched = np.unique(np.concatenate([before, left[self._symbols[after] >= 0]]))
-        self._enter(touched, push=True)
+        self._enter(touched)
 
     def remaining(self) -> Symbols:
         """The sequence after all merges."""
@@ -137,7 +134,7 @@ class PairCounts:
         morphemes = None if self._morphemes is None else self._morphemes[kept]
         return Symbols(self._symbols[kept], self._weights[kept], morphemes)
 
-    def _enter(self, positions: NDArray[np.int32], push: bool = False) -> None:
+    def _enter(self, positions: NDArray[np.int32]) -> None:
         """Adds the pairs that begin at `positions`."""
         if not len(positions):
             return
@@ -163,10 +160,7 @@ class PairCounts:
             if rank is not None:
                 bound = _KNOWN_FIRST + rank
             self._positions[pair], self._bounds[pair] = new, bound
-            if push:
-                heapq.heappush(self._heap, (bound, pair))
-            else:
-                self._heap.append((bound, pair))
+            heapq.heappush(self._heap, (bound, pair))
 
     def _valid(self, pair: int) -> NDArray[np.int32]:
         """The positions where `pair` still stands, in order."""
@@ -277,13 +271,13 @@ def learn_merges(
     at_least: int,
     on_progress: Callable[[int], None],
 ) -> Symbols:
-    """Merges the commonest pair until `vocabulary` has `new_tokens` new tokens.
+    """Merges the commonest pair until `vocabulary` has `new_tokens` more tokens.
 
     A pair whose token already exists is merged too: it becomes a second way to the token. Where an
     older merge can then continue from it, that is done at once, as an encoder would do it.
 
     Pairs in `forbidden` (by `pair_key`), or that count less than `at_least`, are not merged, nor
-    those that spell an added token. `on_progress` is called with the number of new tokens.
+    those that spell an added token. `on_progress` is called with the number of tokens made here.
 
     Returns:
       The sequence in the new tokens.
@@ -291,8 +285,9 @@ def learn_merges(
     Raises:
       OutOfPairs: the text has fewer.
     """
-    while vocabulary.new_tokens < new_tokens:
-        until = min(new_tokens, vocabulary.new_tokens + _BETWEEN_COUNTS)
+    before = vocabulary.new_tokens
+    while vocabulary.new_tokens < before + new_tokens:
+        until = min(before + new_tokens, vocabulary.new_tokens + _BETWEEN_COUNTS)
         pairs = PairCounts(sequence, vocabulary.ranks, at_least)
         while vocabulary.new_tokens < until:
             best = pairs.best()
@@ -304,7 +299,7 @@ def learn_merges(
                 continue
             pairs.merge(pair, vocabulary.merge(pair, count, stage))
             if vocabulary.new_tokens % _BETWEEN_REPORTS == 0:
-                on_progress(vocabulary.new_tokens)
+                on_progress(vocabulary.new_tokens - before)
         sequence = pairs.remaining()
-        on_progress(vocabulary.new_tokens)
+        on_progress(vocabulary.new_tokens - before)
     return sequence

@@ -5,6 +5,7 @@ Format: https://github.com/huggingface/safetensors#format
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -18,12 +19,7 @@ from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
 from mmrec_jax.json_object import read_json_object
 
-_FLOATS = {
-    "F16": np.dtype(np.float16),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    "F32": np.dtype(np.float32),
-    "F64": np.dtype(np.float64),
-}
+_FLOATS = {"F16": np.float16, "BF16": ml_dtypes.bfloat16, "F32": np.float32, "F64": np.float64}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +85,8 @@ def write_tensors(
 ) -> None:
     """Replaces a file in one step, or raises a `UserError`."""
     # Wide numbers come first, so that each lies at a multiple of its size.
-    names = sorted(tensors, key=lambda name: (-_width(tensors[name]), name))
+    numbers = {name: max(math.prod(each.shape), 1) for name, each in tensors.items()}
+    names = sorted(tensors, key=lambda name: (-len(tensors[name].data) / numbers[name], name))
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
     for name in names:
@@ -103,8 +100,3 @@ def write_tensors(
         replace_file(path, b"".join(parts))
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
-
-
-def _width(tensor: RawTensor) -> float:
-    """Bytes of a number."""
-    return len(tensor.data) / max(int(np.prod(tensor.shape)), 1)

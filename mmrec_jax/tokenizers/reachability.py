@@ -20,11 +20,7 @@ def unreachable_tokens(tokenizer: tokenizers.Tokenizer, tokens: Mapping[int, str
     A token is tried alone, then beside a few others; one that is not whole characters is tried
     inside some of the characters that it may be a part of. Byte-pair encoding that makes a token in
     some word makes it of its text alone, as no earlier merge reached over its ends; so a token that
-    is not found is one that no word gives.
-
-    Args:
-      tokenizer: a byte-level BPE.
-      tokens: those to try, by id, in the byte-level spelling.
+    is not found is one that no word gives. `tokens` are in the byte-level spelling, by id.
     """
     spelled = {index: unspell(token) for index, token in tokens.items()}
     texts = {index: data.decode("utf-8", "ignore") for index, data in spelled.items()}

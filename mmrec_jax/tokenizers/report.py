@@ -1,6 +1,5 @@
-"""What a tokenizer is worth beside another, measured on texts: as numbers, Markdown, picture."""
+"""What a tokenizer is worth beside another, measured on texts: as JSON and Markdown."""
 
-import dataclasses
 import itertools
 import json
 import re
@@ -21,8 +20,27 @@ from mmrec_jax.turkish.letters import FRONT, LETTERS, VOWELS, lower
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
 _BATCH = 2_000_000  # characters
-_MOST_DRAWN = 8  # tokens of a word; longer words are drawn as of so many
-_COLUMNS = 3
+
+# The columns of the Markdown, their format, and where their numbers stand in the score of a text.
+_COLUMNS = (
+    ("text", "", "name"),
+    ("words", ",", "words"),
+    ("tokens/word", ".3f", "tokens_a_word"),
+    ("base", ".3f", "base_tokens_a_word"),
+    ("bytes/token", ".3f", "bytes_a_token"),
+    ("characters/token", ".3f", "characters_a_token"),
+    ("fewer tokens", ".2%", "reduction"),
+    ("ceiling", ".2%", "ceiling"),
+    ("sentences changed", ".2%", "changed"),
+    ("mixed vowels", ".2%", "mixed"),
+    ("base", ".2%", "base_mixed"),
+)
+_LEGEND = (
+    "Fewer tokens: the share of the base's tokens that is saved. Ceiling: what would be saved if "
+    "every pre-token of the base were one token. Changed: other ids than the base's. Mixed vowels: "
+    "tokens with front and back vowels in one word, of those with two or more vowels."
+)
+_BOUNDARY_COLUMNS = ("tokens against gold morphemes", "precision", "recall", "words of one token")
 
 
 class Encoder:
@@ -39,21 +57,21 @@ class Encoder:
             return [encoding.ids for encoding in self.tokenizer.encode_batch(texts)]
         return [self.tokenizer.encode(text).tolist() for text in texts]
 
-    def count_pre_tokens(self, texts: Sequence[str]) -> int | None:
-        """How many pre-tokens the texts are split into; None if that is not known."""
+    def count_pre_tokens(self, texts: Sequence[str]) -> int:
+        """How many pre-tokens the texts are split into; 0 if that is not known."""
         if not isinstance(self.tokenizer, HuggingFaceTokenizer):
-            return None
+            return 0
         return sum(len(set(each.word_ids)) for each in self.tokenizer.encode_batch(texts))
 
-    def byte_level_tokens(self) -> dict[int, str] | None:
-        """The tokens that stand for bytes, by id; None if the tokenizer has no such."""
+    def byte_level_tokens(self) -> dict[int, str]:
+        """The tokens that stand for bytes, by id; none if some token does not."""
         if not isinstance(self.tokenizer, HuggingFaceTokenizer):
-            return None
+            return {}
         library = self.tokenizer.library
         added = {token.content for token in library.get_added_tokens_decoder().values()}
         vocab = library.get_vocab(with_added_tokens=True)
         tokens = {index: token for token, index in vocab.items() if token not in added}
-        return tokens if ALPHABET.issuperset("".join(tokens.values())) else None
+        return tokens if ALPHABET.issuperset("".join(tokens.values())) else {}
 
     def unreachable(self, tokens: Mapping[int, str]) -> list[str]:
         """Those of `byte_level_tokens` that no text gives."""
@@ -87,108 +105,63 @@ class Encoder:
         return mixed / several if several else None
 
 
-@dataclasses.dataclass
-class TextScore:
-    """Counts of one text."""
+def score_text(
+    name: str, chunks: Iterable[str], tokenizer: Encoder, base: Encoder
+) -> dict[str, Any]:
+    """The counts of a text in chunks, brought to NFC, and their ratios.
 
-    name: str  # of the text
-    bytes: int = 0  # UTF-8 bytes of its NFC form
-    characters: int = 0  # code points of it
-    words: int = 0  # separated by white space
-    tokens: int = 0  # of the tokenizer
-    base_tokens: int = 0  # of the base
-    base_pre_tokens: int | None = 0  # pre-tokens of the base; None: not known
-    sentences: int = 0  # how many were compared
-    changed_sentences: int = 0  # those whose ids are not those of the base
-    mixed: float | None = None  # see `Encoder.mixed_share`
-    base_mixed: float | None = None  # the same of the base
-    # number of words by number of tokens, each word encoded alone after a space
-    tokens_per_word: dict[int, int] = dataclasses.field(default_factory=dict)
-    # the same of the base
-    base_tokens_per_word: dict[int, int] = dataclasses.field(default_factory=dict)
+    Words are separated by white space. `reduction` is the share of the base's tokens that are
+    saved; `ceiling` the share that would be if every pre-token of the base were one token (None
+    where these are not known); `changed` the share of sentences with other ids than the base's.
 
-    def figures(self) -> dict[str, float | None]:
-        """Ratios of the counts.
-
-        `reduction` is the share of the base's tokens that are saved; `ceiling` the share that
-        would be if every pre-token of the base were one token.
-        """
-        pre_tokens = self.base_pre_tokens
-        return {
-            "tokens_a_word": self.tokens / max(self.words, 1),
-            "base_tokens_a_word": self.base_tokens / max(self.words, 1),
-            "bytes_a_token": self.bytes / self.tokens,
-            "characters_a_token": self.characters / self.tokens,
-            "reduction": 1 - self.tokens / self.base_tokens,
-            "ceiling": None if pre_tokens is None else 1 - pre_tokens / self.base_tokens,
-            "changed": self.changed_sentences / max(self.sentences, 1),
-        }
-
-
-def score_text(name: str, chunks: Iterable[str], tokenizer: Encoder, base: Encoder) -> TextScore:
-    """Measures a text in chunks, in any normal form; a `UserError` if it is blank."""
-    score = TextScore(name)
-    words: Counter[str] = Counter()
-    counts: tuple[Counter[int], Counter[int]] = (Counter(), Counter())
+    Raises:
+      UserError: the text is blank, or a character that a tokenizer refuses.
+    """
+    counts, base_counts = Counter[int](), Counter[int]()
+    size = characters = words = pre_tokens = sentences = changed = 0
     normalised = (unicodedata.normalize("NFC", chunk) for chunk in chunks if chunk.strip())
     for batch in batched(normalised, _BATCH):
-        score.bytes += sum(len(chunk.encode()) for chunk in batch)
-        score.characters += sum(map(len, batch))
-        for encoder, count in zip((tokenizer, base), counts, strict=True):
-            for ids in encoder.encode(batch):
-                count.update(ids)
-        more = base.count_pre_tokens(batch)
-        score.base_pre_tokens = None if more is None else (score.base_pre_tokens or 0) + more
-        sentences = [each for chunk in batch for each in _SENTENCE_END.split(chunk) if each]
-        pairs = zip(tokenizer.encode(sentences), base.encode(sentences), strict=True)
-        score.sentences += len(sentences)
-        score.changed_sentences += sum(ids != old for ids, old in pairs)
-        for chunk in batch:
-            words.update(chunk.split())
-    score.tokens, score.base_tokens = (count.total() for count in counts)
-    if not score.tokens:
+        size += sum(len(chunk.encode()) for chunk in batch)
+        characters += sum(map(len, batch))
+        words += sum(len(chunk.split()) for chunk in batch)
+        counts.update(itertools.chain.from_iterable(tokenizer.encode(batch)))
+        base_counts.update(itertools.chain.from_iterable(base.encode(batch)))
+        pre_tokens += base.count_pre_tokens(batch)
+        parts = [each for chunk in batch for each in _SENTENCE_END.split(chunk) if each]
+        pairs = zip(tokenizer.encode(parts), base.encode(parts), strict=True)
+        sentences += len(parts)
+        changed += sum(ids != old for ids, old in pairs)
+    tokens, base_tokens = counts.total(), base_counts.total()
+    if not tokens:
         raise UserError(f"{name}: there is no text in this file")
-    score.words = words.total()
-    score.mixed, score.base_mixed = tokenizer.mixed_share(counts[0]), base.mixed_share(counts[1])
-    score.tokens_per_word = _tokens_per_word(words, tokenizer)
-    score.base_tokens_per_word = _tokens_per_word(words, base)
-    return score
+    return {
+        "name": name,
+        "bytes": size,
+        "characters": characters,
+        "words": words,
+        "tokens": tokens,
+        "base_tokens": base_tokens,
+        "base_pre_tokens": pre_tokens or None,
+        "sentences": sentences,
+        "changed_sentences": changed,
+        "mixed": tokenizer.mixed_share(counts),
+        "base_mixed": base.mixed_share(base_counts),
+        "tokens_a_word": tokens / words,
+        "base_tokens_a_word": base_tokens / words,
+        "bytes_a_token": size / tokens,
+        "characters_a_token": characters / tokens,
+        "reduction": 1 - tokens / base_tokens,
+        "ceiling": 1 - pre_tokens / base_tokens if pre_tokens else None,
+        "changed": changed / sentences,
+    }
 
 
-def _tokens_per_word(words: Mapping[str, int], encoder: Encoder) -> dict[int, int]:
-    lengths: Counter[int] = Counter()
-    alone = encoder.encode([f" {word}" for word in words])
-    for count, ids in zip(words.values(), alone, strict=True):
-        lengths[len(ids)] += count
-    return dict(lengths)
-
-
-@dataclasses.dataclass(frozen=True)
-class BoundaryScore:
-    """Counts over distinct words that have a morpheme boundary inside."""
-
-    words: int  # how many there were
-    piece_boundaries: int  # borders between tokens
-    morpheme_boundaries: int  # gold borders
-    both: int  # borders of both kinds
-    whole_words: int  # words that are one token, and so have no border
-
-    @property
-    def precision(self) -> float:
-        """The share of borders between tokens that are morpheme boundaries."""
-        return self.both / max(self.piece_boundaries, 1)
-
-    @property
-    def recall(self) -> float:
-        """The share of morpheme boundaries at which a token begins."""
-        return self.both / max(self.morpheme_boundaries, 1)
-
-
-def score_boundaries(encoder: Encoder, gold: Mapping[str, Collection[int]]) -> BoundaryScore:
-    """Compares the tokens of words, each after a space, with gold boundaries.
+def score_boundaries(encoder: Encoder, gold: Mapping[str, Collection[int]]) -> dict[str, float]:
+    """Compares the tokens of distinct words, each after a space, with gold boundaries.
 
     `gold` has the offsets (characters) at which a morpheme begins, without the first; words without
-    any are not counted.
+    any are not counted. `precision` is the share of borders between tokens that are morpheme
+    boundaries, `recall` the share of these at which a token begins; `whole_words` are one token.
     """
     words = borders = morphemes = both = whole = 0
     for word, expected in gold.items():
@@ -202,147 +175,78 @@ def score_boundaries(encoder: Encoder, gold: Mapping[str, Collection[int]]) -> B
         morphemes += len(expected)
         both += len(found & set(expected))
         whole += not found
-    return BoundaryScore(words, borders, morphemes, both, whole)
+    return {
+        "words": words,
+        "piece_boundaries": borders,
+        "morpheme_boundaries": morphemes,
+        "both": both,
+        "whole_words": whole,
+        "precision": both / max(borders, 1),
+        "recall": both / max(morphemes, 1),
+    }
 
 
-@dataclasses.dataclass(frozen=True)
-class ReportCard:
-    """All that was measured of a tokenizer and of its base."""
-
-    tokenizer: str  # its path
-    base: str  # that of the base
-    vocabulary: int  # how many ids it has
-    new_tokens: int | None  # how many tokens the base lacks; None if they cannot be compared so
-    unreachable: Sequence[str] | None  # the new tokens that no text gives
-    texts: Sequence[TextScore]  # one score per text
-    # tokens against gold morphology, by "tokenizer" and "base"; may be empty
-    boundaries: Mapping[str, BoundaryScore]
-
-    def record(self) -> dict[str, Any]:
-        """Everything, as JSON."""
-        content = dataclasses.asdict(self)
-        for text, score in zip(content["texts"], self.texts, strict=True):
-            text.update(score.figures())
-        for name, each in self.boundaries.items():
-            content["boundaries"][name] |= {"precision": each.precision, "recall": each.recall}
-        return content
-
-    def markdown(self) -> str:
-        """Two tables and a few lines."""
-        new = ""
-        if self.new_tokens is not None and self.unreachable is not None:
-            new = f" New tokens: {self.new_tokens:,}, unreachable: {len(self.unreachable):,}."
-        header = (
-            "text, words, tokens/word, base, bytes/token, characters/token, fewer tokens, ceiling, "
-            "sentences changed, mixed vowels, base"
-        )
-        rows = []
-        for text in self.texts:
-            of = text.figures()
-            ratios = ("tokens_a_word", "base_tokens_a_word", "bytes_a_token", "characters_a_token")
-            shares = (of["reduction"], of["ceiling"], of["changed"], text.mixed, text.base_mixed)
-            numbers = (f"{of[name]:.3f}" for name in ratios)
-            rows.append([text.name, f"{text.words:,}", *numbers, *map(_percent, shares)])
-        lines = [f"# {self.tokenizer}", "", f"Beside `{self.base}`. {self.vocabulary:,} ids.{new}"]
-        lines += [
-            *_table(header, rows),
-            "",
-            "Fewer tokens: the share of the base's tokens that is saved. Ceiling: what would be "
-            "saved if every pre-token of the base were one token. Changed: other ids than the "
-            "base's. Mixed vowels: tokens with front and back vowels in one word, of those with "
-            "two or more vowels.",
-        ]
-        if self.boundaries:
-            scores = [
-                [
-                    *(name, f"{each.precision:.2%}", f"{each.recall:.2%}"),
-                    f"{each.whole_words:,} of {each.words:,}",
-                ]
-                for name, each in self.boundaries.items()
-            ]
-            header = "tokens against gold morphemes, precision, recall, words of one token"
-            lines += _table(header, scores)
-        return "\n".join(lines) + "\n"
-
-    def write(self, folder: Path) -> None:
-        """Writes `report.json`, `.md` and `.png`, or raises a `UserError`."""
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            content = json.dumps(self.record(), indent=1) + "\n"
-            replace_file(folder / "report.json", content.encode())
-            replace_file(folder / "report.md", self.markdown().encode())
-            draw_tokens_per_word(self.texts, self.tokenizer, folder / "report.png")
-        except OSError as error:
-            raise UserError(f"{folder}: cannot write the report: {error.strerror}") from None
-
-
-def make_card(
+def make_report(
     encoder: Encoder,
     base: Encoder,
     texts: Mapping[Path, Iterable[str]],
     gold: Mapping[str, Collection[int]],
-) -> ReportCard:
-    """Measures a tokenizer beside another: on texts in chunks, and on words with boundaries."""
-    mine, others = encoder.byte_level_tokens(), base.byte_level_tokens()
+) -> dict[str, Any]:
+    """Measures a tokenizer beside another: on texts in chunks, and on words with boundaries.
+
+    `new_tokens` and `unreachable` (those of them that no text gives) are None unless both are
+    byte-level.
+    """
+    mine, old = encoder.byte_level_tokens(), set(base.byte_level_tokens().values())
     new = None
-    if mine is not None and others is not None:
-        old = set(others.values())
+    if mine and old:
         new = {index: token for index, token in mine.items() if token not in old}
-    return ReportCard(
-        tokenizer=encoder.name,
-        base=base.name,
-        vocabulary=encoder.tokenizer.vocab_size,
-        new_tokens=None if new is None else len(new),
-        unreachable=None if new is None else encoder.unreachable(new),
-        texts=[score_text(path.name, chunks, encoder, base) for path, chunks in texts.items()],
-        boundaries={
-            name: score_boundaries(each, gold)
-            for name, each in (("tokenizer", encoder), ("base", base))
-            if gold
-        },
-    )
+    scored = (("tokenizer", encoder), ("base", base)) if gold else ()
+    return {
+        "tokenizer": encoder.name,
+        "base": base.name,
+        "vocabulary": encoder.tokenizer.vocab_size,
+        "new_tokens": None if new is None else len(new),
+        "unreachable": None if new is None else encoder.unreachable(new),
+        "texts": [score_text(path.name, chunks, encoder, base) for path, chunks in texts.items()],
+        "boundaries": {name: score_boundaries(each, gold) for name, each in scored},
+    }
 
 
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{share:.2%}"
+def markdown(report: Mapping[str, Any]) -> str:
+    """A report of `make_report` as two tables and a few lines."""
+    about = f"Beside `{report['base']}`. {report['vocabulary']:,} ids."
+    if report["new_tokens"] is not None:
+        unreachable = len(report["unreachable"])
+        about += f" New tokens: {report['new_tokens']:,}, unreachable: {unreachable:,}."
+    rows = [
+        ["" if text[key] is None else format(text[key], style) for _, style, key in _COLUMNS]
+        for text in report["texts"]
+    ]
+    names = [name for name, _, _ in _COLUMNS]
+    lines = [f"# {report['tokenizer']}", "", about, *_table(names, rows), "", _LEGEND]
+    if report["boundaries"]:
+        scores = [
+            [
+                *(name, f"{each['precision']:.2%}", f"{each['recall']:.2%}"),
+                f"{each['whole_words']:,} of {each['words']:,}",
+            ]
+            for name, each in report["boundaries"].items()
+        ]
+        lines += _table(_BOUNDARY_COLUMNS, scores)
+    return "\n".join(lines) + "\n"
 
 
-def _table(header: str, rows: Iterable[Sequence[str]]) -> list[str]:
+def write_report(folder: Path, report: Mapping[str, Any]) -> None:
+    """Writes `report.json` and `report.md`, or raises a `UserError`."""
+    try:
+        replace_file(folder / "report.json", (json.dumps(report, indent=1) + "\n").encode())
+        replace_file(folder / "report.md", markdown(report).encode())
+    except OSError as error:
+        raise UserError(f"{folder}: cannot write the report: {error.strerror}") from None
+
+
+def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """The lines of a Markdown table, after an empty one."""
-    names = header.split(", ")
-    lines = [" | ".join(row) for row in (names, *rows)]
-    table = [f"| {line} |" for line in lines]
-    return ["", table[0], "|" + "---|" * len(names), *table[1:]]
-
-
-def draw_tokens_per_word(texts: Sequence[TextScore], title: str, path: Path) -> None:
-    """Writes a PNG: for each text the shares of its words by number of tokens, and the base's."""
-    import matplotlib.figure  # slow to import
-    from matplotlib.ticker import PercentFormatter
-
-    rows = -(-len(texts) // _COLUMNS)
-    columns = min(len(texts), _COLUMNS)
-    # A Figure of its own: pyplot would pick a window system and keep global state.
-    figure = matplotlib.figure.Figure(figsize=(4 * columns, 2.8 * rows + 0.6), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    for text, axes in zip(texts, panels.flat, strict=False):
-        for counts, label, shift in (
-            (text.base_tokens_per_word, "base", -0.2),
-            (text.tokens_per_word, "tokenizer", 0.2),
-        ):
-            shares = [0.0] * (_MOST_DRAWN + 1)
-            for number, count in counts.items():
-                shares[min(number, _MOST_DRAWN)] += count / sum(counts.values())
-            bars = [number + shift for number in range(1, _MOST_DRAWN + 1)]
-            axes.bar(bars, shares[1:], width=0.4, label=label)
-        axes.set_title(text.name, fontsize="small")
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.grid(axis="y", alpha=0.3)
-    labels = [str(number) for number in range(1, _MOST_DRAWN)] + [f"{_MOST_DRAWN}+"]
-    panels.flat[0].set_xticks(range(1, _MOST_DRAWN + 1), labels)
-    panels.flat[0].legend(fontsize="small")
-    figure.supxlabel("tokens of a word", fontsize="small")
-    figure.suptitle(title)
-    for axes in panels.flat[len(texts) :]:
-        axes.set_axis_off()
-    figure.savefig(path, dpi=100)
+    header, *table = (f"| {' | '.join(row)} |" for row in (names, *rows))
+    return ["", header, "|" + "---|" * len(names), *table]

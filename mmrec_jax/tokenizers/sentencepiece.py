@@ -8,7 +8,7 @@ import functools
 import io
 import re
 from collections.abc import Iterable
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import sentencepiece
@@ -59,8 +59,8 @@ class SentencePieceTokenizer(Tokenizer):
         hidden = [
             each
             for each in self._model.pieces
-            if each.type in (each.NORMAL, each.USER_DEFINED)
-            and (each.piece in control or (_added(each) and looks_like_control(each.piece)))
+            if (each.piece in control and each.type in (each.NORMAL, each.USER_DEFINED))
+            or (each.type == each.USER_DEFINED and looks_like_control(each.piece))
         ]
         for each in hidden:  # the library finds no control piece in a text
             each.type = each.CONTROL
@@ -136,11 +136,6 @@ class SentencePieceTokenizer(Tokenizer):
     def id_to_piece(self, index: int) -> str:
         """See `Tokenizer.id_to_piece`."""
         return self._pieces[index]
-
-
-def _added(piece: Any) -> bool:
-    """Whether a piece is found in a text before the others are."""
-    return bool(piece.type == piece.USER_DEFINED)
 
 
 def _load(content: bytes, name: str) -> sentencepiece.SentencePieceProcessor:

@@ -110,34 +110,20 @@ def _end(follower: str) -> str:
     return r"(?![^\s\p{N}]|[\r\n])" if len(follower) == 1 else r"(?![^\s\p{L}\p{N}]|[\r\n])"
 
 
-class _Node(dict[str, "_Node"]):
-    """The characters that may follow; `end` is what must hold where a string is complete."""
-
-    end: str | None = None
-
-
 def trie_regex(strings: Mapping[str, str]) -> str:
     """An expression that matches the longest of some strings whose condition holds after it.
 
-    Common prefixes are shared, so a position where nothing matches is rejected in a few steps.
-
-    Args:
-      strings: not empty, each with its condition: an expression that matches the empty string.
+    Common prefixes are shared, so a position where nothing matches is rejected in a few steps. A
+    condition is an expression that matches the empty string.
     """
-    root = _Node()
+    tails: dict[str, dict[str, str]] = {}
     for string in sorted(strings):
-        node = root
-        for character in string:
-            node = node.setdefault(character, _Node())
-        node.end = strings[string]
-    return _write(root)
-
-
-def _write(node: _Node) -> str:
+        if string:
+            tails.setdefault(string[0], {})[string[1:]] = strings[string]
     parts = [
-        ("\\" if character in _SPECIAL else "") + character + _write(child)
-        for character, child in node.items()
+        ("\\" if first in _SPECIAL else "") + first + trie_regex(rest)
+        for first, rest in tails.items()
     ]
-    if node.end is not None:
-        parts.append(node.end)  # the last one: a longer string comes first
+    if "" in strings:
+        parts.append(strings[""])  # the last one: a longer string comes first
     return parts[0] if len(parts) == 1 else f"(?:{'|'.join(parts)})"

@@ -52,32 +52,28 @@ def text_chunks(path: Path, field: str = "text") -> Iterator[str]:
 def _lines(path: Path) -> Iterator[str]:
     """Whole lines, some at a time; one of more than `_LONGEST` characters is cut."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    rest, read = "", 0
-    for block in itertools.chain(_blocks(path), [b""]):
-        pending = len(decoder.getstate()[0])
-        try:
-            rest += decoder.decode(block, final=not block)
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{path}: not UTF-8 at byte offset {read - pending + error.start} "
-                f"(0x{error.object[error.start]:02x}); convert the file to UTF-8"
-            ) from None
-        read += len(block)
-        cut = rest.rfind("\n") + 1
-        if not cut and len(rest) > _LONGEST:
-            cut = rest.rfind(" ")  # the space belongs to the word after it
-            cut = cut if cut > 0 else len(rest)
-        if cut:
-            yield rest[:cut]
-            rest = rest[cut:]
+    rest, read, block = "", 0, None
+    with open_bytes(path) as stream:
+        while block != b"":
+            block = stream.read(_READ)
+            pending = len(decoder.getstate()[0])
+            try:
+                rest += decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                raise UserError(
+                    f"{path}: not UTF-8 at byte offset {read - pending + error.start} "
+                    f"(0x{error.object[error.start]:02x}); convert the file to UTF-8"
+                ) from None
+            read += len(block)
+            cut = rest.rfind("\n") + 1
+            if not cut and len(rest) > _LONGEST:
+                cut = rest.rfind(" ")  # the space belongs to the word after it
+                cut = cut if cut > 0 else len(rest)
+            if cut:
+                yield rest[:cut]
+                rest = rest[cut:]
     if rest:
         yield rest
-
-
-def _blocks(path: Path) -> Iterator[bytes]:
-    """The bytes of a file, compression undone."""
-    with open_bytes(path) as stream:
-        yield from iter(lambda: stream.read(_READ), b"")
 
 
 def batched(chunks: Iterable[str], characters: int) -> Iterator[list[str]]:

@@ -70,10 +70,9 @@ class Tokenizer(abc.ABC):
     def encode(self, text: str, *, continues: bool = False) -> NDArray[np.int32]:
         """The ids of NFC(text), int32, without `bos_id` and `eos_id`; a function of its arguments.
 
-        Args:
-          text: text alone: what looks like a token of `control_ids` is spelled like the rest.
-          continues: whether it goes on with a text before it. Some tokenizers write a space before
-            every text, which would part a word there.
+        What looks like a token of `control_ids` is spelled like the rest. A text that `continues`
+        goes on with one before it: some tokenizers write a space before every other text, which
+        would part a word there.
 
         Raises:
           UserError: `text` holds half a surrogate pair, or a character that this tokenizer refuses.
@@ -103,11 +102,8 @@ class Tokenizer(abc.ABC):
     def from_content(cls, content: bytes, name: str, begin: str = "", end: str = "") -> Self:
         """The tokenizer of some `content`; errors call it `name`.
 
-        Args:
-          content: what `Tokenizer.content` was.
-          name: that of a file, say.
-          begin: the token before a text; empty: the one that `content` implies.
-          end: the token after it, likewise.
+        `begin` and `end` name the tokens before and after a text; empty: those that `content`
+        implies.
 
         Raises:
           UserError: `content` is damaged or has no such token.
@@ -127,15 +123,11 @@ class Tokenizer(abc.ABC):
         usual: tuple[str, str],
         special: Sequence[str],
     ) -> tuple[str, str]:
-        """The names of the tokens that begin and end a text; sets `begin` and `end`.
+        """The names of the tokens that begin and end a text, both of `names`; sets `begin`, `end`.
 
-        Args:
-          name: what errors call the tokenizer.
-          names: all that there are.
-          given: the two that somebody chose, "" where nobody did.
-          usual: those that the content implies; "" where it implies none. A text that nothing
-            begins begins with what ends one.
-          special: names to propose where there is no end.
+        They are the `given` ones, or where these are "" the `usual` ones, those that the content
+        implies; a text that nothing begins begins with what ends one. `special` are proposed where
+        there is no end; errors call the tokenizer `name`.
         """
         last = given[1] or usual[1]
         if not last:

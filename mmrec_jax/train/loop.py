@@ -122,20 +122,21 @@ class _Loop:
             if train.eval_first and not step:
                 self._evaluate(step, bar)
             self._begin_window()
-            previous: dict[str, jax.Array] | None = None
+            previous: tuple[dict[str, jax.Array], dict[str, float]] | None = None
             for step in range(p.start + 1, p.steps + 1):
                 self._profile(step)
                 batch = shard_batch(next(self.input), p.mesh)
+                read = p.batches.metrics()  # of this batch: the next one is taken before it is told
                 self.state, metrics = self.train_step(step, self.state, batch)
                 # The update runs in the background: meanwhile look at the one before.
                 if previous is not None:
-                    self._take(step - 1, previous, bar)
-                previous = metrics
+                    self._take(step - 1, *previous, bar)
+                previous = metrics, read
                 p.checkpointer.check()
                 last = step == p.steps or self._is_asked_to_stop(step, interrupt)
                 evaluates = step % train.eval_every == 0 or step == p.steps
                 if last or evaluates or step % train.checkpoint_every == 0:
-                    self._take(step, previous, bar)
+                    self._take(step, *previous, bar)
                     previous = None
                     if evaluates:
                         self._stop_trace()  # of steps alone
@@ -189,7 +190,9 @@ class _Loop:
         self.window_start, self.window_tokens = time.perf_counter(), 0
         self.input.begin_window()
 
-    def _take(self, step: int, metrics: dict[str, jax.Array], bar: tqdm) -> None:
+    def _take(
+        self, step: int, metrics: dict[str, jax.Array], read: dict[str, float], bar: tqdm
+    ) -> None:
         """Waits for the metrics of one update, checks them, and reports them when it is time."""
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         for term in (*self.p.objectives, "loss", "grad_norm"):
@@ -208,7 +211,7 @@ class _Loop:
         values |= {
             "tokens_per_second": rate,
             "flop_utilisation": rate * self.flops / self.peak_flops,
-            **self.input.metrics(),
+            **self.input.metrics(read),
         }
         self.writer.write(step, "train", values)
 

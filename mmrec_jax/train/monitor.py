@@ -37,13 +37,13 @@ class InputMonitor:
         """Measures from now on."""
         self._begun, self._waited = time.perf_counter(), 0.0
 
-    def metrics(self) -> dict[str, float]:
-        """`input_wait`, the share of the window's time spent waiting; and what the input says.
+    def metrics(self, read: Mapping[str, float]) -> dict[str, float]:
+        """`input_wait`, the share of the window's time spent waiting; and what the input said.
 
         Of all processes together: all must call this at the same time.
         """
         elapsed = max(time.perf_counter() - self._begun, 1e-9)
-        own = {"input_wait": self._waited / elapsed, **self._batches.metrics()}
+        own = {"input_wait": self._waited / elapsed, **read}
         return joined_metrics(gather(own))
 
     def warnings(self) -> list[str]:

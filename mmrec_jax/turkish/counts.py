@@ -5,9 +5,10 @@ features. Its Wikipedia part is counted; the web part is left for evaluation.
 """
 
 import collections
-import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from mmrec_jax.data.treebank import treebank_file
 from mmrec_jax.data.word_groups import word_groups
@@ -27,8 +28,7 @@ _PERSONS = {"V1sg": 0.2, "V2sg": 0.1, "V1pl": 0.1, "V2pl": 0.02}
 Arc = tuple[str, str, str]
 
 
-@dataclasses.dataclass(frozen=True)
-class AnnotatedWord:
+class AnnotatedWord(NamedTuple):
     """A word of a treebank in the scheme of the Turkish Web Treebank."""
 
     word: str  # as it is written
@@ -58,17 +58,13 @@ def annotated_words(conllu: str, name: str) -> Iterator[AnnotatedWord]:
     for groups in word_groups(conllu, name):
         if not any(letter.isalpha() for letter in groups[0][1]):
             continue
-        boundaries, length = [], 0
-        for row in groups[:-1]:
-            length += len(row[1])
-            boundaries.append(length)
         part, tag = groups[0][3], groups[0][4]
         nominal = part in _NOMINAL or tag == "NOMP"
         yield AnnotatedWord(
             word="".join(row[1] for row in groups),
             lemma=lower(groups[0][2]),
             root_class="N" if nominal else "V" if part == "VERB" else "X",
-            boundaries=tuple(boundaries),
+            boundaries=tuple(itertools.accumulate(len(row[1]) for row in groups[:-1])),
             part=groups[-1][3],
             annotation=groups[-1][5],
         )

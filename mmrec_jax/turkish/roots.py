@@ -123,24 +123,23 @@ class Lexicon:
             totals[root_class] += count
             once[root_class] += count == 1
         everything = sum(totals.values())
-        self._roots: dict[str, list[Root]] = {}
+        self._roots = collections.defaultdict[str, list[Root]](list)
         for (lemma, root_class), count in counts.items():
             # Good-Turing: the lemmas seen once are as likely together as all that were never seen.
             unseen = once[root_class] / totals[root_class]
             cost = -math.log((count - 0.5) * (1 - unseen) / everything)
             for index, (letters, end) in enumerate(stem_shapes(lemma, root_class)):
-                self._add(letters, Root(root_class, lemma, cost + 0.5 * (index > 0), end))
+                root = Root(root_class, lemma, cost + 0.5 * (index > 0), end)
+                self._roots[letters].append(root)
         for letters, lemma in {**PRONOUN_STEMS, **PRONOUN_FORMS}.items():
             if (lemma, "N") in counts:
                 cost = -math.log(counts[lemma, "N"] / everything)
-                self._add(letters, Root("N", lemma, cost, stem_shapes(letters, "N")[0][1]))
+                root = Root("N", lemma, cost, stem_shapes(letters, "N")[0][1])
+                self._roots[letters].append(root)
         self._unknown, self._spelling = {}, {}
         for kind in "NV":
             self._unknown[kind] = -math.log(max(once[kind], 1) / everything)
             self._spelling[kind] = _Spelling([lemma for lemma, other in counts if other == kind])
-
-    def _add(self, letters: str, root: Root) -> None:
-        self._roots.setdefault(letters, []).append(root)
 
     def known(self, letters: str) -> list[Root]:
         """The known roots with exactly these letters."""

@@ -1,7 +1,8 @@
 """Metrics of Turkish text against references, and the one number made of them."""
 
-import dataclasses
 import difflib
+import itertools
+import math
 import unicodedata
 from collections.abc import Iterator, Sequence
 
@@ -17,37 +18,13 @@ _TURKISH_LETTERS = frozenset("çğıİöşüÇĞÖŞÜ")
 _PLAIN = str.maketrans("çğıİöşüÇĞIÖŞÜâîûÂÎÛ", "cgiiosucgiosuaiuaiu")
 
 
-@dataclasses.dataclass(frozen=True)
-class TurkishScores:
-    """Metrics of predictions against references, each in [0, 1], higher is better.
+def turkish_scores(predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+    """The metrics of some texts, each compared with its reference: in [0, 1], higher is better.
 
     `vowel_harmony_score` is that of the predictions alone; `chrf_plus_plus` is sacrebleu's corpus
-    chrF++ (Popović 2017: 6-grams of letters, 2-grams of words, beta 2), over 100.
-    """
-
-    turkish_char_accuracy: float
-    morphology_preservation: float
-    vowel_harmony_score: float
-    chrf_plus_plus: float
-
-    @property
-    def overall_turkish_score(self) -> float:
-        """`FORMULA`: the geometric mean, so that no metric makes up for another that is 0."""
-        product = (
-            self.turkish_char_accuracy
-            * self.morphology_preservation
-            * self.vowel_harmony_score
-            * self.chrf_plus_plus
-        )
-        return float(product**0.25)
-
-    def as_dict(self) -> dict[str, float]:
-        """All five by name."""
-        return dataclasses.asdict(self) | {"overall_turkish_score": self.overall_turkish_score}
-
-
-def turkish_scores(predictions: Sequence[str], references: Sequence[str]) -> TurkishScores:
-    """The metrics of some texts, each compared with its reference.
+    chrF++ (Popović 2017: 6-grams of letters, 2-grams of words, beta 2), over 100;
+    `overall_turkish_score` is the geometric mean of the others, so that none makes up for one that
+    is 0.
 
     Raises:
       ValueError: the two are not of the same length, or are empty.
@@ -57,12 +34,13 @@ def turkish_scores(predictions: Sequence[str], references: Sequence[str]) -> Tur
 
     if not predictions:
         raise ValueError("there is nothing to score")
-    return TurkishScores(
-        turkish_char_accuracy=turkish_char_accuracy(predictions, references),
-        morphology_preservation=morphology_preservation(predictions, references),
-        vowel_harmony_score=vowel_harmony_score(predictions),
-        chrf_plus_plus=CHRF(word_order=2).corpus_score(predictions, [references]).score / 100,
-    )
+    scores = {
+        "turkish_char_accuracy": turkish_char_accuracy(predictions, references),
+        "morphology_preservation": morphology_preservation(predictions, references),
+        "vowel_harmony_score": vowel_harmony_score(predictions),
+        "chrf_plus_plus": CHRF(word_order=2).corpus_score(predictions, [references]).score / 100,
+    }
+    return scores | {"overall_turkish_score": math.prod(scores.values()) ** 0.25}
 
 
 def turkish_char_accuracy(predictions: Sequence[str], references: Sequence[str]) -> float:
@@ -113,12 +91,9 @@ def _plain_words(text: str) -> list[tuple[int, str]]:
     """Words and what is between them, without marks and case, each with its start."""
     plain = text.translate(_PLAIN)
     plain = "".join(x.lower() if len(x.lower()) == 1 else x for x in plain)
-    parts, start = [], 0
-    for stop in range(1, len(plain) + 1):
-        if stop == len(plain) or plain[stop].isalnum() != plain[start].isalnum():
-            parts.append((start, plain[start:stop]))
-            start = stop
-    return parts
+    runs = itertools.groupby(enumerate(plain), key=lambda each: each[1].isalnum())
+    parts = (list(run) for _, run in runs)
+    return [(part[0][0], "".join(letter for _, letter in part)) for part in parts]
 
 
 def morphology_preservation(predictions: Sequence[str], references: Sequence[str]) -> float:

@@ -8,8 +8,17 @@ import numpy as np
 import pytest
 
 from benchmarks.peers.jax_attention_cache import bytes_per_token, empty_cache, read
+from mmrec_jax.models.attention.config import AttentionConfig
 from mmrec_jax.tree import num_bytes
-from tests.models.attention_test import CONFIG, MODEL, params
+from tests.small_step import moved
+
+CONFIG = AttentionConfig(vocab_size=50, model_dim=16, num_layers=2, num_heads=2, ffn_dim=32)
+MODEL = CONFIG.build()
+
+
+@functools.cache
+def params():
+    return moved(MODEL.init(jax.random.key(0)))
 
 
 def test_chunks_give_the_logits_of_the_whole_text(rng):

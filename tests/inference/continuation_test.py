@@ -12,7 +12,7 @@ from mmrec_jax.tokenizers.byte import ByteTokenizer
 from tests.families import FAMILIES, small
 
 # Every part of a state matters to the next token: the penalty needs the tokens seen.
-_SAMPLING = Sampling(temperature=4.0, top_p=0.9, repetition_penalty=1.5)
+_SAMPLING = Sampling(temperature=2.5, top_p=0.9, repetition_penalty=1.5)
 _LENGTH, _TOKENIZER = 24, ByteTokenizer()
 
 

@@ -1,8 +1,10 @@
 """A small Turkish text and one tokenizer of each kind."""
 
+import io
 import json
 
 import pytest
+import sentencepiece
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
@@ -19,6 +21,19 @@ TEXTS = [
     for i in range(120)
 ]
 KINDS = ["unigram", "bpe", "byte", "char", "model file", "json file"]
+
+
+def model_file(**options):
+    """A sentencepiece model, by default as its library makes it."""
+    content = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(" ".join(TEXTS).split("\n")),
+        model_writer=content,
+        minloglevel=2,
+        hard_vocab_limit=False,
+        **{"vocab_size": 330, "byte_fallback": True, **options},
+    )
+    return content.getvalue()
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,10 @@
 """Tokenizers of other programs: what may be wrong with their files, and what they do to texts."""
 
-import io
+import functools
 import json
 import pickle
 
 import pytest
-import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +17,7 @@ from mmrec_jax.tokenizers.cache import load_tokenizer, read_tokenizer_file
 from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
 from mmrec_jax.tokenizers.sentencepiece import SentencePieceTokenizer
 from tests.small_data import refused
-from tests.tokenizers.conftest import TEXTS
+from tests.tokenizers.conftest import model_file
 
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
 BYTE_LEVEL["trim_offsets"] = True
@@ -32,16 +31,12 @@ LLAMA_DECODER = [
 ]
 
 
-def added(index, content, special=False, **more):
-    """An entry of `added_tokens`."""
-    plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-    return plain | {"id": index, "content": content, "special": special} | more
-
-
 def written(model, names=("<|endoftext|>",), special=True, **settings):
     """A tokenizer.json with some added tokens after its vocabulary."""
-    first = len(model["vocab"])
-    entries = [added(first + i, name, special) for i, name in enumerate(names)]
+    plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    plain["special"] = special
+    numbered = enumerate(names, len(model["vocab"]))
+    entries = [plain | {"id": index, "content": name} for index, name in numbered]
     return json.dumps({"version": "1.0", "added_tokens": entries, "model": model} | settings)
 
 
@@ -81,19 +76,7 @@ def word_level():
     return written(model, ("<think>",), False, pre_tokenizer={"type": "WhitespaceSplit"})
 
 
-def model_file(**options):
-    """A sentencepiece model, by default as its library makes it."""
-    content = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(" ".join(TEXTS).split("\n")),
-        model_writer=content,
-        minloglevel=2,
-        hard_vocab_limit=False,
-        **{"vocab_size": 330, "byte_fallback": True, **options},
-    )
-    return content.getvalue()
-
-
+@functools.cache
 def opened(content, begin="", end=""):
     kind = HuggingFaceTokenizer if isinstance(content, str) else SentencePieceTokenizer
     content = content.encode() if isinstance(content, str) else content
@@ -145,8 +128,7 @@ def test_no_text_spells_a_control_token(content):
 
 
 def test_added_words_are_words():
-    settings = json.loads(byte_level(("<|endoftext|>", "ö", "şehir", "<think>"), special=False))
-    tokenizer = opened(json.dumps(settings))
+    tokenizer = opened(byte_level(("<|endoftext|>", "ö", "şehir", "<think>"), special=False))
     found = pieces(tokenizer, "öl <think>şehir")
     assert (found[0], found[-1]) == ("ö", "şehir")
     assert tokenizer.lossless
@@ -217,11 +199,8 @@ def test_begin_and_end_are_those_of_the_options_or_of_the_file_beside(
         return
     tokenizer = read_tokenizer_file(path, "--tokenizer", **options)
     tokenizer.save(tmp_path / "kept")
-    for each in (
-        tokenizer,
-        load_tokenizer(tmp_path / "kept"),
-        pickle.loads(pickle.dumps(tokenizer)),
-    ):
+    copies = load_tokenizer(tmp_path / "kept"), pickle.loads(pickle.dumps(tokenizer))
+    for each in (tokenizer, *copies):
         assert (each.id_to_piece(each.bos_id), each.id_to_piece(each.eos_id)) == expected
         assert each.fingerprint == tokenizer.fingerprint
     usual = expected == ("<|endoftext|>",) * 2
@@ -263,7 +242,7 @@ def test_a_long_text_is_encoded_in_parts_that_continue_each_other(monkeypatch):
 @pytest.mark.parametrize("name", PREFIXED)
 @given(data=st.data())
 def test_streamed_text_is_the_returned_text(name, data):
-    tokenizer = opened_once(name)
+    tokenizer = opened(PREFIXED[name])
     ordinary = [i for i in range(tokenizer.vocab_size) if i not in tokenizer.control_ids]
     letters = st.text("ğş漢 a", max_size=4).map(
         lambda x: tokenizer.encode(x, continues=True).tolist()
@@ -274,13 +253,6 @@ def test_streamed_text_is_the_returned_text(name, data):
     stream = TextStream(tokenizer, prompt)
     told = "".join([*map(stream.push, tokens), stream.finish()])
     assert told == tokenizer.decode([*prompt, *tokens])[len(tokenizer.decode(prompt)) :]
-
-
-_OPENED = {}
-
-
-def opened_once(name):
-    return _OPENED.setdefault(name, opened(PREFIXED[name]))
 
 
 def test_a_byte_out_of_place_costs_no_letter_around_it():
@@ -297,12 +269,8 @@ def bad_utf8():
 
 def split(regex):
     step = {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}
-    return byte_level(
-        pre_tokenizer={
-            "type": "Sequence",
-            "pretokenizers": [step, BYTE_LEVEL | {"use_regex": False}],
-        }
-    )
+    steps = [step, BYTE_LEVEL | {"use_regex": False}]
+    return byte_level(pre_tokenizer={"type": "Sequence", "pretokenizers": steps})
 
 
 @pytest.mark.parametrize(
@@ -327,10 +295,7 @@ def test_a_damaged_file_is_one_line(content, capfd):
 
 @pytest.mark.parametrize("part", ["added_tokens", "pre_tokenizer", "normalizer", "decoder"])
 def test_a_part_may_be_missing(part):
-    settings = json.loads(
-        byte_level(
-            model={"vocab": {**{x: i for i, x in enumerate(ALPHABET)}, "</s>": 256}, "merges": []}
-        )
-    )
+    vocab = {letter: index for index, letter in enumerate([*ALPHABET, "</s>"])}
+    settings = json.loads(byte_level(model={"vocab": vocab, "merges": []}))
     settings.pop(part, None)
     assert len(opened(json.dumps(settings)).encode("abc")) == 3

@@ -127,3 +127,12 @@ def test_an_older_merge_that_a_second_way_makes_possible_comes_first():
     made, left = learn(base, [[ab, c], [ab, c, d], [x, y], [a, b]], [3, 2, 4, 1], 1)
     assert made == [((ab, c), 5, abc), ((abc, d), 2, abcd), ((x, y), 4, 10)]
     assert left == [[abc], [abcd], [10], [a, b]]
+
+
+def test_pairs_of_a_token_that_is_made_in_a_second_way_are_counted_together():
+    tokens = ["a", "b", "c", "d", "ab", "bc", "abc"]
+    c, d, ab, abc = 2, 3, 4, 6
+    base = BpeFile("x", {}, {x: i for i, x in enumerate(tokens)}, [("b", "c"), ("a", "bc")], {}, "")
+    made, left = learn(base, [[ab, c], [abc, d], [ab, c, d]], [5, 3, 2], 1)
+    assert made == [((ab, c), 7, abc), ((abc, d), 5, 7)]
+    assert left == [[abc], [7], [7]]

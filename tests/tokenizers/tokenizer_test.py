@@ -120,28 +120,18 @@ def test_a_damaged_folder_is_refused(all_tokenizers, tmp_path):
     model.unlink()
     with refused(model):
         load_tokenizer(tmp_path)
-    for content, named in (
-        (json.dumps(json.loads(info.read_text()) | {"kind": "x"}), "'x'"),
-        ("{", ""),
-    ):
+    for content in (json.dumps(json.loads(info.read_text()) | {"kind": "x"}), "{"):
         info.write_text(content)
-        with refused(INFO_FILE, named):
+        with refused(INFO_FILE):
             load_tokenizer(tmp_path)
     with refused(info / "x", "Not a directory"):
         all_tokenizers["byte"].save(info / "x")
 
 
 FIELD = "config.tokenizer.vocab_size"
-_KINDS = pytest.mark.parametrize("kind", ["unigram", "bpe"])
 
 
-def spells(tokenizer, word):
-    """Whether some token holds this word."""
-    pieces = (tokenizer.id_to_piece(index) for index in range(tokenizer.vocab_size))
-    return any(word in piece.replace("\u2581", " ") for piece in pieces)
-
-
-@_KINDS
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
 def test_training_is_deterministic_silent_and_exact_in_size(texts, kind, capfd):
     first, second = (train_sentencepiece(texts, kind, 320, FIELD) for _ in range(2))
     assert first.content == second.content
@@ -155,19 +145,18 @@ def test_training_is_deterministic_silent_and_exact_in_size(texts, kind, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-@_KINDS
-def test_very_long_lines_are_learnt_from(kind):
-    # 4,192 bytes is the library's default limit, beyond which a line is dropped in silence.
-    line = "uzunsatırlar uzunsatırda uzunsatır " * 700
-    size = {"unigram": 274, "bpe": 290}[kind]
-    tokenizer = train_sentencepiece(["kısa metin " * 3, line], kind, size, FIELD)
-    assert spells(tokenizer, "uzunsatır")
-
-
-@pytest.mark.parametrize("separator", ["\n", "\0", "\u2581", "\u2585"])
-def test_lines_with_reserved_characters_are_learnt_from(separator):
-    text = (f"çalışkan {separator} " * 200) + "x"
-    assert spells(train_sentencepiece([text], "bpe", 285, FIELD), "çalışkan")
+@pytest.mark.parametrize(
+    ("text", "kind", "size"),
+    [
+        # 4,192 bytes is the library's default limit, beyond which a line is dropped in silence.
+        *(("çalışkanlar çalışkanda " * 700, *each) for each in (("unigram", 272), ("bpe", 290))),
+        *((f"çalışkan {reserved} " * 200, "bpe", 285) for reserved in "\n\0\u2581\u2585"),
+    ],
+)
+def test_long_lines_and_those_with_reserved_characters_are_learnt_from(text, kind, size):
+    tokenizer = train_sentencepiece(["kısa metin", text], kind, size, FIELD)
+    pieces = (tokenizer.id_to_piece(index) for index in range(tokenizer.vocab_size))
+    assert any("çalışkan" in piece for piece in pieces)
 
 
 @pytest.mark.parametrize(
@@ -241,9 +230,7 @@ def test_start_and_end_of_a_hugging_face_file_are_found_by_name(hugging_face_jso
     for old, new in zip(("<|endoftext|>", "<|im_end|>"), names, strict=True):
         content = content.replace(json.dumps(old).encode(), json.dumps(new).encode())
     tokenizer = HuggingFaceTokenizer(content, "t.json")
-    assert tokenizer.vocab_size == 300
-    assert tokenizer.id_to_piece(tokenizer.bos_id) == names[0]
-    assert tokenizer.id_to_piece(tokenizer.eos_id) == names[1]
+    assert tuple(map(tokenizer.id_to_piece, (tokenizer.bos_id, tokenizer.eos_id))) == names
 
 
 def test_files_are_read_by_suffix(all_tokenizers, hugging_face_json, tmp_path):

@@ -7,7 +7,6 @@ import sys
 import time
 
 from mmrec_jax.train.loop import run
-from mmrec_jax.train.monitor import InputMonitor, joined_metrics
 from tests.small_data import refused
 from tests.small_run import CONFIG_FILE, LINEAR, ROOT, environment, flags, linear_config
 
@@ -62,49 +61,3 @@ def test_a_run_without_validation_documents_has_no_validation_loss(text, tmp_pat
     assert run(linear_config(text, **few), folder) == 0  # done already
     with refused("config.train.target_loss"):
         run(linear_config(text, **few, train__target_loss=1.0), tmp_path / "other")
-
-
-class _Batches:
-    """Waits for two seconds of a made-up clock for each batch."""
-
-    def __init__(self, clock):
-        self.clock, self.started = clock, False
-
-    def start(self):
-        self.started = True
-
-    def __next__(self):
-        self.clock[0] += 2.0
-        return {}
-
-    def metrics(self):
-        return {"epochs": 0.5}
-
-    def warnings(self):
-        return ["a", "b", "a"]
-
-
-def test_the_share_of_time_that_was_waited(monkeypatch):
-    clock = [10.0]
-    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
-    batches = _Batches(clock)
-    monitor = InputMonitor(batches)
-    assert batches.started
-    next(monitor)
-    clock[0] += 6.0  # the step itself
-    assert monitor.metrics() == {"input_wait": 0.25, "epochs": 0.5}
-    monitor.begin_window()
-    clock[0] += 1.0
-    assert monitor.metrics()["input_wait"] == 0
-    assert monitor.warnings() == ["a", "b"]
-    assert monitor.warnings() == []
-
-
-def test_metrics_of_several_processes():
-    parts = [
-        {"input_wait": 0.1, "epochs": 1.0, "epochs of a": 0.5, "ready_batches": 3, "left_out": 2},
-        {"input_wait": 0.3, "epochs": 2.0, "epochs of a": 0.0, "ready_batches": 9},
-    ]
-    expected = {"input_wait": 0.3, "epochs": 1.5, "epochs of a": 0.25}
-    assert joined_metrics(parts) == {**expected, "ready_batches": 3, "left_out": 2}
-    assert joined_metrics(parts[:1]) == parts[0]
