@@ -485,6 +485,7 @@ def test_a_split_of_tensorflow_datasets(tmp_path, monkeypatch):
 
     class Belgeler(tfds.core.GeneratorBasedBuilder):
         VERSION = tfds.core.Version("1.0.0")
+        code_path = None  # in a package it would be looked up with a package that may be missing
 
         def _info(self):
             return tfds.core.DatasetInfo(
