@@ -153,7 +153,8 @@ def _add_report(commands: Any) -> None:
         help="measure a tokenizer on texts",
         description="Tokens per word, bytes and characters per token, the tokens saved against a "
         "base and the most that could be, sentences whose ids change, tokens that no text gives, "
-        "tokens against gold morphology and vowel harmony. Writes report.json and report.md.",
+        "tokens against gold morphology and vowel harmony. Writes report.json, report.md and "
+        "report.png, how many tokens the words are.",
     )
     add = parser.add_argument
     add("--tokenizer", required=True, help="tokenizer.json or sentencepiece .model")
@@ -169,9 +170,13 @@ def _add_report(commands: Any) -> None:
     parser.set_defaults(run=_report)
 
 
+_SHARES = {"tokenizer": "words_by_tokens", "base": "base_words_by_tokens"}
+
+
 def _report(options: argparse.Namespace) -> None:
-    """Prints the Markdown and writes both files."""
+    """Prints the Markdown and writes the files."""
     from mmrec_jax.data.files.paths import find_files
+    from mmrec_jax.evaluation.curves import Panel, draw_panels
     from mmrec_jax.tokenizers.morphemes import read_gold_boundaries
     from mmrec_jax.tokenizers.report import Encoder, make_report, markdown, write_report
     from mmrec_jax.tokenizers.text import text_chunks
@@ -184,8 +189,22 @@ def _report(options: argparse.Namespace) -> None:
     out = make_out(options, Path())
     report = make_report(encoder, base, texts, gold)
     write_report(out, report)
+    panels = [
+        Panel(
+            f"{text['name']}: tokens of a word",
+            "share of the words",
+            {
+                label: (list(text[shares]), list(text[shares].values()), [0.0] * len(text[shares]))
+                for label, shares in _SHARES.items()
+            },
+            octaves=False,
+            share=True,
+        )
+        for text in report["texts"]
+    ]
+    draw_panels(panels, encoder.name, out / "report.png")
     print(markdown(report), end="")
-    print(f"\n{out}: report.json, report.md")
+    print(f"\n{out}: report.json, report.md, report.png")
 
 
 def _add_init_embeddings(commands: Any) -> None:

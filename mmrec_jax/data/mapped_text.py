@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PART_BYTES = 1 << 16  # of UTF-8; a longer document is several parts
 _VERSION = 1  # of the table's form
-_RELEASE = 1000  # texts that are read before their pages are given back
+_RELEASE = 256  # texts, or batches of them, that are read before their pages are given back
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,10 +125,15 @@ def _opened(name: str, paths: Sequence[Path]) -> MappedText:
         pyarrow.ipc.open_stream(pyarrow.py_buffer(each)).read_all() for each in maps
     )
     summary = json.loads(table.column("text")[-1].as_py())
-    held = table.column("held").to_numpy()[:-1]
+    columns = list[tuple[NDArray[Any], ...]]()
+    for number, batch in enumerate(table.to_batches()):
+        if number % _RELEASE == 0:
+            _release(maps)
+        arrays = compute.binary_length(batch["text"]), batch["begins"], batch["held"]
+        columns.append(tuple(each.to_numpy(zero_copy_only=False) for each in arrays))
+    lengths, begins, held = map(np.concatenate, zip(*columns, strict=True))
+    held = held[:-1]
     count = int(np.count_nonzero(~held))
-    lengths = compute.binary_length(table.column("text")).to_numpy()[:count]
-    begins = table.column("begins").to_numpy()
     validation = list[Document]()
     for row in range(count, len(held)):
         document_name, text = (table.column(each)[row].as_py() for each in ("name", "text"))
@@ -138,8 +143,8 @@ def _opened(name: str, paths: Sequence[Path]) -> MappedText:
     return MappedText(
         name,
         summary["sha256"],
-        lengths.astype(np.int32),
-        begins[:count].copy(),
+        lengths[:count],
+        begins[:count],
         validation,
         summary["repeated"],
         tuple(summary["notes"]),

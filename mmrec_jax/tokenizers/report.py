@@ -111,19 +111,21 @@ def score_text(
     """The counts of a text in chunks, brought to NFC, and their ratios.
 
     Words are separated by white space. `reduction` is the share of the base's tokens that are
-    saved; `ceiling` the share that would be if every pre-token of the base were one token (None
+    saved; `words_by_tokens` the share of words, each after a space, that are so many tokens;
+    `ceiling` the share that would be if every pre-token of the base were one token (None
     where these are not known); `changed` the share of sentences with other ids than the base's.
 
     Raises:
       UserError: the text is blank, or a character that a tokenizer refuses.
     """
     counts, base_counts = Counter[int](), Counter[int]()
-    size = characters = words = pre_tokens = sentences = changed = 0
+    words = Counter[str]()
+    size = characters = pre_tokens = sentences = changed = 0
     normalised = (unicodedata.normalize("NFC", chunk) for chunk in chunks if chunk.strip())
     for batch in batched(normalised, _BATCH):
         size += sum(len(chunk.encode()) for chunk in batch)
         characters += sum(map(len, batch))
-        words += sum(len(chunk.split()) for chunk in batch)
+        words.update(itertools.chain.from_iterable(map(str.split, batch)))
         counts.update(itertools.chain.from_iterable(tokenizer.encode(batch)))
         base_counts.update(itertools.chain.from_iterable(base.encode(batch)))
         pre_tokens += base.count_pre_tokens(batch)
@@ -138,7 +140,7 @@ def score_text(
         "name": name,
         "bytes": size,
         "characters": characters,
-        "words": words,
+        "words": words.total(),
         "tokens": tokens,
         "base_tokens": base_tokens,
         "base_pre_tokens": pre_tokens or None,
@@ -146,14 +148,24 @@ def score_text(
         "changed_sentences": changed,
         "mixed": tokenizer.mixed_share(counts),
         "base_mixed": base.mixed_share(base_counts),
-        "tokens_a_word": tokens / words,
-        "base_tokens_a_word": base_tokens / words,
+        "tokens_a_word": tokens / words.total(),
+        "base_tokens_a_word": base_tokens / words.total(),
+        "words_by_tokens": _words_by_tokens(words, tokenizer),
+        "base_words_by_tokens": _words_by_tokens(words, base),
         "bytes_a_token": size / tokens,
         "characters_a_token": characters / tokens,
         "reduction": 1 - tokens / base_tokens,
         "ceiling": 1 - pre_tokens / base_tokens if pre_tokens else None,
         "changed": changed / sentences,
     }
+
+
+def _words_by_tokens(words: Mapping[str, int], encoder: Encoder) -> dict[int, float]:
+    shares = Counter[int]()
+    for batch in batched((f" {word}" for word in words), _BATCH):
+        for word, ids in zip(batch, encoder.encode(batch), strict=True):
+            shares[len(ids)] += words[word[1:]]
+    return {number: count / shares.total() for number, count in sorted(shares.items())}
 
 
 def score_boundaries(encoder: Encoder, gold: Mapping[str, Collection[int]]) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """The figures of the report against counts by hand."""
 
 import json
+from collections import Counter
 
 import pytest
 import sentencepiece
@@ -70,6 +71,11 @@ def test_the_figures(files, tmp_path, capsys):
         "base_mixed": None,  # no token of the base has two vowels in a word, nor " daha" here
     }
     assert {name: score[name] for name in expected} == expected
+    words = Counter(len(library.encode(f" {word}").ids) for word in _TEXT.split())
+    shares = {str(number): count / 9 for number, count in sorted(words.items())}
+    assert score["base_words_by_tokens"] == pytest.approx(shares)
+    assert sum(score["words_by_tokens"].values()) == pytest.approx(1)
+    assert (tmp_path / "report" / "report.png").stat().st_size > 1000
     # " gölde|ki" with gold göl|de|ki: tokens " göl", then letters; of the base, letters alone.
     now, before = (found["boundaries"][name] for name in ("tokenizer", "base"))
     assert (now["words"], now["morpheme_boundaries"], now["both"]) == (1, 2, 2)
