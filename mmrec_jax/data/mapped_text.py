@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 PART_BYTES = 1 << 16  # of UTF-8; a longer document is several parts
-_VERSION = 1  # of the table's form
+_VERSION = 2  # of how documents become rows
 _RELEASE = 256  # texts, or batches of them, that are read before their pages are given back
 
 
