@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mmrec_jax.data.files.reading import find_sources
-from mmrec_jax.data.prepare.executors import ExecutorKind
-from mmrec_jax.data.prepare.preparation import Outcome, Resources, prepare_text
+from mmrec_jax.data.prepare.executors import ExecutorKind, Resources
+from mmrec_jax.data.prepare.preparation import Outcome, prepare_text
 from mmrec_jax.data.prepare.settings import PrepareSettings
 from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.tokenizers.tokenizer import Tokenizer

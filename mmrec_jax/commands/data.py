@@ -1,21 +1,23 @@
 """`mmrec data`: what is done with training data before a run."""
 
 import argparse
+import dataclasses
 import itertools
 import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from mmrec_jax.commands.options import require_positive
+from mmrec_jax.data.prepare.settings import PrepareSettings, flag
 from mmrec_jax.errors import UserError
+from mmrec_jax.settings import type_hints
 
 _SHOWN = 200  # characters of a document
 
 if TYPE_CHECKING:
     from mmrec_jax.data.prepare.manifest import Manifest
-    from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 
 def add_parser(commands: Any) -> None:
@@ -123,50 +125,16 @@ def _add_prepare(commands: Any) -> None:
         help="tokenizer.json, sentencepiece .model, or the tokenizer folder of a run",
     )
     add("--out", required=True, metavar="DIR", help="the folder to write")
-    add("--documents", choices=("block", "line", "file"), default="block", help="of a text file")
-    add("--field", default="text", help="field of a record (JSON, Parquet, ...)")
-    add("--max-record-mb", type=int, default=64, help="a longer document or record is refused")
     add("--on-error", choices=("stop", "skip"), default="stop", help="skip: leave out, and count")
-    add(
-        "--no-clean",
-        dest="clean",
-        action="store_false",
-        help="keep control characters, soft hyphens and characters without width",
-    )
-    add("--min-chars", type=int, default=0, help="leave out shorter documents")
-    add("--max-chars", type=int, default=0, help="leave out longer documents; 0: none")
-    add(
-        "--max-broken",
-        type=float,
-        default=0.01,
-        help="leave out documents with a larger share of U+FFFD and of letters that were decoded "
-        "wrongly; 1: none",
-    )
-    add(
-        "--language",
-        default="",
-        metavar="CODE",
-        help="keep documents in this language alone (tr, az, en, ...); any: count the languages",
-    )
-    add(
-        "--quality",
-        choices=("none", "repetition", "fineweb"),
-        default="none",
-        help="leave out texts that repeat themselves (rules of Gopher), or lists and fragments "
-        "(rules of FineWeb)",
-    )
-    add(
-        "--dedup",
-        choices=("none", "exact", "minhash"),
-        default="none",
-        help="leave out copies (exact), and texts that share most of their words too (minhash)",
-    )
-    add(
-        "--validation-fraction",
-        type=float,
-        default=0.005,
-        help="of the documents is held out, by a hash of the text; 0: none",
-    )
+    hints = type_hints(PrepareSettings)
+    for field in dataclasses.fields(PrepareSettings):
+        options: dict[str, Any] = {"type": hints[field.name]}
+        if field.type is bool:
+            options = {"action": "store_false", "dest": field.name}
+        elif choices := get_args(hints[field.name]):
+            options = {"choices": choices}
+        help_ = field.metadata["comment"]
+        add(flag(field.name), default=field.default, help=help_, **options)
     add("--workers", type=int, help="tasks that run at once; one per core when left out")
     add(
         "--ram-mb",
@@ -184,11 +152,13 @@ def _add_prepare(commands: Any) -> None:
 
 def _prepare(options: argparse.Namespace) -> None:
     """Prepares the text; does nothing where it is prepared already."""
+    import tqdm
+
     from mmrec_jax.data.files.paths import require_outside
     from mmrec_jax.data.files.reading import find_sources
-    from mmrec_jax.data.prepare.settings import PrepareSettings
+    from mmrec_jax.tokenizers.cache import load_tokenizer, read_tokenizer_file
 
-    names = PrepareSettings.__dataclass_fields__
+    names = (field.name for field in dataclasses.fields(PrepareSettings))
     settings = PrepareSettings(**{name: getattr(options, name) for name in names})
     if options.workers is None:
         affinity = hasattr(os, "sched_getaffinity")
@@ -197,15 +167,22 @@ def _prepare(options: argparse.Namespace) -> None:
     sources = find_sources(options.source, "--source")
     out = Path(options.out).expanduser()
     require_outside(out, "--out", options.source, "--source")
-    tokenizer = _read_tokenizer(Path(options.tokenizer).expanduser())
+    path = Path(options.tokenizer).expanduser()
+    tokenizer = load_tokenizer(path) if path.is_dir() else read_tokenizer_file(path, "--tokenizer")
     try:
-        from mmrec_jax.data.prepare.preparation import Resources, prepare_text
+        from mmrec_jax.data.prepare.executors import Resources
+        from mmrec_jax.data.prepare.preparation import prepare_text
     except ModuleNotFoundError as error:
         raise UserError(
             f"mmrec data prepare needs {error.name}: pip install 'mmrec_jax[prepare]'"
         ) from None
     slurm = {"partition": options.slurm_partition, "time": options.slurm_time}
-    with _Bar() as bar:
+    with tqdm.tqdm(desc="preparing", unit="task", delay=1, file=sys.stderr) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
         outcome = prepare_text(
             out,
             sources,
@@ -214,7 +191,7 @@ def _prepare(options: argparse.Namespace) -> None:
             Resources(options.workers, options.ram_mb, options.executor, slurm),
             stop=options.on_error == "stop",
             fresh=options.fresh,
-            progress=bar.show,
+            progress=show,
         )
     manifest = outcome.manifest
     if manifest is None:
@@ -236,12 +213,6 @@ def _prepare(options: argparse.Namespace) -> None:
     )
 
 
-def _read_tokenizer(path: Path) -> "Tokenizer":
-    from mmrec_jax.tokenizers.cache import load_tokenizer, read_tokenizer_file
-
-    return load_tokenizer(path) if path.is_dir() else read_tokenizer_file(path, "--tokenizer")
-
-
 def _describe(manifest: "Manifest") -> str:
     """What was read and what was kept, one line each."""
     from mmrec_jax.data.prepare.report import left_out
@@ -255,28 +226,3 @@ def _describe(manifest: "Manifest") -> str:
         f"{manifest.counts['read']:,} documents read; left out: {', '.join(reasons) or 'none'}\n"
         + "; ".join(kept)
     )
-
-
-class _Bar:
-    """How many tasks are done."""
-
-    def __init__(self) -> None:
-        self._stream = sys.stderr  # what libraries write is sent elsewhere meanwhile
-        self._bar: Any = None
-
-    def __enter__(self) -> "_Bar":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def show(self, done: int, total: int) -> None:
-        """Shows it."""
-        import tqdm
-
-        if self._bar is None:
-            self._bar = tqdm.tqdm(
-                desc="preparing", total=total, initial=done, unit="task", file=self._stream
-            )
-        self._bar.update(done - self._bar.n)

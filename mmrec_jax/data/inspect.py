@@ -14,12 +14,8 @@ def inspect_rows(batch: Batch, tokenizer: Tokenizer, max_rows: int | None = None
 
     Pieces are separated by `|`, a space is written U+2581, characters that do not print are
     escaped; the last target of a segment, which is no input of it, stands behind an arrow. Targets
-    that are not the next input have a line of their own, with `·` where the weight is 0.
-
-    Args:
-      batch: the rows.
-      tokenizer: the one that made the tokens.
-      max_rows: only the first ones; all when None.
+    that are not the next input have a line of their own, with `·` where the weight is 0. Only the
+    first `max_rows`; all when None.
     """
     lines = []
     for number in range(len(batch["inputs"]))[:max_rows]:

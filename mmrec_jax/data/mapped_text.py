@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.files.reading import Reading, Source
 from mmrec_jax.data.files.refusals import OnError, Refusals
+from mmrec_jax.data.long_text import cut_utf8
 from mmrec_jax.data.split import text_share
 from mmrec_jax.errors import UserError
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 PART_BYTES = 1 << 16  # of UTF-8; a longer document is several parts
-_VERSION = 1  # of the table's form
+_VERSION = 2  # of how documents become rows
 _RELEASE = 256  # texts, or batches of them, that are read before their pages are given back
 
 
@@ -204,18 +205,10 @@ def _rows(
 
 
 def _parts(document: Document, *, held: bool) -> Iterator[dict[str, Any]]:
-    """Rows of at most `PART_BYTES`, cut before white space where there is some."""
+    """Rows of at most `PART_BYTES`."""
     name = document.name.encode("utf-8", "replace").decode()
-    data, begin = document.utf8, 0
-    while begin < len(data):
-        end = begin + PART_BYTES
-        if end < len(data):
-            blank = max(data.rfind(b" ", begin + 1, end), data.rfind(b"\n", begin + 1, end))
-            while data[end] & 0xC0 == 0x80:  # not inside a character
-                end -= 1
-            end = blank if blank > 0 else end
-        yield {"text": data[begin:end].decode(), "name": name, "begins": begin == 0, "held": held}
-        begin = end
+    for number, part in enumerate(cut_utf8(document.utf8, PART_BYTES)):
+        yield {"text": part.decode(), "name": name, "begins": number == 0, "held": held}
 
 
 def _explained(error: Exception, source: Source, cache: str) -> BaseException:

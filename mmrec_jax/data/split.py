@@ -1,6 +1,7 @@
 """Which document is trained on and which is held out, decided by a hash and by nothing else."""
 
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -10,12 +11,9 @@ from mmrec_jax.errors import UserError
 Split = Literal["train", "validation", "test"]
 
 
-def hash_share(key: str | bytes) -> float:
-    """A number in [0, 1) that depends only on `key` (sha256), uniform over keys.
-
-    `key`: text, or what it is in UTF-8.
-    """
-    digest = hashlib.sha256(key.encode("utf-8") if isinstance(key, str) else key).digest()
+def hash_share(key: str) -> float:
+    """A number in [0, 1) that depends only on `key` (sha256), uniform over keys."""
+    digest = hashlib.sha256(key.encode("utf-8")).digest()
     return int.from_bytes(digest[:8], "big") / 2.0**64
 
 
@@ -62,13 +60,12 @@ def hold_out(
                 f"config.data.validation_fraction = {fraction} of them; set config.data.validation"
             )
         return {name: [train] if some else [] for name, some in documents.items()}, [held]
-    below = iter(held_out([document.text.strip() for document in every], fraction))
-    split: dict[str, list[Document]] = {}
-    validation: list[Document] = []
-    for name, some in documents.items():
-        split[name] = []
-        for document in some:
-            (validation if next(below) else split[name]).append(document)
+    below = held_out([document.text.strip() for document in every], fraction)
+    validation = list(itertools.compress(every, below))
+    kept = iter(below)
+    split = {
+        name: [document for document in some if not next(kept)] for name, some in documents.items()
+    }
     if not any(split.values()):
         raise UserError(
             f"holding out config.data.validation_fraction = {fraction} of {len(every)} "

@@ -17,7 +17,7 @@ from mmrec_jax.data.mapped_text import PART_BYTES, Holding, map_text
 from mmrec_jax.data.split import text_share
 from mmrec_jax.errors import UserError
 from tests.small_data import refused
-from tests.small_run import ROOT
+from tests.small_run import environment
 
 ALL = Holding(0.0, 1 << 20)
 _LONG = "uzun çok uzun bir söz " * 9000
@@ -85,31 +85,27 @@ def test_a_table_is_made_once_for_the_same_files_and_settings(tmp_path, monkeypa
 
 
 def test_the_fingerprint_is_that_of_the_text_wherever_it_lies(tmp_path):
-    first = mapped(write(tmp_path / "a.txt")).fingerprint
-    assert mapped(write(tmp_path / "moved/b.txt")).fingerprint == first
-    assert mapped(write(tmp_path / "c.txt", [*TEXTS, "x"])).fingerprint != first
     joined = [TEXTS[0] + TEXTS[1], *TEXTS[2:]]
-    assert mapped(write(tmp_path / "d.txt", joined)).fingerprint != first
+    texts = {"a": TEXTS, "moved/b": TEXTS, "c": [*TEXTS, "x"], "d": joined}
+    found = [mapped(write(tmp_path / f"{n}.txt", texts[n])).fingerprint for n in texts]
+    assert found[0] == found[1]
+    assert len(set(found)) == 3
 
 
-def test_a_share_is_held_out_whole_and_copies_stay_together(tmp_path):
+@pytest.mark.parametrize("most", [1 << 20, 300])
+def test_a_share_is_held_out_whole_or_the_lowest_of_it(tmp_path, most):
     texts = [f"belge {n}" for n in range(400)]
     path = write(tmp_path / "a.txt", [*texts, *(f"  {text} " for text in texts)])
-    text = mapped(path, Holding(0.2, 1 << 20))
-    held = [document.text.strip() for document in text.validation]
-    assert set(held) == {each for each in texts if text_share(each) < 0.2}
-    assert len(held) == 2 * len(set(held))
-    assert {each.strip() for each in documents(text)} == set(texts) - set(held)
-    assert not text.notes
-
-    few = mapped(path, Holding(0.2, 300))
-    kept = {document.text.strip() for document in few.validation}
-    assert 0 < sum(len(document.utf8) for document in few.validation) <= 300
-    assert kept < set(held)
-    assert max(map(text_share, kept)) < min(map(text_share, set(held) - kept))
-    assert {each.strip() for each in documents(few)} == set(texts) - kept
-    assert len(few.lengths) + len(few.validation) == 800  # nothing is lost
-    assert str(path) in few.notes[0]
+    text = mapped(path, Holding(0.2, most))
+    held = {document.text.strip() for document in text.validation}
+    share = {each for each in texts if text_share(each) < 0.2}
+    assert 0 < sum(len(document.utf8) for document in text.validation) <= most
+    assert len(text.validation) == 2 * len(held)  # copies stay together
+    assert held == set(sorted(share, key=text_share)[: len(held)])
+    assert {each.strip() for each in documents(text)} == set(texts) - held
+    assert len(text.lengths) + len(text.validation) == 800  # nothing is lost
+    assert (held == share) == (most > 300) == (not text.notes)
+    assert all(str(path) in note for note in text.notes)
 
 
 def test_what_is_skipped_or_repeated_is_told_also_of_a_table_that_was_there(tmp_path):
@@ -148,10 +144,8 @@ def test_a_build_that_is_killed_is_made_again(tmp_path, cache):
         f"(source,) = find_sources({str(path)!r}, '')\n"
         "map_text(source, Reading(), 'stop', Holding(0.0, 1 << 20))"
     )
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_DATASETS_CACHE": str(cache)}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE
-    )
+    command, names = [sys.executable, "-c", code], environment() | {"HF_DATASETS_CACHE": str(cache)}
+    process = subprocess.Popen(command, env=names, stderr=subprocess.PIPE)
     while not any(each.stat().st_size for each in cache.rglob("*.arrow")):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)

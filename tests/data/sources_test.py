@@ -5,7 +5,6 @@ import importlib
 import importlib.metadata
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +16,6 @@ from mmrec_jax.data.split import hash_share, hold_out
 from mmrec_jax.data.word_groups import word_groups
 from tests.small_data import assert_same, config_of, data_config, refused
 
-_SHAKESPEARE = Path(__file__).parents[3] / "shared/data/text/en_tinyshakespeare.txt"
 _SPLITS = ("train", "validation", "test")
 
 
@@ -27,13 +25,11 @@ def texts(documents):
 
 def test_the_text_of_a_document_is_in_nfc_and_else_as_it_was():
     assert Document("a", "s\u0327 I\u0307").text == "\u015f \u0130"
-    assert Document("a", "\ufb01 \u00bd").text == "\ufb01 \u00bd"  # which NFKC would change
-    assert Document("a", " a\r\n\tb \n").text == " a\r\n\tb \n"
+    for text in ("\ufb01 \u00bd", " a\r\n\tb \n"):  # which NFKC would change, or a strip
+        assert Document("a", text).text == text
     assert Document("a", "s\u0327").utf8 == b"\xc5\x9f"
     assert Document("a", "s\u0327").composed
     assert not Document("a", "ş\u0331").composed  # normalised anew, and the same
-    assert not Document("a", "abc").composed
-    assert Document("a", "s\u0327") == Document("a", "ş")
 
 
 @pytest.fixture
@@ -125,14 +121,9 @@ def test_what_is_larger_than_it_seems_is_mapped(tmp_path, monkeypatch):
         load_text(data_config("text", large, memory_mb=1))
 
 
-@pytest.mark.parametrize("text", ["0123456789" * 10, _SHAKESPEARE])
-def test_a_single_file_is_cut_by_characters(tmp_path, text):
-    path = text if isinstance(text, Path) else tmp_path / "one.txt"
-    if not isinstance(text, Path):
-        path.write_text(text)
-    elif not path.is_file():
-        pytest.skip("the text is not beside the repository")
-    whole = path.read_text("utf-8")
+def test_a_single_file_is_cut_by_characters(tmp_path):
+    path, whole = tmp_path / "one.txt", "0123456789" * 10
+    path.write_text(whole)
     train, (held,) = loaded(path, documents="file", validation_fraction=0.1)
     assert train == {str(path): [whole[: int(len(whole) * 0.9)]]}
     assert train[str(path)][0] + held == whole

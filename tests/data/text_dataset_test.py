@@ -7,9 +7,8 @@ from mmrec_jax.data import long_text
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.evaluation import evaluation_batches
 from mmrec_jax.data.inspect import fill, inspect_rows
-from mmrec_jax.data.long_text import encode_long
+from mmrec_jax.data.long_text import cut_utf8, encode_long
 from mmrec_jax.data.token_store import TokenStore
-from mmrec_jax.tokenizers.byte import ByteTokenizer
 from tests.small_data import refused
 
 
@@ -45,7 +44,7 @@ def test_the_fingerprint_sees_tokens_and_borders(all_tokenizers):
     assert first.fingerprint != second.fingerprint
 
 
-# Long texts are encoded in chunks.
+# Long texts are encoded in parts.
 
 
 def listen(tokenizer, monkeypatch):
@@ -61,52 +60,32 @@ def listen(tokenizer, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["unigram", "bpe", "byte", "char", "json file"])
-def test_chunks_have_the_tokens_of_the_whole(all_tokenizers, texts, monkeypatch, name):
+def test_parts_have_the_tokens_of_the_whole(all_tokenizers, texts, monkeypatch, name):
     whole, tokenizer = "\n".join(texts), all_tokenizers[name]
     expected = tokenizer.encode(whole)
     lengths = listen(tokenizer, monkeypatch)
-    monkeypatch.setattr(long_text, "_PIECE", 300)
-    np.testing.assert_array_equal(encode_long(tokenizer, whole.encode()), expected)
-    assert max(lengths) <= 600
-    assert sum(length >= 300 for length in lengths) > len(whole) // 600
-
-
-@pytest.mark.parametrize("text", ["ab " * 700, "x" * 2000, "\n" * 1500, "a" + " " * 1999])
-def test_text_without_lines_loses_nothing(all_tokenizers, monkeypatch, text):
-    monkeypatch.setattr(long_text, "_PIECE", 300)
-    for tokenizer in (all_tokenizers["byte"], all_tokenizers["unigram"]):
-        lengths = listen(tokenizer, monkeypatch)
-        assert tokenizer.decode(encode_long(tokenizer, text.encode())) == text
-        assert 300 < max(lengths) <= 600
-
-
-class _Joining(ByteTokenizer):
-    """Has one token for a newline with an "e" behind it, and one for white space with "ab"."""
-
-    def _encode(self, text):
-        for joined, token in (("\ne", "\0"), (" ab", "\1"), ("\nab", "\1")):
-            text = text.replace(joined, token)
-        return np.frombuffer(text.encode(), np.uint8).astype(np.int32)
+    for size in (300, 1000):
+        monkeypatch.setattr(long_text, "_PART", size)
+        lengths.clear()
+        found = encode_long(tokenizer, whole.encode())
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == np.int32
+        assert max(lengths) <= size
+        assert len(lengths) >= len(whole) // size - 1
+    assert len(encode_long(tokenizer, b"")) == 0
 
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "abc\nefgh\n" * 100,  # some newlines will do
-        "abcd\nefgh\n" * 5 + "x" * 900,  # none in most chunks
-        "\ne" * 900,  # none will do: a word end does
-        "xyz ab" * 200,  # no newline: a word end does
-    ],
+    ["ab " * 700, "x" * 2000, "\n" * 1500, "a" + " " * 1999, "ş\u3000" * 999, "\U0001f600" * 99],
 )
-def test_a_cut_changes_no_token_where_one_can_be_had_that_does_not(text, monkeypatch):
-    monkeypatch.setattr(long_text, "_PIECE", 50)
-    monkeypatch.setattr(long_text, "_CONTEXT", 10)
-    tokenizer = _Joining()
-    expected = tokenizer.encode(text)
-    lengths = listen(tokenizer, monkeypatch)
-    np.testing.assert_array_equal(encode_long(tokenizer, text.encode()), expected)
-    assert max(lengths) <= 100
-    assert sum(length > 20 for length in lengths) >= len(text) // 100
+def test_parts_are_together_the_text(all_tokenizers, monkeypatch, text):
+    parts = list(cut_utf8(text.encode(), 301))
+    assert "".join(part.decode() for part in parts) == text
+    assert max(map(len, parts)) in range(298, 302)
+    monkeypatch.setattr(long_text, "_PART", 301)
+    for tokenizer in (all_tokenizers["byte"], all_tokenizers["unigram"]):
+        assert tokenizer.decode(encode_long(tokenizer, text.encode())) == text
 
 
 # What rows hold, shown.

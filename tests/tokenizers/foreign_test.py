@@ -234,7 +234,7 @@ def test_a_continuation_adds_no_space(name):
 
 
 def test_a_long_text_is_encoded_in_parts_that_continue_each_other(monkeypatch):
-    monkeypatch.setattr("mmrec_jax.data.long_text._PIECE", 20)
+    monkeypatch.setattr("mmrec_jax.data.long_text._PART", 20)
     tokenizer, text = opened(byte_fallback()), "bir uzun metin\niki satır ve " * 9 + "uzun" * 30
     assert tokenizer.decode(encode_long(tokenizer, text.encode())) == text
 

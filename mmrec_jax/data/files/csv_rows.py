@@ -15,10 +15,7 @@ def csv_rows(path: Path, limit: int, refuse: Refuse) -> Iterator[tuple[str, dict
 
     Of `,`, `;` and tab that one parts the fields which the first line has most of.
 
-    Args:
-      path: a file in UTF-8, compressed or not.
-      limit: bytes; a longer line or field is refused.
-      refuse: takes what is wrong with a row.
+    A line or field of more than `limit` bytes is refused.
 
     Raises:
       UserError: the file cannot be read, is damaged, or has no first row.
@@ -44,17 +41,14 @@ def csv_rows(path: Path, limit: int, refuse: Refuse) -> Iterator[tuple[str, dict
         while True:
             try:
                 row = next(rows, None)
-                location = f"{path}:{rows.line_num + 1}"
-                if row is None:
-                    return
-                if row and len(row) != len(names):
-                    raise UserError(
-                        f"{location}: this row has {len(row)} fields, the first one {len(names)}"
-                    )
             except csv.Error as error:
                 refuse(UserError(f"{path}:{rows.line_num + 1}: bad CSV: {error}"))
-            except UserError as error:
-                refuse(error)
-            else:
-                if row:
-                    yield location, dict(zip(names, row, strict=True))
+                continue
+            if row is None:
+                return
+            location = f"{path}:{rows.line_num + 1}"
+            if len(row) == len(names):
+                yield location, dict(zip(names, row, strict=True))
+            elif row:
+                message = f"this row has {len(row)} fields, the first one {len(names)}"
+                refuse(UserError(f"{location}: {message}"))

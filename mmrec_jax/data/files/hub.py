@@ -19,12 +19,10 @@ def is_saved(folder: Path) -> bool:
 
 
 def huggingface_files(name: str, option: str) -> list[Path]:
-    """The Arrow files of a split.
+    """The Arrow files of a split, "NAME:split"; an error names `option`.
 
-    Args:
-      name: "NAME:split", where NAME is what `datasets.load_dataset` takes, or a folder that
-        `save_to_disk` wrote; of one with a single split, ":split" may be left out.
-      option: the name of the config field or option, for error messages.
+    NAME is what `datasets.load_dataset` takes, or a folder that `save_to_disk` wrote; of one with a
+    single split, ":split" may be left out.
 
     Raises:
       UserError: there is no such data set or split, or the package is not installed.

@@ -15,7 +15,7 @@ from mmrec_jax.data.files.text import BOM, decoded, lines
 from mmrec_jax.errors import UserError
 
 _READ = 1 << 16  # characters; what is read at once doubles as long as no record ends in it
-_BLANKS = re.compile("[ \t\r\n\ufeff]*")
+_NOT_BLANK = re.compile("[^ \t\r\n\ufeff]")
 # An error so close to the end of what was read may be of a value that goes on (`tru`, `\u00`).
 _CUT_OFF = 16
 
@@ -23,13 +23,9 @@ _CUT_OFF = 16
 def json_records(
     path: Path, any_shape: bool, limit: int, refuse: Refuse
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(location, object) of each record.
+    """(location, object) of each record of at most `limit` bytes.
 
-    Args:
-      path: a file of JSON, compressed or not.
-      any_shape: the file may be one array, or objects of many lines, too.
-      limit: bytes; a longer record is refused.
-      refuse: takes what is wrong with a record.
+    With `any_shape` the file may be one array, or objects of many lines, too.
 
     Raises:
       UserError: the file cannot be read or is damaged; behind an error in an array there is no
@@ -59,11 +55,9 @@ def _values(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """The elements of an array, or values that follow each other."""
     text, number = _Window(path, stream), 0
-    text.skip_blanks()
     array = text.take("[")
-    text.skip_blanks()
     closed = array and text.take("]")
-    while not closed and text.more():
+    while not closed and text.next():
         number += 1
         location = f"{path}, record {number}"
         value, length = text.value(location, limit)
@@ -75,15 +69,12 @@ def _values(
             refuse(error)
         else:
             yield location, record
-        text.skip_blanks()
         closed = array and text.take("]")
-        if array and not closed and text.more() and not text.take(","):
+        if array and not closed and text.next() and not text.take(","):
             raise UserError(f"{location}: bad JSON: behind it should be a comma; {_REST}")
-        text.skip_blanks()
     if array and not closed:
         raise UserError(f"{path}: bad JSON: the array has no end; is the file whole?")
-    text.skip_blanks()
-    if text.more():
+    if text.next():
         raise UserError(f"{path}: bad JSON: something stands behind the array")
 
 
@@ -101,21 +92,18 @@ class _Window:
         self._index = self._offset = 0
         self._ended = False
 
-    def more(self) -> bool:
-        """Whether there is another character."""
-        return self._index < len(self._text) or self._extend(_READ)
-
-    def skip_blanks(self) -> None:
-        """Goes to the next character that is not blank."""
-        while self.more():
-            match = _BLANKS.match(self._text, self._index)
-            self._index = match.end() if match else self._index
-            if self._index < len(self._text):
-                return
+    def next(self) -> str:
+        """Goes to the next character that is not blank; empty: there is none."""
+        while not (match := _NOT_BLANK.search(self._text, self._index)):
+            self._index = len(self._text)
+            if not self._extend(_READ):
+                return ""
+        self._index = match.start()
+        return match[0]
 
     def take(self, character: str) -> bool:
-        """Goes behind this character, if it is the next one."""
-        found = self.more() and self._text[self._index] == character
+        """Goes behind this character, if it is the next one that is not blank."""
+        found = self.next() == character
         self._index += found
         return found
 

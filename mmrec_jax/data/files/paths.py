@@ -48,11 +48,8 @@ def split_pattern(pattern: str, option: str) -> list[str]:
 def find_files(pattern: str, option: str) -> list[Path]:
     """The files that comma-separated paths, globs and folders name.
 
-    A path that exists is no glob. Each real file is found once, whatever names lead to it.
-
-    Args:
-      pattern: for example "books/*.txt, notes.txt.gz"; `**` and `~` are understood.
-      option: the name of the config field or option, for error messages.
+    A path that exists is no glob; `**` and `~` are understood. Each real file is found once,
+    whatever names lead to it. Errors name `option`, the config field or option.
 
     Raises:
       UserError: a path does not exist, or a glob or folder has no file.

@@ -53,12 +53,8 @@ class Source:
 
     @property
     def size(self) -> int:
-        """Bytes of the files, those of compressed ones fourfold; without data sets of tfds."""
-        return sum(
-            file.stat().st_size * (_COMPRESSION if is_compressed(file) else 1)
-            for file in self.files
-            if isinstance(file, Path)
-        )
+        """The `text_bytes` of all files."""
+        return sum(map(text_bytes, self.files))
 
     @property
     def key(self) -> str:
@@ -76,7 +72,7 @@ class Source:
         """The documents of all files in their order; blank ones are left out."""
         for file in self.files:
             try:
-                yield from _documents(file, reading, refuse)
+                yield from read_file(file, reading, refuse)
             except UserError as error:
                 refuse(error)
 
@@ -87,6 +83,13 @@ class Source:
                 yield from _records(file, None, reading.max_record_bytes, refuse)
             except UserError as error:
                 refuse(error)
+
+
+def text_bytes(file: Path | TfdsSplit) -> int:
+    """Bytes of the text in a file, about; 0 of a data set, whose size is not known."""
+    if isinstance(file, TfdsSplit):
+        return 0
+    return file.stat().st_size * (_COMPRESSION if is_compressed(file) else 1)
 
 
 def find_sources(pattern: str, option: str) -> list[Source]:
@@ -114,13 +117,7 @@ def find_sources(pattern: str, option: str) -> list[Source]:
 def read_documents(
     pattern: str, option: str = "--data", reading: Reading = Reading(), refuse: Refuse = stop
 ) -> Iterator[Document]:
-    """All documents of some files in bounded memory, each file read as what it is.
-
-    Args:
-      pattern: as of `find_sources`.
-      option: what to call `pattern` in an error message.
-      reading: how files are read.
-      refuse: takes what is wrong with a record or a file.
+    """All documents of some files (see `find_sources`) in bounded memory, each file as what it is.
 
     Raises:
       UserError: as `find_sources`, and what `refuse` raises.
@@ -135,11 +132,6 @@ def read_records(
     """(location, fields) of all records of some files; otherwise as `read_documents`."""
     for source in find_sources(pattern, option):
         yield from source.records(reading, refuse)
-
-
-def read_file(path: Path, reading: Reading, refuse: Refuse = stop) -> Iterator[Document]:
-    """The documents of one file; otherwise as `read_documents`."""
-    return _documents(path, reading, refuse)
 
 
 def require_text(found: Found, pattern: str, option: str) -> Found:
@@ -164,7 +156,10 @@ def _find(part: str, option: str) -> list[Path] | list[TfdsSplit]:
     return matching_files(part, option)
 
 
-def _documents(file: Path | TfdsSplit, reading: Reading, refuse: Refuse) -> Iterator[Document]:
+def read_file(
+    file: Path | TfdsSplit, reading: Reading, refuse: Refuse = stop
+) -> Iterator[Document]:
+    """The documents of one file; otherwise as `read_documents`."""
     limit = reading.max_record_bytes
     if isinstance(file, Path) and file_kind(file) == "text":
         yield from text_documents(file, reading.documents, limit, refuse)

@@ -54,14 +54,10 @@ def string_field(
     *,
     null_is_blank: bool = False,
 ) -> str:
-    """The text in a field of a record.
+    """The text in a field of a record; "meta.text" is also the field `text` of the field `meta`.
 
-    Args:
-      record: a JSON object, or a row of a table.
-      field: the name of the field; "meta.text" is also the field `text` of the field `meta`.
-      location: where the record stands, for error messages.
-      option: what holds `field`, for error messages; empty: nothing that the user names.
-      null_is_blank: a null is no text, and nothing wrong.
+    An error names `location`, and the `option` that holds `field`, if any. With `null_is_blank` a
+    null is no text, and nothing wrong.
 
     Raises:
       UserError: the field is missing, is no text, or holds half a surrogate pair.

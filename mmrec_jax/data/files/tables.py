@@ -23,8 +23,8 @@ def table_rows(
     """("file, row n", values by their columns) of each row; nulls are None.
 
     Args:
-      path: a file of Parquet ("parquet"), or Arrow's file or stream format ("arrow").
-      kind: which.
+      path: a file of Parquet, or of Arrow's file or stream format.
+      kind: "parquet" or "arrow".
       field: the only column that is read ("meta.text": a field inside one); None: all.
       limit: bytes of the longest record, which bounds what is decoded.
 

@@ -43,13 +43,8 @@ def lines(
 def text_documents(path: Path, cut: Cut, limit: int, refuse: Refuse) -> Iterator[Document]:
     """The documents of a UTF-8 text, `cut` as `TextConfig.documents` says; blank ones are left out.
 
-    "file" keeps the text as it is; "line" and "block" drop the line ends around each document.
-
-    Args:
-      path: a text, compressed or not.
-      cut: what a document is.
-      limit: bytes; a longer document is refused.
-      refuse: takes what is wrong with a document.
+    "file" keeps the text as it is; "line" and "block" drop the line ends around each document. One
+    of more than `limit` bytes is refused.
 
     Raises:
       UserError: the file cannot be read or is damaged.

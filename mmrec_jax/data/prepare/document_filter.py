@@ -3,7 +3,6 @@
 import functools
 import re
 from collections import Counter
-from collections.abc import Iterator
 
 from datatrove.data import Document
 from datatrove.pipeline.filters import FineWebQualityFilter, GopherRepetitionFilter
@@ -48,22 +47,17 @@ class DocumentFilter:
         self.languages: Counter[str] = Counter()
         self._settings = settings
         self._identifier = language_identifier(settings.language) if settings.language else None
-        kinds = {
-            "repetition": lambda: GopherRepetitionFilter(language=Words()),
-            "fineweb": lambda: FineWebQualityFilter(language=Words()),
-        }
-        self._quality: BaseFilter | None = kinds.get(settings.quality, lambda: None)()
+        self._quality: BaseFilter | None = None
+        if settings.quality == "repetition":
+            self._quality = GopherRepetitionFilter(language=Words())
+        elif settings.quality == "fineweb":
+            self._quality = FineWebQualityFilter(language=Words())
 
     def refuse(self, text: str, broken: int) -> str | None:
-        """Why a text is left out; None: it is kept.
+        """Why a text with so many `broken_characters` is left out; None: it is kept.
 
-        Args:
-          text: the text.
-          broken: `broken_characters` of it.
-
-        Returns:
-          "empty", "too_short", "too_long", "broken", "language", or the name of the quality filter
-          and its own reason. A text without words is no business of a quality filter.
+        That is "empty", "too_short", "too_long", "broken", "language", or the name of the quality
+        filter and its own reason. A text without words is no business of a quality filter.
         """
         settings = self._settings
         length = len(text.strip())
@@ -76,7 +70,7 @@ class DocumentFilter:
         if broken > settings.max_broken * length:
             return "broken"
         if self._identifier is not None:
-            language = self._identifier.classify(" ".join(_stretches(text)))[0]
+            language = self._identifier.classify(_stretches(text))[0]
             self.languages[language] += 1
             if settings.language not in ("any", language):
                 return "language"
@@ -105,11 +99,9 @@ def language_identifier(language: str) -> LanguageIdentifier:
     return identifier
 
 
-def _stretches(text: str) -> Iterator[str]:
+def _stretches(text: str) -> str:
     """The text, or of a long one its beginning, its end and two stretches between."""
     if len(text) <= 4 * _STRETCH:
-        yield text
-        return
-    for third in range(4):
-        start = (len(text) - _STRETCH) * third // 3
-        yield text[start : start + _STRETCH]
+        return text
+    starts = ((len(text) - _STRETCH) * third // 3 for third in range(4))
+    return " ".join(text[start : start + _STRETCH] for start in starts)

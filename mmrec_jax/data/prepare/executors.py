@@ -1,55 +1,117 @@
 """Who runs the tasks of a stage: processes of this machine, Ray, or Slurm."""
 
 import contextlib
+import dataclasses
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from datatrove.executor import LocalPipelineExecutor, RayPipelineExecutor, SlurmPipelineExecutor
 from datatrove.executor.base import PipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.logging import logger
 
-from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
 
 ExecutorKind = Literal["local", "ray", "slurm"]
 _LOG = "prepare.log"
 
 
-class _TellErrors(PipelineExecutor):
-    """Leaves the mistake of a user where whoever started the tasks finds it."""
+Stage: TypeAlias = tuple[str, list[PipelineStep], int]  # its name, its pipeline, how many tasks
 
-    def _run_for_rank(self, rank: int, *args: Any, **kwargs: Any) -> Any:
+
+@dataclasses.dataclass(frozen=True)
+class Resources:
+    """What a preparation may use; the result does not depend on it.
+
+    Attributes:
+      workers: tasks that run at once; one alone, in this process.
+      ram_mb: megabytes that all processes together may take; with Ray and Slurm, whose processes
+        are not watched, the tasks that run at once ask for so many.
+      executor: who runs the tasks.
+      slurm: "partition" and "time" of Slurm's jobs.
+    """
+
+    workers: int = 1
+    ram_mb: float = 1500
+    executor: ExecutorKind = "local"
+    slurm: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def run_stages(stages: Sequence[Stage], resources: Resources, logs: Path) -> bool:
+    """Runs the tasks that are not done, one stage after the other; False: Slurm has them to do.
+
+    `logs` is the folder for datatrove's logs and lists of the tasks that are done.
+
+    Raises:
+      UserError: a task cannot be done; Ray is not installed, or Slurm refuses the jobs.
+    """
+    kind, memory_gb = resources.executor, resources.ram_mb / resources.workers / 1000
+    if kind == "slurm" and not resources.slurm.get("partition"):
+        raise UserError("--executor slurm needs --slurm-partition")
+    if kind == "ray":
+        _connect_to_ray(resources.workers)
+    executor: PipelineExecutor | None = None
+    for name, pipeline, tasks in stages:
+        workers = min(resources.workers, tasks)
+        common: dict[str, Any] = {
+            "tasks": tasks,
+            "workers": workers,
+            "logging_dir": str(logs / name),
+        }
+        if kind == "slurm":
+            executor = SlurmPipelineExecutor(
+                pipeline,
+                depends=executor,
+                mem_per_cpu_gb=max(1, round(memory_gb)),
+                job_name=f"prepare-{name}",
+                env_command=f'export PATH="{Path(sys.executable).parent}:$PATH"',
+                qos="",
+                **resources.slurm,
+                **common,
+            )
+            continue
+        if kind == "ray":
+            executor = RayPipelineExecutor(pipeline, mem_per_cpu_gb=memory_gb, **common)
+        else:
+            executor = _Local(pipeline, **common)
+        executor.run()
+        if failed := executor.get_incomplete_ranks():  # which Ray does not raise
+            told = [logs / name / "logs" / f"task_{rank:05d}.log" for rank in failed]
+            raise UserError(_mistake(told) or f"a task of {name} failed: see {told[0]}")
+    if kind == "slurm" and executor is not None:
         try:
-            return super()._run_for_rank(rank, *args, **kwargs)
-        except (UserError, OSError) as error:
-            path = Path(self.logging_dir.resolve_paths(f"error-{rank:06d}"))
-            with contextlib.suppress(OSError):  # the disk is full
-                replace_file(path, str(error).encode("utf-8", "surrogateescape"))
-            raise
+            executor.run()  # after those that it depends on
+        except subprocess.CalledProcessError as error:
+            raise UserError(f"--executor slurm: {error}") from None
+    return kind != "slurm"
 
 
-class _Local(_TellErrors, LocalPipelineExecutor):
+def _mistake(logs: Sequence[Path]) -> str:
+    """The first mistake of a user that one of datatrove's logs ends with; empty: none does."""
+    for path in logs:
+        lines = path.read_text("utf-8", "replace").splitlines() if path.exists() else []
+        if lines and (found := re.match(r"mmrec_jax\.errors\.UserError: (.+)", lines[-1])):
+            return found[1]
+    return ""
+
+
+class _Local(LocalPipelineExecutor):
     """As the base, but a worker that is killed ends the stage, and workers end with this process.
 
     One worker alone works in this process.
-
-    Attributes:
-      log: the file for what the workers write to standard error.
     """
-
-    log: Path
 
     def run(self) -> None:
         """Runs the tasks that are not done."""
@@ -60,25 +122,23 @@ class _Local(_TellErrors, LocalPipelineExecutor):
             return
         before = set(multiprocessing.active_children())
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(self.workers, context, _begin_worker, (self.log,))
+        log = Path(self.logging_dir.path).with_name(_LOG)
+        pool = ProcessPoolExecutor(self.workers, context, _begin_worker, (log,))
         try:
             waiting = [pool.submit(self._run_for_rank, rank, 1) for rank in ranks]
             for done in as_completed(waiting):
                 done.result()
-        except BaseException:
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
             for worker in set(multiprocessing.active_children()) - before:
                 worker.kill()
+            if isinstance(error, BrokenProcessPool):
+                raise UserError(
+                    "a worker process was killed (perhaps for want of memory); the same command "
+                    "continues, perhaps with fewer --workers"
+                ) from None
             raise
         pool.shutdown()
-
-
-class _Ray(_TellErrors, RayPipelineExecutor):
-    pass
-
-
-class _Slurm(_TellErrors, SlurmPipelineExecutor):
-    pass
 
 
 def _begin_worker(log: Path) -> None:
@@ -106,92 +166,6 @@ def quiet(logs: Path) -> Iterator[None]:
             yield
         finally:
             logger.remove()
-
-
-class Runner:
-    """Runs one stage after the other."""
-
-    def __init__(
-        self,
-        kind: ExecutorKind,
-        workers: int,
-        worker_mb: float,
-        logs: Path,
-        slurm: Mapping[str, str],
-    ) -> None:
-        """Connects to a Ray cluster, or starts one on this machine.
-
-        Args:
-          kind: who runs the tasks.
-          workers: how many run at once.
-          worker_mb: memory of each, as Ray and Slurm are told.
-          logs: the folder for datatrove's logs and lists of the tasks that are done.
-          slurm: "partition" and "time" of the jobs.
-
-        Raises:
-          UserError: Ray is not installed, or Slurm's partition is not given.
-        """
-        if kind == "slurm" and not slurm.get("partition"):
-            raise UserError("--executor slurm needs --slurm-partition")
-        if kind == "ray":
-            _connect_to_ray(workers)
-        self._kind, self._workers, self._logs, self._slurm = kind, workers, logs, slurm
-        self._worker_gb = worker_mb / 1000
-        self._last: SlurmPipelineExecutor | None = None
-
-    def run(self, name: str, pipeline: list[PipelineStep], tasks: int) -> None:
-        """Runs the tasks of a stage that are not done; for Slurm, keeps them for `finish`.
-
-        Raises:
-          UserError: a task cannot be done; the others may have been.
-        """
-        logs = self._logs / name
-        for path in logs.glob("error-*"):
-            path.unlink()
-        workers = min(self._workers, tasks)
-        common: dict[str, Any] = {"tasks": tasks, "workers": workers, "logging_dir": str(logs)}
-        executor: PipelineExecutor
-        if self._kind == "slurm":
-            self._last = _Slurm(
-                pipeline,
-                depends=self._last,
-                mem_per_cpu_gb=max(1, round(self._worker_gb)),
-                job_name=f"prepare-{name}",
-                env_command=f'export PATH="{Path(sys.executable).parent}:$PATH"',
-                qos="",
-                **self._slurm,
-                **common,
-            )
-            return
-        if self._kind == "ray":
-            executor = _Ray(pipeline, mem_per_cpu_gb=self._worker_gb, **common)
-        else:
-            executor = _Local(pipeline, **common)
-            executor.log = self._logs / _LOG
-        try:
-            executor.run()
-        except BrokenProcessPool:
-            raise UserError(
-                "a worker process was killed (perhaps for want of memory); the same command "
-                "continues, perhaps with fewer --workers"
-            ) from None
-        if executor.get_incomplete_ranks():
-            told = [path.read_text("utf-8", "replace") for path in sorted(logs.glob("error-*"))]
-            raise UserError(told[0] if told else f"a task of {name} failed: see {logs}")
-
-    def finish(self) -> bool:
-        """Hands over to Slurm what it has to do; whether all is done already.
-
-        Raises:
-          UserError: Slurm refuses it.
-        """
-        if self._last is None:
-            return True
-        try:
-            self._last.run()
-        except subprocess.CalledProcessError as error:
-            raise UserError(f"--executor slurm: {error}") from None
-        return False
 
 
 def _connect_to_ray(workers: int) -> None:

@@ -30,13 +30,7 @@ class JoinTokens(PipelineStep):
     name = "join"
 
     def __init__(self, out: Path, work: Path, identity: dict[str, Any]) -> None:
-        """What is to be joined.
-
-        Args:
-          out: the folder of the preparation.
-          work: the folder with what the tasks wrote: "parts", "tallies", "removals".
-          identity: `Manifest.identity`; "dedup" and "validation_fraction" are used.
-        """
+        """`work` has what the tasks wrote: "parts", "tallies", "removals"."""
         super().__init__()
         self.out, self.work, self.identity = out, work, identity
 
@@ -62,7 +56,8 @@ class JoinTokens(PipelineStep):
             )
         splits = {}
         for split, wanted in zip(SPLITS, (False, True), strict=True):
-            with _SplitWriter(self.out / split) as writer:
+            with contextlib.ExitStack() as closing:
+                writer = _SplitWriter(self.out / split, closing)
                 for path, table, keep, out in zip(paths, tables, kept, held, strict=True):
                     writer.add(path.with_suffix(".tokens"), table, keep & (out == wanted))
                 splits[split] = writer.finish()
@@ -113,23 +108,16 @@ def _read_table(path: Path) -> NDArray[np.int64]:
 
 
 class _SplitWriter:
-    """The files of one split."""
+    """The files of one split, which `closing` closes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, closing: contextlib.ExitStack) -> None:
         folder.mkdir(exist_ok=True)
-        with contextlib.ExitStack() as stack:
-            self._files = {name: stack.enter_context(open(folder / name, "wb")) for name in ARRAYS}
-            self._stack = stack.pop_all()
+        files = {name: (folder / name).open("wb") for name in ARRAYS}
+        self._files = {name: closing.enter_context(file) for name, file in files.items()}
         self._digests = {name: hashlib.sha256() for name in ARRAYS}
         self._totals = np.zeros(4, np.int64)
         self._documents = 0
         self._write("offsets", np.zeros(1, np.int64))
-
-    def __enter__(self) -> "_SplitWriter":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
 
     def add(self, path: Path, table: NDArray[np.int64], chosen: NDArray[np.bool_]) -> None:
         """Adds some of the documents of a task."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrec_jax.atomic_file import replace_file
+from mmrec_jax.data.prepare.settings import flag
 from mmrec_jax.errors import UserError
 
 MANIFEST = "manifest.json"  # written last
@@ -93,10 +94,9 @@ def require_identity(found: Mapping[str, Any], wanted: Mapping[str, Any], folder
     Raises:
       UserError: names each option that differs.
     """
-    options = {"sources": "source", "clean": "no-clean"}
     changed = [name for name in wanted if found.get(name) != wanted[name]]
     if changed:
-        listed = ", ".join("--" + options.get(name, name).replace("_", "-") for name in changed)
+        listed = ", ".join(flag("source" if name == "sources" else name) for name in changed)
         raise UserError(
             f"--out {folder} was begun with another {listed} (see {IDENTITY} there); name a new "
             "folder, or begin anew with --fresh"

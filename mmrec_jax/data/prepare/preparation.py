@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from mmrec_jax.data.files.reading import Reading, Source
 from mmrec_jax.data.prepare import manifest as names
 from mmrec_jax.data.prepare.document_filter import language_identifier
 from mmrec_jax.data.prepare.duplicates import NearSignature, near_stages
-from mmrec_jax.data.prepare.executors import ExecutorKind, Runner, quiet
+from mmrec_jax.data.prepare.executors import Resources, Stage, quiet, run_stages
 from mmrec_jax.data.prepare.join import JoinTokens
 from mmrec_jax.data.prepare.manifest import Manifest, read_manifest, require_identity
 from mmrec_jax.data.prepare.memory import MemoryWatch, affordable_workers
@@ -38,24 +38,6 @@ _OURS = (_WORK, _LOGS, names.TOKENIZER, names.IDENTITY, names.MANIFEST, *names.S
 _LEFT_OVER = re.compile(r"report\.(md|json)|\..+\.\d+\.tmp")
 # Tasks that are done, and all
 Progress = Callable[[int, int], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Resources:
-    """What a preparation may use; the result does not depend on it.
-
-    Attributes:
-      workers: tasks that run at once; one alone, in this process.
-      ram_mb: megabytes that all processes together may take; with Ray and Slurm, whose processes
-        are not watched, the tasks that run at once ask for so many.
-      executor: who runs the tasks.
-      slurm: "partition" and "time" of Slurm's jobs.
-    """
-
-    workers: int = 1
-    ram_mb: float = 1500
-    executor: ExecutorKind = "local"
-    slurm: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,17 +70,10 @@ def prepare_text(
     fresh: bool = False,
     progress: Progress = lambda *_: None,
 ) -> Outcome:
-    """Prepares sources into a folder, or continues to. Runs in the main thread.
+    """Prepares sources into the folder `out`, or continues to. Runs in the main thread.
 
-    Args:
-      out: the folder.
-      sources: the text.
-      tokenizer: is saved in the folder, too.
-      settings: what else decides the result.
-      resources: what it may use.
-      stop: whether a record that cannot be read ends it; otherwise it is left out and counted.
-      fresh: remove what was prepared in the folder before.
-      progress: is told now and then, from another thread.
+    With `stop` a record that cannot be read ends it; otherwise it is left out and counted. `fresh`
+    removes what was prepared there before. `progress` is told now and then, from another thread.
 
     Raises:
       UserError: the folder is another's, a source cannot be read, no text is left, nobody knows the
@@ -111,7 +86,7 @@ def prepare_text(
     with _locked(out):
         try:
             identity = {
-                **settings.record(),
+                **dataclasses.asdict(settings),
                 "tokenizer": tokenizer.fingerprint,
                 "sources": [[source.name, source_hash(source)] for source in sources],
             }
@@ -133,24 +108,16 @@ def prepare_text(
 
             local = resources.executor == "local"
             watch = MemoryWatch(resources.ram_mb if local else float("inf"), tell)
+            available = dataclasses.replace(resources, workers=workers)
             with quiet(out / _LOGS), watch.watch():
-                runner = Runner(
-                    resources.executor,
-                    workers,
-                    resources.ram_mb / workers,
-                    out / _LOGS,
-                    resources.slurm,
-                )
-                for stage in stages:
-                    runner.run(*stage)
-                handed_over = not runner.finish()
+                complete = run_stages(stages, available, out / _LOGS)
         except OSError as error:
             where = error.filename or f"--out {out}"
             raise UserError(
                 f"{where}: {error.strerror or error}; what is complete is kept, and the same "
                 "command continues"
             ) from None
-        if handed_over:
+        if not complete:
             return Outcome(None, workers=workers)
         shutil.rmtree(out / _WORK, ignore_errors=True)
         seconds = time.monotonic() - begun
@@ -164,8 +131,7 @@ def _stages(
     reading: Reading,
     settings: PrepareSettings,
     stop: bool,
-) -> list[tuple[str, list[Any], int]]:
-    """Of each stage its name, its pipeline and the number of its tasks."""
+) -> list[Stage]:
     work = out / _WORK
     tokenizer = (out / names.TOKENIZER, identity["tokenizer"])
     for name in ("parts", "tallies"):

@@ -24,11 +24,8 @@ _CHECKED_BYTES = 1 << 29  # of a file: in a second; a larger one is not read who
 def open_prepared(config: Config, tokenizer: Tokenizer | None = None) -> TextDataset:
     """The folders that `config.data.train` names, separated by commas, each a source.
 
-    The tokenizer is the one that the text was prepared with.
-
-    Args:
-      config: `data`, `train.carry_state` and, where its kind is "file", `tokenizer` are used.
-      tokenizer: that of the model that the run begins with, which must be the same one.
+    The tokenizer is the one that the text was prepared with; that of the model that the run begins
+    with, if any, or of `config.tokenizer`, where its kind is "file", must be the same one.
 
     Raises:
       UserError: a folder is not what `mmrec data prepare` wrote, a file of it is missing or

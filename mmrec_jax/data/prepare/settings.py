@@ -1,49 +1,59 @@
 """What decides the bytes of prepared text, beside the text and the tokenizer."""
 
 import dataclasses
-from typing import Any, Literal, get_args
+from typing import Literal
 
+from mmrec_jax.data.files.text import Cut
 from mmrec_jax.errors import UserError
-
-Cut = Literal["block", "line", "file"]
-Dedup = Literal["none", "exact", "minhash"]
-Quality = Literal["none", "repetition", "fineweb"]
+from mmrec_jax.settings import Settings, at_least, setting, within
 
 
 @dataclasses.dataclass(frozen=True)
-class PrepareSettings:
-    """The options of `mmrec data prepare` of the same names, where they are described."""
+class PrepareSettings(Settings):
+    """The options of `mmrec data prepare` of the same names."""
 
-    documents: Cut = "block"
-    field: str = "text"
-    max_record_mb: int = 64
-    clean: bool = True
-    min_chars: int = 0
-    max_chars: int = 0
-    max_broken: float = 0.01
-    language: str = ""
-    quality: Quality = "none"
-    dedup: Dedup = "none"
-    validation_fraction: float = 0.005
+    documents: Cut = setting("block", "of a text file")
+    field: str = setting("text", "of a record (JSON, Parquet, ...) with the text")
+    max_record_mb: int = setting(64, "a longer document or record is refused", at_least(1))
+    clean: bool = setting(
+        True, "keep control characters, soft hyphens and characters without width"
+    )
+    min_chars: int = setting(0, "leave out shorter documents", at_least(0))
+    max_chars: int = setting(0, "leave out longer documents; 0: none", at_least(0))
+    max_broken: float = setting(
+        0.01,
+        "leave out documents with a larger share of U+FFFD and of letters that were decoded "
+        "wrongly; 1: none",
+        within(0, 1),
+    )
+    language: str = setting(
+        "", "keep documents in this language alone (tr, az, en, ...); any: count the languages"
+    )
+    quality: Literal["none", "repetition", "fineweb"] = setting(
+        "none",
+        "leave out texts that repeat themselves (rules of Gopher), or lists and fragments (rules "
+        "of FineWeb)",
+    )
+    dedup: Literal["none", "exact", "minhash"] = setting(
+        "none", "leave out copies (exact), and texts that share most of their words too (minhash)"
+    )
+    validation_fraction: float = setting(
+        0.005, "of the documents is held out, by a hash of the text; 0: none", within(0, 1, "[)")
+    )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         longest = f"0, or at least --min-chars, {self.min_chars}"
-        for holds, name, rule in (
-            (self.max_record_mb > 0, "max_record_mb", "above 0"),
-            (self.min_chars >= 0, "min_chars", "at least 0"),
-            (not 0 < self.max_chars < self.min_chars and self.max_chars >= 0, "max_chars", longest),
-            (0 <= self.max_broken <= 1, "max_broken", "in [0, 1]"),
-            (self.quality in get_args(Quality), "quality", ", ".join(get_args(Quality))),
-            (self.dedup in get_args(Dedup), "dedup", ", ".join(get_args(Dedup))),
-            (0 <= self.validation_fraction < 1, "validation_fraction", "in [0, 1)"),
-        ):
-            if not holds:
-                value = getattr(self, name)
-                raise UserError(f"{flag(name)} is {value!r}; it must be {rule}")
+        self.require(not 0 < self.max_chars < self.min_chars, "max_chars", longest)
 
-    def record(self) -> dict[str, Any]:
-        """Each name and its value, fit for JSON."""
-        return dataclasses.asdict(self)
+    def require(self, condition: bool, name: str, expected: str) -> None:
+        """Refuses the value of an option.
+
+        Raises:
+          UserError: the condition does not hold.
+        """
+        if not condition:
+            raise UserError(f"{flag(name)} is {getattr(self, name)!r}; it must be {expected}")
 
 
 def flag(name: str) -> str:

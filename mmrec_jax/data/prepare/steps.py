@@ -22,13 +22,13 @@ from mmrec_jax.data.prepare.cleaning import broken_characters, clean
 from mmrec_jax.data.prepare.document_filter import DocumentFilter
 from mmrec_jax.data.prepare.settings import PrepareSettings
 from mmrec_jax.data.prepare.tasks import Share, read_share
-from mmrec_jax.data.split import hash_share
+from mmrec_jax.data.split import text_share
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.cache import load_tokenizer
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 # Of each document in a part's table: tokens (begin and end included), UTF-8 bytes, characters,
-# `hash_share` in units of 2^-62, the key of its copies, bytes that the tokens do not spell.
+# `text_share` in units of 2^-62, the key of its copies, bytes that the tokens do not spell.
 COLUMNS = 6
 SHARE_UNIT = 2**62
 
@@ -64,14 +64,10 @@ class SelectDocuments(PipelineStep):
     def __init__(
         self, settings: PrepareSettings, tokenizer: tuple[Path, str], stop: bool, tallies: Path
     ) -> None:
-        """What every task does.
+        """`tokenizer`: its folder, fingerprint; `stop`: a record that cannot be read ends a task.
 
-        Args:
-          settings: which documents are kept.
-          tokenizer: the folder of the tokenizer, and its fingerprint.
-          stop: whether the first record that cannot be read ends the task.
-          tallies: the folder for a JSON file of each task: "counts" of documents and characters,
-            "languages", "examples" of what was left out by the reason.
+        Into `tallies` comes a JSON file of each task: "counts" of documents and characters,
+        "languages", "examples" of what was left out by the reason.
         """
         super().__init__()
         self.settings, self.tokenizer, self.stop, self.tallies = settings, tokenizer, stop, tallies
@@ -156,7 +152,7 @@ class WriteTokens(PipelineStep):
                 tokens: NDArray[np.int32] = document.metadata["tokens"]
                 stream.write(tokens.astype("<i4", copy=False).data)
                 utf8 = document.text.encode("utf-8")
-                share = int(hash_share(document.text.strip()) * SHARE_UNIT)
+                share = int(text_share(document.text) * SHARE_UNIT)
                 key = _key(document) if self.with_keys else 0
                 sizes = len(tokens), len(utf8), len(document.text)
                 table.extend((*sizes, share, key, document.metadata["unspelled"]))

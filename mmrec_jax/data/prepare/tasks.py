@@ -14,12 +14,11 @@ from mmrec_jax.data.document import Document
 from mmrec_jax.data.files.compression import is_compressed
 from mmrec_jax.data.files.hub import TfdsSplit
 from mmrec_jax.data.files.paths import file_kind
-from mmrec_jax.data.files.reading import Reading, Source
+from mmrec_jax.data.files.reading import Reading, Source, text_bytes
 from mmrec_jax.errors import UserError
 
 TASK_BYTES = 8 << 20  # of text to a task, about
 MOST_TASKS = 512  # a later step opens a file of each at once
-_COMPRESSION = 4  # bytes of text in one of a compressed file, about
 _READERS = 4  # at most share a file that each has to read from its beginning
 _READ = 1 << 20
 
@@ -50,7 +49,7 @@ def source_hash(source: Source) -> str:
 
 def deal_tasks(sources: Sequence[Source], reading: Reading) -> list[list[Share]]:
     """The shares of each task; they depend on the files alone, not on who runs the tasks."""
-    sizes = {file: _text_bytes(file) for source in sources for file in source.files}
+    sizes = {file: text_bytes(file) for source in sources for file in source.files}
     most = max(TASK_BYTES, sum(sizes.values()) / MOST_TASKS)
     tasks: list[list[Share]] = [[]]
     filled = 0.0
@@ -92,12 +91,6 @@ def read_share(share: Share, reading: Reading) -> Iterator[tuple[str, Document |
         for error in errors:
             message = location.sub(lambda at: f"{file}:{before + int(at[1] or 1)}", str(error))
             yield "", UserError(message)
-
-
-def _text_bytes(file: Path | TfdsSplit) -> int:
-    if isinstance(file, TfdsSplit):
-        return 0
-    return file.stat().st_size * (_COMPRESSION if is_compressed(file) else 1)
 
 
 def _border(file: Path | TfdsSplit, reading: Reading) -> Literal["line", "blank line"] | None:

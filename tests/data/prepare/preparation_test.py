@@ -1,5 +1,6 @@
 """Preparing: the same bytes however it is done, and a line of error for whatever is wrong."""
 
+import dataclasses
 import errno
 import json
 import multiprocessing
@@ -17,7 +18,7 @@ from mmrec_jax.data.prepare.cleaning import clean
 from mmrec_jax.data.prepare.manifest import ARRAYS, read_manifest
 from mmrec_jax.data.prepare.report import left_out
 from mmrec_jax.data.prepare.settings import PrepareSettings
-from mmrec_jax.data.split import hash_share
+from mmrec_jax.data.split import text_share
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.tokenizers.char import CharTokenizer
@@ -58,7 +59,7 @@ def done_by(folder):
 
 def killed_after(documents, out, corpus):
     """A preparation that dies while it writes."""
-    share = steps.hash_share
+    share = steps.text_share
 
     def dying(text):
         nonlocal documents
@@ -68,7 +69,7 @@ def killed_after(documents, out, corpus):
         return share(text)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steps, "hash_share", dying)
+        patch.setattr(steps, "text_share", dying)
         with pytest.raises(KeyboardInterrupt):
             prepare_small(out, corpus, FILTERED)
 
@@ -90,7 +91,7 @@ def test_the_arrays_are_those_of_the_documents_in_memory(corpus, tmp_path, monke
     documents = [each for s in find_sources(corpus, "x") for each in s.documents(tasks.Reading())]
     for split, held in (("train", False), ("validation", True)):
         chosen = [clean(each.text)[0] for each in documents]
-        chosen = [text for text in chosen if (hash_share(text.strip()) < 0.1) == held]
+        chosen = [text for text in chosen if (text_share(text) < 0.1) == held]
         assert sorted(texts_of(tmp_path, split)) == sorted(chosen)
 
 
@@ -148,7 +149,7 @@ def test_another_command_is_refused_in_the_same_folder(corpus, tmp_path, finishe
         prepare_small(tmp_path, corpus, FILTERED)
     else:
         killed_after(30, tmp_path, corpus)
-    other = PrepareSettings(**{**FILTERED.record(), "min_chars": 7, "dedup": "none"})
+    other = dataclasses.replace(FILTERED, min_chars=7, dedup="none")
     with refused("--dedup", "--min-chars", "--fresh"):
         prepare_small(tmp_path, corpus, other)
     with refused("--tokenizer"):
@@ -265,7 +266,7 @@ print("Submitted batch job 7")
 @pytest.mark.parametrize("executor", ["ray", "slurm"])
 def test_a_cluster_writes_the_same(corpus, tmp_path, executor, monkeypatch):
     monkeypatch.setattr(tasks, "TASK_BYTES", 10_000)
-    settings = PrepareSettings(**{**FILTERED.record(), "dedup": "minhash"})
+    settings = dataclasses.replace(FILTERED, dedup="minhash")
     prepare_small(tmp_path / "local", corpus, settings)
     options = {"executor": executor, "workers": 2}
     if executor == "slurm":
@@ -281,8 +282,11 @@ def test_a_cluster_writes_the_same(corpus, tmp_path, executor, monkeypatch):
     else:
         ray = pytest.importorskip("ray")
         monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        (tmp_path / "a.jsonl").write_text('{"text": "bir"}\n{"text": 5}')
         try:
             prepare_small(tmp_path / executor, corpus, settings, **options)
+            with refused("a.jsonl:2"):
+                prepare_small(tmp_path / "bad", f"{tmp_path}/a.jsonl", settings, **options)
         finally:
             ray.shutdown()
     assert prepare_small(tmp_path / executor, corpus, settings).done_before

@@ -40,14 +40,9 @@ def test_shares_are_together_the_file(tmp_path, monkeypatch, name, documents, ta
     (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
     source, reading = Source("", (tmp_path / name,)), Reading(documents)
     expected = [document.text for document in source.documents(reading)]
-    tasks = deal_tasks([source], reading)
-    assert len(tasks) > 3 or task_bytes > 300 or (name, documents) == ("a.txt", "file")
-    found = [
-        document.text
-        for task in tasks
-        for share in task
-        for _, document in read_share(share, reading)
-    ]
+    read, count = _read(source, reading)
+    assert count > 3 or task_bytes > 300 or (name, documents) == ("a.txt", "file")
+    found = [document.text for _, document in read]
     assert sorted(found) == sorted(expected)
     if name in ("a.txt", "a.jsonl"):
         assert found == expected
@@ -59,13 +54,7 @@ def test_an_error_names_the_line_of_the_file(tmp_path, monkeypatch):
     lines = [json.dumps({"text": f"satır {number}"}) for number in range(400)]
     lines[7] = lines[333] = "{"
     path.write_text("\n".join(lines))
-    source, reading = Source("", (path,)), Reading()
-    found = [
-        each
-        for task in deal_tasks([source], reading)
-        for share in task
-        for each in read_share(share, reading)
-    ]
+    found, _ = _read(Source("", (path,)), Reading())
     errors = [str(error) for _, error in found if isinstance(error, UserError)]
     assert [message.split(":")[1] for message in errors] == ["8", "334"]
     assert all(message.startswith(f"{path}:") for message in errors)
