@@ -10,11 +10,18 @@ import time
 import pytest
 
 from mmrec_jax import cli
+from mmrec_jax.data.prepare import memory
 from mmrec_jax.tokenizers.byte import ByteTokenizer
 from tests.small_corpus import file_contents, write_corpus
 from tests.small_run import ROOT, environment
 
 _PROGRAM = [sys.executable, "-c", "from mmrec_jax.cli import main; main()"]
+
+
+@pytest.fixture(autouse=True)
+def small_process(monkeypatch):
+    """As if this process held what the program holds, not what all tests have left in it."""
+    monkeypatch.setattr(memory, "_tree_mb", lambda: 100.0)
 
 
 @pytest.fixture(scope="module")

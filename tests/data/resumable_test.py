@@ -8,7 +8,7 @@ from tests.small_data import assert_resumable, refused
 from tests.small_text import text_dataset
 
 _STAGES = ((1, (3, 1)), (9, (1, 3)), (20, (0, 1)))
-_KINDS = {
+KINDS = {
     "stored": {},
     "mapped": {},
     "stored, carried": {"carry_state": True},
@@ -18,13 +18,13 @@ _KINDS = {
 }
 
 
-def _open(kind, **fields):
-    return text_dataset(kind.split(",")[0], **{**_KINDS[kind], **fields})
+def open_kind(kind, **fields):
+    return text_dataset(kind.split(",")[0], **{**KINDS[kind], **fields})
 
 
-@pytest.mark.parametrize("kind", _KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_text_continues_on_any_number_of_processes(kind):
-    data = _open(kind)
+    data = open_kind(kind)
     assert_resumable(
         lambda index, count: data.batches(8, process_index=index, process_count=count),
         steps=40,
@@ -43,19 +43,19 @@ _CHANGES = {
 
 @pytest.mark.parametrize("kind", _CHANGES)
 def test_a_position_belongs_to_its_data(kind):
-    state = json.loads(json.dumps(_open(kind).batches(8).get_state()))
+    state = json.loads(json.dumps(open_kind(kind).batches(8).get_state()))
     for named, value in _CHANGES[kind].items():
-        other = _open(kind, **{named.split(".")[1]: value}).batches(8)
+        other = open_kind(kind, **{named.split(".")[1]: value}).batches(8)
         with refused("position", f"{named} (saved", "--fresh", "--config.init_from"):
             other.set_state(state)
     with refused("train.batch_size (saved 8, now 16)"):
-        _open(kind).batches(16).set_state(state)
+        open_kind(kind).batches(16).set_state(state)
     with refused("data.train (saved"):
-        text_dataset("mapped", **_KINDS[kind] | {"weights": ()}).batches(8).set_state(state)
+        text_dataset("mapped", **KINDS[kind] | {"weights": ()}).batches(8).set_state(state)
 
 
 def test_the_position_of_an_earlier_version_is_refused_with_a_remedy():
     identity = {"tokens": "0123", "data.seq_len": 16, "data.seed": 0, "train.batch_size": 8}
     old = {"identity": identity, "position": {"step": 3, "taken": [9], "used": 1}}
     with refused("earlier version", "--fresh", "--config.init_from=FOLDER"):
-        _open("stored").batches(8).set_state(old)
+        open_kind("stored").batches(8).set_state(old)

@@ -241,7 +241,9 @@ def test_copies_that_differ_in_white_space_alone_are_on_one_side(tmp_path):
 def test_memory_is_refused_up_front_and_watched(corpus, tmp_path, monkeypatch):
     with refused("--ram-mb is 50"):
         prepare_small(tmp_path, corpus, FILTERED, workers=2, ram_mb=50)
-    assert memory.affordable_workers(8, 1000, 0, languages=False) < 8
+    with monkeypatch.context() as alone:
+        alone.setattr(memory, "_tree_mb", lambda: 100.0)
+        assert memory.affordable_workers(8, 1000, 0, languages=False) == 6
     monkeypatch.setattr(memory, "_INTERVAL", 0.001)
     monkeypatch.setattr(preparation, "affordable_workers", lambda *_, **__: 1)
     with refused("--ram-mb allows 20", "continues"):
