@@ -98,7 +98,8 @@ class StoredChunks(Chunks):
 class MappedChunks(Chunks):
     """The parts of a mapped text, each encoded when it is read; lengths are in bytes.
 
-    The last target of a part is the end token, or the first token of the part that continues it.
+    The last target of a part is the end token, or the first token of those that continue it. A part
+    that no token spells has no target, and length 0.
     """
 
     in_memory = False
@@ -108,12 +109,21 @@ class MappedChunks(Chunks):
         self.lengths, self.begins = text.lengths, text.begins
 
     def __getitem__(self, index: int) -> Window:
-        last = index + 1 == len(self) or self.begins[index + 1]
         begin, end = np.array([[self._tokenizer.bos_id], [self._tokenizer.eos_id]], np.int32)
         if not self.begins[index]:
             begin = begin[:0]
-        after = end if last else self._encode(index + 1, _LOOKAHEAD)[:1]
-        return Window(np.concatenate([begin, self._encode(index), after]))
+        return Window(np.concatenate([begin, self._encode(index), self._first_behind(index, end)]))
+
+    def _first_behind(self, index: int, end: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The token [1] that follows a part: some tokenizers have none for white space."""
+        for part in range(index + 1, len(self)):
+            if self.begins[part]:
+                break
+            for characters in (_LOOKAHEAD, None):
+                tokens = self._encode(part, characters)[:1]
+                if len(tokens):
+                    return tokens
+        return end
 
     def _encode(self, part: int, characters: int | None = None) -> NDArray[np.int32]:
         try:

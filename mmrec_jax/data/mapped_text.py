@@ -11,7 +11,7 @@ import heapq
 import itertools
 import json
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     import pyarrow
 
 PART_BYTES = 1 << 16  # of UTF-8; a longer document is several parts
-_VERSION = 2  # of how documents become rows
+_VERSION = 3  # of how documents become rows
+_COLUMNS = ("text", "name", "begins", "held", "share")
 _RELEASE = 256  # texts, or batches of them, that are read before their pages are given back
 
 
@@ -40,12 +41,10 @@ class Holding:
     Attributes:
       fraction: the share of documents that is held out, by `text_share`.
       bytes: at most so much is; of more, the documents with the lowest hashes.
-      shares: `text_share` of texts that the training text should not have; they are counted.
     """
 
     fraction: float
     bytes: int
-    shares: frozenset[float] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,7 +57,6 @@ class MappedText:
       lengths: int32 [parts], UTF-8 bytes of each part of the training text.
       begins: bool [parts], whether the part begins a document.
       validation: the documents that are held out.
-      repeated: how many documents have one of `Holding.shares`.
       notes: what is worth knowing of how the text was read, a line or some each.
     """
 
@@ -67,7 +65,6 @@ class MappedText:
     lengths: NDArray[np.int32]
     begins: NDArray[np.bool_]
     validation: list[Document]
-    repeated: int
     notes: tuple[str, ...]
     _table: "pyarrow.Table" = dataclasses.field(repr=False)
     _maps: list[mmap.mmap] = dataclasses.field(repr=False)
@@ -82,6 +79,20 @@ class MappedText:
     def document_name(self, part: int) -> str:
         """The name of the document that a part belongs to."""
         return self._table.column("name")[part].as_py()
+
+    def trained_shares(self, shares: Collection[float]) -> set[float]:
+        """Of some `text_share`s those that documents of the training text have."""
+        import pyarrow
+        from pyarrow import compute
+
+        wanted, found = pyarrow.array(sorted(shares), pyarrow.float64()), set[float]()
+        for number, batch in enumerate(self._table.to_batches()):
+            if number % _RELEASE == 0:
+                _release(self._maps)
+            known = compute.is_in(batch["share"], value_set=wanted)
+            rows = compute.and_not(compute.and_(batch["begins"], known), batch["held"])
+            found.update(batch["share"].filter(rows).to_pylist())
+        return found
 
 
 def map_text(source: Source, reading: Reading, on_error: OnError, holding: Holding) -> MappedText:
@@ -98,10 +109,10 @@ def map_text(source: Source, reading: Reading, on_error: OnError, holding: Holdi
             "is mapped from disk with datasets, which is not installed: "
             "pip install 'mmrec_jax[files]'"
         ) from None
-    told = sorted(holding.shares)
-    parts = (_VERSION, source.key, reading, on_error, holding.fraction, holding.bytes, told)
+    parts = (_VERSION, source.key, reading, on_error, holding)
     key = hashlib.sha256(repr(parts).encode("utf-8", "replace")).hexdigest()
-    features = {"text": "string", "name": "string", "begins": "bool", "held": "bool"}
+    kinds = ("string", "string", "bool", "bool", "float64")
+    features = dict(zip(_COLUMNS, kinds, strict=True))
     try:
         dataset: Any = datasets.Dataset.from_generator(
             functools.partial(_rows, source, reading, on_error, holding),
@@ -146,7 +157,6 @@ def _opened(name: str, paths: Sequence[Path]) -> MappedText:
         lengths[:count],
         begins[:count],
         validation,
-        summary["repeated"],
         tuple(summary["notes"]),
         table,
         maps,
@@ -167,21 +177,20 @@ def _rows(
 
     That of a table that was not written to its end is not there.
     """
-    digest, refusals, repeated = hashlib.sha256(), Refusals(on_error), 0
+    digest, refusals = hashlib.sha256(), Refusals(on_error)
     # The held-out documents, the highest share first; above `bound` documents are trained on.
     held, size, bound = list[tuple[float, int, Document]](), 0, holding.fraction
 
-    def trained(document: Document) -> Iterator[dict[str, Any]]:
-        for row in _parts(document, held=False):
+    def trained(document: Document, share: float) -> Iterator[dict[str, Any]]:
+        for row in _parts(document, share, held=False):
             digest.update(b"\0" if row["begins"] else b"\1")
             digest.update(row["text"].encode())
             yield row
 
     for number, document in enumerate(source.documents(reading, refusals)):
         share = text_share(document.text)
-        repeated += share in holding.shares
         if share >= bound:
-            yield from trained(document)
+            yield from trained(document, share)
             continue
         heapq.heappush(held, (-share, number, document))
         size += len(document.utf8)
@@ -190,9 +199,9 @@ def _rows(
             while held and -held[0][0] == bound:  # copies stay together
                 *_, last = heapq.heappop(held)
                 size -= len(last.utf8)
-                yield from trained(last)
-    for *_, document in sorted(held, key=lambda each: each[1]):
-        yield from _parts(document, held=True)
+                yield from trained(last, bound)
+    for share, _, document in sorted(held, key=lambda each: each[1]):
+        yield from _parts(document, -share, held=True)
     notes = [refusals.describe()] if refusals.count else []
     if bound < holding.fraction:
         notes.append(
@@ -200,15 +209,16 @@ def _rows(
             f"config.data.validation_fraction = {holding.fraction}: validation text is at most a "
             "sixteenth of config.data.memory_mb"
         )
-    summary = {"sha256": digest.hexdigest(), "repeated": repeated, "notes": notes}
-    yield {"text": json.dumps(summary), "name": "", "begins": True, "held": True}
+    summary = {"sha256": digest.hexdigest(), "notes": notes}
+    yield dict(zip(_COLUMNS, (json.dumps(summary), "", True, True, 1.0), strict=True))
 
 
-def _parts(document: Document, *, held: bool) -> Iterator[dict[str, Any]]:
+def _parts(document: Document, share: float, *, held: bool) -> Iterator[dict[str, Any]]:
     """Rows of at most `PART_BYTES`."""
     name = document.name.encode("utf-8", "replace").decode()
     for number, part in enumerate(cut_utf8(document.utf8, PART_BYTES)):
-        yield {"text": part.decode(), "name": name, "begins": number == 0, "held": held}
+        row = part.decode(), name, number == 0, held, share
+        yield dict(zip(_COLUMNS, row, strict=True))
 
 
 def _explained(error: Exception, source: Source, cache: str) -> BaseException:

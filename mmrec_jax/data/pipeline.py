@@ -243,7 +243,7 @@ def _packed_rows(
     num_windows = int((-(-chunks.lengths // seq_len)).sum())
     together = min(config.packing_windows, -(-num_windows // shards))
     if not chunks.in_memory:
-        cut = _FlatMap(lambda part: part.cut(seq_len))
+        cut = _FlatMap(lambda part: part.cut(seq_len) if part.length else [])
         windows = grain.experimental.FlatMapIterDataset(windows, cut)
         mean_length = int(chunks.lengths.sum(dtype=np.int64)) // num_windows
         together = min(together, max(_LEAST_WINDOWS, _PACKED_TOKENS // mean_length))

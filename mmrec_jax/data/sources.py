@@ -102,6 +102,8 @@ def _in_memory(
     require_text(found, config.train, "config.data.train")
     if given is None:
         train, validation = hold_out(found, config.validation_fraction)
+        if not config.weights:  # of a source all may be held out
+            train = {name: documents for name, documents in train.items() if documents}
         return RunText(train, [], validation)
     held = {text_share(document.text) for document in given}
     every = (document for documents in found.values() for document in documents)
@@ -114,25 +116,35 @@ def _mapped(
     config: TextConfig, sources: Sequence[Source], reading: Reading, given: list[Document] | None
 ) -> RunText:
     kept = (config.memory_mb << 20) // _VALIDATION_SHARE // len(sources)
-    shares = frozenset(text_share(document.text) for document in given or ())
     fraction = config.validation_fraction if given is None else 0.0
-    holding = Holding(fraction, kept, shares)
+    holding = Holding(fraction, kept)
     texts = [map_text(source, reading, config.on_error, holding) for source in sources]
     for text in texts:
         for note in text.notes:
             _tell(note)
+    validation = given or [document for text in texts for document in text.validation]
     texts = texts if config.weights else [text for text in texts if len(text.lengths)]
     for text in texts:
         require_text(text.lengths.tolist()[:1], text.name, "config.data.train")
     require_text(texts, config.train, "config.data.train")
-    _tell_overlap(sum(text.repeated for text in texts), config)
-    validation = [document for text in texts for document in text.validation]
+    trained = set[float]()
+    if given or len(texts) > 1:  # what one source holds out it does not train on
+        shares = {text_share(document.text) for document in validation}
+        trained.update(*(text.trained_shares(shares) for text in texts))
+    if given is not None:
+        _tell_overlap(len(trained), config)
+    elif trained:  # of a larger source a smaller share is held out
+        validation = [each for each in validation if text_share(each.text) not in trained]
+        _tell(
+            f"{len(trained):,} texts that are held out of one part of config.data.train are in "
+            "another one too, and so no validation text"
+        )
     if fraction and not validation:
         raise UserError(
             f"config.data.validation_fraction = {fraction} holds out none of the documents of "
             f"{config.train}; raise it, set it to 0, or set config.data.validation"
         )
-    return RunText({}, texts, given or validation)
+    return RunText({}, texts, validation)
 
 
 def _tell_overlap(count: int, config: TextConfig) -> None:

@@ -50,7 +50,10 @@ def message_of(number: str) -> int:
 
 
 class _Text(str):
-    """The text of a message between its marks, which a template strips and splits without them."""
+    """The text of a message between its marks, which a template does not see.
+
+    It may ask how the text begins and ends, and strip and split it.
+    """
 
     text: str
     message: int
@@ -60,6 +63,12 @@ class _Text(str):
         made = super().__new__(cls, f"{BEGIN}{text}{end_of(message)}" if text else "")
         made.text, made.message = text, message
         return made
+
+    def startswith(self, *arguments: Any) -> bool:
+        return self.text.startswith(*arguments)
+
+    def endswith(self, *arguments: Any) -> bool:
+        return self.text.endswith(*arguments)
 
     def strip(self, chars: str | None = None, /) -> "_Text":
         return _Text(self.text.strip(chars), self.message)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import tokenizers
 
 from mmrec_jax.errors import UserError
 
+_STDERR = threading.Lock()  # there is one for all threads
 # Texts on which an expression that backtracks without end does so.
 _LONG_RUNS = [f"{part * 48}{end}" for part in ("a", "a ", " ", "1", ".") for end in ("\x01", "ç")]
 
@@ -96,14 +98,15 @@ def is_panic(error: BaseException) -> bool:
 @contextlib.contextmanager
 def _silent_panics() -> Iterator[None]:
     """The library writes a stack trace to file descriptor 2 before it raises."""
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+    with _STDERR:
+        kept = os.dup(2)
+        try:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _no_tokenizer(name: str, reason: object) -> UserError:

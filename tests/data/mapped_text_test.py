@@ -108,17 +108,25 @@ def test_a_share_is_held_out_whole_or_the_lowest_of_it(tmp_path, most):
     assert all(str(path) in note for note in text.notes)
 
 
-def test_what_is_skipped_or_repeated_is_told_also_of_a_table_that_was_there(tmp_path):
+def test_what_is_skipped_is_told_also_of_a_table_that_was_there(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "bir"}\nno\n{"text": " iki "}')
-    holding = Holding(0.0, 99, frozenset({text_share("iki"), text_share("üç")}))
     for _ in range(2):
-        text = mapped(path, holding, on_error="skip")
+        text = mapped(path, on_error="skip")
         assert documents(text) == ["bir", " iki "]
-        assert text.repeated == 1
         assert f"{path}:2" in text.notes[0]
     with refused(f"{path}:2"):
-        mapped(path, holding)
+        mapped(path)
+
+
+@pytest.mark.parametrize("most", [0, 300, 1 << 20])
+def test_it_is_known_which_texts_are_trained_on(tmp_path, most):
+    texts = [f"belge {n}" for n in range(400)] + TEXTS[-3:]
+    text = mapped(write(tmp_path / "a.txt", texts), Holding(0.2, most))
+    held = {text_share(document.text) for document in text.validation}
+    shares = {text_share(unicodedata.normalize("NFC", each)) for each in texts}
+    assert text.trained_shares({*shares, text_share("another")}) == shares - held
+    assert text.trained_shares(held) == set()
 
 
 def test_a_full_disk_is_one_line(tmp_path, monkeypatch):

@@ -94,6 +94,26 @@ def test_parts_of_a_document_are_joined_at_their_tokens():
     assert tokens == [[0, 2, 3, 4, 5], [5, 6, 1], [0, 7, 8, 1]]
 
 
+@_CARRIED
+def test_parts_that_no_token_spells_part_no_tokens(monkeypatch, carry_state):
+    """Some tokenizers drop white space, of which parts of a document may consist."""
+
+    def encode(self, text, continues=False):
+        return np.array([n for n in map(int, text.split()) if n not in range(5, 11)], np.int32)
+
+    monkeypatch.setattr(NumberTokenizer, "encode", encode)
+    monkeypatch.setitem(SOURCES, "blank", (TextInParts([14, 3], words=3),))
+    chunks = Corpus(SOURCES["blank"], NumberTokenizer()).chunks()
+    tokens = [chunks[index].tokens.tolist() for index in range(len(chunks))]
+    documents = [[0, 2, 3, 4, 11], [11], [11], [11, 12, 13, 14], [14, 15, 1], [0, 16, 17, 18, 1]]
+    assert tokens == documents
+    counts: Counter[int] = Counter()
+    for batch in take(text_dataset("blank", carry_state=carry_state).batches(1), 40):
+        counts.update(batch["targets"][batch["segment_ids"] > 0].tolist())
+    assert counts.keys() == {1, 2, 3, 4, *range(11, 19)}
+    assert counts[11] == pytest.approx(counts[12], abs=2)
+
+
 def test_what_a_tokenizer_refuses_names_the_document(monkeypatch):
     def encode(self, text, continues=False):
         raise UserError("no token for 'q'")

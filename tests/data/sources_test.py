@@ -3,6 +3,7 @@
 import gzip
 import importlib
 import importlib.metadata
+import os
 import subprocess
 import sys
 
@@ -96,6 +97,30 @@ def test_a_share_is_held_out_of_all_sources_or_nothing_is(memory, tmp_path, caps
     train, held = loaded(names[0], validation_fraction=0)
     assert (train, held) == ({names[0]: words}, [])
     assert "config.data.validation_fraction is 0" in capsys.readouterr().err
+
+
+def test_no_copy_of_a_text_is_on_both_sides_where_sources_hold_out_different_shares(
+    memory, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(sources, "_VALIDATION_SHARE", 1 << 9)  # 1 KiB of each
+    few, many = ([f"belge {number}" for number in range(n)] for n in (300, 3000))
+    for name, texts in (("a", few), ("b", many)):
+        (tmp_path / f"{name}.txt").write_text("\n\n".join(texts), "utf-8")
+    train, held = loaded(f"{tmp_path}/a.txt,{tmp_path}/b.txt", validation_fraction=0.2, memory_mb=1)
+    assert held
+    assert not set(held) & {text for texts in train.values() for text in texts}
+    assert ("held out of one part" in capsys.readouterr().err) == ("cache" in os.listdir(tmp_path))
+
+
+def test_a_source_that_is_held_out_whole_is_left_out(memory, tmp_path):
+    words = [f"belge {number}" for number in range(300)]
+    lowest = min(words, key=hash_share)
+    (tmp_path / "a.txt").write_text("\n\n".join(words), "utf-8")
+    (tmp_path / "b.txt").write_text(f" {lowest}", "utf-8")
+    names = f"{tmp_path}/a.txt", f"{tmp_path}/b.txt"
+    train, held = loaded(",".join(names), validation_fraction=0.1)
+    assert list(train) == [names[0]]
+    assert held.count(lowest) + held.count(f" {lowest}") == 2
 
 
 @pytest.mark.parametrize("content", ["", " \n\n\t\n"])

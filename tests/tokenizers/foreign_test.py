@@ -1,8 +1,11 @@
 """Tokenizers of other programs: what may be wrong with their files, and what they do to texts."""
 
+import contextlib
 import functools
 import json
+import os
 import pickle
+import threading
 
 import pytest
 from hypothesis import given
@@ -11,7 +14,9 @@ from hypothesis import strategies as st
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.long_text import encode_long
 from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.errors import UserError
 from mmrec_jax.inference.generate import TextStream
+from mmrec_jax.tokenizers import library
 from mmrec_jax.tokenizers.bpe_file import ALPHABET
 from mmrec_jax.tokenizers.cache import load_tokenizer, read_tokenizer_file
 from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
@@ -299,3 +304,28 @@ def test_a_part_may_be_missing(part):
     settings = json.loads(byte_level(model={"vocab": vocab, "merges": []}))
     settings.pop(part, None)
     assert len(opened(json.dumps(settings)).encode("abc")) == 3
+
+
+def test_threads_that_load_at_once_leave_standard_error_where_it_was(monkeypatch):
+    """As those that read mapped text do."""
+    barrier = threading.Barrier(2)
+
+    def load(content):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            barrier.wait(0.2)  # both are silent now, if they may be
+        if threading.current_thread() is first:
+            second.join(0.2)  # which began later
+        raise ValueError
+
+    def read():
+        with contextlib.suppress(UserError):
+            library.load_library({"model": {}}, "a")
+
+    monkeypatch.setattr(library.tokenizers.Tokenizer, "from_buffer", load)
+    first, second = (threading.Thread(target=read) for _ in range(2))
+    before = os.stat(2)
+    for thread in (first, second):
+        thread.start()
+    for thread in (first, second):
+        thread.join()
+    assert os.path.samestat(os.stat(2), before)

@@ -20,7 +20,7 @@ class PreparedConfig(WeightedConfig):
 
     source = "prepared"
 
-    train: str = setting("", "the folders, separated by commas")
+    train: str = setting("", "the folders, separated by commas", free=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

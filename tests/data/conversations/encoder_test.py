@@ -11,7 +11,13 @@ import pytest
 from mmrec_jax.data.conversations.encoder import ChatEncoder
 from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.tokenizers.cache import load_tokenizer, read_tokenizer_file
-from mmrec_jax.tokenizers.chat_template import CHATML, PLAIN, ChatTemplate, read_template
+from mmrec_jax.tokenizers.chat_template import (
+    CHATML,
+    MARKED_TEXT,
+    PLAIN,
+    ChatTemplate,
+    read_template,
+)
 from mmrec_jax.tokenizers.conversation import Conversation
 from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
 from tests.small_data import refused, talk
@@ -233,3 +239,19 @@ def test_a_file_without_a_template_is_one_line(tmp_path, content):
         read_template(path)
     with refused("none.jinja"):
         read_template(tmp_path / "none.jinja")
+
+
+def test_a_template_may_ask_how_a_text_begins_and_ends():
+    """As published ones do of the answers of tools."""
+    source = (
+        "{% for message in messages %}{{ message.content }}"
+        "{{ message.content.startswith('<tool>') }}{{ message.content.endswith(('x', '</tool>')) }}"
+        "{{ message.content.startswith('t', 1) }}\n{% endfor %}"
+    )
+    template = ChatTemplate("asks", source)
+    plain = jinja2.Template(source)
+    for text in ("<tool>7</tool>", "tool", "<t", "no x"):
+        conversation = talk(text, "so")
+        turns = [{"content": message.text} for message in conversation.messages]
+        marked = template.render(conversation.messages)
+        assert MARKED_TEXT.sub(r"\g<text>", marked) == plain.render(messages=turns)
