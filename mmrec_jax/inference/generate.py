@@ -223,7 +223,11 @@ class TextStream:
         after = self._tokenizer.decode(self._ids[self._anchor :])
         if after.endswith("\N{REPLACEMENT CHARACTER}") or len(after) <= len(before):
             return ""
-        self._anchor, self._read = self._read, len(self._ids)
+        # Some tokenizers drop the spaces that a text begins with.
+        spaces = not self._tokenizer.decode(self._ids[self._read :]).strip(" ")
+        if not spaces or self._read - self._anchor > CONTEXT:
+            self._anchor = self._read
+        self._read = len(self._ids)
         return after[len(before) :]
 
     def finish(self) -> str:

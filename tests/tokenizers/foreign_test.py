@@ -244,6 +244,25 @@ def test_a_long_text_is_encoded_in_parts_that_continue_each_other(monkeypatch):
     assert tokenizer.decode(encode_long(tokenizer, text.encode())) == text
 
 
+def assert_streamed(tokenizer, tokens):
+    """What is told of tokens, one after another, is their text."""
+    prompt = [tokenizer.bos_id, *tokenizer.encode("the bir").tolist()]
+    stream = TextStream(tokenizer, prompt)
+    told = "".join([*map(stream.push, tokens), stream.finish()])
+    assert told == tokenizer.decode([*prompt, *tokens])[len(tokenizer.decode(prompt)) :]
+
+
+@pytest.mark.parametrize("name", PREFIXED)
+def test_white_space_in_a_row_is_streamed(name):
+    """Of a text that begins with it, as the end of one that a stream holds may, some is dropped."""
+    tokenizer = opened(PREFIXED[name])
+    word = tokenizer.encode("bir").tolist()
+    blank = [i for i in range(tokenizer.vocab_size) if not tokenizer.id_to_piece(i).strip("▁Ġ ")]
+    for index in blank:
+        for count in (1, 2, 3):
+            assert_streamed(tokenizer, [*[index] * count, *word])
+
+
 @pytest.mark.parametrize("name", PREFIXED)
 @given(data=st.data())
 def test_streamed_text_is_the_returned_text(name, data):
@@ -254,10 +273,7 @@ def test_streamed_text_is_the_returned_text(name, data):
     )
     some = st.lists(st.sampled_from(ordinary), max_size=3)
     tokens = [i for part in data.draw(st.lists(letters | some, max_size=6)) for i in part]
-    prompt = [tokenizer.bos_id, *tokenizer.encode("the bir").tolist()]
-    stream = TextStream(tokenizer, prompt)
-    told = "".join([*map(stream.push, tokens), stream.finish()])
-    assert told == tokenizer.decode([*prompt, *tokens])[len(tokenizer.decode(prompt)) :]
+    assert_streamed(tokenizer, tokens)
 
 
 def test_a_byte_out_of_place_costs_no_letter_around_it():
