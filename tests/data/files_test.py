@@ -222,6 +222,7 @@ BAD = [
     ("a.csv", "id,text\n1,a\n2,b,c\n3\n\n4,d", "ad", [(":3", "3 fields"), (":4", "1 fields")]),
     ("a.csv", 'id,text\n1,a\n2,"b\n3,c', "a", [("CSV",)]),
     ("a.csv", b"id,text\n1,\xff\n2,b", "b", [(":2", "0xff")]),
+    ("a.csv", b'id,text\n1,"b\n\xff\nc"\n2,d\n3', "d", [(":3", "0xff"), (":6", "1 fields")]),
     ("a.csv", "id,body\n1,a", "", [(":2", "'text'", "body, id")]),
     ("a.parquet", table_bytes("parquet", {"text": [1, 2]}), "", [("row 1", "number"), ("row 2",)]),
     ("a.arrow", table_bytes("file", {"body": ["a"], "id": [1]}), "", [("text", "body, id")]),
@@ -245,6 +246,14 @@ def test_what_is_wrong_is_named_and_the_rest_is_read(tmp_path, name, data, expec
     if named:
         with refused(path, *named[0]):
             texts(path)
+
+
+def test_a_row_with_a_line_that_is_too_long_is_left_out_and_lines_keep_their_numbers(tmp_path):
+    long, refusals = "1" * 99, Refusals("skip")
+    path = write(tmp_path / "a.csv", f'id,text\n{long}\n1,"b\n{long}\n"\n2,d\n3\n{long}')
+    assert texts(path, refusals, limit=20) == ["d"]
+    for message, line in zip(refusals.messages, (2, 4, 7, 8), strict=True):
+        assert f"{path}:{line}: " in message
 
 
 def test_what_is_skipped_is_counted_and_the_first_are_listed(tmp_path, capsys):

@@ -15,20 +15,33 @@ def csv_rows(path: Path, limit: int, refuse: Refuse) -> Iterator[tuple[str, dict
 
     Of `,`, `;` and tab that one parts the fields which the first line has most of.
 
-    A line or field of more than `limit` bytes is refused.
+    A line or field of more than `limit` bytes is refused, and the row that a refused line is in is
+    left out.
 
     Raises:
       UserError: the file cannot be read, is damaged, or has no first row.
     """
+    refused = False
+
+    def refuse_line(error: UserError) -> None:
+        nonlocal refused
+        refused = True
+        refuse(error)
+
     with open_bytes(path) as stream:
 
         def texts() -> Iterator[str]:
-            for number, offset, data in lines(path, stream, limit, refuse):
+            # A refused line is a blank one: those behind it keep their numbers.
+            next_number = 1
+            for number, offset, data in lines(path, stream, limit, refuse_line):
+                yield from ["\n"] * (number - next_number)
+                next_number = number + 1
                 try:
-                    yield decoded(data, f"{path}:{number}", offset)
+                    text = decoded(data, f"{path}:{number}", offset)
                 except UserError as error:
-                    refuse(error)
-                    yield "\n"  # the lines behind it keep their numbers; blank rows are no rows
+                    refuse_line(error)
+                    text = "\n"
+                yield text
 
         source = texts()
         head = next(source, "")
@@ -39,6 +52,7 @@ def csv_rows(path: Path, limit: int, refuse: Refuse) -> Iterator[tuple[str, dict
             raise UserError(f"{path}: the first line must name the fields of a row")
         rows = csv.reader(source, delimiter=delimiter, strict=True)
         while True:
+            refused = False
             try:
                 row = next(rows, None)
             except csv.Error as error:
@@ -47,6 +61,8 @@ def csv_rows(path: Path, limit: int, refuse: Refuse) -> Iterator[tuple[str, dict
             if row is None:
                 return
             location = f"{path}:{rows.line_num + 1}"
+            if refused:
+                continue
             if len(row) == len(names):
                 yield location, dict(zip(names, row, strict=True))
             elif row:
