@@ -222,6 +222,7 @@ BAD = [
     ("a.csv", "id,text\n1,a\n2,b,c\n3\n\n4,d", "ad", [(":3", "3 fields"), (":4", "1 fields")]),
     ("a.csv", 'id,text\n1,a\n2,"b\n3,c', "a", [("CSV",)]),
     ("a.csv", b"id,text\n1,\xff\n2,b", "b", [(":2", "0xff")]),
+    ("a.csv", "id,text\r1,a\r2,b\r", "", [(":1", "carriage returns")]),
     ("a.csv", "id,body\n1,a", "", [(":2", "'text'", "body, id")]),
     ("a.parquet", table_bytes("parquet", {"text": [1, 2]}), "", [("row 1", "number"), ("row 2",)]),
     ("a.arrow", table_bytes("file", {"body": ["a"], "id": [1]}), "", [("text", "body, id")]),
@@ -280,6 +281,7 @@ def _archive(kind):
         ("a.tar.xz", _archive("xz"), "unpack"),
         ("a.zip", _archive("zip"), "unpack"),
         ("a.pdf", b"%PDF-1.4 ascii text", "PDF"),
+        ("a.txt.lz4", b"\x04\x22\x4d\x18metin", "unpack"),
         ("a.parquet.gz", gzip.compress(FILES["rows.parquet"]), "unpack"),
         ("a.txt.gz", gzip.compress(gzip.compress(b"a")), "unpack"),
     ],
@@ -428,11 +430,14 @@ def test_globs_and_folders_find_each_real_file_once(tmp_path):
     assert [len(source.files) for source in (first, second)] == [1, 2]
 
 
-@pytest.mark.parametrize("name", ["gone.txt", "*.text", "", "empty", " , "])
-def test_where_no_file_is_found_the_option_and_the_pattern_are_named(tmp_path, name):
+@pytest.mark.parametrize(
+    "name", ["gone.txt", "*.text", "", "empty", " , ", "~nobody.here/a.txt", "x" * 5000, "a\0b"]
+)
+def test_where_no_file_is_found_the_option_and_the_pattern_are_named(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     with refused("config.data.train", name.strip(" ")):
-        find_files(f"{tmp_path}/{name}" if name.strip(" ,") else name, "config.data.train")
+        find_sources(name or f"{tmp_path}/", "config.data.train")
 
 
 def test_a_folder_that_is_read_is_not_written_into(tmp_path, monkeypatch):

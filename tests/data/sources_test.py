@@ -98,6 +98,19 @@ def test_a_share_is_held_out_of_all_sources_or_nothing_is(memory, tmp_path, caps
     assert "config.data.validation_fraction is 0" in capsys.readouterr().err
 
 
+def test_a_source_of_which_all_is_held_out_is_none_or_told(memory, tmp_path):
+    words = [f"belge {number}" for number in range(300)]
+    words.sort(key=hash_share)
+    (tmp_path / "a.txt").write_text(words[0], "utf-8")
+    (tmp_path / "b.txt").write_text("\n\n".join(words[1:]), "utf-8")
+    names = f"{tmp_path}/a.txt", f"{tmp_path}/b.txt"
+    train, held = loaded(",".join(names), validation_fraction=0.2)
+    assert list(train) == [names[1]]
+    assert words[0] in held
+    with refused("config.data.validation_fraction", names[0], "config.data.weights"):
+        loaded(",".join(names), validation_fraction=0.2, weights=(1, 1))
+
+
 @pytest.mark.parametrize("content", ["", " \n\n\t\n"])
 def test_an_empty_corpus(memory, tmp_path, content):
     (tmp_path / "a.txt").write_text(content)

@@ -30,8 +30,10 @@ _HEAD = 512  # bytes in which it is seen what a file is
 _DAMAGE = (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, MemoryError)
 
 _UNPACK = "an archive: unpack it and name the files in it"
+_PACKED = "packed in a way that is not read: unpack it"
 _REFUSED_SUFFIXES = {
     **dict.fromkeys((".tar", ".tgz", ".tbz2", ".txz", ".tzst", ".zip", ".7z", ".rar"), _UNPACK),
+    **dict.fromkeys((".lz4", ".lzma", ".br", ".lzo", ".z"), _PACKED),
     ".pdf": "a PDF: extract its text, for example with pdftotext",
     ".array_record": "an ArrayRecord file: name its data set, tfds:NAME:split",
 }
@@ -39,6 +41,7 @@ _REFUSED_MAGIC = {
     b"PK\x03\x04": _UNPACK,
     b"7z\xbc\xaf\x27\x1c": _UNPACK,
     b"Rar!": _UNPACK,
+    b"\x04\x22\x4d\x18": _PACKED,
     b"%PDF-": _REFUSED_SUFFIXES[".pdf"],
     b"PAR1": "a Parquet file: unpack it and call it .parquet",
     b"ARROW1\0\0": "an Arrow file: unpack it and call it .arrow",
