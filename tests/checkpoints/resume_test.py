@@ -5,6 +5,7 @@ import pytest
 from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.config import Config, NoiseConfig, OptimConfig, TrainConfig
 from mmrec_jax.config_tree import to_dict
+from mmrec_jax.data.kinds.prepared import PreparedConfig
 from mmrec_jax.data.kinds.tasks import MqarConfig
 from mmrec_jax.data.kinds.text import ManualConfig, TextConfig
 from mmrec_jax.objectives.config import Objectives
@@ -13,6 +14,7 @@ from tests.refused import refused
 
 _CONFIG = Config(train=TrainConfig(steps=100))
 _TEXT = dataclasses.replace(_CONFIG, data=TextConfig(train="a"))
+_PREPARED = dataclasses.replace(_CONFIG, data=PreparedConfig(train="a"))
 _TASK = dataclasses.replace(_CONFIG, data=MqarConfig())
 _CONSTANT = dataclasses.replace(_CONFIG, optim=OptimConfig(schedule="constant"))
 _NOISY = dataclasses.replace(_CONSTANT, noise=NoiseConfig(alpha=5.0, schedule="linear"))
@@ -77,6 +79,7 @@ def test_what_changes_the_result_is_refused(begun, change):
         (_CONFIG, {"train__sample_tokens": 0, "train__checkpoint_every": 3, "train__keep_last": 9}),
         (_CONFIG, {"model__remat": "full"}),
         (_TEXT, {"data__on_error": "skip", "data__train": "b"}),
+        (_PREPARED, {"data__train": "b"}),
         (_TASK, {"data__eval_lengths": (7,), "data__eval_sequences": 3}),
         (_CONSTANT, {"train__steps": 200}),  # no schedule depends on it
         (_changed(_BASED, adapters__kind="dora"), {"init_from": "/elsewhere/a"}),

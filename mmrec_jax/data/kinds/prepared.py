@@ -20,7 +20,8 @@ class PreparedConfig(WeightedConfig):
 
     source = "prepared"
 
-    train: str = setting("", "the folders, separated by commas")
+    # As of `FilesConfig`: where they are is free, their tokens must be the same.
+    train: str = setting("", "the folders, separated by commas", free=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
