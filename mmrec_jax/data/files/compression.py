@@ -94,6 +94,8 @@ def _refuse_by_content(path: Path, head: bytes) -> None:
             raise UserError(f"{path}: this is {reason}")
     if head[257:262] == b"ustar":
         raise UserError(f"{path}: this is {_UNPACK}")
+    if head.count(0) * 4 > len(head):  # without a mark, such bytes may be legal UTF-8
+        raise UserError(f"{path}: this is no text, or UTF-16; convert the file to UTF-8")
     if inner := _compression(head):
         raise UserError(f"{path}: this is a {inner} file inside: unpack it once")
 

@@ -51,7 +51,7 @@ class JoinTokens(PipelineStep):
         if not any(np.any(each & ~out) for each, out in zip(kept, held, strict=True)):
             listed = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
             raise UserError(
-                f"--source: no document is left to train on ({listed}); see the reasons in "
+                f"--source: no document is left to train on ({listed or "none was read"}); see the reasons in "
                 f"{self.work / 'tallies'}, and begin anew with other options and --fresh"
             )
         splits = {}
