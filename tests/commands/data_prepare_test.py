@@ -139,7 +139,7 @@ def test_a_package_that_is_missing_is_told_with_the_extra(
     monkeypatch.setitem(sys.modules, package, None)
     executor = ["--executor=ray"] if package == "ray" else []
     with pytest.raises(SystemExit):
-        cli.main([*arguments, f"--out={tmp_path / 'out'}", *executor])
+        cli.main([*arguments, f"--out={tmp_path / 'out'}", "--ram-mb=100000", *executor])
     (line,) = capsys.readouterr().err.splitlines()[-1:]
     extra = "ray" if package == "ray" else "prepare"
     assert f"pip install 'mmrec_jax[{extra}]'" in line
