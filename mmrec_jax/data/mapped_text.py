@@ -74,7 +74,10 @@ class MappedText:
         """The text of a part, in NFC; the parts of a document make it up."""
         if next(self._reads) % _RELEASE == 0:
             _release(self._maps)
-        return self._table.column("text")[part].as_py()
+        try:
+            return self._table.column("text")[part].as_py()
+        except UnicodeDecodeError:
+            raise _damaged(self.name) from None
 
     def document_name(self, part: int) -> str:
         """The name of the document that a part belongs to."""
@@ -103,6 +106,7 @@ def map_text(source: Source, reading: Reading, on_error: OnError, holding: Holdi
     """
     try:
         import datasets
+        import pyarrow
     except ImportError:
         raise UserError(
             f"config.data.train: the text of {source.name} is more than config.data.memory_mb; it "
@@ -119,9 +123,9 @@ def map_text(source: Source, reading: Reading, on_error: OnError, holding: Holdi
             features=datasets.Features({n: datasets.Value(kind) for n, kind in features.items()}),
             fingerprint=key[:32],
         )
-    except (datasets.exceptions.DatasetGenerationError, OSError) as error:
-        raise _explained(error, source, str(datasets.config.HF_DATASETS_CACHE)) from None
-    return _opened(source.name, [Path(each["filename"]) for each in dataset.cache_files])
+        return _opened(source.name, [Path(each["filename"]) for each in dataset.cache_files])
+    except (datasets.exceptions.DatasetGenerationError, OSError, pyarrow.ArrowException) as error:
+        raise _explained(error, source.name, str(datasets.config.HF_DATASETS_CACHE)) from None
 
 
 def _opened(name: str, paths: Sequence[Path]) -> MappedText:
@@ -221,17 +225,29 @@ def _parts(document: Document, share: float, *, held: bool) -> Iterator[dict[str
         yield dict(zip(_COLUMNS, row, strict=True))
 
 
-def _explained(error: Exception, source: Source, cache: str) -> BaseException:
+def _damaged(name: str) -> UserError:
+    import datasets
+
+    folder = Path(datasets.config.HF_DATASETS_CACHE, "generator")  # of all texts, and of no more
+    return UserError(
+        f"the text of {name} in {folder} is damaged: delete that folder, and it is written anew"
+    )
+
+
+def _explained(error: Exception, name: str, cache: str) -> BaseException:
     """What became of writing a table, in one line; the error itself if it is no mistake."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, UserError):
             return cause
-        if isinstance(cause, OSError):
+        if isinstance(cause, OSError) and cause.errno is not None:
             return UserError(
-                f"the text of {source.name} cannot be written to {cache}: "
+                f"the text of {name} cannot be written to {cache}: "
                 f"{cause.strerror or cause}; it takes as much room as the text has "
                 "(HF_DATASETS_CACHE names another folder)"
             )
         cause = cause.__cause__ or cause.__context__
-    return error
+    import pyarrow
+
+    damaged = isinstance(error, OSError | pyarrow.ArrowException)
+    return _damaged(name) if damaged else error

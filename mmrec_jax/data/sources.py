@@ -102,9 +102,10 @@ def _in_memory(
     require_text(found, config.train, "config.data.train")
     if given is None:
         train, validation = hold_out(found, config.validation_fraction)
-        if not config.weights:  # of a source all may be held out
-            train = {name: documents for name, documents in train.items() if documents}
-        return RunText(train, [], validation)
+        left = {name: documents for name, documents in train.items() if documents}
+        if config.weights and len(left) < len(train):
+            raise _all_held(next(name for name in train if name not in left), config)
+        return RunText(left, [], validation)
     held = {text_share(document.text) for document in given}
     every = (document for documents in found.values() for document in documents)
     trained = {text_share(document.text) for document in every}
@@ -125,6 +126,8 @@ def _mapped(
     validation = given or [document for text in texts for document in text.validation]
     texts = texts if config.weights else [text for text in texts if len(text.lengths)]
     for text in texts:
+        if text.validation and not len(text.lengths):
+            raise _all_held(text.name, config)
         require_text(text.lengths.tolist()[:1], text.name, "config.data.train")
     require_text(texts, config.train, "config.data.train")
     trained = set[float]()
@@ -142,9 +145,18 @@ def _mapped(
     if fraction and not validation:
         raise UserError(
             f"config.data.validation_fraction = {fraction} holds out none of the documents of "
-            f"{config.train}; raise it, set it to 0, or set config.data.validation"
+            f"{config.train}; raise it or config.data.memory_mb, set it to 0, or set "
+            "config.data.validation"
         )
     return RunText({}, texts, validation)
+
+
+def _all_held(source: str, config: TextConfig) -> UserError:
+    return UserError(
+        f"config.data.validation_fraction = {config.validation_fraction} holds out all text of "
+        f"{source}, which has a weight in config.data.weights; lower it, set it to 0, or set "
+        "config.data.validation"
+    )
 
 
 def _tell_overlap(count: int, config: TextConfig) -> None:

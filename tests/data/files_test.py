@@ -209,7 +209,8 @@ BAD = [
     ("a.jsonl", _record('{"text": null}'), "a", []),
     ("a.jsonl", b'{"text": "\xff"}\n{"a": 1}\n{"text": "b"}', "b", [(":1", "10", "0xff"), (":2",)]),
     ("a.txt", "çay\n\n".encode() + b"\xe7ay\n\nb", "çayb", [(":3", "offset 6", "0xe7", "UTF-8")]),
-    ("a.txt", "a\n\nb".encode("utf-16"), "", [("0xff", "UTF-8")]),
+    ("a.txt", "a\n\nb".encode("utf-16"), "", [("UTF-16", "UTF-8")]),
+    ("a.jsonl", '{"text": "şu"}'.encode("utf-16-le"), "", [("UTF-16", "UTF-8")]),
     ("a.json", '[{"text": "a"}, 5, "b", {"text": "c"}]', "ac", [("2", "number"), ("3", "string")]),
     ("a.json", '[{"text": "a"} {"text": "c"}]', "a", [("record 1", "comma")]),
     ("a.json", '[{"text": "a"}, {"text": nope}, {"text": "c"}]', "a", [("record 2", "JSON")]),
@@ -223,6 +224,7 @@ BAD = [
     ("a.csv", 'id,text\n1,a\n2,"b\n3,c', "a", [("CSV",)]),
     ("a.csv", b"id,text\n1,\xff\n2,b", "b", [(":2", "0xff")]),
     ("a.csv", b'id,text\n1,"b\n\xff\nc"\n2,d\n3', "d", [(":3", "0xff"), (":6", "1 fields")]),
+    ("a.csv", "id,text\r1,a\r2,b\r", "", [(":1", "carriage returns")]),
     ("a.csv", "id,body\n1,a", "", [(":2", "'text'", "body, id")]),
     ("a.parquet", table_bytes("parquet", {"text": [1, 2]}), "", [("row 1", "number"), ("row 2",)]),
     ("a.arrow", table_bytes("file", {"body": ["a"], "id": [1]}), "", [("text", "body, id")]),
@@ -289,6 +291,7 @@ def _archive(kind):
         ("a.tar.xz", _archive("xz"), "unpack"),
         ("a.zip", _archive("zip"), "unpack"),
         ("a.pdf", b"%PDF-1.4 ascii text", "PDF"),
+        ("a.txt.lz4", b"\x04\x22\x4d\x18metin", "unpack"),
         ("a.parquet.gz", gzip.compress(FILES["rows.parquet"]), "unpack"),
         ("a.txt.gz", gzip.compress(gzip.compress(b"a")), "unpack"),
     ],
@@ -437,11 +440,14 @@ def test_globs_and_folders_find_each_real_file_once(tmp_path):
     assert [len(source.files) for source in (first, second)] == [1, 2]
 
 
-@pytest.mark.parametrize("name", ["gone.txt", "*.text", "", "empty", " , "])
-def test_where_no_file_is_found_the_option_and_the_pattern_are_named(tmp_path, name):
+@pytest.mark.parametrize(
+    "name", ["gone.txt", "*.text", "", "empty", " , ", "~nobody.here/a.txt", "x" * 5000, "a\0b"]
+)
+def test_where_no_file_is_found_the_option_and_the_pattern_are_named(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     with refused("config.data.train", name.strip(" ")):
-        find_files(f"{tmp_path}/{name}" if name.strip(" ,") else name, "config.data.train")
+        find_sources(name or f"{tmp_path}/", "config.data.train")
 
 
 def test_a_folder_that_is_read_is_not_written_into(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -139,6 +140,24 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     path = write(tmp_path / "a.txt")
     with refused(path, "cache", os.strerror(errno.ENOSPC), "HF_DATASETS_CACHE"):
         mapped(path)
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "start", "middle"])
+def test_a_table_that_is_damaged_is_one_line_that_names_it(tmp_path, cache, damage):
+    path = write(tmp_path / "a.txt", TEXTS[:300])
+    whole = documents(mapped(path))
+    (table,) = cache.rglob("*.arrow")
+    data = bytearray(table.read_bytes())
+    at = {"start": 0, "middle": data.index("çay".encode())}.get(damage)
+    if at is None:
+        del data[0 if damage == "empty" else len(data) // 2 :]
+    else:
+        data[at : at + 100] = b"\xff" * 100
+    table.write_bytes(data)
+    with refused(path, f"{cache}/generator is damaged: delete"):
+        documents(mapped(path))
+    shutil.rmtree(cache / "generator")  # as the message says
+    assert documents(mapped(path)) == whole
 
 
 def test_a_build_that_is_killed_is_made_again(tmp_path, cache):

@@ -112,15 +112,17 @@ def test_no_copy_of_a_text_is_on_both_sides_where_sources_hold_out_different_sha
     assert ("held out of one part" in capsys.readouterr().err) == ("cache" in os.listdir(tmp_path))
 
 
-def test_a_source_that_is_held_out_whole_is_left_out(memory, tmp_path):
+def test_a_source_of_which_all_is_held_out_is_none_or_told(memory, tmp_path):
     words = [f"belge {number}" for number in range(300)]
-    lowest = min(words, key=hash_share)
-    (tmp_path / "a.txt").write_text("\n\n".join(words), "utf-8")
-    (tmp_path / "b.txt").write_text(f" {lowest}", "utf-8")
+    words.sort(key=hash_share)
+    (tmp_path / "a.txt").write_text(words[0], "utf-8")
+    (tmp_path / "b.txt").write_text("\n\n".join(words[1:]), "utf-8")
     names = f"{tmp_path}/a.txt", f"{tmp_path}/b.txt"
-    train, held = loaded(",".join(names), validation_fraction=0.1)
-    assert list(train) == [names[0]]
-    assert held.count(lowest) + held.count(f" {lowest}") == 2
+    train, held = loaded(",".join(names), validation_fraction=0.2)
+    assert list(train) == [names[1]]
+    assert words[0] in held
+    with refused("config.data.validation_fraction", names[0], "config.data.weights"):
+        loaded(",".join(names), validation_fraction=0.2, weights=(1, 1))
 
 
 @pytest.mark.parametrize("content", ["", " \n\n\t\n"])

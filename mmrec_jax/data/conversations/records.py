@@ -87,9 +87,11 @@ def _instruction(record: Mapping[str, Any], location: str) -> list[_Turn]:
     names = [name for name in ("instruction", "input") if record.get(name, "") != ""]
     texts = [_text(record[name], f"{location}: field {name!r}") for name in names]
     prompt = "\n".join(text for text in texts if text.strip())
-    pairs = [*record.get("history", []), [prompt, _required(record, "output", location)]]
+    history = record.get("history", [])
+    pairs = history if isinstance(history, list) else [history]
     if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
         raise UserError(f"{location}: field 'history' is no list of prompts and responses")
+    pairs = [*pairs, [prompt, _required(record, "output", location)]]
     where = f"{location}: instruction, output or history"
     roles = ("user", "assistant")
     return [
@@ -110,7 +112,7 @@ def _pair(record: Mapping[str, Any], location: str, prompt: str, response: str) 
 
 def _side(value: Any, role: str, where: str) -> list[_Turn]:
     """Messages, or one text of this role, if there may be one."""
-    if role and isinstance(value, str):
+    if role and isinstance(value, str | bytes):
         return [(where, {"role": role, "content": value})]
     if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
         raise UserError(f"{where} is no list of messages, which are JSON objects")
@@ -175,8 +177,13 @@ def _text(value: Any, where: str) -> str:
             if text is None or part.get("type", "text") != "text":
                 raise UserError(f"{where} has the part {str(part)[:40]}; only texts are read")
         return "".join(_text(text, where) for text in texts)
+    try:
+        value = value.decode("utf-8") if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        raise UserError(f"{where} is not UTF-8") from None
     if not isinstance(value, str):
-        raise UserError(f"{where} has no text, but {json.dumps(value)[:40]}")
+        # Tables hold what JSON lacks, such as times.
+        raise UserError(f"{where} has no text, but {json.dumps(value, default=str)[:40]}")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:

@@ -30,8 +30,10 @@ _HEAD = 512  # bytes in which it is seen what a file is
 _DAMAGE = (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, MemoryError)
 
 _UNPACK = "an archive: unpack it and name the files in it"
+_PACKED = "packed in a way that is not read: unpack it"
 _REFUSED_SUFFIXES = {
     **dict.fromkeys((".tar", ".tgz", ".tbz2", ".txz", ".tzst", ".zip", ".7z", ".rar"), _UNPACK),
+    **dict.fromkeys((".lz4", ".lzma", ".br", ".lzo", ".z"), _PACKED),
     ".pdf": "a PDF: extract its text, for example with pdftotext",
     ".array_record": "an ArrayRecord file: name its data set, tfds:NAME:split",
 }
@@ -39,6 +41,7 @@ _REFUSED_MAGIC = {
     b"PK\x03\x04": _UNPACK,
     b"7z\xbc\xaf\x27\x1c": _UNPACK,
     b"Rar!": _UNPACK,
+    b"\x04\x22\x4d\x18": _PACKED,
     b"%PDF-": _REFUSED_SUFFIXES[".pdf"],
     b"PAR1": "a Parquet file: unpack it and call it .parquet",
     b"ARROW1\0\0": "an Arrow file: unpack it and call it .arrow",
@@ -91,6 +94,8 @@ def _refuse_by_content(path: Path, head: bytes) -> None:
             raise UserError(f"{path}: this is {reason}")
     if head[257:262] == b"ustar":
         raise UserError(f"{path}: this is {_UNPACK}")
+    if head.count(0) * 4 > len(head):  # without a mark, such bytes may be legal UTF-8
+        raise UserError(f"{path}: this is no text, or UTF-16; convert the file to UTF-8")
     if inner := _compression(head):
         raise UserError(f"{path}: this is a {inner} file inside: unpack it once")
 

@@ -47,6 +47,10 @@ def csv_rows(path: Path, limit: int, refuse: Refuse) -> Iterator[tuple[str, dict
         head = next(source, "")
         delimiter = "\t" if bare_name(path).endswith(".tsv") else max(",;\t", key=head.count)
         csv.field_size_limit(limit)
+        if "\r" in head.removesuffix("\n").removesuffix("\r"):
+            raise UserError(
+                f"{path}:1: the lines end in carriage returns alone; convert them to newlines"
+            )
         names = next(csv.reader([head], delimiter=delimiter), [])
         if not names:
             raise UserError(f"{path}: the first line must name the fields of a row")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mmrec_jax.data.files.paths import in_home
 from mmrec_jax.errors import UserError
 
 _SAVED = ("state.json", "dataset_dict.json")  # of a folder that `save_to_disk` wrote
@@ -15,7 +16,7 @@ _NAMED = re.compile(r"(.+):(\w[\w.-]*)")
 
 def is_saved(folder: Path) -> bool:
     """Whether `datasets.Dataset.save_to_disk` wrote a folder."""
-    return any((folder / name).is_file() for name in _SAVED)
+    return any(os.path.isfile(folder / name) for name in _SAVED)
 
 
 def huggingface_files(name: str, option: str) -> list[Path]:
@@ -32,9 +33,9 @@ def huggingface_files(name: str, option: str) -> list[Path]:
     except ImportError:
         raise _missing(f"{option}: hf:{name}", "datasets", "files") from None
     match = _NAMED.fullmatch(name)
-    whole = is_saved(Path(name).expanduser()) or match is None
+    whole = is_saved(in_home(name)) or match is None
     source, split = (name, "") if whole or match is None else match.groups()
-    folder = Path(source).expanduser()
+    folder = in_home(source)
     if not (split or is_saved(folder)):
         raise UserError(f"{option}: hf:{name} must be hf:NAME:split, a whole split")
     try:

@@ -67,8 +67,9 @@ def matching_files(part: str, option: str) -> list[Path]:
     Raises:
       UserError: as `find_files`.
     """
-    path = Path(part).expanduser()
-    if path.is_dir():
+    # `os.path` has an answer for names that no file can have too.
+    path = in_home(part)
+    if os.path.isdir(path):
         found = (Path(folder, name) for folder, names in _folders(str(path)) for name in names)
         known = [each for each in found if _is_data(each)]
         if not known:
@@ -77,7 +78,7 @@ def matching_files(part: str, option: str) -> list[Path]:
                 f'compressed or not); name its files, for example "{part.rstrip("/")}/*"'
             )
         return unique_files(sorted(known))
-    if path.is_file():
+    if os.path.isfile(path):
         return [path]
     if not glob.has_magic(part):
         raise UserError(f"{option}: there is no file {part}")
@@ -85,6 +86,11 @@ def matching_files(part: str, option: str) -> list[Path]:
     if not files:
         raise UserError(f"{option}: no file matches {part}")
     return files
+
+
+def in_home(part: str) -> Path:
+    """The path with the home for its `~`, which stands for itself where nobody has that home."""
+    return Path(os.path.expanduser(part))
 
 
 def unique_files(paths: Iterable[Path]) -> list[Path]:
@@ -109,7 +115,7 @@ def require_outside(folder: Path, option: str, pattern: str, pattern_option: str
     """
     written = folder.expanduser().resolve()
     for part in split_pattern(pattern, pattern_option):
-        read = Path(part).expanduser()
+        read = in_home(part)
         if not (read.is_dir() and written.is_relative_to(read.resolve())):
             continue
         if not any(name.startswith(".") for name in written.relative_to(read.resolve()).parts):

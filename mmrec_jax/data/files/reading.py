@@ -11,7 +11,13 @@ from mmrec_jax.data.files.compression import is_compressed
 from mmrec_jax.data.files.csv_rows import csv_rows
 from mmrec_jax.data.files.hub import TfdsSplit, huggingface_files, is_saved
 from mmrec_jax.data.files.json_values import json_records
-from mmrec_jax.data.files.paths import file_identity, file_kind, matching_files, split_pattern
+from mmrec_jax.data.files.paths import (
+    file_identity,
+    file_kind,
+    in_home,
+    matching_files,
+    split_pattern,
+)
 from mmrec_jax.data.files.records import string_field
 from mmrec_jax.data.files.refusals import Refuse, stop, too_long
 from mmrec_jax.data.files.tables import table_rows
@@ -151,7 +157,7 @@ def _find(part: str, option: str) -> list[Path] | list[TfdsSplit]:
         return [TfdsSplit(name, option)]
     if colon and kind == "hf":
         return huggingface_files(name, option)
-    if is_saved(Path(part).expanduser()):
+    if is_saved(in_home(part)):
         return huggingface_files(part, option)
     return matching_files(part, option)
 

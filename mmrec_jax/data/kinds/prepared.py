@@ -20,6 +20,7 @@ class PreparedConfig(WeightedConfig):
 
     source = "prepared"
 
+    # As of `FilesConfig`: where they are is free, their tokens must be the same.
     train: str = setting("", "the folders, separated by commas", free=True)
 
     def __post_init__(self) -> None:

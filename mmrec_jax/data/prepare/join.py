@@ -49,7 +49,8 @@ class JoinTokens(PipelineStep):
         counts["duplicate"] = sum(int(np.sum(~each)) for each in kept)
         held = self._held_out(tables, kept)
         if not any(np.any(each & ~out) for each, out in zip(kept, held, strict=True)):
-            listed = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+            reasons = [f"{count:,} {name}" for name, count in counts.items() if count]
+            listed = ", ".join(reasons) or "none was read"
             raise UserError(
                 f"--source: no document is left to train on ({listed}); see the reasons in "
                 f"{self.work / 'tallies'}, and begin anew with other options and --fresh"

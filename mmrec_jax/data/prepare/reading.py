@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mmrec_jax.config import Config
 from mmrec_jax.data.document import Document
+from mmrec_jax.data.files.paths import in_home, split_pattern
 from mmrec_jax.data.prepare.manifest import ARRAYS, TOKENIZER, Manifest, read_manifest
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.token_store import TokenStore
@@ -31,7 +32,7 @@ def open_prepared(config: Config, tokenizer: Tokenizer | None = None) -> TextDat
       UserError: a folder is not what `mmrec data prepare` wrote, a file of it is missing or
         damaged, or its tokenizer is not that of its manifest, of another folder or of the model.
     """
-    folders = [Path(part.strip()).expanduser() for part in config.data.train.split(",")]
+    folders = list(map(in_home, split_pattern(config.data.train, _OPTION)))
     opened = [(folder, read_manifest(folder, _OPTION)) for folder in folders]
     of = str(config.init_from)
     if tokenizer is None and config.tokenizer.kind == "file":

@@ -1,5 +1,6 @@
 """Records of every shape, what is refused of them, and the built-in ones."""
 
+import datetime
 import json
 from collections import Counter
 
@@ -47,6 +48,8 @@ _ONE = ["u:a", "a:b"]
         ({"prompt": [system(), user(), assistant("x"), user("c")], "completion": "d"},
          ["s:s", "u:a", "(a:x)", "u:c", "a:d"]),
         ({"instruction": "a", "output": "b", "text": "a b"}, _ONE),
+        ({"prompt": b"a", "completion": b"b"}, _ONE),  # a table's column of bytes
+        ({"messages": [user(parts(b"a")), assistant(b"b")]}, _ONE),
         ({"instruction": "a", "input": "c", "output": "b"}, ["u:a\nc", "a:b"]),
         ({"instruction": "a", "input": " ", "output": "b", "system": "s"}, ["s:s", *_ONE]),
         ({"instruction": "c", "output": "d", "history": [["a", "b"]]}, [*_ONE, "u:c", "a:d"]),
@@ -110,6 +113,9 @@ def test_texts_are_composed_and_those_that_are_learnt_joined():
         ({"prompt": "a", "completion": "b", "system": 3}, "system"),
         ({"instruction": "a", "input": 3, "output": "b"}, "'input'"),
         ({"instruction": "a", "output": "b", "history": ["x"]}, "'history'"),
+        ({"instruction": "a", "output": "b", "history": 5}, "'history'"),
+        ({"instruction": "a", "output": datetime.date(2020, 1, 2)}, "2020-01-02"),
+        ({"prompt": "a", "completion": b"\xff"}, "UTF-8"),
         ({"instruction": "a\ud800", "output": "b"}, "surrogate"),
         ({"messages": "a"}, "messages"),
         ({"messages": ["a"]}, "messages"),

@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def copy(folder, tmp_path):
-    return shutil.copytree(folder, tmp_path / "copy")
+    return shutil.copytree(folder, tmp_path / "copy, [2]")
 
 
 def opened(train, tokenizer=None, **fields):
