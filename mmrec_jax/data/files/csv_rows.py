@@ -19,7 +19,7 @@ def csv_rows(path: Path, limit: int, refuse: Refuse) -> Iterator[tuple[str, dict
     left out.
 
     Raises:
-      UserError: the file cannot be read, is damaged, or has no first row.
+      UserError: the file cannot be read or is damaged, or its first row does not name the fields.
     """
     refused = False
 
@@ -54,6 +54,9 @@ def csv_rows(path: Path, limit: int, refuse: Refuse) -> Iterator[tuple[str, dict
         names = next(csv.reader([head], delimiter=delimiter), [])
         if not names:
             raise UserError(f"{path}: the first line must name the fields of a row")
+        for name in names:
+            if name and names.count(name) > 1:
+                raise UserError(f"{path}:1: two fields are named {name!r}; rename one of them")
         rows = csv.reader(source, delimiter=delimiter, strict=True)
         while True:
             refused = False
