@@ -52,7 +52,8 @@ def message_of(number: str) -> int:
 class _Text(str):
     """The text of a message between its marks, which a template does not see.
 
-    It may ask how the text begins and ends, and strip and split it.
+    It may ask how the text begins and ends, how long it is and what it equals, and strip and split
+    it.
     """
 
     text: str
@@ -63,6 +64,18 @@ class _Text(str):
         made = super().__new__(cls, f"{BEGIN}{text}{end_of(message)}" if text else "")
         made.text, made.message = text, message
         return made
+
+    def __eq__(self, other: object) -> bool:
+        return self.text == other
+
+    def __ne__(self, other: object) -> bool:  # str has one of its own
+        return self.text != other
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __len__(self) -> int:
+        return len(self.text)
 
     def startswith(self, *arguments: Any) -> bool:
         return self.text.startswith(*arguments)

@@ -241,12 +241,15 @@ def test_a_file_without_a_template_is_one_line(tmp_path, content):
         read_template(tmp_path / "none.jinja")
 
 
-def test_a_template_may_ask_how_a_text_begins_and_ends():
+def test_a_template_may_ask_what_a_text_is():
     """As published ones do of the answers of tools."""
     source = (
         "{% for message in messages %}{{ message.content }}"
         "{{ message.content.startswith('<tool>') }}{{ message.content.endswith(('x', '</tool>')) }}"
-        "{{ message.content.startswith('t', 1) }}\n{% endfor %}"
+        "{{ message.content.startswith('t', 1) }}{{ message.content == 'tool' }}"
+        "{{ message.content != 'tool' }}{{ 'tool' == message.content }}"
+        "{{ message.content | length }}{{ '<t' in message.content }}"
+        "{{ message.content in ['no x'] }}\n{% endfor %}"
     )
     template = ChatTemplate("asks", source)
     plain = jinja2.Template(source)
