@@ -14,7 +14,7 @@ from mmrec_jax.dora.rules import AdapterRule, RowRule, all_linear
 from mmrec_jax.dora.transform import apply, squares
 from mmrec_jax.models.api import LanguageModel, Output, Params
 from mmrec_jax.models.wrapper import Inputs, Wrapper
-from mmrec_jax.tree import named_leaves
+from mmrec_jax.tree import map_named, named_leaves
 from mmrec_jax.typing import Array
 
 Rules = tuple[AdapterRule | RowRule, ...]
@@ -53,7 +53,8 @@ class AdaptedModel(Wrapper):
 
     def partition_specs(self, params: Params) -> Any:
         """The adapters lie where the axes of their kernels do."""
-        return partition_specs(params, named_leaves(self.inner.partition_specs(self.base)))
+        shapes = map_named(lambda _, x: jax.ShapeDtypeStruct(x.shape, x.dtype), self.base)
+        return partition_specs(params, named_leaves(self.inner.partition_specs(shapes)))
 
     def decays(self, name: str) -> bool:
         """Matrices and rows decay, magnitudes do not."""
