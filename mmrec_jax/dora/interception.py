@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mmrec_jax.dora import transform
-from mmrec_jax.dora.adapter import Adapter, Rows, map_nodes, nodes, require_fit
+from mmrec_jax.dora.adapter import Adapter, Rows, map_nodes, nodes, require_fit, with_whole
 from mmrec_jax.dora.kernel import factored_norm, magnitude_ratio, wide
 from mmrec_jax.errors import UserError
 from mmrec_jax.quantised import Quantised, dequantise, product
@@ -66,7 +66,7 @@ def intercept(
         return transform.with_rows(leaf, node) if isinstance(node, Rows) else leaf
 
     variables = {
-        "params": map_named(embedding, params),
+        "params": map_named(embedding, with_whole(params, adapters)),
         _ADAPTERS: map_nodes(lambda _, node: node if isinstance(node, Adapter) else None, adapters),
         _SQUARES: transform.squares(params, adapters) if squares is None else squares,
     }
