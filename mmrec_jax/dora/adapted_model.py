@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from mmrec_jax.config import AdapterConfig
-from mmrec_jax.dora.adapter import init, nested, partition_specs, trained
+from mmrec_jax.dora.adapter import Adapter, init, nested, nodes, partition_specs, trained
 from mmrec_jax.dora.interception import intercept
 from mmrec_jax.dora.rules import AdapterRule, RowRule, Rule, WholeRule, all_linear, choose_whole
 from mmrec_jax.dora.transform import apply, squares
@@ -47,7 +47,9 @@ class AdaptedModel(Wrapper):
             adapted = apply(self.base, params, detach_norm=self.detach_norm)
             return self.inner.apply(adapted, *inputs, **options)
         # No module calls the head, where its adapters could be intercepted.
-        head = {name: params[name] for name in self.inner.head_parameters if name in params}
+        head = {
+            name: params[name] for name in self.inner.head_parameters if _adapts(params.get(name))
+        }
         own = {name: self.base[name] for name in head}
         with intercept(
             self.base | apply(own, head, detach_norm=self.detach_norm),
@@ -76,6 +78,10 @@ class AdaptedModel(Wrapper):
     def unwrap(self, params: Params) -> tuple[LanguageModel, Params]:
         """The inner model, with the adapters put into its parameters."""
         return self.inner.unwrap(apply(self.base, params))
+
+
+def _adapts(params: Params) -> bool:
+    return any(isinstance(node, Adapter) for node in nodes(params).values())
 
 
 def adapt(
