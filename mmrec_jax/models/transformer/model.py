@@ -182,7 +182,7 @@ def _rotary(config: TransformerConfig, positions: Int[Array, "B T"]) -> tuple[Ar
         # 1 for what turns often enough in `length` tokens, 0 for what hardly does
         kept = np.clip((length * frequency / (2 * np.pi) - low) / (high - low), 0, 1)
         frequency *= kept + (1 - kept) / factor
-    angle = positions[..., None, None] * jnp.asarray(frequency, jnp.float32)
+    angle = positions[..., None, None] * jnp.float32(frequency)[None, None, None]
     return jnp.cos(angle).astype(config.dtype), jnp.sin(angle).astype(config.dtype)
 
 
