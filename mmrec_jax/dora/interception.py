@@ -16,7 +16,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mmrec_jax.dora.adapter import Adapter, Node, Rows, map_nodes, nodes, require_fit
+from mmrec_jax.dora.adapter import (
+    Adapter,
+    Node,
+    Rows,
+    map_nodes,
+    nodes,
+    require_fit,
+    with_whole,
+)
 from mmrec_jax.dora.kernel import column_squares, factored_norm, magnitude_ratio, wide
 from mmrec_jax.dora.transform import with_rows
 from mmrec_jax.errors import UserError
@@ -59,7 +67,7 @@ def intercept(
     known = {} if squares is None else named_leaves(squares)
 
     def change(name: str, node: Node) -> Adapter | None:
-        if isinstance(node, Rows):
+        if not isinstance(node, Adapter):
             return None
         if node.m is None:
             return node
@@ -74,7 +82,7 @@ def intercept(
         return with_rows(leaf, node) if isinstance(node, Rows) else leaf
 
     variables = {
-        "params": map_named(embedding, params),
+        "params": map_named(embedding, with_whole(params, adapters)),
         _COLLECTION: map_nodes(change, adapters),
     }
 

@@ -11,6 +11,7 @@ from flax import linen as nn
 from jax.sharding import PartitionSpec
 
 from mmrec_jax.models.api import Output, Params, State, Training
+from mmrec_jax.models.layout import layout
 from mmrec_jax.tree import map_named
 from mmrec_jax.typing import Array
 
@@ -92,9 +93,9 @@ class LinenModel:
         return None
 
     def continues(self, segment_ids: Array, state: State) -> Array:
-        """See `LanguageModel.continues`; here no state knows of an earlier token."""
-        before = jnp.pad(segment_ids[:, :-1], ((0, 0), (1, 0)))
-        return (segment_ids > 0) & (segment_ids == before)
+        """See `LanguageModel.continues`; a state has `segment` and `position` (`layout.py`)."""
+        tokens = layout(segment_ids, state, segment_ids.shape)
+        return tokens.real & ~tokens.start
 
     def partition_specs(self, params: Params) -> Any:
         """See `LanguageModel.partition_specs`."""

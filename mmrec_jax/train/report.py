@@ -33,10 +33,13 @@ def opening(p: Setup, parameters: int) -> None:
     if p.base is not None:
         _say(f"begins with step {p.base['step']:,} of {p.base['run']}")
     if config.adapters.used:
-        trained = count(p.state.params)
+        trained, found = count(p.state.params), dora.nodes(p.state.params).values()
+        adapted = sum(isinstance(node, dora.Adapter) for node in found)
         kind, rank = config.adapters.kind, config.adapters.rank
+        what = [f"{kind} of rank {rank} on {adapted} parameters"] if adapted else []
+        what += [f"{len(found) - adapted} in part or whole"] if len(found) > adapted else []
         _say(
-            f"adapters: {kind} of rank {rank} on {len(dora.nodes(p.state.params))} parameters; "
+            f"adapters: {' and '.join(what)}; "
             f"{trained:,} numbers are trained, {trained / parameters:.2%} of the model's"
         )
     if p.start:

@@ -22,7 +22,11 @@ class _Layers(nn.Module):
 
 def test_values_and_gradients_are_those_of_the_applied_weights(rng):
     model, x = _Layers(), rng.normal(size=(4, 3, 6)).astype(np.float32)
-    rules = (dora.AdapterRule("dense", 2, 3.0), dora.AdapterRule("last", 2, 3.0, "rslora"))
+    rules = (
+        dora.AdapterRule("dense", 2, 3.0),
+        dora.AdapterRule("last", 2, 3.0, "rslora"),
+        dora.WholeRule("bias"),
+    )
 
     @jax.jit
     def start():
@@ -35,7 +39,8 @@ def test_values_and_gradients_are_those_of_the_applied_weights(rng):
         return jnp.sum(jnp.cos(model.apply({"params": dora.apply(params, trained)}, x)))
 
     def intercepted(trained, x):
-        with dora.intercept(params, trained) as variables:
+        less = {**params, "dense": {"kernel": params["dense"]["kernel"]}}
+        with dora.intercept(less, trained) as variables:
             return jnp.sum(jnp.cos(model.apply(variables, x)))
 
     both = [jax.jit(jax.value_and_grad(f, (0, 1)))(trained, x) for f in (applied, intercepted)]

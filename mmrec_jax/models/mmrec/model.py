@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from mmrec_jax.models.layout import layout
 from mmrec_jax.models.mmrec.block import Block
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.layers import Dropout, rms_norm
-from mmrec_jax.models.mmrec.state import MMRecState, layout, zero_state
+from mmrec_jax.models.mmrec.state import MMRecState, zero_state
 from mmrec_jax.models.partition import split_rows
 from mmrec_jax.typing import Array, Float, Integer, typed
 
@@ -58,7 +59,7 @@ class MMRecLM(nn.Module):
         )
         if state is None:
             state = zero_state(config, tokens.shape[0])
-        where = layout(segment_ids, state, tokens.shape[1])
+        where = layout(segment_ids, state, tokens.shape)
         x = embed(tokens)
         if perturb is not None:
             x = perturb(x)
