@@ -213,7 +213,8 @@ def test_every_shipped_config_loads_and_its_model_has_the_shapes_it_promises(pat
     tokens = jax.ShapeDtypeStruct((config.train.batch_size, config.data.seq_len), jnp.int32)
     model = config.model.build()
     params = jax.eval_shape(model.init, jax.random.key(0))
-    logits, state, *_ = jax.eval_shape(model.apply, params, tokens)
+    hidden, head, state, *_ = jax.eval_shape(model.apply, params, tokens)
+    logits = jax.eval_shape(lambda head, hidden: head(hidden), head, hidden)
     assert logits.shape == (*tokens.shape, config.model.vocab_size)
     assert state.h.shape == (config.model.num_layers, config.train.batch_size, config.model.E)
 

@@ -46,9 +46,12 @@ class AdaptedModel(Wrapper):
         if self.path == "apply":
             adapted = apply(self.base, params, detach_norm=self.detach_norm)
             return self.inner.apply(adapted, *inputs, **options)
+        # No module calls the head, where its adapters could be intercepted.
+        head = {name: params[name] for name in self.inner.head_parameters if name in params}
+        own = {name: self.base[name] for name in head}
         with intercept(
-            self.base,
-            params,
+            self.base | apply(own, head, detach_norm=self.detach_norm),
+            {name: part for name, part in params.items() if name not in head},
             squares=self.squares,
             dropout=0.0 if options.get("training") is None else self.dropout,
             detach_norm=self.detach_norm,

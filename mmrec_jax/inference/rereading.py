@@ -53,8 +53,8 @@ class Rereading(Wrapper):
             length=kept.length + jnp.sum(real, axis=1, dtype=jnp.int32),
         )
         output = self.inner.apply(params, after.tokens, None, after.segment_ids, **options)
-        logits = jnp.take_along_axis(output.logits, jnp.maximum(positions, 0)[..., None], axis=1)
-        return output._replace(logits=logits, state=after)
+        hidden = jnp.take_along_axis(output.hidden, jnp.maximum(positions, 0)[..., None], axis=1)
+        return output._replace(hidden=hidden, state=after)
 
     def initial_state(self, batch: int) -> KeptText:
         """The state before the first token."""

@@ -66,7 +66,7 @@ def test_every_parameter_has_the_gradient_that_differences_give(rng, x64):
     tokens, targets = (jnp.asarray(rng.integers(0, 50, (2, 9)), jnp.int32) for _ in range(2))
 
     def loss(tree):
-        logits = model.module.apply({"params": tree}, tokens)[0]
+        logits = model.apply(tree, tokens).logits
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, targets))
 
     assert_gradient(loss, tree, rng, step=1e-5, tolerance=1e-4)

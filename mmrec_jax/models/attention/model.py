@@ -26,7 +26,7 @@ _MIXED = "mixed"  # the name under which attention's result is kept
 
 
 class AttentionLM(nn.Module):
-    """Token ids to next-token logits; layer i is index i of axis 0 of every leaf of `blocks`."""
+    """Token ids to hidden states; layer i is index i of axis 0 of every leaf of `blocks`."""
 
     config: AttentionConfig
 
@@ -40,7 +40,7 @@ class AttentionLM(nn.Module):
         *,
         deterministic: bool = True,
         perturb: Callable[[Array], Array] | None = None,
-    ) -> tuple[Float[Array, "B T V"], None, dict[str, Array]]:
+    ) -> tuple[Float[Array, "B T D"], None, dict[str, Array]]:
         """Reads rows from their beginning: see `LanguageModel.apply`.
 
         A token attends to earlier tokens with its own segment id, without ids to all earlier ones.
@@ -68,8 +68,7 @@ class AttentionLM(nn.Module):
         if perturb is not None:
             x = perturb(x)
         x, _ = layers(config, name="blocks")(split_rows(x), segment_ids)
-        x = nn.RMSNorm(name="final_norm")(x)
-        return jnp.dot(x, embed.embedding.T), None, {}
+        return nn.RMSNorm(name="final_norm")(x), None, {}
 
 
 class _Layer(nn.Module):
