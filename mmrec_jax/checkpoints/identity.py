@@ -76,7 +76,7 @@ def _shown(kind: list[Any]) -> str:
 def _sha256(leaf: Any) -> str:
     digest = hashlib.sha256()
     for part in _parts(leaf):
-        digest.update(memoryview(np.ascontiguousarray(part).reshape(-1).view(np.uint8)))
+        digest.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-from jax.sharding import Mesh, NamedSharding, Sharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from mmrec_jax import dora
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
@@ -340,7 +340,9 @@ def _restore_format_1(
     objective = config.objectives.uboo.build(model, None)  # it asks for no tokenizer
     own = jax.eval_shape(lambda key: objective.init(key, model), jax.random.key(0))
     place = jax.tree.leaves(abstract)[0].sharding
-    own = abstract_on(own, replicated(place.mesh) if isinstance(place, NamedSharding) else place)
+    if isinstance(place, NamedSharding):
+        place = NamedSharding(place.mesh, PartitionSpec())
+    own = abstract_on(own, place)
     params = _restore(run, step, abstract | {"blocks": abstract["blocks"] | {"uboo": own}})
     del params["blocks"]["uboo"]
     return params

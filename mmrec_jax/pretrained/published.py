@@ -1,6 +1,7 @@
 """A pretrained model by its name: a Hugging Face folder, a GGUF file, or a Hub id (`org/name`)."""
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -35,7 +36,7 @@ class Published:
     tensors: Mapping[str, StoredTensor]  # by the names of `transformers`
 
 
-def find_published(name: str | Path) -> Path | str | None:
+def find_published(name: str | os.PathLike[str]) -> Path | str | None:
     """The path or the Hub id that a name means, if it means a pretrained model of others.
 
     A name such as `runs/tiny` may be either: where there is a folder `runs`, it is a path.

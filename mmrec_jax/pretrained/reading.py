@@ -6,6 +6,7 @@ while the other is placed), a device its share of the parameters and of one laye
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -117,10 +118,11 @@ def _equal(one: StoredTensor, other: StoredTensor) -> bool:
     return all(one.read(*part).tobytes() == other.read(*part).tobytes() for part in parts)
 
 
-def _row_ranges(stored: StoredTensor) -> Iterator[tuple[int, int]]:
-    """Of a table: as many rows at once as `_TABLE_BYTES` hold."""
+def _row_ranges(stored: StoredTensor, *, whole: bool = False) -> Iterator[tuple[int, int]]:
+    """As many rows at once as `_TABLE_BYTES` hold, or all."""
     rows, *rest = stored.shape
-    size = max(1, _TABLE_BYTES // (int(np.prod(rest)) * stored.dtype.itemsize))
+    size = max(1, _TABLE_BYTES // (math.prod(rest) * stored.dtype.itemsize))
+    size = rows if whole else size
     yield from ((first, min(first + size, rows)) for first in range(0, rows, size))
 
 
@@ -133,70 +135,71 @@ def _read_parameter(
 ) -> tuple[Any, list[Any]]:
     """One parameter from the tensors of its layers, or from parts of its only one."""
     dtype = np.result_type(*(stored.dtype for _, stored in parts))
-    stacked = parts[0][0].layer is not None
-    convert = convert or (lambda _, x: x)
-    one = jax.eval_shape(lambda x: convert(path, x), jax.ShapeDtypeStruct(shape[stacked:], dtype))
-    whole = jax.tree.map(lambda x: (*((len(parts),) if stacked else ()), *x.shape), one)
-    shardings = jax.tree.map(lambda x, s: place(path, s, x.dtype), one, whole, is_leaf=_is_array)
-    zeros = lambda: jax.tree.map(lambda x, s: jnp.zeros(s, x.dtype), one, whole, is_leaf=_is_array)
-    buffers = jax.jit(zeros, out_shardings=shardings)()
+    layers = shape[:1] if parts[0][0].layer is not None else ()
     transposed = parts[0][0].transposed
 
+    def kept(x: Array) -> Any:
+        return x if convert is None else convert(path, x)
+
+    one = jax.eval_shape(kept, jax.ShapeDtypeStruct(shape[len(layers) :], dtype))
+    whole = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*layers, *x.shape), x.dtype), one)
+    shardings = jax.tree.map(lambda x: place(path, x.shape, x.dtype), whole)
+
+    def empty() -> Any:
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), whole)
+
     def write(buffers: Any, rows: Array, at: Array) -> Any:
-        value = convert(path, (rows.T if transposed else rows).astype(dtype))
-
         def update(buffer: Array, x: Array) -> Array:
-            x = x[None] if stacked else x
-            return jax.lax.dynamic_update_slice_in_dim(buffer, x, at, axis=0)
+            return jax.lax.dynamic_update_slice_in_dim(buffer, x[None] if layers else x, at, axis=0)
 
+        value = kept((rows.T if transposed else rows).astype(dtype))
         return jax.tree.map(update, buffers, value)
 
-    written = jax.jit(write, donate_argnums=0, out_shardings=shardings)
-    input_sharding = _over_rows(jax.tree.leaves(shardings)[0])
+    write = jax.jit(write, donate_argnums=0, out_shardings=shardings)
+    buffers = jax.jit(empty, out_shardings=shardings)()
     digest = hashlib.sha256()
-
-    def read(job: tuple[StoredTensor, int, int, int]) -> tuple[NDArray[Any], int]:
-        stored, first, last, at = job
-        rows = stored.read(first, last)
-        digest.update(memoryview(rows.reshape(-1).view(np.uint8)))
-        return rows, at
-
-    def jobs() -> Iterator[tuple[StoredTensor, int, int, int]]:
-        for tensor, stored in parts:
-            if stacked:
-                yield stored, 0, stored.shape[0], tensor.layer
-            else:
-                yield from ((stored, *part, part[0]) for part in _row_ranges(stored))
-
-    with ThreadPoolExecutor(1) as reader:
-        waiting = jobs()
-        ahead = reader.submit(read, next(waiting))
-        while ahead is not None:
-            rows, at = ahead.result()
-            job = next(waiting, None)
-            ahead = None if job is None else reader.submit(read, job)
-            put = jax.make_array_from_callback(
-                rows.shape, input_sharding(rows.shape), rows.__getitem__
-            )
-            del rows
-            buffers = jax.block_until_ready(written(buffers, put, np.int32(at)))
-            del put
+    for rows, at in _read_ahead(parts, digest):
+        to = _over_rows(jax.tree.leaves(shardings)[0], rows.shape[0])
+        placed = jax.make_array_from_callback(rows.shape, to, rows.__getitem__)
+        buffers = jax.block_until_ready(write(buffers, placed, np.int32(at)))
+        del rows, placed  # before the next ones are waited for
     stored_dtype = ", ".join(sorted({str(stored.dtype) for _, stored in parts}))
     return buffers, [stored_dtype, list(shape), digest.hexdigest()]
 
 
-def _is_array(x: Any) -> bool:
-    return isinstance(x, jax.ShapeDtypeStruct)
+def _read_ahead(
+    parts: list[tuple[Tensor, StoredTensor]], digest: Any
+) -> Iterator[tuple[NDArray[Any], int]]:
+    """The layers, or rows of a table, and where on axis 0 they go; one is read while one is used.
+
+    `digest` is updated with their bytes.
+    """
+
+    def read(stored: StoredTensor, first: int, last: int) -> NDArray[Any]:
+        rows = stored.read(first, last)
+        digest.update(rows.reshape(-1).view(np.uint8).data)
+        return rows
+
+    jobs = (
+        ((stored, first, last), first if tensor.layer is None else tensor.layer)
+        for tensor, stored in parts
+        for first, last in _row_ranges(stored, whole=tensor.layer is not None)
+    )
+    with ThreadPoolExecutor(1) as reader:
+        job: Any = next(jobs)
+        ahead = reader.submit(read, *job[0])
+        while job is not None:
+            rows, at = ahead.result(), job[1]
+            if (job := next(jobs, None)) is not None:
+                ahead = reader.submit(read, *job[0])
+            yield rows, at
+            del rows
 
 
-def _over_rows(sharding: Sharding) -> Callable[[tuple[int, ...]], Sharding]:
-    """How a tensor goes to the devices: a part of its rows to each, as far as they divide."""
-
-    def split(shape: tuple[int, ...]) -> Sharding:
-        if not isinstance(sharding, NamedSharding):
-            return sharding
-        names = sharding.mesh.axis_names
-        divides = shape[0] % sharding.mesh.size == 0
-        return NamedSharding(sharding.mesh, PartitionSpec(names) if divides else PartitionSpec())
-
-    return split
+def _over_rows(sharding: Sharding, rows: int) -> Sharding:
+    """How a tensor goes to the devices: some of its rows to each, if they divide."""
+    if not isinstance(sharding, NamedSharding):
+        return sharding
+    divides = rows % sharding.mesh.size == 0
+    spec = PartitionSpec(sharding.mesh.axis_names) if divides else PartitionSpec()
+    return NamedSharding(sharding.mesh, spec)

@@ -119,7 +119,7 @@ def _reader(
         numbers = np.empty((last - first, *shape[1:]), dtype)
         with path.open("rb", buffering=0) as stream:
             stream.seek(begin + first * row)
-            waiting = memoryview(numbers.reshape(-1).view(np.uint8))
+            waiting = numbers.reshape(-1).view(np.uint8).data
             while waiting:
                 count = stream.readinto(waiting)
                 if not count:
@@ -176,6 +176,6 @@ def _write_file(path: Path, tensors: Mapping[str, NewTensor], names: Sequence[st
         stream.write(len(label).to_bytes(8, "little") + label)
         for name in names:
             for part in tensors[name].parts():
-                stream.write(memoryview(np.ascontiguousarray(part).reshape(-1).view(np.uint8)))
+                stream.write(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
         stream.flush()
         os.fsync(stream.fileno())

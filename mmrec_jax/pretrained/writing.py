@@ -97,10 +97,10 @@ def _new_tensor(leaves: dict[str, Array], tensor: Tensor) -> NewTensor:
     dtype = np.dtype(leaf.dtype)
     if tensor.layer is None and leaf.ndim == 2:
         tables = [leaf, *_new_rows(leaves, tensor.path)]
-        shape = (sum(len(table) for table in tables), leaf.shape[1])
-        return NewTensor(shape, dtype, lambda: _table(tables, dtype))
-    shape = leaf.shape if tensor.layer is None else leaf.shape[1:]
-    shape = shape[::-1] if tensor.transposed else shape
+        rows = sum(len(table) for table in tables)
+        return NewTensor((rows, leaf.shape[1]), dtype, lambda: _table(tables, dtype))
+    one = leaf.shape if tensor.layer is None else leaf.shape[1:]
+    shape = one[::-1] if tensor.transposed else one
 
     def parts() -> Iterator[NDArray[Any]]:
         layer = leaf if tensor.layer is None else _layer(leaf, tensor.layer)
