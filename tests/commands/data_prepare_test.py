@@ -10,18 +10,11 @@ import time
 import pytest
 
 from mmrec_jax import cli
-from mmrec_jax.data.prepare import memory
 from mmrec_jax.tokenizers.byte import ByteTokenizer
 from tests.small_corpus import file_contents, write_corpus
 from tests.small_run import ROOT, environment
 
 _PROGRAM = [sys.executable, "-c", "from mmrec_jax.cli import main; main()"]
-
-
-@pytest.fixture(autouse=True)
-def small_process(monkeypatch):
-    """As if this process held what the program holds, not what all tests have left in it."""
-    monkeypatch.setattr(memory, "_tree_mb", lambda: 100.0)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +122,7 @@ def test_a_wrong_option_is_named(arguments, tmp_path, capsys, option, monkeypatc
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("package", ["datatrove", "py3langid", "psutil", "ray"])
+@pytest.mark.parametrize("package", ["datatrove", "py3langid", "ray"])
 def test_a_package_that_is_missing_is_told_with_the_extra(
     arguments, tmp_path, capsys, package, monkeypatch
 ):

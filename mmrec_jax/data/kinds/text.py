@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from mmrec_jax.data.kinds.config import DataConfig
@@ -169,8 +170,8 @@ class TextConfig(FilesConfig, WeightedConfig):
     )
     memory_mb: int = setting(
         256,
-        "MiB of text that are held in memory; more is mapped from disk (compressed files count "
-        "fourfold)",
+        "MiB of text that are held in memory; more is prepared once, into the user's cache "
+        "(compressed files count fourfold)",
         at_least(1),
     )
 
@@ -178,10 +179,15 @@ class TextConfig(FilesConfig, WeightedConfig):
         """See `DataConfig.validation_documents`."""
         from mmrec_jax.data.sources import load_text
 
-        documents = load_text(self).validation
+        text = load_text(self)
+        documents = text.validation
+        if documents is None:
+            from mmrec_jax.data.prepare.large_text import held_out_documents
+
+            documents = held_out_documents(config, text)
         expected = "above 0 for a validation split; or give some text with --data=FILE"
         self.require(bool(documents), "validation_fraction", expected)
-        return documents
+        return list(documents)
 
     def open(
         self,
@@ -191,22 +197,22 @@ class TextConfig(FilesConfig, WeightedConfig):
     ) -> "Dataset":
         """See `DataConfig.open`."""
         from mmrec_jax.data.sources import load_text
-        from mmrec_jax.data.text_dataset import TextDataset
 
         text = load_text(self)
-        if text.mapped:
-            expected = f"1 with more text than config.data.memory_mb = {self.memory_mb}"
-            config.turkish.require(config.turkish.suffix_weight == 1, "suffix_weight", expected)
-            return TextDataset.from_mapped(
-                config, text.mapped, text.validation, tokenizer_cache, tokenizer
-            )
-        return _open(config, text.documents, text.validation, tokenizer_cache, tokenizer)
+        if text.documents is not None:
+            held_out = text.validation or ()
+            return _open(config, text.documents, held_out, tokenizer_cache, tokenizer)
+        from mmrec_jax.data.prepare.large_text import open_large
+
+        expected = f"1 with more text than config.data.memory_mb = {self.memory_mb}"
+        config.turkish.require(config.turkish.suffix_weight == 1, "suffix_weight", expected)
+        return open_large(config, text, tokenizer_cache, tokenizer)
 
 
 def _open(
     config: "Config",
-    train: "dict[str, list[Document]]",
-    validation: "list[Document]",
+    train: "Mapping[str, Sequence[Document]]",
+    validation: "Sequence[Document]",
     tokenizer_cache: str | os.PathLike[str],
     tokenizer: "Tokenizer | None",
 ) -> "Dataset":

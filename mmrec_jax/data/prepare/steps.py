@@ -20,6 +20,7 @@ from mmrec_jax.data.files.reading import Reading
 from mmrec_jax.data.long_text import encode_long
 from mmrec_jax.data.prepare.cleaning import broken_characters, clean
 from mmrec_jax.data.prepare.document_filter import DocumentFilter
+from mmrec_jax.data.prepare.manifest import SHARE_UNIT
 from mmrec_jax.data.prepare.settings import PrepareSettings
 from mmrec_jax.data.prepare.tasks import Share, read_share
 from mmrec_jax.data.split import text_share
@@ -28,9 +29,8 @@ from mmrec_jax.tokenizers.cache import load_tokenizer
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 # Of each document in a part's table: tokens (begin and end included), UTF-8 bytes, characters,
-# `text_share` in units of 2^-62, the key of its copies, bytes that the tokens do not spell.
+# `text_share` times SHARE_UNIT, the key of its copies, bytes that the tokens do not spell.
 COLUMNS = 6
-SHARE_UNIT = 2**62
 
 _EXAMPLES, _EXAMPLE_CHARACTERS = 3, 200  # that a task keeps of each reason to leave out
 
