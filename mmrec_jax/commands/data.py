@@ -37,12 +37,9 @@ def add_parser(commands: Any) -> None:
         "report",
         help="what was left out of prepared text and why",
         description="Prints a table of the documents by what became of them, of characters, tokens "
-        "and languages, and examples of what was left out; writes report.md and report.json.",
+        "and languages, and examples of what was left out; DIR/manifest.json has the same numbers.",
     )
     report.add_argument("folder", metavar="DIR", help="what mmrec data prepare wrote")
-    report.add_argument(
-        "--out", metavar="DIR", help="where to write; the same folder when left out"
-    )
     report.set_defaults(run=_report)
 
 
@@ -82,23 +79,12 @@ def _inspect_documents(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    """Prints the Markdown and writes the files."""
-    from mmrec_jax.atomic_file import replace_file
+    """Prints the tables, in Markdown."""
     from mmrec_jax.data.prepare.manifest import read_manifest
-    from mmrec_jax.data.prepare.report import report_json, report_markdown
+    from mmrec_jax.data.prepare.report import report_markdown
 
     folder = Path(options.folder).expanduser()
-    manifest = read_manifest(folder, "DIR")
-    out = Path(options.out).expanduser() if options.out else folder
-    text = report_markdown(folder, manifest)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        replace_file(out / "report.json", report_json(manifest))
-        replace_file(out / "report.md", text.encode("utf-8", "surrogateescape"))
-    except OSError as error:
-        raise UserError(f"{error.filename or out}: {error.strerror or error}") from None
-    print(text, end="")
-    print(f"\n{out}: report.json, report.md")
+    print(report_markdown(folder, read_manifest(folder, "DIR")), end="")
 
 
 def _add_prepare(commands: Any) -> None:

@@ -98,11 +98,9 @@ def test_done_it_is_not_done_again_and_reported(tmp_path, capsys, monkeypatch):
     assert "prepared already" in capsys.readouterr().out
     cli.main(["data", "report", "~/out"])
     assert "| duplicate | 10 | 3.33% |" in capsys.readouterr().out
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert report["left_out"] == {"duplicate": 10}
-    assert sum(report["languages"].values()) == report["read"] == 300
-    # Its own report is no reason to take the folder for another's.
-    cli.main([*command, "--out=~/out", "--fresh"])
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["counts"]["duplicate"] == 10
+    assert sum(manifest["languages"].values()) == manifest["counts"]["read"] == 300
 
 
 _WRONG = "workers=0 ram-mb=0 validation-fraction=1 max-record-mb=0 min-chars=-1 max-broken=2"

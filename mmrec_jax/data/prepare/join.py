@@ -104,7 +104,7 @@ class JoinTokens(PipelineStep):
 
 
 def _read_table(path: Path) -> NDArray[np.int64]:
-    """What `WriteTokens` wrote, [documents, COLUMNS], memory-mapped."""
+    """What `EncodeDocuments` wrote, [documents, COLUMNS], memory-mapped."""
     empty = np.zeros(0, np.int64)
     table = np.memmap(path, "<i8", "r") if path.stat().st_size else empty
     return table.reshape(-1, COLUMNS)

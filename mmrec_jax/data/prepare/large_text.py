@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from mmrec_jax.data.files.refusals import Refusals
 from mmrec_jax.data.prepare.manifest import SHARE_UNIT, SHARES, Manifest
 from mmrec_jax.data.prepare.reading import joined, open_split
 from mmrec_jax.data.prepare.settings import PrepareSettings
+from mmrec_jax.data.prepare.tasks import deal_tasks, read_share
 from mmrec_jax.data.sources import RunText, tell, tell_overlap
 from mmrec_jax.data.split import text_share
 from mmrec_jax.data.text_dataset import TextDataset
@@ -25,7 +27,7 @@ from mmrec_jax.tokenizers.cache import build_tokenizer
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 _VALIDATION_SHARE = 16  # validation text takes about this part of config.data.memory_mb at most
-_TOKENIZER_BYTES = 1 << 25  # of text that a tokenizer is trained on
+_TOKENIZER_BYTES, _TOKENIZER_PLACES = 1 << 25, 16  # that a tokenizer is trained on
 
 
 def open_large(
@@ -36,7 +38,7 @@ def open_large(
 ) -> TextDataset:
     """The tokens of a run's text, which is tokenised where the cache does not have it.
 
-    A tokenizer is trained on an even sample of it. With weights each source has a folder of its
+    A tokenizer is trained on a sample of it. With weights each source has a folder of its
     own. What was skipped is told on standard error.
 
     Raises:
@@ -46,7 +48,7 @@ def open_large(
     data, share = config.data, _held_share(config, text)
     tokenizer = tokenizer or build_tokenizer(
         config.tokenizer,
-        _sample(config, text, share),
+        _sample(text, share),
         tokenizer_cache,
         default_vocab_size=config.model.vocab_size,
     )
@@ -100,17 +102,18 @@ def _held_share(config: Config, text: RunText) -> float:
     return share
 
 
-def _sample(config: Config, text: RunText, held: float) -> Iterator[str]:
-    """Training documents from all of the text, of about `_TOKENIZER_BYTES`, at most twice that."""
-    size = sum(source.size for source in text.sources)
-    bound, taken = 1 - _TOKENIZER_BYTES / max(1, size), 0
-    for source in text.sources:
-        for document in source.documents(text.reading, Refusals(config.data.on_error)):
-            if text_share(document.text) >= max(bound, held):
-                taken += len(document.utf8)
-                if taken > 2 * _TOKENIZER_BYTES:
-                    return
-                yield document.text
+def _sample(text: RunText, held: float) -> Iterator[str]:
+    """Training documents from places all over the text, of `_TOKENIZER_BYTES` at most."""
+    shares = list(itertools.chain.from_iterable(deal_tasks(text.sources, text.reading)))
+    chosen = shares[:: -(-len(shares) // _TOKENIZER_PLACES)]
+    for share in chosen:
+        size = 0
+        for _, found in read_share(share, text.reading):
+            if isinstance(found, str) and text_share(found) >= held:
+                size += len(found.encode())
+                if size > _TOKENIZER_BYTES // len(chosen):
+                    break
+                yield found
 
 
 def _prepared(

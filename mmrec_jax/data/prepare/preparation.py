@@ -30,14 +30,14 @@ from mmrec_jax.data.prepare.executors import Resources, Stage, quiet, run_stages
 from mmrec_jax.data.prepare.join import JoinTokens
 from mmrec_jax.data.prepare.manifest import Manifest, read_manifest, require_identity
 from mmrec_jax.data.prepare.settings import PrepareSettings
-from mmrec_jax.data.prepare.steps import ReadDocuments, SelectDocuments, WriteTokens
+from mmrec_jax.data.prepare.steps import EncodeDocuments
 from mmrec_jax.data.prepare.tasks import deal_tasks, source_hash
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 _WORK, _LOGS = "work", "logs"
 _OURS = (_WORK, _LOGS, names.TOKENIZER, names.IDENTITY, names.MANIFEST, *names.SPLITS)
-_LEFT_OVER = re.compile(r"report\.(md|json)|\..+\.\d+\.tmp")
+_LEFT_OVER = re.compile(r"\..+\.\d+\.tmp")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,11 +125,7 @@ def _stages(
     for name in ("parts", "tallies"):
         (work / name).mkdir(parents=True, exist_ok=True)
     tasks = deal_tasks(sources, reading)
-    encode = [
-        ReadDocuments(tasks, reading),
-        SelectDocuments(settings, tokenizer, stop, work / "tallies"),
-        WriteTokens(work / "parts", settings.dedup == "exact"),
-    ]
+    encode = [EncodeDocuments(tasks, reading, settings, tokenizer, stop, work)]
     near = []
     if settings.dedup == "minhash":
         encode.append(NearSignature(work / "signatures"))
