@@ -1,8 +1,8 @@
 """Documents as the data of a run."""
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from mmrec_jax.config import Config
 from mmrec_jax.data.batch import Batch
@@ -38,7 +38,7 @@ class TextDataset(Dataset):
         config: Config,
         train: Mapping[str, Sequence[Document]],
         validation: Sequence[Document],
-        tokenizer_cache: str | os.PathLike[str],
+        cache: Path,
         tokenizer: Tokenizer | None = None,
         weigh: Weigh | None = None,
     ) -> "TextDataset":
@@ -48,7 +48,7 @@ class TextDataset(Dataset):
           config: `data`, `tokenizer`, `model.vocab_size` and `train.carry_state` are used.
           train: the training documents of each source, by name.
           validation: the documents that are held out; there may be none.
-          tokenizer_cache: where trained tokenizers are kept.
+          cache: where trained tokenizers are kept.
           tokenizer: one that is there already, to be used instead.
           weigh: the weights of the training split's tokens in the loss; None: all alike.
 
@@ -57,9 +57,7 @@ class TextDataset(Dataset):
             empty.
         """
         texts = (document.text for documents in train.values() for document in documents)
-        tokenizer = tokenizer or build_tokenizer(
-            config.tokenizer, texts, tokenizer_cache, default_vocab_size=config.model.vocab_size
-        )
+        tokenizer = tokenizer or build_tokenizer(config, texts, cache)
         stores = tuple(
             TokenStore.from_documents(documents, tokenizer, weigh, name=name)
             for name, documents in train.items()

@@ -6,6 +6,7 @@ import importlib.metadata
 import itertools
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,7 +43,7 @@ def folder(tmp_path):
 def loaded(train, **fields):
     """(training texts by source, validation texts), from the tokens."""
     config = config_of("text", train, **fields)
-    data = config.data.open(config, "-")
+    data = config.data.open(config, Path("-"))
 
     def texts_of(store):
         ends = itertools.pairwise(store.offsets.tolist())

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -31,10 +30,7 @@ _TOKENIZER_BYTES, _TOKENIZER_PLACES = 1 << 25, 16  # that a tokenizer is trained
 
 
 def open_large(
-    config: Config,
-    text: RunText,
-    tokenizer_cache: str | os.PathLike[str],
-    tokenizer: Tokenizer | None,
+    config: Config, text: RunText, cache: Path, tokenizer: Tokenizer | None
 ) -> TextDataset:
     """The tokens of a run's text, which is tokenised where the cache does not have it.
 
@@ -46,12 +42,7 @@ def open_large(
         text is left to train on.
     """
     data, share = config.data, _held_share(config, text)
-    tokenizer = tokenizer or build_tokenizer(
-        config.tokenizer,
-        _sample(text, share),
-        tokenizer_cache,
-        default_vocab_size=config.model.vocab_size,
-    )
+    tokenizer = tokenizer or build_tokenizer(config, _sample(text, share), cache)
     settings = PrepareSettings(
         documents=data.documents,
         field=data.field,
