@@ -28,12 +28,15 @@ _ROWS = re.compile(r"(\d+(-\d+)?(,\d+(-\d+)?)*)?")
 class AdapterConfig(Settings):
     """What is trained of the model that `config.init_from` names, instead of all its parameters.
 
-    Kinds: "lora" (arXiv 2106.09685), "rslora" (2312.03732), "dora" (2402.09353).
+    Kinds: "lora" (arXiv 2106.09685), "rslora" (2312.03732), "dora" (2402.09353), or "whole": no
+    adapters, but what `train` and `embedding_rows` name and the rows of new tokens, alone.
     """
 
     group = "adapters"
 
-    kind: Literal["none", "lora", "rslora", "dora"] = setting("none", "none: all is trained")
+    kind: Literal["none", "lora", "rslora", "dora", "whole"] = setting(
+        "none", "none: all is trained"
+    )
     rank: int = setting(8, "of the product A B", at_least(1))
     alpha: float = setting(16.0, "A B is scaled by alpha / rank; rslora: / sqrt(rank)", above(0))
     pattern: str = setting(
@@ -44,7 +47,17 @@ class AdapterConfig(Settings):
     dropout: float = setting(
         0.0, "on the adapters' input; path intercept alone", within(0, 1, "[)")
     )
-    embedding_rows: str = setting("", "rows of the embedding to train as well, such as 500-511,600")
+    embedding_rows: str = setting(
+        "", "rows of the embedding, and of the head's, to train as well, such as 500-511,600"
+    )
+    train: str = setting(
+        "",
+        "parameters to train as they are, beside the adapters: a regular expression searched in "
+        "paths; the rows of new tokens are trained always",
+    )
+    train_dtype: Literal["float32", "bfloat16"] = setting(
+        "float32", "of the rows and of what is trained as it is"
+    )
     detach_norm: bool = setting(True, "dora: no gradient through its norm (section 4.3)")
     path: Literal["apply", "intercept"] = setting(
         "intercept",
@@ -58,21 +71,24 @@ class AdapterConfig(Settings):
             "dropout",
             'zero with adapters.path "apply", where there is no input to drop from',
         )
-        try:
-            re.compile(self.pattern)
-        except re.error as error:
-            self.require(False, "pattern", f'"all-linear" or a regular expression ({error})')
+        for name in ("pattern", "train"):
+            try:
+                re.compile(getattr(self, name))
+            except re.error as error:
+                self.require(False, name, f"a regular expression ({error})")
         well_formed = _ROWS.fullmatch(self.embedding_rows) is not None
         well_formed = well_formed and all(first <= last for first, last in self.row_ranges)
         self.require(well_formed, "embedding_rows", 'rows such as "500-511,600"')
         apart = all(a[1] < b[0] for a, b in itertools.pairwise(sorted(self.row_ranges)))
         self.require(apart, "embedding_rows", "rows that are each named once")
-        for name, off in (("dropout", 0.0), ("embedding_rows", "")):
+        for name, off in (("dropout", 0.0), ("embedding_rows", ""), ("train", "")):
             self.require(
                 self.used or getattr(self, name) == off,
                 name,
                 f'{off!r} with adapters.kind "none", which trains every parameter',
             )
+        expected = '0.0 with adapters.kind "whole", which has no adapters'
+        self.require(self.kind != "whole" or not self.dropout, "dropout", expected)
 
     @property
     def used(self) -> bool:

@@ -66,6 +66,9 @@ _WRONG = {
         *({"dropout": 0.1, "path": "apply"}, {"dropout": 0.1, "kind": "none"}, {"pattern": "("}),
         *({"embedding_rows": rows} for rows in ("3-", "5-3", "5-9,7")),
         {"embedding_rows": "3", "kind": "none"},
+        {"train": "norm", "kind": "none"},
+        {"train": "("},
+        {"dropout": 0.1, "kind": "whole"},
     ],
     UBOOConfig: [{"weight": x} for x in (-0.1, (), ((5, 0.1), (5, 0.2)), ((0, 0.1, 3),))],
     ParityConfig: [{"eval_lengths": x} for x in (40, (40, 2.5), ())],
@@ -176,18 +179,6 @@ def test_derived_sizes_follow_the_model_specification():
     assert model.resolved() == sizes
 
 
-def test_each_optimizer_has_its_own_defaults():
-    for name, numbers in {
-        "adamw": (0.9, 0.95, 1e-8, 0.0),
-        "sophia_g": (0.965, 0.99, 1e-12, 0.05),
-        "sophia_h": (0.965, 0.99, 1e-12, 0.01),
-    }.items():
-        config = OptimConfig(name=name)
-        assert (config.B1, config.B2, config.EPS, config.GAMMA) == numbers
-    chosen = OptimConfig(name="sophia_g", b1=0.5, b2=0.6, eps=0.7, gamma=0.8)
-    assert (chosen.B1, chosen.B2, chosen.EPS, chosen.GAMMA) == (0.5, 0.6, 0.7, 0.8)
-
-
 def test_the_adapters_become_rules():
     model = MMRecConfig().build()
     assert adapter_rules(AdapterConfig(), model) == ()
@@ -210,7 +201,8 @@ def test_every_shipped_config_loads_and_its_model_has_the_shapes_it_promises(pat
     tokens = jax.ShapeDtypeStruct((config.train.batch_size, config.data.seq_len), jnp.int32)
     model = config.model.build()
     params = jax.eval_shape(model.init, jax.random.key(0))
-    logits, state, *_ = jax.eval_shape(model.apply, params, tokens)
+    hidden, head, state, *_ = jax.eval_shape(model.apply, params, tokens)
+    logits = jax.eval_shape(lambda head, hidden: head(hidden), head, hidden)
     assert logits.shape == (*tokens.shape, config.model.vocab_size)
     assert state.h.shape == (config.model.num_layers, config.train.batch_size, config.model.E)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from mmrec_jax.models.api import Output
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.objectives.config import CrossEntropyConfig
 from mmrec_jax.tokenizers.char import CharTokenizer
@@ -50,6 +51,11 @@ def batch(lengths=LENGTHS, width=12, seed=0):
         "segment_ids": np.where(real, 1 + second, 0).astype(np.int32),
         "weights": weights.astype(np.float32),
     }
+
+
+def logits_output(logits, state=None, **captured):
+    """The output of a model whose hidden states are its logits."""
+    return Output(logits, jax.tree_util.Partial(jnp.asarray), state, {}, captured)
 
 
 def moved(params, size=0.1, seed=9):

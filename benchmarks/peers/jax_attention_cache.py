@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 
 from mmrec_jax.models.attention.config import AttentionConfig
-from mmrec_jax.models.attention.model import attend, rotate
+from mmrec_jax.models.attention.model import rotary
+from mmrec_jax.models.causal_attention import Keys, attend, rotate
 from mmrec_jax.typing import Array, Float, Int, typed
 
 
@@ -60,10 +61,11 @@ def read(
         u = _norm(x, weights["norm"]) @ weights["qkv"]["kernel"]
         u = u.reshape(batch, length, 3 * config.num_heads, config.head_dim)
         q, k, v = jnp.split(u, 3, axis=2)
-        q, k = rotate(q, config.rope_base, start), rotate(k, config.rope_base, start)
+        cos, sin = rotary(config.rope_base, config.head_dim, length, start)
+        q, k = rotate(q, cos, sin) * config.head_dim**-0.5, rotate(k, cos, sin)
         keys = jax.lax.dynamic_update_slice(keys, k, (0, start, 0, 0))
         values = jax.lax.dynamic_update_slice(values, v, (0, start, 0, 0))
-        mixed = attend(q, keys, values, seen).reshape(batch, length, width)
+        mixed = attend(q, Keys(keys, values, seen)).reshape(batch, length, width)
         x = x + mixed @ weights["out"]["kernel"]
         u = _norm(x, weights["ffn_norm"]) @ weights["gate_value"]["kernel"]
         gate, value = jnp.split(u, 2, axis=-1)

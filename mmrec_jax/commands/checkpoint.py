@@ -46,6 +46,8 @@ def _show_adapters(options: argparse.Namespace) -> None:
         if isinstance(node, dora.Rows):
             spans = (f"{first}-{last}" for first, last in node.ranges)
             what = f"rows {', '.join(spans)}"
+        elif isinstance(node, dora.Whole):
+            what = "trained whole"
         else:
             what = f"{kind}, rank {node.a.shape[-1]}, scale {node.scale:g}"
         shape = " x ".join(map(str, shapes[name]))

@@ -5,7 +5,8 @@
     W' = m V / norm(V)                DoRA, the norm of each output feature over its inputs
 
 `params` is any tree of arrays, such as a Flax model's; `adapters` is a tree beside it whose leaves
-are float arrays named `a`, `b`, `m` (and `rows`, of an embedding), and all functions are pure:
+are float arrays named `a`, `b`, `m` (`rows`, of an embedding; `value`, of what is trained whole),
+and all functions are pure:
 
     rules = dora.all_linear(rank=8, alpha=16.0)
     adapters = dora.init(key, params, rules)
@@ -18,10 +19,10 @@ are float arrays named `a`, `b`, `m` (and `rows`, of an embedding), and all func
     params = dora.unmerge(merged, adapters, norms)
 """
 
-from mmrec_jax.dora.adapter import Adapter, Rows, init, nodes, partition_specs, skipped
+from mmrec_jax.dora.adapter import Adapter, Rows, Whole, init, nodes, partition_specs, skipped
 from mmrec_jax.dora.interception import intercept
 from mmrec_jax.dora.peft_format import read_peft, write_peft
-from mmrec_jax.dora.rules import AdapterRule, RowRule, all_linear
+from mmrec_jax.dora.rules import AdapterRule, RowRule, WholeRule, all_linear
 from mmrec_jax.dora.transform import apply, merge, squares, unmerge
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "AdapterRule",
     "RowRule",
     "Rows",
+    "Whole",
+    "WholeRule",
     "all_linear",
     "apply",
     "init",

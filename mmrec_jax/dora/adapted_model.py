@@ -1,23 +1,25 @@
 """A model with adapters on a frozen base: a `LanguageModel` whose parameters are the adapters."""
 
-import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import flax.struct
 import jax
+import jax.numpy as jnp
 
 from mmrec_jax.config import AdapterConfig
-from mmrec_jax.dora.adapter import init, partition_specs
+from mmrec_jax.dora.adapter import init, nested, partition_specs, trained
 from mmrec_jax.dora.interception import intercept
-from mmrec_jax.dora.rules import AdapterRule, RowRule, all_linear
+from mmrec_jax.dora.rules import AdapterRule, RowRule, Rule, WholeRule, all_linear, choose_whole
 from mmrec_jax.dora.transform import apply, squares
 from mmrec_jax.models.api import LanguageModel, Output, Params
 from mmrec_jax.models.wrapper import Inputs, Wrapper
 from mmrec_jax.tree import named_leaves
 from mmrec_jax.typing import Array
 
-Rules = tuple[AdapterRule | RowRule, ...]
+Rules = tuple[Rule, ...]
+
+NEW_ROWS = r"(^|/)new_embedding$"  # of the tokens that a vocabulary was extended by
 
 
 @flax.struct.dataclass
@@ -25,25 +27,31 @@ class AdaptedModel(Wrapper):
     """The inner model with adapters put into its base, which has neither gradient nor moments."""
 
     inner: Any
-    base: Any  # the inner model's parameters
+    base: Any  # the inner model's parameters, without those that are trained whole
     squares: Any  # `dora.squares`, which do not change in training
     rules: Rules = flax.struct.field(pytree_node=False)
+    # Paths, shapes and dtypes in the base of what is trained whole.
+    whole: tuple[tuple[str, jax.ShapeDtypeStruct], ...] = flax.struct.field(pytree_node=False)
     path: Literal["apply", "intercept"] = flax.struct.field(pytree_node=False)
     dropout: float = flax.struct.field(pytree_node=False)
     detach_norm: bool = flax.struct.field(pytree_node=False)
 
     def init(self, key: Array) -> Params:
-        """Adapters at which the model is the base."""
-        return init(key, self.base, self.rules)
+        """Adapters at which the model is the base; what is trained whole is 0 (`first_values`)."""
+        zeros = {name: jnp.zeros(like.shape, like.dtype) for name, like in self.whole}
+        return init(key, nested(named_leaves(self.base) | zeros), self.rules)
 
     def forward(self, params: Params, inputs: Inputs, options: dict[str, Any]) -> Output:
         """With the adapters, whose dropout is for training alone."""
         if self.path == "apply":
             adapted = apply(self.base, params, detach_norm=self.detach_norm)
             return self.inner.apply(adapted, *inputs, **options)
+        # No module calls the head, where its adapters could be intercepted.
+        head = {name: params[name] for name in self.inner.head_parameters if name in params}
+        own = {name: self.base[name] for name in head}
         with intercept(
-            self.base,
-            params,
+            self.base | apply(own, head, detach_norm=self.detach_norm),
+            {name: part for name, part in params.items() if name not in head},
             squares=self.squares,
             dropout=0.0 if options.get("training") is None else self.dropout,
             detach_norm=self.detach_norm,
@@ -53,11 +61,17 @@ class AdaptedModel(Wrapper):
 
     def partition_specs(self, params: Params) -> Any:
         """The adapters lie where the axes of their kernels do."""
-        return partition_specs(params, named_leaves(self.inner.partition_specs(self.base)))
+        shapes = {
+            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+            for name, leaf in named_leaves(self.base).items()
+        }
+        specs = self.inner.partition_specs(nested(shapes | dict(self.whole)))
+        return partition_specs(params, named_leaves(specs))
 
     def decays(self, name: str) -> bool:
-        """Matrices and rows decay, magnitudes do not."""
-        return not re.search(r"(^|/)m$", name)
+        """Matrices and rows decay, magnitudes do not, and what is whole does as in the model."""
+        *path, part = name.split("/")
+        return self.inner.decays("/".join(path)) if part == "value" else part != "m"
 
     def unwrap(self, params: Params) -> tuple[LanguageModel, Params]:
         """The inner model, with the adapters put into its parameters."""
@@ -67,7 +81,7 @@ class AdaptedModel(Wrapper):
 def adapt(
     model: LanguageModel,
     base: Params,
-    rules: Sequence[AdapterRule | RowRule],
+    rules: Sequence[Rule],
     *,
     path: Literal["apply", "intercept"] = "intercept",
     dropout: float = 0.0,
@@ -75,24 +89,54 @@ def adapt(
 ) -> AdaptedModel:
     """The model with adapters on its frozen parameters, `base`.
 
+    It does not hold what is trained whole: that begins with its `first_values`.
+
     The path "apply" forms the adapted weights in each call, "intercept" adds x A B to x W; dropout,
     on the adapters' input in training, needs the latter. See `transform.apply` and `intercept`.
 
     Raises:
       UserError: a rule does not fit.
     """
-    rules = tuple(rules)
+    rules, leaves = tuple(rules), named_leaves(base)
+    whole = choose_whole(leaves, rules)
+    shapes = {name: jax.ShapeDtypeStruct(leaves[name].shape, leaves[name].dtype) for name in whole}
+    frozen = nested({name: leaf for name, leaf in leaves.items() if name not in whole})
     adapters = jax.eval_shape(lambda key: init(key, base, rules), jax.random.key(0))
-    lengths = jax.jit(lambda base: squares(base, adapters))(base)
-    return AdaptedModel(model, base, lengths, rules, path, dropout, detach_norm)
+    lengths = jax.jit(lambda base: squares(base, adapters))(frozen)
+    fixed = rules, tuple(shapes.items()), path, dropout, detach_norm
+    return AdaptedModel(model, frozen, lengths, *fixed)
+
+
+def first_values(base: Params, rules: Sequence[Rule]) -> dict[str, Array]:
+    """What is trained whole begins with, by its path among the adapters."""
+    leaves = named_leaves(base)
+    return {
+        f"{name}/value": trained(leaves[name], rule)
+        for name, rule in choose_whole(leaves, rules).items()
+    }
 
 
 def adapter_rules(config: AdapterConfig, model: LanguageModel) -> Rules:
-    """Which parameters a run adapts; none where it trains all of them."""
+    """Which parameters a run adapts; none where it trains all of them.
+
+    Raises:
+      UserError: there is nothing to train.
+    """
     if config.kind == "none":
         return ()
-    size, exclude = (config.rank, config.alpha, config.kind), model.not_adaptable
-    kernels = all_linear(*size, exclude)
-    if config.pattern != "all-linear":
-        kernels = (AdapterRule(config.pattern, *size, exclude=exclude),)
-    return (*kernels, *((RowRule(config.row_ranges),) if config.row_ranges else ()))
+    exclude, dtype = model.not_adaptable, "" if config.train_dtype == "float32" else "bfloat16"
+    rules: list[Rule] = []
+    if config.kind != "whole":
+        size = config.rank, config.alpha, config.kind
+        if config.pattern == "all-linear":
+            rules += all_linear(*size, exclude)
+        else:
+            rules.append(AdapterRule(config.pattern, *size, exclude=exclude))
+    if config.row_ranges:
+        rules.append(RowRule(config.row_ranges, dtype=dtype))
+    if getattr(model.config, "new_rows", 0):
+        rules.append(WholeRule(NEW_ROWS, dtype))
+    if config.train:
+        rules.append(WholeRule(config.train, dtype))
+    config.require(bool(rules), "train", 'what is trained, with adapters.kind "whole"')
+    return tuple(rules)

@@ -13,7 +13,15 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from mmrec_jax.dora.kernel import column_norm, wide
-from mmrec_jax.dora.rules import AdapterRule, RowRule, choose_embedding, choose_kernels
+from mmrec_jax.dora.rules import (
+    AdapterRule,
+    RowRule,
+    Rule,
+    WholeRule,
+    choose_kernels,
+    choose_tables,
+    choose_whole,
+)
 from mmrec_jax.errors import UserError
 from mmrec_jax.tree import named_leaves, path_name
 from mmrec_jax.typing import Array
@@ -33,7 +41,7 @@ class Adapter:
 class Rows:
     """Rows of an embedding that replace the frozen ones."""
 
-    rows: Array  # [N, D], in the embedding's dtype, float32 at least
+    rows: Array  # [N, D]
     ranges: tuple[tuple[int, int], ...] = flax.struct.field(pytree_node=False)
 
     @property
@@ -42,33 +50,47 @@ class Rows:
         return np.concatenate([np.arange(first, last + 1) for first, last in self.ranges])
 
 
-Node = Adapter | Rows
+@flax.struct.dataclass
+class Whole:
+    """A parameter that is trained as it is; a base may lack it."""
+
+    value: Array
 
 
-def init(key: Array, params: Any, rules: Sequence[AdapterRule | RowRule]) -> dict[str, Any]:
-    """Adapters at which the model is unchanged: B = 0, m = norm(W).
+Node = Adapter | Rows | Whole
+
+
+def init(key: Array, params: Any, rules: Sequence[Rule]) -> dict[str, Any]:
+    """Adapters at which the model is unchanged: B = 0, m = norm(W), rows and wholes as they are.
 
     A is uniform in +-1 / sqrt(inputs) (Kaiming, as LoRA has it). What a kernel gets depends on the
     key and its own path alone. `params`, the base, and the result are nested dicts, the latter with
-    an `Adapter` or `Rows` for each adapted parameter.
+    a `Node` for each adapted parameter. What is trained whole has no adapter besides.
 
     Raises:
       UserError: a rule matches nothing or does not fit.
     """
     leaves = named_leaves(params)
     made: dict[str, Node] = {}
+    for name, whole in choose_whole(leaves, rules).items():
+        made[name] = Whole(trained(leaves[name], whole))
     for name, rule in choose_kernels(leaves, rules)[0].items():
         own = jax.random.fold_in(key, zlib.crc32(name.encode()))
         made[name] = _start(own, leaves[name], rule)
     for rows_rule in rules:
         if isinstance(rows_rule, RowRule):
-            name = choose_embedding(leaves, rows_rule)
-            if name in made:
-                raise UserError(f"{name} has two rules")
-            empty = Rows(rows=jnp.zeros(0), ranges=rows_rule.ranges)
-            rows = leaves[name][empty.indices]
-            made[name] = dataclasses.replace(empty, rows=rows.astype(wide(rows.dtype)))
+            for name in choose_tables(leaves, rows_rule):
+                if name in made:
+                    raise UserError(f"{name} has two rules")
+                empty = Rows(rows=jnp.zeros(0), ranges=rows_rule.ranges)
+                rows = trained(leaves[name][empty.indices], rows_rule)
+                made[name] = dataclasses.replace(empty, rows=rows)
     return nested(made)
+
+
+def trained(leaf: Array, rule: RowRule | WholeRule) -> Array:
+    """In the dtype that it is trained in."""
+    return leaf.astype(rule.dtype or wide(leaf.dtype))
 
 
 def _start(key: Array, kernel: Array, rule: AdapterRule) -> Adapter:
@@ -82,7 +104,7 @@ def _start(key: Array, kernel: Array, rule: AdapterRule) -> Adapter:
     )
 
 
-def skipped(params: Any, rules: Sequence[AdapterRule | RowRule]) -> dict[str, str]:
+def skipped(params: Any, rules: Sequence[Rule]) -> dict[str, str]:
     """Path of each parameter that a rule's pattern is found in and none adapts, to the reason.
 
     Raises:
@@ -93,9 +115,7 @@ def skipped(params: Any, rules: Sequence[AdapterRule | RowRule]) -> dict[str, st
 
 def nodes(adapters: Any) -> dict[str, Node]:
     """Path of the adapted parameter to its node, in tree order."""
-    found = jax.tree_util.tree_leaves_with_path(
-        adapters, is_leaf=lambda x: isinstance(x, Adapter | Rows)
-    )
+    found = jax.tree_util.tree_leaves_with_path(adapters, is_leaf=lambda x: isinstance(x, Node))
     return {path_name(path): node for path, node in found}
 
 
@@ -110,6 +130,16 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     return flax.traverse_util.unflatten_dict(flat, sep="/")
 
 
+def with_whole(params: Any, adapters: Any) -> Any:
+    """The base with what is trained whole: in its dtype where it replaces a parameter."""
+    leaves = named_leaves(params)
+    for name, node in nodes(adapters).items():
+        if isinstance(node, Whole):
+            dtype = leaves[name].dtype if name in leaves else node.value.dtype
+            leaves[name] = node.value.astype(dtype)
+    return nested(leaves)
+
+
 def require_fit(params: Any, adapters: Any) -> None:
     """Refuses adapters that were made for other kernels.
 
@@ -119,6 +149,8 @@ def require_fit(params: Any, adapters: Any) -> None:
     leaves = named_leaves(params)
     for name, node in nodes(adapters).items():
         if name not in leaves:
+            if isinstance(node, Whole):
+                continue
             raise UserError(f"the adapters belong to another base: it has no parameter {name}")
         shape = tuple(leaves[name].shape)
         if not _fits(node, shape):
@@ -129,6 +161,8 @@ def require_fit(params: Any, adapters: Any) -> None:
 
 
 def _fits(node: Node, shape: tuple[int, ...]) -> bool:
+    if isinstance(node, Whole):
+        return node.value.shape == shape
     if isinstance(node, Rows):
         inside = all(last < shape[0] for _, last in node.ranges)
         return inside and node.rows.shape == (len(node.indices), *shape[1:])
@@ -144,7 +178,8 @@ def partition_specs(adapters: Any, kernel_specs: Mapping[str, PartitionSpec]) ->
     """How adapters lie on a mesh, beside the kernels that they adapt.
 
     A has the kernel's spec along its inputs, B and m along its outputs, all along its axis of
-    layers. The rank and rows of an embedding are whole on every device.
+    layers. The rank and rows of an embedding are whole on every device; what is trained whole lies
+    as it does in the base.
 
     Args:
       adapters: what `init` made, or its `jax.eval_shape`.
@@ -157,6 +192,8 @@ def partition_specs(adapters: Any, kernel_specs: Mapping[str, PartitionSpec]) ->
     def specs(name: str, node: Node) -> Any:
         if isinstance(node, Rows):
             return _with(node, rows=PartitionSpec())
+        if isinstance(node, Whole):
+            return _with(node, value=kernel_specs[name])
         kernel = kernel_specs[name]
         axes: list[Any] = [*kernel, *[None] * (len(node.a.shape) - len(kernel))]
         *layers, inputs, outputs = axes

@@ -53,18 +53,40 @@ class AdapterRule:
 
 @dataclasses.dataclass(frozen=True)
 class RowRule:
-    """Rows of an embedding [V, D], those of new tokens, trained beside the adapters.
+    """Rows of embeddings [V, D], such as those of control tokens, trained beside the adapters.
 
     Attributes:
       ranges: the rows, as pairs of a first and a last one.
-      pattern: a regular expression, found in the path of exactly one parameter.
+      pattern: a regular expression, found in the paths of tables: of the input, and of the head
+        where that has one of its own.
+      dtype: what they are trained in; "": the table's, float32 at least.
     """
 
     ranges: tuple[tuple[int, int], ...]
     pattern: str = r"(^|/)embedding$"
+    dtype: str = ""
 
     def __post_init__(self) -> None:
         _require_expression(self.pattern, f"row rule {self.pattern!r}")
+
+
+@dataclasses.dataclass(frozen=True)
+class WholeRule:
+    """Parameters that are trained as they are, such as the rows of new tokens.
+
+    Attributes:
+      pattern: a regular expression, found in the paths of some parameters.
+      dtype: what they are trained in; "": their own, float32 at least.
+    """
+
+    pattern: str
+    dtype: str = ""
+
+    def __post_init__(self) -> None:
+        _require_expression(self.pattern, f"whole rule {self.pattern!r}")
+
+
+Rule = AdapterRule | RowRule | WholeRule
 
 
 def _require_expression(text: str, where: str) -> None:
@@ -86,9 +108,9 @@ def all_linear(
 
 
 def choose_kernels(
-    leaves: Mapping[str, Array], rules: Sequence[AdapterRule | RowRule]
+    leaves: Mapping[str, Array], rules: Sequence[Rule]
 ) -> tuple[dict[str, AdapterRule], dict[str, str]]:
-    """The rule of each adapted kernel; the first that matches takes it.
+    """The rule of each adapted kernel; the first that matches takes it, what is whole excepted.
 
     Beside them the reason for each parameter that a pattern is found in and no rule adapts.
     `leaves` are all parameters, by path.
@@ -98,6 +120,8 @@ def choose_kernels(
     """
     chosen: dict[str, AdapterRule] = {}
     left_out: dict[str, str] = {}
+    whole = choose_whole(leaves, rules)
+    leaves = {name: leaf for name, leaf in leaves.items() if name not in whole}
     for rule in (rule for rule in rules if isinstance(rule, AdapterRule)):
         matched = [name for name in leaves if re.search(rule.pattern, name)]
         reasons = {name: _reason_against(name, leaves[name].shape, rule) for name in matched}
@@ -142,18 +166,37 @@ def _reason_against(name: str, shape: tuple[int, ...], rule: AdapterRule) -> str
     return reason
 
 
-def choose_embedding(leaves: Mapping[str, Array], rule: RowRule) -> str:
-    """The path of the embedding that a rule means.
+def choose_whole(leaves: Mapping[str, Array], rules: Sequence[Rule]) -> dict[str, WholeRule]:
+    """The rule of each parameter that is trained as it is.
 
     Raises:
-      UserError: none or several match, or a row is not there.
+      UserError: a rule matches nothing.
+    """
+    chosen: dict[str, WholeRule] = {}
+    for rule in (rule for rule in rules if isinstance(rule, WholeRule)):
+        matched = [name for name in leaves if re.search(rule.pattern, name)]
+        if not matched:
+            raise UserError(
+                f"whole pattern {rule.pattern!r} matches no parameter: they are "
+                f"{', '.join(sorted(leaves))}"
+            )
+        chosen |= dict.fromkeys(matched, rule)
+    return chosen
+
+
+def choose_tables(leaves: Mapping[str, Array], rule: RowRule) -> list[str]:
+    """The paths of the embeddings that a rule means.
+
+    Raises:
+      UserError: none match or what is no [V, D] array does, or a row is not there.
     """
     matched = [name for name in leaves if re.search(rule.pattern, name)]
-    if len(matched) != 1 or leaves[matched[0]].ndim != 2:
+    if not matched or any(leaves[name].ndim != 2 for name in matched):
         found = ", ".join(matched) or "nothing"
-        raise UserError(f"row pattern {rule.pattern!r} must match one [V, D] array, not {found}")
-    rows = leaves[matched[0]].shape[0]
-    for first, last in rule.ranges:
-        if not 0 <= first <= last < rows:
-            raise UserError(f"{matched[0]} has rows 0 to {rows - 1}; there are no {first}-{last}")
-    return matched[0]
+        raise UserError(f"row pattern {rule.pattern!r} must match [V, D] arrays, not {found}")
+    for name in matched:
+        rows = leaves[name].shape[0]
+        for first, last in rule.ranges:
+            if not 0 <= first <= last < rows:
+                raise UserError(f"{name} has rows 0 to {rows - 1}; there are no {first}-{last}")
+    return matched

@@ -102,7 +102,8 @@ def _forward(
     """Logits `[B, V]` after the last real token, and the state."""
     output = model.apply(params, tokens, state, segment_ids)
     last = jnp.sum(segment_ids > 0, axis=1) - 1
-    return jnp.take_along_axis(output.logits, last[:, None, None], axis=1)[:, 0], output.state
+    hidden = jnp.take_along_axis(output.hidden, last[:, None, None], axis=1)
+    return output.head(hidden)[:, 0], output.state
 
 
 def _chunks(total: int) -> Iterator[tuple[int, int]]:

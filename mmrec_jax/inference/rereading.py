@@ -1,6 +1,6 @@
 """Models that keep no state, as if they had one: the text so far, which is read again."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.struct
 import jax
@@ -8,19 +8,25 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from mmrec_jax.models.api import LanguageModel, Output, Params, State
+from mmrec_jax.models.growing_state import GrowingState, room_for
 from mmrec_jax.models.wrapper import Inputs, Wrapper
 from mmrec_jax.typing import Array, Int
 
-_LEAST = 64  # tokens that there is room for at first
-
 
 @flax.struct.dataclass
-class KeptText:
+class KeptText(GrowingState):
     """What each row has read."""
+
+    room_axes: ClassVar[dict[str, int]] = {"tokens": 1, "segment_ids": 1}
 
     tokens: Int[Array, "B N"]
     segment_ids: Int[Array, "B N"]  # of the tokens; 0 where there is room for more
     length: Int[Array, "B"]
+
+    @property
+    def used(self) -> Int[Array, "B"]:
+        """All of its tokens."""
+        return self.length
 
 
 @flax.struct.dataclass
@@ -47,12 +53,12 @@ class Rereading(Wrapper):
             length=kept.length + jnp.sum(real, axis=1, dtype=jnp.int32),
         )
         output = self.inner.apply(params, after.tokens, None, after.segment_ids, **options)
-        logits = jnp.take_along_axis(output.logits, jnp.maximum(positions, 0)[..., None], axis=1)
-        return output._replace(logits=logits, state=after)
+        hidden = jnp.take_along_axis(output.hidden, jnp.maximum(positions, 0)[..., None], axis=1)
+        return output._replace(hidden=hidden, state=after)
 
     def initial_state(self, batch: int) -> KeptText:
         """The state before the first token."""
-        return _empty(batch, _LEAST)
+        return _empty(batch, room_for(1))
 
     @property
     def state_batch_axes(self) -> Any:
@@ -66,20 +72,8 @@ def with_state(model: LanguageModel) -> LanguageModel:
 
 
 def with_room(state: State, count: int) -> State:
-    """The state as `count` more tokens need it; other states than a `KeptText` are ready.
-
-    The room doubles, so that a text of n tokens takes log n compiled programs.
-    """
-    if not isinstance(state, KeptText):
-        return state
-    room, width = _room(int(state.length.max()) + count), state.tokens.shape[1]
-    if room == width:
-        return state
-
-    def resized(x: Array) -> Array:
-        return jnp.pad(x[:, :room], ((0, 0), (0, max(0, room - width))))
-
-    return KeptText(resized(state.tokens), resized(state.segment_ids), state.length)
+    """The state as `count` more tokens need it; one of fixed size is ready."""
+    return state.with_room(count) if isinstance(state, GrowingState) else state
 
 
 def colocate(params: Params, tree: Any) -> Any:
@@ -96,13 +90,12 @@ def colocate(params: Params, tree: Any) -> Any:
 
 def state_shapes(model: LanguageModel, length: int) -> State:
     """Shapes and dtypes of the state of one row that has read `length` tokens."""
-    if isinstance(model, Rereading):
-        return jax.eval_shape(lambda: _empty(1, _room(length)))
-    return jax.eval_shape(lambda: model.initial_state(1))
 
+    def state() -> State:
+        first = model.initial_state(1)
+        return first.resized(room_for(length)) if isinstance(first, GrowingState) else first
 
-def _room(length: int) -> int:
-    return max(_LEAST, 1 << (length - 1).bit_length())
+    return jax.eval_shape(state)
 
 
 def _empty(rows: int, room: int) -> KeptText:

@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from numpy.typing import NDArray
-
 from mmrec_jax.models.family_config import FamilyConfig
 from mmrec_jax.typing import Array, Bool, Float, Int
 
@@ -29,22 +27,28 @@ class Training(NamedTuple):
 
 
 class Output(NamedTuple):
-    """What a forward pass returns."""
+    """What a forward pass returns; logits are made by whoever asks for them.
 
-    logits: Float[Array, "B T V"]  # float32; those at t predict token t + 1
+    `head` is a pytree (`jax.tree_util.Partial`) of a pure function, [..., D] -> [..., V] float32 at
+    least, and of the parameters that it uses, so that it may be an argument of transformed code.
+    """
+
+    hidden: Float[Array, "B T D"]  # after the last norm
+    head: Callable[[Array], Array]
     state: State  # after the last token that is not padding
     metrics: dict[str, Array]  # scalars for the log
     captured: dict[str, Array]  # what `capture` asked for
 
-
-Histogram = tuple[NDArray[Any], NDArray[Any]]  # edges [bins + 1], counts [bins]
+    @property
+    def logits(self) -> Float[Array, "B T V"]:
+        """Of the whole vocabulary; those at t predict token t + 1."""
+        return self.head(self.hidden)
 
 
 class Dashboard(NamedTuple):
     """What a family has to say about what goes on inside its model."""
 
     scalars: dict[str, float]  # for the log
-    histograms: dict[str, Histogram]  # for the log
     record: dict[str, Any]  # every number, fit for JSON
     table: str  # for the console
     draw: Callable[[str, Path], None]  # `draw(title, path)` writes a picture, PNG
@@ -111,6 +115,10 @@ class LanguageModel(Protocol):
 
     def decays(self, name: str) -> bool:
         """Whether weight decay applies to the parameter at a path."""
+
+    @property
+    def head_parameters(self) -> tuple[str, ...]:
+        """The entries of the parameters that `Output.head` uses."""
 
     @property
     def not_adaptable(self) -> str:

@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.sharding import PartitionSpec
+from jax.tree_util import Partial
 
 from mmrec_jax.models.api import Output, Params, State, Training
+from mmrec_jax.models.layout import layout
 from mmrec_jax.tree import map_named
 from mmrec_jax.typing import Array
 
@@ -20,11 +22,13 @@ class LinenModel:
     """`LanguageModel` around a module; a subclass says which, and what its parameters are.
 
     The module is called as `module(tokens, state, segment_ids, deterministic=..., perturb=...)` and
-    returns logits, the state and scalar metrics. It draws dropout from the rng "dropout".
+    returns hidden states [B, T, D], the state and scalar metrics. It draws dropout from the rng
+    "dropout". `head` makes logits of the hidden states.
 
     Attributes:
       decayed: found in the paths of parameters that weight decay applies to.
       not_decayed: found in those of all others, so that none is forgotten in silence.
+      head_parameters: the top-level entries of the parameters that `head` gets.
       sharding: (regular expression, spec) pairs; the first that is found in a path holds, over as
         many of the array's axes as it names. What none is found in is replicated.
     """
@@ -34,6 +38,7 @@ class LinenModel:
     decayed: ClassVar[str] = r"(^|/)(kernel|embedding)$"
     not_decayed: ClassVar[str] = r"(^|/)(scale|bias)$"
     not_adaptable: ClassVar[str] = r"(^|/)embed|norm[^/]*(/|$)|(^|/)(scale|bias)$"
+    head_parameters: ClassVar[tuple[str, ...]] = ("embed",)
     sharding: ClassVar[tuple[tuple[str, PartitionSpec], ...]] = (
         (r"(^|/)embedding$", PartitionSpec("tensor", "fsdp")),
     )
@@ -74,8 +79,17 @@ class LinenModel:
             rngs=None if training is None else {"dropout": training.key},
             mutable=list(capture) or False,
         )
-        (logits, after, metrics), collected = result if capture else (result, {})
-        return Output(logits, after, metrics, self.captured(collected, state, tokens.shape))
+        (hidden, after, metrics), collected = result if capture else (result, {})
+        own = {name: params[name] for name in self.head_parameters}
+        # The model is a pytree without leaves: an argument of the function, like its parameters.
+        head = Partial(type(self).head, self, own)
+        return Output(hidden, head, after, metrics, self.captured(collected, state, tokens.shape))
+
+    def head(self, params: Params, hidden: Array) -> Array:
+        """Logits [..., V] of hidden states [..., D]; here with the embedding of the tokens."""
+        matrix = params["embed"]["embedding"].T.astype(hidden.dtype)
+        dtype = jnp.promote_types(hidden.dtype, jnp.float32)
+        return jnp.dot(hidden, matrix, preferred_element_type=dtype)
 
     def captured(
         self, collected: Mapping[str, Any], state: State, shape: tuple[int, ...]
@@ -92,16 +106,17 @@ class LinenModel:
         return None
 
     def continues(self, segment_ids: Array, state: State) -> Array:
-        """See `LanguageModel.continues`; here no state knows of an earlier token."""
-        before = jnp.pad(segment_ids[:, :-1], ((0, 0), (1, 0)))
-        return (segment_ids > 0) & (segment_ids == before)
+        """See `LanguageModel.continues`; a state has `segment` and `position` (`layout.py`)."""
+        tokens = layout(segment_ids, state, segment_ids.shape)
+        return tokens.real & ~tokens.start
 
     def partition_specs(self, params: Params) -> Any:
         """See `LanguageModel.partition_specs`."""
 
-        def spec(name: str, leaf: Any) -> PartitionSpec:
+        def spec(name: str, leaf: Any) -> Any:
             found = (spec for pattern, spec in self.sharding if re.search(pattern, name))
-            return next(found, PartitionSpec())
+            first = next(found, PartitionSpec())
+            return jax.tree.map(lambda _: first, leaf)  # of both arrays of a quantised matrix
 
         return map_named(spec, params)
 

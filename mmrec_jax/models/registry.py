@@ -8,5 +8,6 @@ FAMILIES: Registry[type[FamilyConfig]] = Registry(
     {
         "mmrec": "mmrec_jax.models.mmrec.config:MMRecConfig",
         "attention": "mmrec_jax.models.attention.config:AttentionConfig",
+        "transformer": "mmrec_jax.models.transformer.config:TransformerConfig",
     },
 )

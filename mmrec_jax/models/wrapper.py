@@ -26,6 +26,7 @@ class Wrapper:
     continues: Any = _of_inner("continues")
     partition_specs: Any = _of_inner("partition_specs")
     decays: Any = _of_inner("decays")
+    head_parameters: Any = _of_inner("head_parameters")
     not_adaptable: Any = _of_inner("not_adaptable")
     mixing_flops: Any = _of_inner("mixing_flops")
     unwrap: Any = _of_inner("unwrap")

@@ -233,10 +233,11 @@ def abstract_batch(config: Config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct
 
 def shard_params(params: Params, model: LanguageModel, mesh: Mesh) -> Params:
     """Parameters that every process has, each device with its part of them."""
-    return jax.tree.map(_distribute, params, shardings(params, model.partition_specs(params), mesh))
+    return jax.tree.map(distribute, params, shardings(params, model.partition_specs(params), mesh))
 
 
-def _distribute(array: jax.Array, sharding: NamedSharding) -> jax.Array:
+def distribute(array: jax.Array, sharding: NamedSharding) -> jax.Array:
+    """An array that every process has, each device with its part of it."""
     if jax.process_count() == 1:
         return jax.device_put(array, sharding)
     on_host = np.asarray(array)

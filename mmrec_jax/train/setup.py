@@ -21,7 +21,7 @@ from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.files.paths import require_outside
 from mmrec_jax.data.train_iterator import TrainIterator
-from mmrec_jax.dora.adapted_model import adapt, adapter_rules
+from mmrec_jax.dora.adapted_model import adapt, adapter_rules, first_values
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel
 from mmrec_jax.models.noise import read_noise_table, with_embedding_noise
@@ -31,6 +31,7 @@ from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.train.compiled_steps import enable_compile_cache
 from mmrec_jax.train.mesh import (
     abstract_on,
+    distribute,
     make_mesh,
     row_devices,
     shard_params,
@@ -46,6 +47,7 @@ from mmrec_jax.train.processes import (
     require_shared,
 )
 from mmrec_jax.train.state import TrainState, from_items, initial_state, to_items
+from mmrec_jax.tree import named_leaves
 
 
 @dataclasses.dataclass
@@ -153,15 +155,17 @@ def _set_up(
     )
     if meta is not None:
         check_same_tokenizer(data.tokenizer.fingerprint, meta["tokenizer"], where)
-    record, given = None, None
+    record, given = None, {}
     if base is not None:
         record = base_record(base)
-        given = None if config.adapters.used else base.params
-    del base  # of adapters each device has its part by now
+        given = named_leaves(base.params)
+        if config.adapters.used:
+            given = first_values(base.params, adapter_rules(config.adapters, base.model.build()))
+    del base  # what is frozen of it is in the model by now
 
-    def new_state(model: LanguageModel, params: Any) -> TrainState:
+    def new_state(model: LanguageModel, given: dict[str, Any]) -> TrainState:
         rows = config.train.batch_size if config.train.carry_state else None
-        return initial_state(model, objectives, optimizer, config.train.seed, rows, params=params)
+        return initial_state(model, objectives, optimizer, config.train.seed, rows, given=given)
 
     abstract = jax.eval_shape(new_state, model, given)
     sharding = state_shardings(abstract, model, mesh)
@@ -172,8 +176,9 @@ def _set_up(
         batches.set_state(position)
         checkpointer.set_aside_later(start)
     else:
-        given = None if given is None else shard_params(given, model, mesh)
-        state = jax.jit(new_state, out_shardings=sharding)(model, given)
+        places = named_leaves(sharding.params)
+        given = {name: distribute(leaf, places[name]) for name, leaf in given.items()}
+        state = jax.jit(new_state, out_shardings=sharding, donate_argnums=1)(model, given)
     if is_process_zero():
         folder.write_config(config, model.config.vocab_size)
         data.tokenizer.save(folder.tokenizer)

@@ -38,15 +38,15 @@ def initial_state(
     seed: int,
     carried_rows: int | None = None,
     *,
-    params: Params | None = None,
+    given: Mapping[str, Array] | None = None,
 ) -> TrainState:
     """The state before the first update. Traceable: use under `jax.jit` or `jax.eval_shape`.
 
     `carried_rows` are the rows of a batch where the model's state is carried from step to step;
-    `params` those to begin with, None for the model's own start.
+    `given` what some parameters, by path, begin with instead of the model's own start.
     """
-    key = jax.random.key(seed)
-    params = model.init(key) if params is None else params
+    key, given = jax.random.key(seed), given or {}
+    params = map_named(lambda name, leaf: given.get(name, leaf), model.init(key))
     own = {}
     for name, objective in objectives.items():
         part = jax.random.fold_in(jax.random.fold_in(key, 3), zlib.crc32(name.encode()))

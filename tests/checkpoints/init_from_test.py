@@ -15,7 +15,7 @@ from mmrec_jax.train.loop import run
 from mmrec_jax.train.setup import set_up
 from mmrec_jax.train.writer import read_metrics
 from mmrec_jax.tree import named_leaves
-from tests.refused import refused
+from tests.refused import mistake, refused
 from tests.small_run import begin, linear_config, session_text
 
 _STEPS = 4
@@ -41,6 +41,7 @@ def _config(base, **overrides):
         "adapters__kind": "dora",
         "adapters__rank": 2,
         "adapters__embedding_rows": "250-251",
+        "adapters__train": "final_norm",
         "tokenizer__kind": "char",  # not used: the tokenizer is the base's
         "train__steps": _STEPS,
         "train__checkpoint_every": 2,
@@ -89,6 +90,7 @@ def test_loading_merging_and_exporting_agree(folder, base, fine, monkeypatch, ca
     _, before, _ = mmrec_jax.load(base)
     moved = [n for n, x in named_leaves(params).items() if np.any(x != named_leaves(before)[n])]
     assert "embed/embedding" in moved
+    assert "final_norm/scale" in moved
     assert sum("kernel" in name for name in moved) == 4
     rows = np.any(np.asarray(params["embed"]["embedding"] != before["embed"]["embedding"]), axis=1)
     assert list(np.flatnonzero(rows)) == [250, 251]
@@ -112,24 +114,25 @@ def test_loading_merging_and_exporting_agree(folder, base, fine, monkeypatch, ca
         np.testing.assert_array_equal(named_leaves(found)[name], leaf, err_msg=name)
     capsys.readouterr()
 
-    with pytest.raises(SystemExit):
-        main(["merge", f"--workdir={fine}", f"--out={folder / 'merged'}"])
-    assert "there is something here already" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["merge", f"--workdir={base}", f"--out={folder / 'other'}"])
-    assert "this run trained all parameters; it has no adapters" in capsys.readouterr().err
+    for run_folder, out, named in (
+        (fine, "merged", "there is something here already"),
+        (base, "other", "this run trained all parameters; it has no adapters"),
+    ):
+        merge = "merge", f"--workdir={run_folder}", f"--out={folder / out}"
+        assert named in mistake(capsys, *merge)
 
 
 def test_show_lists_what_is_trained(fine, capsys):
     main(["adapters", "show", f"--workdir={fine}"])
     first, _, *lines, last = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{fine / 'checkpoints' / str(_STEPS)}, on step 3 of ")
-    assert len(lines) == 5
+    assert len(lines) == 6
     # [1, 96, 32], rank 2: (96 + 32) 2 + 32 numbers of float32.
     (down,) = (line.split() for line in lines if "ffn/down" in line)
     expected = "blocks/ffn/down/kernel 1 x 128 x 32 dora, rank 2, scale 8 352 1,408"
     assert " ".join(down) == expected
     assert any("rows 250-251" in line and " 64 " in line for line in lines)
+    assert "final_norm/scale 32 trained whole 32 128" in [" ".join(line.split()) for line in lines]
     numbers = sum(x.size for x in jax.tree.leaves(read_adapters(fine).adapters))
     assert last.startswith(f"trained: {numbers:,} numbers, {4 * numbers:,} bytes; the model has ")
 
@@ -169,6 +172,11 @@ def test_a_base_that_was_moved_is_found_where_the_advice_says(folder, base, fine
         ({"init_from": "nowhere"}, "nowhere: there is no run here"),
         ({"adapters__pattern": "attention"}, "'attention' matches no kernel"),
         ({"adapters__rank": 33}, "adapter rank 33 is larger than the kernel"),
+        ({"adapters__train": "bias"}, "'bias' matches no parameter"),
+        (
+            {"adapters__kind": "whole", "adapters__train": "", "adapters__embedding_rows": ""},
+            "config.adapters.train",
+        ),
         ({"adapters__embedding_rows": "258"}, "has rows 0 to 257; there are no 258-258"),
     ],
 )
@@ -186,7 +194,7 @@ def test_a_run_does_not_begin_with_itself(base):
 def test_an_objective_brings_its_own_parameters_whatever_the_base_was_trained_on(
     base, tmp_path, adapters
 ):
-    rows = {} if adapters == "dora" else {"adapters__embedding_rows": ""}
+    rows = {"adapters__embedding_rows": "", "adapters__train": ""} if adapters == "none" else {}
     short = {"train__steps": 1, "train__eval_every": 1, "train__devices": 1}
     fields = {**short, **rows, "adapters__kind": adapters, "noise__alpha": 0.0}
     config = _config(base, **fields, objectives__uboo__weight=0.1)

@@ -72,6 +72,25 @@ def test_kernels_narrower_than_the_rank_are_skipped_by_the_preset_alone():
         dora.skipped(shapes, dora.all_linear(99, 8.0))
 
 
+def test_what_is_whole_has_no_adapter_and_the_dtype_that_is_asked_for():
+    some = dora.all_linear(4, 8.0, exclude=MMRec.not_adaptable)
+    rules = dora.WholeRule("final_norm"), dora.WholeRule("ffn/down", "bfloat16"), *some
+    found = dora.nodes(_init(_shapes(), *rules))
+    assert found["final_norm/scale"].value.dtype == jnp.float32
+    assert found["blocks/ffn/down/kernel"].value.dtype == jnp.bfloat16
+    assert isinstance(found["blocks/qk/kernel"], dora.Adapter)
+
+
+def test_rows_are_trained_in_each_table():
+    params = {name: {"embedding": jnp.ones((9, 2), jnp.bfloat16)} for name in ("embed", "head")}
+    found = dora.nodes(_init(params, dora.RowRule(((3, 4),), dtype="bfloat16")))
+    assert {name: node.rows.shape for name, node in found.items()} == {
+        "embed/embedding": (2, 2),
+        "head/embedding": (2, 2),
+    }
+    assert {node.rows.dtype for node in found.values()} == {jnp.dtype(jnp.bfloat16)}
+
+
 _MISTAKES = {
     "no match": (dora.AdapterRule("attention", 2, 1.0), ["attention", "ffn/down/kernel"]),
     "a norm": (dora.AdapterRule("final_norm", 2, 1.0), ["final_norm/scale"]),
@@ -91,6 +110,8 @@ _MISTAKES = {
         ["'qk'"],
     ),
     "no rows": (dora.RowRule(((0, 1),), "table"), ["'table'"]),
+    "no whole": (dora.WholeRule("table"), ["'table'", "final_norm/scale"]),
+    "twice": ((dora.RowRule(((0, 1),)), dora.WholeRule("embedding")), ["embed/embedding", "two"]),
 }
 
 

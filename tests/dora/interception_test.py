@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from mmrec_jax import dora
+from mmrec_jax.dora.adapted_model import adapt
 from mmrec_jax.errors import UserError
+from mmrec_jax.models.linen import LinenModel
 from mmrec_jax.models.mmrec.model import MMRecLM
 from tests.models.mmrec import small_model
 from tests.small_step import assert_close, moved
@@ -22,7 +24,11 @@ class _Layers(nn.Module):
 
 def test_values_and_gradients_are_those_of_the_applied_weights(rng):
     model, x = _Layers(), rng.normal(size=(4, 3, 6)).astype(np.float32)
-    rules = (dora.AdapterRule("dense", 2, 3.0), dora.AdapterRule("last", 2, 3.0, "rslora"))
+    rules = (
+        dora.AdapterRule("dense", 2, 3.0),
+        dora.AdapterRule("last", 2, 3.0, "rslora"),
+        dora.WholeRule("bias"),
+    )
 
     @jax.jit
     def start():
@@ -35,7 +41,8 @@ def test_values_and_gradients_are_those_of_the_applied_weights(rng):
         return jnp.sum(jnp.cos(model.apply({"params": dora.apply(params, trained)}, x)))
 
     def intercepted(trained, x):
-        with dora.intercept(params, trained) as variables:
+        less = {**params, "dense": {"kernel": params["dense"]["kernel"]}}
+        with dora.intercept(less, trained) as variables:
             return jnp.sum(jnp.cos(model.apply(variables, x)))
 
     both = [jax.jit(jax.value_and_grad(f, (0, 1)))(trained, x) for f in (applied, intercepted)]
@@ -132,3 +139,36 @@ def test_what_cannot_be_intercepted_is_refused():
         pytest.raises(UserError, match=r"Own cannot be intercepted.*path=apply"),
     ):
         Own().apply(variables, jnp.ones((1, 4)))
+
+
+def test_the_head_has_its_adapters_too():
+    """No module calls it, and its kernel may be adapted like any other."""
+
+    class Network(nn.Module):
+        @nn.compact
+        def __call__(self, tokens, *others, **options):
+            x = nn.Embed(6, 4, name="embed")(tokens)
+            nn.Dense(6, use_bias=False, name="head")(x)  # makes the parameters of the head
+            return nn.Dense(4, name="inner")(x), None, {}
+
+    class Untied(LinenModel):
+        head_parameters = ("head",)
+        module = property(lambda self: Network())
+
+        def head(self, params, hidden):
+            return hidden @ params["head"]["kernel"]
+
+    model, tokens = Untied(None), jnp.arange(6)[None]
+    base = jax.jit(model.init)(jax.random.key(0))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def logits(path, trained):
+        return adapt(model, base, rules, path=path).apply(trained, tokens).logits
+
+    rules = dora.all_linear(2, 3.0)
+    trained = moved(dora.init(jax.random.key(1), base, rules), 0.3)
+    assert set(trained) == {"head", "inner"}
+    applied = logits("apply", trained)
+    assert_close(logits("intercept", trained), applied, 1e-5)
+    headless = trained | {"head": dora.init(jax.random.key(1), base, rules)["head"]}
+    assert np.max(np.abs(logits("apply", headless) - applied)) > 0.1

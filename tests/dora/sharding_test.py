@@ -10,19 +10,21 @@ from tests.dora.small_trees import adapters, base
 from tests.small_step import assert_close, mesh, moved
 
 _SPECS = {"dense/kernel": P("fsdp"), "blocks/out/kernel": P(None, "tensor", "fsdp")}
+_SPECS |= {"blocks/norm/scale": P(None, "tensor")}
 
 
 def test_adapters_lie_beside_their_kernels():
     trained = adapters(base())
     specs = dora.partition_specs(trained, _SPECS)
     assert jax.tree.structure(specs) == jax.tree.structure(trained)
-    found = {name: node for name, node in dora.nodes(specs).items() if name in _SPECS}
+    found = {name: node for name, node in dora.nodes(specs).items() if name.endswith("kernel")}
     assert {name: (node.a, node.b) for name, node in found.items()} == {
         "dense/kernel": (P("fsdp", None), P(None, None)),
         "blocks/out/kernel": (P(None, "tensor", None), P(None, None, "fsdp")),
     }
     assert all(node.m == node.b for node in found.values())
     assert specs["embed"]["embedding"].rows == P()
+    assert specs["blocks"]["norm"]["scale"].value == P(None, "tensor")
 
 
 @pytest.mark.parametrize("path", ["apply", "intercept"])

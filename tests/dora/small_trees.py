@@ -11,8 +11,8 @@ ROWS = ((1, 2), (8, 8))
 
 
 def rules(kind="dora"):
-    """Every kernel, and rows of the embedding."""
-    return [*dora.all_linear(3, 5.0, kind), dora.RowRule(ROWS)]
+    """Every kernel, rows of the embedding, and a norm as it is."""
+    return [*dora.all_linear(3, 5.0, kind), dora.RowRule(ROWS), dora.WholeRule("norm")]
 
 
 def base(dtype=jnp.float32):

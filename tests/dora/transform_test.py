@@ -27,8 +27,12 @@ def test_weights_and_norms_are_those_of_the_formula(kind):
     embedding = np.asarray(params["embed"]["embedding"]).copy()
     embedding[_ROWS] = np.asarray(found["embed/embedding"].rows)
     np.testing.assert_array_equal(merged["embed"]["embedding"], embedding)
-    scales = (tree["blocks"]["norm"]["scale"] for tree in (merged, params))
-    np.testing.assert_array_equal(*scales)
+    whole = found["blocks/norm/scale"].value
+    assert np.any(whole != params["blocks"]["norm"]["scale"])
+    np.testing.assert_array_equal(merged["blocks"]["norm"]["scale"], whole)
+    del params["blocks"]["norm"]  # which it does not need
+    without = _apply(params, trained)["blocks"]["norm"]["scale"]
+    np.testing.assert_array_equal(without, whole)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
@@ -89,6 +93,7 @@ def test_gradients_are_those_of_the_formula_by_finite_differences(x64, detach):
     gradients = jax.jit(jax.grad(loss))(trained)
     direction = jax.tree.map(lambda x: rng.normal(size=x.shape), trained)
     direction["embed"] = jax.tree.map(np.zeros_like, direction["embed"])
+    direction["blocks"]["norm"] = jax.tree.map(np.zeros_like, direction["blocks"]["norm"])
     ends = [jax.tree.map(lambda x, d, s=s: x + s * d, trained, direction) for s in (1e-5, -1e-5)]
     expected = (by_hand(ends[0]) - by_hand(ends[1])) / 2e-5
     pairs = zip(*map(jax.tree.leaves, (gradients, direction)), strict=True)
@@ -97,6 +102,8 @@ def test_gradients_are_those_of_the_formula_by_finite_differences(x64, detach):
     np.testing.assert_array_equal(
         gradients["embed"]["embedding"].rows, np.asarray(weights["embed"]["embedding"])[_ROWS]
     )
+    scales = (tree["blocks"]["norm"]["scale"] for tree in (gradients, weights))
+    np.testing.assert_array_equal(next(scales).value, next(scales))
 
 
 @pytest.mark.parametrize(
@@ -105,6 +112,7 @@ def test_gradients_are_those_of_the_formula_by_finite_differences(x64, detach):
         ({"dense": {"kernel": jnp.zeros((6, 8))}}, "dense/kernel"),
         ({"dense": {}}, "dense/kernel"),
         ({"embed": {"embedding": jnp.zeros((ROWS[-1][0], 6))}}, "embed/embedding"),
+        ({"blocks": {**base()["blocks"], "norm": {"scale": jnp.zeros((3, 7))}}}, "norm/scale"),
     ],
 )
 def test_adapters_of_another_base_are_refused_by_name(changed, name):

@@ -8,7 +8,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from mmrec_jax.models.api import Output
+from tests.small_step import logits_output
 
 VOCABULARY = 40
 
@@ -34,7 +34,7 @@ class Copier:
             return (follows, last), 9.0 * jax.nn.one_hot(follows[rows, last], VOCABULARY)
 
         state, logits = jax.lax.scan(step, state, (tokens.T, segment_ids.T > 0))
-        return Output(logits.swapaxes(0, 1), state, {}, {})
+        return logits_output(logits.swapaxes(0, 1), state)
 
 
 @jax.tree_util.register_static
@@ -45,4 +45,4 @@ class Uniform:
     state_batch_axes = None
 
     def apply(self, params, tokens, state=None, segment_ids=None):
-        return Output(jnp.zeros((*tokens.shape, VOCABULARY)), None, {}, {})
+        return logits_output(jnp.zeros((*tokens.shape, VOCABULARY)))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mmrec_jax.evaluation.mqar import draw_recall, first_rank, most_pairs, score_recall
-from mmrec_jax.models.api import Output
 from tests.evaluation.copier import VOCABULARY, Copier, Uniform
+from tests.small_step import logits_output
 
 _IDS = np.arange(4, 38, dtype=np.int32)  # 17 keys, 17 values
 _PAIRS = (1, 2, 12)
@@ -49,7 +49,7 @@ class _FirstValue:
         first = jnp.where(calls == 0, tokens[:, 1], first)
         logits = 5.0 * (jnp.arange(VOCABULARY)[None, None] == first[:, None, None])
         logits = jnp.broadcast_to(logits, (*tokens.shape, VOCABULARY))
-        return Output(logits, (first, calls + 1), {}, {})
+        return logits_output(logits, (first, calls + 1))
 
 
 def test_a_model_that_names_the_first_value_is_right_once_in_a_sequence():

@@ -8,7 +8,7 @@ import pytest
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.attention.config import AttentionConfig, matching
-from mmrec_jax.models.attention.model import causal_attention
+from mmrec_jax.models.causal_attention import causal_attention
 from mmrec_jax.tree import count
 from tests.models.mmrec.derivatives import assert_gradient
 from tests.small_step import moved
@@ -18,25 +18,29 @@ def reference(q, k, v, g, segments):
     """Attention token by token in float64: the result, and the gradients against `g`."""
     q, k, v, g = (np.asarray(x, np.float64) for x in (q, k, v, g))
     out, dq, dk, dv = (np.zeros_like(x) for x in (q, q, k, v))
-    scale = q.shape[-1] ** -0.5
     for b, t, h in np.ndindex(q.shape[:3]):
         seen = np.flatnonzero(segments[b, : t + 1] == segments[b, t])
-        score = scale * k[b, seen, h] @ q[b, t, h]
+        of = h // (q.shape[2] // k.shape[2])
+        score = k[b, seen, of] @ q[b, t, h]
         p = np.exp(score - score.max())
         p /= p.sum()
-        out[b, t, h] = p @ v[b, seen, h]
-        dv[b, seen, h] += p[:, None] * g[b, t, h]
-        dp = v[b, seen, h] @ g[b, t, h]
-        ds = scale * p * (dp - p @ dp)
-        dq[b, t, h] = ds @ k[b, seen, h]
-        dk[b, seen, h] += ds[:, None] * q[b, t, h]
+        out[b, t, h] = p @ v[b, seen, of]
+        dv[b, seen, of] += p[:, None] * g[b, t, h]
+        dp = v[b, seen, of] @ g[b, t, h]
+        ds = p * (dp - p @ dp)
+        dq[b, t, h] = ds @ k[b, seen, of]
+        dk[b, seen, of] += ds[:, None] * q[b, t, h]
     return out, dq, dk, dv
 
 
-# One block of queries; three blocks, the last one short.
-@pytest.mark.parametrize(("length", "packed"), [(5, True), (300, False), (300, True)])
-def test_attention_is_that_of_a_float64_loop(length, packed, rng):
-    q, k, v, g = (2 * rng.normal(size=(2, length, 2, 8)).astype(np.float32) for _ in range(4))
+# One block of queries; three blocks, the last one short; keys that three heads of queries share.
+@pytest.mark.parametrize(
+    ("length", "packed", "heads"), [(5, True, 2), (300, False, 2), (300, True, 2), (150, True, 6)]
+)
+def test_attention_is_that_of_a_float64_loop(length, packed, heads, rng):
+    shapes = [(2, length, count, 8) for count in (heads, 2, 2, heads)]
+    q, k, v, g = (2 * rng.normal(size=shape).astype(np.float32) for shape in shapes)
+    q *= 8**-0.5
     segments = np.ones((2, length), np.int32)
     if packed:
         segments = np.stack([np.arange(length) // 70, np.arange(length) // 129]).astype(np.int32)
@@ -62,7 +66,7 @@ def test_every_parameter_has_the_gradient_that_differences_give(rng, x64):
     tokens, targets = (jnp.asarray(rng.integers(0, 50, (2, 9)), jnp.int32) for _ in range(2))
 
     def loss(tree):
-        logits = model.module.apply({"params": tree}, tokens)[0]
+        logits = model.apply(tree, tokens).logits
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, targets))
 
     assert_gradient(loss, tree, rng, step=1e-5, tolerance=1e-4)

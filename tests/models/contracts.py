@@ -117,8 +117,9 @@ def _halves_with_the_state_are_the_whole(case):
     parts = []
     for now in (np.s_[:, :half], np.s_[:, half:]):
         inputs = case.tokens[now], state, _SEGMENTS[now]
-        logits, state, *_ = case.apply(case.model, case.params, *inputs)
-        parts.append(logits)
+        output = case.apply(case.model, case.params, *inputs)
+        state = output.state
+        parts.append(output.logits)
     real = _SEGMENTS > 0
     assert_close(jnp.concatenate(parts, axis=1)[real], case.whole.logits[real], 1e-5)
     assert_close(state, case.whole.state, 1e-5)
@@ -158,7 +159,8 @@ def _every_matrix_is_split_and_every_parameter_has_a_rule(case):
 
 
 def _adapters_change_nothing_until_they_are_trained(case):
-    rules = adapter_rules(AdapterConfig(kind="dora", rank=2), case.model)
+    config = AdapterConfig(kind="dora", rank=2, embedding_rows="1-2")
+    rules = adapter_rules(config, case.model)
     case_of = functools.partial(adapt, case.model, case.params, rules)
     models = [case_of(path=path) for path in ("apply", "intercept")]
     start = jax.jit(models[0].init)(jax.random.key(0))

@@ -50,7 +50,7 @@ class Network(nn.Module):
             return {"h": h, "segment": ids}, h
 
         after, h = jax.lax.scan(step, state, (x.swapaxes(0, 1), segment_ids.T))
-        return embed.attend(h.swapaxes(0, 1)).astype(jnp.float32), after, {}
+        return h.swapaxes(0, 1), after, {}
 
 
 class GRU(LinenModel):

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmrec_jax.models.api import Output
 from mmrec_jax.objectives.api import LOSS
 from mmrec_jax.objectives.uboo import UBOO, normalise
 from tests.models.mmrec.loops import relative_error
+from tests.small_step import logits_output
 
 LAYERS, BATCH, LENGTH, WIDTH = 2, 2, 6, 6
 # Row 0 continues a document (its first token has a predecessor in `before`) and begins one at 3;
@@ -41,7 +41,7 @@ def case(rng):
 @functools.partial(jax.jit, static_argnames="isolate")
 def sums(h, before, kernel, continues=CONTINUES, isolate=False):
     logits = jnp.zeros((BATCH, h.shape[2], 3))
-    output = Output(logits, None, {}, {"states": h, "before": before})
+    output = logits_output(logits, states=h, before=before)
     objective = UBOO(lambda step: 1.0, isolate)
     return objective.sums({"kernel": kernel}, output, {}, continues)
 

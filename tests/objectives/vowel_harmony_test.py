@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmrec_jax.models.api import Output
 from mmrec_jax.objectives.vowel_harmony import VowelHarmony, broken_share, last_vowel_classes
 from mmrec_jax.turkish.vowel_table import VowelTable, broken_classes
+from tests.small_step import logits_output
 
 # Ids: 0 space, 1 consonant, 2 "ev", 3 "ol" (both begin no word: they continue), 4 " ev", 5 "lar",
 # 6 "ler", 7 "ların", 8 "in", 9 "o".
@@ -69,7 +69,7 @@ def _batch(rng, rows=4, length=24):
 
 def _positions(logits, batch):
     objective = VowelHarmony(_TABLE, _V, lambda step: 1.0)
-    return objective.positions(Output(logits, None, {}, {}), batch)
+    return objective.positions(logits_output(logits), batch)
 
 
 def _on_device(batch):

@@ -1,6 +1,7 @@
 """A training step with a frozen base: what moves, what is remembered, what it costs in bytes."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import pytest
 
 from mmrec_jax import dora
 from mmrec_jax.config import AdapterConfig, OptimConfig
-from mmrec_jax.dora.adapted_model import adapt, adapter_rules
+from mmrec_jax.dora.adapted_model import adapt, adapter_rules, first_values
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.estimator import make_estimator
 from mmrec_jax.train.state import initial_state
@@ -27,8 +28,8 @@ def _base():
     return jax.jit(lambda: moved(_INNER.init(jax.random.key(0))))()
 
 
-def _model(kind="dora", rows=_ROWS, **options):
-    config = AdapterConfig(kind=kind, rank=2, alpha=4.0, embedding_rows=rows)
+def _model(kind="dora", rows=_ROWS, train="", **options):
+    config = AdapterConfig(kind=kind, rank=2, alpha=4.0, embedding_rows=rows, train=train)
     return adapt(_INNER, _base(), adapter_rules(config, _INNER), **options)
 
 
@@ -85,6 +86,32 @@ def test_the_optimizer_remembers_adapters_alone(name):
     assert 2 * trained <= held <= 2 * trained + 64
     after, _ = jax.eval_shape(make_train_step(optimizer, build(model)), model, state, batch())
     assert jax.tree.structure(after) == jax.tree.structure(state)
+
+
+@pytest.mark.parametrize("kind", ["dora", "whole"])
+def test_what_is_whole_is_in_the_state_alone_and_gets_the_gradient_of_the_model(kind):
+    train = "final_norm|ffn/down"
+    model, rows = _model(kind, rows="", train=train), batch()
+    given = first_values(_base(), model.rules)
+    state = jax.jit(lambda: initial_state(model, build(model), RECORDER, 0, given=given))()
+    chosen = {name: x for name, x in named_leaves(_base()).items() if re.search(train, name)}
+    held = {name.removesuffix("/value"): x for name, x in named_leaves(state.params).items()}
+    assert len(chosen) == 2
+    assert not chosen.keys() & named_leaves(model.base).keys()
+    assert all(np.array_equal(held[name], x) for name, x in chosen.items())
+    assert (kind == "whole") == (held.keys() == chosen.keys())
+    step = jax.jit(make_train_step(RECORDER, build(model)))
+    after, _ = step(model, state, rows)
+    plain = jax.jit(lambda: initial_state(_INNER, build(_INNER), RECORDER, 0, given=_base_leaves()))
+    expected, _ = jax.jit(make_train_step(RECORDER, build(_INNER)))(_INNER, plain(), rows)
+    gradients, whole = named_leaves(after.opt_state), named_leaves(expected.opt_state)
+    for name in chosen:
+        assert_close(gradients[f"{name}/value"], whole[name], 1e-5)
+    assert all(model.decays(f"{name}/value") == _INNER.decays(name) for name in chosen)
+
+
+def _base_leaves():
+    return named_leaves(_base())
 
 
 def _numbers(params):

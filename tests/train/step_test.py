@@ -167,8 +167,8 @@ def test_evaluation_predicts_every_token_without_dropout(half):
     model, rows = linear_model(dropout=0.5), batch()
     params = _wet(1)[1].params
     inputs = rows["inputs"], None, rows["segment_ids"]
-    logits, expected, *_ = jax.jit(model.apply)(params, *inputs)
-    log_p = np.asarray(jax.nn.log_softmax(logits), np.float64)
+    output = jax.jit(model.apply)(params, *inputs)
+    log_p = np.asarray(jax.nn.log_softmax(output.logits), np.float64)
     step = jax.jit(make_eval_step())
     parts, state = [], None
     for now in (np.s_[:, :6], np.s_[:, 6:]) if half else (np.s_[:],):
@@ -182,4 +182,4 @@ def test_evaluation_predicts_every_token_without_dropout(half):
         np.testing.assert_array_equal(
             right[b, :n], np.argmax(log_p[b, :n], axis=-1) == rows["targets"][b, :n]
         )
-    assert_close(state, expected, 1e-5)
+    assert_close(state, output.state, 1e-5)

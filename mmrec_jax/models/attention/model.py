@@ -1,10 +1,7 @@
 """Exact causal attention over whole rows.
 
 Chosen for speed on a CPU, each by measurement:
-  * attention goes by blocks of queries, each against the keys up to its end, and scores are made
-    again in the backward pass: memory is linear in T, and most of what causality hides is never
-    computed (`jax.nn.dot_product_attention`, which makes all T x T scores, took over twice as long
-    at T = 256 and five times at 1,024);
+  * attention goes by blocks of queries (`causal_attention.py`);
   * besides the scores only the products with parameters are kept for the backward pass;
   * a weight's gradient is written as the form of the product that XLA does fastest there.
 """
@@ -20,17 +17,16 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec as P
 
 from mmrec_jax.models.attention.config import AttentionConfig
+from mmrec_jax.models.causal_attention import causal_attention, rotate
 from mmrec_jax.models.linen import LinenModel
 from mmrec_jax.models.partition import split_rows
 from mmrec_jax.typing import Array, Float, Int, typed
 
-_BLOCKS = 16  # of queries; more save work above the diagonal, and take longer to compile
-_BLOCK_MIN, _BLOCK_MAX = 128, 512  # queries
 _MIXED = "mixed"  # the name under which attention's result is kept
 
 
 class AttentionLM(nn.Module):
-    """Token ids to next-token logits; layer i is index i of axis 0 of every leaf of `blocks`."""
+    """Token ids to hidden states; layer i is index i of axis 0 of every leaf of `blocks`."""
 
     config: AttentionConfig
 
@@ -44,7 +40,7 @@ class AttentionLM(nn.Module):
         *,
         deterministic: bool = True,
         perturb: Callable[[Array], Array] | None = None,
-    ) -> tuple[Float[Array, "B T V"], None, dict[str, Array]]:
+    ) -> tuple[Float[Array, "B T D"], None, dict[str, Array]]:
         """Reads rows from their beginning: see `LanguageModel.apply`.
 
         A token attends to earlier tokens with its own segment id, without ids to all earlier ones.
@@ -72,8 +68,7 @@ class AttentionLM(nn.Module):
         if perturb is not None:
             x = perturb(x)
         x, _ = layers(config, name="blocks")(split_rows(x), segment_ids)
-        x = nn.RMSNorm(name="final_norm")(x)
-        return jnp.dot(x, embed.embedding.T), None, {}
+        return nn.RMSNorm(name="final_norm")(x), None, {}
 
 
 class _Layer(nn.Module):
@@ -91,7 +86,8 @@ class _Layer(nn.Module):
         u = _Dense(3 * width, name="qkv")(nn.RMSNorm(name="norm")(x))
         u = u.reshape(batch, length, 3 * config.num_heads, config.head_dim)
         q, k, v = jnp.split(u, 3, axis=2)
-        q, k = rotate(q, config.rope_base), rotate(k, config.rope_base)
+        cos, sin = rotary(config.rope_base, config.head_dim, length)
+        q, k = rotate(q, cos, sin) * config.head_dim**-0.5, rotate(k, cos, sin)
         mixed = checkpoint_name(causal_attention(q, k, v, segment_ids), _MIXED)
         mixed = mixed.reshape(batch, length, width)
         x = split_rows(x + _Dense(width, scale=last, name="out")(mixed))
@@ -101,46 +97,12 @@ class _Layer(nn.Module):
         return split_rows(x + down(nn.silu(gate) * value)), None
 
 
-@typed
-def causal_attention(
-    q: Float[Array, "B T H S"],
-    k: Float[Array, "B T H S"],
-    v: Float[Array, "B T H S"],
-    segment_ids: Int[Array, "B T"] | None = None,
-) -> Float[Array, "B T H S"]:
-    """Softmax attention of each token to itself and to earlier ones with the same segment id."""
-    length = q.shape[1]
-    size = min(max(length // _BLOCKS, _BLOCK_MIN), _BLOCK_MAX)
-    recomputed = jax.checkpoint(attend)
-    blocks = []
-    for start in range(0, length, size):
-        end = min(start + size, length)
-        seen = jnp.arange(start, end)[:, None] >= jnp.arange(end)[None]
-        seen = seen[None]
-        if segment_ids is not None:
-            seen &= segment_ids[:, start:end, None] == segment_ids[:, None, :end]
-        blocks.append(recomputed(q[:, start:end], k[:, :end], v[:, :end], seen))
-    return jnp.concatenate(blocks, axis=1)
-
-
-def attend(q: Array, k: Array, v: Array, seen: Array) -> Array:
-    """Queries `[B, Q, H, S]` over keys `[B, K, H, S]`; `seen [B or 1, Q, K]`, no row all False."""
-    scores = jnp.einsum("bqhs,bkhs->bhqk", q * q.shape[-1] ** -0.5, k)
-    scores = jnp.where(seen[:, None], scores, jnp.finfo(scores.dtype).min)
-    # The maximum cancels out of the ratio below, so it needs no gradient.
-    weights = jnp.exp(scores - jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True)))
-    total = jnp.swapaxes(jnp.sum(weights, axis=-1), 1, 2)[..., None]
-    return jnp.einsum("bhqk,bkhs->bqhs", weights, v) / total
-
-
-def rotate(x: Float[Array, "B T H S"], base: float, start: Array | int = 0) -> Array:
-    """Rotary positions (arXiv 2104.09864) from `start` on; a head's two halves are paired."""
-    half = x.shape[-1] // 2
+def rotary(base: float, channels: int, length: int, start: Array | int = 0) -> tuple[Array, Array]:
+    """Cosine and sine [1, T, 1, S / 2] of the positions from `start` on, for `rotate`."""
+    half = channels // 2
     frequency = base ** (-jnp.arange(half) / half)
-    angle = ((start + jnp.arange(x.shape[1]))[:, None] * frequency[None])[None, :, None]
-    first, second = jnp.split(x, 2, axis=-1)
-    cos, sin = jnp.cos(angle), jnp.sin(angle)
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    angle = ((start + jnp.arange(length))[:, None] * frequency[None])[None, :, None]
+    return jnp.cos(angle), jnp.sin(angle)
 
 
 class _Dense(nn.Dense):

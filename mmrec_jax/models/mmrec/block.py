@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.core import DenyList
 
+from mmrec_jax.models.layout import Layout
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.layers import (
     DROPOUT_MASK,
@@ -20,7 +21,6 @@ from mmrec_jax.models.mmrec.layers import (
 from mmrec_jax.models.mmrec.memory import delta_scan, delta_steps
 from mmrec_jax.models.mmrec.recurrence import gated_scan
 from mmrec_jax.models.mmrec.scan import linear_scan
-from mmrec_jax.models.mmrec.state import Layout
 from mmrec_jax.models.partition import split_rows
 from mmrec_jax.typing import Array, Float
 

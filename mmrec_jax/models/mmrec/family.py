@@ -14,9 +14,9 @@ from mmrec_jax.models.linen import LinenModel
 from mmrec_jax.models.mmrec.block import STATES
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.dashboard.observer import observe
-from mmrec_jax.models.mmrec.dashboard.summary import format_table, histograms, scalars, summarise
+from mmrec_jax.models.mmrec.dashboard.summary import format_table, scalars, summarise
 from mmrec_jax.models.mmrec.model import MMRecLM
-from mmrec_jax.models.mmrec.state import BATCH_AXES, MMRecState, layout, zero_state
+from mmrec_jax.models.mmrec.state import BATCH_AXES, MMRecState, zero_state
 from mmrec_jax.typing import Array
 
 # Matrices of the blocks are [L, in, out]: the residual stream's side is split over "fsdp", the
@@ -75,12 +75,6 @@ class MMRec(LinenModel):
         """The batch axis of each array."""
         return BATCH_AXES
 
-    def continues(self, segment_ids: Array, state: State) -> Array:
-        """Real tokens that do not begin a document, [B, T]."""
-        rows, length = segment_ids.shape
-        tokens = layout(segment_ids, state or self.initial_state(rows), length)
-        return tokens.real & ~tokens.start
-
     def dashboard(
         self, params: Params, batch: Mapping[str, Any], *, thorough: bool = False
     ) -> Dashboard:
@@ -94,9 +88,7 @@ class MMRec(LinenModel):
 
             picture.draw(summary, title, path)
 
-        return Dashboard(
-            scalars(summary), histograms(summary), summary, format_table(summary), draw
-        )
+        return Dashboard(scalars(summary), summary, format_table(summary), draw)
 
     def mixing_flops(self, length: int) -> float:
         """The long-term memory's definition: 3 products of 2 S K for each token."""

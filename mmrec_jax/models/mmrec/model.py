@@ -1,4 +1,4 @@
-"""MMRecLM: tokens and a state in; logits, the next state and metrics out."""
+"""MMRecLM: tokens and a state in; hidden states, the next state and metrics out."""
 
 from collections.abc import Callable
 
@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from mmrec_jax.models.layout import layout
 from mmrec_jax.models.mmrec.block import Block
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.layers import Dropout, rms_norm
-from mmrec_jax.models.mmrec.state import MMRecState, layout, zero_state
+from mmrec_jax.models.mmrec.state import MMRecState, zero_state
 from mmrec_jax.models.partition import split_rows
 from mmrec_jax.typing import Array, Float, Integer, typed
 
@@ -34,15 +35,15 @@ class MMRecLM(nn.Module):
         *,
         deterministic: bool = True,
         perturb: Callable[[Array], Array] | None = None,
-    ) -> tuple[Float[Array, "B T V"], MMRecState, dict[str, Array]]:
+    ) -> tuple[Float[Array, "B T D"], MMRecState, dict[str, Array]]:
         """Processes T tokens: see `LanguageModel.apply`.
 
         `deterministic=False` switches dropout on (an rng named "dropout" is needed).
 
         Returns:
-          Logits in float32 at least, the state after the last real token, and scalar metrics: with
-          gate="state" `newton_iterations`, `newton_residual` and `newton_fell_back` of
-          `gated_scan`, the largest over layers and chunks of time.
+          Hidden states after the last norm, the state after the last real token, and scalar
+          metrics: with gate="state" `newton_iterations`, `newton_residual` and `newton_fell_back`
+          of `gated_scan`, the largest over layers and chunks of time.
         """
         config = self.config
         tokens = jnp.asarray(tokens)
@@ -58,7 +59,7 @@ class MMRecLM(nn.Module):
         )
         if state is None:
             state = zero_state(config, tokens.shape[0])
-        where = layout(segment_ids, state, tokens.shape[1])
+        where = layout(segment_ids, state, tokens.shape)
         x = embed(tokens)
         if perturb is not None:
             x = perturb(x)
@@ -75,10 +76,8 @@ class MMRecLM(nn.Module):
             x, (state.h, state.m), where
         )
         x = rms_norm(config, "final_norm")(x)
-        head = embed.embedding.T.astype(x.dtype)
-        logits = jnp.dot(x, head, preferred_element_type=config.state_dtype)
         state = MMRecState(h=h, m=m, segment=where.segment, position=where.position)
-        return logits, state, jax.tree.map(jnp.max, statistics)
+        return x, state, jax.tree.map(jnp.max, statistics)
 
 
 def embedding_scale(config: MMRecConfig) -> float:

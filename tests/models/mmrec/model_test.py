@@ -181,8 +181,8 @@ def test_token_by_token_it_is_what_it_is_at_once():
     def gradients(params, memories):
         def loss(params, memories):
             def step(state, at):
-                logits, state, *_ = MMRec(small).apply(params, at[0], state, at[1])
-                return state, logits
+                output = MMRec(small).apply(params, at[0], state, at[1])
+                return output.state, output.logits
 
             start = state.replace(h=memories[0], m=memories[1])
             by_time = (tokens.T[..., None], jnp.asarray(SEGMENTS).T[..., None])
@@ -219,7 +219,8 @@ def test_numpy_arrays_are_read_as_those_of_jax():
     @jax.jit
     def call(params):  # arguments would be arrays of JAX in here
         given = [np.asarray(tokens, np.uint16), None, np.int64(SEGMENTS)]
-        return MMRec(small).apply(params, *given)[:3]
+        output = MMRec(small).apply(params, *given)
+        return output.logits, output.state, output.metrics
 
     assert_close(named_leaves(call(params)), named_leaves(expected), 1e-6)
 
@@ -276,8 +277,9 @@ def test_32768_tokens_with_extreme_decays():
     @jax.jit
     def gradients(params):
         def loss(params):
-            logits, state, *_ = MMRec(small).apply(params, tokens)
-            return jnp.mean(jax.nn.logsumexp(logits, -1) - logits[..., 1]), state
+            output = MMRec(small).apply(params, tokens)
+            logits = output.logits
+            return jnp.mean(jax.nn.logsumexp(logits, -1) - logits[..., 1]), output.state
 
         return jax.grad(loss, has_aux=True)(params)
 

@@ -153,7 +153,8 @@ def forward(config: MMRecConfig):
 
     @jax.jit
     def call(params, tokens, state=None, segment_ids=None):
-        return MMRec(config).apply(params, tokens, state, segment_ids)[:3]
+        output = MMRec(config).apply(params, tokens, state, segment_ids)
+        return output.logits, output.state, output.metrics
 
     return call
 
