@@ -74,6 +74,7 @@ def run(options: argparse.Namespace) -> None:
     from mmrec_jax.inference.generate import generate
     from mmrec_jax.inference.prefill import TextState
     from mmrec_jax.inference.saved_state import load_state, save_state
+    from mmrec_jax.models.growing_state import GrowingState
     from mmrec_jax.tokenizers.conversation import Message
     from mmrec_jax.tree import count, num_bytes
 
@@ -127,7 +128,9 @@ def run(options: argparse.Namespace) -> None:
     rate = ""
     if len(times) > 1:
         rate = f", {options.samples * (len(times) - 1) / (times[-1] - times[0]):,.0f} tokens/s"
-    state_size = f"state {size:,} bytes per sample, whatever the length" if size else "no state"
+    grows = isinstance(model.state_batch_axes, GrowingState)
+    how = "at first, more with the text" if grows else "whatever the length"
+    state_size = f"state {size:,} bytes per sample, {how}" if size else "no state"
     print(f"[{state_size}{rate}]", file=sys.stderr)
     parameters = count(params)
     if options.chat and parameters < _SENSIBLE:
