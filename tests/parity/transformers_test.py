@@ -49,7 +49,9 @@ _MODELS = {
         "LlamaConfig",
         {
             "tie_word_embeddings": False,
-            "rope_scaling": _LLAMA3 | {"original_max_position_embeddings": 32},
+            "head_dim": 16,
+            "rope_theta": 500.0,  # one of eight frequencies is between those kept and those divided
+            "rope_scaling": _LLAMA3 | {"original_max_position_embeddings": 128},
         },
     ),
 }
