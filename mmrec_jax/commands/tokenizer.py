@@ -194,7 +194,7 @@ def _report(options: argparse.Namespace) -> None:
             f"{text['name']}: tokens of a word",
             "share of the words",
             {
-                label: (list(text[shares]), list(text[shares].values()), [0.0] * len(text[shares]))
+                label: (list(text[shares]), list(text[shares].values()), None)
                 for label, shares in _SHARES.items()
             },
             octaves=False,

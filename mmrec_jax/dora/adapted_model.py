@@ -61,8 +61,12 @@ class AdaptedModel(Wrapper):
 
     def partition_specs(self, params: Params) -> Any:
         """The adapters lie where the axes of their kernels do."""
-        everything = nested(named_leaves(self.base) | dict(self.whole))
-        return partition_specs(params, named_leaves(self.inner.partition_specs(everything)))
+        shapes = {
+            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+            for name, leaf in named_leaves(self.base).items()
+        }
+        specs = self.inner.partition_specs(nested(shapes | dict(self.whole)))
+        return partition_specs(params, named_leaves(specs))
 
     def decays(self, name: str) -> bool:
         """Matrices and rows decay, magnitudes do not, and what is whole does as in the model."""

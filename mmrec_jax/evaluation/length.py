@@ -120,7 +120,8 @@ def task_length(
 
 
 def _curve(xs: list[float], estimates: list[Estimate]) -> Curve:
-    return xs, [each.mean for each in estimates], [each.error or 0.0 for each in estimates]
+    errors = [each.error or 0.0 for each in estimates]  # none of a single document
+    return xs, [each.mean for each in estimates], errors
 
 
 def loss_panels(result: PositionLoss) -> list[Panel]:
@@ -139,10 +140,8 @@ def loss_panels(result: PositionLoss) -> list[Panel]:
 
 
 def _task_panels(scores: Scores, trained: int) -> list[Panel]:
-    lengths, none = list(scores), [0.0] * len(scores)
-
     def curve(name: str) -> Curve:
-        return lengths, [score[name] for score in scores.values()], none
+        return list(scores), [score[name] for score in scores.values()], None
 
     accuracies = {"final answers": curve("accuracy"), "all answers": curve("token_accuracy")}
     x = "tokens in a sequence"

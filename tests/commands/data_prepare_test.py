@@ -12,6 +12,7 @@ import pytest
 from mmrec_jax import cli
 from mmrec_jax.data.prepare import memory
 from mmrec_jax.tokenizers.byte import ByteTokenizer
+from tests.refused import mistake
 from tests.small_corpus import file_contents, write_corpus
 from tests.small_run import ROOT, environment
 
@@ -121,9 +122,7 @@ _WRONG = "workers=0 ram-mb=0 validation-fraction=1 max-record-mb=0 min-chars=-1 
 def test_a_wrong_option_is_named(arguments, tmp_path, capsys, option, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.txt").write_text("bir")  # beside the output
-    with pytest.raises(SystemExit):
-        cli.main([*arguments, f"--out={tmp_path / 'out'}", "--workers=1", f"--{option}"])
-    (line,) = capsys.readouterr().err.splitlines()
+    line = mistake(capsys, *arguments, f"--out={tmp_path / 'out'}", "--workers=1", f"--{option}")
     assert line.startswith("error: --")
     assert option.split("=")[0] in line
     assert not (tmp_path / "out").exists()
