@@ -31,6 +31,7 @@ _LADDER = [
     "config_file objectives tokenizers train.interrupt train.rendezvous train.batch_split",
     "train.processes train.state train.estimator",
     "train.mesh train.step",
+    "pretrained",
     "checkpoints",
     "inference",
     "evaluation",
