@@ -36,6 +36,7 @@ _LADDER = [
     "inference",
     "evaluation",
     "train",
+    "plan",
     "commands",
     "cli",
 ]

@@ -113,6 +113,9 @@ class LanguageModel(Protocol):
     def partition_specs(self, params: Params) -> Any:
         """A tree like `params` of `PartitionSpec`s over the axes "fsdp" and "tensor"."""
 
+    def kept_specs(self) -> Any:
+        """A tree like the model of `PartitionSpec`s: of what it keeps beside its parameters."""
+
     def decays(self, name: str) -> bool:
         """Whether weight decay applies to the parameter at a path."""
 

@@ -47,7 +47,8 @@ def compile_program(lowered: jax.stages.Lowered) -> Program:
         return Program(total, None, None, None, time.monotonic() - begun)
     seconds = time.monotonic() - begun
     memory, text = compiled.memory_analysis(), compiled.as_text()
-    assert text is not None  # every compiler here gives it
+    assert memory is not None  # every compiler here gives both
+    assert text is not None
     arguments = memory.argument_size_in_bytes
     temporaries = memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
     temporaries += memory.output_size_in_bytes - memory.alias_size_in_bytes
@@ -57,7 +58,7 @@ def compile_program(lowered: jax.stages.Lowered) -> Program:
 
 
 def count_collectives(program: str) -> Collectives:
-    """The operations between devices in a compiled program, by kind, and the bytes of their results.
+    """The operations between devices in a compiled program, and the bytes of their results.
 
     Those in a loop over layers or chunks of time are counted once, as they stand in the program.
     """

@@ -66,6 +66,11 @@ class Target:
         """What one device is called."""
         return self.devices[0].device_kind
 
+    @property
+    def platform(self) -> str:
+        """As JAX has it: "tpu" or "gpu"."""
+        return self.devices[0].platform
+
 
 def find_target(name: str, count: int | None = None) -> Target:
     """The devices of `--target`: "v5e:2x4", "cuda:rtx4070", "cuda:FILE".
