@@ -26,9 +26,10 @@ def length(
 
     The longest documents are read, cut at `max_length` tokens, `max_tokens` in all.
     """
-    store, trained = request.text, request.config.data.seq_len
-    windows = longest_windows(store, max_length, max_tokens)
-    tokens, longest = int(windows.lengths.sum()), int(windows.lengths.max())
+    trained = request.config.data.seq_len
+    windows = longest_windows(request.text, max_length, max_tokens)
+    lengths = [window.length for window in windows]
+    tokens, longest = sum(lengths), max(lengths)
     lines = [f"{request.source}: {len(windows):,} documents or parts of them, {tokens:,} tokens"]
     if longest <= trained:
         lines.append(
@@ -43,7 +44,6 @@ def length(
     result = loss_by_position(
         request.model,
         request.params,
-        store,
         windows,
         reset_every=trained,
         rows=min(request.config.train.batch_size, len(windows)),

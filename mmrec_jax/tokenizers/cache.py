@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mmrec_jax.config import TokenizerConfig
+from mmrec_jax.config import Config
 from mmrec_jax.errors import UserError
 from mmrec_jax.json_object import read_json_object
 from mmrec_jax.tokenizers.byte import ByteTokenizer
@@ -26,29 +26,23 @@ _KINDS: dict[str, type[Tokenizer]] = {
 }
 
 
-def build_tokenizer(
-    config: TokenizerConfig,
-    texts: Iterable[str],
-    directory: str | os.PathLike[str],
-    *,
-    default_vocab_size: int,
-) -> Tokenizer:
-    """The tokenizer that `config` asks for.
+def build_tokenizer(run: Config, texts: Iterable[str], directory: Path) -> Tokenizer:
+    """The tokenizer that `run.tokenizer` asks for.
 
     A trained one is kept in a folder of `directory` whose name is a hash of the training texts and
     the settings: a second call with the same ones loads it, with others trains anew. A damaged
     entry is trained again.
 
     Args:
-      config: which.
+      run: which tokenizer, and how many ids where that is left to `run.model.vocab_size`.
       texts: the NFC texts of the training split; not read for kinds "byte" and "file".
       directory: the cache.
-      default_vocab_size: used when `config.vocab_size` is None (`config.model.vocab_size`).
 
     Raises:
       UserError: the vocabulary does not fit the text, the text is empty, or the file of kind
         "file" is missing, damaged or without an end-of-text token.
     """
+    config = run.tokenizer
     if config.kind == "byte":
         return ByteTokenizer()
     if config.kind == "file":
@@ -59,9 +53,9 @@ def build_tokenizer(
         if not any(texts):
             raise UserError("the training text is empty: there are no characters to learn")
         return CharTokenizer.from_texts(texts)
-    vocab_size = config.vocab_size or default_vocab_size
+    vocab_size = config.vocab_size or run.model.vocab_size
     field = "config.tokenizer.vocab_size" if config.vocab_size else "config.model.vocab_size"
-    folder = Path(directory) / f"{config.kind}-{_cache_key(config.kind, vocab_size, texts)}"
+    folder = directory / f"{config.kind}-{_cache_key(config.kind, vocab_size, texts)}"
     try:
         return load_tokenizer(folder)
     except UserError:
