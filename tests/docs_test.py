@@ -23,7 +23,7 @@ import zstandard
 from mmrec_jax import cli
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.data.treebank import treebank_documents
-from mmrec_jax.plan import target
+from mmrec_jax.plan import program, target
 from mmrec_jax.tokenizers.cache import load_tokenizer
 from mmrec_jax.train import loop
 from mmrec_jax.train.setup import load_data
