@@ -179,18 +179,6 @@ def test_derived_sizes_follow_the_model_specification():
     assert model.resolved() == sizes
 
 
-def test_each_optimizer_has_its_own_defaults():
-    for name, numbers in {
-        "adamw": (0.9, 0.95, 1e-8, 0.0),
-        "sophia_g": (0.965, 0.99, 1e-12, 0.05),
-        "sophia_h": (0.965, 0.99, 1e-12, 0.01),
-    }.items():
-        config = OptimConfig(name=name)
-        assert (config.B1, config.B2, config.EPS, config.GAMMA) == numbers
-    chosen = OptimConfig(name="sophia_g", b1=0.5, b2=0.6, eps=0.7, gamma=0.8)
-    assert (chosen.B1, chosen.B2, chosen.EPS, chosen.GAMMA) == (0.5, 0.6, 0.7, 0.8)
-
-
 def test_the_adapters_become_rules():
     model = MMRecConfig().build()
     assert adapter_rules(AdapterConfig(), model) == ()

@@ -1,5 +1,4 @@
 import io
-import shutil
 import subprocess
 import sys
 
@@ -114,23 +113,3 @@ def test_a_run_trains_and_shows_its_samples_in_ascii(tmp_path, monkeypatch):
     terminal.flush()
     assert b"writes: g?l" in terminal.buffer.getvalue()
     assert "göl" in (tmp_path / "samples" / "step_0000001.txt").read_text("utf-8")
-
-
-@pytest.mark.parametrize("removed", ["metrics.jsonl", "."])
-def test_a_workdir_that_is_removed_while_the_run_trains_ends_it(tmp_path, removed, monkeypatch):
-    workdir = tmp_path / "run"
-    take = loop._Loop._take
-
-    def take_and_remove(self, step, *rest):
-        if step == 3:
-            path = workdir / removed
-            while path.is_dir():  # the thread that saves may still add to it
-                shutil.rmtree(path, ignore_errors=True)
-            path.unlink(missing_ok=True)
-        take(self, step, *rest)
-
-    monkeypatch.setattr(loop._Loop, "_take", take_and_remove)
-    length = {"train__steps": 6, "train__checkpoint_every": 2, "train__sample_tokens": 0}
-    config = linear_config(session_text(), **length)
-    with pytest.raises(UserError, match=str(workdir)):
-        loop.run(config, workdir)

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mmrec_jax.checkpoints.lock import unlock_folder
@@ -28,7 +27,6 @@ from mmrec_jax.config import Config
 from mmrec_jax.config_file import read_config
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.models.mmrec.config import MMRecConfig
-from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.train.setup import set_up
 from mmrec_jax.train.state import TrainState, to_items
 from mmrec_jax.train.writer import read_metrics
@@ -69,16 +67,6 @@ def small_model(**changes: object) -> MMRecConfig:
     """A small model for tests without a run."""
     sizes = {"vocab_size": 50, "model_dim": 16, "num_layers": 2, "num_memories": 2, "context": 32}
     return MMRecConfig(**{**sizes, "chunk": 8, "remat": "none", **changes})
-
-
-def enlarged_parameters(model: MMRecLM) -> Any:
-    """The parameters at the start, enlarged so that the model is sure of something."""
-
-    def start() -> Any:
-        params = model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))["params"]
-        return jax.tree.map(lambda x: x * 1.5, params)
-
-    return jax.jit(start)()
 
 
 def begin(config: Config, workdir: Path, *, step: int) -> None:

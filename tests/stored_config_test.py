@@ -11,7 +11,7 @@ from mmrec_jax.config import (
     NoiseConfig,
     TrainConfig,
 )
-from mmrec_jax.config_tree import from_dict, override, to_dict
+from mmrec_jax.config_tree import from_dict, to_dict
 from mmrec_jax.data.kinds.instructions import InstructionsConfig
 from mmrec_jax.data.kinds.prepared import PreparedConfig
 from mmrec_jax.data.kinds.tasks import MqarConfig, ParityConfig
@@ -25,8 +25,6 @@ from mmrec_jax.objectives.uboo import UBOOConfig
 from mmrec_jax.objectives.vowel_harmony import VowelHarmonyConfig
 from tests.refused import refused
 from tests.small_run import ROOT
-
-_STAGES = ((1, (3.0, 1.0)), (500, (1.0, 1.0)))
 
 
 def test_a_config_survives_json():
@@ -55,6 +53,11 @@ def test_a_config_survives_json():
         ({"objectives": ["uboo"]}, ["config.objectives is"]),
         ({"plugins": 5}, ["config.plugins is 5"]),
         ({"version": 1, "data": {"source": []}}, ["config.data.source is []"]),
+        ({"version": 1, "data": {"source": "books"}}, ["config.data.source is 'books'"]),
+        (
+            {"version": 1, "data": {"source": "treebank", "packing_bins": 8}},
+            ["config.data.packing_bins"],
+        ),
         ({"version": 1000}, ["1000"]),
     ],
 )
@@ -122,25 +125,6 @@ def old_runs():
 )
 def test_data_of_older_versions_becomes_its_kind(groups, expected):
     assert from_dict(groups).data == expected
-
-
-def test_weights_are_typed_on_the_command_line():
-    config = Config(data=TextConfig(train="a,b"))
-    for text, weights in (("3,1", (3.0, 1.0)), ("[(1,(3,1)),(500,(1,1))]", _STAGES), ("()", ())):
-        assert override(config, [("data.weights", text)]).data.weights == weights
-    refused(lambda: override(config, [("data.weights", "3,one")]), "config.data.weights")
-
-
-@pytest.mark.parametrize(
-    ("groups", "name"),
-    [
-        ({"data": {"source": "treebank", "packing_bins": 8}}, "config.data.packing_bins"),
-        ({"data": {"source": "books"}}, "config.data.source"),
-        ({"optim": {"width": 8}}, "config.optim.width"),
-    ],
-)
-def test_what_version_1_did_not_have_is_named(groups, name):
-    refused(lambda: from_dict(groups), name)
 
 
 def test_configs_of_version_1_are_upgraded(old_runs):

@@ -53,11 +53,32 @@ def test_whatever_is_imported_sets_it_and_jax_does_not_start(module):
     assert ran.stdout == f"{expected} False\n", ran.stderr
 
 
-def _gradients(tmp_path, *names):
-    """Arrays of `tests.small_gradients` with the flag, and where JAX starts without it."""
+# The smallest program that jaxlib 0.10.2 gets wrong, and pullbacks, beside what is right; compiled
+# with XLA's own optimisation. With "late" JAX starts before mmrec_jax is imported.
+_PROGRAM = """
+import sys, jax, jax.numpy as jnp, numpy as np
+if sys.argv[2:] == ["late"]:
+    jax.devices()
+import mmrec_jax
+rng = np.random.default_rng(0)
+x, c = rng.normal(size=(2049, 8)), rng.normal(size=(2, 2049, 8))
+reduce = jax.jit(lambda x, c: c * (x * c).sum(-1, keepdims=True))
+pullback = jax.vjp(lambda x: x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True)), x)[1]
+found = {
+    "reduction": reduce(jnp.float32(x), jnp.float32(c)),
+    "reduction expected": c * (x * c).sum(-1, keepdims=True),
+    "normalisation": jax.jit(jax.vmap(pullback))(jnp.float32(c))[0],
+    "normalisation expected": jnp.stack([jax.jit(pullback)(row)[0] for row in c]),
+}
+np.savez(sys.argv[1], **found)
+"""
+
+
+def _gradients(tmp_path):
+    """Arrays of `_PROGRAM` with the flag, and where JAX starts without it."""
     arrays, errors = [], []
     for late in ([], ["late"]):
-        ran = _python("-m", "tests.small_gradients", tmp_path / "x.npz", *late, *names)
+        ran = _python("-c", _PROGRAM, tmp_path / "x.npz", *late)
         assert ran.returncode == 0, ran.stderr
         errors.append(ran.stderr)
         with np.load(tmp_path / "x.npz") as file:
@@ -79,13 +100,3 @@ def test_batched_cotangents_are_those_of_one_at_a_time(tmp_path):
         if _AFFECTED:  # else the list of versions is wrong
             with pytest.raises(AssertionError):
                 _assert_close(broken[name], broken[f"{name} expected"])
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(1200)
-def test_gradients_of_the_shipped_configs_do_not_depend_on_it(tmp_path):
-    names = ("tiny", "parity", "mqar", "sophia")
-    fixed, broken = _gradients(tmp_path, *names, "jacrev")
-    for name in names:
-        _assert_close(fixed[name], broken[name])
-    _assert_close(fixed["jacrev"], fixed["jacrev expected"])

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import matplotlib.figure
 
-# Positions, values and their errors; an error of 0 is not seen.
-Curve = tuple[Sequence[float], Sequence[float], Sequence[float]]
+# Positions, values, and their errors if they have any.
+Curve = tuple[Sequence[float], Sequence[float], Sequence[float] | None]
+_MARKED = 50  # points of a curve that are marked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +30,9 @@ def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
     figure.suptitle(title)
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for label, (x, y, errors) in panel.curves.items():
-            axes.errorbar(x, y, errors, fmt="o-", markersize=3, capsize=2, label=label)
-        last = max(max(x) for x, _, _ in panel.curves.values())
+            style = "o-" if len(x) <= _MARKED else "-"
+            axes.errorbar(x, y, errors, fmt=style, markersize=3, capsize=2, label=label)
+        last = max((max(x) for x, _, _ in panel.curves.values()), default=0)
         if panel.trained is not None and last > panel.trained:
             label = f"beyond the trained {panel.trained:,} tokens"
             axes.axvspan(panel.trained, last, color="tab:orange", alpha=0.12, label=label)
@@ -41,5 +43,6 @@ def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
             axes.set_ylim(-0.03, 1.03)
         axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
+        if panel.curves:
+            axes.legend(fontsize="small")
     figure.savefig(path, dpi=120)

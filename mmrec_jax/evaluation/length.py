@@ -26,9 +26,10 @@ def length(
 
     The longest documents are read, cut at `max_length` tokens, `max_tokens` in all.
     """
-    store, trained = request.text, request.config.data.seq_len
-    windows = longest_windows(store, max_length, max_tokens)
-    tokens, longest = int(windows.lengths.sum()), int(windows.lengths.max())
+    trained = request.config.data.seq_len
+    windows = longest_windows(request.text, max_length, max_tokens)
+    lengths = [window.length for window in windows]
+    tokens, longest = sum(lengths), max(lengths)
     lines = [f"{request.source}: {len(windows):,} documents or parts of them, {tokens:,} tokens"]
     if longest <= trained:
         lines.append(
@@ -43,7 +44,6 @@ def length(
     result = loss_by_position(
         request.model,
         request.params,
-        store,
         windows,
         reset_every=trained,
         rows=min(request.config.train.batch_size, len(windows)),
@@ -120,7 +120,8 @@ def task_length(
 
 
 def _curve(xs: list[float], estimates: list[Estimate]) -> Curve:
-    return xs, [each.mean for each in estimates], [each.error or 0.0 for each in estimates]
+    errors = [each.error or 0.0 for each in estimates]  # none of a single document
+    return xs, [each.mean for each in estimates], errors
 
 
 def loss_panels(result: PositionLoss) -> list[Panel]:
@@ -139,10 +140,8 @@ def loss_panels(result: PositionLoss) -> list[Panel]:
 
 
 def _task_panels(scores: Scores, trained: int) -> list[Panel]:
-    lengths, none = list(scores), [0.0] * len(scores)
-
     def curve(name: str) -> Curve:
-        return lengths, [score[name] for score in scores.values()], none
+        return list(scores), [score[name] for score in scores.values()], None
 
     accuracies = {"final answers": curve("accuracy"), "all answers": curve("token_accuracy")}
     x = "tokens in a sequence"

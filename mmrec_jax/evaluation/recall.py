@@ -155,20 +155,20 @@ def rare_ids(ordinary: NDArray[np.int32], text: NDArray[np.int32]) -> NDArray[np
 
 def recall_panels(recall: Sequence[RecallScore], needle: Sequence[NeedleScore]) -> list[Panel]:
     """MQAR accuracy against the number of pairs; the needle by depth and length, if measured."""
-    pairs, none = [score.pairs for score in recall], [0.0] * len(recall)
+    pairs = [score.pairs for score in recall]
     errors = [score.error or 0.0 for score in recall]
     mqar = {
         "model": (pairs, [score.accuracy for score in recall], errors),
-        "chance": (pairs, [score.chance for score in recall], none),
+        "chance": (pairs, [score.chance for score in recall], None),
     }
     panels = [Panel("pairs", "MQAR: accuracy", mqar, share=True)]
     if needle:
-        none, x = [0.0] * len(DEPTHS), "depth of the needle (% of the text)"
+        x = "depth of the needle (% of the text)"
         accuracy: dict[str, Curve] = {}
         profit: dict[str, Curve] = {}
         for score in needle:
             label = f"{score.length:,} tokens"
-            accuracy[label] = DEPTHS, score.accuracy, none
+            accuracy[label] = DEPTHS, score.accuracy, None
             profit[label] = DEPTHS, score.profit, [error or 0.0 for error in score.error]
         panels += [
             Panel(x, "needle: value is first of 101", accuracy, octaves=False, share=True),

@@ -16,7 +16,7 @@ from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.errors import UserError
-from mmrec_jax.models.api import Histogram, LanguageModel, Params
+from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.objectives.api import Objective
 from mmrec_jax.registry import Registry
 
@@ -69,7 +69,6 @@ class Evaluation:
     # Numbers for the log; integers are counts
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     text: str = ""  # for the console, and for files of samples
-    histograms: dict[str, Histogram] = dataclasses.field(default_factory=dict)  # for the log
     # Of `mmrec eval`: every number, for a file of JSON, and `draw(run, path)`, a picture as PNG
     record: dict[str, Any] = dataclasses.field(default_factory=dict)
     draw: Callable[[str, Path], None] | None = None

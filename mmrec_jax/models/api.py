@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from numpy.typing import NDArray
-
 from mmrec_jax.models.family_config import FamilyConfig
 from mmrec_jax.typing import Array, Bool, Float, Int
 
@@ -47,14 +45,10 @@ class Output(NamedTuple):
         return self.head(self.hidden)
 
 
-Histogram = tuple[NDArray[Any], NDArray[Any]]  # edges [bins + 1], counts [bins]
-
-
 class Dashboard(NamedTuple):
     """What a family has to say about what goes on inside its model."""
 
     scalars: dict[str, float]  # for the log
-    histograms: dict[str, Histogram]  # for the log
     record: dict[str, Any]  # every number, fit for JSON
     table: str  # for the console
     draw: Callable[[str, Path], None]  # `draw(title, path)` writes a picture, PNG

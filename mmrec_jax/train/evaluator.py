@@ -56,7 +56,8 @@ class Evaluator:
             request = dataclasses.replace(request, params=params, mesh=mesh)
         found = {name: EVALUATORS[name](request) for name in asked}
         for name, result in found.items():
-            self._write(step, _SPLITS.get(name, name), result)
+            if result.metrics:
+                self._writer.write(step, _SPLITS.get(name, name), result.metrics)
         sample = found.pop("sample", Evaluation()).text
         first = is_process_zero()
         if sample and first:
@@ -68,12 +69,6 @@ class Evaluator:
                 print(f"  {text}", flush=True)
                 bar.refresh()
         return validation
-
-    def _write(self, step: int, split: str, result: Evaluation) -> None:
-        if result.metrics:
-            self._writer.write(step, split, result.metrics)
-        if result.histograms:
-            self._writer.write_histograms(step, split, result.histograms)
 
 
 def config_evaluators(config: Config) -> tuple[str, ...]:

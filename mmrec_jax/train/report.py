@@ -7,11 +7,12 @@ import sys
 import time
 
 import jax
-import matplotlib.figure
 from tqdm import tqdm
 
 from mmrec_jax import dora
 from mmrec_jax.checkpoints.workdir import Workdir
+from mmrec_jax.evaluation.curves import Curve, Panel, draw_panels
+from mmrec_jax.evaluation.registry import format_metrics
 from mmrec_jax.train.processes import is_process_zero
 from mmrec_jax.train.setup import Setup
 from mmrec_jax.train.writer import read_metrics
@@ -55,7 +56,7 @@ def evaluated(bar: tqdm, step: int, validation: dict[str, float], sample: str) -
     """One line per evaluation, and a sample of the model's text."""
     bar.clear()
     if validation:
-        _say(f"step {step:,}: validation {_summary(validation)}")
+        _say(f"step {step:,}: validation {format_metrics(validation)}")
     if sample:
         _say("  writes: " + " ".join(sample.split()))
     bar.refresh()
@@ -84,13 +85,13 @@ def closing(p: Setup, step: int, validation: dict[str, float], *, begin: float) 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     best = p.checkpointer.best_step()
     _say(
-        f"done: step {step:,}, validation {_summary(validation)}; "
+        f"done: step {step:,}, validation {format_metrics(validation) or 'not evaluated yet'}; "
         f"{time.perf_counter() - begin:.0f} s in this session, peak memory {peak:.2f} GiB"
     )
     lines = read_metrics(p.workdir.metrics)
     for before in (x for x in lines if x["step"] == 0 and x["split"] == "validation"):
         numbers = {name: x for name, x in before.items() if name not in ("step", "split")}
-        _say(f"  before training: validation {_summary(numbers)}")
+        _say(f"  before training: validation {format_metrics(numbers)}")
     _say(f"  {root}: loss.png, metrics.jsonl, samples/, checkpoints/ (best: step {best})")
     _say("next:")
     style = p.data.config.prompt_style
@@ -110,43 +111,13 @@ def closing(p: Setup, step: int, validation: dict[str, float], *, begin: float) 
 
 def draw_loss(workdir: Workdir) -> None:
     """Draws `loss.png`: training and validation loss against the step from `metrics.jsonl`."""
-    # A Figure of its own: pyplot would pick a window system and keep global state.
-    figure = matplotlib.figure.Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.add_subplot()
-    metrics = read_metrics(workdir.metrics)
-    for split, style in (("train", "-"), ("validation", "o-")):
-        points = [(m["step"], m["loss"]) for m in metrics if m["split"] == split]
-        if points:
-            axes.plot(*zip(*points, strict=True), style, label=split, linewidth=1, markersize=4)
-    axes.set(xlabel="step", ylabel="loss (nats/token)", title=workdir.root.name)
-    axes.grid(alpha=0.3)
-    if axes.lines:
-        axes.legend()
-    figure.savefig(workdir.loss_curve, dpi=120)
-
-
-_KNOWN = {"step", "split", "loss", "perplexity", "tokens", "bits_per_byte", "bits_per_character"}
-
-
-def _summary(validation: dict[str, float]) -> str:
-    if not validation:
-        return "not evaluated yet"
-    parts = [f"loss {validation['loss']:.4f} nats/token"]
-    if "perplexity" in validation:
-        parts.append(f"perplexity {validation['perplexity']:.2f}")
-    if "bits_per_byte" in validation:
-        parts.append(
-            f"{validation['bits_per_byte']:.4f} bits/byte, "
-            f"{validation['bits_per_character']:.4f} bits/character"
-        )
-    for name, share in validation.items():
-        kind, _, length = name.partition("@")
-        if kind == "accuracy":
-            answers = validation[f"token_accuracy@{length}"]
-            parts.append(f"{name} {share:.2%} ({answers:.2%} of all answers)")
-        elif not length and name not in _KNOWN:  # what an objective says of the text
-            parts.append(f"{name} {share:.4f}")
-    return ", ".join(parts)
+    curves: dict[str, Curve] = {}
+    for split in ("train", "validation"):
+        lines = [line for line in read_metrics(workdir.metrics) if line["split"] == split]
+        if lines:
+            curves[split] = [x["step"] for x in lines], [x["loss"] for x in lines], None
+    panel = Panel("step", "loss (nats/token)", curves, octaves=False)
+    draw_panels([panel], workdir.root.name, workdir.loss_curve)
 
 
 def _say(line: str) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
 from tensorboardX import SummaryWriter
 
 from mmrec_jax.atomic_file import replace_file
@@ -18,8 +17,6 @@ from mmrec_jax.config_tree import to_dict
 from mmrec_jax.errors import UserError
 from mmrec_jax.train.processes import is_process_zero
 
-Histograms = Mapping[str, tuple[NDArray[Any], NDArray[Any]]]  # edges of the bins, counts in them
-
 
 class Writer:
     """Takes numbers of a step. A name is unique within its split."""
@@ -27,9 +24,6 @@ class Writer:
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
         """Writes numbers, finite or not."""
         raise NotImplementedError
-
-    def write_histograms(self, step: int, split: str, histograms: Histograms) -> None:
-        """Writes histograms, or nothing where there is no form for them."""
 
     def close(self) -> None:
         """Flushes what was written and lets go of it."""
@@ -80,22 +74,6 @@ class _TensorBoard(Writer):
         for name, value in values.items():
             self._events.add_scalar(f"{split}/{name}", value, step)
 
-    def write_histograms(self, step: int, split: str, histograms: Histograms) -> None:
-        # The bins as they are; the moments are those of the middles of the bins.
-        for name, (edges, counts) in histograms.items():
-            middle = (edges[:-1] + edges[1:]) / 2
-            self._events.add_histogram_raw(
-                f"{split}/{name}",
-                min=float(edges[0]),
-                max=float(edges[-1]),
-                num=float(counts.sum()),
-                sum=float(counts @ middle),
-                sum_squares=float(counts @ middle**2),
-                bucket_limits=edges[1:].tolist(),
-                bucket_counts=counts.tolist(),
-                global_step=step,
-            )
-
     def close(self) -> None:
         self._events.close()
 
@@ -117,7 +95,6 @@ class _WandB(Writer):
         identity = workdir.wandb_id
         if not (resume_step and identity.exists()):
             identity.write_text(secrets.token_hex(8), "utf-8")
-        self._wandb = wandb
         self._run = wandb.init(
             project="mmrec_jax",
             name=workdir.root.resolve().name,
@@ -132,13 +109,6 @@ class _WandB(Writer):
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
         self._run.log({"step": step} | {f"{split}/{name}": x for name, x in values.items()})
-
-    def write_histograms(self, step: int, split: str, histograms: Histograms) -> None:
-        bins = {
-            f"{split}/{name}": self._wandb.Histogram(np_histogram=(counts, edges))
-            for name, (edges, counts) in histograms.items()
-        }
-        self._run.log({"step": step} | bins)
 
     def close(self) -> None:
         self._run.finish()
@@ -185,10 +155,6 @@ class _Writers(Writer):
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
         for writer in self._writers:
             writer.write(step, split, values)
-
-    def write_histograms(self, step: int, split: str, histograms: Histograms) -> None:
-        for writer in self._writers:
-            writer.write_histograms(step, split, histograms)
 
     def close(self) -> None:
         for writer in self._writers:

@@ -15,7 +15,7 @@ from mmrec_jax.train.loop import run
 from mmrec_jax.train.setup import set_up
 from mmrec_jax.train.writer import read_metrics
 from mmrec_jax.tree import named_leaves
-from tests.refused import refused
+from tests.refused import mistake, refused
 from tests.small_run import begin, linear_config, session_text
 
 _STEPS = 4
@@ -114,12 +114,12 @@ def test_loading_merging_and_exporting_agree(folder, base, fine, monkeypatch, ca
         np.testing.assert_array_equal(named_leaves(found)[name], leaf, err_msg=name)
     capsys.readouterr()
 
-    with pytest.raises(SystemExit):
-        main(["merge", f"--workdir={fine}", f"--out={folder / 'merged'}"])
-    assert "there is something here already" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["merge", f"--workdir={base}", f"--out={folder / 'other'}"])
-    assert "this run trained all parameters; it has no adapters" in capsys.readouterr().err
+    for run_folder, out, named in (
+        (fine, "merged", "there is something here already"),
+        (base, "other", "this run trained all parameters; it has no adapters"),
+    ):
+        merge = "merge", f"--workdir={run_folder}", f"--out={folder / out}"
+        assert named in mistake(capsys, *merge)
 
 
 def test_show_lists_what_is_trained(fine, capsys):

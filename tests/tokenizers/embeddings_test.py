@@ -13,8 +13,9 @@ from mmrec_jax.cli import main
 from mmrec_jax.tokenizers.bpe_file import BpeFile
 from mmrec_jax.tokenizers.embeddings import Method, constituents, extend_rows
 from mmrec_jax.tokenizers.raw_tensors import RawTensor, read_tensors, write_tensors
+from tests.refused import mistake
 from tests.small_data import refused
-from tests.tokenizers.small_base import mistake, small_base
+from tests.tokenizers.small_base import small_base
 
 _PARTS = {7: [1, 2], 8: [0, 3, 3], 9: [5]}
 _LENGTHS = {0: 1, 1: 2, 2: 5, 3: 1, 4: 1, 5: 1, 6: 3}
@@ -74,7 +75,13 @@ def command(files, tmp_path):
         weights = tmp_path / "model.safetensors"
         save_file(tensors, weights)
         options = [f"--base={files[0]}", f"--tokenizer={files[1]}", f"--weights={weights}"]
-        return ["init-embeddings", *options, f"--out={tmp_path / 'new.safetensors'}", *more]
+        return [
+            "tokenizer",
+            "init-embeddings",
+            *options,
+            f"--out={tmp_path / 'new.safetensors'}",
+            *more,
+        ]
 
     return arguments
 
@@ -85,7 +92,7 @@ def test_the_command_extends_both_matrices_and_copies_the_rest(files, command, t
         _OUTPUT: rng.normal(size=(304, 4)).astype(np.float16),
         "model.norm.weight": rng.normal(size=4).astype(np.float32),
     }
-    main(["tokenizer", *command(tensors, "--multiple=16")])
+    main(command(tensors, "--multiple=16"))
     found = load_file(tmp_path / "new.safetensors")
     assert found["model.norm.weight"].tobytes() == tensors["model.norm.weight"].tobytes()
     parts = constituents(*map(BpeFile.read, files))
@@ -107,7 +114,7 @@ def test_tensors_of_any_dtype_are_copied_bit_for_bit_from_shards(files, command,
     where = {_INPUT: "one.safetensors"} | dict.fromkeys(odd, "two.safetensors")
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"metadata": {}, "weight_map": where}))
-    main(["tokenizer", *command({}, f"--weights={index}", "--multiple=1")])
+    main(command({}, f"--weights={index}", "--multiple=1"))
     found, metadata = read_tensors(tmp_path / "new.safetensors")
     assert metadata == {"format": "pt"}
     assert {name: found[name] for name in odd} == odd

@@ -23,7 +23,8 @@ from mmrec_jax.tokenizers.extension import (
 from mmrec_jax.tokenizers.library import read_library
 from mmrec_jax.tokenizers.morphemes import read_gold_boundaries
 from mmrec_jax.tokenizers.report import Encoder, score_boundaries
-from tests.tokenizers.small_base import ENGLISH, SPECIAL, mistake, small_base, turkish, write_base
+from tests.refused import mistake
+from tests.tokenizers.small_base import ENGLISH, SPECIAL, small_base, turkish, write_base
 
 _NEW, _SUPERWORDS = 160, 40
 _PROTECTED = "A hole in it. Bird's set: 'do'! {x: 1}\n"
@@ -272,7 +273,7 @@ def mistakes(tmp_path_factory):
 def test_a_mistake_is_one_line(mistakes, capsys, arguments, expected):
     defaults = "--base=FOLDER/tokenizer.json --text=FOLDER/text.txt --vocab-size=30 --protect="
     given = f"{defaults} --out=FOLDER/out --fresh {arguments}".replace("FOLDER", str(mistakes))
-    assert expected in mistake(capsys, "extend", *given.split())
+    assert expected in mistake(capsys, "tokenizer", "extend", *given.split())
     assert not (mistakes / "out" / "tokenizer.json").exists()
 
 
@@ -282,7 +283,7 @@ def test_what_is_there_is_neither_made_twice_nor_replaced_by_another(mistakes, c
     main(["tokenizer", *arguments, "--vocab-size=30"])
     before = (mistakes / "made" / TOKENIZER_FILE).stat().st_mtime_ns
     main(["tokenizer", *arguments, "--vocab-size=30"])
-    assert "(vocab_size)" in mistake(capsys, *arguments, "--vocab-size=20")
+    assert "(vocab_size)" in mistake(capsys, "tokenizer", *arguments, "--vocab-size=20")
     assert (mistakes / "made" / TOKENIZER_FILE).stat().st_mtime_ns == before
     main(["tokenizer", *arguments, "--vocab-size=20", "--fresh"])
     assert (mistakes / "made" / TOKENIZER_FILE).stat().st_mtime_ns != before

@@ -10,8 +10,9 @@ from mmrec_jax.cli import main
 from mmrec_jax.tokenizers.bpe_file import BpeFile, spell
 from mmrec_jax.tokenizers.library import read_library
 from mmrec_jax.tokenizers.report import Encoder, score_boundaries
+from tests.refused import mistake
 from tests.tokenizers.conftest import model_file
-from tests.tokenizers.small_base import mistake, small_base, write_base
+from tests.tokenizers.small_base import small_base, write_base
 
 _TEXT = "Bir göl var. Bir göl daha!\nThe cat sat."
 _GOLD = "".join(
@@ -38,11 +39,11 @@ def files(tmp_path):
 
 def command(folder, tokenizer, base, text, *more):
     options = [f"--tokenizer={tokenizer}", f"--base={base}", f"--text={text}"]
-    return ["report", *options, f"--out={folder / 'report'}", *more]
+    return ["tokenizer", "report", *options, f"--out={folder / 'report'}", *more]
 
 
 def report(folder, *arguments):
-    main(["tokenizer", *command(folder, *arguments)])
+    main(command(folder, *arguments))
     return json.loads((folder / "report" / "report.json").read_text("utf-8"))
 
 

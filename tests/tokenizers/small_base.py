@@ -1,14 +1,11 @@
-"""A small tokenizer of Qwen3's make, Turkish text to extend it by, and the command's mistakes."""
+"""A small tokenizer of Qwen3's make, and Turkish text to extend it by."""
 
 import functools
 import json
 from pathlib import Path
 
-import pytest
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
-
-from mmrec_jax.cli import main
 
 QWEN_REGEX = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -62,15 +59,3 @@ def write_base(folder: Path) -> Path:
     path = folder / "tokenizer.json"
     path.write_bytes(small_base())
     return path
-
-
-def mistake(capsys, *arguments):
-    """The one line with which `mmrec tokenizer ARGUMENTS` ends, progress bars left out."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stopped:
-        main(["tokenizer", *arguments])
-    assert stopped.value.code == 2
-    said = [x for x in capsys.readouterr().err.splitlines() if x and "it/s" not in x]
-    assert len(said) == 1, said
-    assert said[0].startswith("error: ")
-    return said[0]

@@ -7,12 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.objectives.uboo import UBOOConfig
-from mmrec_jax.train.mesh import abstract_on, state_shardings
-from mmrec_jax.train.state import from_items, to_items
 from mmrec_jax.train.step import make_train_step
-from tests.small_step import RECORDER, TOKENIZER, assert_close, build, linear_model, mesh
+from tests.small_step import RECORDER, TOKENIZER, assert_close, build, linear_model
 from tests.small_step import start as start_of
 
 _ROWS, _HALF = 8, 6
@@ -114,12 +111,6 @@ def test_the_gradient_is_that_of_the_half_alone_from_a_constant_state(start, who
     assert_close(second.opt_state, jax.jit(jax.grad(loss))(trained, first.carried), 2e-5)
 
 
-def _assert_same(actual, expected):
-    assert jax.tree.structure(actual) == jax.tree.structure(expected)
-    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
-
-
 def test_microbatches_keep_the_state_of_their_rows(whole, halves):
     """`mesh_test.py` has them on several devices."""
     step = jax.jit(make_train_step(RECORDER, _OBJECTIVES, accumulate=2))
@@ -129,20 +120,3 @@ def test_microbatches_keep_the_state_of_their_rows(whole, halves):
     assert_close(state.opt_state, expected.opt_state, 2e-5)
     for name in ("loss", "uboo", "tokens"):
         np.testing.assert_allclose(metrics[name], expected_metrics[name], rtol=1e-5)
-
-
-def test_what_goes_on_from_a_checkpoint_is_what_was_not_interrupted(tmp_path, whole, halves):
-    (state, _), (expected, _) = halves
-    checkpointer = Checkpointer(tmp_path)
-    meta = {"config": {}, "tokenizer": "ab", "validation": None}
-    checkpointer.save(1, to_items(state), data={}, meta=meta, validation_loss=None)
-    checkpointer.wait()
-    for devices in (mesh(2, 2, 1), mesh()):
-        shardings = state_shardings(state, _MODEL, devices)
-        abstract = abstract_on(state, shardings)
-        restored = from_items(checkpointer.restore(1, to_items(abstract))[0], abstract)
-        assert restored.carried.h.sharding == shardings.carried.h
-        assert np.any(restored.carried.m)
-        _assert_same(restored, state)
-    checkpointer.close()
-    _assert_same(_step(restored, _half(whole, 1))[0], expected)

@@ -33,9 +33,6 @@ class _Writer(list):
     def write(self, step, split, values):
         self.append((step, split, values))
 
-    def write_histograms(self, step, split, histograms):
-        self.append((step, f"{split} histograms", histograms))
-
 
 @pytest.fixture
 def reported(monkeypatch):
@@ -83,16 +80,14 @@ def test_every_split_is_written_and_the_sample_kept(tmp_path, reported, capsys):
     model, params = small("mmrec")
     setup = _setup(tmp_path, model, scored=2, dashboard=True, sample_tokens=5)
     validation, written = _evaluate(setup, params)
-    assert [split for _, split, _ in written] == [
-        *("validation", "recurrence", "recurrence histograms", "turkish")
-    ]
+    assert [split for _, split, _ in written] == ["validation", "recurrence", "turkish"]
     assert written[0] == (7, "validation", validation)
     assert "state_rms" in written[1][2]
     assert isinstance(validation["tokens"], int)
     sample = (tmp_path / "samples" / "step_0000007.txt").read_text("utf-8")
     assert sample.startswith("göl")
     assert reported == [(7, validation, sample.rstrip("\n"))]
-    assert format_metrics(written[3][2]) in capsys.readouterr().out
+    assert format_metrics(written[2][2]) in capsys.readouterr().out
 
 
 def test_a_model_with_adapters_and_noise_is_evaluated_as_what_it_is(tmp_path, reported):

@@ -100,6 +100,16 @@ def test_fresh_forgets_the_run_only_when_the_new_one_can_begin(tmp_path):
     assert set_up(_config(train__seed=5), tmp_path, fresh=True).start == 0
 
 
+def test_a_run_without_validation_documents_has_no_validation_loss(tmp_path, capsys):
+    few = {"train__steps": 2, "train__eval_every": 2, "data__validation_fraction": 0.0}
+    for _ in range(2):  # the second time it is done already
+        assert run(_config(**few), tmp_path / "run") == 0
+        assert capsys.readouterr().out.count("nothing is held out") == 1
+    assert not _lines(tmp_path / "run", "validation")
+    other = _config(**few, train__target_loss=1.0)
+    refused(lambda: run(other, tmp_path / "other"), "config.train.target_loss")
+
+
 @pytest.mark.parametrize(("unit", "amount"), [("epochs", 2), ("tokens", 12_000)])
 def test_a_length_in_epochs_or_tokens_predicts_that_many(tmp_path, unit, amount):
     config = linear_config(session_text(), **{f"train__{unit}": amount})

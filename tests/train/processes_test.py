@@ -16,11 +16,7 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.train import loop
 from mmrec_jax.train.interrupt import Interrupt
 from mmrec_jax.train.processes import (
-    all_reduce_max,
-    fetch,
-    gather,
     init_distributed,
-    process_zero_first,
 )
 from tests.small_run import LINEAR, command, environment, flags, metrics, session_directory, train
 
@@ -142,14 +138,6 @@ def test_a_signal_to_one_process_stops_all_at_one_step(tmp_path):
     last = max(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
     assert f"SIGTERM: saved at step {last:,}." in out
     assert last % 3 == 0
-
-
-def test_one_process_alone_waits_for_nobody():
-    assert gather({"a": 1}) == [{"a": 1}]
-    assert all_reduce_max(7) == 7
-    with process_zero_first("test"):
-        pass
-    assert fetch({"a": 1.0}) == {"a": 1.0}
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,5 @@ def test_the_curve_is_a_picture_that_shows_both_splits(tmp_path):
         writer.close()
         draw_loss(run)
         pictures.append(matplotlib.image.imread(run.loss_curve))
-        assert pictures[-1].shape == (480, 840, 4)
     for before, after in itertools.pairwise(pictures):
         assert not np.array_equal(before, after)

@@ -1,7 +1,5 @@
 """The Turkish parts in a whole run: what they write, and what they weigh."""
 
-import pytest
-
 from mmrec_jax.evaluation.samples import beginnings
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.setup import set_up
@@ -12,15 +10,16 @@ _RUN = {"train__steps": 2, "train__eval_every": 2, "turkish__suffix_weight": 2.0
 
 
 def test_objective_and_scores_are_logged(tmp_path):
-    pytest.importorskip("sacrebleu", reason="chrF++ needs sacrebleu")
     asked = {"objectives__vowel_harmony__weight": 0.5, "turkish__scored_samples": 1}
     assert run(linear_config(session_text(), **_RUN, **asked), tmp_path) == 0
     metrics = {line["split"]: line for line in read_metrics(tmp_path / "metrics.jsonl")}
-    assert 0 < metrics["train"]["vowel_harmony"] < 1
-    assert 0 < metrics["train"]["word_continuing"] < 1
-    assert 0 < metrics["validation"]["vowel_harmony"] < 1
-    assert 0 <= metrics["turkish"]["overall_turkish_score"] <= 1
-    assert metrics["turkish"]["vowel_harmony_score"] >= 0
+    for split, name in (
+        ("train", "vowel_harmony"),
+        ("train", "word_continuing"),
+        ("validation", "vowel_harmony"),
+        ("turkish", "vowel_harmony_score"),
+    ):
+        assert 0 < metrics[split][name] <= 1
 
 
 def test_training_tokens_have_weights_and_beginnings_go_on_where_the_document_does(tmp_path):

@@ -4,7 +4,6 @@ import math
 import sys
 from unittest import mock
 
-import numpy as np
 import pytest
 from tensorboardX import proto
 
@@ -18,8 +17,6 @@ from mmrec_jax.train.writer import (
     read_metrics,
     require_workdir,
 )
-
-_COUNTS = {"write/layer_0": (np.array([0, 1, 2, 4]), np.array([3, 0, 1]))}
 
 
 def _config(*writers):
@@ -47,7 +44,6 @@ def test_one_object_per_line_flushed_at_once(tmp_path):
         {"step": 10, "split": "validation", "loss": 800.0, "perplexity": None},
     ]
     assert _lines(place) == expected  # before it is closed: what a kill would leave
-    writer.write_histograms(10, "recurrence", _COUNTS)
     writer.close()
     assert read_metrics(place.metrics) == expected
     _write(place, [1])  # a new run
@@ -104,31 +100,24 @@ def _events(folder):
             data = data[16 + size :]
 
 
-def test_tensorboard_gets_the_same_numbers_and_histograms(tmp_path):
+def test_tensorboard_gets_the_same_numbers(tmp_path):
     place = Workdir(tmp_path)
     writer = open_writers(_config("tensorboard"), place, resume_step=0)
     writer.write(3, "train", {"loss": 1.5, "grad_norm": 0.5})
-    writer.write_histograms(5, "recurrence", _COUNTS)
     writer.close()
-    *scalars, histogram = [
+    scalars = [
         (value, event.step) for event in _events(place.tensorboard) for value in event.summary.value
     ]
     assert [(value.tag, step, value.simple_value) for value, step in scalars] == [
         ("train/loss", 3, 1.5),
         ("train/grad_norm", 3, 0.5),
     ]
-    value, step = histogram
-    assert (value.tag, step) == ("recurrence/write/layer_0", 5)
-    assert list(value.histo.bucket_limit) == [1, 2, 4]
-    assert list(value.histo.bucket) == [3, 0, 1]
-    assert (value.histo.num, value.histo.sum) == (4, 3 * 0.5 + 3)
     assert not place.metrics.exists()
 
 
 def test_the_console_shows_a_line_of_numbers(tmp_path, capsys):
     writer = open_writers(_config("console"), Workdir(tmp_path), resume_step=0)
     writer.write(3, "train", {"loss": 1.23456, "tokens": 174335.0})
-    writer.write_histograms(5, "recurrence", _COUNTS)
     writer.close()
     assert capsys.readouterr().out == "step 3 train: loss 1.235, tokens 1.743e+05\n"
     assert not list(tmp_path.iterdir())
@@ -156,7 +145,6 @@ def _open_mocked(name, folder, monkeypatch, resume_step):
     monkeypatch.setitem(sys.modules, name, package)
     writer = open_writers(_config(name), Workdir(folder), resume_step=resume_step)
     writer.write(4, "train", {"loss": 1.0})
-    writer.write_histograms(4, "recurrence", _COUNTS)
     writer.close()
     package.init().finish.assert_called_once_with()
     return package
@@ -173,19 +161,3 @@ def test_other_services_get_the_same_numbers_and_go_on_with_the_run_that_is_cont
         wandb.init().log.assert_any_call({"step": 4, "train/loss": 1.0})
         ids.append(wandb.init.call_args_list[0].kwargs["id"])
     assert ids[0] == ids[1] != ids[2]
-
-
-@pytest.mark.parametrize("name", ["wandb", "trackio"])
-def test_the_real_package_takes_it_offline(name, tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
-    pytest.importorskip(name)
-    (tmp_path / "run").mkdir()
-    for resume_step in (0, 4):
-        place = Workdir(tmp_path / "run")
-        writer = open_writers(_config(name), place, resume_step=resume_step)
-        writer.write(resume_step + 1, "train", {"loss": 1.0, "infinite": math.inf})
-        writer.write_histograms(resume_step + 1, "recurrence", _COUNTS)
-        writer.close()
-    written = [path for path in tmp_path.rglob("*") if path.suffix in (".wandb", ".db")]
-    assert len(written) >= 1

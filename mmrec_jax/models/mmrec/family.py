@@ -14,7 +14,7 @@ from mmrec_jax.models.linen import LinenModel
 from mmrec_jax.models.mmrec.block import STATES
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.dashboard.observer import observe
-from mmrec_jax.models.mmrec.dashboard.summary import format_table, histograms, scalars, summarise
+from mmrec_jax.models.mmrec.dashboard.summary import format_table, scalars, summarise
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.models.mmrec.state import BATCH_AXES, MMRecState, zero_state
 from mmrec_jax.typing import Array
@@ -88,9 +88,7 @@ class MMRec(LinenModel):
 
             picture.draw(summary, title, path)
 
-        return Dashboard(
-            scalars(summary), histograms(summary), summary, format_table(summary), draw
-        )
+        return Dashboard(scalars(summary), summary, format_table(summary), draw)
 
     def mixing_flops(self, length: int) -> float:
         """The long-term memory's definition: 3 products of 2 S K for each token."""

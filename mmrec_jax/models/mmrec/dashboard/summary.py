@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrec_jax.models.api import Histogram
 from mmrec_jax.models.mmrec.dashboard.observer import (
     GATE_EDGES,
     LOG2_HALF_LIFE_EDGES,
@@ -100,21 +99,6 @@ def scalars(summary: Summary) -> dict[str, float]:
         result["memory_norm"] = np.mean(last)
     result["state_rms"] = np.mean([layer["state_rms"][-1] for layer in layers])
     return {name: float(x) for name, x in result.items()}
-
-
-def histograms(summary: Summary) -> dict[str, Histogram]:
-    """Of each layer: the half-lives over tokens (their log2) and the write strengths."""
-    kinds = {
-        "gamma_log2_half_life": ("gamma_histogram", LOG2_HALF_LIFE_EDGES),
-        "alpha_log2_half_life": ("alpha_histogram", LOG2_HALF_LIFE_EDGES),
-        "write": ("write_histogram", WRITE_EDGES),
-    }
-    return {
-        f"{name}/layer_{number}": (edges, np.asarray(layer[key]))
-        for name, (key, edges) in kinds.items()
-        for number, layer in enumerate(summary["layers"])
-        if key in layer
-    }
 
 
 def format_table(summary: Summary) -> str:
