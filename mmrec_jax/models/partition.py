@@ -1,5 +1,7 @@
 """What a model that knows no mesh may ask of the one in use (`jax.set_mesh`)."""
 
+import math
+
 import jax
 from jax.sharding import PartitionSpec
 
@@ -31,3 +33,9 @@ def device_kind() -> tuple[str, str]:
     """
     device = jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0]
     return device.device_kind.lower(), device.platform
+
+
+def row_parts() -> int:
+    """How many parts the rows of a batch are split into; 1 outside a mesh."""
+    sizes = jax.sharding.get_abstract_mesh().shape
+    return math.prod(sizes.get(name, 1) for name in ROWS)

@@ -32,6 +32,7 @@ from mmrec_jax.dora.adapted_model import adapt, adapter_rules, first_values
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.models.family_config import FamilyConfig
+from mmrec_jax.models.growing_state import GrowingState
 from mmrec_jax.models.noise import read_noise_table, with_embedding_noise
 from mmrec_jax.objectives.api import Objective
 from mmrec_jax.optim.build import build_optimizer
@@ -295,8 +296,10 @@ def assemble(
     given: dict[str, Any],
 ) -> Parts:
     """The parts of a run; of `model` and `given` shapes and dtypes suffice."""
-    if config.train.carry_state and model.state_batch_axes is None:
-        expected = f"False with config.model.family {config.model.family!r}, which keeps no state"
+    fixed = not isinstance(model.state_batch_axes, GrowingState | None)
+    if config.train.carry_state and not fixed:
+        expected = f"False with config.model.family {config.model.family!r}: "
+        expected += "it keeps no state of a fixed size"
         config.train.require(False, "carry_state", expected)
     objectives = build_objectives(config, model, tokenizer)
     optimizer = build_optimizer(config.optim, steps, model.decays)
