@@ -175,8 +175,8 @@ _SHARES = {"tokenizer": "words_by_tokens", "base": "base_words_by_tokens"}
 
 def _report(options: argparse.Namespace) -> None:
     """Prints the Markdown and writes the files."""
+    from mmrec_jax.curves import Panel, draw_panels
     from mmrec_jax.data.files.paths import find_files
-    from mmrec_jax.evaluation.curves import Panel, draw_panels
     from mmrec_jax.tokenizers.morphemes import read_gold_boundaries
     from mmrec_jax.tokenizers.report import Encoder, make_report, markdown, write_report
     from mmrec_jax.tokenizers.text import text_chunks

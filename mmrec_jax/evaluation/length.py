@@ -3,9 +3,9 @@
 import dataclasses
 from pathlib import Path
 
+from mmrec_jax.curves import Curve, Panel
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.errors import UserError
-from mmrec_jax.evaluation.curves import Curve, Panel, draw_panels
 from mmrec_jax.evaluation.loss_by_position import (
     Estimate,
     PositionBin,
@@ -58,11 +58,11 @@ def length(
         f"carried: loss in nats/token, state from the text's beginning; reset: the same tokens, "
         f"state reset every {trained:,}, the trained length; ±: standard error over texts"
     )
-    name = Path(request.source).name
     return Evaluation(
         text="\n".join(lines),
         record={"text": request.source, **dataclasses.asdict(result)},
-        draw=lambda run, path: draw_panels(loss_panels(result), f"{run}: {name}", path),
+        panels=loss_panels(result),
+        title=Path(request.source).name,
     )
 
 
@@ -106,7 +106,6 @@ def task_length(
             f"{n:>9,} {score['accuracy']:>14.2%} {score['token_accuracy']:>12.2%} "
             f"{score['loss']:>12.4f}{beyond}"
         )
-    what = f"{data.source}, {sequences} sequences per length"
     return Evaluation(
         text="\n".join(lines),
         record={
@@ -115,7 +114,8 @@ def task_length(
             "sequences": sequences,
             "scores": [{"length": n, **score} for n, score in scores.items()],
         },
-        draw=lambda run, path: draw_panels(_task_panels(scores, trained), f"{run}: {what}", path),
+        panels=_task_panels(scores, trained),
+        title=f"{data.source}, {sequences} sequences per length",
     )
 
 

@@ -2,8 +2,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from mmrec_jax.curves import draw_panels
 from mmrec_jax.data.token_store import TokenStore, cut_windows
-from mmrec_jax.evaluation.curves import draw_panels
 from mmrec_jax.evaluation.length import loss_panels
 from mmrec_jax.evaluation.loss_by_position import longest_windows, loss_by_position
 from tests.families import FAMILIES, small, whole
