@@ -37,15 +37,9 @@ def build_tokenizer(
 ) -> Tokenizer:
     """The tokenizer that `config` asks for.
 
-    A trained one is kept in a folder of `directory` whose name is a hash of the training texts and
-    the settings: a second call with the same ones loads it, with others trains anew. A damaged
-    entry is trained again.
-
-    Args:
-      config: which.
-      texts: the NFC texts of the training split; not read for kinds "byte" and "file".
-      directory: the cache.
-      default_vocab_size: used when `config.vocab_size` is None (`config.model.vocab_size`).
+    A trained one is kept in a folder of `directory` whose name is a hash of `texts`, the NFC texts
+    of the training split, and of the settings: a second call with the same ones loads it. A damaged
+    entry is trained again. `default_vocab_size` is `config.model.vocab_size`.
 
     Raises:
       UserError: the vocabulary does not fit the text, the text is empty, or the file of kind
