@@ -16,7 +16,6 @@ import numpy as np
 from benchmarks.run_log import Record, RunLog
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config, TrainConfig
-from mmrec_jax.data.corpus import Corpus
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.errors import UserError
@@ -215,12 +214,11 @@ def _sizes(data: Dataset) -> dict[str, int]:
     sizes = {"vocabulary": data.tokenizer.vocab_size}
     if isinstance(data, TextDataset):
         held_out = [] if data.validation is None else [data.validation]
-        for name, sources in (("train", data.train), ("validation", held_out)):
-            corpus = Corpus(sources, data.tokenizer)
+        for name, stores in (("train", data.train), ("validation", held_out)):
             sizes |= {
-                f"{name}_documents": corpus.num_documents,
-                f"{name}_bytes": corpus.num_bytes,
-                f"{name}_tokens": corpus.num_pairs,
+                f"{name}_documents": sum(store.num_documents for store in stores),
+                f"{name}_bytes": sum(store.num_bytes for store in stores),
+                f"{name}_tokens": sum(store.num_pairs for store in stores),
             }
     return sizes
 

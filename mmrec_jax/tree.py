@@ -1,9 +1,14 @@
-"""Trees of arrays: names of their leaves, functions of those names, sizes."""
+"""Trees of arrays: names of their leaves, functions of those names, sizes.
+
+A `Quantised` matrix is one leaf, named as the matrix is; of a tree without any all is as in JAX.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
+
+from mmrec_jax.quantised import Quantised
 
 
 def path_name(path: tuple[Any, ...]) -> str:
@@ -16,18 +21,23 @@ def path_name(path: tuple[Any, ...]) -> str:
 def map_named(function: Callable[[str, Any], Any], tree: Any) -> Any:
     """`tree` with every leaf replaced by `function(name, leaf)`."""
     return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: function(path_name(path), leaf), tree
+        lambda path, leaf: function(path_name(path), leaf), tree, is_leaf=_is_leaf
     )
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:
     """Leaf by path, in tree order."""
-    return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_leaf)
+    return {path_name(path): leaf for path, leaf in leaves}
+
+
+def _is_leaf(x: Any) -> bool:
+    return isinstance(x, Quantised)
 
 
 def count(tree: Any) -> int:
     """Numbers in all leaves."""
-    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+    return sum(leaf.size for leaf in jax.tree.leaves(tree, is_leaf=_is_leaf))
 
 
 def num_bytes(tree: Any) -> int:

@@ -11,7 +11,9 @@ _PACKAGE = ROOT / "mmrec_jax"
 # Rooms from the bottom up. Each may import those of the rows above it; those of one row do not know
 # each other. A room stands below the modules of it that have a row of their own further up.
 _LADDER = [
-    "errors typing xla_flags tree curves",
+    "errors typing xla_flags curves",
+    "quantised",
+    "tree",
     "registry atomic_file json_object argument_parser",
     "settings",
     "models",
@@ -29,6 +31,7 @@ _LADDER = [
     "config_file objectives tokenizers train.interrupt train.rendezvous train.batch_split",
     "train.processes train.state train.estimator",
     "train.mesh train.step",
+    "pretrained",
     "checkpoints",
     "inference",
     "evaluation",

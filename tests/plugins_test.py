@@ -28,10 +28,10 @@ class CountingConfig(PackedConfig):
     def validation_documents(self, config):
         return [Document("last", " ".join(map(str, range(self.numbers, self.numbers + 9))))]
 
-    def open(self, config, tokenizer_cache, tokenizer=None):
+    def open(self, config, cache, tokenizer=None):
         train = {"": [Document("first", " ".join(map(str, range(self.numbers))))]}
         held_out = self.validation_documents(config)
-        return TextDataset.from_documents(config, train, held_out, tokenizer_cache, tokenizer)
+        return TextDataset.from_documents(config, train, held_out, cache, tokenizer)
 
 
 _PLUGIN = {"plugins": __name__, "data__source": "counting", "data__numbers": 500}

@@ -94,8 +94,12 @@ def read_exported_facts(path: Path) -> dict[str, Any]:
 
 
 def read_exported_params(path: Path, abstract: Any) -> Any:
-    """The parameters on the first device; `UserError` if the file is damaged or of other shapes."""
+    """The parameters, on the first device where `abstract` has no sharding of them.
+
+    It is a `UserError` if the file is damaged or of other shapes.
+    """
     tensors, _ = EXPORT_FORMAT.read(path)
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
     def leaf(name: str, like: jax.ShapeDtypeStruct) -> jax.Array:
         found = tensors.get(name)
@@ -104,7 +108,8 @@ def read_exported_params(path: Path, abstract: Any) -> Any:
             raise UserError(
                 f"{path}: {name} is {shown}; by the config it is {like.dtype} {list(like.shape)}"
             )
-        return jax.device_put(found, jax.local_devices()[0])
+        place = like.sharding or here
+        return jax.make_array_from_callback(found.shape, place, found.__getitem__)
 
     return map_named(leaf, abstract)
 

@@ -26,6 +26,12 @@ def add_parser(commands: Any) -> None:
         add_model_options(parser)
         parser.add_argument("--out", required=True, help=out)
         parser.set_defaults(run=run)
+    parser.add_argument(
+        "--shard-gb",
+        type=float,
+        default=5.0,
+        help="of a transformer, whose folder is one of Hugging Face: 1e9 bytes in a file, at most",
+    )
 
 
 def _show_adapters(options: argparse.Namespace) -> None:
@@ -78,8 +84,24 @@ def _merge(options: argparse.Namespace) -> None:
 
 def _export(options: argparse.Namespace) -> None:
     """Writes the folder; adapters are merged."""
-    from mmrec_jax.checkpoints.export import write_exported
+    from mmrec_jax.checkpoints.export import require_new_folder, write_exported
+    from mmrec_jax.checkpoints.load import open_model
+    from mmrec_jax.models.transformer.config import TransformerConfig
+    from mmrec_jax.pretrained.writing import write_published
 
+    target = require_new_folder(options.out)
+    saved = open_model(options.workdir, options.step)
+    if isinstance(saved.model, TransformerConfig):
+        trained = saved.read()
+        files = write_published(
+            target.root,
+            saved.model,
+            trained.params,
+            saved.tokenizer,
+            round(options.shard_gb * 1e9),
+        )
+        print(f"{options.out}: {', '.join(files)}")
+        return
     _, size = _write(options, write_exported)
     print(f"{options.out}: model.safetensors ({size:,} bytes), config.json, tokenizer/")
 

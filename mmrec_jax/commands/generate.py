@@ -4,7 +4,6 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from mmrec_jax.commands.options import add_model_options, require_positive, require_seed
@@ -70,8 +69,7 @@ def run(options: argparse.Namespace) -> None:
     )
     import jax
 
-    from mmrec_jax.checkpoints.load import choose_step, load
-    from mmrec_jax.checkpoints.workdir import Workdir
+    from mmrec_jax.checkpoints.load import open_model, with_adapter
     from mmrec_jax.inference.chat import reply
     from mmrec_jax.inference.generate import generate
     from mmrec_jax.inference.prefill import TextState
@@ -80,15 +78,18 @@ def run(options: argparse.Namespace) -> None:
     from mmrec_jax.tree import count, num_bytes
 
     workdir = options.workdir
-    config, _ = Workdir(Path(workdir)).read_config()
+    saved = open_model(workdir, options.step)
+    config = saved.config
     if config.data.prompt_style == "none":
         raise UserError(
             f'{workdir}: this model was trained on the task "{config.data.source}": it answers '
             "what it reads and writes no text of its own. To score it: mmrec eval loss "
             f"--workdir={workdir}"
         )
-    step = choose_step(workdir, options.step)
-    model, params, tokenizer = load(workdir, step, adapter=options.adapter)
+    trained = saved.read()
+    if options.adapter:
+        trained = with_adapter(trained, options.adapter)
+    model, params, tokenizer = trained.model.build(), trained.params, trained.tokenizer
     state = None
     if options.load_state:
         state = load_state(options.load_state, model, params, tokenizer)
@@ -135,7 +136,9 @@ def run(options: argparse.Namespace) -> None:
             file=sys.stderr,
         )
     if options.save_state:
-        written = save_state(options.save_state, states[0], model, params, tokenizer, step=step)
+        written = save_state(
+            options.save_state, states[0], model, params, tokenizer, step=saved.step
+        )
         print(
             f"[{options.save_state}: {written:,} bytes, the state after "
             f"{states[0].length:,} tokens; continue with --load-state]",

@@ -1,13 +1,11 @@
 """Documents as the data of a run."""
 
 import dataclasses
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from mmrec_jax.config import Config
 from mmrec_jax.data.batch import Batch
-from mmrec_jax.data.corpus import Corpus, Source
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.evaluation import longest_documents
@@ -18,24 +16,19 @@ from mmrec_jax.data.train_iterator import TrainIterator
 from mmrec_jax.tokenizers.cache import build_tokenizer
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
-if TYPE_CHECKING:
-    from mmrec_jax.data.mapped_text import MappedText
-
-_TOKENIZER_BYTES = 2**25  # of mapped text that a tokenizer is trained on
-
 
 @dataclasses.dataclass(frozen=True)
 class TextDataset(Dataset):
-    """Training text of one or more sources, and a validation split in memory.
+    """Training text of one or more sources, and a validation split.
 
     Attributes:
-      train: all `TokenStore` or all `MappedText`.
+      train: the stores of each part of the text.
       validation: None where nothing is held out.
     """
 
     config: PackedConfig
     tokenizer: Tokenizer
-    train: tuple[Source, ...]
+    train: tuple[TokenStore, ...]
     validation: TokenStore | None
     carry_state: bool = False
 
@@ -45,7 +38,7 @@ class TextDataset(Dataset):
         config: Config,
         train: Mapping[str, Sequence[Document]],
         validation: Sequence[Document],
-        tokenizer_cache: str | os.PathLike[str],
+        cache: Path,
         tokenizer: Tokenizer | None = None,
         weigh: Weigh | None = None,
     ) -> "TextDataset":
@@ -55,7 +48,7 @@ class TextDataset(Dataset):
           config: `data`, `tokenizer`, `model.vocab_size` and `train.carry_state` are used.
           train: the training documents of each source, by name.
           validation: the documents that are held out; there may be none.
-          tokenizer_cache: where trained tokenizers are kept.
+          cache: where trained tokenizers are kept.
           tokenizer: one that is there already, to be used instead.
           weigh: the weights of the training split's tokens in the loss; None: all alike.
 
@@ -64,37 +57,13 @@ class TextDataset(Dataset):
             empty.
         """
         texts = (document.text for documents in train.values() for document in documents)
-        tokenizer = tokenizer or build_tokenizer(
-            config.tokenizer, texts, tokenizer_cache, default_vocab_size=config.model.vocab_size
-        )
+        tokenizer = tokenizer or build_tokenizer(config, texts, cache)
         stores = tuple(
             TokenStore.from_documents(documents, tokenizer, weigh, name=name)
             for name, documents in train.items()
         )
         held_out = TokenStore.from_documents(validation, tokenizer) if validation else None
         return cls(config.data, tokenizer, stores, held_out, config.train.carry_state)
-
-    @classmethod
-    def from_mapped(
-        cls,
-        config: Config,
-        train: "Sequence[MappedText]",
-        validation: Sequence[Document],
-        tokenizer_cache: str | os.PathLike[str],
-        tokenizer: Tokenizer | None = None,
-    ) -> "TextDataset":
-        """As `from_documents`, of text that is encoded as it is read.
-
-        A tokenizer is trained on an even sample of it.
-        """
-        tokenizer = tokenizer or build_tokenizer(
-            config.tokenizer,
-            _sample(train),
-            tokenizer_cache,
-            default_vocab_size=config.model.vocab_size,
-        )
-        held_out = TokenStore.from_documents(validation, tokenizer) if validation else None
-        return cls(config.data, tokenizer, tuple(train), held_out, config.train.carry_state)
 
     def batches(
         self, batch_size: int, *, process_index: int = 0, process_count: int = 1
@@ -110,24 +79,23 @@ class TextDataset(Dataset):
 
     def longest(self, rows: int, length: int) -> Batch:
         """See `Dataset.longest`: of the validation split, or else of the training text."""
-        held_out = [] if self.validation is None else [self.validation]
-        corpus = Corpus(held_out or self.train, self.tokenizer)
-        return longest_documents(corpus.chunks(), rows, length)
+        stores = self.train if self.validation is None else (self.validation,)
+        return longest_documents(stores, rows, length)
 
     def describe(self) -> str:
         """See `Dataset.describe`."""
-        train = Corpus(self.train, self.tokenizer)
-        about = "" if train.stores else "about "
-        per_token = train.num_bytes / train.num_pairs
-        lost = sum(store.unspelled_bytes for store in train.stores) / train.num_bytes
+        documents = sum(store.num_documents for store in self.train)
+        size = sum(store.num_bytes for store in self.train)
+        tokens = sum(store.num_pairs for store in self.train)
+        lost = sum(store.unspelled_bytes for store in self.train) / size
         unspelled = f", {lost:.2%} of the bytes spelled by no token" if lost else ""
         held_out = "nothing is held out: there is no validation loss"
         if self.validation is not None:
             held_out = f"{self.validation.num_documents:,} validation documents"
         return (
-            f"{self.config.source}, {train.num_documents:,} training documents, "
-            f"{train.num_bytes:,} bytes, {about}{train.num_pairs:,} tokens "
-            f"({per_token:.2f} bytes/token, {self.tokenizer.vocab_size:,} in the vocabulary"
+            f"{self.config.source}, {documents:,} training documents, {size:,} bytes, "
+            f"{tokens:,} tokens ({size / tokens:.2f} bytes/token, "
+            f"{self.tokenizer.vocab_size:,} in the vocabulary"
             f"{unspelled}); {held_out}"
         )
 
@@ -138,13 +106,5 @@ class TextDataset(Dataset):
             mixture.check(len(self.train))
             expected = "empty with config.train.carry_state, which reads document after document"
             self.config.require(not self.carry_state, "weights", expected)
-            groups = [(source,) for source in self.train]
-        corpora = [Corpus(group, self.tokenizer) for group in groups]
-        return Pipeline(corpora, self.config, batch_size, self.carry_state)
-
-
-def _sample(texts: "Sequence[MappedText]") -> Iterator[str]:
-    total = sum(int(text.lengths.sum()) for text in texts)
-    step = -(-total // _TOKENIZER_BYTES)
-    for text in texts:
-        yield from map(text.text, range(0, len(text.lengths), step))
+            groups = [(store,) for store in self.train]
+        return Pipeline(groups, self.config, batch_size, self.carry_state)

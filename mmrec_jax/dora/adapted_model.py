@@ -48,7 +48,7 @@ class AdaptedModel(Wrapper):
             return self.inner.apply(adapted, *inputs, **options)
         # No module calls the head, where its adapters could be intercepted.
         head = {name: params[name] for name in self.inner.head_parameters if name in params}
-        own = {name: self.base[name] for name in head}
+        own = {name: self.base.get(name, {}) for name in head}
         with intercept(
             self.base | apply(own, head, detach_norm=self.detach_norm),
             {name: part for name, part in params.items() if name not in head},
@@ -61,8 +61,12 @@ class AdaptedModel(Wrapper):
 
     def partition_specs(self, params: Params) -> Any:
         """The adapters lie where the axes of their kernels do."""
-        everything = nested(named_leaves(self.base) | dict(self.whole))
-        return partition_specs(params, named_leaves(self.inner.partition_specs(everything)))
+        shapes = {
+            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+            for name, leaf in named_leaves(self.base).items()
+        }
+        specs = self.inner.partition_specs(nested(shapes | dict(self.whole)))
+        return partition_specs(params, named_leaves(specs))
 
     def decays(self, name: str) -> bool:
         """Matrices and rows decay, magnitudes do not, and what is whole does as in the model."""

@@ -1,14 +1,16 @@
-"""Adapters inside the forward pass, without forming A B or W'.
+"""Adapters inside the forward pass, without forming A B or W', on a base that may be quantised.
 
     y = x W c + (x A) (s B c),                                c = m / norm(W + s A B), 1 in LoRA
     y = x W + (c - 1) d(x) W + (d(x) A) (s B c)               with dropout d
 
 With dropout the adapted weight is W plus a change, and the change, (c - 1) W included, sees the
 dropped input (as peft has it); at rate 0 both lines are the same.
+
+All of it, c too, is computed inside the layer: of layers that are scanned over, one alone is
+dequantised at a time, and nothing of the size of all kernels is ever made.
 """
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,22 +18,16 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mmrec_jax.dora.adapter import (
-    Adapter,
-    Node,
-    Rows,
-    map_nodes,
-    nodes,
-    require_fit,
-    with_whole,
-)
-from mmrec_jax.dora.kernel import column_squares, factored_norm, magnitude_ratio, wide
-from mmrec_jax.dora.transform import with_rows
+from mmrec_jax.dora import transform
+from mmrec_jax.dora.adapter import Adapter, Rows, map_nodes, nodes, require_fit, with_whole
+from mmrec_jax.dora.kernel import factored_norm, magnitude_ratio, wide
 from mmrec_jax.errors import UserError
-from mmrec_jax.tree import map_named, named_leaves
+from mmrec_jax.quantised import Quantised, dequantise, product
+from mmrec_jax.tree import map_named
 from mmrec_jax.typing import Array
 
-_COLLECTION = "adapters"  # of `Adapter`s whose m is c; under a lifted scan, those of one layer
+# Collections of `Adapter`s and of |W|^2; under a lifted scan they are those of one layer.
+_ADAPTERS, _SQUARES = "adapters", "squares"
 
 
 @contextlib.contextmanager
@@ -45,8 +41,8 @@ def intercept(
 ) -> Iterator[dict[str, Any]]:
     """Within it, `model.apply(variables, ...)` is the adapted model.
 
-    Adapters must belong to `nn.Dense` modules. Layers that are scanned over must hand every
-    collection on (`variable_axes={True: 0}`).
+    Adapters and quantised kernels must belong to `nn.Dense` modules. Layers that are scanned over
+    must hand every collection on (`variable_axes={True: 0}`).
 
     Args:
       params: the base.
@@ -59,66 +55,76 @@ def intercept(
       The variables to apply the model to.
 
     Raises:
-      UserError: the adapters do not fit the base, or an adapted kernel belongs to a module of
-        another kind.
+      UserError: the adapters do not fit the base, or an adapted or quantised kernel belongs to a
+        module of another kind.
     """
     require_fit(params, adapters)
-    leaves, found = named_leaves(params), nodes(adapters)
-    known = {} if squares is None else named_leaves(squares)
-
-    def change(name: str, node: Node) -> Adapter | None:
-        if not isinstance(node, Adapter):
-            return None
-        if node.m is None:
-            return node
-        w = leaves[name]
-        own = known[name] if name in known else column_squares(w)
-        norm = factored_norm(w, node.a, node.b, node.scale, own)
-        norm = jax.lax.stop_gradient(norm) if detach_norm else norm
-        return dataclasses.replace(node, m=magnitude_ratio(node.m, norm))
+    found = nodes(adapters)
 
     def embedding(name: str, leaf: Array) -> Array:
         node = found.get(name)
-        return with_rows(leaf, node) if isinstance(node, Rows) else leaf
+        return transform.with_rows(leaf, node) if isinstance(node, Rows) else leaf
 
     variables = {
         "params": map_named(embedding, with_whole(params, adapters)),
-        _COLLECTION: map_nodes(change, adapters),
+        _ADAPTERS: map_nodes(lambda _, node: node if isinstance(node, Adapter) else None, adapters),
+        _SQUARES: transform.squares(params, adapters) if squares is None else squares,
     }
 
     def interceptor(
         call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], context: Any
     ) -> Any:
         module = context.module
-        if context.method_name != "__call__" or not module.has_variable(_COLLECTION, "kernel"):
+        if context.method_name != "__call__" or not _is_changed(module):
             return call(*args, **kwargs)
         if not isinstance(module, nn.Dense):
             raise UserError(
                 f"{'/'.join(module.path)}: adapters of a {type(module).__name__} cannot be "
-                "intercepted; use dora.apply (config.adapters.path=apply)"
+                "intercepted; use dora.apply (config.adapters.path=apply, on a base that is not "
+                "quantised)"
             )
         (inputs,) = (*args, *kwargs.values())
-        return _adapted(module, inputs, dropout)
+        return _adapted(module, inputs, dropout, detach_norm)
 
     with nn.intercept_methods(interceptor):
         yield variables
 
 
-def _adapted(module: nn.Dense, inputs: Array, dropout: float) -> Array:
-    """What the module returns, with its adapter."""
-    change: Adapter = module.get_variable(_COLLECTION, "kernel")
-    w: Array = module.get_variable("params", "kernel")
-    bias = module.get_variable("params", "bias") if module.use_bias else None
-    x, w, bias = nn.dtypes.promote_dtype(inputs, w, bias, dtype=module.dtype)
+def _is_changed(module: nn.Module) -> bool:
+    kernel: Array | Quantised | None = module.get_variable("params", "kernel")
+    return isinstance(kernel, Quantised) or module.has_variable(_ADAPTERS, "kernel")
+
+
+def _adapted(module: nn.Dense, inputs: Array, dropout: float, detach_norm: bool) -> Array:
+    """What the module returns, with its adapter if it has one."""
+    w: Array | Quantised = module.get_variable("params", "kernel")
+    x = inputs.astype(module.dtype or jnp.result_type(inputs.dtype, w.dtype))
     per_feature = (1,) * (x.ndim - 1) + (-1,)
-    y = x @ w
-    dropped = _drop(module, x, dropout)
-    if change.m is None:
-        y = y + _low_rank(_low_rank(dropped, change.a), change.scale * change.b)
-    else:
-        low = _low_rank(_low_rank(dropped, change.a), change.scale * change.b * change.m)
-        y = _rescaled(y, dropped @ w if dropout else None, low, change.m.reshape(per_feature))
-    return y if bias is None else y + bias.reshape(per_feature)
+    y = product(x, w)
+    node: Adapter | None = module.get_variable(_ADAPTERS, "kernel")
+    if node is not None:
+        dropped = _drop(module, x, dropout)
+        if node.m is None:
+            y = y + _low_rank(_low_rank(dropped, node.a), node.scale * node.b)
+        else:
+            squares: Array = module.get_variable(_SQUARES, "kernel")
+            c = magnitude_ratio(node.m, _norm(w, node, squares, x.dtype, detach_norm))
+            low = _low_rank(_low_rank(dropped, node.a), node.scale * node.b * c)
+            y = _rescaled(y, product(dropped, w) if dropout else None, low, c.reshape(per_feature))
+    if not module.use_bias:
+        return y
+    return y + module.get_variable("params", "bias").astype(x.dtype).reshape(per_feature)
+
+
+def _norm(w: Array | Quantised, node: Adapter, squares: Array, dtype: Any, detach: bool) -> Array:
+    """Of each column of W + s A B; of a quantised W in the dtype that it is multiplied in."""
+
+    @jax.checkpoint  # what is dequantised does not wait for the backward pass
+    def norm(a: Array, b: Array) -> Array:
+        matrix = dequantise(w, dtype) if isinstance(w, Quantised) else w
+        return factored_norm(matrix, a, b, node.scale, squares)
+
+    return norm(*(jax.lax.stop_gradient((node.a, node.b)) if detach else (node.a, node.b)))
 
 
 @jax.custom_vjp

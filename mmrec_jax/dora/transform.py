@@ -18,6 +18,7 @@ from mmrec_jax.dora.adapter import (
 )
 from mmrec_jax.dora.kernel import column_norm, column_squares, magnitude_ratio, wide
 from mmrec_jax.errors import UserError
+from mmrec_jax.quantised import Quantised, dequantise
 from mmrec_jax.tree import map_named, named_leaves
 from mmrec_jax.typing import Array
 
@@ -29,7 +30,7 @@ def apply(params: Any, adapters: Any, *, detach_norm: bool = True) -> Any:
 
     Computed in float32 at least and returned in the dtype of each parameter. DoRA's is written as
     `V (m / norm(V))`, so that W' = W exactly at the start. With `detach_norm` (section 4.3 of the
-    paper) the norm is a constant to gradients.
+    paper) the norm is a constant to gradients. A quantised base is dequantised, layer by layer.
 
     Raises:
       UserError: the adapters do not fit the base.
@@ -37,19 +38,26 @@ def apply(params: Any, adapters: Any, *, detach_norm: bool = True) -> Any:
     require_fit(params, adapters)
     found = nodes(adapters)
 
-    def adapted(name: str, leaf: Array) -> Array:
-        node = found.get(name)
-        if node is None or isinstance(node, Whole):
-            return leaf
-        if isinstance(node, Rows):
-            return with_rows(leaf, node)
+    def adapted(leaf: Array | Quantised, node: Adapter | None) -> Array:
+        if node is None:
+            return dequantise(leaf)
         v = _direction(leaf, node)
         if node.m is not None:
             norm = column_norm(v)
             v = v * magnitude_ratio(node.m, jax.lax.stop_gradient(norm) if detach_norm else norm)
         return v.astype(leaf.dtype)
 
-    return map_named(adapted, with_whole(params, adapters))
+    def applied(name: str, leaf: Array | Quantised) -> Array:
+        node = found.get(name)
+        if isinstance(node, Rows):
+            return with_rows(dequantise(leaf), node)
+        own = node if isinstance(node, Adapter) else None
+        if isinstance(leaf, Quantised) and leaf.ndim > 2:
+            layers: Array = jax.lax.map(lambda pair: adapted(*pair), (leaf, own))
+            return layers
+        return adapted(leaf, own)
+
+    return map_named(applied, with_whole(params, adapters))
 
 
 def merge(params: Any, adapters: Any) -> tuple[Any, dict[str, Any]]:
@@ -137,6 +145,6 @@ def with_rows(embedding: Array, node: Rows) -> Array:
     return embedding.at[node.indices].set(node.rows.astype(embedding.dtype))
 
 
-def _direction(kernel: Array, node: Adapter) -> Array:
+def _direction(kernel: Array | Quantised, node: Adapter) -> Array:
     """V = W + s A B, float32 at least."""
-    return kernel.astype(wide(kernel.dtype)) + node.scale * (node.a @ node.b)
+    return dequantise(kernel, wide(kernel.dtype)) + node.scale * (node.a @ node.b)

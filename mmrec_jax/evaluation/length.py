@@ -7,16 +7,18 @@ context is worth.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mmrec_jax.curves import Curve, Panel
+from mmrec_jax.data.chunks import Chunks, Window
+from mmrec_jax.data.packing import ROW_DTYPE, batch_of, segments_row
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
-from mmrec_jax.data.token_store import TokenStore, Windows, cut_windows
+from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.errors import UserError
 from mmrec_jax.evaluation.perplexity import compiled_eval_step, task
 from mmrec_jax.evaluation.registry import Evaluation, EvaluationRequest
@@ -63,8 +65,7 @@ class PositionLoss:
 def loss_by_position(
     model: LanguageModel,
     params: Params,
-    store: TokenStore,
-    windows: Windows,
+    windows: Sequence[Window],
     *,
     reset_every: int,
     rows: int,
@@ -76,7 +77,7 @@ def loss_by_position(
     per call, so that one shape serves all; `params` are on one device.
     """
     model, predict = with_state(model), compiled_eval_step()
-    lengths = windows.lengths
+    lengths = np.array([window.length for window in windows])
     edges = _edges(reset_every, int(lengths.max()))
     # Sums by window and bin: tokens; carried, reset and difference in nats.
     sums = np.zeros((4, len(windows), len(edges) - 1))
@@ -86,7 +87,12 @@ def loss_by_position(
         state = colocate(params, model.initial_state(2 * rows))  # carried above, reset below
         for begin in range(0, int(lengths[list(group)].max()), chunk_length):
             positions = np.arange(begin, begin + chunk_length)
-            batch = _batch(store, windows, group, positions, rows)
+            chunk = np.zeros((rows, chunk_length), ROW_DTYPE)
+            for row, index in enumerate(group):
+                if begin < lengths[index]:
+                    part = windows[index].cut(begin, begin + chunk_length)
+                    chunk[row] = segments_row([part], chunk_length)
+            batch = batch_of([chunk])
             real = batch["segment_ids"] > 0
             # A new segment number is a reset: the model sees nothing before it.
             resets = np.where(real, 1 + positions // reset_every, 0).astype(np.int32)
@@ -104,17 +110,16 @@ def loss_by_position(
     return _summary(sums, edges, reset_every)
 
 
-def longest_windows(store: TokenStore, max_length: int, max_tokens: int) -> Windows:
+def longest_windows(store: TokenStore, max_length: int, max_tokens: int) -> list[Window]:
     """The longest documents, cut into windows of `max_length` predicted tokens.
 
     A window that does not begin its document is read as if it did. Whole windows are taken, the
     longest first, as long as they hold at most `max_tokens` together; always at least one.
     """
-    windows = cut_windows(store, max_length)
+    windows = Chunks([store], max_length)
     order = np.argsort(-windows.lengths.astype(np.int64), kind="stable")
     count = max(1, np.count_nonzero(np.cumsum(windows.lengths[order]) <= max_tokens))
-    kept = order[:count]
-    return Windows(windows.starts[kept], windows.lengths[kept], windows.begins[kept])
+    return [windows[index] for index in order[:count].tolist()]
 
 
 def _edges(reset_every: int, longest: int) -> NDArray[np.int64]:
@@ -124,23 +129,6 @@ def _edges(reset_every: int, longest: int) -> NDArray[np.int64]:
     powers = 2.0 ** np.arange(-halvings, doublings + 1)
     edges = np.unique(np.ceil(reset_every * powers).astype(np.int64))
     return np.concatenate([[0], edges[edges < longest], [longest]])
-
-
-def _batch(
-    store: TokenStore, windows: Windows, group: range, positions: NDArray[np.int64], rows: int
-) -> dict[str, NDArray[Any]]:
-    """The tokens at these positions of each window, [rows, positions]; padding after its end."""
-    lengths, starts = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
-    lengths[: len(group)] = windows.lengths[list(group)]
-    starts[: len(group)] = windows.starts[list(group)]
-    real = positions < lengths[:, None]
-    index = np.where(real, starts[:, None] + positions, 0)
-    return {
-        "inputs": np.where(real, store.tokens[index], 0).astype(np.int32),
-        "targets": np.where(real, store.tokens[index + 1], 0).astype(np.int32),
-        "segment_ids": real.astype(np.int32),
-        "weights": real.astype(np.float32),
-    }
 
 
 def _summary(sums: NDArray[np.float64], edges: NDArray[np.int64], reset_every: int) -> PositionLoss:
@@ -194,9 +182,10 @@ def length(
 
     The longest documents are read, cut at `max_length` tokens, `max_tokens` in all.
     """
-    store, trained = request.text, request.config.data.seq_len
-    windows = longest_windows(store, max_length, max_tokens)
-    tokens, longest = int(windows.lengths.sum()), int(windows.lengths.max())
+    trained = request.config.data.seq_len
+    windows = longest_windows(request.text, max_length, max_tokens)
+    lengths = [window.length for window in windows]
+    tokens, longest = sum(lengths), max(lengths)
     lines = [f"{request.source}: {len(windows):,} documents or parts of them, {tokens:,} tokens"]
     if longest <= trained:
         lines.append(
@@ -211,7 +200,6 @@ def length(
     result = loss_by_position(
         request.model,
         request.params,
-        store,
         windows,
         reset_every=trained,
         rows=min(request.config.train.batch_size, len(windows)),

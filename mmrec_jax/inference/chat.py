@@ -35,7 +35,8 @@ def reply(
     if isinstance(messages, str):
         messages = [Message("user", messages)]
     ids = encoder.question(messages, continued=state is not None)
-    return generate(model, params, tokenizer, ids, state=state, stops=encoder.stops, **options)
+    stops = tuple(dict.fromkeys((*encoder.stops, *tokenizer.stop_ids)))
+    return generate(model, params, tokenizer, ids, state=state, stops=stops, **options)
 
 
 def chat_encoder(tokenizer: Tokenizer) -> ChatEncoder:

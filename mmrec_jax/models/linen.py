@@ -113,9 +113,10 @@ class LinenModel:
     def partition_specs(self, params: Params) -> Any:
         """See `LanguageModel.partition_specs`."""
 
-        def spec(name: str, leaf: Any) -> PartitionSpec:
+        def spec(name: str, leaf: Any) -> Any:
             found = (spec for pattern, spec in self.sharding if re.search(pattern, name))
-            return next(found, PartitionSpec())
+            first = next(found, PartitionSpec())
+            return jax.tree.map(lambda _: first, leaf)  # of both arrays of a quantised matrix
 
         return map_named(spec, params)
 

@@ -20,7 +20,7 @@ from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
 from mmrec_jax.json_object import read_json_object
 from mmrec_jax.tokenizers.bpe_file import BpeFile, unspell
-from mmrec_jax.tokenizers.cache import CONFIG_FILE
+from mmrec_jax.tokenizers.chat_template import CONFIG_FILE
 from mmrec_jax.tokenizers.learning import (
     ALIGNED,
     OutOfPairs,

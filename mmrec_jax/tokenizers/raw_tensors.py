@@ -19,7 +19,7 @@ from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
 from mmrec_jax.json_object import read_json_object
 
-_FLOATS = {"F16": np.float16, "BF16": ml_dtypes.bfloat16, "F32": np.float32, "F64": np.float64}
+FLOATS = {"F16": np.float16, "BF16": ml_dtypes.bfloat16, "F32": np.float32, "F64": np.float64}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +33,12 @@ class RawTensor:
     @classmethod
     def from_array(cls, array: NDArray[Any]) -> Self:
         """A tensor of a dtype that `array` knows."""
-        name = next(name for name, dtype in _FLOATS.items() if dtype == array.dtype)
+        name = next(name for name, dtype in FLOATS.items() if dtype == array.dtype)
         return cls(name, list(array.shape), array.tobytes())
 
     def array(self) -> NDArray[Any] | None:
         """The numbers, if they are float16, bfloat16, float32 or float64."""
-        dtype = _FLOATS.get(self.dtype)
+        dtype = FLOATS.get(self.dtype)
         return None if dtype is None else np.frombuffer(self.data, dtype).reshape(self.shape)
 
 

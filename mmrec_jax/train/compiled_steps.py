@@ -5,7 +5,6 @@ Programs are kept on disk, so that a run that continues does not compile again.
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -13,6 +12,7 @@ import optax
 from jax.sharding import Mesh
 
 from mmrec_jax.config import Config
+from mmrec_jax.data.files.paths import cache_folder
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel
 from mmrec_jax.objectives.api import Batch, Objective
@@ -90,7 +90,7 @@ _MIN_SECONDS = 0.5
 
 
 def enable_compile_cache() -> None:
-    """Makes JAX keep what it compiles in `cache_directory`, unless the user has chosen another.
+    """Makes JAX keep what it compiles in the user's cache, unless the user has chosen another.
 
     The user chooses with JAX_COMPILATION_CACHE_DIR. A program read back is the one that was
     written: results do not change by a bit.
@@ -99,7 +99,7 @@ def enable_compile_cache() -> None:
       UserError: the folder belongs to another user, or others may write to it.
     """
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
-        directory = cache_directory()
+        directory = cache_folder("compiled")
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             status = directory.stat()
@@ -113,11 +113,3 @@ def enable_compile_cache() -> None:
             )
         jax.config.update("jax_compilation_cache_dir", str(directory))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", _MIN_SECONDS)
-
-
-def cache_directory() -> Path:
-    """The user's own cache of compiled programs: never in a run folder, which may be copied."""
-    caches = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification has relative paths ignored.
-    base = Path(caches) if Path(caches).is_absolute() else Path.home() / ".cache"
-    return base / "mmrec_jax" / "compiled"

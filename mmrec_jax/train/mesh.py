@@ -237,7 +237,9 @@ def shard_params(params: Params, model: LanguageModel, mesh: Mesh) -> Params:
 
 
 def distribute(array: jax.Array, sharding: NamedSharding) -> jax.Array:
-    """An array that every process has, each device with its part of it."""
+    """An array that every process has, or that lies on the devices, each with its part of it."""
+    if not array.is_fully_addressable:
+        return jax.jit(lambda x: x, out_shardings=sharding)(array)
     if jax.process_count() == 1:
         return jax.device_put(array, sharding)
     on_host = np.asarray(array)

@@ -12,7 +12,13 @@ import optax
 from jax.sharding import Mesh
 
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
-from mmrec_jax.checkpoints.load import TrainedModel, base_record, load_base, with_base_model
+from mmrec_jax.checkpoints.load import (
+    TrainedModel,
+    base_record,
+    check_same_base,
+    load_base,
+    with_base_model,
+)
 from mmrec_jax.checkpoints.lock import lock_folder, unlock_folder
 from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.checkpoints.workdir import Workdir
@@ -34,7 +40,6 @@ from mmrec_jax.train.mesh import (
     distribute,
     make_mesh,
     row_devices,
-    shard_params,
     split_cpu,
     state_shardings,
 )
@@ -122,13 +127,13 @@ def _set_up(
             f"one with --config.init_from={folder.root} and a new --workdir, or start anew with "
             "--fresh"
         )
-    base = load_base(config, folder, meta, where)
-    if base is not None:
-        config = with_base_model(config, base)
+    origin = load_base(config, folder, meta)
+    if origin is not None:
+        config = with_base_model(config, origin)
     if meta is not None:
         check_same_run(config, meta["config"], where)
     with process_zero_first("data"):  # it makes the tokenizer that they find
-        data = load_data(config, folder, None if base is None else base.tokenizer)
+        data = load_data(config, folder, None if origin is None else origin.tokenizer)
     require_same(json.dumps(to_dict(config)), "the processes were given different configs")
     require_shared(folder.root, "--workdir")
     enable_compile_cache()
@@ -138,6 +143,13 @@ def _set_up(
         process_count=jax.process_count(),
     )
     steps = run_length(config, data)
+    base, record = None, (meta or {}).get("base")
+    # A run that trained all parameters and goes on has them in its checkpoint.
+    if origin is not None and (config.adapters.used or not start):
+        base = origin.read(mesh)
+        if record:
+            check_same_base(record, base, where)
+        record = base_record(base)
     model = build_model(config, data.tokenizer, mesh, base, steps)
     if config.train.carry_state and model.state_batch_axes is None:
         expected = f"False with config.model.family {config.model.family!r}, which keeps no state"
@@ -155,9 +167,8 @@ def _set_up(
     )
     if meta is not None:
         check_same_tokenizer(data.tokenizer.fingerprint, meta["tokenizer"], where)
-    record, given = None, {}
+    given = {}
     if base is not None:
-        record = base_record(base)
         given = named_leaves(base.params)
         if config.adapters.used:
             given = first_values(base.params, adapter_rules(config.adapters, base.model.build()))
@@ -226,7 +237,9 @@ def build_model(
             f"config.model.vocab_size is {config.model.vocab_size}, but the tokenizer has "
             f"{tokenizer.vocab_size} ids; raise it to at least that"
         )
-    family = dataclasses.replace(config.model, vocab_size=tokenizer.vocab_size)
+    # A base may have more rows than its tokenizer ids; they are padding.
+    rows = config.model.vocab_size if config.init_from else tokenizer.vocab_size
+    family = dataclasses.replace(config.model, vocab_size=rows)
     rows = config.train.batch_size // config.train.accumulate // row_devices(mesh)
     model = family.fitted(rows, mesh.devices.flat[0].platform).build()
     adapters, noise = config.adapters, config.noise
@@ -234,7 +247,7 @@ def build_model(
         assert base is not None  # the config asks for it
         model = adapt(
             model,
-            shard_params(base.params, model, mesh),
+            base.params,
             adapter_rules(adapters, model),
             path=adapters.path,
             dropout=adapters.dropout,

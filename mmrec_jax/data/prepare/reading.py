@@ -48,8 +48,8 @@ def open_prepared(config: Config, tokenizer: Tokenizer | None = None) -> TextDat
                 f"{_OPTION}: {folder} was prepared with another tokenizer than {of} "
                 f"({manifest.identity['tokenizer'][:16]}, not {tokenizer.fingerprint[:16]})"
             )
-    train = tuple(_open(*each, "train") for each in opened)
-    held_out = _joined([_open(*each, "validation") for each in opened])
+    train = tuple(open_split(*each, "train") for each in opened)
+    held_out = joined([open_split(*each, "validation") for each in opened])
     return TextDataset(config.data, tokenizer, train, held_out, config.train.carry_state)
 
 
@@ -73,7 +73,7 @@ def prepared_validation(config: Config) -> list[Document]:
     ]
 
 
-def _open(folder: Path, manifest: Manifest, split: str) -> TokenStore:
+def open_split(folder: Path, manifest: Manifest, split: str) -> TokenStore:
     """A split of one folder, memory-mapped.
 
     Raises:
@@ -110,7 +110,7 @@ def _open(folder: Path, manifest: Manifest, split: str) -> TokenStore:
     )
 
 
-def _joined(stores: list[TokenStore]) -> TokenStore | None:
+def joined(stores: list[TokenStore]) -> TokenStore | None:
     """The documents of some stores as one, None: there are none; several are copied to memory."""
     stores = [store for store in stores if store.num_documents]
     if len(stores) < 2:

@@ -52,7 +52,7 @@ class TransformerConfig(FamilyConfig):
         "float32", "of activations, matrix products and the cache", role="run"
     )
     param_dtype: Literal["float32", "bfloat16"] = setting(
-        "float32", "of the parameters", role="start"
+        "float32", "of the parameters that are trained", role="run"
     )
     remat: Literal["none", "dots", "full"] = setting(
         "full",
