@@ -65,18 +65,25 @@ def string_field(
     value = _value(record, field, location, option)
     if value is None and null_is_blank:
         return ""
-    if isinstance(value, bytes):
-        try:
-            value = value.decode("utf-8")
-        except UnicodeDecodeError:
-            raise UserError(f"{location}: field {field!r} is not UTF-8") from None
-    if not isinstance(value, str):
-        raise UserError(f"{location}: field {field!r} is a {json_type(value)}, not a string")
+    return as_text(value, f"{location}: field {field!r}")
+
+
+def as_text(value: Any, where: str) -> str:
+    """A value of a record as text, without byte-order marks; errors begin with `where`.
+
+    Raises:
+      UserError: it is no text, or holds half a surrogate pair.
+    """
     try:
-        value.encode("utf-8")  # which is faster than a search
+        text = value.decode("utf-8") if isinstance(value, bytes) else value
+        if isinstance(text, str):
+            text.encode("utf-8")  # which is faster than a search
+            return without_marks(text)
+    except UnicodeDecodeError:
+        raise UserError(f"{where} is not UTF-8") from None
     except UnicodeEncodeError:
-        raise UserError(f"{location}: field {field!r} holds half a surrogate pair") from None
-    return without_marks(value)
+        raise UserError(f"{where} holds half a surrogate pair") from None
+    raise UserError(f"{where} is a {json_type(value)}, not a string")
 
 
 def _value(record: Mapping[str, Any], field: str, location: str, option: str) -> Any:
@@ -98,4 +105,5 @@ def no_field(field: str, fields: Iterable[str], location: str, option: str = "")
 def json_type(value: object) -> str:
     """What JSON calls the type of a value."""
     names = {type(None): "null", bool: "boolean", str: "string", list: "list", dict: "object"}
-    return names.get(type(value), "number")
+    number = "number" if isinstance(value, int | float) else type(value).__name__
+    return names.get(type(value), number)  # tables hold what JSON lacks, such as times
