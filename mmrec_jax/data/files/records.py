@@ -46,26 +46,16 @@ def require_object(record: Any, location: str) -> dict[str, Any]:
     return record
 
 
-def string_field(
-    record: Mapping[str, Any],
-    field: str,
-    location: str,
-    option: str = FIELD_OPTION,
-    *,
-    null_is_blank: bool = False,
-) -> str:
+def text_field(record: Mapping[str, Any], field: str, location: str) -> str:
     """The text in a field of a record; "meta.text" is also the field `text` of the field `meta`.
 
-    An error names `location`, and the `option` that holds `field`, if any. With `null_is_blank` a
-    null is no text, and nothing wrong.
+    A null is no text, and nothing wrong. Errors name `location`.
 
     Raises:
       UserError: the field is missing, is no text, or holds half a surrogate pair.
     """
-    value = _value(record, field, location, option)
-    if value is None and null_is_blank:
-        return ""
-    return as_text(value, f"{location}: field {field!r}")
+    value = _value(record, field, location)
+    return "" if value is None else as_text(value, f"{location}: field {field!r}")
 
 
 def as_text(value: Any, where: str) -> str:
@@ -86,13 +76,13 @@ def as_text(value: Any, where: str) -> str:
     raise UserError(f"{where} is a {json_type(value)}, not a string")
 
 
-def _value(record: Mapping[str, Any], field: str, location: str, option: str) -> Any:
+def _value(record: Mapping[str, Any], field: str, location: str) -> Any:
     if field in record:
         return record[field]
     outer, dot, inner = field.partition(".")
     if dot and isinstance(record.get(outer), Mapping):
-        return _value(record[outer], inner, location, option)
-    raise no_field(field, record, location, option)
+        return _value(record[outer], inner, location)
+    raise no_field(field, record, location, FIELD_OPTION)
 
 
 def no_field(field: str, fields: Iterable[str], location: str, option: str = "") -> UserError:
