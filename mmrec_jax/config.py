@@ -170,6 +170,9 @@ class OptimConfig(Settings):
     gamma: float | None = setting(
         None, "sophia: larger clips fewer coordinates; g 0.05, h 0.01", above(0)
     )
+    moment_dtype: Literal["float32", "bfloat16"] = setting(
+        "float32", "of what the optimizer remembers of each parameter"
+    )
     weight_decay: float = setting(
         0.1, "decoupled; never on norms, biases, decays and gates", at_least(0)
     )

@@ -48,7 +48,7 @@ class AdaptedModel(Wrapper):
             return self.inner.apply(adapted, *inputs, **options)
         # No module calls the head, where its adapters could be intercepted.
         head = {name: params[name] for name in self.inner.head_parameters if name in params}
-        own = {name: self.base[name] for name in head}
+        own = {name: self.base.get(name, {}) for name in head}
         with intercept(
             self.base | apply(own, head, detach_norm=self.detach_norm),
             {name: part for name, part in params.items() if name not in head},

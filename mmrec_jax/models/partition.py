@@ -1,5 +1,7 @@
 """Where activations lie on a mesh, said inside a model that knows no mesh."""
 
+import math
+
 import jax
 from jax.sharding import PartitionSpec
 
@@ -21,3 +23,9 @@ def split_rows(x: Array) -> Array:
     if not rows or any(size > 1 for name, size in sizes.items() if name not in ROWS):
         return x
     return jax.lax.with_sharding_constraint(x, PartitionSpec(rows))
+
+
+def row_parts() -> int:
+    """How many parts the rows of a batch are split into; 1 outside a mesh."""
+    sizes = jax.sharding.get_abstract_mesh().shape
+    return math.prod(sizes.get(name, 1) for name in ROWS)

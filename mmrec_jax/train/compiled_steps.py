@@ -77,7 +77,9 @@ def compile_step(
     and shardings suffice; with `refresh` the step estimates the curvature.
     """
     accumulate = config.train.accumulate
-    estimator = make_estimator(config.optim, accumulate) if refresh else None
+    main = config.objectives.get("cross_entropy")
+    chunk = None if main is None else main.chunk
+    estimator = make_estimator(config.optim, accumulate, chunk) if refresh else None
     step = make_train_step(optimizer, objectives, accumulate, estimator)
     shardings = jax.tree.map(lambda x: x.sharding, state)
     program = jax.jit(step, donate_argnums=1, out_shardings=(shardings, replicated(mesh)))

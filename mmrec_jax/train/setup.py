@@ -30,6 +30,7 @@ from mmrec_jax.data.train_iterator import TrainIterator
 from mmrec_jax.dora.adapted_model import adapt, adapter_rules, first_values
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel
+from mmrec_jax.models.growing_state import GrowingState
 from mmrec_jax.models.noise import read_noise_table, with_embedding_noise
 from mmrec_jax.objectives.api import Objective
 from mmrec_jax.optim.build import build_optimizer
@@ -151,8 +152,10 @@ def _set_up(
             check_same_base(record, base, where)
         record = base_record(base)
     model = build_model(config, data.tokenizer, mesh, base, steps)
-    if config.train.carry_state and model.state_batch_axes is None:
-        expected = f"False with config.model.family {config.model.family!r}, which keeps no state"
+    fixed = not isinstance(model.state_batch_axes, GrowingState | None)
+    if config.train.carry_state and not fixed:
+        expected = f"False with config.model.family {config.model.family!r}: "
+        expected += "it keeps no state of a fixed size"
         config.train.require(False, "carry_state", expected)
     objectives = build_objectives(config, model, data.tokenizer)
     optimizer = build_optimizer(config.optim, steps, model.decays)
