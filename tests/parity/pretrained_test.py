@@ -212,10 +212,7 @@ def test_smollm2_reads_as_it_does_in_transformers(smollm2, text, size):
         torch.tensor(expected[0, :-1]), torch.tensor(ids[1:]).long()
     )
     assert abs(float(nll) - float(theirs_nll)) < 1e-4
-    with capsys.disabled():
-        print(
-            f"\n{len(text.encode())} bytes, {len(ids)} tokens: {float(nll):.3f} nats/token", end=""
-        )
+    print(f"{size} bytes, {len(ids)} tokens: {float(nll):.3f} nats/token")
 
 
 def test_smollm2_responds(smollm2):
