@@ -30,15 +30,15 @@ _LAYER = 2 * 192_937_984  # bytes of a layer's matrices
 
 def _shapes(config: TransformerConfig) -> dict[str, tuple[int, ...]]:
     wide, narrow = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
-    of = {"q": (wide, _WIDTH), "k": (narrow, _WIDTH), "v": (narrow, _WIDTH), "o": (_WIDTH, wide)}
-    of |= dict.fromkeys(("gate", "up"), (_FFN, _WIDTH)) | {"down": (_WIDTH, _FFN)}
-    of |= dict.fromkeys(("q_norm", "k_norm"), (config.head_dim,))
-    tables = dict.fromkeys(("embed", "head"), (_ROWS, _WIDTH))
-    found = {}
-    for name, tensor in tensors(config).items():
-        group = tensor.path.split("/")[-2]
-        found[name] = tables.get(group) or of.get(group) or (_WIDTH,)
-    return found
+    shapes: dict[str, tuple[int, ...]] = {"q": (wide, _WIDTH), "o": (_WIDTH, wide)}
+    shapes |= {"k": (narrow, _WIDTH), "v": (narrow, _WIDTH), "down": (_WIDTH, _FFN)}
+    shapes |= {"gate": (_FFN, _WIDTH), "up": (_FFN, _WIDTH)}
+    shapes |= {"embed": (_ROWS, _WIDTH), "head": (_ROWS, _WIDTH)}
+    shapes |= {"q_norm": (config.head_dim,), "k_norm": (config.head_dim,)}
+    return {
+        name: shapes.get(tensor.path.split("/")[-2], (_WIDTH,))
+        for name, tensor in tensors(config).items()
+    }
 
 
 def write_random(folder: Path, gigabytes: float) -> None:

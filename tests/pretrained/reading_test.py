@@ -153,6 +153,10 @@ _SECOND = "model-00002-of-00003.safetensors"
             ("index.json", "no weight_map"),
         ),
         (
+            lambda f: (f / "model.safetensors.index.json").unlink(),
+            ("neither model.safetensors nor",),
+        ),
+        (
             lambda f: (f / "model.safetensors.index.json").rename(f / "pytorch_model.bin"),
             ("neither model.safetensors nor", "pytorch_model.bin"),
         ),
