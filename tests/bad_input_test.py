@@ -93,6 +93,7 @@ def test_a_wrong_file(command, tmp_path, compiled, name, content, options, parts
         (["model.vocab_size=100"], "config.model.vocab_size is 100"),
         (["train.devices=64"], "config.train.devices is 64"),
         (["model.family=attention", "train.carry_state=true"], "config.train.carry_state is True"),
+        (["model.family=transformer", "train.carry_state=true"], "no state of a fixed size"),
         (["tokenizer.kind=file", "tokenizer.path=no.model"], "config.tokenizer.path: no.model"),
         (["tokenizer.kind=unigram", "tokenizer.vocab_size=9000"], "tokenizer.vocab_size is 9000"),
     ],

@@ -16,12 +16,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 import zstandard
 
 from mmrec_jax import cli
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.data.treebank import treebank_documents
+from mmrec_jax.plan import program, target
 from mmrec_jax.tokenizers.cache import load_tokenizer
 from mmrec_jax.train import loop
 from mmrec_jax.train.setup import load_data
@@ -102,21 +104,33 @@ def _open_data(config, workdir, **_):
     assert data.describe()
 
 
+def _find_target(name, count):
+    """Devices of this machine, as many as rows can be split over."""
+    return target.Target(tuple(jax.devices()[:8]), 1)
+
+
 def _smaller(line):
     """As many new tokens as the base and the text of `write_files` are good for."""
     return line.replace("--vocab-size 40000 --superwords 10000", "--vocab-size 330 --superwords 5")
 
 
 def _type(line, monkeypatch):
-    program, *arguments = shlex.split(line.rpartition("&& ")[2], comments=True)
-    if program == "python":
+    command, *arguments = shlex.split(line.rpartition("&& ")[2], comments=True)
+    if command == "python":
         assert arguments.pop(0) == "train.py"
         _train(arguments, monkeypatch)
     else:
-        assert program == "mmrec"
+        assert command == "mmrec"
         if arguments[:2] == ["data", "prepare"]:  # its memory is counted, and this process is large
             code = "import sys; from mmrec_jax.cli import main; main(sys.argv[1:])"
             subprocess.run([sys.executable, "-c", code, *arguments], check=True, timeout=240)
+            return
+        if arguments[0] == "plan":  # compiled in minutes, where the compiler is installed
+            fits = program.Program(1, 1, 0, {}, 0.0)
+            monkeypatch.setattr(program, "compile_program", lambda lowered: fits)
+            monkeypatch.setattr(target, "find_target", _find_target)
+            with pytest.raises(SystemExit, match=r"^0$"):
+                cli.main(arguments)
             return
         cli.main(arguments)
 

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from mmrec_jax.curves import Curve, Panel
 from mmrec_jax.errors import UserError
-from mmrec_jax.evaluation.curves import Curve, Panel, draw_panels
 from mmrec_jax.evaluation.mqar import RecallScore, most_pairs, score_recall
 from mmrec_jax.evaluation.needle import DEPTHS, FEWEST_IDS, SHORTEST, NeedleScore, score_needle
 from mmrec_jax.evaluation.registry import Evaluation, EvaluationRequest
@@ -98,7 +98,8 @@ def recall(
             "mqar": [dataclasses.asdict(score) for score in found],
             "needle": [dataclasses.asdict(score) for score in needle],
         },
-        draw=lambda run, path: draw_panels(recall_panels(found, needle), f"{run}: {state}", path),
+        panels=recall_panels(found, needle),
+        title=state,
     )
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from mmrec_jax.models.api import LanguageModel, Params, State, Training
+from mmrec_jax.models.logits import by_chunks
 from mmrec_jax.objectives.api import LOSS, Batch, Objective
 from mmrec_jax.objectives.cross_entropy import token_nll
 from mmrec_jax.optim.sophia import sophia_metrics
@@ -162,14 +163,19 @@ def make_eval_step(
     ) -> tuple[dict[str, Any], State]:
         output = model.apply(params, batch["inputs"], model_state, batch["segment_ids"])
         targets = batch["targets"]
-        right = jnp.argmax(output.logits, axis=-1) == targets
+        _, tokens = by_chunks(_scores, output, targets)
         means: dict[str, tuple[Array, Array]] = {}
         for objective in (objectives or {}).values():
             means |= objective.positions(output, batch)
-        tokens = {"nll": token_nll(output.logits, targets), "right": right, "means": means}
-        return tokens, output.state
+        return {**tokens, "means": means}, output.state
 
     return step
+
+
+def _scores(logits: Array, targets: Array) -> tuple[Array, dict[str, Array]]:
+    """Of every token, by chunks; nothing is summed."""
+    right = jnp.argmax(logits, axis=-1) == targets
+    return jnp.zeros(()), {"nll": token_nll(logits, targets), "right": right}
 
 
 def _gradients(

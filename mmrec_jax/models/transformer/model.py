@@ -132,8 +132,15 @@ class _Block(nn.Module):
         mixed = checkpoint_name(causal_attention(q, k, v, context.documents, earlier), _MIXED)
         x = split_rows(x + dense("o", c.model_dim, last)(mixed.reshape(*x.shape[:2], -1)))
         u = _Norm(c, name="ffn_norm")(x)
-        u = nn.silu(dense("gate", c.ffn_dim)(u)) * dense("up", c.ffn_dim)(u)
+        u = _gated(dense("gate", c.ffn_dim)(u), dense("up", c.ffn_dim)(u))
         return split_rows(x + dense("down", c.model_dim, last)(u)), (k, v)
+
+
+@jax.checkpoint  # the backward pass keeps what goes in, not what is float32
+def _gated(gate: Array, value: Array) -> Array:
+    """`silu(gate) value`, rounded once."""
+    wide = jnp.promote_types(gate.dtype, jnp.float32)
+    return (nn.silu(gate.astype(wide)) * value.astype(wide)).astype(gate.dtype)
 
 
 class _Norm(nn.Module):
@@ -206,7 +213,7 @@ class Transformer(LinenModel):
         return TransformerLM(self.config)
 
     @property
-    def head_parameters(self) -> tuple[str, ...]:
+    def head_parameters(self) -> tuple[str, ...]:  # type: ignore[override]
         """The tied table or the head's own."""
         return ("embed" if self.config.tie_embeddings else "head",)
 
