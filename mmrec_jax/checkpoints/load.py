@@ -306,8 +306,10 @@ def load_base(config: Config, run: Workdir, meta: dict[str, Any] | None) -> Save
     base = open_model(config.init_from, record["step"] if record else "best")
     if not config.extend.tokenizer:
         return base
-    own = load_tokenizer(run.tokenizer) if record else read_extended(config.extend, base.tokenizer)
-    return extended(base, config.extend, own)
+    if record:
+        return extended(base, config.extend, load_tokenizer(run.tokenizer))
+    new = read_extended(config.extend, base.model, base.tokenizer)
+    return extended(base, config.extend, new)
 
 
 def with_base_model(config: Config, base: SavedModel) -> Config:

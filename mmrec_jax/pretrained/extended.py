@@ -75,12 +75,14 @@ def _first(table: Any, rows: int) -> Any:
     return jax.tree.map(lambda x: x[:rows], table)
 
 
-def read_extended(config: ExtendConfig, base: Tokenizer) -> Tokenizer:
-    """The tokenizer that `config` names, which begins and ends texts as the base's does.
+def read_extended(config: ExtendConfig, model: FamilyConfig, base: Tokenizer) -> Tokenizer:
+    """The tokenizer that `config` names, which begins and ends texts as the model's, `base`, does.
 
     Raises:
-      UserError: it cannot be read, or lacks the tokens for that.
+      UserError: the model has no new rows (see `extend`); or the tokenizer cannot be read, or lacks
+        the tokens for that.
     """
+    _require_extendable(config, model)
     path = Path(config.tokenizer).expanduser()
     path = path / "tokenizer.json" if path.is_dir() else path
     ends = base.id_to_piece(base.bos_id), base.id_to_piece(base.eos_id)
@@ -99,17 +101,22 @@ def extend(
       UserError: the model's family has no new rows or the model has some already, or `tokenizer` is
         not `base` with more tokens.
     """
+    found = _require_extendable(config, model)
+    before = BpeFile.from_content(base.content, "the tokenizer of config.init_from")
+    after = BpeFile.from_content(tokenizer.content, f"config.extend.tokenizer {config.tokenizer}")
+    parts = constituents(before, after)
+    ids = before.next_id + len(parts)
+    rows = -(-max(ids, found.vocab_size) // config.multiple) * config.multiple
+    lengths = {index: len(unspell(token)) for token, index in before.vocab.items()}
+    new, padding = rows - before.next_id, rows - ids
+    extended = dataclasses.replace(found, vocab_size=rows, new_rows=new, padding_rows=padding)
+    return Extension(extended, tokenizer, parts, lengths, config.method)
+
+
+def _require_extendable(config: ExtendConfig, model: FamilyConfig) -> TransformerConfig:
     fits = isinstance(model, TransformerConfig)
     config.require(fits, "tokenizer", "empty where the model is of another family than transformer")
     assert isinstance(model, TransformerConfig)
     expected = "empty where the model was extended before (mmrec export makes one table of both)"
     config.require(not model.new_rows, "tokenizer", expected)
-    before = BpeFile.from_content(base.content, "the tokenizer of config.init_from")
-    after = BpeFile.from_content(tokenizer.content, f"config.extend.tokenizer {config.tokenizer}")
-    parts = constituents(before, after)
-    ids = before.next_id + len(parts)
-    rows = -(-max(ids, model.vocab_size) // config.multiple) * config.multiple
-    sizes = {"vocab_size": rows, "new_rows": rows - before.next_id, "padding_rows": rows - ids}
-    lengths = {index: len(unspell(token)) for token, index in before.vocab.items()}
-    extended = dataclasses.replace(model, **sizes)
-    return Extension(extended, tokenizer, parts, lengths, config.method)
+    return model
