@@ -155,6 +155,24 @@ def execute(arguments: Sequence[str], *, devices: int = 1) -> subprocess.Complet
     )
 
 
+@contextlib.contextmanager
+def started(arguments: Sequence[str], **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """A process in `environment`, with other variables besides; killed at the end."""
+    process = subprocess.Popen(
+        arguments,
+        env=environment() | variables,
+        cwd=session_directory(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
 @functools.cache
 def trained() -> Path:
     """The workdir of the small run, trained without interruption. Tests must not change it."""

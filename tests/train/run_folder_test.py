@@ -3,7 +3,6 @@
 import functools
 import json
 import shutil
-import subprocess
 import time
 
 import numpy as np
@@ -18,11 +17,10 @@ from mmrec_jax.tree import named_leaves
 from tests.refused import refused
 from tests.small_run import (
     command,
-    environment,
     flags,
     linear_config,
-    session_directory,
     session_text,
+    started,
 )
 
 _RUN = {
@@ -128,15 +126,7 @@ def test_one_process_writes_in_a_folder_and_notices_when_it_is_gone(tmp_path):
     """The second terminal, with `--fresh` too; then the folder is moved under the first."""
     folder = tmp_path / "run"
     fields = _RUN | {"train__steps": 10**6, "train__dashboard": False}
-    first = subprocess.Popen(
-        command(folder, *flags(**fields)),
-        env=environment(),
-        cwd=session_directory(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
+    with started(command(folder, *flags(**fields))) as first:
         while not (folder / "checkpoints" / "4").exists():
             assert first.poll() is None, first.communicate()[1]
             time.sleep(0.01)
@@ -146,8 +136,6 @@ def test_one_process_writes_in_a_folder_and_notices_when_it_is_gone(tmp_path):
         assert first.poll() is None
         folder.rename(tmp_path / "moved")
         _, said = first.communicate(timeout=60)
-    finally:
-        first.kill()
     assert first.returncode == 2
     errors = [line for line in said.splitlines() if "error: " in line]
     assert len(errors) == 1
