@@ -5,7 +5,6 @@ import json
 import shutil
 import time
 
-import numpy as np
 import pytest
 
 import mmrec_jax
@@ -13,9 +12,9 @@ from mmrec_jax.checkpoints.load import read_model
 from mmrec_jax.checkpoints.lock import lock_folder, unlock_folder
 from mmrec_jax.cli import main
 from mmrec_jax.train.loop import run
-from mmrec_jax.tree import named_leaves
 from tests.refused import refused
 from tests.small_run import (
+    assert_same_bits,
     command,
     flags,
     linear_config,
@@ -53,10 +52,7 @@ def copy(finished, tmp_path):
 
 
 def _assert_same(folder, other):
-    found, expected = (named_leaves(read_model(each, "last").params) for each in (folder, other))
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    assert_same_bits(*(read_model(each, "last").params for each in (folder, other)))
 
 
 def _steps(folder):
