@@ -24,6 +24,7 @@ class TextDataset(Dataset):
     Attributes:
       train: the stores of each part of the text.
       validation: None where nothing is held out.
+      remarks: what `describe` says beside the sizes.
     """
 
     config: PackedConfig
@@ -31,6 +32,7 @@ class TextDataset(Dataset):
     train: tuple[TokenStore, ...]
     validation: TokenStore | None
     carry_state: bool = False
+    remarks: str = ""
 
     @classmethod
     def from_documents(
@@ -88,15 +90,19 @@ class TextDataset(Dataset):
         size = sum(store.num_bytes for store in self.train)
         tokens = sum(store.num_pairs for store in self.train)
         lost = sum(store.unspelled_bytes for store in self.train) / size
-        unspelled = f", {lost:.2%} of the bytes spelled by no token" if lost else ""
-        held_out = "nothing is held out: there is no validation loss"
+        details = [f"{self.tokenizer.vocab_size:,} in the vocabulary"]
+        if self.config.prompt_style == "text":  # of conversations the bytes are of responses alone
+            details.insert(0, f"{size / tokens:.2f} bytes/token")
+        if lost:
+            details.append(f"{lost:.2%} of the bytes spelled by no token")
+        remarks = ["nothing is held out: there is no validation loss"]
         if self.validation is not None:
-            held_out = f"{self.validation.num_documents:,} validation documents"
+            remarks = [f"{self.validation.num_documents:,} validation documents"]
+        if self.remarks:
+            remarks.append(self.remarks)
         return (
             f"{self.config.source}, {documents:,} training documents, {size:,} bytes, "
-            f"{tokens:,} tokens ({size / tokens:.2f} bytes/token, "
-            f"{self.tokenizer.vocab_size:,} in the vocabulary"
-            f"{unspelled}); {held_out}"
+            f"{tokens:,} tokens ({', '.join(details)}); {'; '.join(remarks)}"
         )
 
     def _pipeline(self, batch_size: int) -> Pipeline:
