@@ -14,6 +14,7 @@ from mmrec_jax.inference.sampling import Sampling
 from mmrec_jax.pretrained.shards import open_shards
 from mmrec_jax.pretrained.writing import write_published
 from mmrec_jax.tree import named_leaves
+from tests.parity.transformers_test import assert_same_greedy_text
 from tests.pretrained.small_folder import CHATML, random_tensors, small_config, write_folder
 from tests.tokenizers.small_base import turkish, write_base
 
@@ -231,6 +232,12 @@ def test_smollm2_responds(smollm2):
     asked = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt")
     ids = theirs.generate(**asked, max_new_tokens=20, do_sample=False)
     assert tokenizer.decode(ids[0, asked["input_ids"].shape[1] :], skip_special_tokens=True) == said
+
+
+def test_smollm2_writes_the_same_with_the_cache_and_without(smollm2):
+    trained, theirs, tokenizer = smollm2
+    ids = np.array(tokenizer(_ENGLISH)["input_ids"])
+    assert_same_greedy_text(theirs, trained.model.build(), trained.params, ids, 40)
 
 
 def test_smollm2_is_exported_for_them(smollm2, tmp_path):
