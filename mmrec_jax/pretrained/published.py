@@ -65,12 +65,6 @@ def open_published(found: Path | str) -> Published:
     folder = found if isinstance(found, Path) else _download(found, _MODEL_FILES + _TOKENIZER_FILES)
     where = str(folder / MODEL_FILE)
     description = read_json_object(folder / MODEL_FILE, where)
-    if quantised := description.get("quantization_config"):
-        method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
-        raise UserError(
-            f"{where}: quantization_config ({method}): quantised checkpoints are not read; use the "
-            "one in bfloat16, float16 or float32"
-        )
     config = from_hugging_face(description, where)
     ends = [description]
     if (folder / GENERATION_FILE).is_file():
