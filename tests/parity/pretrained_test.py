@@ -18,6 +18,7 @@ from mmrec_jax.tokenizers.bpe_file import BpeFile
 from mmrec_jax.train.loop import run
 from mmrec_jax.tree import named_leaves
 from tests.pretrained.small_folder import CHATML, random_tensors, small_config, write_folder
+from tests.refused import refused
 from tests.small_run import CONFIG_FILE, flags, session_text
 from tests.tokenizers.small_base import small_base, turkish, write_base
 
@@ -163,6 +164,12 @@ def test_a_gguf_file_holds_the_same_model(tmp_path, kind, tied):
         assert found.tokenizer.encode(text).tolist() == ids
     assert found.tokenizer.eos_id == theirs.eos_token_id
     assert found.tokenizer.chat_template.source == theirs.chat_template == CHATML
+    content = path.read_bytes()
+    for damaged in (b"nothing", content[: len(content) // 3], content[:-4000]):
+        path.write_bytes(damaged)
+        refused(lambda: read_model(path), str(path), "cut off or damaged")
+    path.unlink()
+    refused(lambda: read_model(path), str(path), "cannot be read")
 
 
 def _write_gguf(gguf, path, kind, config, made, tokenizer):

@@ -197,6 +197,11 @@ def test_a_hub_id_is_found_in_the_cache_or_told_in_one_line(tmp_path, monkeypatc
     refused(lambda: read_model("nobody/small", 7), "no step 7")
 
 
+def test_a_gguf_file_needs_its_package(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    refused(lambda: read_model(tmp_path / "x.gguf"), "x.gguf", "mmrec_jax[gguf]")
+
+
 def test_a_name_is_a_path_where_its_folder_is_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert find_published("runs/tiny") == "runs/tiny"
