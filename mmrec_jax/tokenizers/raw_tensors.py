@@ -96,7 +96,4 @@ def write_tensors(
     label = json.dumps(header).encode()
     label += b" " * (-len(label) % 8)
     parts = [len(label).to_bytes(8, "little"), label, *(tensors[name].data for name in names)]
-    try:
-        replace_file(path, b"".join(parts))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+    replace_file(path, b"".join(parts))
