@@ -9,7 +9,7 @@ from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.evaluation import longest_documents
-from mmrec_jax.data.kinds.text import PackedConfig
+from mmrec_jax.data.kinds.text import PackedConfig, WeightedConfig
 from mmrec_jax.data.pipeline import Pipeline
 from mmrec_jax.data.token_store import TokenStore, Weigh
 from mmrec_jax.data.train_iterator import TrainIterator
@@ -107,9 +107,9 @@ class TextDataset(Dataset):
 
     def _pipeline(self, batch_size: int) -> Pipeline:
         """What is mixed; without weights all sources are one."""
-        groups, mixture = [self.train], self.config.mixture
-        if mixture is not None:
-            mixture.check(len(self.train))
+        groups = [self.train]
+        if isinstance(self.config, WeightedConfig) and self.config.weights:
+            self.config.check_sources(len(self.train))
             expected = "empty with config.train.carry_state, which reads document after document"
             self.config.require(not self.carry_state, "weights", expected)
             groups = [(store,) for store in self.train]
