@@ -1,8 +1,11 @@
 """Curves side by side as a picture."""
 
 import dataclasses
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from mmrec_jax.atomic_file import replace_file
 
 # Positions, values, and their errors if they have any.
 Curve = tuple[Sequence[float], Sequence[float], Sequence[float] | None]
@@ -25,7 +28,7 @@ class Panel:
 
 
 def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
-    """Writes a PNG; many curves of a panel are coloured from dark to light."""
+    """Writes a PNG, or raises a `UserError`; many curves are coloured from dark to light."""
     import matplotlib  # slow to import
     import matplotlib.figure
 
@@ -58,4 +61,6 @@ def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
         axes.grid(alpha=0.3)
         if count:
             axes.legend(fontsize="small")
-    figure.savefig(path, dpi=120)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=120)
+    replace_file(path, picture.getvalue())

@@ -11,10 +11,11 @@ _PACKAGE = ROOT / "mmrec_jax"
 # Rooms from the bottom up. Each may import those of the rows above it; those of one row do not know
 # each other. A room stands below the modules of it that have a row of their own further up.
 _LADDER = [
-    "errors typing xla_flags curves",
+    "errors typing xla_flags",
     "quantised",
     "tree",
     "registry atomic_file json_object argument_parser",
+    "curves",
     "settings",
     "models",
     "data.kinds objectives.config",

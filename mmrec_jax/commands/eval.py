@@ -200,13 +200,10 @@ def _write(out: Path, stem: str, step: int, found: "Evaluation", root: Path) -> 
     content = {"step": step, **(found.record or found.metrics)}
     text = json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
     names = [f"{stem}.png", f"{stem}.json"] if found.panels else [f"{stem}.json"]
-    try:
-        if found.panels:
-            run = root.name or root.resolve().name
-            draw_panels(found.panels, f"{run}: {found.title}", out / names[0])
-        replace_file(out / names[-1], text.encode())
-    except OSError as error:
-        raise UserError(f"{error.filename or out}: {error.strerror or error}") from None
+    replace_file(out / names[-1], text.encode())
+    if found.panels:
+        run = root.name or root.resolve().name
+        draw_panels(found.panels, f"{run}: {found.title}", out / names[0])
     print(f"{out}: {', '.join(names)}")
 
 

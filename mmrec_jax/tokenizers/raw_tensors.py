@@ -101,7 +101,4 @@ def write_tensors(
         end += len(each.data)
         header[name] = {"dtype": each.dtype, "shape": each.shape, "data_offsets": [begin, end]}
     parts = [file_header(header), *(tensors[name].data for name in names)]
-    try:
-        replace_file(path, b"".join(parts))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+    replace_file(path, b"".join(parts))

@@ -106,7 +106,7 @@ def test_a_write_that_fails_leaves_the_old_file(path, tensors, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(UserError, match=r"a\.state: cannot write the saved state: No space left"):
+    with pytest.raises(UserError, match=r"a\.state: .*No space left"):
         _FORMAT.write(path, tensors, {})
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == ["a.state"]

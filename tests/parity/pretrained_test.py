@@ -10,12 +10,17 @@ import pytest
 import mmrec_jax
 from mmrec_jax.checkpoints.load import open_model, read_model
 from mmrec_jax.cli import main
+from mmrec_jax.config_file import read_config
 from mmrec_jax.inference.sampling import Sampling
 from mmrec_jax.pretrained.shards import open_shards
 from mmrec_jax.pretrained.writing import write_published
+from mmrec_jax.tokenizers.bpe_file import BpeFile
+from mmrec_jax.train.loop import run
 from mmrec_jax.tree import named_leaves
 from tests.pretrained.small_folder import CHATML, random_tensors, small_config, write_folder
-from tests.tokenizers.small_base import turkish, write_base
+from tests.refused import refused
+from tests.small_run import CONFIG_FILE, flags, session_text
+from tests.tokenizers.small_base import small_base, turkish, write_base
 
 _NEEDS = "needs the extra parity: pip install '.[parity]'"
 torch = pytest.importorskip("torch", reason=_NEEDS)
@@ -112,6 +117,34 @@ def test_a_head_trained_apart_is_untied_for_them(tmp_path):
     _require_close(mmrec_jax.logits(model, params, tokens), _their_logits(theirs, tokens))
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_run_over_an_extended_vocabulary_is_theirs(tmp_path, tied):
+    _theirs(tmp_path / "in", "Qwen3", tied)
+    (tmp_path / "new").mkdir()
+    merges = [("Ã", "¶"), ("Ã", "¼"), ("g", "Ã¶")]
+    content = BpeFile.from_content(small_base(), "base").extended(["Ã¶", "Ã¼", "gÃ¶"], merges, None)
+    (tmp_path / "new" / "tokenizer.json").write_bytes(content)
+    fields = {"init_from": tmp_path / "in", "extend__tokenizer": tmp_path / "new"}
+    fields |= {"extend__multiple": 8, "adapters__kind": "dora", "adapters__rank": 2}
+    fields |= {"train__steps": 2, "train__eval_every": 2, "train__sample_tokens": 0}
+    fields |= {"objectives__uboo": None, "data__train": session_text(), "train__devices": 1}
+    config = read_config(str(CONFIG_FILE), flags(**fields))
+    assert run(config, tmp_path / "fine") == 0
+    model, params, tokenizer = mmrec_jax.load(tmp_path / "fine")
+    assert model.config.new_rows > 0
+    main(["export", f"--workdir={tmp_path / 'fine'}", f"--out={tmp_path / 'out'}"])
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert theirs.config.vocab_size == model.config.vocab_size
+    assert theirs.config.tie_word_embeddings == tied
+    other = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    text = "göl görür üç gün"
+    ids = tokenizer.encode(text)
+    assert ids.max() >= 299
+    assert other(text, add_special_tokens=False)["input_ids"] == ids.tolist()
+    expected = _their_logits(theirs, ids[None])
+    _require_close(mmrec_jax.logits(model, params, ids[None])[..., :302], expected[..., :302])
+
+
 @pytest.mark.parametrize(("kind", "tied"), [("qwen3", True), ("llama", False)])
 def test_a_gguf_file_holds_the_same_model(tmp_path, kind, tied):
     gguf = pytest.importorskip("gguf", reason="needs the extra gguf: pip install '.[gguf]'")
@@ -131,6 +164,12 @@ def test_a_gguf_file_holds_the_same_model(tmp_path, kind, tied):
         assert found.tokenizer.encode(text).tolist() == ids
     assert found.tokenizer.eos_id == theirs.eos_token_id
     assert found.tokenizer.chat_template.source == theirs.chat_template == CHATML
+    content = path.read_bytes()
+    for damaged in (b"nothing", content[: len(content) // 3], content[:-4000]):
+        path.write_bytes(damaged)
+        refused(lambda: read_model(path), str(path), "cut off or damaged")
+    path.unlink()
+    refused(lambda: read_model(path), str(path), "cannot be read")
 
 
 def _write_gguf(gguf, path, kind, config, made, tokenizer):

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 import mmrec_jax
+from benchmarks.pretrained_memory import write_random
 from mmrec_jax.checkpoints.load import open_model, read_model
 from mmrec_jax.models.transformer.hugging_face import tensors
 from mmrec_jax.pretrained.published import find_published
@@ -18,6 +21,7 @@ from mmrec_jax.train.mesh import arrange
 from mmrec_jax.tree import named_leaves
 from tests.pretrained.small_folder import random_tensors, small_config, write_folder
 from tests.refused import refused
+from tests.small_run import ROOT
 
 
 def expected(config, made):
@@ -143,7 +147,7 @@ _SECOND = "model-00002-of-00003.safetensors"
         ),
         (
             lambda f: _change(f, "config.json", quantization_config={"quant_method": "fp8"}),
-            ("config.json", "quantization_config (fp8)"),
+            ("config.json", "quantization_config", "fp8"),
         ),
         (lambda f: _change(f, "config.json", model_type="mamba"), ("model_type", "'mamba'")),
         (lambda f: _change(f, "config.json", vocab_size=290), ("vocab_size is 290", "299 ids")),
@@ -193,6 +197,11 @@ def test_a_hub_id_is_found_in_the_cache_or_told_in_one_line(tmp_path, monkeypatc
     refused(lambda: read_model("nobody/small", 7), "no step 7")
 
 
+def test_a_gguf_file_needs_its_package(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    refused(lambda: read_model(tmp_path / "x.gguf"), "x.gguf", "mmrec_jax[gguf]")
+
+
 def test_a_name_is_a_path_where_its_folder_is_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert find_published("runs/tiny") == "runs/tiny"
@@ -228,3 +237,14 @@ def test_a_folder_that_was_moved_is_another_name_of_the_same_model(tmp_path):
     after = read_model(tmp_path / "moved")
     assert before.identity == after.identity
     assert before.root != after.root
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_a_large_model_is_loaded_with_little_memory_beside_it(tmp_path):
+    write_random(tmp_path, gigabytes=8.2)
+    command = [sys.executable, "-m", "benchmarks.pretrained_memory", str(tmp_path), "--load"]
+    said = subprocess.run(command, check=True, capture_output=True, cwd=ROOT).stdout
+    found = json.loads(said)
+    assert found["arrays"] >= 8e9
+    assert found["beyond"] <= 1.5e9

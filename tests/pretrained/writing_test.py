@@ -119,7 +119,8 @@ def test_adapters_of_a_pretrained_base_from_training_to_a_folder_for_others(base
     capsys.readouterr()
     greedy = ["--temperature=0", "--max-tokens=4", "--prompt=the cat"]
     main(["generate", f"--workdir={tmp_path / 'out'}", *greedy])
-    said = capsys.readouterr().out
+    said, state = capsys.readouterr()
+    assert "bytes per sample and token" in state
     main(["generate", f"--workdir={base}", f"--adapter={fine}", *greedy])
     assert capsys.readouterr().out == said
     main(["generate", f"--workdir={fine}", "--chat", *greedy])

@@ -213,7 +213,7 @@ class Transformer(LinenModel):
         return TransformerLM(self.config)
 
     @property
-    def head_parameters(self) -> tuple[str, ...]:  # type: ignore[override]
+    def head_parameters(self) -> tuple[str, ...]:
         """The tied table or the head's own."""
         return ("embed" if self.config.tie_embeddings else "head",)
 
