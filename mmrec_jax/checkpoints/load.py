@@ -20,10 +20,14 @@ from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config, ExtendConfig
 from mmrec_jax.data.kinds.text import TreebankConfig
 from mmrec_jax.dora.adapted_model import adapter_rules
+from mmrec_jax.dora.peft_format import CONFIG_FILE as PEFT_FILE
+from mmrec_jax.dora.peft_format import Names, read_peft
 from mmrec_jax.dora.rules import STACKED
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.models.family_config import FamilyConfig
+from mmrec_jax.models.transformer.config import TransformerConfig
+from mmrec_jax.models.transformer.hugging_face import tensors
 from mmrec_jax.pretrained.extended import extend, read_extended
 from mmrec_jax.pretrained.published import find_published, open_published
 from mmrec_jax.pretrained.reading import Convert, read_params
@@ -148,7 +152,13 @@ def read_model(
 
 
 def with_adapter(base: TrainedModel, adapter: str | os.PathLike[str]) -> TrainedModel:
-    """The model with the adapters of a run merged; the parameters of `base` are taken over."""
+    """The model with the adapters of a run, or of a folder of `peft`'s, merged.
+
+    The parameters of `base` are taken over.
+    """
+    if (Path(adapter) / PEFT_FILE).is_file():
+        found = read_peft(adapter, base.params, tensor_names(base.model))
+        return dataclasses.replace(base, params=_merged(base.params, found), parameters=None)
     trained = read_adapters(adapter)
     # The same tokenizer, with whatever fine-tuning keeps beside it.
     own = load_tokenizer(Workdir(Path(adapter)).tokenizer)
@@ -232,9 +242,17 @@ def merge_adapters(base: TrainedModel, trained: TrainedAdapters) -> Any:
     It is a `UserError` if it is another base.
     """
     check_same_base(trained.base, base, trained.where)
-    places = jax.tree.map(lambda leaf: leaf.sharding, base.params)
-    merge = jax.jit(dora.apply, donate_argnums=0, out_shardings=places)
-    return merge(base.params, trained.adapters)
+    return _merged(base.params, trained.adapters)
+
+
+def _merged(params: Params, adapters: Any) -> Params:
+    places = jax.tree.map(lambda leaf: leaf.sharding, params)
+    return jax.jit(dora.apply, donate_argnums=0, out_shardings=places)(params, adapters)
+
+
+def tensor_names(model: FamilyConfig) -> Names | None:
+    """What `peft` calls the parameters of a model; None: as we do."""
+    return tensors(model) if isinstance(model, TransformerConfig) else None
 
 
 def base_record(base: TrainedModel) -> dict[str, Any]:

@@ -17,7 +17,9 @@ def add_parser(commands: Any) -> None:
     """Adds the subcommand to those of `mmrec`."""
     parser = commands.add_parser("generate", help="continue a prompt with a trained model")
     add_model_options(parser)
-    parser.add_argument("--adapter", help="a run whose adapters are merged into this model")
+    parser.add_argument(
+        "--adapter", help="a run whose adapters are merged into this model, or a folder of peft's"
+    )
     parser.add_argument("--prompt", default="", help="text to continue; empty: a new document")
     parser.add_argument(
         "--chat",

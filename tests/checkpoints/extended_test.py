@@ -141,6 +141,12 @@ def test_merged_it_is_the_function_that_was_trained_and_knows_its_rows(folder, f
     assert f"embed/new_embedding {_ROWS - _OLD} x 16 trained whole" in " ".join(
         capsys.readouterr().out.split()
     )
+    main(["adapters", "export", f"--workdir={fine}", f"--out={folder / 'peft'}"])
+    assert f"resize_token_embeddings({_ROWS})" in capsys.readouterr().out
+    ids = json.loads((folder / "peft" / "adapter_config.json").read_text())
+    assert ids["trainable_token_indices"]["model.embed_tokens"] == list(range(296, _ROWS))
+    bare = folder / "base"
+    refused(lambda: mmrec_jax.load(bare, adapter=folder / "peft"), "has 299", f"has {_OLD} rows")
     main(["generate", f"--workdir={fine}", "--prompt=göl", "--max-tokens=3"])
     main(["eval", "loss", f"--workdir={folder / 'merged'}"])
 
