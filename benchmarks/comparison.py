@@ -25,7 +25,13 @@ from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.compiled_steps import compile_step, enable_compile_cache
 from mmrec_jax.train.mesh import make_mesh, shard_batch, split_cpu, state_shardings
-from mmrec_jax.train.setup import build_model, build_objectives, load_data, run_length
+from mmrec_jax.train.setup import (
+    build_model,
+    build_objectives,
+    load_data,
+    run_length,
+    with_vocabulary,
+)
 from mmrec_jax.train.state import TrainState, initial_state
 from mmrec_jax.tree import count
 
@@ -72,7 +78,8 @@ def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
     enable_compile_cache()
     batches = data.batches(config.train.batch_size)
     steps = run_length(config, data)
-    network = build_model(config, data.tokenizer, mesh, None, steps)
+    family = with_vocabulary(config, data.tokenizer)
+    network = build_model(config, family, mesh, None, steps)
     objectives = build_objectives(config, network, data.tokenizer)
     optimizer = build_optimizer(config.optim, steps, network.decays)
 

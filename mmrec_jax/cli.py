@@ -10,6 +10,7 @@ from mmrec_jax.commands import (
     data,
     eval,
     generate,
+    plan,
     tokenizer,
     turkish,
 )
@@ -25,6 +26,7 @@ _COMMANDS = (
     tokenizer,
     turkish,
     checkpoint,
+    plan,
 )
 
 

@@ -15,6 +15,7 @@ _LADDER = [
     "quantised",
     "tree",
     "registry atomic_file json_object argument_parser",
+    "curves",
     "settings",
     "models",
     "data.kinds objectives.config",
@@ -36,6 +37,7 @@ _LADDER = [
     "inference",
     "evaluation",
     "train",
+    "plan",
     "commands",
     "cli",
 ]

@@ -17,7 +17,9 @@ def add_parser(commands: Any) -> None:
     """Adds the subcommand to those of `mmrec`."""
     parser = commands.add_parser("generate", help="continue a prompt with a trained model")
     add_model_options(parser)
-    parser.add_argument("--adapter", help="a run whose adapters are merged into this model")
+    parser.add_argument(
+        "--adapter", help="a run whose adapters are merged into this model, or a folder of peft's"
+    )
     parser.add_argument("--prompt", default="", help="text to continue; empty: a new document")
     parser.add_argument(
         "--chat",
@@ -73,7 +75,9 @@ def run(options: argparse.Namespace) -> None:
     from mmrec_jax.inference.chat import reply
     from mmrec_jax.inference.generate import generate
     from mmrec_jax.inference.prefill import TextState
+    from mmrec_jax.inference.rereading import state_shapes
     from mmrec_jax.inference.saved_state import load_state, save_state
+    from mmrec_jax.models.growing_state import GrowingState
     from mmrec_jax.tokenizers.conversation import Message
     from mmrec_jax.tree import count, num_bytes
 
@@ -93,7 +97,8 @@ def run(options: argparse.Namespace) -> None:
     state = None
     if options.load_state:
         state = load_state(options.load_state, model, params, tokenizer)
-    size = num_bytes(jax.eval_shape(lambda: model.initial_state(1)))
+    first = jax.eval_shape(lambda: model.initial_state(1))
+    size = num_bytes(first)
     times: list[float] = []
     states: list[TextState] = []
 
@@ -128,6 +133,9 @@ def run(options: argparse.Namespace) -> None:
     if len(times) > 1:
         rate = f", {options.samples * (len(times) - 1) / (times[-1] - times[0]):,.0f} tokens/s"
     state_size = f"state {size:,} bytes per sample, whatever the length" if size else "no state"
+    if isinstance(first, GrowingState):
+        each = num_bytes(state_shapes(model, 1024)) // 1024
+        state_size = f"state {each:,} bytes per sample and token, which grows with the text"
     print(f"[{state_size}{rate}]", file=sys.stderr)
     parameters = count(params)
     if options.chat and parameters < _SENSIBLE:

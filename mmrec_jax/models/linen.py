@@ -123,6 +123,10 @@ class LinenModel:
 
         return map_named(spec, params)
 
+    def kept_specs(self) -> Self:
+        """See `LanguageModel.kept_specs`: it keeps nothing."""
+        return self
+
     def decays(self, name: str) -> bool:
         """See `LanguageModel.decays`.
 

@@ -3,7 +3,6 @@
 The tokenizer is the one that `transformers` makes of the same file; its weights are dequantised.
 """
 
-import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -59,17 +58,10 @@ _SPLITS = {
 _CONTROL, _USER_DEFINED = 3, 4  # token types
 
 
-@dataclasses.dataclass(frozen=True)
-class GgufContent:
-    """What a file holds."""
+def open_gguf(path: Path) -> tuple[dict[str, Any], dict[str, StoredTensor], Tokenizer]:
+    """A file's config as of a config.json, its tensors by the names of `transformers`, tokenizer.
 
-    config: dict[str, Any]  # as of a config.json
-    tensors: Mapping[str, StoredTensor]  # by the names of `transformers`, float32
-    tokenizer: Tokenizer
-
-
-def open_gguf(path: Path) -> GgufContent:
-    """What a file holds; its tensors are dequantised when they are read.
+    Tensors are dequantised, to float32, when they are read.
 
     Raises:
       UserError: the package is missing, the file cannot be read or is damaged, or its tokenizer is
@@ -95,7 +87,7 @@ def open_gguf(path: Path) -> GgufContent:
         for ours, theirs in _FIELDS.items()
         if f"{kind}.{ours}" in facts
     }
-    if scaling := facts.get(f"{kind}.rope.scaling.type", "none") != "none":
+    if (scaling := facts.get(f"{kind}.rope.scaling.type", "none")) != "none":
         config["rope_scaling"] = {"rope_type": scaling}
     config |= {
         "model_type": kind,
@@ -112,7 +104,7 @@ def open_gguf(path: Path) -> GgufContent:
         part = name.split(".")[-2]
         permuted = heads.get(part) if kind == "llama" else None
         tensors[_their_name(name)] = _tensor(each, permuted, gguf.dequantize)
-    return GgufContent(config, tensors, _tokenizer(path, facts))
+    return config, tensors, _tokenizer(path, facts)
 
 
 def _shortest(number: float) -> float:
@@ -156,8 +148,10 @@ def _tokenizer(path: Path, facts: Mapping[str, Any]) -> Tokenizer:
             "folder instead"
         )
     # A token in other characters than those that bytes are spelled in is no word of BPE.
-    spelled = [set(token) <= ALPHABET for token in own["tokens"]]
-    words = [t if known else spell(t) for t, known in zip(own["tokens"], spelled, strict=True)]
+    spelled = [set(token) <= ALPHABET for token in own.get("tokens", ())]
+    words = [
+        t if known else spell(t) for t, known in zip(own.get("tokens", ()), spelled, strict=True)
+    ]
     added = [
         {
             "id": index,
@@ -180,7 +174,7 @@ def _tokenizer(path: Path, facts: Mapping[str, Any]) -> Tokenizer:
         **dict.fromkeys(("continuing_subword_prefix", "end_of_word_suffix"), ""),
         **dict.fromkeys(("fuse_unk", "byte_fallback", "ignore_merges"), False),
         "vocab": {word: index for index, word in enumerate(words)},
-        "merges": [merge.split(" ") for merge in own["merges"]],
+        "merges": [merge.split(" ") for merge in own.get("merges", ())],
     }
     settings = {
         "version": "1.0",

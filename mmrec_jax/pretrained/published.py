@@ -59,18 +59,12 @@ def open_published(found: Path | str) -> Published:
         the family `transformer` computes.
     """
     if isinstance(found, Path) and found.suffix == ".gguf":
-        content = open_gguf(found)
-        config = from_hugging_face(content.config, str(found))
-        return Published(str(found.resolve()), config, content.tokenizer, content.tensors)
+        described, tensors, tokenizer = open_gguf(found)
+        config = from_hugging_face(described, str(found))
+        return Published(str(found.resolve()), config, tokenizer, tensors)
     folder = found if isinstance(found, Path) else _download(found, _MODEL_FILES + _TOKENIZER_FILES)
     where = str(folder / MODEL_FILE)
     description = read_json_object(folder / MODEL_FILE, where)
-    if quantised := description.get("quantization_config"):
-        method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
-        raise UserError(
-            f"{where}: quantization_config ({method}): quantised checkpoints are not read; use the "
-            "one in bfloat16, float16 or float32"
-        )
     config = from_hugging_face(description, where)
     ends = [description]
     if (folder / GENERATION_FILE).is_file():

@@ -83,7 +83,7 @@ def _require_tensors(
     """Refuses a model of which a tensor is missing, of another shape, or not known."""
     found = published.tensors
     if missing := sorted(table.keys() - found.keys()):
-        raise UserError(f"{published.name}: {_listed(missing)} missing from its safetensors")
+        raise UserError(f"{published.name}: {_listed(missing)} missing from its weights")
     for name, tensor in table.items():
         shape = abstract[tensor.path].shape[0 if tensor.layer is None else 1 :]
         expected = shape[::-1] if tensor.transposed else shape

@@ -215,13 +215,10 @@ def write_extension(out: Path, vocabulary: Vocabulary, record: dict[str, Any]) -
     expression = superword_expression(base, joined) if joined else None
     content = base.extended(vocabulary.added_tokens(), vocabulary.added_merges(), expression)
     _check(content, vocabulary)
-    try:
-        replace_file(out / TOKENIZER_FILE, content)
-        replace_file(out / CONFIG_FILE, _json(_loader_settings(Path(base.name))))
-        replace_file(out / MERGES_FILE, _merges_table(vocabulary).encode())
-        replace_file(out / RECORD_FILE, _json(record))
-    except OSError as error:
-        raise UserError(f"{out}: cannot write the tokenizer: {error.strerror}") from None
+    replace_file(out / TOKENIZER_FILE, content)
+    replace_file(out / CONFIG_FILE, _json(_loader_settings(Path(base.name))))
+    replace_file(out / MERGES_FILE, _merges_table(vocabulary).encode())
+    replace_file(out / RECORD_FILE, _json(record))
 
 
 def _check(content: bytes, vocabulary: Vocabulary) -> None:

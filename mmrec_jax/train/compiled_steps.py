@@ -71,10 +71,24 @@ def compile_step(
     state: TrainState,
     refresh: bool,
 ) -> jax.stages.Compiled:
-    """Compiles one update of a run, `(model, state, batch) -> (state, metrics)`; donates the state.
+    """Compiles `lower_step`."""
+    return lower_step(config, mesh, model, objectives, optimizer, state, refresh).compile()
 
-    The model has the tokenizer's vocabulary and its time chunk fitted; of `state` shapes, dtypes
-    and shardings suffice; with `refresh` the step estimates the curvature.
+
+def lower_step(
+    config: Config,
+    mesh: Mesh,
+    model: LanguageModel,
+    objectives: Mapping[str, Objective],
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    refresh: bool,
+) -> jax.stages.Lowered:
+    """One update of a run, `(model, state, batch) -> (state, metrics)`; donates the state.
+
+    The model has the tokenizer's vocabulary and its time chunk fitted; of its arrays and of `state`
+    shapes, dtypes and shardings suffice, and the devices of the mesh need not be here. With
+    `refresh` the step estimates the curvature.
     """
     accumulate = config.train.accumulate
     main = config.objectives.get("cross_entropy")
@@ -84,7 +98,7 @@ def compile_step(
     shardings = jax.tree.map(lambda x: x.sharding, state)
     program = jax.jit(step, donate_argnums=1, out_shardings=(shardings, replicated(mesh)))
     with jax.set_mesh(mesh):
-        return program.lower(model, state, abstract_batch(config, mesh)).compile()
+        return program.lower(model, state, abstract_batch(config, mesh))
 
 
 # Programs that compile faster than this are not worth a file.

@@ -12,6 +12,7 @@ from mmrec_jax.models.api import LanguageModel, Params, State, Training
 from mmrec_jax.models.logits import by_chunks
 from mmrec_jax.objectives.api import LOSS, Batch, Objective
 from mmrec_jax.objectives.cross_entropy import token_nll
+from mmrec_jax.optim.rounding import apply_updates
 from mmrec_jax.optim.sophia import sophia_metrics
 from mmrec_jax.train.batch_split import join_states, split_batch, split_state
 from mmrec_jax.train.estimator import Estimator
@@ -23,8 +24,9 @@ Sums = dict[str, dict[str, Array]]  # of each objective
 Trained = tuple[Params, dict[str, Params]]  # of the model, and of the objectives
 Step = Callable[[LanguageModel, TrainState, Batch], tuple[TrainState, Metrics]]
 
-# The estimator's key is `fold_in(key of the step, this)`: no microbatch has that number.
-_ESTIMATOR = 2**32 - 1
+# The estimator's key is `fold_in(key of the step, this)`, and so is that of rounding parameters: no
+# microbatch has those numbers.
+_ESTIMATOR, _ROUNDING = 2**32 - 1, 2**32 - 2
 
 
 def make_train_step(
@@ -124,7 +126,8 @@ def make_train_step(
             extra["hessian"] = joined(curvature, zeros)
         trained = joined(state.params, state.objectives)
         updates, opt_state = optimizer.update(gradients, state.opt_state, trained, **extra)
-        params, own = parted(optax.apply_updates(trained, updates))
+        rounding = jax.random.fold_in(key, _ROUNDING)
+        params, own = parted(apply_updates(trained, updates, rounding))
         losses = [weights[name] * sums[name][LOSS] / counts[name] for name in sums]
         metrics = {"loss": _total(losses)}
         metrics |= {name: value / accumulate for name, value in model_metrics.items()}

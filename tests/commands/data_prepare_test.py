@@ -124,6 +124,10 @@ def test_a_package_that_is_missing_is_told_with_the_extra(
     arguments, tmp_path, capsys, package, monkeypatch
 ):
     names = [name for name in sys.modules if name.startswith(("mmrec_jax.data.prepare", package))]
+    # A module that is imported anew stands in its package until the test ends.
+    for name in (name for name in names if name.startswith("mmrec_jax")):
+        parent, _, child = name.rpartition(".")
+        monkeypatch.setattr(sys.modules[parent], child, sys.modules[name])
     for name in names:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)

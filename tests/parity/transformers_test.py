@@ -49,7 +49,9 @@ _MODELS = {
         "LlamaConfig",
         {
             "tie_word_embeddings": False,
-            "rope_scaling": _LLAMA3 | {"original_max_position_embeddings": 32},
+            "head_dim": 16,
+            "rope_theta": 500.0,  # one of eight frequencies is between those kept and those divided
+            "rope_scaling": _LLAMA3 | {"original_max_position_embeddings": 128},
         },
     ),
 }
@@ -147,20 +149,29 @@ def test_in_bfloat16_the_error_is_no_larger_than_theirs(name, bound):
     assert np.mean((found - exact) ** 2) <= bound**2 * gap
 
 
+def assert_same_greedy_text(theirs, model, params, prompt, count):
+    """With the cache and without it the text is that of `transformers`; `prompt` is ids [n]."""
+    ids = torch.tensor(prompt)[None].long()
+    options = {"do_sample": False, "pad_token_id": 0, "eos_token_id": -1}
+    whole = theirs.generate(ids, max_new_tokens=count, **options)[0].numpy()
+    expected = whole[len(prompt) :].tolist()
+    assert len(expected) == count
+    drawn = stream(
+        model,
+        params,
+        prefill(model, params, prompt),
+        max_tokens=count,
+        sampling=Sampling(temperature=0),
+    )
+    assert [int(tokens[0]) for tokens, _ in drawn] == expected
+    logits = mmrec_jax.logits(model, params, whole[None])[0]
+    assert np.argmax(logits[len(prompt) - 1 : -1], -1).tolist() == expected
+
+
 @pytest.mark.parametrize("name", ["qwen3", "llama 3.1"])
 def test_greedy_text_is_theirs_with_the_cache_and_without(name):
-    theirs, (model, params) = _theirs(name), _ours(name)
-    prompt = _tokens(1, 37)
-    ids = torch.tensor(prompt)
-    whole = theirs.generate(ids, max_new_tokens=60, do_sample=False, pad_token_id=0)[0]
-    expected = whole[prompt.shape[1] :].tolist()
-    assert len(expected) == 60
-    start = prefill(model, params, prompt[0])
-    greedy = Sampling(temperature=0)
-    drawn = stream(model, params, start, max_tokens=60, sampling=greedy)
-    assert [int(tokens[0]) for tokens, _ in drawn] == expected
-    logits = mmrec_jax.logits(model, params, whole[None].numpy())[0]
-    assert np.argmax(logits[prompt.shape[1] - 1 : -1], -1).tolist() == expected
+    """Over a border of the cache's room."""
+    assert_same_greedy_text(_theirs(name), *_ours(name), _tokens(1, 37)[0], 60)
 
 
 @pytest.mark.parametrize("name", _MODELS)
