@@ -34,8 +34,8 @@ def _quantise(options: argparse.Namespace) -> None:
     saved = open_model(options.model)
     if not isinstance(saved.model, TransformerConfig) or saved.model.new_rows:
         raise UserError(
-            f"{options.model}: only a pretrained transformer is written in few bits; a run is "
-            f"quantised when others begin with it, by config.adapters.base_dtype={options.dtype}"
+            f"{options.model}: only a transformer without new rows is written in few bits; others "
+            f"are quantised as a run begins, with config.adapters.base_dtype={options.dtype}"
         )
     kept = AdapterConfig("lora", base_dtype=options.dtype, embedding_dtype=options.embedding_dtype)
     trained = saved.read(convert=base_converter(kept))

@@ -23,6 +23,8 @@ GENERATION_FILE = "generation_config.json"
 TOKENIZER_FILE = "tokenizer.json"
 _TOKENIZER_FILES = (TOKENIZER_FILE, CONFIG_FILE, TEMPLATE_FILE)
 _MODEL_FILES = (MODEL_FILE, GENERATION_FILE, "model*.safetensors", "model.safetensors.index.json")
+# The quantization_config of `quantised_folder.py`: transformers does not know it, and refuses it.
+OURS = {"quant_method": "mmrec_jax"}
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
 
@@ -65,6 +67,8 @@ def open_published(found: Path | str) -> Published:
     folder = found if isinstance(found, Path) else _download(found, _MODEL_FILES + _TOKENIZER_FILES)
     where = str(folder / MODEL_FILE)
     description = read_json_object(folder / MODEL_FILE, where)
+    if description.get("quantization_config") == OURS:
+        del description["quantization_config"]
     config = from_hugging_face(description, where)
     ends = [description]
     if (folder / GENERATION_FILE).is_file():

@@ -22,8 +22,6 @@ from mmrec_jax.quantised import Quantised
 from mmrec_jax.tree import map_named
 from mmrec_jax.typing import Array
 
-# What config.json says, so that transformers refuses the folder and does not misread it.
-LABEL = {"quantization_config": {"quant_method": "mmrec_jax"}}
 _KINDS = {np.dtype(np.uint8): "nf4", np.dtype(np.int8): "int8"}
 
 

@@ -15,8 +15,8 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import Params
 from mmrec_jax.models.transformer.config import TransformerConfig
 from mmrec_jax.models.transformer.hugging_face import Tensor, tensors, to_hugging_face
-from mmrec_jax.pretrained.published import GENERATION_FILE, MODEL_FILE, TOKENIZER_FILE
-from mmrec_jax.pretrained.quantised_folder import LABEL, quantised_tensors
+from mmrec_jax.pretrained.published import GENERATION_FILE, MODEL_FILE, OURS, TOKENIZER_FILE
+from mmrec_jax.pretrained.quantised_folder import quantised_tensors
 from mmrec_jax.pretrained.shards import NewTensor, write_shards
 from mmrec_jax.quantised import Quantised
 from mmrec_jax.tokenizers.cache import token_name
@@ -82,7 +82,7 @@ def write_published(
         if template is not None:
             (folder / TEMPLATE_FILE).write_text(template.source, "utf-8")
         if any(isinstance(leaf, Quantised) for leaf in leaves.values()):
-            new, described = quantised_tensors(leaves), described | LABEL
+            new, described["quantization_config"] = quantised_tensors(leaves), OURS
         else:
             new = {name: _new_tensor(leaves, each) for name, each in tensors(config).items()}
         files = write_shards(folder, new, shard_bytes)

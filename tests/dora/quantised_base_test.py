@@ -20,7 +20,7 @@ from mmrec_jax.quantised import dequantise, quantise
 from mmrec_jax.train.estimator import make_estimator
 from mmrec_jax.train.mesh import shard_params
 from mmrec_jax.train.state import initial_state
-from mmrec_jax.train.step import make_train_step
+from mmrec_jax.train.step import make_eval_step, make_train_step
 from mmrec_jax.tree import map_named
 from tests.small_step import (
     RECORDER,
@@ -175,9 +175,13 @@ def test_a_step_makes_no_array_of_floats_of_the_size_of_a_kernel_of_all_layers(f
     state = jax.eval_shape(lambda model: initial_state(model, build(inner), RECORDER, 0), model)
     step = jax.jit(make_train_step(RECORDER, build(inner)))
     few = batch((4, 3), width=4)
-    largest = _largest_floats(step.lower(model, state, few).compile().as_text())
+    training = step.lower(model, state, few)
+    few = jax.tree.map(jnp.asarray, few)
+    evaluation = jax.jit(make_eval_step()).lower(model, state.params, few, None)
     one_layer = _WIDTH * 2 * 2 * _WIDTH  # of the largest kernel that both have
-    assert one_layer <= largest < _LAYERS * _WIDTH**2
+    for lowered in (training, evaluation):
+        largest = _largest_floats(lowered.compile().as_text())
+        assert one_layer <= largest < _LAYERS * _WIDTH**2
 
 
 @pytest.mark.parametrize("family", ["mmrec", "transformer", "untied"])
