@@ -16,7 +16,6 @@ import numpy as np
 from benchmarks.run_log import Record, RunLog
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config, TrainConfig
-from mmrec_jax.data.corpus import Corpus
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.errors import UserError
@@ -26,7 +25,13 @@ from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.compiled_steps import compile_step, enable_compile_cache
 from mmrec_jax.train.mesh import make_mesh, shard_batch, split_cpu, state_shardings
-from mmrec_jax.train.setup import build_model, build_objectives, load_data, run_length
+from mmrec_jax.train.setup import (
+    build_model,
+    build_objectives,
+    load_data,
+    run_length,
+    with_vocabulary,
+)
 from mmrec_jax.train.state import TrainState, initial_state
 from mmrec_jax.tree import count
 
@@ -73,7 +78,8 @@ def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
     enable_compile_cache()
     batches = data.batches(config.train.batch_size)
     steps = run_length(config, data)
-    network = build_model(config, data.tokenizer, mesh, None, steps)
+    family = with_vocabulary(config, data.tokenizer)
+    network = build_model(config, family, mesh, None, steps)
     objectives = build_objectives(config, network, data.tokenizer)
     optimizer = build_optimizer(config.optim, steps, network.decays)
 
@@ -215,12 +221,11 @@ def _sizes(data: Dataset) -> dict[str, int]:
     sizes = {"vocabulary": data.tokenizer.vocab_size}
     if isinstance(data, TextDataset):
         held_out = [] if data.validation is None else [data.validation]
-        for name, sources in (("train", data.train), ("validation", held_out)):
-            corpus = Corpus(sources, data.tokenizer)
+        for name, stores in (("train", data.train), ("validation", held_out)):
             sizes |= {
-                f"{name}_documents": corpus.num_documents,
-                f"{name}_bytes": corpus.num_bytes,
-                f"{name}_tokens": corpus.num_pairs,
+                f"{name}_documents": sum(store.num_documents for store in stores),
+                f"{name}_bytes": sum(store.num_bytes for store in stores),
+                f"{name}_tokens": sum(store.num_pairs for store in stores),
             }
     return sizes
 

@@ -3,12 +3,14 @@
 import os
 from pathlib import Path
 
+from mmrec_jax.errors import UserError
+
 
 def replace_file(path: Path, data: bytes) -> None:
     """Writes `data` beside `path` and renames it: a kill at any moment leaves old or new bytes.
 
     Raises:
-      OSError: the file cannot be written; nothing is left behind.
+      UserError: the file cannot be written; nothing is left behind.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -17,5 +19,7 @@ def replace_file(path: Path, data: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -10,6 +10,8 @@ from mmrec_jax.commands import (
     data,
     eval,
     generate,
+    plan,
+    quantise,
     tokenizer,
     turkish,
 )
@@ -25,6 +27,8 @@ _COMMANDS = (
     tokenizer,
     turkish,
     checkpoint,
+    quantise,
+    plan,
 )
 
 

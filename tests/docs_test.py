@@ -16,15 +16,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 import zstandard
 
 from mmrec_jax import cli
+from mmrec_jax.checkpoints.load import open_model
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.data.treebank import treebank_documents
-from mmrec_jax.tokenizers.cache import load_tokenizer
+from mmrec_jax.plan import program, target
 from mmrec_jax.train import loop
 from mmrec_jax.train.setup import load_data
+from tests.pretrained.small_folder import write_folder
 from tests.small_run import ROOT, flags
 from tests.tokenizers.small_base import write_base
 
@@ -80,6 +83,7 @@ def write_files(folder):
     lines = "".join(json.dumps({"text": text}) + "\n" for text in texts[:300]).encode()
     (folder / "corpus" / "one.jsonl.zst").write_bytes(zstandard.compress(lines))
     write_base(folder)
+    write_folder(folder / "Qwen" / "Qwen3-0.6B")  # read in place of the one on the Hub
 
 
 def _train(arguments, monkeypatch):
@@ -96,10 +100,15 @@ def _train(arguments, monkeypatch):
 
 def _open_data(config, workdir, **_):
     assert not Workdir(workdir).config.exists(), "refused: another run is in this folder"
-    origin = config.init_from and load_tokenizer(Workdir(Path(config.init_from)).tokenizer)
+    origin = config.init_from and open_model(config.init_from).tokenizer
     # One folder for all, where a tokenizer is trained once.
     data = load_data(config, Workdir(Path("runs/data")), origin or None)
     assert data.describe()
+
+
+def _find_target(name, count):
+    """Devices of this machine, as many as rows can be split over."""
+    return target.Target(tuple(jax.devices()[:8]), 1)
 
 
 def _smaller(line):
@@ -108,15 +117,22 @@ def _smaller(line):
 
 
 def _type(line, monkeypatch):
-    program, *arguments = shlex.split(line.rpartition("&& ")[2], comments=True)
-    if program == "python":
+    command, *arguments = shlex.split(line.rpartition("&& ")[2], comments=True)
+    if command == "python":
         assert arguments.pop(0) == "train.py"
         _train(arguments, monkeypatch)
     else:
-        assert program == "mmrec"
+        assert command == "mmrec"
         if arguments[:2] == ["data", "prepare"]:  # its memory is counted, and this process is large
             code = "import sys; from mmrec_jax.cli import main; main(sys.argv[1:])"
             subprocess.run([sys.executable, "-c", code, *arguments], check=True, timeout=240)
+            return
+        if arguments[0] == "plan":  # compiled in minutes, where the compiler is installed
+            fits = program.Program(1, 1, 0, {}, 0.0)
+            monkeypatch.setattr(program, "compile_program", lambda lowered: fits)
+            monkeypatch.setattr(target, "find_target", _find_target)
+            with pytest.raises(SystemExit, match=r"^0$"):
+                cli.main(arguments)
             return
         cli.main(arguments)
 

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import os
-import subprocess
 import sys
 
 from mmrec_jax.checkpoints.workdir import Workdir
@@ -13,7 +11,7 @@ from mmrec_jax.data.kinds.text import PackedConfig
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.settings import at_least, setting
 from mmrec_jax.train.loop import run
-from tests.small_run import ROOT, linear_config
+from tests.small_run import execute, linear_config
 
 
 @DATA_KINDS.register("counting")
@@ -28,10 +26,10 @@ class CountingConfig(PackedConfig):
     def validation_documents(self, config):
         return [Document("last", " ".join(map(str, range(self.numbers, self.numbers + 9))))]
 
-    def open(self, config, tokenizer_cache, tokenizer=None):
+    def open(self, config, cache, tokenizer=None):
         train = {"": [Document("first", " ".join(map(str, range(self.numbers))))]}
         held_out = self.validation_documents(config)
-        return TextDataset.from_documents(config, train, held_out, tokenizer_cache, tokenizer)
+        return TextDataset.from_documents(config, train, held_out, cache, tokenizer)
 
 
 _PLUGIN = {"plugins": __name__, "data__source": "counting", "data__numbers": 500}
@@ -63,13 +61,7 @@ else:
 
 
 def _execute(*arguments):
-    return subprocess.run(
-        [sys.executable, "-c", _IN_A_PROCESS, *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return execute([sys.executable, "-c", _IN_A_PROCESS, *map(str, arguments)])
 
 
 def test_a_plugin_is_stored_and_imported_before_its_kinds_are_looked_up(tmp_path):

@@ -1,4 +1,4 @@
-"""Text in which every token occurs once, in memory and in parts on disk, and streams of it."""
+"""Text in which every token occurs once, and streams of it."""
 
 import itertools
 import random
@@ -17,27 +17,6 @@ class NumberTokenizer:
 
     def encode(self, text, continues=False):
         return np.array(text.split(), np.int32)
-
-
-class TextInParts:
-    """A `MappedText`: documents of so many numbers from `first` on, in parts of `words` words."""
-
-    def __init__(self, lengths, words=16, first=2, name="mapped"):
-        self.name, self.fingerprint = name, f"{name} {lengths} {words} {first}"
-        self.documents = documents_of(lengths, first)
-        self.parts = [
-            (name, document[start : start + words], not start)
-            for name, document in enumerate(self.documents)
-            for start in range(0, len(document), words)
-        ]
-        self.lengths = np.array([len(self.text(n)) for n in range(len(self.parts))], np.int32)
-        self.begins = np.array([begins for _, _, begins in self.parts])
-
-    def text(self, part):
-        return "".join(f"{number} " for number in self.parts[part][1])
-
-    def document_name(self, part):
-        return f"file:{self.parts[part][0]}"
 
 
 def documents_of(lengths, first=2):
@@ -63,11 +42,8 @@ LENGTHS = [_choose.randint(1, 60) for _ in range(120)] + [400]
 _HALVES = ((LENGTHS[:80], 2, "a"), (LENGTHS[80:], 2 + sum(LENGTHS[:80]), "b"))
 SOURCES = {
     "stored": (stored(LENGTHS),),
-    "mapped": (TextInParts(LENGTHS),),
+    "less": (stored(LENGTHS[1:]),),
     "two stored": tuple(stored(*half) for half in _HALVES),
-    "two mapped": tuple(
-        TextInParts(lengths, first=first, name=name) for lengths, first, name in _HALVES
-    ),
 }
 
 

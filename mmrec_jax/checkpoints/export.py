@@ -17,7 +17,7 @@ import jax
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.checkpoints.tensor_file import TensorFormat
 from mmrec_jax.checkpoints.workdir import Workdir
-from mmrec_jax.config import AdapterConfig, Config
+from mmrec_jax.config import AdapterConfig, Config, ExtendConfig
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
@@ -73,7 +73,9 @@ def write_merged(
 
 def stand_alone(config: Config) -> Config:
     """The config of a model that needs no base."""
-    return dataclasses.replace(config, init_from="", adapters=AdapterConfig())
+    return dataclasses.replace(
+        config, init_from="", adapters=AdapterConfig(), extend=ExtendConfig()
+    )
 
 
 def require_new_folder(folder: str | os.PathLike[str]) -> Workdir:
@@ -94,8 +96,12 @@ def read_exported_facts(path: Path) -> dict[str, Any]:
 
 
 def read_exported_params(path: Path, abstract: Any) -> Any:
-    """The parameters on the first device; `UserError` if the file is damaged or of other shapes."""
+    """The parameters, on the first device where `abstract` has no sharding of them.
+
+    It is a `UserError` if the file is damaged or of other shapes.
+    """
     tensors, _ = EXPORT_FORMAT.read(path)
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
     def leaf(name: str, like: jax.ShapeDtypeStruct) -> jax.Array:
         found = tensors.get(name)
@@ -104,7 +110,8 @@ def read_exported_params(path: Path, abstract: Any) -> Any:
             raise UserError(
                 f"{path}: {name} is {shown}; by the config it is {like.dtype} {list(like.shape)}"
             )
-        return jax.device_put(found, jax.local_devices()[0])
+        place = like.sharding or here
+        return jax.make_array_from_callback(found.shape, place, found.__getitem__)
 
     return map_named(leaf, abstract)
 

@@ -2,15 +2,22 @@
 
 import dataclasses
 import hashlib
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
+import jax
 import numpy as np
 
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.models.family_config import FamilyConfig
 from mmrec_jax.models.registry import FAMILIES
+from mmrec_jax.quantised import Quantised
 from mmrec_jax.settings import role
+from mmrec_jax.train.mesh import process_local
 from mmrec_jax.tree import named_leaves
+
+_PART_BYTES = 1 << 26
 
 
 def identity(config: FamilyConfig, params: Any) -> dict[str, Any]:
@@ -20,13 +27,18 @@ def identity(config: FamilyConfig, params: Any) -> dict[str, Any]:
       `config`: the fields that change the function; `parameters`: name to
       `[dtype, shape, sha256 (hex) of the values]`.
     """
+    parameters = {
+        name: [_dtype(leaf), list(leaf.shape), _sha256(leaf)]
+        for name, leaf in sorted(named_leaves(params).items())
+    }
+    return model_identity(config, parameters)
+
+
+def model_identity(config: FamilyConfig, parameters: dict[str, Any]) -> dict[str, Any]:
+    """The identity of a model of whose parameters all is known: see `identity`."""
     other = {field.name for field in dataclasses.fields(config) if role(field) != "function"}
     fields = {name: value for name, value in to_dict(config).items() if name not in other}
     fields |= config.resolved()
-    parameters = {
-        name: [str(leaf.dtype), list(leaf.shape), _sha256(leaf)]
-        for name, leaf in sorted(named_leaves(params).items())
-    }
     return {"config": fields, "parameters": parameters}
 
 
@@ -63,5 +75,22 @@ def _shown(kind: list[Any]) -> str:
     return " ".join(map(str, kind))
 
 
+def _dtype(leaf: Any) -> str:
+    return f"{leaf.kind} of {leaf.dtype}" if isinstance(leaf, Quantised) else str(leaf.dtype)
+
+
 def _sha256(leaf: Any) -> str:
-    return hashlib.sha256(np.ascontiguousarray(leaf).tobytes()).hexdigest()
+    digest = hashlib.sha256()
+    for part in itertools.chain.from_iterable(map(_parts, jax.tree.leaves(leaf))):
+        digest.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _parts(leaf: Any) -> Iterator[Any]:
+    """The array in parts along axis 0, of which the host holds one at a time."""
+    length = leaf.shape[0] if leaf.ndim else 1
+    rows = max(1, _PART_BYTES * length // max(leaf.nbytes, 1))
+    for first in range(0, length, rows):
+        part = leaf if rows >= length else leaf[first : first + rows]
+        split = isinstance(part, jax.Array) and not part.is_fully_addressable
+        yield process_local(part) if split else part

@@ -1,42 +1,95 @@
-"""A trained model from the files of its run: parameters, adapters merged, tokenizer."""
+"""A model from the files of its run or of others: parameters, adapters merged, tokenizer."""
 
 import contextlib
 import dataclasses
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from mmrec_jax import dora
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.checkpoints.export import read_exported_facts, read_exported_params
-from mmrec_jax.checkpoints.identity import difference, identity
+from mmrec_jax.checkpoints.identity import difference, identity, model_identity
 from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.checkpoints.workdir import Workdir
-from mmrec_jax.config import Config
+from mmrec_jax.config import Config, ExtendConfig
+from mmrec_jax.data.kinds.text import TreebankConfig
 from mmrec_jax.dora.adapted_model import adapter_rules
+from mmrec_jax.dora.base import base_converter
+from mmrec_jax.dora.peft_format import CONFIG_FILE as PEFT_FILE
+from mmrec_jax.dora.peft_format import Names, read_peft
+from mmrec_jax.dora.rules import STACKED
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.models.family_config import FamilyConfig
+from mmrec_jax.models.transformer.config import TransformerConfig
+from mmrec_jax.models.transformer.hugging_face import tensors
+from mmrec_jax.pretrained.extended import extend, read_extended
+from mmrec_jax.pretrained.published import find_published, open_published
+from mmrec_jax.pretrained.quantised_folder import is_quantised, read_quantised
+from mmrec_jax.pretrained.reading import Convert, read_params
+from mmrec_jax.quantised import Quantised, dequantise
 from mmrec_jax.settings import role
 from mmrec_jax.tokenizers.cache import load_tokenizer
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
-from mmrec_jax.train.mesh import abstract_on
+from mmrec_jax.train.mesh import abstract_on, replicated, shardings
+from mmrec_jax.tree import map_named, named_leaves
 
 Step = int | Literal["best", "last"] | str
+_LONGEST = 1024  # tokens of the rows that a pretrained model is evaluated on
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainedModel:
-    """A model as it was at one step of its run."""
+class SavedModel:
+    """A model as it was at one step of its run, whose parameters are not read yet.
 
-    root: Path
+    A pretrained model of others is of step 0, of a run that would have left all to the defaults.
+    """
+
+    root: Path  # of the run; of a pretrained model what it was called
     config: Config  # of the run
     model: FamilyConfig  # with the vocabulary of its tokenizer
     step: int
-    params: Any  # on the first device, adapters merged
     tokenizer: Tokenizer
+    # The parameters, and what `identity` has of each if that was found on the way
+    read_params: "Callable[[Mesh | None, Convert | None], tuple[Params, dict[str, Any] | None]]"
+
+    def read(self, mesh: Mesh | None = None, convert: Convert | None = None) -> "TrainedModel":
+        """With the parameters on the first device, or as the model's table says on `mesh`.
+
+        `convert` is what is kept of each: see `pretrained.reading.Convert`; None: its numbers,
+        whatever they are stored as.
+
+        Raises:
+          UserError: the files are damaged, or hold what cannot be quantised.
+        """
+        params, parameters = self.read_params(mesh, convert)
+        for name, leaf in named_leaves(params).items():
+            if isinstance(leaf, Quantised) and not jnp.all(jnp.isfinite(leaf.scales)):
+                raise UserError(f"{self.root}: {name} has numbers that are not finite")
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(SavedModel)}
+        return TrainedModel(**fields, params=params, parameters=parameters)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel(SavedModel):
+    """A model with its parameters, adapters merged."""
+
+    params: Any
+    parameters: dict[str, Any] | None  # of its identity; None: to be found from `params`
+
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        """What no other model shares: see `identity.py`."""
+        if self.parameters is None:
+            return identity(self.model, self.params)
+        return model_identity(self.model, self.parameters)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,50 +104,138 @@ class TrainedAdapters:
     base: dict[str, Any]  # `run`, `step` and `identity` of what they were trained on
 
 
-def read_model(
-    workdir: str | os.PathLike[str],
-    step: Step = "best",
-    *,
-    adapter: str | os.PathLike[str] | None = None,
-) -> TrainedModel:
-    """The model of a run, or of a folder that `mmrec export` wrote (arguments as of `load`).
+def open_model(workdir: str | os.PathLike[str], step: Step = "best") -> SavedModel:
+    """The model of a run, of a folder that `mmrec export` wrote, or a pretrained one (see `load`).
 
     Raises:
-      UserError: there is no run or no such checkpoint; the config or the tokenizer is not the one
-        it was trained with; or adapters belong to another base.
+      UserError: there is no such model or checkpoint; or the config or the tokenizer is not the one
+        it was trained with.
     """
+    found = find_published(workdir)
+    if found is not None:
+        return _open_published(found, step)
     run = Workdir(Path(workdir))
     config, vocab_size = run.read_config()
     model = dataclasses.replace(config.model, vocab_size=vocab_size)
     chosen = choose_step(workdir, step)
     tokenizer = load_tokenizer(run.tokenizer)
     meta = _read_meta(run, config, chosen)
-    where = str(run.checkpoints / str(chosen))
-    check_same_tokenizer(tokenizer.fingerprint, meta["tokenizer"], where)
-    if config.adapters.used:
-        trained = read_adapters(workdir, chosen)
-        base = read_model(_base_of(trained, run), trained.base["step"])
-        params = merge_adapters(base, trained)
-    else:
-        abstract = _abstract(model)
-        if run.model_file.is_file():
-            params = read_exported_params(run.model_file, abstract)
-        elif meta["format"] == 1:
-            params = _restore_format_1(run, chosen, abstract, config, model.build())
+    check_same_tokenizer(
+        tokenizer.fingerprint, meta["tokenizer"], str(run.checkpoints / str(chosen))
+    )
+
+    def read(mesh: Mesh | None, convert: Convert | None) -> tuple[Params, dict[str, Any] | None]:
+        if config.adapters.used:
+            trained = read_adapters(workdir, chosen, mesh=mesh)
+            base = open_model(_base_of(trained, run), trained.base["step"])
+            if config.extend.tokenizer:
+                base = extended(base, config.extend, tokenizer)
+            kept = base_converter(config.adapters)
+            params = merge_adapters(base.read(mesh, kept), trained)
         else:
-            params = _restore(run, chosen, abstract)
-    found = TrainedModel(run.root, config, model, chosen, params, tokenizer)
-    if adapter is None:
-        return found
+            abstract = _abstract(model, mesh)
+            if run.model_file.is_file():
+                params = read_exported_params(run.model_file, abstract)
+            elif meta["format"] == 1:
+                params = _restore_format_1(run, chosen, abstract, config, model.build())
+            else:
+                params = _restore(run, chosen, abstract)
+        if convert is None:
+            return params, None
+        parameters = identity(model, params)["parameters"]  # before they are something else
+        return _converted(params, convert), parameters
+
+    return SavedModel(run.root, config, model, chosen, tokenizer, read)
+
+
+def read_model(
+    workdir: str | os.PathLike[str],
+    step: Step = "best",
+    *,
+    adapter: str | os.PathLike[str] | None = None,
+) -> TrainedModel:
+    """The model with its parameters on the first device (arguments as of `load`).
+
+    Raises:
+      UserError: as `open_model`; the parameters are damaged; or adapters belong to another base.
+    """
+    found = open_model(workdir, step).read()
+    return found if adapter is None else with_adapter(found, adapter)
+
+
+def with_adapter(base: TrainedModel, adapter: str | os.PathLike[str]) -> TrainedModel:
+    """The model with the adapters of a run, or of a folder of `peft`'s, merged.
+
+    The parameters of `base` are taken over.
+    """
+    if (Path(adapter) / PEFT_FILE).is_file():
+        found = read_peft(adapter, base.params, tensor_names(base.model))
+        return dataclasses.replace(base, params=_merged(base.params, found), parameters=None)
     trained = read_adapters(adapter)
+    params, parameters = base.params, base.identity["parameters"]
+    params = _converted(params, base_converter(trained.config.adapters))
+    base = dataclasses.replace(base, params=params, parameters=parameters)
     # The same tokenizer, with whatever fine-tuning keeps beside it.
     own = load_tokenizer(Workdir(Path(adapter)).tokenizer)
-    check_same_tokenizer(own.fingerprint, tokenizer.fingerprint, str(run.root))
-    return dataclasses.replace(found, params=merge_adapters(found, trained), tokenizer=own)
+    if trained.config.extend.tokenizer:
+        base = dataclasses.replace(base, read_params=lambda *_: (params, parameters))
+        base = extended(base, trained.config.extend, own).read()
+    check_same_tokenizer(own.fingerprint, base.tokenizer.fingerprint, str(base.root))
+    params = merge_adapters(base, trained)
+    return dataclasses.replace(base, params=params, parameters=None, tokenizer=own)
 
 
-def read_adapters(workdir: str | os.PathLike[str], step: Step = "best") -> TrainedAdapters:
-    """The adapters of a run, without its base; `UserError` if it trained none."""
+def extended(base: SavedModel, config: ExtendConfig, tokenizer: Tokenizer) -> SavedModel:
+    """The model with rows for all tokens of `tokenizer`; its identity has none of them.
+
+    Raises:
+      UserError: as `pretrained.extended.extend`.
+    """
+    extension = extend(config, base.model, base.tokenizer, tokenizer)
+
+    def read(mesh: Mesh | None, convert: Convert | None) -> tuple[Params, dict[str, Any]]:
+        params, parameters = base.read_params(mesh, convert)
+        if parameters is None:
+            parameters = identity(base.model, params)["parameters"]
+        return extension.apply(params, mesh), parameters
+
+    facts = base.root, base.config, extension.model, base.step, tokenizer
+    return SavedModel(*facts, read_params=read)
+
+
+def _open_published(found: Path | str, step: Step) -> SavedModel:
+    """A pretrained model, with a config of which the data is the built-in Turkish text."""
+    published = open_published(found)
+    if step not in ("best", "last", 0, "0"):
+        raise UserError(f"{found}: there is no step {step!r}; a pretrained model has step 0 alone")
+    model = published.config
+    data = TreebankConfig(seq_len=min(_LONGEST, model.max_length))
+
+    def read(mesh: Mesh | None, convert: Convert | None) -> tuple[Params, dict[str, Any]]:
+        specs = named_leaves(model.build().partition_specs(_abstract(model)))
+
+        def place(path: str, shape: tuple[int, ...], dtype: Any) -> Sharding:
+            array = jax.ShapeDtypeStruct(shape, dtype)
+            return _here() if mesh is None else shardings(array, specs[path], mesh)
+
+        if not is_quantised(published):
+            return read_params(published, model, place, convert)
+        params, parameters = read_quantised(published, model, place)
+        return _converted(params, convert or (lambda _, leaf: dequantise(leaf))), parameters
+
+    config = Config(model=model, data=data)
+    return SavedModel(Path(published.name), config, model, 0, published.tokenizer, read)
+
+
+def read_adapters(
+    workdir: str | os.PathLike[str], step: Step = "best", *, mesh: Mesh | None = None
+) -> TrainedAdapters:
+    """The adapters of a run, without its base; `UserError` if it trained none.
+
+    They are on the first device, or on every one of `mesh`.
+    """
+    if find_published(workdir) is not None:
+        raise UserError(f"{workdir}: this is a pretrained model; it has no adapters")
     run = Workdir(Path(workdir))
     config, vocab_size = run.read_config()
     if not config.adapters.used:
@@ -106,29 +247,46 @@ def read_adapters(workdir: str | os.PathLike[str], step: Step = "best") -> Train
     abstract = jax.eval_shape(
         lambda key, params: dora.init(key, params, rules), jax.random.key(0), _abstract(model)
     )
+    abstract = abstract_on(abstract, _here() if mesh is None else replicated(mesh))
     where = str(run.checkpoints / str(chosen))
     adapters = _restore(run, chosen, abstract)
     return TrainedAdapters(where, config, model, chosen, adapters, meta["base"])
 
 
 def merge_adapters(base: TrainedModel, trained: TrainedAdapters) -> Any:
-    """The parameters of the base with the adapters merged; `UserError` if it is another base."""
+    """The parameters of the base, which are taken over, with the adapters merged.
+
+    It is a `UserError` if it is another base.
+    """
     check_same_base(trained.base, base, trained.where)
-    return jax.jit(dora.apply)(base.params, trained.adapters)
+    return _merged(base.params, trained.adapters)
+
+
+def _merged(params: Params, adapters: Any) -> Params:
+    leaves = named_leaves(params)
+    quantised = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, Quantised)}
+    places = map_named(lambda name, x: (x.codes if name in quantised else x).sharding, params)
+    taken = () if quantised else 0  # codes are no buffers for what is merged
+    return jax.jit(dora.apply, donate_argnums=taken, out_shardings=places)(params, adapters)
+
+
+def tensor_names(model: FamilyConfig) -> Names | None:
+    """What `peft` calls the parameters of a model; None: as we do."""
+    return tensors(model) if isinstance(model, TransformerConfig) else None
 
 
 def base_record(base: TrainedModel) -> dict[str, Any]:
     """What a run keeps of the model that it began with, fit for JSON."""
     return {
-        "run": str(base.root.resolve()),
+        "run": str(base.root.resolve() if base.root.exists() else base.root),  # or a Hub id
         "step": base.step,
-        "identity": identity(base.model, base.params),
+        "identity": base.identity,
     }
 
 
 def check_same_base(record: dict[str, Any], base: TrainedModel, where: str) -> None:
     """Refuses a base that is not the recorded one, bit for bit, naming the first difference."""
-    differing = difference(record["identity"], identity(base.model, base.params))
+    differing = difference(record["identity"], base.identity)
     if differing:
         raise UserError(
             f"{where} has adapters of another base ({record['run']}, step {record['step']}) than "
@@ -154,11 +312,11 @@ def load(
     *,
     adapter: str | os.PathLike[str] | None = None,
 ) -> tuple[LanguageModel, Params, Tokenizer]:
-    """The model, parameters and tokenizer of a run.
+    """The model, parameters and tokenizer of a run, or of a pretrained model.
 
     Args:
       workdir: the run's folder, or one that `mmrec export` wrote; a run of adapters is merged with
-        its base.
+        its base. Or a pretrained model: a Hugging Face folder, a GGUF file, a Hub id (`org/name`).
       step: which checkpoint: the one with the lowest validation loss, the newest, or a step.
       adapter: a run that was trained on this one: its adapters (its best step) are merged.
 
@@ -172,35 +330,57 @@ def load(
     return trained.model.build(), trained.params, trained.tokenizer
 
 
-def load_base(
-    config: Config, run: Workdir, meta: dict[str, Any] | None, where: str
-) -> TrainedModel | None:
-    """The model of `config.init_from`, if there is one.
+def load_base(config: Config, run: Workdir, meta: dict[str, Any] | None) -> SavedModel | None:
+    """The model of `config.init_from`, if there is one, to be read, with the rows of new tokens.
 
-    A run that is continued (from the checkpoint `where`, with `meta`) gets the step that it began
-    with, whatever its base did since; any other is a `UserError`.
+    A run that is continued (from a checkpoint with `meta`) gets the step that it began with,
+    whatever its base did since.
     """
     if not config.init_from:
         return None
-    origin = Path(config.init_from).expanduser()
-    if origin.resolve() == run.root.resolve():
+    if Path(config.init_from).expanduser().resolve() == run.root.resolve():
         raise UserError(f"config.init_from is {config.init_from}, the run's own --workdir")
     record = (meta or {}).get("base")
-    base = read_model(origin, record["step"] if record else "best")
+    base = open_model(config.init_from, record["step"] if record else "best")
+    if not config.extend.tokenizer:
+        return base
     if record:
-        check_same_base(record, base, where)
-    return base
+        return extended(base, config.extend, load_tokenizer(run.tokenizer))
+    new = read_extended(config.extend, base.model, base.tokenizer)
+    return extended(base, config.extend, new)
 
 
-def with_base_model(config: Config, base: TrainedModel) -> Config:
+def with_base_model(config: Config, base: SavedModel) -> Config:
     """The config with the model of the base; how it is trained stays as it is."""
     names = [field.name for field in dataclasses.fields(base.model) if role(field) == "run"]
     values = {name: getattr(config.model, name) for name in names if hasattr(config.model, name)}
     return dataclasses.replace(config, model=dataclasses.replace(base.model, **values))
 
 
-def _abstract(model: FamilyConfig) -> Params:
-    return jax.eval_shape(model.build().init, jax.random.key(0))
+def _here() -> Sharding:
+    return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+
+
+def _abstract(model: FamilyConfig, mesh: Mesh | None = None) -> Params:
+    """Shapes and dtypes on the first device, or as the model's table says on `mesh`."""
+    built = model.build()
+    abstract = jax.eval_shape(built.init, jax.random.key(0))
+    if mesh is None:
+        return abstract_on(abstract, _here())
+    return abstract_on(abstract, shardings(abstract, built.partition_specs(abstract), mesh))
+
+
+def _converted(params: Params, convert: Convert) -> Params:
+    """What is kept of each parameter, found layer by layer where they are stacked."""
+
+    def converted(name: str, leaf: Any) -> Any:
+        one = functools.partial(convert, name)
+        stacked = name.startswith(STACKED)
+        function = (lambda x: jax.lax.map(one, x)) if stacked else one
+        before, after = (jax.eval_shape(x, leaf) for x in (lambda x: x, function))
+        return leaf if before == after else jax.jit(function)(leaf)
+
+    return map_named(converted, params)
 
 
 def _read_meta(run: Workdir, config: Config, step: int) -> dict[str, Any]:
@@ -216,10 +396,9 @@ def _read_meta(run: Workdir, config: Config, step: int) -> dict[str, Any]:
 
 
 def _restore(run: Workdir, step: int, abstract: Params) -> Params:
-    """The parameters of a checkpoint, on the first device."""
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    """The parameters of a checkpoint, with the shardings of `abstract`."""
     with contextlib.closing(Checkpointer(run.checkpoints, read_only=True)) as checkpointer:
-        return checkpointer.restore_params(step, abstract_on(abstract, here))
+        return checkpointer.restore_params(step, abstract)
 
 
 def _restore_format_1(
@@ -230,18 +409,24 @@ def _restore_format_1(
         return _restore(run, step, abstract)
     objective = config.objectives.uboo.build(model, None)  # it asks for no tokenizer
     own = jax.eval_shape(lambda key: objective.init(key, model), jax.random.key(0))
+    place = jax.tree.leaves(abstract)[0].sharding
+    if isinstance(place, NamedSharding):
+        place = NamedSharding(place.mesh, PartitionSpec())
+    own = abstract_on(own, place)
     params = _restore(run, step, abstract | {"blocks": abstract["blocks"] | {"uboo": own}})
     del params["blocks"]["uboo"]
     return params
 
 
-def _base_of(trained: TrainedAdapters, run: Workdir) -> Path:
-    """The folder of the base: where it was, beside the run, or where the run's config says."""
+def _base_of(trained: TrainedAdapters, run: Workdir) -> Path | str:
+    """The base: where it was, beside the run, or where the run's config says; or a Hub id."""
     was = Path(trained.base["run"])
     beside = run.root.resolve().parent / was.name
     for base in (was, beside, Path(trained.config.init_from).expanduser()):
-        if Workdir(base).config.is_file():
+        if Workdir(base).config.is_file() or (base.suffix == ".gguf" and base.is_file()):
             return base
+    if isinstance(found := find_published(trained.config.init_from), str):
+        return found
     raise UserError(
         f"{run.root}: its adapters need their base, and there is no run in {was} or {beside}; "
         f"move it there, or set config.init_from in {run.config} to where it is now"

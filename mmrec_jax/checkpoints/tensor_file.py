@@ -46,10 +46,7 @@ class TensorFormat:
         on_host = {name: np.asarray(array) for name, array in tensors.items()}
         label = {"version": self.version, "facts": facts, "sha256": _sha256(on_host, facts)}
         content = save(on_host, {self.key: json.dumps(label, sort_keys=True)})
-        try:
-            replace_file(Path(path), content)
-        except OSError as error:
-            raise UserError(f"{path}: cannot write the {self.noun}: {error.strerror}") from None
+        replace_file(Path(path), content)
         return len(content)
 
     def read(self, path: _PathLike) -> tuple[Tensors, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""`mmrec adapters show`, `merge` and `export`: what a run trained, and copies that need no base."""
+"""`mmrec adapters`, `merge` and `export`: what a run trained, and copies that need no base."""
 
 import argparse
 from collections.abc import Callable
@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 def add_parser(commands: Any) -> None:
     """Adds the subcommands to those of `mmrec`."""
     adapters = commands.add_parser("adapters", help="look at the adapters of a fine-tuned run")
-    show = adapters.add_subparsers(required=True, metavar="command").add_parser(
+    subcommands = adapters.add_subparsers(required=True, metavar="command")
+    export = subcommands.add_parser("export", help="a folder that the peft library loads")
+    add_model_options(export)
+    export.add_argument("--out", required=True, help="the new folder")
+    export.set_defaults(run=_export_adapters)
+    show = subcommands.add_parser(
         "show", help="what is adapted, with which rank, and how much of the model is trained"
     )
     add_model_options(show)
@@ -26,6 +31,12 @@ def add_parser(commands: Any) -> None:
         add_model_options(parser)
         parser.add_argument("--out", required=True, help=out)
         parser.set_defaults(run=run)
+    parser.add_argument(
+        "--shard-gb",
+        type=float,
+        default=5.0,
+        help="of a transformer, whose folder is one of Hugging Face: 1e9 bytes in a file, at most",
+    )
 
 
 def _show_adapters(options: argparse.Namespace) -> None:
@@ -50,6 +61,8 @@ def _show_adapters(options: argparse.Namespace) -> None:
             what = "trained whole"
         else:
             what = f"{kind}, rank {node.a.shape[-1]}, scale {node.scale:g}"
+        if isinstance(node, dora.Whole):  # the rows of new tokens are not in the base
+            shapes.setdefault(name, node.value.shape)
         shape = " x ".join(map(str, shapes[name]))
         size, held = sum(x.size for x in leaves), sum(x.nbytes for x in leaves)
         lines.append((name, shape, what, f"{size:,}", f"{held:,}"))
@@ -66,6 +79,21 @@ def _show_adapters(options: argparse.Namespace) -> None:
     )
 
 
+def _export_adapters(options: argparse.Namespace) -> None:
+    """Writes the adapters as `peft` has them."""
+    from mmrec_jax import dora
+    from mmrec_jax.checkpoints.export import require_new_folder
+    from mmrec_jax.checkpoints.load import read_adapters, tensor_names
+
+    target = require_new_folder(options.out)
+    trained = read_adapters(options.workdir, options.step)
+    new = getattr(trained.model, "new_rows", 0)
+    rows = trained.model.vocab_size
+    dora.write_peft(target.root, trained.adapters, tensor_names(trained.model), rows - new)
+    resized = f"; its model: resize_token_embeddings({rows})" if new else ""
+    print(f"{options.out}: adapter_config.json, adapter_model.safetensors{resized}")
+
+
 def _merge(options: argparse.Namespace) -> None:
     """Writes a folder that every command reads like a run."""
     from mmrec_jax.checkpoints.export import write_merged
@@ -78,8 +106,24 @@ def _merge(options: argparse.Namespace) -> None:
 
 def _export(options: argparse.Namespace) -> None:
     """Writes the folder; adapters are merged."""
-    from mmrec_jax.checkpoints.export import write_exported
+    from mmrec_jax.checkpoints.export import require_new_folder, write_exported
+    from mmrec_jax.checkpoints.load import open_model
+    from mmrec_jax.models.transformer.config import TransformerConfig
+    from mmrec_jax.pretrained.writing import write_published
 
+    target = require_new_folder(options.out)
+    saved = open_model(options.workdir, options.step)
+    if isinstance(saved.model, TransformerConfig):
+        trained = saved.read()
+        files = write_published(
+            target.root,
+            saved.model,
+            trained.params,
+            saved.tokenizer,
+            round(options.shard_gb * 1e9),
+        )
+        print(f"{options.out}: {', '.join(files)}")
+        return
     _, size = _write(options, write_exported)
     print(f"{options.out}: model.safetensors ({size:,} bytes), config.json, tokenizer/")
 

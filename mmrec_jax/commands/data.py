@@ -3,8 +3,6 @@
 import argparse
 import dataclasses
 import itertools
-import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -39,12 +37,9 @@ def add_parser(commands: Any) -> None:
         "report",
         help="what was left out of prepared text and why",
         description="Prints a table of the documents by what became of them, of characters, tokens "
-        "and languages, and examples of what was left out; writes report.md and report.json.",
+        "and languages, and examples of what was left out; DIR/manifest.json has the same numbers.",
     )
     report.add_argument("folder", metavar="DIR", help="what mmrec data prepare wrote")
-    report.add_argument(
-        "--out", metavar="DIR", help="where to write; the same folder when left out"
-    )
     report.set_defaults(run=_report)
 
 
@@ -84,23 +79,12 @@ def _inspect_documents(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    """Prints the Markdown and writes the files."""
-    from mmrec_jax.atomic_file import replace_file
+    """Prints the tables, in Markdown."""
     from mmrec_jax.data.prepare.manifest import read_manifest
-    from mmrec_jax.data.prepare.report import report_json, report_markdown
+    from mmrec_jax.data.prepare.report import report_markdown
 
     folder = Path(options.folder).expanduser()
-    manifest = read_manifest(folder, "DIR")
-    out = Path(options.out).expanduser() if options.out else folder
-    text = report_markdown(folder, manifest)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        replace_file(out / "report.json", report_json(manifest))
-        replace_file(out / "report.md", text.encode("utf-8", "surrogateescape"))
-    except OSError as error:
-        raise UserError(f"{error.filename or out}: {error.strerror or error}") from None
-    print(text, end="")
-    print(f"\n{out}: report.json, report.md")
+    print(report_markdown(folder, read_manifest(folder, "DIR")), end="")
 
 
 def _add_prepare(commands: Any) -> None:
@@ -140,8 +124,8 @@ def _add_prepare(commands: Any) -> None:
         "--ram-mb",
         type=float,
         default=1500,
-        help="MB that all processes together may take (what each has for itself); as many workers "
-        "run as fit, and a preparation that exceeds it ends",
+        help="MB that all processes together may take (what each has for itself): as many workers "
+        "run as fit",
     )
     add("--executor", choices=("local", "ray", "slurm"), default="local", help="who runs the tasks")
     add("--slurm-partition", default="", metavar="NAME", help="of the jobs")
@@ -152,18 +136,13 @@ def _add_prepare(commands: Any) -> None:
 
 def _prepare(options: argparse.Namespace) -> None:
     """Prepares the text; does nothing where it is prepared already."""
-    import tqdm
-
     from mmrec_jax.data.files.paths import require_outside
     from mmrec_jax.data.files.reading import find_sources
     from mmrec_jax.tokenizers.cache import load_tokenizer, read_tokenizer_file
 
     names = (field.name for field in dataclasses.fields(PrepareSettings))
     settings = PrepareSettings(**{name: getattr(options, name) for name in names})
-    if options.workers is None:
-        affinity = hasattr(os, "sched_getaffinity")
-        options.workers = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
-    require_positive(options, "workers", "ram_mb")
+    require_positive(options, "ram_mb", *(["workers"] if options.workers is not None else []))
     sources = find_sources(options.source, "--source")
     out = Path(options.out).expanduser()
     require_outside(out, "--out", options.source, "--source")
@@ -171,41 +150,33 @@ def _prepare(options: argparse.Namespace) -> None:
     tokenizer = load_tokenizer(path) if path.is_dir() else read_tokenizer_file(path, "--tokenizer")
     try:
         from mmrec_jax.data.prepare.executors import Resources
+        from mmrec_jax.data.prepare.manifest import MANIFEST
         from mmrec_jax.data.prepare.preparation import prepare_text
     except ModuleNotFoundError as error:
         raise UserError(
             f"mmrec data prepare needs {error.name}: pip install 'mmrec_jax[prepare]'"
         ) from None
-    slurm = {"partition": options.slurm_partition, "time": options.slurm_time}
-    with tqdm.tqdm(desc="preparing", unit="task", delay=1, file=sys.stderr) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        outcome = prepare_text(
-            out,
-            sources,
-            tokenizer,
-            settings,
-            Resources(options.workers, options.ram_mb, options.executor, slurm),
-            stop=options.on_error == "stop",
-            fresh=options.fresh,
-            progress=show,
-        )
-    manifest = outcome.manifest
+    resources = Resources(
+        **({} if options.workers is None else {"workers": options.workers}),
+        ram_mb=options.ram_mb,
+        executor=options.executor,
+        slurm={"partition": options.slurm_partition, "time": options.slurm_time},
+    )
+    there = (out / MANIFEST).exists() and not options.fresh
+    manifest = prepare_text(
+        out,
+        sources,
+        tokenizer,
+        settings,
+        resources,
+        stop=options.on_error == "stop",
+        fresh=options.fresh,
+    )
     if manifest is None:
         print(f"handed over to Slurm; when its jobs have ended: mmrec data report {out}")
         return
-    if outcome.done_before:
+    if there:
         print(f"{options.out}: this text is prepared already; --fresh does it again")
-    else:
-        if outcome.workers < options.workers:
-            print(f"no more than {outcome.workers} workers fit into --ram-mb {options.ram_mb:,.0f}")
-        print(
-            f"{outcome.seconds:,.1f} s with {outcome.workers} workers; at most "
-            f"{outcome.peak_mb:,.0f} MB of memory"
-        )
     print(_describe(manifest))
     print(
         f"train with --config.data.source=prepared --config.data.train={options.out}; "

@@ -99,15 +99,15 @@ def _inspect(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace, name: str, given: dict[str, Any]) -> None:
     """Calls an evaluator with its own options `given`, prints what it finds and writes it."""
-    from mmrec_jax.checkpoints.load import choose_step, load
+    from mmrec_jax.checkpoints.load import open_model
     from mmrec_jax.checkpoints.workdir import Workdir
     from mmrec_jax.commands.run_data import on_task, open_data
     from mmrec_jax.evaluation.registry import EVALUATORS, EvaluationRequest, format_metrics
-    from mmrec_jax.tokenizers.cache import load_tokenizer
+    from mmrec_jax.pretrained.published import find_published
     from mmrec_jax.train.mesh import one_device
 
-    workdir = Workdir(Path(options.workdir))
-    config, _ = workdir.read_config()
+    saved = open_model(options.workdir, options.step)
+    workdir, config = Workdir(saved.root), saved.config
     task = on_task(config, options)
     if task:
         name = _EVALUATORS_OF_TASKS.get(name, name)
@@ -117,13 +117,14 @@ def _evaluate(options: argparse.Namespace, name: str, given: dict[str, Any]) -> 
             config.data.check(config)
     evaluate = EVALUATORS[name]
     _require_options(name, evaluate, given)
-    step = choose_step(options.workdir, options.step)
-    opened = open_data(options, config, load_tokenizer(workdir.tokenizer))
+    opened = open_data(options, config, saved.tokenizer)
     thorough = "thorough" in given
     folder = workdir.inspect if thorough else workdir.evaluations
     if options.out or name.removeprefix("task_") in _WRITERS:
+        if options.out is None and find_published(options.workdir) is not None:
+            raise UserError("--out: name the folder to write into; a pretrained model has none")
         folder = make_out(options, folder)
-    model, params, _ = load(options.workdir, step)
+    trained = saved.read()
     train = dataclasses.replace(
         config.train,
         batch_size=options.batch_size,
@@ -132,13 +133,13 @@ def _evaluate(options: argparse.Namespace, name: str, given: dict[str, Any]) -> 
         eval_carry=False,
     )
     request = EvaluationRequest(
-        model,
-        params,
+        saved.model.build(),
+        trained.params,
         opened.data,
         dataclasses.replace(config, train=train),
         {},
         one_device(),
-        step,
+        saved.step,
         opened.source,
     )
     if name == "loss" or (task and name == "task"):
@@ -151,8 +152,8 @@ def _evaluate(options: argparse.Namespace, name: str, given: dict[str, Any]) -> 
         raise UserError(f"{workdir.root}: {name} has nothing to say of this model on this data")
     print(found.text or format_metrics(found.metrics).replace(", ", "\n"))
     if found.record or options.out:
-        stem = f"step_{step}" if thorough else options.name
-        _write(make_out(options, folder), stem, step, found, workdir.root)
+        stem = f"step_{saved.step}" if thorough else options.name
+        _write(make_out(options, folder), stem, saved.step, found, workdir.root)
 
 
 def _require_options(name: str, evaluate: "EvaluateFn", given: dict[str, Any]) -> None:
@@ -194,16 +195,15 @@ def _loss(
 def _write(out: Path, stem: str, step: int, found: "Evaluation", root: Path) -> None:
     """The numbers and, if there is one, the picture."""
     from mmrec_jax.atomic_file import replace_file
+    from mmrec_jax.curves import draw_panels
 
     content = {"step": step, **(found.record or found.metrics)}
     text = json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
-    names = [f"{stem}.png", f"{stem}.json"] if found.draw else [f"{stem}.json"]
-    try:
-        if found.draw:
-            found.draw(root.name or root.resolve().name, out / names[0])
-        replace_file(out / names[-1], text.encode())
-    except OSError as error:
-        raise UserError(f"{error.filename or out}: {error.strerror or error}") from None
+    names = [f"{stem}.png", f"{stem}.json"] if found.panels else [f"{stem}.json"]
+    replace_file(out / names[-1], text.encode())
+    if found.panels:
+        run = root.name or root.resolve().name
+        draw_panels(found.panels, f"{run}: {found.title}", out / names[0])
     print(f"{out}: {', '.join(names)}")
 
 

@@ -4,7 +4,6 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from mmrec_jax.commands.options import add_model_options, require_positive, require_seed
@@ -18,7 +17,9 @@ def add_parser(commands: Any) -> None:
     """Adds the subcommand to those of `mmrec`."""
     parser = commands.add_parser("generate", help="continue a prompt with a trained model")
     add_model_options(parser)
-    parser.add_argument("--adapter", help="a run whose adapters are merged into this model")
+    parser.add_argument(
+        "--adapter", help="a run whose adapters are merged into this model, or a folder of peft's"
+    )
     parser.add_argument("--prompt", default="", help="text to continue; empty: a new document")
     parser.add_argument(
         "--chat",
@@ -70,29 +71,34 @@ def run(options: argparse.Namespace) -> None:
     )
     import jax
 
-    from mmrec_jax.checkpoints.load import choose_step, load
-    from mmrec_jax.checkpoints.workdir import Workdir
+    from mmrec_jax.checkpoints.load import open_model, with_adapter
     from mmrec_jax.inference.chat import reply
     from mmrec_jax.inference.generate import generate
     from mmrec_jax.inference.prefill import TextState
+    from mmrec_jax.inference.rereading import state_shapes
     from mmrec_jax.inference.saved_state import load_state, save_state
+    from mmrec_jax.models.growing_state import GrowingState
     from mmrec_jax.tokenizers.conversation import Message
     from mmrec_jax.tree import count, num_bytes
 
     workdir = options.workdir
-    config, _ = Workdir(Path(workdir)).read_config()
+    saved = open_model(workdir, options.step)
+    config = saved.config
     if config.data.prompt_style == "none":
         raise UserError(
             f'{workdir}: this model was trained on the task "{config.data.source}": it answers '
             "what it reads and writes no text of its own. To score it: mmrec eval loss "
             f"--workdir={workdir}"
         )
-    step = choose_step(workdir, options.step)
-    model, params, tokenizer = load(workdir, step, adapter=options.adapter)
+    trained = saved.read()
+    if options.adapter:
+        trained = with_adapter(trained, options.adapter)
+    model, params, tokenizer = trained.model.build(), trained.params, trained.tokenizer
     state = None
     if options.load_state:
         state = load_state(options.load_state, model, params, tokenizer)
-    size = num_bytes(jax.eval_shape(lambda: model.initial_state(1)))
+    first = jax.eval_shape(lambda: model.initial_state(1))
+    size = num_bytes(first)
     times: list[float] = []
     states: list[TextState] = []
 
@@ -127,6 +133,9 @@ def run(options: argparse.Namespace) -> None:
     if len(times) > 1:
         rate = f", {options.samples * (len(times) - 1) / (times[-1] - times[0]):,.0f} tokens/s"
     state_size = f"state {size:,} bytes per sample, whatever the length" if size else "no state"
+    if isinstance(first, GrowingState):
+        each = num_bytes(state_shapes(model, 1024)) // 1024
+        state_size = f"state {each:,} bytes per sample and token, which grows with the text"
     print(f"[{state_size}{rate}]", file=sys.stderr)
     parameters = count(params)
     if options.chat and parameters < _SENSIBLE:
@@ -135,7 +144,9 @@ def run(options: argparse.Namespace) -> None:
             file=sys.stderr,
         )
     if options.save_state:
-        written = save_state(options.save_state, states[0], model, params, tokenizer, step=step)
+        written = save_state(
+            options.save_state, states[0], model, params, tokenizer, step=saved.step
+        )
         print(
             f"[{options.save_state}: {written:,} bytes, the state after "
             f"{states[0].length:,} tokens; continue with --load-state]",

@@ -9,7 +9,12 @@ from mmrec_jax.settings import LARGEST_SEED
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """`--workdir` and `--step`: which trained model."""
-    parser.add_argument("--workdir", required=True, help="the run's folder")
+    parser.add_argument(
+        "--workdir",
+        required=True,
+        help="the run's folder, or a pretrained model: a Hugging Face folder, a Hub id (org/name) "
+        "or a GGUF file",
+    )
     parser.add_argument("--step", default="best", type=_step, help='a step, "best" or "last"')
 
 

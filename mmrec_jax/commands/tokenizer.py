@@ -12,6 +12,7 @@ from mmrec_jax.errors import UserError
 
 _INPUT = "model.embed_tokens.weight"
 _OUTPUT = "lm_head.weight"
+_OR_MODEL = "or a pretrained model's folder or Hub id"
 
 
 def add_parser(commands: Any) -> None:
@@ -32,7 +33,7 @@ def _add_extend(commands: Any) -> None:
         "keep their ids.",
     )
     add = parser.add_argument
-    add("--base", required=True, help="the tokenizer.json to extend")
+    add("--base", required=True, help=f"the tokenizer.json to extend, {_OR_MODEL}")
     add("--text", required=True, help="comma-separated paths or globs")
     add("--field", default="text", help="field of a JSON line")
     add("--vocab-size", type=int, required=True, help="new tokens in all")
@@ -54,12 +55,6 @@ def _add_extend(commands: Any) -> None:
         action="store_true",
         help="prefer tokens that begin and end where the morphemes of Turkish words do",
     )
-    add(
-        "--gold",
-        metavar="FILE",
-        help="with --morph-aware: the boundaries of this CoNLL-U file, split into inflectional "
-        "groups, instead of the segmenter's",
-    )
     add("--out", required=True, help="the folder to write")
     add("--fresh", action="store_true", help="replace another tokenizer that is there")
     parser.set_defaults(run=_extend)
@@ -68,12 +63,13 @@ def _add_extend(commands: Any) -> None:
 def _extend(options: argparse.Namespace) -> None:
     """Writes the tokenizer; does nothing if it is there already."""
     from mmrec_jax.data.files.paths import find_files
+    from mmrec_jax.pretrained.published import tokenizer_file
     from mmrec_jax.tokenizers import extension
     from mmrec_jax.tokenizers.bpe_file import BpeFile
 
-    boundaries, morphemes = _boundaries(options)
+    boundaries, morphemes = _boundaries() if options.morph_aware else (None, None)
     plan = extension.ExtensionPlan(
-        base=BpeFile.read(Path(options.base)),
+        base=BpeFile.read(tokenizer_file(options.base)),
         files=find_files(options.text, "--text"),
         field=options.field,
         vocab_size=options.vocab_size,
@@ -107,20 +103,11 @@ def _protected(pattern: str | None, field: str) -> list[str]:
     return [chunk for path in files for chunk in text_chunks(path, field)]
 
 
-def _boundaries(options: argparse.Namespace) -> tuple[Any, str | None]:
+def _boundaries() -> tuple[Any, str]:
     """Where the morphemes of a word begin, and what says so: `ExtensionPlan.boundaries`."""
     from mmrec_jax import turkish
     from mmrec_jax.data.treebank import treebank_version
     from mmrec_jax.tokenizers.extension import text_sha256
-    from mmrec_jax.tokenizers.morphemes import read_gold_boundaries
-
-    if not options.morph_aware:
-        if options.gold:
-            raise UserError("--gold is used with --morph-aware alone")
-        return None, None
-    if options.gold:
-        gold = read_gold_boundaries(Path(options.gold))
-        return lambda word: gold.get(word, frozenset()), text_sha256([Path(options.gold)])
     from mmrec_jax.turkish.segmenter import segment
 
     # Of the segmenter, its code and what its lexicon is from.
@@ -157,7 +144,7 @@ def _add_report(commands: Any) -> None:
         "report.png, how many tokens the words are.",
     )
     add = parser.add_argument
-    add("--tokenizer", required=True, help="tokenizer.json or sentencepiece .model")
+    add("--tokenizer", required=True, help=f"tokenizer.json or sentencepiece .model, {_OR_MODEL}")
     add("--base", required=True, help="the one to compare with, of either kind")
     add(
         "--text",
@@ -175,14 +162,15 @@ _SHARES = {"tokenizer": "words_by_tokens", "base": "base_words_by_tokens"}
 
 def _report(options: argparse.Namespace) -> None:
     """Prints the Markdown and writes the files."""
+    from mmrec_jax.curves import Panel, draw_panels
     from mmrec_jax.data.files.paths import find_files
-    from mmrec_jax.evaluation.curves import Panel, draw_panels
+    from mmrec_jax.pretrained.published import tokenizer_file
     from mmrec_jax.tokenizers.morphemes import read_gold_boundaries
     from mmrec_jax.tokenizers.report import Encoder, make_report, markdown, write_report
     from mmrec_jax.tokenizers.text import text_chunks
 
-    encoder = Encoder(Path(options.tokenizer), "--tokenizer")
-    base = Encoder(Path(options.base), "--base")
+    encoder = Encoder(tokenizer_file(options.tokenizer), "--tokenizer")
+    base = Encoder(tokenizer_file(options.base), "--base")
     files = find_files(options.text, "--text")
     gold = read_gold_boundaries(Path(options.gold)) if options.gold else {}
     texts = {path: text_chunks(path, options.field) for path in files}
@@ -216,7 +204,7 @@ def _add_init_embeddings(commands: Any) -> None:
         "their bits; other tensors are copied.",
     )
     add = parser.add_argument
-    add("--base", required=True, help="tokenizer.json of the matrices")
+    add("--base", required=True, help=f"tokenizer.json of the matrices, {_OR_MODEL}")
     add("--tokenizer", required=True, help="the extended tokenizer.json")
     add("--weights", required=True, help="safetensors file, or *.index.json of several, to read")
     add("--out", required=True, help="safetensors file to write")
@@ -239,12 +227,13 @@ def _add_init_embeddings(commands: Any) -> None:
 def _init_embeddings(options: argparse.Namespace) -> None:
     """Writes the extended matrices."""
     require_positive(options, "multiple")
+    from mmrec_jax.pretrained.published import tokenizer_file
     from mmrec_jax.tokenizers.bpe_file import BpeFile, unspell
     from mmrec_jax.tokenizers.embeddings import constituents, extend_rows
     from mmrec_jax.tokenizers.raw_tensors import RawTensor, read_tensors, write_tensors
 
-    base = BpeFile.read(Path(options.base))
-    parts = constituents(base, BpeFile.read(Path(options.tokenizer)))
+    base = BpeFile.read(tokenizer_file(options.base))
+    parts = constituents(base, BpeFile.read(tokenizer_file(options.tokenizer)))
     lengths = {index: len(unspell(token)) for token, index in base.vocab.items()}
     tensors, metadata = read_tensors(Path(options.weights))
     names = [_INPUT, *([_OUTPUT] if _OUTPUT in tensors else [])]

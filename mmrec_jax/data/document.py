@@ -12,18 +12,13 @@ class Document:
     Attributes:
       name: where the text comes from, fit for an error message ("corpus.txt:17").
       text: the text, brought to Unicode normal form C on construction.
-      composed: whether that changed it.
     """
 
     name: str
     text: str
-    composed: bool = dataclasses.field(default=False, init=False, compare=False)
 
     def __post_init__(self) -> None:
-        text = unicodedata.normalize("NFC", self.text)
-        if text is not self.text:
-            object.__setattr__(self, "composed", text != self.text)
-            object.__setattr__(self, "text", text)
+        object.__setattr__(self, "text", unicodedata.normalize("NFC", self.text))
 
     @functools.cached_property
     def utf8(self) -> bytes:

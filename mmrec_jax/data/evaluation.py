@@ -1,12 +1,12 @@
 """What a model is evaluated on: every token of a split exactly once, or the longest documents."""
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from mmrec_jax.data.batch import Batch
-from mmrec_jax.data.corpus import Chunks, StoredChunks
+from mmrec_jax.data.chunks import Chunks
 from mmrec_jax.data.packing import ROW_DTYPE, batch_of, one_segment, pack, segments_row
 from mmrec_jax.data.token_store import TokenStore
 
@@ -28,7 +28,7 @@ def evaluation_batches(
 
 
 def _packed(store: TokenStore, batch_size: int, seq_len: int) -> Iterator[Batch]:
-    windows = StoredChunks(store, seq_len)
+    windows = Chunks([store], seq_len)
     for first in range(0, len(windows), _GROUP):
         rows = pack(windows.lengths[first : first + _GROUP], seq_len)
         for start in range(0, len(rows), batch_size):
@@ -41,7 +41,7 @@ def _packed(store: TokenStore, batch_size: int, seq_len: int) -> Iterator[Batch]
 
 
 def _carried(store: TokenStore, batch_size: int, seq_len: int) -> Iterator[Batch]:
-    documents = StoredChunks(store)
+    documents = Chunks([store])
     rows = [
         np.concatenate(
             [np.empty(0, ROW_DTYPE), *(one_segment(documents[each], each + 1) for each in dealt)]
@@ -69,14 +69,14 @@ def _dealt(store: TokenStore, batch_size: int) -> list[list[int]]:
     return [sorted(row) for row in rows]
 
 
-def longest_documents(chunks: Chunks, rows: int, length: int) -> Batch:
+def longest_documents(stores: Sequence[TokenStore], rows: int, length: int) -> Batch:
     """One document per row, the longest first, each from its beginning and cut at `length` tokens.
 
-    Of `chunks`, whole documents or parts of them, those count that begin one. The batch has at most
-    `rows` rows, of `length` tokens or those of the longest document, padded behind the ends.
+    The batch has at most `rows` rows, of `length` tokens or those of the longest document, padded
+    behind the ends.
     """
-    documents = np.flatnonzero(chunks.begins)
-    order = np.argsort(-chunks.lengths[documents].astype(np.int64), kind="stable")
-    longest = [chunks[each].cut(length)[0] for each in documents[order[:rows]].tolist()]
+    documents = Chunks(stores)
+    order = np.argsort(-documents.lengths.astype(np.int64), kind="stable")
+    longest = [documents[each].cut(0, length) for each in order[:rows].tolist()]
     width = max(window.length for window in longest)
     return batch_of([segments_row([window], width) for window in longest])

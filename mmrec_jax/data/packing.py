@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmrec_jax.data.batch import DTYPES, Batch
-from mmrec_jax.data.corpus import Window
+from mmrec_jax.data.chunks import Window
 
 # A row [T] of a batch: one record for each position.
 Row = NDArray[np.void]

@@ -10,6 +10,7 @@ process hosts some shards, a checkpoint holds all of them.
 
 import dataclasses
 import functools
+import hashlib
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -20,25 +21,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmrec_jax.data.batch import Batch
-from mmrec_jax.data.corpus import Chunks, Corpus, Window, document_runs
+from mmrec_jax.data.chunks import Chunks, Window, document_runs
 from mmrec_jax.data.kinds.text import PackedConfig
 from mmrec_jax.data.mixture import MixedRows
 from mmrec_jax.data.packing import Row, batch_of, one_segment, pack, segments_row
 from mmrec_jax.data.seeds import hashed_seed
+from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.data.train_iterator import TrainIterator
 from mmrec_jax.errors import UserError
 
 _MOST_SHARDS = 8
 _READY_BATCHES = 4
-_FILL_BATCHES = 64
-_FILL_TOKENS = 2**20  # of mapped text, which is encoded for it
-# Tokens of mapped text that each shard packs together, and so encodes before its first row; no
-# fewer windows than these, which would leave padding.
-_PACKED_TOKENS, _LEAST_WINDOWS = 2**19, 64
+_FILL_BATCHES, _FILL_TOKENS = 64, 2**20
 _CHUNK = 2**16  # tokens of a long document that are read at once
 _LARGEST_ID = 2**31 - 1
 _AT_ONCE = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
-_AHEAD = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,13 +47,13 @@ class Pipeline:
     stream of all epochs, so neighbours never have the same one.
 
     Attributes:
-      corpora: several are mixed by `config.mixture`.
-      config: `seq_len`, `seed`, `shards`, `packing_windows` and `mixture` are used.
+      groups: the stores of each part of the text; several parts are mixed by `config.stages`.
+      config: `seq_len`, `seed`, `shards`, `packing_windows` and `stages` are used.
       batch_size: rows of a step over all processes.
       carry_state: whether a row continues the same row of the batch before.
     """
 
-    corpora: Sequence[Corpus]
+    groups: Sequence[Sequence[TokenStore]]
     config: PackedConfig
     batch_size: int
     carry_state: bool = False
@@ -65,14 +62,11 @@ class Pipeline:
         """Refuses too little text.
 
         Raises:
-          UserError: the corpus is smaller than a batch.
+          UserError: it is smaller than a batch.
         """
-        if any(corpus.texts for corpus in self.corpora):
-            return  # text too large for memory
-        pairs = sum(corpus.num_pairs for corpus in self.corpora)
-        if pairs < self.config.seq_len * self.batch_size:
+        if self._num_pairs < self.config.seq_len * self.batch_size:
             raise UserError(
-                f"the training text is smaller than a batch: it has {pairs} tokens and "
+                f"the training text is smaller than a batch: it has {self._num_pairs} tokens and "
                 "config.train.batch_size x config.data.seq_len is "
                 f"{self.batch_size} x {self.config.seq_len}; lower one of them or add text"
             )
@@ -91,35 +85,27 @@ class Pipeline:
             )
         identity = {
             "data.pipeline": 2,
-            "data.train": [corpus.fingerprint[:16] for corpus in self.corpora],
+            "data.train": [_fingerprint(group)[:16] for group in self.groups],
             "data.seq_len": self.config.seq_len,
             "data.seed": self.config.seed,
             "data.shards": self.num_shards,
             "train.batch_size": self.batch_size,
             "train.carry_state": self.carry_state,
         }
-        mixture = self.config.mixture
         if not self.carry_state:
             identity["data.packing_windows"] = self.config.packing_windows
-            identity["data.weights"] = mixture and mixture.stages
+            identity["data.weights"] = self.config.stages or None
         each = self.num_shards // process_count
         hosted = range(process_index * each, (process_index + 1) * each)
         return _ShardedBatches(self, hosted, identity)
 
     def steps_for(self, epochs: float | None, tokens: int | None) -> int:
-        """How many steps predict at least `epochs` x the corpus, or `tokens` tokens.
-
-        An epoch of mapped text is an estimate (`Corpus.num_pairs`).
-        """
-        pairs = sum(corpus.num_pairs for corpus in self.corpora)
-        wanted = tokens if tokens is not None else (epochs or 0) * pairs
+        """How many steps predict at least `epochs` x the text, or `tokens` tokens."""
+        wanted = tokens if tokens is not None else (epochs or 0) * self._num_pairs
         return max(1, math.ceil(wanted / (self.batch_size * self.config.seq_len * self.fill())))
 
     def fill(self) -> float:
-        """Share of the positions that are not padding, in the first 64 batches.
-
-        Of mapped text, which must be encoded for it, in about a million tokens at most.
-        """
+        """Share of the positions that are not padding, in the first 64 batches or fewer."""
         if self.carry_state:
             return 1.0
         positions = self.rows_per_shard * self.config.seq_len
@@ -148,7 +134,7 @@ class Pipeline:
 
     def rows(self, shard: int) -> grain.IterDataset[Row]:
         """The endless rows of one shard."""
-        seed, mixture = self.config.seed, self.config.mixture
+        seed, stages = self.config.seed, self.config.stages
         if self.carry_state:
             return _carried_rows(*self._documents, self.config, shard, self.batch_size)
         rows = [
@@ -157,40 +143,41 @@ class Pipeline:
             )
             for number, chunks in enumerate(self._chunks)
         ]
-        return rows[0] if mixture is None else MixedRows(rows, mixture, self.rows_per_shard)
+        return MixedRows(rows, stages, self.rows_per_shard) if stages else rows[0]
 
     def epochs(self, states: list[dict[str, Any]]) -> dict[str, float]:
-        """How often each source was read, by the states of some shards."""
+        """How often each part was read, by the states of some shards."""
         if self.carry_state:
             sizes = [("epochs", len(self._documents[1]) - 1, 0.0)]
         else:
-            sizes = [self._epoch(*each) for each in zip(self.corpora, self._chunks, strict=True)]
+            sizes = [self._epoch(*each) for each in zip(self.groups, self._chunks, strict=True)]
         epochs = {}
-        for source, (name, length, per_row) in enumerate(sizes):
-            own = [state.get("sources", [state])[source] for state in states]
+        for part, (name, length, per_row) in enumerate(sizes):
+            own = [state.get("sources", [state])[part] for state in states]
             read = np.mean([_chunks_read(each, per_row) for each in own])
             epochs[name] = float(read) * self.num_shards / length
         return epochs
 
-    def _epoch(self, corpus: Corpus, chunks: Chunks) -> tuple[str, int, float]:
+    def _epoch(self, group: Sequence[TokenStore], chunks: Chunks) -> tuple[str, int, float]:
         """Its name, the chunks in it, and about how many of them a row holds."""
-        mixed = self.config.mixture is not None
-        name = f"epochs of {corpus.sources[0].name}" if mixed else "epochs"
-        per_row = self.config.seq_len * len(chunks) / corpus.num_pairs if chunks.in_memory else 0.0
-        return name, len(chunks), per_row
+        name = f"epochs of {group[0].name}" if self.config.stages else "epochs"
+        return name, len(chunks), self.config.seq_len / float(np.mean(chunks.lengths))
+
+    @functools.cached_property
+    def _num_pairs(self) -> int:
+        """How many tokens are predicted in an epoch."""
+        return sum(store.num_pairs for group in self.groups for store in group)
 
     @functools.cached_property
     def _chunks(self) -> list[Chunks]:
-        return [corpus.chunks(self.config.seq_len) for corpus in self.corpora]
+        return [Chunks(group, self.config.seq_len) for group in self.groups]
 
     @functools.cached_property
     def _documents(self) -> tuple[Chunks, NDArray[np.int64]]:
         """Chunks of documents, and the borders of the runs that the batch rows share out."""
-        (corpus,) = self.corpora
-        chunks = corpus.chunks(_CHUNK)
-        share = -(-int(chunks.lengths.sum()) // self.batch_size)
-        if share < _CHUNK:
-            chunks = corpus.chunks(share)
+        (group,) = self.groups
+        share = -(-self._num_pairs // self.batch_size)
+        chunks = Chunks(group, min(_CHUNK, share))
         return chunks, document_runs(chunks, share)
 
 
@@ -238,15 +225,9 @@ def _packed_rows(
     """Rows of windows that each begin from the zero state; each epoch has an order of its own."""
     seq_len = config.seq_len
     order = grain.MapDataset.source(chunks).shuffle(seed >> 33).repeat()[shard::shards]
-    windows = order.to_iter_dataset(_AT_ONCE if chunks.in_memory else _AHEAD)
-    # Of a small corpus at most an epoch is packed together: rows would mix several.
-    num_windows = int((-(-chunks.lengths // seq_len)).sum())
-    together = min(config.packing_windows, -(-num_windows // shards))
-    if not chunks.in_memory:
-        cut = _FlatMap(lambda part: part.cut(seq_len) if part.length else [])
-        windows = grain.experimental.FlatMapIterDataset(windows, cut)
-        mean_length = int(chunks.lengths.sum(dtype=np.int64)) // num_windows
-        together = min(together, max(_LEAST_WINDOWS, _PACKED_TOKENS // mean_length))
+    # Of a small text at most an epoch is packed together: rows would mix several.
+    together = min(config.packing_windows, -(-len(chunks) // shards))
+    windows = order.to_iter_dataset(_AT_ONCE)
     groups = windows.batch(together, batch_fn=list).map_with_index(
         lambda number, group: (np.random.default_rng([seed, shard, number]), group)
     )
@@ -295,6 +276,12 @@ class _FlatMap(grain.experimental.FlatMapTransform):
 
     def flat_map(self, element: Any) -> Sequence[Any]:
         return self._split(element)
+
+
+def _fingerprint(stores: Sequence[TokenStore]) -> str:
+    """sha256 (hex) of the tokens of some stores."""
+    parts = [store.fingerprint for store in stores]
+    return parts[0] if len(parts) == 1 else hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 def _with_tuples(state: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""The text of a run's own files: in memory, or mapped from disk where it is large."""
+"""The text of a run's own files, where it fits into memory."""
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.files.reading import (
@@ -14,11 +14,8 @@ from mmrec_jax.data.files.reading import (
 )
 from mmrec_jax.data.files.refusals import Refusals
 from mmrec_jax.data.kinds.text import TextConfig
-from mmrec_jax.data.mapped_text import Holding, MappedText, map_text
 from mmrec_jax.data.split import hold_out, text_share
 from mmrec_jax.errors import UserError
-
-_VALIDATION_SHARE = 16  # validation text takes at most this part of config.data.memory_mb
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,14 +23,17 @@ class RunText:
     """What a run trains on and is measured on.
 
     Attributes:
-      documents: the training text by source, where it is in memory; else empty.
-      mapped: the training text, one for each source, where it is on disk; else empty.
-      validation: may be empty.
+      sources: the training files.
+      reading: how they are read.
+      documents: the training text by source; None: it is more than `config.data.memory_mb`.
+      validation: the documents that are held out, or those of `config.data.validation`; None: it
+        names none, and the training text is not in memory.
     """
 
-    documents: dict[str, list[Document]]
-    mapped: list[MappedText]
-    validation: list[Document]
+    sources: Sequence[Source]
+    reading: Reading
+    documents: Mapping[str, Sequence[Document]] | None
+    validation: Sequence[Document] | None
 
 
 def load_text(config: TextConfig) -> RunText:
@@ -47,17 +47,27 @@ def load_text(config: TextConfig) -> RunText:
     """
     reading = Reading(config.documents, config.field, config.max_record_mb << 20)
     sources = find_sources(config.train, "config.data.train")
-    if config.mixture is not None:
-        config.mixture.check(len(sources))
+    config.check_sources(len(sources))
+    if not (config.validation or config.validation_fraction):
+        tell("config.data.validation_fraction is 0: all text is trained on, nothing is held out")
     given = _given_validation(config, reading)
-    limit = config.memory_mb << 20
-    text = None
-    if sum(source.size for source in sources) <= limit:
-        text = _in_memory(config, sources, reading, given, limit)
-    text = text or _mapped(config, sources, reading, given)
-    if not text.validation:
-        _tell("config.data.validation_fraction is 0: all text is trained on, nothing is held out")
-    return text
+    found = _read(config, sources, reading)
+    if found is None:
+        return RunText(sources, reading, None, given)
+    if given is None:
+        found, held = hold_out(found, config.validation_fraction)
+        left = {name: documents for name, documents in found.items() if documents}
+        if config.weights and len(left) < len(found):
+            raise UserError(
+                f"config.data.validation_fraction = {config.validation_fraction} holds out all "
+                f"text of {next(name for name in found if name not in left)}, which has a weight "
+                "in config.data.weights; lower it, set it to 0, or set config.data.validation"
+            )
+        return RunText(sources, reading, left, held)
+    held_shares = {text_share(document.text) for document in given}
+    every = (document for documents in found.values() for document in documents)
+    tell_overlap(len(held_shares & {text_share(document.text) for document in every}))
+    return RunText(sources, reading, found, given)
 
 
 def _given_validation(config: TextConfig, reading: Reading) -> list[Document] | None:
@@ -69,7 +79,7 @@ def _given_validation(config: TextConfig, reading: Reading) -> list[Document] | 
     for document in read_documents(config.validation, option, reading, refusals):
         size += len(document.utf8)
         if size > limit and found:
-            _tell(
+            tell(
                 f"{option}: of {config.validation} the first {len(found):,} documents are used: "
                 f"more than config.data.memory_mb = {config.memory_mb}"
             )
@@ -79,93 +89,37 @@ def _given_validation(config: TextConfig, reading: Reading) -> list[Document] | 
     return require_text(found, config.validation, option)
 
 
-def _in_memory(
-    config: TextConfig,
-    sources: Sequence[Source],
-    reading: Reading,
-    given: list[Document] | None,
-    limit: int,
-) -> RunText | None:
-    """None: it is more than `limit` bytes."""
-    refusals, size = Refusals(config.on_error), 0
-    found: dict[str, list[Document]] = {source.name: [] for source in sources}
+def _read(
+    config: TextConfig, sources: Sequence[Source], reading: Reading
+) -> dict[str, list[Document]] | None:
+    """The documents of each source that has some; None: they are more than `memory_mb`."""
+    limit, size = config.memory_mb << 20, 0
+    if sum(source.size for source in sources) > limit:
+        return None
+    refusals, found = Refusals(config.on_error), dict[str, list[Document]]()
     for source in sources:
+        documents = found.setdefault(source.name, [])
         for document in source.documents(reading, refusals):
             size += len(document.text.encode())
             if size > limit:
                 return None
-            found[source.name].append(document)
+            documents.append(document)
         if config.weights:
-            require_text(found[source.name], source.name, "config.data.train")
+            require_text(documents, source.name, "config.data.train")
     refusals.show()
     found = {name: documents for name, documents in found.items() if documents}
-    require_text(found, config.train, "config.data.train")
-    if given is None:
-        train, validation = hold_out(found, config.validation_fraction)
-        left = {name: documents for name, documents in train.items() if documents}
-        if config.weights and len(left) < len(train):
-            raise _all_held(next(name for name in train if name not in left), config)
-        return RunText(left, [], validation)
-    held = {text_share(document.text) for document in given}
-    every = (document for documents in found.values() for document in documents)
-    trained = {text_share(document.text) for document in every}
-    _tell_overlap(len(held & trained), config)
-    return RunText(found, [], given)
+    return require_text(found, config.train, "config.data.train")
 
 
-def _mapped(
-    config: TextConfig, sources: Sequence[Source], reading: Reading, given: list[Document] | None
-) -> RunText:
-    kept = (config.memory_mb << 20) // _VALIDATION_SHARE // len(sources)
-    fraction = config.validation_fraction if given is None else 0.0
-    holding = Holding(fraction, kept)
-    texts = [map_text(source, reading, config.on_error, holding) for source in sources]
-    for text in texts:
-        for note in text.notes:
-            _tell(note)
-    validation = given or [document for text in texts for document in text.validation]
-    texts = texts if config.weights else [text for text in texts if len(text.lengths)]
-    for text in texts:
-        if text.validation and not len(text.lengths):
-            raise _all_held(text.name, config)
-        require_text(text.lengths.tolist()[:1], text.name, "config.data.train")
-    require_text(texts, config.train, "config.data.train")
-    trained = set[float]()
-    if given or len(texts) > 1:  # what one source holds out it does not train on
-        shares = {text_share(document.text) for document in validation}
-        trained.update(*(text.trained_shares(shares) for text in texts))
-    if given is not None:
-        _tell_overlap(len(trained), config)
-    elif trained:  # of a larger source a smaller share is held out
-        validation = [each for each in validation if text_share(each.text) not in trained]
-        _tell(
-            f"{len(trained):,} texts that are held out of one part of config.data.train are in "
-            "another one too, and so no validation text"
-        )
-    if fraction and not validation:
-        raise UserError(
-            f"config.data.validation_fraction = {fraction} holds out none of the documents of "
-            f"{config.train}; raise it or config.data.memory_mb, set it to 0, or set "
-            "config.data.validation"
-        )
-    return RunText({}, texts, validation)
-
-
-def _all_held(source: str, config: TextConfig) -> UserError:
-    return UserError(
-        f"config.data.validation_fraction = {config.validation_fraction} holds out all text of "
-        f"{source}, which has a weight in config.data.weights; lower it, set it to 0, or set "
-        "config.data.validation"
-    )
-
-
-def _tell_overlap(count: int, config: TextConfig) -> None:
+def tell_overlap(count: int) -> None:
+    """Says how many texts of `config.data.validation` are trained on, if any is."""
     if count:
-        _tell(
+        tell(
             f"config.data.validation: {count:,} of its texts are in config.data.train too; the "
             "validation loss is lower than on new text"
         )
 
 
-def _tell(note: str) -> None:
+def tell(note: str) -> None:
+    """Prints to standard error."""
     print(note, file=sys.stderr)

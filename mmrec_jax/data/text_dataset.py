@@ -1,43 +1,38 @@
 """Documents as the data of a run."""
 
 import dataclasses
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from mmrec_jax.config import Config
 from mmrec_jax.data.batch import Batch
-from mmrec_jax.data.corpus import Corpus, Source
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.evaluation import longest_documents
-from mmrec_jax.data.kinds.text import PackedConfig
+from mmrec_jax.data.kinds.text import PackedConfig, WeightedConfig
 from mmrec_jax.data.pipeline import Pipeline
 from mmrec_jax.data.token_store import TokenStore, Weigh
 from mmrec_jax.data.train_iterator import TrainIterator
 from mmrec_jax.tokenizers.cache import build_tokenizer
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
-if TYPE_CHECKING:
-    from mmrec_jax.data.mapped_text import MappedText
-
-_TOKENIZER_BYTES = 2**25  # of mapped text that a tokenizer is trained on
-
 
 @dataclasses.dataclass(frozen=True)
 class TextDataset(Dataset):
-    """Training text of one or more sources, and a validation split in memory.
+    """Training text of one or more sources, and a validation split.
 
     Attributes:
-      train: all `TokenStore` or all `MappedText`.
+      train: the stores of each part of the text.
       validation: None where nothing is held out.
+      remarks: what `describe` says beside the sizes.
     """
 
     config: PackedConfig
     tokenizer: Tokenizer
-    train: tuple[Source, ...]
+    train: tuple[TokenStore, ...]
     validation: TokenStore | None
     carry_state: bool = False
+    remarks: str = ""
 
     @classmethod
     def from_documents(
@@ -45,7 +40,7 @@ class TextDataset(Dataset):
         config: Config,
         train: Mapping[str, Sequence[Document]],
         validation: Sequence[Document],
-        tokenizer_cache: str | os.PathLike[str],
+        cache: Path,
         tokenizer: Tokenizer | None = None,
         weigh: Weigh | None = None,
     ) -> "TextDataset":
@@ -55,7 +50,7 @@ class TextDataset(Dataset):
           config: `data`, `tokenizer`, `model.vocab_size` and `train.carry_state` are used.
           train: the training documents of each source, by name.
           validation: the documents that are held out; there may be none.
-          tokenizer_cache: where trained tokenizers are kept.
+          cache: where trained tokenizers are kept.
           tokenizer: one that is there already, to be used instead.
           weigh: the weights of the training split's tokens in the loss; None: all alike.
 
@@ -64,37 +59,13 @@ class TextDataset(Dataset):
             empty.
         """
         texts = (document.text for documents in train.values() for document in documents)
-        tokenizer = tokenizer or build_tokenizer(
-            config.tokenizer, texts, tokenizer_cache, default_vocab_size=config.model.vocab_size
-        )
+        tokenizer = tokenizer or build_tokenizer(config, texts, cache)
         stores = tuple(
             TokenStore.from_documents(documents, tokenizer, weigh, name=name)
             for name, documents in train.items()
         )
         held_out = TokenStore.from_documents(validation, tokenizer) if validation else None
         return cls(config.data, tokenizer, stores, held_out, config.train.carry_state)
-
-    @classmethod
-    def from_mapped(
-        cls,
-        config: Config,
-        train: "Sequence[MappedText]",
-        validation: Sequence[Document],
-        tokenizer_cache: str | os.PathLike[str],
-        tokenizer: Tokenizer | None = None,
-    ) -> "TextDataset":
-        """As `from_documents`, of text that is encoded as it is read.
-
-        A tokenizer is trained on an even sample of it.
-        """
-        tokenizer = tokenizer or build_tokenizer(
-            config.tokenizer,
-            _sample(train),
-            tokenizer_cache,
-            default_vocab_size=config.model.vocab_size,
-        )
-        held_out = TokenStore.from_documents(validation, tokenizer) if validation else None
-        return cls(config.data, tokenizer, tuple(train), held_out, config.train.carry_state)
 
     def batches(
         self, batch_size: int, *, process_index: int = 0, process_count: int = 1
@@ -110,41 +81,36 @@ class TextDataset(Dataset):
 
     def longest(self, rows: int, length: int) -> Batch:
         """See `Dataset.longest`: of the validation split, or else of the training text."""
-        held_out = [] if self.validation is None else [self.validation]
-        corpus = Corpus(held_out or self.train, self.tokenizer)
-        return longest_documents(corpus.chunks(), rows, length)
+        stores = self.train if self.validation is None else (self.validation,)
+        return longest_documents(stores, rows, length)
 
     def describe(self) -> str:
         """See `Dataset.describe`."""
-        train = Corpus(self.train, self.tokenizer)
-        about = "" if train.stores else "about "
-        per_token = train.num_bytes / train.num_pairs
-        lost = sum(store.unspelled_bytes for store in train.stores) / train.num_bytes
-        unspelled = f", {lost:.2%} of the bytes spelled by no token" if lost else ""
-        held_out = "nothing is held out: there is no validation loss"
+        documents = sum(store.num_documents for store in self.train)
+        size = sum(store.num_bytes for store in self.train)
+        tokens = sum(store.num_pairs for store in self.train)
+        lost = sum(store.unspelled_bytes for store in self.train) / size
+        details = [f"{self.tokenizer.vocab_size:,} in the vocabulary"]
+        if self.config.prompt_style == "text":  # of conversations the bytes are of responses alone
+            details.insert(0, f"{size / tokens:.2f} bytes/token")
+        if lost:
+            details.append(f"{lost:.2%} of the bytes spelled by no token")
+        remarks = ["nothing is held out: there is no validation loss"]
         if self.validation is not None:
-            held_out = f"{self.validation.num_documents:,} validation documents"
+            remarks = [f"{self.validation.num_documents:,} validation documents"]
+        if self.remarks:
+            remarks.append(self.remarks)
         return (
-            f"{self.config.source}, {train.num_documents:,} training documents, "
-            f"{train.num_bytes:,} bytes, {about}{train.num_pairs:,} tokens "
-            f"({per_token:.2f} bytes/token, {self.tokenizer.vocab_size:,} in the vocabulary"
-            f"{unspelled}); {held_out}"
+            f"{self.config.source}, {documents:,} training documents, {size:,} bytes, "
+            f"{tokens:,} tokens ({', '.join(details)}); {'; '.join(remarks)}"
         )
 
     def _pipeline(self, batch_size: int) -> Pipeline:
         """What is mixed; without weights all sources are one."""
-        groups, mixture = [self.train], self.config.mixture
-        if mixture is not None:
-            mixture.check(len(self.train))
+        groups = [self.train]
+        if isinstance(self.config, WeightedConfig) and self.config.weights:
+            self.config.check_sources(len(self.train))
             expected = "empty with config.train.carry_state, which reads document after document"
             self.config.require(not self.carry_state, "weights", expected)
-            groups = [(source,) for source in self.train]
-        corpora = [Corpus(group, self.tokenizer) for group in groups]
-        return Pipeline(corpora, self.config, batch_size, self.carry_state)
-
-
-def _sample(texts: "Sequence[MappedText]") -> Iterator[str]:
-    total = sum(int(text.lengths.sum()) for text in texts)
-    step = -(-total // _TOKENIZER_BYTES)
-    for text in texts:
-        yield from map(text.text, range(0, len(text.lengths), step))
+            groups = [(store,) for store in self.train]
+        return Pipeline(groups, self.config, batch_size, self.carry_state)

@@ -1,11 +1,12 @@
 """A model with adapters on a frozen base: a `LanguageModel` whose parameters are the adapters."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from mmrec_jax.config import AdapterConfig
 from mmrec_jax.dora.adapter import Adapter, init, nested, nodes, partition_specs, trained
@@ -14,7 +15,7 @@ from mmrec_jax.dora.rules import AdapterRule, RowRule, Rule, WholeRule, all_line
 from mmrec_jax.dora.transform import apply, squares
 from mmrec_jax.models.api import LanguageModel, Output, Params
 from mmrec_jax.models.wrapper import Inputs, Wrapper
-from mmrec_jax.tree import named_leaves
+from mmrec_jax.tree import map_named, named_leaves
 from mmrec_jax.typing import Array
 
 Rules = tuple[Rule, ...]
@@ -63,12 +64,25 @@ class AdaptedModel(Wrapper):
 
     def partition_specs(self, params: Params) -> Any:
         """The adapters lie where the axes of their kernels do."""
+        return partition_specs(params, self._matrix_specs())
+
+    def kept_specs(self) -> Self:
+        """The squares lie as their kernels do, too."""
+        specs = self._matrix_specs()
+        kept: Self = self.replace(
+            inner=self.inner.kept_specs(),
+            base=self.inner.partition_specs(self.base),
+            squares=map_named(lambda name, _: specs[name], self.squares),
+        )
+        return kept
+
+    def _matrix_specs(self) -> dict[str, PartitionSpec]:
+        """Of each matrix of the inner model, however it is stored."""
         shapes = {
             name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
             for name, leaf in named_leaves(self.base).items()
         }
-        specs = self.inner.partition_specs(nested(shapes | dict(self.whole)))
-        return partition_specs(params, named_leaves(specs))
+        return named_leaves(self.inner.partition_specs(nested(shapes | dict(self.whole))))
 
     def decays(self, name: str) -> bool:
         """Matrices and rows decay, magnitudes do not, and what is whole does as in the model."""

@@ -1,6 +1,11 @@
 """What goes on inside a model, where its family says so."""
 
+from typing import Any
+
+import jax
+
 from mmrec_jax.evaluation.registry import Evaluation, EvaluationRequest
+from mmrec_jax.models.api import LanguageModel, Params
 
 # What is read at each evaluation of a run, at most.
 _ROWS, _TOKENS = 4, 1024
@@ -18,16 +23,20 @@ def dashboard(
     `rows` and `tokens` of each, at most; None: few, within the sizes of training. `thorough`
     measures what takes more time, too (`LanguageModel.dashboard`), with a table and a picture.
     """
-    observe = getattr(request.model, "dashboard", None)
+    model, params = request.model, request.params
+    family, _ = jax.eval_shape(_unwrap, model, params)
+    observe = getattr(family, "dashboard", None)
     if observe is None:
         return Evaluation()
+    if family is not model:
+        _, params = jax.jit(_unwrap)(model, params)
     rows = min(request.config.train.batch_size, _ROWS) if rows is None else rows
     tokens = min(request.config.data.seq_len, _TOKENS) if tokens is None else tokens
     batch = request.data.longest(rows, tokens)
     if not thorough:
-        found = observe(request.params, batch)
+        found = observe(params, batch)
         return Evaluation(found.scalars)
-    found = observe(request.params, batch, thorough=True)
+    found = observe(params, batch, thorough=True)
     rows, length = batch["inputs"].shape
     read = int((batch["segment_ids"] > 0).sum())
     what = f"step {request.step:,}, {request.source}"
@@ -35,5 +44,10 @@ def dashboard(
         found.scalars,
         text=f"{what}: {read:,} tokens in {rows} rows of up to {length:,}\n{found.table}",
         record={"source": request.source, "rows": rows, "length": length, **found.record},
-        draw=lambda run, path: found.draw(f"{run}, {what}", path),
+        panels=found.panels,
+        title=f"{what}, {read:,} tokens",
     )
+
+
+def _unwrap(model: LanguageModel, params: Params) -> Any:
+    return model.unwrap(params)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from mmrec_jax.data.seeds import hashed_seed
 from mmrec_jax.inference.rereading import colocate, with_room, with_state
 from mmrec_jax.models.api import LanguageModel, Params, State
+from mmrec_jax.models.logits import by_chunks
 from mmrec_jax.typing import Array
 
 _CHUNK = 32  # tokens per call
@@ -37,11 +38,6 @@ class RecallScore:
     other_nll: float | None
 
 
-def most_pairs(ids: NDArray[np.int32]) -> int:
-    """Pairs in the longest sequence that these ids allow."""
-    return len(ids) // 2
-
-
 def score_recall(
     model: LanguageModel,
     params: Params,
@@ -55,8 +51,8 @@ def score_recall(
 ) -> list[RecallScore]:
     """Asks every key of `sequences` random sequences for each number of pairs.
 
-    Keys are drawn from the lower half of `ids`, values from the upper half, at most
-    `most_pairs(ids)` of them. A sequence begins with `begin_id`, or with the first key if that is
+    Keys are drawn from the lower half of `ids`, values from the upper half; no number of pairs is
+    larger than a half. A sequence begins with `begin_id`, or with the first key if that is
     None; `rows` are read side by side, with `params` on one device.
     """
     model, widest = with_state(model), max(pairs)
@@ -147,8 +143,13 @@ def _candidate_nll(
     """-log p of each row's values [B, P] after each token [B, T, P], and the state."""
     output = model.apply(params, tokens, state, segment_ids)
     index = jnp.broadcast_to(values[:, None], (*tokens.shape, values.shape[1]))
-    chosen = jnp.take_along_axis(output.logits, index, axis=-1)
-    return jax.nn.logsumexp(output.logits, axis=-1, keepdims=True) - chosen, output.state
+    _, nll = by_chunks(_nll_of, output, index)
+    return nll, output.state
+
+
+def _nll_of(logits: Array, index: Array) -> tuple[Array, Array]:
+    chosen = jnp.take_along_axis(logits, index, axis=-1)
+    return jnp.zeros(()), jax.nn.logsumexp(logits, axis=-1, keepdims=True) - chosen
 
 
 def first_rank(nll: NDArray[np.floating], right: NDArray[np.integer]) -> NDArray[np.float64]:

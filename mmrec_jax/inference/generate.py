@@ -41,10 +41,15 @@ def _step(
     key: Array,
     index: Array,
     ends: Array,
+    ids: Array,
     sampling: Sampling,
 ) -> tuple[Array, Rows]:
-    """Draws a token for each row and applies the model; a row that drew one of `ends` is kept."""
-    tokens = draw(jax.random.fold_in(key, index), rows.logits, rows.seen, sampling)
+    """Draws one of the first `ids` tokens for each row and applies the model.
+
+    A row that drew one of `ends` is kept.
+    """
+    logits = jnp.where(jnp.arange(rows.logits.shape[1]) < ids, rows.logits, -jnp.inf)
+    tokens = draw(jax.random.fold_in(key, index), logits, rows.seen, sampling)
     tokens = jnp.where(rows.ended, ends[0], tokens)
     ended = jnp.isin(tokens, ends)
     seen = rows.seen.at[jnp.arange(tokens.shape[0]), tokens].max(~ended)
@@ -65,12 +70,14 @@ def stream(
     sampling: Sampling | None = None,
     seed: int = 0,
     ends: Sequence[int] = (),
+    ids: int | None = None,
 ) -> Iterator[tuple[np.ndarray, Rows]]:
     """Yields the next token of every sample, `[samples]` int32, `max_tokens` times.
 
     With it come the rows after that token, on the device and valid until the next one is asked
     for. A row that drew one of `ends` yields the first of them from then on, and stays as it was
-    before. `state`, the document that each sample continues, is left as it is.
+    before. `state`, the document that each sample continues, is left as it is. Tokens from `ids` on
+    are padding of the vocabulary and never drawn.
     """
     if not 0 <= seed <= LARGEST_SEED:
         raise UserError(f"seed is {seed}; it must be in 0 to {LARGEST_SEED}")
@@ -89,9 +96,10 @@ def stream(
     rows = colocate(params, rows)
     # Of two at least, so that one compiled step serves a text and a conversation.
     last = np.resize(np.array(ends or [-1], np.int32), max(2, len(ends)))
+    most = np.int32(state.logits.shape[1] if ids is None else ids)
     for index in range(state.draws, state.draws + max_tokens):
         rows = dataclasses.replace(rows, state=with_room(rows.state, 1))
-        tokens, rows = _step(model, params, rows, key, np.int32(index), last, sampling)
+        tokens, rows = _step(model, params, rows, key, np.int32(index), last, most, sampling)
         yield np.asarray(tokens), rows
 
 
@@ -125,7 +133,7 @@ def generate(
       seed: of the draws. Their count goes on from `state`: with the same seed and no prompt the
         text is the one that would have come without the interruption, bit for bit.
       stop_at_end: end a continuation where the model draws one of `stops`.
-      stops: ids; None: the one that ends a document.
+      stops: ids; None: those that end a document (`Tokenizer.ends`).
       on_text: called with what is added to the first continuation as soon as it is decoded.
       state: the document so far (`mmrec_jax.load_state`, or what `on_state` got); the prompt is
         appended to the same document. It is left as it is, and can be continued again.
@@ -148,7 +156,7 @@ def generate(
         ids = prompt
     if state is None and isinstance(prompt, str):
         ids = np.concatenate([[tokenizer.bos_id], ids]).astype(np.int32)
-    ends = tuple(stops or (tokenizer.eos_id,)) if stop_at_end else ()
+    ends = tuple(stops or tokenizer.ends) if stop_at_end else ()
     start = prefill(model, params, ids, state) if state is None or len(ids) else state
     texts = [TextStream(tokenizer, start.tail, start.pending) for _ in range(samples)]
     parts: list[list[str]] = [[] for _ in range(samples)]
@@ -163,6 +171,7 @@ def generate(
         sampling=sampling,
         seed=seed,
         ends=ends,
+        ids=tokenizer.vocab_size,
     ):
         rows = after
         open_rows -= {row for row in open_rows if tokens[row] in ends}

@@ -29,7 +29,6 @@ class LinenModel:
     Attributes:
       decayed: found in the paths of parameters that weight decay applies to.
       not_decayed: found in those of all others, so that none is forgotten in silence.
-      head_parameters: the top-level entries of the parameters that `head` gets.
       sharding: (regular expression, spec) pairs; the first that is found in a path holds, over as
         many of the array's axes as it names. What none is found in is replicated.
     """
@@ -39,7 +38,6 @@ class LinenModel:
     decayed: ClassVar[str] = r"(^|/)(kernel|embedding)$"
     not_decayed: ClassVar[str] = r"(^|/)(scale|bias)$"
     not_adaptable: ClassVar[str] = r"(^|/)embed|norm[^/]*(/|$)|(^|/)(scale|bias)$"
-    head_parameters: ClassVar[tuple[str, ...]] = ("embed",)
     sharding: ClassVar[tuple[tuple[str, PartitionSpec], ...]] = (
         (r"(^|/)embedding$", PartitionSpec("tensor", "fsdp")),
     )
@@ -52,6 +50,11 @@ class LinenModel:
     def module(self) -> nn.Module:
         """The network."""
         raise NotImplementedError
+
+    @property
+    def head_parameters(self) -> tuple[str, ...]:
+        """The top-level entries of the parameters that `head` gets."""
+        return ("embed",)
 
     def init(self, key: Array) -> Params:
         """See `LanguageModel.init`."""
@@ -118,6 +121,10 @@ class LinenModel:
             return jax.tree.map(lambda _: first, leaf)  # of both arrays of a quantised matrix
 
         return map_named(spec, params)
+
+    def kept_specs(self) -> Self:
+        """See `LanguageModel.kept_specs`: it keeps nothing."""
+        return self
 
     def decays(self, name: str) -> bool:
         """See `LanguageModel.decays`.

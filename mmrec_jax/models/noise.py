@@ -8,12 +8,13 @@ so that the noise of a document has the length alpha / sqrt(3) on average, whate
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 from numpy.typing import NDArray
 
 from mmrec_jax.errors import UserError
@@ -89,6 +90,12 @@ class NoisyModel(Wrapper):
             return neftune(key, x, segment_ids, alpha, scale)
 
         return self.inner.apply(params, *inputs, **{**options, "perturb": noisy})
+
+    def kept_specs(self) -> Self:
+        """See `LanguageModel.kept_specs`."""
+        table = None if self.table is None else PartitionSpec()
+        specs: Self = self.replace(inner=self.inner.kept_specs(), table=table)
+        return specs
 
     def _alpha(self, step: Array) -> float | Array:
         if self.steps is None:

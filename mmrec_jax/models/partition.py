@@ -1,4 +1,6 @@
-"""Where activations lie on a mesh, said inside a model that knows no mesh."""
+"""What a model that knows no mesh may ask of the one in use (`jax.set_mesh`)."""
+
+import math
 
 import jax
 from jax.sharding import PartitionSpec
@@ -21,3 +23,19 @@ def split_rows(x: Array) -> Array:
     if not rows or any(size > 1 for name, size in sizes.items() if name not in ROWS):
         return x
     return jax.lax.with_sharding_constraint(x, PartitionSpec(rows))
+
+
+def device_kind() -> tuple[str, str]:
+    """Kind and platform of the devices that are computed for, such as ("nvidia h200", "gpu").
+
+    Those of the mesh in use, which need not be here: a program may be compiled for other devices.
+    Outside a mesh those of the default device.
+    """
+    device = jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0]
+    return device.device_kind.lower(), device.platform
+
+
+def row_parts() -> int:
+    """How many parts the rows of a batch are split into; 1 outside a mesh."""
+    sizes = jax.sharding.get_abstract_mesh().shape
+    return math.prod(sizes.get(name, 1) for name in ROWS)

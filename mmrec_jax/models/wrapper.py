@@ -42,6 +42,10 @@ class Wrapper:
         """See `LanguageModel.apply`; a subclass says in `forward` what is different."""
         return self.forward(params, (tokens, state, segment_ids), options)
 
+    def kept_specs(self) -> Any:
+        """See `LanguageModel.kept_specs`."""
+        raise NotImplementedError
+
     def forward(self, params: Params, inputs: Inputs, options: dict[str, Any]) -> Output:
         """`apply`, whose keyword arguments are `options`."""
         raise NotImplementedError

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mmrec_jax.settings import Check, Settings, setting
+from mmrec_jax.settings import Check, Settings, at_least, setting
 
 if TYPE_CHECKING:
     from mmrec_jax.models.api import LanguageModel
@@ -53,12 +53,20 @@ class CrossEntropyConfig(ObjectiveConfig):
 
     group = "objectives.cross_entropy"
 
+    chunk: int | None = setting(
+        None,
+        "tokens of a row whose logits are made at once, which saves memory; None: all where they "
+        "take 64 MiB on a device, else as many as do",
+        at_least(1),
+        free=True,
+    )
+
     def build(self, model: "LanguageModel", tokenizer: "Tokenizer") -> "Objective":
         """See `ObjectiveConfig.build`."""
         from mmrec_jax.objectives.api import weight_schedule
         from mmrec_jax.objectives.cross_entropy import CrossEntropy
 
-        return CrossEntropy(weight_schedule(self.weight))
+        return CrossEntropy(weight_schedule(self.weight), self.chunk)
 
 
 class Objectives(Mapping[str, Any]):

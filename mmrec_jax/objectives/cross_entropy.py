@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mmrec_jax.models.api import LanguageModel, Output, State
+from mmrec_jax.models.logits import by_chunks, counted_alone
 from mmrec_jax.objectives.api import LOSS, Batch, Objective, Params
 from mmrec_jax.typing import Array, Float, Int, typed
 
@@ -31,6 +32,17 @@ def weighted_nll(
     return jnp.sum(jnp.where(weights > 0, weights * token_nll(logits, targets), 0))
 
 
+def output_nll(
+    output: Output, targets: Array, weights: Array, chunk: int | None = None
+) -> Float[Array, ""]:
+    """`weighted_nll` of a model's output, by chunks (`models.logits.by_chunks`)."""
+
+    def nll(logits: Array, targets: Array, weights: Array) -> tuple[Array, None]:
+        return weighted_nll(logits, targets, weights), None
+
+    return by_chunks(nll, counted_alone(output, weights > 0), targets, weights, chunk=chunk)[0]
+
+
 @dataclasses.dataclass(frozen=True)
 class CrossEntropy(Objective):
     """The mean over targets by weight; reported as `loss`, in nats/token.
@@ -39,6 +51,7 @@ class CrossEntropy(Objective):
     """
 
     weight: Callable[[Array], float | Array]
+    chunk: int | None = None
 
     def count(self, model: LanguageModel, batch: Batch, state: State) -> Array:
         """The weights of the whole batch; a batch in which nothing counts has loss 0."""
@@ -49,7 +62,7 @@ class CrossEntropy(Objective):
         self, params: Params, output: Output, batch: Batch, continues: Array
     ) -> dict[str, Array]:
         """See `Objective.sums`."""
-        return {LOSS: weighted_nll(output.logits, batch["targets"], batch["weights"])}
+        return {LOSS: output_nll(output, batch["targets"], batch["weights"], self.chunk)}
 
     def metrics(self, sums: Mapping[str, Array], count: Array) -> dict[str, Array]:
         """See `Objective.metrics`."""

@@ -13,12 +13,14 @@ and loans are as they are.
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mmrec_jax.models.api import LanguageModel, Output, State
+from mmrec_jax.models.logits import by_chunks
 from mmrec_jax.objectives.api import LOSS, Batch, Objective, Params, weight_schedule
 from mmrec_jax.objectives.config import ObjectiveConfig, Weight, weight_setting
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
@@ -64,11 +66,8 @@ class VowelHarmony(Objective):
         self, params: Params, output: Output, batch: Batch, continues: Array
     ) -> dict[str, Array]:
         """See `Objective.sums`."""
-        values = self.positions(output, batch)
-        return {
-            LOSS: jnp.sum(values["vowel_harmony"][0]),
-            "word_continuing": jnp.sum(values["word_continuing"][0]),
-        }
+        loss, values, _ = self._measured(output, batch)
+        return {LOSS: loss, "word_continuing": jnp.sum(values["word_continuing"])}
 
     def metrics(self, sums: Mapping[str, Array], count: Array) -> dict[str, Array]:
         """`vowel_harmony` and `word_continuing`, means over where it is taken."""
@@ -93,14 +92,23 @@ class VowelHarmony(Objective):
         `vowel_harmony` is the objective, `word_continuing` the probability that the word goes on,
         without a gradient.
         """
+        _, values, counted = self._measured(output, batch)
+        return {name: (value, counted) for name, value in values.items()}
+
+    def _measured(self, output: Output, batch: Batch) -> tuple[Array, dict[str, Array], Array]:
+        """The sum of the objective, the values at every position, and where they count."""
         counted, classes = self._counted(batch)
-        logits = output.logits.astype(jnp.float32)
-        share = broken_share(logits, classes, jnp.asarray(self._first), jnp.asarray(self._broken))
-        mass = jax.nn.softmax(jax.lax.stop_gradient(logits)) @ self._continues.astype(np.float32)
-        return {
-            "vowel_harmony": (jnp.where(counted, share, 0), counted),
-            "word_continuing": (jnp.where(counted, mass, 0), counted),
-        }
+
+        def measure(logits: Array, classes: Array, counted: Array) -> tuple[Array, Any]:
+            logits = logits.astype(jnp.float32)
+            first, broken = jnp.asarray(self._first), jnp.asarray(self._broken)
+            share = jnp.where(counted, broken_share(logits, classes, first, broken), 0)
+            p = jax.nn.softmax(jax.lax.stop_gradient(logits))
+            mass = jnp.where(counted, p @ self._continues.astype(np.float32), 0)
+            return jnp.sum(share), {"vowel_harmony": share, "word_continuing": mass}
+
+        loss, values = by_chunks(measure, output, classes, counted)
+        return loss, values, counted
 
 
 @typed

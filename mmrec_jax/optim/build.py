@@ -6,6 +6,7 @@ from typing import Any
 import optax
 
 from mmrec_jax.config import OptimConfig
+from mmrec_jax.optim.moments import with_moments_in
 from mmrec_jax.optim.sophia import sophia
 from mmrec_jax.tree import map_named
 
@@ -26,7 +27,8 @@ def build_optimizer(
     `steps` is the length of the run, where the schedule ends; `decays` as for `decay_mask`.
     """
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
-    return optax.chain(clip, _optimizer(config, learning_rate(config, steps), decay_mask(decays)))
+    rule = _optimizer(config, learning_rate(config, steps), decay_mask(decays))
+    return with_moments_in(optax.chain(clip, rule), config.moment_dtype)
 
 
 def learning_rate(config: OptimConfig, steps: int) -> optax.Schedule:

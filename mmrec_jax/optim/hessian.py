@@ -15,7 +15,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.tree_util import Partial
 
+from mmrec_jax.models.api import Output
+from mmrec_jax.models.logits import by_chunks, counted_alone
 from mmrec_jax.typing import Array
 
 Batch = Any
@@ -24,11 +27,12 @@ Tree = Any
 
 def gnb(
     key: Array,
-    logits_fn: Callable[[Tree, Batch], Array],
+    logits_fn: Callable[[Tree, Batch], Array | Output],
     params: Tree,
     batch: Batch,
     *,
     accumulate: int = 1,
+    chunk: int | None = None,
 ) -> Tree:
     """Gauss-Newton-Bartlett: an estimate of the Gauss-Newton diagonal from one gradient.
 
@@ -38,11 +42,13 @@ def gnb(
     `(sum_i w_i) g^2`; where all weights are 1 that is the paper's `B g^2` with B tokens.
 
     Args:
-      key: of the labels; row i draws with `fold_in(key, i)`.
-      logits_fn: `(params, batch) -> logits [B, T, V]`, without dropout or other noise.
+      key: of the labels; token t of row i draws with `fold_in(fold_in(key, i), t)`.
+      logits_fn: `(params, batch) -> logits [B, T, V]`, without dropout or other noise; or a model's
+        `Output`, whose logits are made by chunks.
       params: where to estimate.
       batch: see the module.
       accumulate: micro-batches to take the gradient in; a divisor of the rows.
+      chunk: see `models.logits.by_chunks`; the labels do not depend on it.
 
     Returns:
       A tree like `params`, float32 at least, nowhere negative.
@@ -51,13 +57,15 @@ def gnb(
 
     def gradient(micro: Batch, keys: Array) -> Tree:
         weights = micro["weights"]
+        of_row = jax.vmap(jax.random.fold_in, (None, 0))
+        of_tokens = jax.vmap(of_row, (0, None))(keys, jnp.arange(weights.shape[1]))
 
         def loss(params: Tree) -> Array:
-            logits = _widened(logits_fn(params, micro))
-            labels = jax.vmap(jax.random.categorical)(keys, jax.lax.stop_gradient(logits))
-            drawn = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
-            nats = jax.nn.logsumexp(logits, axis=-1) - drawn
-            return jnp.sum(jnp.where(weights > 0, jnp.sqrt(weights) * nats, 0)) / total
+            found = logits_fn(params, micro)
+            if not isinstance(found, Output):
+                found = Output(found, Partial(jnp.asarray), None, {}, {})
+            output = counted_alone(found, weights > 0)
+            return by_chunks(_sampled_nll, output, of_tokens, weights, chunk=chunk)[0] / total
 
         return jax.grad(loss)(params)
 
@@ -65,6 +73,15 @@ def gnb(
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(rows))
     g = _sum_over_micro_batches(gradient, (batch, keys), accumulate)
     return jax.tree.map(lambda x: total.astype(x.dtype) * jnp.square(x), g)
+
+
+def _sampled_nll(logits: Array, keys: Array, weights: Array) -> tuple[Array, None]:
+    logits = _widened(logits)
+    draw = jax.vmap(jax.vmap(jax.random.categorical))
+    labels = draw(keys, jax.lax.stop_gradient(logits))
+    drawn = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
+    nats = jax.nn.logsumexp(logits, axis=-1) - drawn
+    return jnp.sum(jnp.where(weights > 0, jnp.sqrt(weights) * nats, 0)), None
 
 
 def hutchinson(

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mmrec_jax.config import TokenizerConfig
+from mmrec_jax.config import Config
 from mmrec_jax.errors import UserError
 from mmrec_jax.json_object import read_json_object
 from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.tokenizers.char import CharTokenizer
-from mmrec_jax.tokenizers.chat_template import find_template
+from mmrec_jax.tokenizers.chat_template import CONFIG_FILE, find_template
 from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
 from mmrec_jax.tokenizers.sentencepiece import SentencePieceTokenizer, train_sentencepiece
 from mmrec_jax.tokenizers.tokenizer import INFO_FILE, Tokenizer, fingerprint
@@ -20,37 +20,24 @@ from mmrec_jax.tokenizers.tokenizer import INFO_FILE, Tokenizer, fingerprint
 # Part of the cache key: raise it when training changes, so that old entries are not found.
 _TRAINING_VERSION = 1
 
-CONFIG_FILE = "tokenizer_config.json"  # what `transformers` keeps beside a tokenizer.json
-
 _KINDS: dict[str, type[Tokenizer]] = {
     each.kind: each
     for each in (ByteTokenizer, CharTokenizer, HuggingFaceTokenizer, SentencePieceTokenizer)
 }
 
 
-def build_tokenizer(
-    config: TokenizerConfig,
-    texts: Iterable[str],
-    directory: str | os.PathLike[str],
-    *,
-    default_vocab_size: int,
-) -> Tokenizer:
-    """The tokenizer that `config` asks for.
+def build_tokenizer(run: Config, texts: Iterable[str], directory: Path) -> Tokenizer:
+    """The tokenizer that `run.tokenizer` asks for.
 
-    A trained one is kept in a folder of `directory` whose name is a hash of the training texts and
-    the settings: a second call with the same ones loads it, with others trains anew. A damaged
+    A trained one is kept in a folder of `directory` whose name is a hash of `texts`, the NFC texts
+    of the training split, and of the settings: a second call with the same ones loads it. A damaged
     entry is trained again.
-
-    Args:
-      config: which.
-      texts: the NFC texts of the training split; not read for kinds "byte" and "file".
-      directory: the cache.
-      default_vocab_size: used when `config.vocab_size` is None (`config.model.vocab_size`).
 
     Raises:
       UserError: the vocabulary does not fit the text, the text is empty, or the file of kind
         "file" is missing, damaged or without an end-of-text token.
     """
+    config = run.tokenizer
     if config.kind == "byte":
         return ByteTokenizer()
     if config.kind == "file":
@@ -61,9 +48,9 @@ def build_tokenizer(
         if not any(texts):
             raise UserError("the training text is empty: there are no characters to learn")
         return CharTokenizer.from_texts(texts)
-    vocab_size = config.vocab_size or default_vocab_size
+    vocab_size = config.vocab_size or run.model.vocab_size
     field = "config.tokenizer.vocab_size" if config.vocab_size else "config.model.vocab_size"
-    folder = Path(directory) / f"{config.kind}-{_cache_key(config.kind, vocab_size, texts)}"
+    folder = directory / f"{config.kind}-{_cache_key(config.kind, vocab_size, texts)}"
     try:
         return load_tokenizer(folder)
     except UserError:
@@ -98,6 +85,8 @@ def load_tokenizer(directory: str | os.PathLike[str]) -> Tokenizer:
         raise UserError(f"{path}: the tokenizer is not the one that {INFO_FILE} describes")
     tokenizer = _KINDS[kind].from_content(content, str(path), begin, end)
     tokenizer.chat_template = find_template(folder)
+    tokenizer.stop_ids = tuple(info.get("stop_ids", ()))
+    tokenizer.loader_settings = _read_settings(folder / CONFIG_FILE, str(folder / CONFIG_FILE))
     return tokenizer
 
 
@@ -112,12 +101,11 @@ def read_tokenizer_file(path: Path, option: str, begin: str = "", end: str = "")
     """
     path = path.expanduser()
     settings = path.with_name(CONFIG_FILE)
-    if settings.is_file():
-        named = read_json_object(settings, f"{option}: {settings}")
-        end = end or _token_name(named.get("eos_token"))
-        begin = begin or _token_name(named.get("bos_token"))
-        if not begin and named.get("bos_token", begin) is None:
-            begin = end  # there is none, it says
+    named = _read_settings(settings, f"{option}: {settings}")
+    end = end or token_name(named.get("eos_token"))
+    begin = begin or token_name(named.get("bos_token"))
+    if not begin and named.get("bos_token", begin) is None:
+        begin = end  # there is none, it says
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -125,10 +113,18 @@ def read_tokenizer_file(path: Path, option: str, begin: str = "", end: str = "")
     kind = HuggingFaceTokenizer if path.suffix == ".json" else SentencePieceTokenizer
     tokenizer = kind.from_content(content, f"{option}: {path}", begin, end)
     tokenizer.chat_template = find_template(path.parent)
+    tokenizer.loader_settings = named
     return tokenizer
 
 
-def _token_name(value: Any) -> str:
+def _read_settings(path: Path, where: str) -> dict[str, Any]:
+    """What `CONFIG_FILE` says, without the template, which is kept apart; {} without the file."""
+    found = read_json_object(path, where) if path.is_file() else {}
+    found.pop("chat_template", None)
+    return found
+
+
+def token_name(value: Any) -> str:
     """A token of `CONFIG_FILE`: its name, an object that holds it, or null."""
     name = value.get("content") if isinstance(value, dict) else value
     return name if isinstance(name, str) else ""

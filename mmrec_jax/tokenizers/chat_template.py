@@ -27,7 +27,7 @@ from mmrec_jax.tokenizers.conversation import Message
 
 TEMPLATE_FILE = "chat_template.jinja"
 FORMER_FILE = "chat_template.json"
-_CONFIG_FILE = "tokenizer_config.json"
+CONFIG_FILE = "tokenizer_config.json"  # what `transformers` keeps beside a tokenizer.json
 
 # A text begins; it ends, and a character follows that numbers its message; what is learnt begins
 # and ends; a name is parted that would else be taken for a token.
@@ -274,7 +274,7 @@ def find_template(folder: Path) -> ChatTemplate | None:
     for name in (TEMPLATE_FILE, FORMER_FILE):
         if (folder / name).is_file():
             return read_template(folder / name)
-    config = folder / _CONFIG_FILE
+    config = folder / CONFIG_FILE
     if config.is_file() and "chat_template" in read_json_object(config, str(config)):
         return read_template(config)
     return None

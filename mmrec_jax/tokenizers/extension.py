@@ -20,7 +20,7 @@ from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
 from mmrec_jax.json_object import read_json_object
 from mmrec_jax.tokenizers.bpe_file import BpeFile, unspell
-from mmrec_jax.tokenizers.cache import CONFIG_FILE
+from mmrec_jax.tokenizers.chat_template import CONFIG_FILE
 from mmrec_jax.tokenizers.learning import (
     ALIGNED,
     OutOfPairs,
@@ -215,13 +215,10 @@ def write_extension(out: Path, vocabulary: Vocabulary, record: dict[str, Any]) -
     expression = superword_expression(base, joined) if joined else None
     content = base.extended(vocabulary.added_tokens(), vocabulary.added_merges(), expression)
     _check(content, vocabulary)
-    try:
-        replace_file(out / TOKENIZER_FILE, content)
-        replace_file(out / CONFIG_FILE, _json(_loader_settings(Path(base.name))))
-        replace_file(out / MERGES_FILE, _merges_table(vocabulary).encode())
-        replace_file(out / RECORD_FILE, _json(record))
-    except OSError as error:
-        raise UserError(f"{out}: cannot write the tokenizer: {error.strerror}") from None
+    replace_file(out / TOKENIZER_FILE, content)
+    replace_file(out / CONFIG_FILE, _json(_loader_settings(Path(base.name))))
+    replace_file(out / MERGES_FILE, _merges_table(vocabulary).encode())
+    replace_file(out / RECORD_FILE, _json(record))
 
 
 def _check(content: bytes, vocabulary: Vocabulary) -> None:

@@ -19,7 +19,7 @@ from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
 from mmrec_jax.json_object import read_json_object
 
-_FLOATS = {"F16": np.float16, "BF16": ml_dtypes.bfloat16, "F32": np.float32, "F64": np.float64}
+FLOATS = {"F16": np.float16, "BF16": ml_dtypes.bfloat16, "F32": np.float32, "F64": np.float64}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +33,12 @@ class RawTensor:
     @classmethod
     def from_array(cls, array: NDArray[Any]) -> Self:
         """A tensor of a dtype that `array` knows."""
-        name = next(name for name, dtype in _FLOATS.items() if dtype == array.dtype)
+        name = next(name for name, dtype in FLOATS.items() if dtype == array.dtype)
         return cls(name, list(array.shape), array.tobytes())
 
     def array(self) -> NDArray[Any] | None:
         """The numbers, if they are float16, bfloat16, float32 or float64."""
-        dtype = _FLOATS.get(self.dtype)
+        dtype = FLOATS.get(self.dtype)
         return None if dtype is None else np.frombuffer(self.data, dtype).reshape(self.shape)
 
 
@@ -80,6 +80,13 @@ def _read_file(path: Path) -> tuple[dict[str, RawTensor], dict[str, str]]:
     return tensors, metadata
 
 
+def file_header(description: Mapping[str, Any]) -> bytes:
+    """What a file begins with: of each tensor its dtype, shape and offsets; metadata."""
+    label = json.dumps(description).encode()
+    label += b" " * (-len(label) % 8)
+    return len(label).to_bytes(8, "little") + label
+
+
 def write_tensors(
     path: Path, tensors: Mapping[str, RawTensor], metadata: Mapping[str, str]
 ) -> None:
@@ -93,10 +100,5 @@ def write_tensors(
         each, begin = tensors[name], end
         end += len(each.data)
         header[name] = {"dtype": each.dtype, "shape": each.shape, "data_offsets": [begin, end]}
-    label = json.dumps(header).encode()
-    label += b" " * (-len(label) % 8)
-    parts = [len(label).to_bytes(8, "little"), label, *(tensors[name].data for name in names)]
-    try:
-        replace_file(path, b"".join(parts))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+    parts = [file_header(header), *(tensors[name].data for name in names)]
+    replace_file(path, b"".join(parts))

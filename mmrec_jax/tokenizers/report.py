@@ -251,11 +251,8 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 def write_report(folder: Path, report: Mapping[str, Any]) -> None:
     """Writes `report.json` and `report.md`, or raises a `UserError`."""
-    try:
-        replace_file(folder / "report.json", (json.dumps(report, indent=1) + "\n").encode())
-        replace_file(folder / "report.md", markdown(report).encode())
-    except OSError as error:
-        raise UserError(f"{folder}: cannot write the report: {error.strerror}") from None
+    replace_file(folder / "report.json", (json.dumps(report, indent=1) + "\n").encode())
+    replace_file(folder / "report.md", markdown(report).encode())
 
 
 def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

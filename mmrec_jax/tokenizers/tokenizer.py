@@ -8,8 +8,9 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,7 +18,12 @@ from numpy.typing import NDArray
 
 from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
-from mmrec_jax.tokenizers.chat_template import FORMER_FILE, TEMPLATE_FILE, ChatTemplate
+from mmrec_jax.tokenizers.chat_template import (
+    CONFIG_FILE,
+    FORMER_FILE,
+    TEMPLATE_FILE,
+    ChatTemplate,
+)
 
 INFO_FILE = "tokenizer_info.json"
 _CONTROL = re.compile(r"(?!<0x[0-9A-F]{2}>)[<\[]\S+[>\]]")
@@ -47,6 +53,10 @@ class Tokenizer(abc.ABC):
       unknown_id: the id of all that the vocabulary lacks; None: there is no such id.
       chat_template: how conversations are written for the model that it belongs to, if it was
         trained on any. It is kept with the tokenizer and does not change what ids mean.
+      stop_ids: ids beside `eos_id` at which the model ends a text, as a pretrained model's
+        generation_config.json says; kept like the template.
+      loader_settings: of a tokenizer that was published, what its tokenizer_config.json says but
+        for the template; kept like it, for who loads it with `transformers`.
     """
 
     kind: ClassVar[str]
@@ -61,6 +71,13 @@ class Tokenizer(abc.ABC):
     lossless: bool = True
     unknown_id: int | None = None
     chat_template: ChatTemplate | None = None
+    stop_ids: tuple[int, ...] = ()
+    loader_settings: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The ids that end a text, `eos_id` first."""
+        return (self.eos_id, *self.stop_ids)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -97,8 +114,10 @@ class Tokenizer(abc.ABC):
         """
         return self._encode(text.decode("utf-8"))
 
+    def __init__(self, content: bytes, name: str, begin: str = "", end: str = "") -> None:
+        self.content = content
+
     @classmethod
-    @abc.abstractmethod
     def from_content(cls, content: bytes, name: str, begin: str = "", end: str = "") -> Self:
         """The tokenizer of some `content`; errors call it `name`.
 
@@ -108,6 +127,7 @@ class Tokenizer(abc.ABC):
         Raises:
           UserError: `content` is damaged or has no such token.
         """
+        return cls(content, name, begin, end)
 
     @abc.abstractmethod
     def _encode(self, text: str) -> NDArray[np.int32]: ...
@@ -198,7 +218,16 @@ class Tokenizer(abc.ABC):
         """
         folder = Path(directory)
         template = self.chat_template
-        names = ("kind", "fingerprint", "vocab_size", "bos_id", "eos_id", "begin", "end")
+        names = (
+            "kind",
+            "fingerprint",
+            "vocab_size",
+            "bos_id",
+            "eos_id",
+            "begin",
+            "end",
+            "stop_ids",
+        )
         info = {name: getattr(self, name) for name in names}
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -208,14 +237,21 @@ class Tokenizer(abc.ABC):
                 (folder / TEMPLATE_FILE).unlink(missing_ok=True)
             else:
                 replace_file(folder / TEMPLATE_FILE, template.source.encode())
+            if self.loader_settings:
+                settings = json.dumps(dict(self.loader_settings), indent=2, ensure_ascii=False)
+                replace_file(folder / CONFIG_FILE, settings.encode())
             replace_file(folder / INFO_FILE, (json.dumps(info, indent=2) + "\n").encode())
         except OSError as error:
             raise UserError(f"{folder}: cannot write the tokenizer: {error.strerror}") from None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The libraries' objects lose settings on the way; they are made anew.
-        arguments = (type(self), self.content, self.begin, self.end, self.chat_template)
-        return _remade, arguments
+        kept = {
+            "chat_template": self.chat_template,
+            "stop_ids": self.stop_ids,
+            "loader_settings": dict(self.loader_settings),
+        }
+        return _remade, (type(self), self.content, self.begin, self.end), kept
 
 
 def fingerprint(kind: str, content: bytes, begin: str, end: str) -> str:
@@ -231,10 +267,6 @@ def looks_like_control(name: str) -> bool:
     return _CONTROL.fullmatch(name) is not None
 
 
-def _remade(
-    kind: type[Tokenizer], content: bytes, begin: str, end: str, template: ChatTemplate | None
-) -> Tokenizer:
+def _remade(kind: type[Tokenizer], content: bytes, begin: str, end: str) -> Tokenizer:
     """A tokenizer that was pickled."""
-    tokenizer = kind.from_content(content, f"a tokenizer of kind {kind.kind}", begin, end)
-    tokenizer.chat_template = template
-    return tokenizer
+    return kind.from_content(content, f"a tokenizer of kind {kind.kind}", begin, end)

@@ -5,7 +5,6 @@ Programs are kept on disk, so that a run that continues does not compile again.
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -13,6 +12,7 @@ import optax
 from jax.sharding import Mesh
 
 from mmrec_jax.config import Config
+from mmrec_jax.data.files.paths import cache_folder
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel
 from mmrec_jax.objectives.api import Batch, Objective
@@ -71,18 +71,34 @@ def compile_step(
     state: TrainState,
     refresh: bool,
 ) -> jax.stages.Compiled:
-    """Compiles one update of a run, `(model, state, batch) -> (state, metrics)`; donates the state.
+    """Compiles `lower_step`."""
+    return lower_step(config, mesh, model, objectives, optimizer, state, refresh).compile()
 
-    The model has the tokenizer's vocabulary and its time chunk fitted; of `state` shapes, dtypes
-    and shardings suffice; with `refresh` the step estimates the curvature.
+
+def lower_step(
+    config: Config,
+    mesh: Mesh,
+    model: LanguageModel,
+    objectives: Mapping[str, Objective],
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    refresh: bool,
+) -> jax.stages.Lowered:
+    """One update of a run, `(model, state, batch) -> (state, metrics)`; donates the state.
+
+    The model has the tokenizer's vocabulary and its time chunk fitted; of its arrays and of `state`
+    shapes, dtypes and shardings suffice, and the devices of the mesh need not be here. With
+    `refresh` the step estimates the curvature.
     """
     accumulate = config.train.accumulate
-    estimator = make_estimator(config.optim, accumulate) if refresh else None
+    main = config.objectives.get("cross_entropy")
+    chunk = None if main is None else main.chunk
+    estimator = make_estimator(config.optim, accumulate, chunk) if refresh else None
     step = make_train_step(optimizer, objectives, accumulate, estimator)
     shardings = jax.tree.map(lambda x: x.sharding, state)
     program = jax.jit(step, donate_argnums=1, out_shardings=(shardings, replicated(mesh)))
     with jax.set_mesh(mesh):
-        return program.lower(model, state, abstract_batch(config, mesh)).compile()
+        return program.lower(model, state, abstract_batch(config, mesh))
 
 
 # Programs that compile faster than this are not worth a file.
@@ -90,7 +106,7 @@ _MIN_SECONDS = 0.5
 
 
 def enable_compile_cache() -> None:
-    """Makes JAX keep what it compiles in `cache_directory`, unless the user has chosen another.
+    """Makes JAX keep what it compiles in the user's cache, unless the user has chosen another.
 
     The user chooses with JAX_COMPILATION_CACHE_DIR. A program read back is the one that was
     written: results do not change by a bit.
@@ -99,7 +115,7 @@ def enable_compile_cache() -> None:
       UserError: the folder belongs to another user, or others may write to it.
     """
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
-        directory = cache_directory()
+        directory = cache_folder("compiled")
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             status = directory.stat()
@@ -113,11 +129,3 @@ def enable_compile_cache() -> None:
             )
         jax.config.update("jax_compilation_cache_dir", str(directory))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", _MIN_SECONDS)
-
-
-def cache_directory() -> Path:
-    """The user's own cache of compiled programs: never in a run folder, which may be copied."""
-    caches = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification has relative paths ignored.
-    base = Path(caches) if Path(caches).is_absolute() else Path.home() / ".cache"
-    return base / "mmrec_jax" / "compiled"

@@ -28,7 +28,6 @@ class Evaluator:
     def __init__(self, setup: "Setup", writer: "Writer") -> None:
         """Nothing is compiled before the first evaluation."""
         self._setup, self._writer = setup, writer
-        self._unwrap = jax.jit(lambda model, params: model.unwrap(params))
 
     def __call__(self, step: int, state: TrainState, bar: tqdm) -> dict[str, float]:
         """Runs every evaluator, and writes and prints what they find.
@@ -38,8 +37,9 @@ class Evaluator:
           finite, nothing is written.
         """
         s = self._setup
-        model, params = self._unwrap(s.model, state.params)
-        request = EvaluationRequest(model, params, s.data, s.config, s.objectives, s.mesh, step)
+        # As it is trained: a frozen base is neither copied nor, if it is quantised, dequantised.
+        whole = s.model, state.params
+        request = EvaluationRequest(*whole, s.data, s.config, s.objectives, s.mesh, step)
         validation: dict[str, float] = {}
         for name in s.data.evaluators:
             validation |= EVALUATORS[name](request).metrics
@@ -50,10 +50,10 @@ class Evaluator:
 
         asked = config_evaluators(s.config)
         if asked:  # several processes gather the parameters for it
-            params = process_local(params)
-            split = any(len(leaf.devices()) > 1 for leaf in jax.tree.leaves(params))
+            model, params = process_local(whole)
+            split = any(len(leaf.devices()) > 1 for leaf in jax.tree.leaves((model, params)))
             mesh = s.mesh if split else one_device()
-            request = dataclasses.replace(request, params=params, mesh=mesh)
+            request = dataclasses.replace(request, model=model, params=params, mesh=mesh)
         found = {name: EVALUATORS[name](request) for name in asked}
         for name, result in found.items():
             if result.metrics:

@@ -65,19 +65,31 @@ def make_mesh(config: Config) -> Mesh:
     # Rows belong to processes in their order.
     available = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     count = train.devices or len(available)
-    if count > len(available):
-        raise UserError(f"config.train.devices is {count}; this machine has {len(available)}")
     if count < len(available) and processes > 1:
         raise UserError(
             f"config.train.devices is {count}; {processes} processes use all of their "
             f"{len(available)} devices: leave it out"
         )
-    shape = mesh_shape(config.mesh, count)
-    if count // processes % shape[2]:
+    mesh = mesh_over(config, available)
+    if count // processes % mesh.shape["tensor"]:
         raise UserError(
-            f"config.mesh.tensor is {shape[2]}; it must be a divisor of the {count // processes} "
-            "devices of a process"
+            f"config.mesh.tensor is {mesh.shape['tensor']}; it must be a divisor of the "
+            f"{count // processes} devices of a process"
         )
+    return mesh
+
+
+def mesh_over(config: Config, available: Sequence[jax.Device]) -> Mesh:
+    """The mesh of `config.mesh` over these devices, or the first `train.devices` of them.
+
+    Raises:
+      UserError: as `make_mesh`.
+    """
+    train = config.train
+    count = train.devices or len(available)
+    if count > len(available):
+        raise UserError(f"config.train.devices is {count}; there are {len(available)} here")
+    shape = mesh_shape(config.mesh, count)
     rows = train.batch_size // train.accumulate
     if rows % (shape[0] * shape[1]):
         raise UserError(
@@ -204,6 +216,11 @@ def state_shardings(state: TrainState, model: LanguageModel, mesh: Mesh) -> Trai
     )
 
 
+def model_shardings(model: LanguageModel, mesh: Mesh) -> Any:
+    """Shardings of what a model keeps beside its parameters: a tree like the model."""
+    return shardings(model, model.kept_specs(), mesh)
+
+
 def _matrix_spec(ndim: int) -> PartitionSpec:
     return PartitionSpec(*(None,) * (ndim - 2), *("fsdp", "tensor")[-ndim:])
 
@@ -237,7 +254,9 @@ def shard_params(params: Params, model: LanguageModel, mesh: Mesh) -> Params:
 
 
 def distribute(array: jax.Array, sharding: NamedSharding) -> jax.Array:
-    """An array that every process has, each device with its part of it."""
+    """An array that every process has, or that lies on the devices, each with its part of it."""
+    if not array.is_fully_addressable:
+        return jax.jit(lambda x: x, out_shardings=sharding)(array)
     if jax.process_count() == 1:
         return jax.device_put(array, sharding)
     on_host = np.asarray(array)

@@ -3,16 +3,23 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import Mesh
+from numpy.typing import NDArray
 
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
-from mmrec_jax.checkpoints.load import TrainedModel, base_record, load_base, with_base_model
+from mmrec_jax.checkpoints.load import (
+    base_record,
+    check_same_base,
+    load_base,
+    with_base_model,
+)
 from mmrec_jax.checkpoints.lock import lock_folder, unlock_folder
 from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.checkpoints.workdir import Workdir
@@ -21,9 +28,12 @@ from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.files.paths import require_outside
 from mmrec_jax.data.train_iterator import TrainIterator
+from mmrec_jax.dora.base import base_converter
 from mmrec_jax.dora.adapted_model import adapt, adapter_rules, first_values
 from mmrec_jax.errors import UserError
-from mmrec_jax.models.api import LanguageModel
+from mmrec_jax.models.api import LanguageModel, Params
+from mmrec_jax.models.family_config import FamilyConfig
+from mmrec_jax.models.growing_state import GrowingState
 from mmrec_jax.models.noise import read_noise_table, with_embedding_noise
 from mmrec_jax.objectives.api import Objective
 from mmrec_jax.optim.build import build_optimizer
@@ -34,7 +44,6 @@ from mmrec_jax.train.mesh import (
     distribute,
     make_mesh,
     row_devices,
-    shard_params,
     split_cpu,
     state_shardings,
 )
@@ -122,13 +131,13 @@ def _set_up(
             f"one with --config.init_from={folder.root} and a new --workdir, or start anew with "
             "--fresh"
         )
-    base = load_base(config, folder, meta, where)
-    if base is not None:
-        config = with_base_model(config, base)
+    origin = load_base(config, folder, meta)
+    if origin is not None:
+        config = with_base_model(config, origin)
     if meta is not None:
         check_same_run(config, meta["config"], where)
     with process_zero_first("data"):  # it makes the tokenizer that they find
-        data = load_data(config, folder, None if base is None else base.tokenizer)
+        data = load_data(config, folder, None if origin is None else origin.tokenizer)
     require_same(json.dumps(to_dict(config)), "the processes were given different configs")
     require_shared(folder.root, "--workdir")
     enable_compile_cache()
@@ -138,12 +147,21 @@ def _set_up(
         process_count=jax.process_count(),
     )
     steps = run_length(config, data)
-    model = build_model(config, data.tokenizer, mesh, base, steps)
-    if config.train.carry_state and model.state_batch_axes is None:
-        expected = f"False with config.model.family {config.model.family!r}, which keeps no state"
-        config.train.require(False, "carry_state", expected)
-    objectives = build_objectives(config, model, data.tokenizer)
-    optimizer = build_optimizer(config.optim, steps, model.decays)
+    base, record = None, (meta or {}).get("base")
+    # A run that trained all parameters and goes on has them in its checkpoint.
+    if origin is not None and (config.adapters.used or not start):
+        kept = base_converter(config.adapters) if config.adapters.used else None
+        base = origin.read(mesh, kept)
+        if record:
+            check_same_base(record, base, where)
+        record = base_record(base)
+    family = with_vocabulary(config, data.tokenizer)
+    table = _noise_table(config, data.tokenizer)
+    params = None if base is None else base.params
+    model = build_model(config, family, mesh, params, steps, table)
+    given = first_params(config, family, params)
+    del base, params  # what is frozen of it is in the model by now
+    parts = assemble(config, model, data.tokenizer, mesh, steps, given)
     _check_prompt(config.train.sample_prompt, data.tokenizer)
 
     if fresh:
@@ -155,30 +173,17 @@ def _set_up(
     )
     if meta is not None:
         check_same_tokenizer(data.tokenizer.fingerprint, meta["tokenizer"], where)
-    record, given = None, {}
-    if base is not None:
-        record = base_record(base)
-        given = named_leaves(base.params)
-        if config.adapters.used:
-            given = first_values(base.params, adapter_rules(config.adapters, base.model.build()))
-    del base  # what is frozen of it is in the model by now
-
-    def new_state(model: LanguageModel, given: dict[str, Any]) -> TrainState:
-        rows = config.train.batch_size if config.train.carry_state else None
-        return initial_state(model, objectives, optimizer, config.train.seed, rows, given=given)
-
-    abstract = jax.eval_shape(new_state, model, given)
-    sharding = state_shardings(abstract, model, mesh)
     if start:
-        abstract = abstract_on(abstract, sharding)
-        restored, position = checkpointer.restore(start, to_items(abstract))
-        state = from_items(restored, abstract)
+        restored, position = checkpointer.restore(start, to_items(parts.state))
+        state = from_items(restored, parts.state)
         batches.set_state(position)
         checkpointer.set_aside_later(start)
     else:
+        sharding = jax.tree.map(lambda x: x.sharding, parts.state)
         places = named_leaves(sharding.params)
         given = {name: distribute(leaf, places[name]) for name, leaf in given.items()}
-        state = jax.jit(new_state, out_shardings=sharding, donate_argnums=1)(model, given)
+        make = jax.jit(parts.new_state, out_shardings=sharding, donate_argnums=1)
+        state = make(model, given)
     if is_process_zero():
         folder.write_config(config, model.config.vocab_size)
         data.tokenizer.save(folder.tokenizer)
@@ -188,8 +193,8 @@ def _set_up(
         mesh=mesh,
         data=data,
         model=model,
-        objectives=objectives,
-        optimizer=optimizer,
+        objectives=parts.objectives,
+        optimizer=parts.optimizer,
         steps=steps,
         base=record,
         batches=batches,
@@ -213,20 +218,39 @@ def load_data(config: Config, folder: Workdir, tokenizer: Tokenizer | None = Non
     return data
 
 
-def build_model(
-    config: Config, tokenizer: Tokenizer, mesh: Mesh, base: TrainedModel | None, steps: int
-) -> LanguageModel:
-    """The run's model: its family's, with adapters on the base and noise where the config says so.
-
-    It is a `UserError` if the tokenizer has more ids than the model may have, an adapter rule does
-    not fit the base, or the noise's table is wrong.
-    """
+def with_vocabulary(config: Config, tokenizer: Tokenizer) -> FamilyConfig:
+    """The run's model with the rows of its vocabulary; `UserError` if it may not have as many."""
     if tokenizer.vocab_size > config.model.vocab_size:
         raise UserError(
             f"config.model.vocab_size is {config.model.vocab_size}, but the tokenizer has "
             f"{tokenizer.vocab_size} ids; raise it to at least that"
         )
-    family = dataclasses.replace(config.model, vocab_size=tokenizer.vocab_size)
+    # A base may have more rows than its tokenizer ids; they are padding.
+    rows = config.model.vocab_size if config.init_from else tokenizer.vocab_size
+    family: FamilyConfig = dataclasses.replace(config.model, vocab_size=rows)
+    return family
+
+
+def _noise_table(config: Config, tokenizer: Tokenizer) -> NDArray[np.float32] | None:
+    if not config.noise.table:
+        return None
+    ids = {tokenizer.id_to_piece(index): index for index in range(tokenizer.vocab_size)}
+    return read_noise_table(config.noise.table, ids)
+
+
+def build_model(
+    config: Config,
+    family: FamilyConfig,
+    mesh: Mesh,
+    base: Params | None,
+    steps: int,
+    noise_table: NDArray[np.float32] | None = None,
+) -> LanguageModel:
+    """The run's model: its family's, with adapters on the base and noise where the config says so.
+
+    Under `jax.eval_shape` of a base's shapes it holds shapes, to plan with. `family` has the rows
+    of the vocabulary. It is a `UserError` if an adapter rule does not fit the base.
+    """
     rows = config.train.batch_size // config.train.accumulate // row_devices(mesh)
     model = family.fitted(rows, mesh.devices.flat[0].platform).build()
     adapters, noise = config.adapters, config.noise
@@ -234,20 +258,61 @@ def build_model(
         assert base is not None  # the config asks for it
         model = adapt(
             model,
-            shard_params(base.params, model, mesh),
+            base,
             adapter_rules(adapters, model),
             path=adapters.path,
             dropout=adapters.dropout,
             detach_norm=adapters.detach_norm,
         )
     if noise.alpha:
-        table = None
-        if noise.table:
-            ids = {tokenizer.id_to_piece(index): index for index in range(tokenizer.vocab_size)}
-            table = read_noise_table(noise.table, ids)
         until = steps if noise.schedule == "linear" else None
-        model = with_embedding_noise(model, noise.alpha, steps=until, table=table)
+        model = with_embedding_noise(model, noise.alpha, steps=until, table=noise_table)
     return model
+
+
+def first_params(config: Config, family: FamilyConfig, base: Params | None) -> dict[str, Any]:
+    """What of the parameters begins with the base's values, by path. Traceable."""
+    if base is None:
+        return {}
+    if config.adapters.used:
+        return first_values(base, adapter_rules(config.adapters, family.build()))
+    return named_leaves(base)
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What takes the steps of a run, beside its model."""
+
+    objectives: dict[str, Objective]
+    optimizer: optax.GradientTransformation
+    new_state: Callable[[LanguageModel, dict[str, Any]], TrainState]  # of model, `first_params`
+    state: TrainState  # shapes, dtypes and shardings
+
+
+def assemble(
+    config: Config,
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    mesh: Mesh,
+    steps: int,
+    given: dict[str, Any],
+) -> Parts:
+    """The parts of a run; of `model` and `given` shapes and dtypes suffice."""
+    fixed = not isinstance(model.state_batch_axes, GrowingState | None)
+    if config.train.carry_state and not fixed:
+        expected = f"False with config.model.family {config.model.family!r}: "
+        expected += "it keeps no state of a fixed size"
+        config.train.require(False, "carry_state", expected)
+    objectives = build_objectives(config, model, tokenizer)
+    optimizer = build_optimizer(config.optim, steps, model.decays)
+
+    def new_state(model: LanguageModel, given: dict[str, Any]) -> TrainState:
+        rows = config.train.batch_size if config.train.carry_state else None
+        return initial_state(model, objectives, optimizer, config.train.seed, rows, given=given)
+
+    state = jax.eval_shape(new_state, model, given)
+    state = abstract_on(state, state_shardings(state, model, mesh))
+    return Parts(objectives, optimizer, new_state, state)
 
 
 def build_objectives(

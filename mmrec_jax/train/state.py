@@ -43,10 +43,10 @@ def initial_state(
     """The state before the first update. Traceable: use under `jax.jit` or `jax.eval_shape`.
 
     `carried_rows` are the rows of a batch where the model's state is carried from step to step;
-    `given` what some parameters, by path, begin with instead of the model's own start.
+    `given` what some parameters, by path, begin with (in any dtype) instead of the model's start.
     """
     key, given = jax.random.key(seed), given or {}
-    params = map_named(lambda name, leaf: given.get(name, leaf), model.init(key))
+    params = map_named(lambda name, leaf: given.get(name, leaf).astype(leaf.dtype), model.init(key))
     own = {}
     for name, objective in objectives.items():
         part = jax.random.fold_in(jax.random.fold_in(key, 3), zlib.crc32(name.encode()))

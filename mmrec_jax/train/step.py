@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import optax
 
 from mmrec_jax.models.api import LanguageModel, Params, State, Training
+from mmrec_jax.models.logits import by_chunks
 from mmrec_jax.objectives.api import LOSS, Batch, Objective
 from mmrec_jax.objectives.cross_entropy import token_nll
+from mmrec_jax.optim.rounding import apply_updates
 from mmrec_jax.optim.sophia import sophia_metrics
 from mmrec_jax.train.batch_split import join_states, split_batch, split_state
 from mmrec_jax.train.estimator import Estimator
@@ -22,8 +24,9 @@ Sums = dict[str, dict[str, Array]]  # of each objective
 Trained = tuple[Params, dict[str, Params]]  # of the model, and of the objectives
 Step = Callable[[LanguageModel, TrainState, Batch], tuple[TrainState, Metrics]]
 
-# The estimator's key is `fold_in(key of the step, this)`: no microbatch has that number.
-_ESTIMATOR = 2**32 - 1
+# The estimator's key is `fold_in(key of the step, this)`, and so is that of rounding parameters: no
+# microbatch has those numbers.
+_ESTIMATOR, _ROUNDING = 2**32 - 1, 2**32 - 2
 
 
 def make_train_step(
@@ -123,7 +126,8 @@ def make_train_step(
             extra["hessian"] = joined(curvature, zeros)
         trained = joined(state.params, state.objectives)
         updates, opt_state = optimizer.update(gradients, state.opt_state, trained, **extra)
-        params, own = parted(optax.apply_updates(trained, updates))
+        rounding = jax.random.fold_in(key, _ROUNDING)
+        params, own = parted(apply_updates(trained, updates, rounding))
         losses = [weights[name] * sums[name][LOSS] / counts[name] for name in sums]
         metrics = {"loss": _total(losses)}
         metrics |= {name: value / accumulate for name, value in model_metrics.items()}
@@ -162,14 +166,19 @@ def make_eval_step(
     ) -> tuple[dict[str, Any], State]:
         output = model.apply(params, batch["inputs"], model_state, batch["segment_ids"])
         targets = batch["targets"]
-        right = jnp.argmax(output.logits, axis=-1) == targets
+        _, tokens = by_chunks(_scores, output, targets)
         means: dict[str, tuple[Array, Array]] = {}
         for objective in (objectives or {}).values():
             means |= objective.positions(output, batch)
-        tokens = {"nll": token_nll(output.logits, targets), "right": right, "means": means}
-        return tokens, output.state
+        return {**tokens, "means": means}, output.state
 
     return step
+
+
+def _scores(logits: Array, targets: Array) -> tuple[Array, dict[str, Array]]:
+    """Of every token, by chunks; nothing is summed."""
+    right = jnp.argmax(logits, axis=-1) == targets
+    return jnp.zeros(()), {"nll": token_nll(logits, targets), "right": right}
 
 
 def _gradients(

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from mmrec_jax.checkpoints import load as loading
-from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.cli import main
 from mmrec_jax.config import Config, TokenizerConfig, TrainConfig
 from mmrec_jax.data.kinds.registry import DATA_KINDS
@@ -44,10 +43,10 @@ def run(monkeypatch, tmp_path, capsys):
             fields, tokenizer.chat_template = {"train": str(tmp_path / "missing")}, PLAIN
         config = Config(data=DATA_KINDS[source](seq_len=32, **fields), **others)
         model, params = small(family, vocab_size=tokenizer.vocab_size)
-        monkeypatch.setattr(Workdir, "read_config", lambda self: (config, tokenizer.vocab_size))
-        monkeypatch.setattr(loading, "load", lambda *a, **k: (model, params, tokenizer))
-        monkeypatch.setattr(loading, "choose_step", lambda *a: 40)
-        monkeypatch.setattr("mmrec_jax.tokenizers.cache.load_tokenizer", lambda p: tokenizer)
+        saved = loading.SavedModel(
+            tmp_path / "run", config, model.config, 40, tokenizer, lambda *_: (params, None)
+        )
+        monkeypatch.setattr(loading, "open_model", lambda *_: saved)
         main([*command.split(), f"--workdir={tmp_path}/run", *map(str, arguments)])
         return capsys.readouterr().out
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import strategies
 
 from mmrec_jax.data.batch import DTYPES
-from mmrec_jax.data.corpus import StoredChunks
 from mmrec_jax.data.evaluation import evaluation_batches, longest_documents
 
 
@@ -54,8 +53,8 @@ def test_hand_made_rows(make_store):
 
 
 def test_the_longest_come_first_each_from_its_start(make_store):
-    chunks = StoredChunks(make_store([4, 9, 3, 9, 2]))
-    batch = longest_documents(chunks, rows=3, length=100)
+    stores = [make_store([4, 9, 3, 9, 2])]
+    batch = longest_documents(stores, rows=3, length=100)
     for row, first in enumerate([6, 20, 1]):
         count = 9 if row < 2 else 4
         assert batch["inputs"][row, :count].tolist() == list(range(first, first + count))
@@ -63,5 +62,5 @@ def test_the_longest_come_first_each_from_its_start(make_store):
         expected = (np.arange(9) < count).tolist()
         assert batch["segment_ids"][row].tolist() == expected
         assert batch["weights"][row].tolist() == expected
-    assert longest_documents(chunks, rows=9, length=4)["inputs"].shape == (5, 4)
-    assert longest_documents(chunks, rows=1, length=9)["inputs"].shape == (1, 9)
+    assert longest_documents(stores, rows=9, length=4)["inputs"].shape == (5, 4)
+    assert longest_documents(stores, rows=1, length=9)["inputs"].shape == (1, 9)

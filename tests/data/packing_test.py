@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import strategies
 
 from mmrec_jax.data.batch import DTYPES
-from mmrec_jax.data.corpus import StoredChunks
+from mmrec_jax.data.chunks import Chunks
 from mmrec_jax.data.packing import batch_of, pack, segments_row
 
 
@@ -43,7 +43,7 @@ def test_a_row_is_windows_end_to_end(make_store):
     # Pairs of the documents: (1,2)(2,3) | (4,5)(5,6)(6,7)(7,8)(8,9); T = 4: windows of 2, 4, 1.
     store = make_store([2, 5])
     weights = np.arange(len(store.tokens), dtype=np.float32) / 8 + 1
-    windows = StoredChunks(dataclasses.replace(store, weights=weights), 4)
+    windows = Chunks([dataclasses.replace(store, weights=weights)], 4)
     batch = batch_of([segments_row([], 4), segments_row([windows[2], windows[0]], 4)])
     assert not any(array[0].any() for array in batch.values())
     assert batch["inputs"][1].tolist() == [8, 1, 2, 0]

@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 
 from mmrec_jax.data.batch import DTYPES
-from mmrec_jax.data.corpus import Corpus, StoredChunks, document_runs
-from mmrec_jax.data.mixture import Mixture, as_mixture, next_source
-from mmrec_jax.errors import UserError
+from mmrec_jax.data.chunks import Chunks, document_runs
+from mmrec_jax.data.mixture import next_source
 from tests.small_data import refused, take
-from tests.small_text import LENGTHS, SOURCES, NumberTokenizer, TextInParts, stored, text_dataset
+from tests.small_text import LENGTHS, SOURCES, stored, text_dataset
 
 _TARGETS = sum(LENGTHS) + len(LENGTHS)  # numbers and end tokens
 _CARRIED = pytest.mark.parametrize("carry_state", [False, True])
-_KINDS = pytest.mark.parametrize("kind", SOURCES)
 
 
 def _segments(batches):
@@ -31,11 +29,10 @@ def _segments(batches):
     return rows
 
 
-@_KINDS
 @_CARRIED
 @pytest.mark.parametrize(("batch_size", "shards"), [(8, None), (6, 3), (1, None)])
-def test_every_target_is_read_once_an_epoch_behind_its_input(kind, carry_state, batch_size, shards):
-    data = text_dataset(kind, carry_state=carry_state, shards=shards)
+def test_every_target_is_read_once_an_epoch_behind_its_input(carry_state, batch_size, shards):
+    data = text_dataset("stored", carry_state=carry_state, shards=shards)
     steps = 6 * _TARGETS // (batch_size * 16)
     iterator = data.batches(batch_size)
     batches = take(iterator, steps)
@@ -60,9 +57,8 @@ def test_every_target_is_read_once_an_epoch_behind_its_input(kind, carry_state, 
     assert iterator.metrics()["epochs"] == pytest.approx(epochs, abs=0.6)
 
 
-@_KINDS
-def test_carried_rows_are_documents_from_the_first_token_to_the_last(kind):
-    batches = take(text_dataset(kind, carry_state=True).batches(4), 200)
+def test_carried_rows_are_documents_from_the_first_token_to_the_last():
+    batches = take(text_dataset("stored", carry_state=True).batches(4), 200)
     share = _TARGETS / 4
     seen = set()
     for row in _segments(batches):
@@ -79,49 +75,9 @@ def test_carried_rows_are_documents_from_the_first_token_to_the_last(kind):
 
 
 def test_a_document_longer_than_a_share_is_read_by_several_rows():
-    chunks = StoredChunks(stored([40, 3]), 5)  # 41 targets in 9 chunks, 4 in one
+    chunks = Chunks([stored([40, 3])], 5)  # 41 targets in 9 chunks, 4 in one
     borders = document_runs(chunks, share=20)
     assert borders.tolist() == [0, 4, 8, 9, 10]
-    parts = Corpus([TextInParts([40, 3], words=5)], NumberTokenizer()).chunks()
-    runs = document_runs(parts, share=int(parts.lengths[:4].sum()))
-    assert runs[-2:].tolist() == [8, 9]
-    assert (np.diff(runs[:-1]) <= 5).all()
-
-
-def test_parts_of_a_document_are_joined_at_their_tokens():
-    chunks = Corpus([TextInParts([5, 2], words=3)], NumberTokenizer()).chunks()
-    tokens = [chunks[index].tokens.tolist() for index in range(3)]
-    assert tokens == [[0, 2, 3, 4, 5], [5, 6, 1], [0, 7, 8, 1]]
-
-
-@_CARRIED
-def test_parts_that_no_token_spells_part_no_tokens(monkeypatch, carry_state):
-    """Some tokenizers drop white space, of which parts of a document may consist."""
-
-    def encode(self, text, continues=False):
-        return np.array([n for n in map(int, text.split()) if n not in range(5, 11)], np.int32)
-
-    monkeypatch.setattr(NumberTokenizer, "encode", encode)
-    monkeypatch.setitem(SOURCES, "blank", (TextInParts([14, 3], words=3),))
-    chunks = Corpus(SOURCES["blank"], NumberTokenizer()).chunks()
-    tokens = [chunks[index].tokens.tolist() for index in range(len(chunks))]
-    documents = [[0, 2, 3, 4, 11], [11], [11], [11, 12, 13, 14], [14, 15, 1], [0, 16, 17, 18, 1]]
-    assert tokens == documents
-    counts: Counter[int] = Counter()
-    for batch in take(text_dataset("blank", carry_state=carry_state).batches(1), 40):
-        counts.update(batch["targets"][batch["segment_ids"] > 0].tolist())
-    assert counts.keys() == {1, 2, 3, 4, *range(11, 19)}
-    assert counts[11] == pytest.approx(counts[12], abs=2)
-
-
-def test_what_a_tokenizer_refuses_names_the_document(monkeypatch):
-    def encode(self, text, continues=False):
-        raise UserError("no token for 'q'")
-
-    data = text_dataset("mapped")
-    monkeypatch.setattr(NumberTokenizer, "encode", encode)
-    with refused("file:", "'q'"):
-        next(data.batches(2))
 
 
 @_CARRIED
@@ -133,19 +89,15 @@ def test_seeds_have_other_orders(carry_state):
     assert len({np.stack([batch["targets"] for batch in row]).tobytes() for row in rows}) == 3
 
 
-@pytest.mark.parametrize("kind", ["stored", "mapped"])
-def test_steps_follow_the_measured_fill(kind):
-    data = text_dataset(kind)
+def test_steps_follow_the_measured_fill():
+    data = text_dataset("stored")
     batches = take(data.batches(4), 64)
     fill = np.mean([batch["segment_ids"] > 0 for batch in batches])
     assert 0.9 < fill < 1
-    pipeline = data._pipeline(4)
-    assert pipeline.fill() == pytest.approx(fill, abs=1e-9)
-    pairs = pipeline.corpora[0].num_pairs
-    assert pairs == pytest.approx(_TARGETS, rel=0 if kind == "stored" else 0.2)
+    assert data._pipeline(4).fill() == pytest.approx(fill, abs=1e-9)
     assert data.steps_for(4, tokens=10_000) == int(np.ceil(10_000 / (64 * fill)))
-    assert data.steps_for(4, epochs=2.5) == int(np.ceil(2.5 * pairs / (64 * fill)))
-    assert text_dataset(kind, carry_state=True).steps_for(4, tokens=641) == 11
+    assert data.steps_for(4, epochs=2.5) == int(np.ceil(2.5 * _TARGETS / (64 * fill)))
+    assert text_dataset("stored", carry_state=True).steps_for(4, tokens=641) == 11
 
 
 def test_what_a_corpus_and_a_batch_must_hold():
@@ -160,11 +112,10 @@ def test_what_a_corpus_and_a_batch_must_hold():
 
 def test_the_longest_documents_of_what_is_held_out_or_of_the_training_text():
     (store,) = SOURCES["stored"]
-    for data in (text_dataset("stored"), text_dataset("mapped", validation=store)):
+    for data in (text_dataset("stored"), text_dataset("less", validation=store)):
         targets = data.longest(2, 100)["targets"]
         assert targets.shape == (2, 100)
         np.testing.assert_array_equal(targets[0], store.tokens[-401:-301])
-    assert text_dataset("mapped").longest(2, 9)["inputs"].shape == (2, 9)
     assert text_dataset("stored").evaluators == ()
 
 
@@ -177,10 +128,9 @@ def _share_of_first(batches):
     return np.mean(tokens < border)
 
 
-@pytest.mark.parametrize("kind", ["two stored", "two mapped"])
 @pytest.mark.parametrize("weights", [(3, 1), (1, 4), (0, 2)])
-def test_shares_of_tokens_are_the_weights(kind, weights):
-    batches = take(text_dataset(kind, weights=weights).batches(4), 100)
+def test_shares_of_tokens_are_the_weights(weights):
+    batches = take(text_dataset("two stored", weights=weights).batches(4), 100)
     share = weights[0] / sum(weights)
     assert _share_of_first(batches) == pytest.approx(share, abs=0.02)
 
@@ -216,7 +166,7 @@ def test_two_sources_are_exact_to_one_row():
 )
 def test_weights_that_make_no_sense(weights):
     with refused("config.data.weights"):
-        Mixture.check(as_mixture(weights), 2)
+        text_dataset("two stored", weights=weights).batches(4)
 
 
 def test_weights_need_packed_rows():

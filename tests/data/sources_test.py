@@ -3,16 +3,17 @@
 import gzip
 import importlib
 import importlib.metadata
-import os
+import itertools
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from mmrec_jax.data import sources, treebank
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.manual import manual_documents
-from mmrec_jax.data.sources import load_text
+from mmrec_jax.data.prepare import large_text
 from mmrec_jax.data.split import hash_share, hold_out
 from mmrec_jax.data.word_groups import word_groups
 from tests.small_data import assert_same, config_of, data_config, refused
@@ -29,8 +30,6 @@ def test_the_text_of_a_document_is_in_nfc_and_else_as_it_was():
     for text in ("\ufb01 \u00bd", " a\r\n\tb \n"):  # which NFKC would change, or a strip
         assert Document("a", text).text == text
     assert Document("a", "s\u0327").utf8 == b"\xc5\x9f"
-    assert Document("a", "s\u0327").composed
-    assert not Document("a", "ş\u0331").composed  # normalised anew, and the same
 
 
 @pytest.fixture
@@ -42,44 +41,48 @@ def folder(tmp_path):
 
 
 def loaded(train, **fields):
-    """(training texts by source, validation texts)."""
-    text = load_text(data_config("text", train, **fields))
-    if text.mapped:
-        assert not text.documents
-        train = {
-            each.name: [each.text(part) for part in range(len(each.lengths))]
-            for each in text.mapped
-        }
-    else:
-        train = {name: texts(documents) for name, documents in text.documents.items()}
-    return train, texts(text.validation)
+    """(training texts by source, validation texts), from the tokens."""
+    config = config_of("text", train, **fields)
+    data = config.data.open(config, Path("-"))
+
+    def texts_of(store):
+        ends = itertools.pairwise(store.offsets.tolist())
+        return [data.tokenizer.decode(store.tokens[a + 1 : b - 1]) for a, b in ends]
+
+    held = [] if data.validation is None else texts_of(data.validation)
+    return {store.name: texts_of(store) for store in data.train}, held
 
 
-@pytest.fixture(params=["memory", "mapped"])
+@pytest.fixture(params=["memory", "cache"])
 def memory(request, monkeypatch, tmp_path):
-    """Texts are held in memory, or mapped from disk; it makes no difference to what they are."""
-    if request.param == "mapped":
-        import datasets
-
-        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-        monkeypatch.setattr(sources, "_in_memory", lambda *_: None)
+    """Texts are held in memory, or prepared into the cache; it makes no difference to them."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    if request.param == "cache":
+        monkeypatch.setattr(sources, "_read", lambda *_: None)
+    return request.param == "memory"
 
 
 def test_sources_keep_their_names_and_bad_records_are_listed(memory, folder, capsys):
     names = f"{folder}/a.txt", f"{folder}/b.jsonl"
-    train, held = loaded(",".join(names), validation=f"{folder}/v.txt", on_error="skip")
-    assert train == {names[0]: ["bir", "iki", "üç"], names[1]: ["dört", "beş"]}
-    assert held == ["altı", " iki"]
-    told = capsys.readouterr().err
-    assert f"{folder}/b.jsonl:2" in told
-    assert "1 of its texts are in config.data.train" in told
+    expected = dict(zip(names, (["bir", "iki", "üç"], ["dört", "beş"]), strict=True))
+    options = {"validation": f"{folder}/v.txt", "on_error": "skip"}
+    for weights in ((), (3, 1)):
+        train, held = loaded(",".join(names), weights=weights, **options)
+        if not (memory or weights):
+            expected, kept = {names[0]: [*expected[names[0]], *expected[names[1]]]}, expected
+        assert train == expected
+        expected = expected if memory or weights else kept
+        assert held == ["altı", " iki"]
+        told = capsys.readouterr().err
+        assert f"{folder}/b.jsonl:2" in told
+        assert "1 of its texts are in config.data.train" in told
     with refused(f"{folder}/b.jsonl:2"):
         loaded(names[1])
     with refused("config.data.validation", "gone.txt"):
         loaded(names[0], validation="gone.txt")
     with refused("config.data.weights"):
         loaded(names[0], weights=(1.0, 2.0))
-    with refused("config.data.train", f"{folder}/*.txt"):  # its files are those of the first
+    with refused(f"{folder}/*.txt"):  # its files are those of the first
         loaded(f"{folder},{folder}/*.txt", weights=(1, 1), validation_fraction=0, on_error="skip")
 
 
@@ -88,28 +91,18 @@ def test_a_share_is_held_out_of_all_sources_or_nothing_is(memory, tmp_path, caps
     (tmp_path / "a.txt").write_text("\n\n".join(words), "utf-8")
     (tmp_path / "b.txt").write_text("\n\n".join(f" {word} \n" for word in words), "utf-8")
     names = f"{tmp_path}/a.txt", f"{tmp_path}/b.txt"
-    train, held = loaded(",".join(names), validation_fraction=0.2)
+    fields = {"validation_fraction": 0.2, "weights": (1, 1)}
+    train, held = loaded(",".join(names), **fields)
     outside = {word for word in words if hash_share(word) < 0.2}
     assert {text.strip() for text in held} == outside
     for name in names:
         assert {text.strip() for text in train[name]} == set(words) - outside
+    config = config_of("text", ",".join(names), **fields)
+    assert texts(config.data.validation_documents(config)) == held
     capsys.readouterr()
     train, held = loaded(names[0], validation_fraction=0)
     assert (train, held) == ({names[0]: words}, [])
     assert "config.data.validation_fraction is 0" in capsys.readouterr().err
-
-
-def test_no_copy_of_a_text_is_on_both_sides_where_sources_hold_out_different_shares(
-    memory, tmp_path, capsys, monkeypatch
-):
-    monkeypatch.setattr(sources, "_VALIDATION_SHARE", 1 << 9)  # 1 KiB of each
-    few, many = ([f"belge {number}" for number in range(n)] for n in (300, 3000))
-    for name, texts in (("a", few), ("b", many)):
-        (tmp_path / f"{name}.txt").write_text("\n\n".join(texts), "utf-8")
-    train, held = loaded(f"{tmp_path}/a.txt,{tmp_path}/b.txt", validation_fraction=0.2, memory_mb=1)
-    assert held
-    assert not set(held) & {text for texts in train.values() for text in texts}
-    assert ("held out of one part" in capsys.readouterr().err) == ("cache" in os.listdir(tmp_path))
 
 
 def test_a_source_of_which_all_is_held_out_is_none_or_told(memory, tmp_path):
@@ -119,33 +112,41 @@ def test_a_source_of_which_all_is_held_out_is_none_or_told(memory, tmp_path):
     (tmp_path / "b.txt").write_text("\n\n".join(words[1:]), "utf-8")
     names = f"{tmp_path}/a.txt", f"{tmp_path}/b.txt"
     train, held = loaded(",".join(names), validation_fraction=0.2)
-    assert list(train) == [names[1]]
+    assert list(train) == [names[memory]]
     assert words[0] in held
-    with refused("config.data.validation_fraction", names[0], "config.data.weights"):
+    with refused(names[0]):
         loaded(",".join(names), validation_fraction=0.2, weights=(1, 1))
 
 
 @pytest.mark.parametrize("content", ["", " \n\n\t\n"])
-def test_an_empty_corpus(memory, tmp_path, content):
+def test_an_empty_corpus(tmp_path, content):
     (tmp_path / "a.txt").write_text(content)
     with refused("config.data.train", "empty", tmp_path / "a.txt"):
         loaded(tmp_path / "a.txt")
 
 
-def test_what_is_larger_than_it_seems_is_mapped(tmp_path, monkeypatch):
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+def test_what_is_larger_than_it_seems_is_prepared_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     small, large = tmp_path / "a.txt.gz", tmp_path / "b.txt.gz"
     lines = [f"{number} " + "x" * 10_000 for number in range(200)]
     small.write_bytes(gzip.compress("\n\n".join(lines[:20]).encode()))
     large.write_bytes(gzip.compress("\n\n".join(lines).encode()))  # small, but 2 MB of text
-    assert not load_text(data_config("text", small, memory_mb=1)).mapped
-    (text,) = load_text(data_config("text", large, memory_mb=1)).mapped
-    assert 150 < len(text.lengths) < 200
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    with refused("config.data.memory_mb", "mmrec_jax[files]"):
-        load_text(data_config("text", large, memory_mb=1))
+    loaded(small, memory_mb=1)
+    assert not (tmp_path / "cache").exists()
+    for _ in range(2):
+        train, held = loaded(large, memory_mb=1)
+        assert sorted([*train[str(large)], *held]) == sorted(lines)
+    assert len(list((tmp_path / "cache").glob("mmrec_jax/text/*"))) == 1
+    monkeypatch.setattr(large_text, "_VALIDATION_SHARE", 1 << 12)
+    assert len(loaded(large, memory_mb=1, validation_fraction=0.5)[1]) < 20
+    assert "and not config.data.validation_fraction = 0.5" in capsys.readouterr().err
+    config = config_of("text", large, memory_mb=1, tokenizer__kind="bpe", model__vocab_size=265)
+    assert config.data.open(config, tmp_path / "tokenizers").tokenizer.vocab_size == 265
+    for name in ("mmrec_jax.data.prepare.executors", "datatrove.executor"):
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "datatrove", None)
+    with refused("config.data.memory_mb", "mmrec_jax[prepare]"):
+        loaded(large, memory_mb=1)
 
 
 def test_a_single_file_is_cut_by_characters(tmp_path):

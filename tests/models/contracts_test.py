@@ -6,6 +6,7 @@ import pytest
 
 from mmrec_jax.models.attention.config import AttentionConfig
 from mmrec_jax.models.mmrec.config import MMRecConfig
+from mmrec_jax.models.transformer.config import TransformerConfig
 from tests.models.contracts import CONTRACTS, Case
 from tests.models.gru import GRUConfig
 
@@ -15,6 +16,11 @@ _FAMILIES = {
     "mmrec input": MMRecConfig(**_MMREC, remat="none", gate="input", memory="decay"),
     "attention": AttentionConfig(20, 16, 2, 2, 32),
     "gru": GRUConfig(20, 8),
+    "transformer": TransformerConfig(20, 16, 2, head_dim=8, ffn_dim=32, remat="dots"),
+    "transformer untied": TransformerConfig(
+        **{"vocab_size": 20, "model_dim": 16, "num_layers": 2, "head_dim": 8, "ffn_dim": 32}
+        | {"qk_norm": True, "attention_bias": "qkv", "tie_embeddings": False, "new_rows": 4}
+    ),
 }
 _case = functools.cache(lambda name: Case(_FAMILIES[name].build()))
 

@@ -3,6 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmrec_jax.models import logits as logits_module
+from mmrec_jax.objectives.api import LOSS
 from mmrec_jax.objectives.vowel_harmony import VowelHarmony, broken_share, last_vowel_classes
 from mmrec_jax.turkish.vowel_table import VowelTable, broken_classes
 from tests.small_step import logits_output
@@ -77,23 +79,29 @@ def _on_device(batch):
     return {name: jnp.asarray(x, kinds.get(name, jnp.int32)) for name, x in batch.items()}
 
 
-@pytest.mark.parametrize("scale", [1.0, 30.0])
-def test_value_gradient_and_mass_are_those_of_the_definition(rng, scale):
+@pytest.mark.parametrize(("scale", "chunk"), [(1.0, 24), (30.0, 24), (1.0, 6)])
+def test_value_gradient_and_mass_are_those_of_the_definition(rng, scale, chunk, monkeypatch):
+    """Of whole logits, and of chunks of 6 tokens."""
+    monkeypatch.setattr(logits_module, "_BYTES", 4 * chunk * _V * 4)
     batch = _batch(rng)
     logits = rng.normal(size=(4, 24, _V)) * scale
 
     def total(logits):
-        found = _positions(logits, _on_device(batch))
-        return sum(jnp.sum(values) for values, _ in found.values()), found
+        objective = VowelHarmony(_TABLE, _V, lambda step: 1.0)
+        output, rows = logits_output(logits), _on_device(batch)
+        sums = objective.sums({}, output, rows, None)
+        return sum(sums.values()), (sums, objective.positions(output, rows))
 
-    (_, found), gradient = jax.jit(jax.value_and_grad(total, has_aux=True))(
+    (_, (sums, found)), gradient = jax.jit(jax.value_and_grad(total, has_aux=True))(
         jnp.asarray(logits, jnp.float32)
     )
     value, expected, mass, count = _by_hand(logits, batch)
+    of_sums = {"vowel_harmony": LOSS, "word_continuing": "word_continuing"}
     for name, expected_sum in (("vowel_harmony", value), ("word_continuing", mass)):
         values, counted = found[name]
         assert int(jnp.sum(counted)) == count > 20
         np.testing.assert_allclose(jnp.sum(values), expected_sum, rtol=1e-5)
+        np.testing.assert_allclose(sums[of_sums[name]], expected_sum, rtol=1e-5)
     # The mass has no gradient: what comes back is that of the objective alone.
     np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-6)
     assert np.abs(expected).max() > 1e-3

@@ -91,9 +91,17 @@ def _by_hand(config, params, gradients, direction):
     return params
 
 
-def _adam(b1, b2, eps, nesterov=False):
+class _Rounded(dict):
+    """What is kept in bfloat16 from one step to the next."""
+
+    def get(self, name, default=None):
+        found = super().get(name, default)
+        return np.asarray(found, jnp.bfloat16).astype(np.float64)
+
+
+def _adam(b1, b2, eps, nesterov=False, memory=dict):
     """Kingma & Ba's Adam; with Nesterov's momentum that of Dozat."""
-    mu, nu = {}, {}
+    mu, nu = memory(), memory()
 
     def direction(name, g, t):
         mu[name] = b1 * mu.get(name, 0) + (1 - b1) * g
@@ -106,12 +114,12 @@ def _adam(b1, b2, eps, nesterov=False):
     return direction
 
 
-def _lion(config):
+def _lion(config, memory=dict):
     """Algorithm 2 of arXiv 2302.06675."""
-    m = {}
+    m = memory()
 
     def direction(name, g, t):
-        before = m.get(name, np.zeros_like(g))
+        before = m.get(name, 0 * g)
         m[name] = config.B2 * before + (1 - config.B2) * g
         return np.sign(config.B1 * before + (1 - config.B1) * g)
 
@@ -164,6 +172,41 @@ def _train(optimizer, params, gradients, estimates):
         updates, state = update(jax.tree.map(jnp.float32, gradient), state, params, **extra)
         params = optax.apply_updates(params, updates)
     return params, state
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion"])
+def test_moments_in_bfloat16_are_rounded_from_one_step_to_the_next(rng, name):
+    """Gradients are whole numbers and decays 1/2, so that nothing else is rounded."""
+    fields = {"b1": 0.5, "b2": 0.5, "clip_norm": 0.0, "schedule": "constant", "warmup_steps": 0}
+    config = OptimConfig(name=name, lr=0.1, moment_dtype="bfloat16", **fields)
+    start = {"kernel": rng.normal(size=(7, 9))}
+    gradients = [{"kernel": rng.integers(-900, 900, size=(7, 9)) * 1.0} for _ in range(4)]
+    directions = {
+        "adamw": lambda memory: _adam(0.5, 0.5, config.EPS, memory=memory),
+        "lion": lambda memory: _lion(config, memory=memory),
+    }
+    rounded, exact = (
+        _by_hand(config, start, gradients, directions[name](memory))["kernel"]
+        for memory in (_Rounded, dict)
+    )
+    actual, state = _train(build_optimizer(config, 4, _decays), start, gradients, [{}] * 4)
+    np.testing.assert_allclose(actual["kernel"], rounded, rtol=1e-5, atol=1e-6)
+    assert name == "lion" or np.max(np.abs(exact - rounded)) > 1e-4  # it takes signs alone
+    kept = [leaf for leaf in jax.tree.leaves(state) if leaf.ndim]
+    assert {leaf.dtype for leaf in kept} == {jnp.dtype(jnp.bfloat16)}
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion", "sophia_g"])
+@pytest.mark.parametrize("moments", ["float32", "bfloat16"])
+def test_moments_have_their_own_dtype_whatever_the_parameters_have(name, moments):
+    params = {"kernel": jnp.ones((3, 4), jnp.bfloat16), "scale": jnp.ones(3)}
+    optimizer = build_optimizer(OptimConfig(name=name, moment_dtype=moments), _STEPS, _decays)
+    state = optimizer.init(params)
+    updates, after = optimizer.update(params, state, params)
+    for each in (state, after):
+        assert {x.dtype for x in jax.tree.leaves(each) if x.ndim} == {jnp.dtype(moments)}
+    assert {x.dtype for x in jax.tree.leaves(updates)} == {jnp.dtype(jnp.float32)}
+    assert optax.apply_updates(params, updates)["kernel"].dtype == jnp.bfloat16
 
 
 @pytest.mark.parametrize(

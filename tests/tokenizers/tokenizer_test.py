@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
-from mmrec_jax.config import TokenizerConfig
+from mmrec_jax.config import Config, TokenizerConfig
 from mmrec_jax.errors import UserError
+from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.tokenizers import cache
 from mmrec_jax.tokenizers.cache import build_tokenizer, load_tokenizer
 from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
@@ -186,8 +187,11 @@ def trainings(monkeypatch):
 
 
 def build(texts, folder, kind="bpe", vocab_size=None, default=310):
-    config = TokenizerConfig(kind=kind, vocab_size=vocab_size)
-    return build_tokenizer(config, iter(texts), folder, default_vocab_size=default)
+    config = Config(
+        tokenizer=TokenizerConfig(kind=kind, vocab_size=vocab_size),
+        model=MMRecConfig(vocab_size=default),
+    )
+    return build_tokenizer(config, iter(texts), folder)
 
 
 def test_other_text_kind_or_size_trains_anew(texts, tmp_path, trainings):
@@ -235,8 +239,8 @@ def test_start_and_end_of_a_hugging_face_file_are_found_by_name(hugging_face_jso
 
 def test_files_are_read_by_suffix(all_tokenizers, hugging_face_json, tmp_path):
     def from_file(name):
-        config = TokenizerConfig(kind="file", path=str(tmp_path / name))
-        return build_tokenizer(config, [], "unused", default_vocab_size=10)
+        config = Config(tokenizer=TokenizerConfig(kind="file", path=str(tmp_path / name)))
+        return build_tokenizer(config, [], tmp_path)
 
     (tmp_path / "a.model").write_bytes(all_tokenizers["bpe"].content)
     (tmp_path / "a.json").write_bytes(hugging_face_json)

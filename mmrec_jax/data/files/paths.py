@@ -125,6 +125,14 @@ def require_outside(folder: Path, option: str, pattern: str, pattern_option: str
             )
 
 
+def cache_folder(kind: str) -> Path:
+    """The user's own cache of one kind: never in a run folder, which may be copied."""
+    caches = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG specification has relative paths ignored.
+    base = Path(caches) if Path(caches).is_absolute() else Path.home() / ".cache"
+    return base / "mmrec_jax" / kind
+
+
 def _names_something(part: str) -> bool:
     name = os.path.expanduser(_without_spaces(part))
     return os.path.exists(name) or ("**" not in name and bool(glob.glob(name)))

@@ -1,7 +1,7 @@
 """What the config of every kind of data has."""
 
 import dataclasses
-import os
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mmrec_jax.errors import UserError
@@ -59,15 +59,12 @@ class DataConfig(Settings):
             turkish.require(getattr(turkish, name) == off, name, expected)
 
     def open(
-        self,
-        config: "Config",
-        tokenizer_cache: str | os.PathLike[str],
-        tokenizer: "Tokenizer | None" = None,
+        self, config: "Config", cache: Path, tokenizer: "Tokenizer | None" = None
     ) -> "Dataset":
         """The data of the run `config`, and its tokenizer.
 
         That is `tokenizer`, of the model which the run begins with; None: as `config.tokenizer`
-        says. Trained ones are kept in `tokenizer_cache`.
+        says. Trained ones are kept in `cache`.
 
         Raises:
           UserError: the data, the tokenizer or a field for them is wrong.

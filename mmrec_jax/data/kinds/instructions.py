@@ -1,8 +1,8 @@
 """The kinds of data that are prompts and responses."""
 
 import dataclasses
-import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from mmrec_jax.data.kinds.config import PromptStyle
@@ -85,23 +85,17 @@ class ConversationsConfig(PackedConfig):
         )
 
     def open(
-        self,
-        config: "Config",
-        tokenizer_cache: str | os.PathLike[str],
-        tokenizer: "Tokenizer | None" = None,
+        self, config: "Config", cache: Path, tokenizer: "Tokenizer | None" = None
     ) -> "Dataset":
         """See `DataConfig.open`."""
-        from mmrec_jax.data.conversations.dataset import InstructionDataset, training_texts
+        from mmrec_jax.data.conversations.dataset import conversation_dataset, training_texts
         from mmrec_jax.tokenizers.cache import build_tokenizer
 
         conversations = self.load()
         tokenizer = tokenizer or build_tokenizer(
-            config.tokenizer,
-            training_texts(self, conversations["train"]),
-            tokenizer_cache,
-            default_vocab_size=config.model.vocab_size,
+            config, training_texts(self, conversations["train"]), cache
         )
-        return InstructionDataset.from_conversations(self, conversations, tokenizer)
+        return conversation_dataset(self, conversations, tokenizer)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The kind of data that is text prepared before the run."""
 
 import dataclasses
-import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmrec_jax.data.kinds.text import WeightedConfig
@@ -40,10 +40,7 @@ class PreparedConfig(WeightedConfig):
         return prepared_validation(config)
 
     def open(
-        self,
-        config: "Config",
-        tokenizer_cache: str | os.PathLike[str],
-        tokenizer: "Tokenizer | None" = None,
+        self, config: "Config", cache: Path, tokenizer: "Tokenizer | None" = None
     ) -> "Dataset":
         """See `DataConfig.open`."""
         from mmrec_jax.data.prepare.reading import open_prepared

@@ -1,8 +1,8 @@
 """The kinds of data that are synthetic tasks: examples drawn at random, answers known exactly."""
 
 import dataclasses
-import os
 import string
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -108,10 +108,7 @@ class TaskConfig(DataConfig):
             objective.require(not objective.of_text, "weight", expected)
 
     def open(
-        self,
-        config: "Config",
-        tokenizer_cache: str | os.PathLike[str],
-        tokenizer: "Tokenizer | None" = None,
+        self, config: "Config", cache: Path, tokenizer: "Tokenizer | None" = None
     ) -> "Dataset":
         """See `DataConfig.open`; the tokenizer is the task's own."""
         from mmrec_jax.data.tasks.task_dataset import TaskDataset

@@ -1,8 +1,10 @@
 """The kinds of data that are running text."""
 
 import dataclasses
-import os
-from typing import TYPE_CHECKING, Literal
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mmrec_jax.data.kinds.config import DataConfig
 from mmrec_jax.settings import at_least, setting, within
@@ -11,7 +13,6 @@ if TYPE_CHECKING:
     from mmrec_jax.config import Config
     from mmrec_jax.data.dataset import Dataset
     from mmrec_jax.data.document import Document
-    from mmrec_jax.data.mixture import Mixture
     from mmrec_jax.data.split import Split
     from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
@@ -23,6 +24,9 @@ _WEIGHTS = (
     "tokens from each part of `train`: (3, 1), or ((1, (3, 1)), (500, (1, 1))) with other weights "
     "from step 500 on; empty: every document once an epoch"
 )
+
+# (first step, weights of the sources, of which only the ratios count), ascending by the step
+Stages = tuple[tuple[int, tuple[float, ...]], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,24 +44,35 @@ class PackedConfig(DataConfig):
         at_least(1),
     )
 
+    weights: ClassVar[tuple[Any, ...]] = ()
+
     @property
-    def mixture(self) -> "Mixture | None":
-        """How the sources are mixed; None: every document once an epoch."""
-        return None
+    def stages(self) -> Stages:
+        """How the sources are mixed; empty: every document once an epoch."""
+        same = self.weights and not isinstance(self.weights[0], tuple)
+        return ((1, self.weights),) if same else self.weights
 
 
 @dataclasses.dataclass(frozen=True)
 class WeightedConfig(PackedConfig):
-    """Text of several sources, which may be mixed by weights."""
+    """Text of several sources, which may be mixed."""
 
-    weights: tuple[float, ...] | tuple[tuple[int, tuple[float, ...]], ...] = setting((), _WEIGHTS)
+    weights: tuple[float, ...] | Stages = setting((), _WEIGHTS)  # type: ignore[misc]
 
-    @property
-    def mixture(self) -> "Mixture | None":
-        """See the base."""
-        from mmrec_jax.data.mixture import as_mixture
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        steps = [step for step, _ in self.stages]
+        ascend = steps == sorted(set(steps)) and steps[:1] in ([], [1])
+        self.require(ascend, "weights", "stages that begin at step 1 and each after the one before")
+        some = all(
+            any(each) and all(0 <= weight < math.inf for weight in each) for _, each in self.stages
+        )
+        self.require(some, "weights", "weights of at least 0, and one above 0")
 
-        return as_mixture(self.weights)
+    def check_sources(self, count: int) -> None:
+        """Refuses, with a `UserError`, weights of another number of sources."""
+        each = all(len(weights) == count for _, weights in self.stages)
+        self.require(each, "weights", f"a weight for each of the {count} parts of data.train")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,14 +134,11 @@ class _BuiltInConfig(PackedConfig):
         return self.load("validation")
 
     def open(
-        self,
-        config: "Config",
-        tokenizer_cache: str | os.PathLike[str],
-        tokenizer: "Tokenizer | None" = None,
+        self, config: "Config", cache: Path, tokenizer: "Tokenizer | None" = None
     ) -> "Dataset":
         """See `DataConfig.open`."""
         train = {self.source: self.load("train")}
-        return _open(config, train, self.load("validation"), tokenizer_cache, tokenizer)
+        return _open(config, train, self.load("validation"), cache, tokenizer)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,8 +181,8 @@ class TextConfig(FilesConfig, WeightedConfig):
     )
     memory_mb: int = setting(
         256,
-        "MiB of text that are held in memory; more is mapped from disk (compressed files count "
-        "fourfold)",
+        "MiB of text that are held in memory; more is prepared once, into the user's cache "
+        "(compressed files count fourfold)",
         at_least(1),
     )
 
@@ -178,36 +190,38 @@ class TextConfig(FilesConfig, WeightedConfig):
         """See `DataConfig.validation_documents`."""
         from mmrec_jax.data.sources import load_text
 
-        documents = load_text(self).validation
+        text = load_text(self)
+        documents = text.validation
+        if documents is None:
+            from mmrec_jax.data.prepare.large_text import held_out_documents
+
+            documents = held_out_documents(config, text)
         expected = "above 0 for a validation split; or give some text with --data=FILE"
         self.require(bool(documents), "validation_fraction", expected)
-        return documents
+        return list(documents)
 
     def open(
-        self,
-        config: "Config",
-        tokenizer_cache: str | os.PathLike[str],
-        tokenizer: "Tokenizer | None" = None,
+        self, config: "Config", cache: Path, tokenizer: "Tokenizer | None" = None
     ) -> "Dataset":
         """See `DataConfig.open`."""
         from mmrec_jax.data.sources import load_text
-        from mmrec_jax.data.text_dataset import TextDataset
 
         text = load_text(self)
-        if text.mapped:
-            expected = f"1 with more text than config.data.memory_mb = {self.memory_mb}"
-            config.turkish.require(config.turkish.suffix_weight == 1, "suffix_weight", expected)
-            return TextDataset.from_mapped(
-                config, text.mapped, text.validation, tokenizer_cache, tokenizer
-            )
-        return _open(config, text.documents, text.validation, tokenizer_cache, tokenizer)
+        if text.documents is not None:
+            held_out = text.validation or ()
+            return _open(config, text.documents, held_out, cache, tokenizer)
+        from mmrec_jax.data.prepare.large_text import open_large
+
+        expected = f"1 with more text than config.data.memory_mb = {self.memory_mb}"
+        config.turkish.require(config.turkish.suffix_weight == 1, "suffix_weight", expected)
+        return open_large(config, text, cache, tokenizer)
 
 
 def _open(
     config: "Config",
-    train: "dict[str, list[Document]]",
-    validation: "list[Document]",
-    tokenizer_cache: str | os.PathLike[str],
+    train: "Mapping[str, Sequence[Document]]",
+    validation: "Sequence[Document]",
+    cache: Path,
     tokenizer: "Tokenizer | None",
 ) -> "Dataset":
     from mmrec_jax.data.text_dataset import TextDataset
@@ -215,4 +229,4 @@ def _open(
 
     weight = config.turkish.suffix_weight
     weigh = SuffixWeights(weight) if weight != 1 else None
-    return TextDataset.from_documents(config, train, validation, tokenizer_cache, tokenizer, weigh)
+    return TextDataset.from_documents(config, train, validation, cache, tokenizer, weigh)

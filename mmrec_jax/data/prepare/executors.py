@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from copy import deepcopy
@@ -25,10 +25,19 @@ from datatrove.utils.logging import logger
 from mmrec_jax.errors import UserError
 
 ExecutorKind = Literal["local", "ray", "slurm"]
-_LOG = "prepare.log"
-
-
 Stage: TypeAlias = tuple[str, list[PipelineStep], int]  # its name, its pipeline, how many tasks
+Progress = Callable[[int], object]  # is told how many more tasks are done
+
+_LOG = "prepare.log"
+# What a process takes for the libraries (MB), for the documents in its hands, and for the model
+# that tells languages; a tokenizer by the size of its file. The first process does no task's work
+# beside that of workers.
+_PROCESS, _DOCUMENTS, _LANGUAGES, _TOKENIZER_FACTOR = 60, 90, 80, 11
+
+
+def _cores() -> int:
+    affinity = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,19 +46,38 @@ class Resources:
 
     Attributes:
       workers: tasks that run at once; one alone, in this process.
-      ram_mb: megabytes that all processes together may take; with Ray and Slurm, whose processes
-        are not watched, the tasks that run at once ask for so many.
+      ram_mb: megabytes that all processes together may take.
       executor: who runs the tasks.
       slurm: "partition" and "time" of Slurm's jobs.
     """
 
-    workers: int = 1
+    workers: int = dataclasses.field(default_factory=_cores)
     ram_mb: float = 1500
     executor: ExecutorKind = "local"
     slurm: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    def affordable(self, tokenizer_bytes: int, *, languages: bool) -> "Resources":
+        """With no more workers than fit into the memory, which is told.
 
-def run_stages(stages: Sequence[Stage], resources: Resources, logs: Path) -> bool:
+        Raises:
+          UserError: not even one does.
+        """
+        each = _DOCUMENTS + _TOKENIZER_FACTOR * tokenizer_bytes / 1e6 + _LANGUAGES * languages
+        if _PROCESS + each > self.ram_mb:
+            raise UserError(
+                f"--ram-mb is {self.ram_mb:,.0f}, but the preparation needs about "
+                f"{_PROCESS + each:,.0f}"
+            )
+        fitting = max(1, int((self.ram_mb - _PROCESS) // (_PROCESS + each)))
+        if fitting >= self.workers:
+            return self
+        print(f"{fitting} workers: no more fit into {self.ram_mb:,.0f} MB", file=sys.stderr)
+        return dataclasses.replace(self, workers=fitting)
+
+
+def run_stages(
+    stages: Sequence[Stage], resources: Resources, logs: Path, progress: Progress
+) -> bool:
     """Runs the tasks that are not done, one stage after the other; False: Slurm has them to do.
 
     `logs` is the folder for datatrove's logs and lists of the tasks that are done.
@@ -84,9 +112,11 @@ def run_stages(stages: Sequence[Stage], resources: Resources, logs: Path) -> boo
             continue
         if kind == "ray":
             executor = RayPipelineExecutor(pipeline, mem_per_cpu_gb=memory_gb, **common)
+            executor.run()
+            progress(tasks)
         else:
-            executor = _Local(pipeline, **common)
-        executor.run()
+            executor = LocalPipelineExecutor(pipeline, **common)
+            _run_here(executor, logs, progress)
         if failed := executor.get_incomplete_ranks():  # which Ray does not raise
             told = [logs / name / "logs" / f"task_{rank:05d}.log" for rank in failed]
             raise UserError(_mistake(told) or f"a task of {name} failed: see {told[0]}")
@@ -107,38 +137,38 @@ def _mistake(logs: Sequence[Path]) -> str:
     return ""
 
 
-class _Local(LocalPipelineExecutor):
-    """As the base, but a worker that is killed ends the stage, and workers end with this process.
+def _run_here(executor: LocalPipelineExecutor, logs: Path, progress: Progress) -> None:
+    """Runs the tasks that are not done in workers, of which one alone is this process.
 
-    One worker alone works in this process.
+    With the executor's own pool, which waits for a worker that was killed, workers would outlive
+    this process.
     """
-
-    def run(self) -> None:
-        """Runs the tasks that are not done."""
-        ranks = self.get_incomplete_ranks()
-        if self.workers == 1:
-            for rank in ranks:
-                deepcopy(self)._run_for_rank(rank)  # steps count what they do
-            return
-        before = set(multiprocessing.active_children())
-        context = multiprocessing.get_context("spawn")
-        log = Path(self.logging_dir.path).with_name(_LOG)
-        pool = ProcessPoolExecutor(self.workers, context, _begin_worker, (log,))
-        try:
-            waiting = [pool.submit(self._run_for_rank, rank, 1) for rank in ranks]
-            for done in as_completed(waiting):
-                done.result()
-        except BaseException as error:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for worker in set(multiprocessing.active_children()) - before:
-                worker.kill()
-            if isinstance(error, BrokenProcessPool):
-                raise UserError(
-                    "a worker process was killed (perhaps for want of memory); the same command "
-                    "continues, perhaps with fewer --workers"
-                ) from None
-            raise
-        pool.shutdown()
+    ranks = executor.get_incomplete_ranks()
+    progress(executor.tasks - len(ranks))
+    if executor.workers == 1:
+        for rank in ranks:
+            deepcopy(executor)._run_for_rank(rank)  # steps count what they do
+            progress(1)
+        return
+    before = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(executor.workers, context, _begin_worker, (logs / _LOG,))
+    try:
+        waiting = [pool.submit(executor._run_for_rank, rank, 1) for rank in ranks]
+        for done in as_completed(waiting):
+            done.result()
+            progress(1)
+    except BaseException as error:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in set(multiprocessing.active_children()) - before:
+            worker.kill()
+        if isinstance(error, BrokenProcessPool):
+            raise UserError(
+                "a worker process was killed (perhaps for want of memory); the same command "
+                "continues, perhaps with fewer --workers"
+            ) from None
+        raise
+    pool.shutdown()
 
 
 def _begin_worker(log: Path) -> None:

@@ -15,10 +15,11 @@ from datatrove.pipeline.base import PipelineStep
 from numpy.typing import NDArray
 
 from mmrec_jax.data.prepare.duplicates import later_copies, near_copies
-from mmrec_jax.data.prepare.manifest import ARRAYS, SPLITS, Manifest
-from mmrec_jax.data.prepare.steps import COLUMNS, SHARE_UNIT
+from mmrec_jax.data.prepare.manifest import ARRAYS, SHARE_UNIT, SHARES, SPLITS, Manifest
+from mmrec_jax.data.prepare.steps import COLUMNS
 from mmrec_jax.errors import UserError
 
+_FILES = {**ARRAYS, SHARES: "<i8"}  # of a split, and what they hold
 _BLOCK_TOKENS = 1 << 22  # copied at a time
 _EXAMPLES = 5  # of each reason to leave out
 
@@ -51,9 +52,10 @@ class JoinTokens(PipelineStep):
         if not any(np.any(each & ~out) for each, out in zip(kept, held, strict=True)):
             reasons = [f"{count:,} {name}" for name, count in counts.items() if count]
             listed = ", ".join(reasons) or "none was read"
+            names = ", ".join(name for name, _ in self.identity["sources"])
             raise UserError(
-                f"--source: no document is left to train on ({listed}); see the reasons in "
-                f"{self.work / 'tallies'}, and begin anew with other options and --fresh"
+                f"{names}: no document is left to train on ({listed}); give more text, or other "
+                "options with --fresh"
             )
         splits = {}
         for split, wanted in zip(SPLITS, (False, True), strict=True):
@@ -102,7 +104,7 @@ class JoinTokens(PipelineStep):
 
 
 def _read_table(path: Path) -> NDArray[np.int64]:
-    """What `WriteTokens` wrote, [documents, COLUMNS], memory-mapped."""
+    """What `EncodeDocuments` wrote, [documents, COLUMNS], memory-mapped."""
     empty = np.zeros(0, np.int64)
     table = np.memmap(path, "<i8", "r") if path.stat().st_size else empty
     return table.reshape(-1, COLUMNS)
@@ -113,9 +115,9 @@ class _SplitWriter:
 
     def __init__(self, folder: Path, closing: contextlib.ExitStack) -> None:
         folder.mkdir(exist_ok=True)
-        files = {name: (folder / name).open("wb") for name in ARRAYS}
+        files = {name: (folder / name).open("wb") for name in _FILES}
         self._files = {name: closing.enter_context(file) for name, file in files.items()}
-        self._digests = {name: hashlib.sha256() for name in ARRAYS}
+        self._digests = {name: hashlib.sha256() for name in _FILES}
         self._totals = np.zeros(4, np.int64)
         self._documents = 0
         self._write("offsets", np.zeros(1, np.int64))
@@ -136,6 +138,7 @@ class _SplitWriter:
         self._write("offsets", self._totals[0] + np.cumsum(documents[:, 0]))
         self._write("byte_counts", documents[:, 1])
         self._write("character_counts", documents[:, 2])
+        self._write(SHARES, documents[:, 3])
         self._totals += documents[:, [0, 1, 2, 5]].sum(axis=0)
         self._documents += len(documents)
 
@@ -152,6 +155,6 @@ class _SplitWriter:
         }
 
     def _write(self, name: str, values: NDArray[Any]) -> None:
-        data = values.astype(ARRAYS[name], copy=False).tobytes()
+        data = values.astype(_FILES[name], copy=False).tobytes()
         self._files[name].write(data)
         self._digests[name].update(data)

@@ -17,6 +17,8 @@ TOKENIZER = "tokenizer"  # the folder of the tokenizer
 SPLITS = ("train", "validation")
 # Of each split a folder with these files of little-endian numbers, as `TokenStore` has them.
 ARRAYS = {"tokens": "<i4", "offsets": "<i8", "byte_counts": "<i8", "character_counts": "<i8"}
+SHARES = "shares"  # a file beside them, int64: `text_share` of each document, times SHARE_UNIT
+SHARE_UNIT = 2**62
 _FORMAT = 2
 
 

@@ -13,10 +13,12 @@ import json
 import os
 import re
 import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import tqdm
 
 from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.data.files.reading import Reading, Source
@@ -26,37 +28,15 @@ from mmrec_jax.data.prepare.duplicates import NearSignature, near_stages
 from mmrec_jax.data.prepare.executors import Resources, Stage, quiet, run_stages
 from mmrec_jax.data.prepare.join import JoinTokens
 from mmrec_jax.data.prepare.manifest import Manifest, read_manifest, require_identity
-from mmrec_jax.data.prepare.memory import MemoryWatch, affordable_workers
 from mmrec_jax.data.prepare.settings import PrepareSettings
-from mmrec_jax.data.prepare.steps import ReadDocuments, SelectDocuments, WriteTokens
+from mmrec_jax.data.prepare.steps import EncodeDocuments
 from mmrec_jax.data.prepare.tasks import deal_tasks, source_hash
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 _WORK, _LOGS = "work", "logs"
 _OURS = (_WORK, _LOGS, names.TOKENIZER, names.IDENTITY, names.MANIFEST, *names.SPLITS)
-_LEFT_OVER = re.compile(r"report\.(md|json)|\..+\.\d+\.tmp")
-# Tasks that are done, and all
-Progress = Callable[[int, int], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What came of a preparation.
-
-    Attributes:
-      manifest: what was written; None: Slurm has it to do.
-      done_before: whether there was nothing left to do.
-      workers: how many there were.
-      peak_mb: the most memory that was seen.
-      seconds: how long it took.
-    """
-
-    manifest: Manifest | None
-    done_before: bool = False
-    workers: int = 0
-    peak_mb: float = 0
-    seconds: float = 0
+_LEFT_OVER = re.compile(r"\..+\.\d+\.tmp")
 
 
 def prepare_text(
@@ -68,19 +48,17 @@ def prepare_text(
     *,
     stop: bool = True,
     fresh: bool = False,
-    progress: Progress = lambda *_: None,
-) -> Outcome:
-    """Prepares sources into the folder `out`, or continues to. Runs in the main thread.
+) -> Manifest | None:
+    """Prepares sources into the folder `out`, or continues to; None: Slurm has it to do.
 
     With `stop` a record that cannot be read ends it; otherwise it is left out and counted. `fresh`
-    removes what was prepared there before. `progress` is told now and then, from another thread.
+    removes what was prepared there before.
 
     Raises:
       UserError: the folder is another's, a source cannot be read, no text is left, nobody knows the
         language, the memory does not suffice, or the disk is full; what is complete by then is
         kept.
     """
-    begun = time.monotonic()
     if settings.language:
         language_identifier(settings.language)
     with _locked(out):
@@ -91,26 +69,17 @@ def prepare_text(
                 "sources": [[source.name, source_hash(source)] for source in sources],
             }
             if done := _begin(out, identity, fresh):
-                return Outcome(done, done_before=True)
+                return done
             tokenizer.save(out / names.TOKENIZER)
-            workers = affordable_workers(
-                resources.workers,
-                resources.ram_mb,
-                len(tokenizer.content),
-                languages=bool(settings.language),
+            resources = resources.affordable(
+                len(tokenizer.content), languages=bool(settings.language)
             )
             reading = Reading(settings.documents, settings.field, settings.max_record_mb << 20)
             stages = _stages(out, identity, sources, reading, settings, stop)
-
-            def tell() -> None:
-                done = (out / _LOGS).glob("*/completions/*")
-                progress(len(list(done)), sum(tasks for _, _, tasks in stages))
-
-            local = resources.executor == "local"
-            watch = MemoryWatch(resources.ram_mb if local else float("inf"), tell)
-            available = dataclasses.replace(resources, workers=workers)
-            with quiet(out / _LOGS), watch.watch():
-                complete = run_stages(stages, available, out / _LOGS)
+            bar = tqdm.tqdm(desc="preparing", unit="task", delay=1, file=sys.stderr)
+            bar.total = sum(tasks for _, _, tasks in stages)
+            with bar, quiet(out / _LOGS):
+                complete = run_stages(stages, resources, out / _LOGS, bar.update)
         except OSError as error:
             where = error.filename or f"--out {out}"
             raise UserError(
@@ -118,10 +87,9 @@ def prepare_text(
                 "command continues"
             ) from None
         if not complete:
-            return Outcome(None, workers=workers)
+            return None
         shutil.rmtree(out / _WORK, ignore_errors=True)
-        seconds = time.monotonic() - begun
-        return Outcome(read_manifest(out, "--out"), False, workers, watch.peak_mb, seconds)
+        return read_manifest(out, "--out")
 
 
 def _stages(
@@ -137,11 +105,7 @@ def _stages(
     for name in ("parts", "tallies"):
         (work / name).mkdir(parents=True, exist_ok=True)
     tasks = deal_tasks(sources, reading)
-    encode = [
-        ReadDocuments(tasks, reading),
-        SelectDocuments(settings, tokenizer, stop, work / "tallies"),
-        WriteTokens(work / "parts", settings.dedup == "exact"),
-    ]
+    encode = [EncodeDocuments(tasks, reading, settings, tokenizer, stop, work)]
     near = []
     if settings.dedup == "minhash":
         encode.append(NearSignature(work / "signatures"))
@@ -157,8 +121,8 @@ def _locked(out: Path) -> Iterator[None]:
         descriptor = os.open(out, os.O_RDONLY)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.close(descriptor)
-        raise UserError(f"--out {out}: another process is preparing into it") from None
+        print(f"waiting for another process, which prepares into {out}", file=sys.stderr)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as error:
         raise UserError(f"--out {out}: {error.strerror}") from None
     try:

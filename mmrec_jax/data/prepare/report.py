@@ -1,4 +1,4 @@
-"""What became of the documents of a preparation: tables for people and for programs."""
+"""What became of the documents of a preparation: tables of what a manifest holds."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,6 @@ from mmrec_jax.data.prepare.manifest import SPLITS, Manifest
 
 # Counts that are of something else than documents that were left out.
 _CHANGES = {
-    "composed": "documents brought to normal form C",
     "control_characters": "control characters left out",
     "format_characters": "soft hyphens and characters without width left out",
     "broken_characters": "U+FFFD and letters that were decoded wrongly",
@@ -62,21 +61,6 @@ def report_markdown(folder: Path, manifest: Manifest) -> str:
             lines = [f"* {json.dumps(each, ensure_ascii=False)}" for each in listed]
             parts.append("\n".join([f"{reason}:\n", *lines]))
     return "\n\n".join(parts) + "\n"
-
-
-def report_json(manifest: Manifest) -> bytes:
-    """The report as the bytes of a JSON file."""
-    record: dict[str, Any] = {
-        "identity": manifest.identity,
-        "read": manifest.counts["read"],
-        "kept": manifest.splits,
-        "left_out": left_out(manifest),
-        "characters": {name: manifest.counts.get(name, 0) for name in _CHANGES},
-        "languages": manifest.languages,
-        "examples": manifest.examples,
-    }
-    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
-    return text.encode("utf-8", "surrogateescape")
 
 
 def _kept(split: str, entry: dict[str, Any]) -> list[str]:

@@ -1,8 +1,9 @@
-"""The steps of the pipeline that makes tokens of text: read, select, write."""
+"""The step that makes tokens of text: documents are read, cleaned, filtered and tokenised."""
 
 import array
 import functools
 import hashlib
+import itertools
 import json
 import os
 from collections import Counter
@@ -13,13 +14,13 @@ from typing import Any
 import numpy as np
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
-from numpy.typing import NDArray
 
 from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.data.files.reading import Reading
 from mmrec_jax.data.long_text import encode_long
 from mmrec_jax.data.prepare.cleaning import broken_characters, clean
 from mmrec_jax.data.prepare.document_filter import DocumentFilter
+from mmrec_jax.data.prepare.manifest import SHARE_UNIT
 from mmrec_jax.data.prepare.settings import PrepareSettings
 from mmrec_jax.data.prepare.tasks import Share, read_share
 from mmrec_jax.data.split import text_share
@@ -28,95 +29,96 @@ from mmrec_jax.tokenizers.cache import load_tokenizer
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 # Of each document in a part's table: tokens (begin and end included), UTF-8 bytes, characters,
-# `text_share` in units of 2^-62, the key of its copies, bytes that the tokens do not spell.
+# `text_share` times SHARE_UNIT, the key of its copies, bytes that the tokens do not spell.
 COLUMNS = 6
-SHARE_UNIT = 2**62
 
 _EXAMPLES, _EXAMPLE_CHARACTERS = 3, 200  # that a task keeps of each reason to leave out
 
 
-class ReadDocuments(PipelineStep):
-    """The documents of a task's shares; one that cannot be read has no text, but an error."""
+class EncodeDocuments(PipelineStep):
+    """Makes tokens of the documents of a task's shares, and passes on those that are kept.
+
+    Into the folder `work` come of each task `parts/RANK.tokens`, little-endian int32 end to end;
+    `parts/RANK.table`, little-endian int64 [documents, COLUMNS]; and `tallies/RANK.json` with
+    "counts" of documents and characters, "languages", and "examples" of what was left out by the
+    reason.
+    """
 
     type = "READER"
-    name = "read"
-
-    def __init__(self, tasks: list[list[Share]], reading: Reading) -> None:
-        super().__init__()
-        self.tasks, self.reading = tasks, reading
-
-    def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
-        """See `PipelineStep.run`."""
-        for share in self.tasks[rank]:
-            for name, found in read_share(share, self.reading):
-                if isinstance(found, UserError):
-                    yield Document("", name, metadata={"error": str(found)})
-                else:
-                    yield Document(found.text, name, metadata={"composed": found.composed})
-
-
-class SelectDocuments(PipelineStep):
-    """Cleans, filters and tokenises; `metadata["tokens"]` are int32, begin and end included."""
-
-    type = "FILTER"
-    name = "select and tokenise"
+    name = "read, select and tokenise"
 
     def __init__(
-        self, settings: PrepareSettings, tokenizer: tuple[Path, str], stop: bool, tallies: Path
+        self,
+        tasks: list[list[Share]],
+        reading: Reading,
+        settings: PrepareSettings,
+        tokenizer: tuple[Path, str],
+        stop: bool,
+        work: Path,
     ) -> None:
-        """`tokenizer`: its folder, fingerprint; `stop`: a record that cannot be read ends a task.
-
-        Into `tallies` comes a JSON file of each task: "counts" of documents and characters,
-        "languages", "examples" of what was left out by the reason.
-        """
+        """`tokenizer`: its folder, fingerprint; `stop`: what cannot be read ends a task."""
         super().__init__()
-        self.settings, self.tokenizer, self.stop, self.tallies = settings, tokenizer, stop, tallies
+        self.tasks, self.reading, self.settings = tasks, reading, settings
+        self.tokenizer, self.stop, self.work = tokenizer, stop, work
 
     def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
         """See `PipelineStep.run`.
 
         Raises:
           UserError: a record cannot be read or tokenised, and `stop` is set.
+          OSError: the files cannot be written.
         """
-        settings, tokenizer = self.settings, _load_tokenizer(*self.tokenizer)
-        keep = DocumentFilter(settings)
+        del data
+        tokenizer, keep = _load_tokenizer(*self.tokenizer), DocumentFilter(self.settings)
+        ends = np.array([[tokenizer.bos_id], [tokenizer.eos_id]], "<i4")
         counts: Counter[str] = Counter()
         examples: dict[str, list[str]] = {}
-        ends = np.array([[tokenizer.bos_id], [tokenizer.eos_id]], np.int32)
-        for document in data:
-            counts["read"] += 1
-            error = document.metadata.get("error")
-            if error is None:
-                counts["composed"] += document.metadata["composed"]
-                if settings.clean:
-                    document.text, cleaned = clean(document.text)
-                    counts += cleaned
-                broken = broken_characters(document.text, settings.language)
-                counts["broken_characters"] += broken
-                reason = keep.refuse(document.text, broken)
-                if reason is None:
-                    try:
-                        tokens = encode_long(tokenizer, document.text.encode("utf-8"))
-                    except UserError as refusal:
-                        error = f"{document.id}: {refusal}"
-            if error is not None:
-                if self.stop:
-                    raise UserError(error)
-                reason = "refused"
-            if reason is None:
-                document.metadata["tokens"] = np.concatenate([ends[0], tokens, ends[1]])
-                unspelled = tokenizer.unspelled_bytes(document.text, tokens)
-                document.metadata["unspelled"] = unspelled
-                yield document
-                continue
-            counts[reason] += 1
-            listed = examples.setdefault(reason, [])
-            if len(listed) < _EXAMPLES:
-                listed.append(error or f"{document.id}: {document.text[:_EXAMPLE_CHARACTERS]}")
+        table = array.array("q")
+        with open(self.work / "parts" / f"{rank:06d}.tokens", "wb") as stream:
+            shares = (read_share(share, self.reading) for share in self.tasks[rank])
+            for name, found in itertools.chain.from_iterable(shares):
+                counts["read"] += 1
+                try:
+                    text, reason = self._select(found, keep, counts)
+                    example = f"{name}: {text[:_EXAMPLE_CHARACTERS]}"
+                    utf8 = text.encode("utf-8")
+                    if reason is None:
+                        tokens = encode_long(tokenizer, utf8)
+                except UserError as error:
+                    reason, example = "refused", f"{name}: {error}" if name else str(error)
+                    if self.stop:
+                        raise UserError(example) from None
+                if reason is not None:
+                    counts[reason] += 1
+                    listed = examples.setdefault(reason, [])
+                    if len(listed) < _EXAMPLES:
+                        listed.append(example)
+                    continue
+                stream.write(np.concatenate([ends[0], tokens, ends[1]], dtype="<i4").data)
+                share = int(text_share(text) * SHARE_UNIT)
+                key = _key(text) if self.settings.dedup == "exact" else 0
+                unspelled = tokenizer.unspelled_bytes(text, tokens)
+                table.extend((len(tokens) + 2, len(utf8), len(text), share, key, unspelled))
+                yield Document(text, name)
+            stream.flush()
+            os.fsync(stream.fileno())
         record = {"counts": counts, "languages": keep.languages, "examples": examples}
-        text = json.dumps(record, ensure_ascii=False)
-        data = text.encode("utf-8", "surrogateescape")
-        replace_file(self.tallies / f"{rank:06d}.json", data)
+        tally = json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogateescape")
+        replace_file(self.work / "tallies" / f"{rank:06d}.json", tally)
+        replace_file(self.work / "parts" / f"{rank:06d}.table", np.array(table, "<i8").tobytes())
+
+    def _select(
+        self, found: str | UserError, keep: DocumentFilter, counts: Counter[str]
+    ) -> tuple[str, str | None]:
+        """A text as it is kept, and why it is left out, if it is."""
+        if isinstance(found, UserError):
+            raise found
+        if self.settings.clean:
+            found, cleaned = clean(found)
+            counts += cleaned
+        broken = broken_characters(found, self.settings.language)
+        counts["broken_characters"] += broken
+        return found, keep.refuse(found, broken)
 
 
 @functools.lru_cache(1)
@@ -126,45 +128,8 @@ def _load_tokenizer(folder: Path, fingerprint: str) -> Tokenizer:
     return load_tokenizer(folder)
 
 
-class WriteTokens(PipelineStep):
-    """Writes a task's documents, end to end, and a table of them; passes them on.
-
-    `RANK.tokens` holds little-endian int32, `RANK.table` little-endian int64 [documents, COLUMNS].
-    """
-
-    type = "WRITER"
-    name = "write tokens"
-
-    def __init__(self, folder: Path, with_keys: bool) -> None:
-        """`with_keys`: copies are to be looked for; without, the keys are 0."""
-        super().__init__()
-        self.folder, self.with_keys = folder, with_keys
-
-    def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
-        """See `PipelineStep.run`.
-
-        Raises:
-          OSError: the files cannot be written.
-        """
-        table = array.array("q")
-        with open(self.folder / f"{rank:06d}.tokens", "wb") as stream:
-            for document in data:
-                tokens: NDArray[np.int32] = document.metadata["tokens"]
-                stream.write(tokens.astype("<i4", copy=False).data)
-                utf8 = document.text.encode("utf-8")
-                share = int(text_share(document.text) * SHARE_UNIT)
-                key = _key(document) if self.with_keys else 0
-                sizes = len(tokens), len(utf8), len(document.text)
-                table.extend((*sizes, share, key, document.metadata["unspelled"]))
-                yield document
-            stream.flush()
-            os.fsync(stream.fileno())
-        data = np.array(table, "<i8").tobytes()
-        replace_file(self.folder / f"{rank:06d}.table", data)
-
-
-def _key(document: Document) -> int:
+def _key(text: str) -> int:
     """What copies have in common, however much white space stands between their words."""
-    plain = " ".join(document.text.split()).encode("utf-8")
+    plain = " ".join(text.split()).encode("utf-8")
     digest = hashlib.blake2b(plain, digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from mmrec_jax.data.document import Document
 from mmrec_jax.data.files.compression import is_compressed
 from mmrec_jax.data.files.hub import TfdsSplit
 from mmrec_jax.data.files.paths import file_kind
@@ -70,14 +69,14 @@ def deal_tasks(sources: Sequence[Source], reading: Reading) -> list[list[Share]]
     return tasks
 
 
-def read_share(share: Share, reading: Reading) -> Iterator[tuple[str, Document | UserError]]:
-    """The documents of a share with their locations, then an error for each that is unreadable."""
+def read_share(share: Share, reading: Reading) -> Iterator[tuple[str, str | UserError]]:
+    """(location, text) of each document of a share, then ("", error) for what is unreadable."""
     errors: list[UserError] = []
     file = share.file
     if not isinstance(file, Path) or not share.border or share.count == 1:
         documents = Source("", (file,)).documents(reading, errors.append)
         for document in itertools.islice(documents, share.index, None, share.count):
-            yield document.name, document
+            yield document.name, document.text
         # All readers of the file see what is wrong in it; the first one tells.
         yield from () if share.index else (("", error) for error in errors)
         return
@@ -85,7 +84,8 @@ def read_share(share: Share, reading: Reading) -> Iterator[tuple[str, Document |
         copy = Path(folder, file.name)
         begin = _copy_share(share, file, copy)
         for document in Source("", (copy,)).documents(reading, errors.append):
-            yield document.name.replace(str(copy), f"{file}, from byte {begin:,} on"), document
+            name = document.name.replace(str(copy), f"{file}, from byte {begin:,} on")
+            yield name, document.text
         location = re.compile(rf"{re.escape(str(copy))}(?::(\d+))?")
         before = _count_lines(file, begin) if errors else 0
         for error in errors:

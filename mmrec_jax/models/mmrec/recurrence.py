@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from mmrec_jax.models.mmrec import newton, scan
+from mmrec_jax.models.partition import device_kind
 from mmrec_jax.typing import Array, Bool, Float, typed
 
 
@@ -53,7 +54,8 @@ def gated_scan(
       relative to 1 + |state|) and `fell_back` (1 if a row needed the sequential answer).
     """
     if backend == "auto":
-        backend = "sequential" if jax.default_backend() == "cpu" else "newton"
+        _, platform = device_kind()
+        backend = "sequential" if platform == "cpu" else "newton"
     if backend not in ("sequential", "newton"):
         raise ValueError(f"unknown backend {backend!r}; use auto, sequential or newton")
     dtype = scan.accumulation_dtype(jnp.result_type(gamma, b, w, c))

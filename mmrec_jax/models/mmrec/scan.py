@@ -13,17 +13,17 @@ import jax.numpy as jnp
 
 from mmrec_jax.models.mmrec.scan_backends import BACKENDS
 from mmrec_jax.models.mmrec.scan_table import committed_table, fastest
+from mmrec_jax.models.partition import device_kind
 from mmrec_jax.typing import Array, Bool, Float, typed
 
 
 def resolve_backend(backend: str, channels: int, length: int) -> str:
-    """The backend to use for B*E `channels` and T `length` on the default device.
+    """The backend to use for B*E `channels` and T `length`.
 
-    "auto" is looked up in the committed measurements (`scan_table.py`).
+    "auto" is looked up in the committed measurements (`scan_table.py`) of the devices in use.
     """
     if backend == "auto":
-        kinds = (jax.devices()[0].device_kind.lower(), jax.default_backend())
-        return fastest(committed_table(), kinds, channels, length)
+        return fastest(committed_table(), device_kind(), channels, length)
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}; use auto, {', '.join(BACKENDS)}")
     return backend

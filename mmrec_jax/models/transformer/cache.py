@@ -52,5 +52,7 @@ def empty_cache(config: TransformerConfig, batch: int, length: int) -> KVCache:
     """The state before the first token of `batch` rows, with room for `length` tokens of each."""
     c = config
     shape = c.num_layers, batch, room_for(length), c.num_kv_heads, c.head_dim
-    nothing = jnp.zeros(batch, jnp.int32)
-    return KVCache(jnp.zeros(shape, c.dtype), jnp.zeros(shape, c.dtype), nothing, nothing)
+    # Arrays of their own: a step may be given all of them to write over.
+    keys, values = (jnp.zeros(shape, c.dtype) for _ in range(2))
+    segment, position = (jnp.zeros(batch, jnp.int32) for _ in range(2))
+    return KVCache(keys, values, segment, position)

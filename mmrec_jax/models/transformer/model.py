@@ -133,8 +133,15 @@ class _Block(nn.Module):
         mixed = checkpoint_name(causal_attention(q, k, v, context.documents, earlier), _MIXED)
         x = split_rows(x + dense("o", c.model_dim, last)(mixed.reshape(*x.shape[:2], -1)))
         u = _Norm(c, name="ffn_norm")(x)
-        u = nn.silu(dense("gate", c.ffn_dim)(u)) * dense("up", c.ffn_dim)(u)
+        u = _gated(dense("gate", c.ffn_dim)(u), dense("up", c.ffn_dim)(u))
         return split_rows(x + dense("down", c.model_dim, last)(u)), (k, v)
+
+
+@jax.checkpoint  # the backward pass keeps what goes in, not what is float32
+def _gated(gate: Array, value: Array) -> Array:
+    """`silu(gate) value`, rounded once."""
+    wide = jnp.promote_types(gate.dtype, jnp.float32)
+    return (nn.silu(gate.astype(wide)) * value.astype(wide)).astype(gate.dtype)
 
 
 class _Norm(nn.Module):
@@ -212,14 +219,18 @@ class Transformer(LinenModel):
         return ("embed" if self.config.tie_embeddings else "head",)
 
     def head(self, params: Params, hidden: Array) -> Array:
-        """See `LinenModel.head`: logits over the old rows, then over the new ones."""
+        """See `LinenModel.head`: logits of the old rows, then of the new ones, none of padding."""
         (tables,) = params.values()
         parts = [
             row_products(hidden, tables[name])
             for name in ("embedding", "new_embedding")
             if name in tables
         ]
-        return jnp.concatenate(parts, axis=-1)
+        logits = jnp.concatenate(parts, axis=-1)
+        if not self.config.padding_rows:
+            return logits
+        real = jnp.arange(logits.shape[-1]) < logits.shape[-1] - self.config.padding_rows
+        return jnp.where(real, logits, jnp.finfo(logits.dtype).min)
 
     def initial_state(self, batch: int) -> KVCache:
         """The state before the first token."""

@@ -7,13 +7,14 @@ import multiprocessing
 import os
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import numpy as np
 import pytest
 
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.files.reading import find_sources
-from mmrec_jax.data.prepare import join, memory, preparation, steps, tasks
+from mmrec_jax.data.prepare import executors, join, preparation, steps, tasks
 from mmrec_jax.data.prepare.cleaning import clean
 from mmrec_jax.data.prepare.manifest import ARRAYS, read_manifest
 from mmrec_jax.data.prepare.report import left_out
@@ -96,7 +97,7 @@ def test_the_arrays_are_those_of_the_documents_in_memory(corpus, tmp_path, monke
 
 
 def test_what_was_left_out_adds_up_to_what_was_read(corpus, tmp_path):
-    manifest = prepare_small(tmp_path, corpus, FILTERED).manifest
+    manifest = prepare_small(tmp_path, corpus, FILTERED)
     kept = sum(entry["documents"] for entry in manifest.splits.values())
     reasons = left_out(manifest)
     assert manifest.counts["read"] == kept + sum(reasons.values()) == 300
@@ -104,7 +105,6 @@ def test_what_was_left_out_adds_up_to_what_was_read(corpus, tmp_path):
     assert reasons.pop("duplicate") == 5
     assert reasons["too_short"] == 6
     assert 6 <= reasons["language"] <= 10  # English, and Turkish of three words
-    assert manifest.counts["composed"] == 6
     assert manifest.counts["control_characters"] == 12
     assert 5 <= len(manifest.examples["language"]) <= 6
     assert manifest.languages["tr"] > 200
@@ -124,21 +124,19 @@ def test_workers_and_interruptions_change_nothing(corpus, tmp_path, whole):
     prepare_small(out, corpus, FILTERED)
     assert done.items() <= done_by(out).items()
     assert written(out) == whole
-    assert prepare_small(out, corpus, FILTERED).done_before
+    assert prepare_small(out, corpus, FILTERED)
     assert written(out) == whole
 
 
-def test_a_worker_that_is_killed_ends_it_in_one_line(corpus, tmp_path, whole):
-    with refused("killed", "same command"):
-        prepare_small(
-            tmp_path / "out",
-            corpus,
-            FILTERED,
-            workers=2,
-            progress=lambda *_: [
-                os.kill(each.pid, signal.SIGKILL) for each in multiprocessing.active_children()[:1]
-            ],
-        )
+def test_a_worker_that_is_killed_ends_it_in_one_line(corpus, tmp_path, whole, monkeypatch):
+    def killing(waiting):
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+        return as_completed(waiting)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(executors, "as_completed", killing)
+        with refused("killed", "same command"):
+            prepare_small(tmp_path / "out", corpus, FILTERED, workers=2)
     prepare_small(tmp_path / "out", corpus, FILTERED)
     assert written(tmp_path / "out") == whole
 
@@ -160,7 +158,7 @@ def test_another_command_is_refused_in_the_same_folder(corpus, tmp_path, finishe
     assert read_manifest(tmp_path, "x").identity["min_chars"] == 7
 
 
-def test_a_folder_of_something_else_or_in_use_is_refused(corpus, tmp_path):
+def test_a_folder_of_something_else_is_refused(corpus, tmp_path):
     (tmp_path / "thesis.txt").write_text("x")
     for fresh in (False, True):
         with refused("thesis.txt"):
@@ -169,15 +167,15 @@ def test_a_folder_of_something_else_or_in_use_is_refused(corpus, tmp_path):
         prepare_small(tmp_path / "thesis.txt", corpus)
     (tmp_path / "thesis.txt").unlink()
 
-    refusals = []
 
-    def second(*_):
-        with refused("another process"):
-            prepare_small(tmp_path, corpus)
-        refusals.append(1)
-
-    prepare_small(tmp_path, corpus, progress=second)
-    assert refusals
+def test_the_folder_of_another_process_is_waited_for(corpus, tmp_path, capsys):
+    with ThreadPoolExecutor() as pool:
+        with preparation._locked(tmp_path):
+            second = pool.submit(prepare_small, tmp_path, corpus)
+            with pytest.raises(TimeoutError):
+                second.result(timeout=0.3)
+        assert second.result()
+    assert "waiting for another process" in capsys.readouterr().err
 
 
 def test_broken_records_stop_it_or_are_counted(tmp_path):
@@ -192,7 +190,7 @@ def test_broken_records_stop_it_or_are_counted(tmp_path):
         prepare_small(tmp_path / "lines", f"{tmp_path / 'more.jsonl'}")
     manifest = prepare_small(
         tmp_path / "out", f"{pattern},{tmp_path / 'more.jsonl'}", stop=False, fresh=True
-    ).manifest
+    )
     assert manifest.counts["refused"] == 3
     named = " ".join(manifest.examples["refused"])
     assert all(name in named for name in ("web.jsonl.gz", "more.jsonl:301", "more.jsonl:402"))
@@ -220,7 +218,7 @@ def test_splits_of_few_documents(tmp_path):
     pattern = f"{tmp_path / 'few.txt'}"
     for fraction, held in ((0, 0), (1e-9, 1)):  # nothing, or the document with the lowest hash
         settings = PrepareSettings(validation_fraction=fraction, dedup="exact")
-        manifest = prepare_small(tmp_path / f"out{held}", pattern, settings).manifest
+        manifest = prepare_small(tmp_path / f"out{held}", pattern, settings)
         sizes = [manifest.splits[split]["documents"] for split in ("train", "validation")]
         assert sizes == [3 - held, held]
     with refused("4 too_short", "no document is left"):
@@ -238,16 +236,10 @@ def test_copies_that_differ_in_white_space_alone_are_on_one_side(tmp_path):
     assert not set(plain[0]) & set(plain[1])
 
 
-def test_memory_is_refused_up_front_and_watched(corpus, tmp_path, monkeypatch):
+def test_as_many_workers_run_as_fit_into_the_memory(corpus, tmp_path):
     with refused("--ram-mb is 50"):
         prepare_small(tmp_path, corpus, FILTERED, workers=2, ram_mb=50)
-    with monkeypatch.context() as alone:
-        alone.setattr(memory, "_tree_mb", lambda: 100.0)
-        assert memory.affordable_workers(8, 1000, 0, languages=False) == 6
-    monkeypatch.setattr(memory, "_INTERVAL", 0.001)
-    monkeypatch.setattr(preparation, "affordable_workers", lambda *_, **__: 1)
-    with refused("--ram-mb allows 20", "continues"):
-        prepare_small(tmp_path, corpus, FILTERED, ram_mb=20)
+    assert executors.Resources(8, 1000).affordable(0, languages=False).workers == 6
 
 
 _SLURM = {  # jobs that are done as soon as they are submitted
@@ -280,7 +272,7 @@ def test_a_cluster_writes_the_same(corpus, tmp_path, executor, monkeypatch):
         with refused("--slurm-partition"):
             prepare_small(tmp_path / executor, corpus, settings, **options)
         options["slurm"] = {"partition": "any", "time": "1:00:00"}
-        assert prepare_small(tmp_path / executor, corpus, settings, **options).manifest is None
+        assert prepare_small(tmp_path / executor, corpus, settings, **options) is None
     else:
         ray = pytest.importorskip("ray")
         monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -291,5 +283,5 @@ def test_a_cluster_writes_the_same(corpus, tmp_path, executor, monkeypatch):
                 prepare_small(tmp_path / "bad", f"{tmp_path}/a.jsonl", settings, **options)
         finally:
             ray.shutdown()
-    assert prepare_small(tmp_path / executor, corpus, settings).done_before
+    assert prepare_small(tmp_path / executor, corpus, settings)
     assert written(tmp_path / executor) == written(tmp_path / "local")

@@ -42,7 +42,7 @@ def test_shares_are_together_the_file(tmp_path, monkeypatch, name, documents, ta
     expected = [document.text for document in source.documents(reading)]
     read, count = _read(source, reading)
     assert count > 3 or task_bytes > 300 or (name, documents) == ("a.txt", "file")
-    found = [document.text for _, document in read]
+    found = [text for _, text in read]
     assert sorted(found) == sorted(expected)
     if name in ("a.txt", "a.jsonl"):
         assert found == expected

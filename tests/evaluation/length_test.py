@@ -2,10 +2,10 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from mmrec_jax.data.token_store import TokenStore, cut_windows
-from mmrec_jax.evaluation.curves import draw_panels
-from mmrec_jax.evaluation.length import loss_panels
-from mmrec_jax.evaluation.loss_by_position import longest_windows, loss_by_position
+from mmrec_jax.curves import draw_panels
+from mmrec_jax.data.chunks import Chunks
+from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.evaluation.length import longest_windows, loss_by_position, loss_panels
 from tests.families import FAMILIES, small, whole
 
 _LENGTHS = (23, 1, 9, 31, 2)  # predicted tokens of each document
@@ -43,9 +43,9 @@ def _nll(store, family):
 
 
 def _measure(store, family=None, **options):
-    windows = cut_windows(store, 1000)
+    windows = list(map(Chunks([store], 1000).__getitem__, range(len(_LENGTHS))))
     options = {"reset_every": _RESET, "rows": 2, "chunk_length": 8, **options}
-    return loss_by_position(*(family or small("gru", vocab_size=50)), store, windows, **options)
+    return loss_by_position(*(family or small("gru", vocab_size=50)), windows, **options)
 
 
 def _by_hand(rows, column):
@@ -106,12 +106,12 @@ def test_nothing_lies_beyond_what_is_too_short(store, tmp_path):
 
 def test_the_longest_windows_come_first_up_to_the_number_of_tokens(store):
     def lengths(*limits):
-        return longest_windows(store, *limits).lengths.tolist()
+        return [window.length for window in longest_windows(store, *limits)]
 
     assert lengths(10, 1000) == [10, 10, 10, 10, 10, 9, 3, 2, 1, 1]
     assert lengths(10, 29) == [10, 10]
     assert lengths(100, 5) == [31]
-    kept = longest_windows(store, 10, 50)
     # Cut from the beginning of a document, each border shared by two windows.
-    assert kept.begins.tolist() == [True, False, True, False, False]
-    assert kept.starts.tolist() == [0, 10, *(store.offsets[3] + np.array([0, 10, 20]))]
+    starts = [0, 10, *(store.offsets[3] + np.array([0, 10, 20]))]
+    for window, start in zip(longest_windows(store, 10, 50), starts, strict=True):
+        np.testing.assert_array_equal(window.tokens, store.tokens[start : start + 11])

@@ -1,0 +1,54 @@
+"""The training step of a config for devices that need not be here: shapes, no weights, no data."""
+
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from mmrec_jax.config import Config
+from mmrec_jax.dora.base import base_converter
+from mmrec_jax.models.api import LanguageModel, Params
+from mmrec_jax.plan.target import Target
+from mmrec_jax.tokenizers.byte import ByteTokenizer
+from mmrec_jax.train.compiled_steps import lower_step
+from mmrec_jax.train.mesh import abstract_on, mesh_over, model_shardings
+from mmrec_jax.train.setup import assemble, build_model, first_params
+from mmrec_jax.tree import map_named
+from mmrec_jax.typing import Array
+
+# The length of a run whose length only its data says; the schedule's numbers depend on it.
+_STEPS = 1000
+
+
+def lower_steps(config: Config, target: Target) -> Iterator[tuple[str, jax.stages.Lowered]]:
+    """The programs that a run of `config` steps with on these devices, by name.
+
+    One, or two where the optimizer estimates the curvature in some steps. They are those of
+    `train.py`, with every row of `config.model.vocab_size`: no tokenizer is made.
+
+    Raises:
+      UserError: the config does not fit the devices, or asks for what there is not.
+    """
+    mesh = mesh_over(config, target.devices)
+    steps = config.train.steps or _STEPS
+    tokenizer = ByteTokenizer()  # what is made for the ids of a vocabulary has the shapes of any
+    tokenizer.vocab_size = min(tokenizer.vocab_size, config.model.vocab_size)
+
+    def build(base: Params | None) -> LanguageModel:
+        table = np.ones(config.model.vocab_size, np.float32) if config.noise.table else None
+        return build_model(config, config.model, mesh, base, steps, table)
+
+    def first(key: Array) -> Params:
+        params = config.model.build().init(key)
+        return map_named(base_converter(config.adapters), params) if config.adapters.used else params
+
+    base = jax.eval_shape(first, jax.random.key(0)) if config.init_from else None
+    model = jax.eval_shape(build, base)
+    model = abstract_on(model, model_shardings(model, mesh))
+    given = jax.eval_shape(lambda base: first_params(config, config.model, base), base)
+    parts = assemble(config, model, tokenizer, mesh, steps, given)
+    for refresh in (False, True) if config.optim.uses_hessian else (False,):
+        lowered = lower_step(
+            config, mesh, model, parts.objectives, parts.optimizer, parts.state, refresh
+        )
+        yield ("step that estimates the curvature" if refresh else "step"), lowered

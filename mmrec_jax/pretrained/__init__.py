@@ -1,0 +1,1 @@
+"""Pretrained models in the layouts of others: Hugging Face folders and Hub ids, GGUF files."""

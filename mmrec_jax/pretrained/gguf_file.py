@@ -1,0 +1,203 @@
+"""A GGUF file as a Hugging Face folder would have it: config, tensors, tokenizer (extra `gguf`).
+
+The tokenizer is the one that `transformers` makes of the same file; its weights are dequantised.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmrec_jax.errors import UserError
+from mmrec_jax.pretrained.shards import StoredTensor
+from mmrec_jax.tokenizers.bpe_file import ALPHABET, spell
+from mmrec_jax.tokenizers.chat_template import ChatTemplate
+from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
+
+_FIELDS = {
+    "block_count": "num_hidden_layers",
+    "context_length": "max_position_embeddings",
+    "embedding_length": "hidden_size",
+    "feed_forward_length": "intermediate_size",
+    "attention.head_count": "num_attention_heads",
+    "attention.head_count_kv": "num_key_value_heads",
+    "attention.key_length": "head_dim",
+    "attention.layer_norm_rms_epsilon": "rms_norm_eps",
+    "rope.freq_base": "rope_theta",
+}
+_WHOLE = {"token_embd": "embed_tokens", "output_norm": "norm"}
+_IN_LAYER = {
+    "attn_norm": "input_layernorm",
+    "ffn_norm": "post_attention_layernorm",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+_QWEN2 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+# Of `tokenizer.ggml.pre`: what text is split by before BPE; "" is GPT-2's own expression.
+_SPLITS = {
+    "smollm": "",  # its own tokenizer parts digits too, which `transformers` does not do here
+    "gpt-2": "",
+    "qwen2": _QWEN2,
+    "llama-bpe": _QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|"),
+}
+_CONTROL, _USER_DEFINED = 3, 4  # token types
+
+
+def open_gguf(path: Path) -> tuple[dict[str, Any], dict[str, StoredTensor], Tokenizer]:
+    """A file's config as of a config.json, its tensors by the names of `transformers`, tokenizer.
+
+    Tensors are dequantised, to float32, when they are read.
+
+    Raises:
+      UserError: the package is missing, the file cannot be read or is damaged, or its tokenizer is
+        of a kind that is not known.
+    """
+    try:
+        import gguf
+    except ImportError:
+        raise UserError(
+            f"{path} is read with gguf, which is not installed: pip install 'mmrec_jax[gguf]'"
+        ) from None
+    try:
+        reader = gguf.GGUFReader(path)
+        facts = {name: field.contents() for name, field in reader.fields.items()}
+        stored = {each.name: each for each in reader.tensors}
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except Exception as error:  # the package checks nothing, and meets what is wrong anywhere
+        raise UserError(f"{path}: this GGUF file is cut off or damaged ({error})") from None
+    kind = facts.get("general.architecture")
+    config = {
+        theirs: facts[f"{kind}.{ours}"]
+        for ours, theirs in _FIELDS.items()
+        if f"{kind}.{ours}" in facts
+    }
+    if (scaling := facts.get(f"{kind}.rope.scaling.type", "none")) != "none":
+        config["rope_scaling"] = {"rope_type": scaling}
+    config |= {
+        "model_type": kind,
+        "vocab_size": len(facts.get("tokenizer.ggml.tokens", ())),
+        "tie_word_embeddings": "output.weight" not in stored,
+        "rms_norm_eps": _shortest(config.get("rms_norm_eps", 1e-6)),
+    }
+    heads = {
+        name: config.get(f"num_{long}_heads")
+        for name, long in (("attn_q", "attention"), ("attn_k", "key_value"))
+    }
+    tensors = {}
+    for name, each in stored.items():
+        part = name.split(".")[-2]
+        permuted = heads.get(part) if kind == "llama" else None
+        tensors[_their_name(name)] = _tensor(each, permuted, gguf.dequantize)
+    return config, tensors, _tokenizer(path, facts)
+
+
+def _shortest(number: float) -> float:
+    """What was meant by a number that was stored as float32: 1e-05, not 9.999999747e-06."""
+    return float(str(np.float32(number)))
+
+
+def _their_name(name: str) -> str:
+    if name == "output.weight":
+        return "lm_head.weight"
+    if found := re.fullmatch(r"blk\.(\d+)\.(\w+)\.(weight|bias)", name):
+        layer, part, kind = found.groups()
+        return f"model.layers.{layer}.{_IN_LAYER.get(part, part)}.{kind}"
+    part, _, kind = name.partition(".")
+    return f"model.{_WHOLE[part]}.{kind}" if part in _WHOLE else name
+
+
+def _tensor(
+    stored: Any, heads: int | None, dequantise: Callable[[Any, Any], NDArray[Any]]
+) -> StoredTensor:
+    """With `heads` of q or k, whose rows llama.cpp interleaves: those of a head's two halves."""
+    shape = tuple(int(size) for size in reversed(stored.shape))
+    order = np.arange(shape[0])
+    if heads is not None:
+        order = order.reshape(heads, -1, 2).swapaxes(1, 2).reshape(-1)
+
+    def read(first: int, last: int) -> NDArray[Any]:
+        rows = dequantise(stored.data[order[first:last]], stored.tensor_type)
+        return np.ascontiguousarray(rows, np.float32).reshape(-1, *shape[1:])
+
+    return StoredTensor(shape, np.dtype(np.float32), read)
+
+
+def _tokenizer(path: Path, facts: Mapping[str, Any]) -> Tokenizer:
+    own = {name.removeprefix("tokenizer.ggml."): value for name, value in facts.items()}
+    split = _SPLITS.get(own.get("pre", "gpt-2"))
+    if own.get("model") != "gpt2" or split is None:
+        raise UserError(
+            f"{path}: its tokenizer is {own.get('model')!r}, {own.get('pre')!r}; of GGUF files "
+            f"'gpt2' (byte-level BPE) is read, {', '.join(_SPLITS)}: name the model's Hugging Face "
+            "folder instead"
+        )
+    # A token in other characters than those that bytes are spelled in is no word of BPE.
+    spelled = [set(token) <= ALPHABET for token in own.get("tokens", ())]
+    words = [
+        t if known else spell(t) for t, known in zip(own.get("tokens", ()), spelled, strict=True)
+    ]
+    added = [
+        {
+            "id": index,
+            "content": words[index],
+            **dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False),
+            "special": kind == _CONTROL,
+        }
+        for index, kind in enumerate(own.get("token_type", ()))
+        if kind in (_CONTROL, _USER_DEFINED) and spelled[index]
+    ]
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    pre_tokenizer: dict[str, Any] = {**byte_level, "use_regex": True}
+    if split:
+        parts = {"type": "Split", "pattern": {"Regex": split}, "behavior": "Isolated"}
+        steps = [{**parts, "invert": False}, {**byte_level, "use_regex": False}]
+        pre_tokenizer = {"type": "Sequence", "pretokenizers": steps}
+    model = {
+        "type": "BPE",
+        **dict.fromkeys(("dropout", "unk_token"), None),
+        **dict.fromkeys(("continuing_subword_prefix", "end_of_word_suffix"), ""),
+        **dict.fromkeys(("fuse_unk", "byte_fallback", "ignore_merges"), False),
+        "vocab": {word: index for index, word in enumerate(words)},
+        "merges": [merge.split(" ") for merge in own.get("merges", ())],
+    }
+    settings = {
+        "version": "1.0",
+        **dict.fromkeys(("truncation", "padding", "normalizer", "post_processor"), None),
+        "added_tokens": added,
+        "pre_tokenizer": pre_tokenizer,
+        "decoder": {**byte_level, "use_regex": True},
+        "model": model,
+    }
+    ids = {
+        "bos": "bos_token_id",
+        "eos": "eos_token_id",
+        "unk": "unknown_token_id",
+        "pad": "padding_token_id",
+    }
+    named = {f"{name}_token": words[own[key]] for name, key in ids.items() if key in own}
+    tokenizer = HuggingFaceTokenizer.from_content(
+        json.dumps(settings).encode(),
+        str(path),
+        named.get("bos_token", ""),
+        named.get("eos_token", ""),
+    )
+    tokenizer.loader_settings = named | {"add_bos_token": own.get("add_bos_token", False)}
+    if template := facts.get("tokenizer.chat_template"):
+        tokenizer.chat_template = ChatTemplate(path.stem, template)
+    return tokenizer

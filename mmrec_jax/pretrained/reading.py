@@ -1,0 +1,205 @@
+"""From the tensors of a file to stacked parameters on their devices.
+
+A stacked parameter `[L, in, out]` is made on its devices and filled layer by layer, each update
+taking over the buffer of the one before: the host holds two parts of tensors at most (one is read
+while the other is placed), a device its share of the parameters and of one layer.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
+from numpy.typing import NDArray
+
+from mmrec_jax.errors import UserError
+from mmrec_jax.models.api import Params
+from mmrec_jax.models.transformer.config import TransformerConfig
+from mmrec_jax.models.transformer.hugging_face import Tensor, tensors
+from mmrec_jax.pretrained.published import Published
+from mmrec_jax.pretrained.shards import StoredTensor
+from mmrec_jax.tree import named_leaves
+from mmrec_jax.typing import Array
+
+# Where the array of a parameter, or one of the arrays that stand for it, goes: its path, the
+# array's whole shape and its dtype.
+Place = Callable[[str, tuple[int, ...], Any], Sharding]
+# What is kept of a parameter: of its path and one layer of it `[in, out]` (some rows of a table).
+# Traceable; an array, or a tree of arrays whose last axes follow those of its argument.
+Convert = Callable[[str, Array], Any]
+
+_TABLE_BYTES = 1 << 26  # of a table's rows that are read at once
+_HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
+_IGNORED = ".rotary_emb.inv_freq"  # in older files: computed from rope_theta
+
+
+def read_params(
+    published: Published,
+    config: TransformerConfig,
+    place: Place,
+    convert: Convert | None = None,
+) -> tuple[Params, dict[str, list[Any]]]:
+    """The parameters, each where `place` says, in the dtype of the file.
+
+    Args:
+      published: whose tensors are read.
+      config: of the model that they are the parameters of.
+      place: gives the sharding of each array; over several processes each reads every tensor.
+      convert: what is kept instead of each layer's numbers; None: these.
+
+    Returns:
+      The tree of the family, and of each parameter what tells it from another: the file's dtype,
+      the stacked shape, and a sha256 (hex) of the file's bytes of its layers, one after another.
+
+    Raises:
+      UserError: a tensor is missing, of another shape, or not known; or a file was cut off.
+    """
+    abstract = named_leaves(jax.eval_shape(config.build().init, jax.random.key(0)))
+    table = tensors(config)
+    _require_tensors(published, table, abstract)
+    layers: dict[str, list[tuple[Tensor, StoredTensor]]] = {}
+    for name, tensor in table.items():
+        layers.setdefault(tensor.path, []).append((tensor, published.tensors[name]))
+    params: Params = {}
+    digests = {}
+    for path, parts in layers.items():
+        leaf, digests[path] = read_parameter(path, parts, abstract[path].shape, place, convert)
+        *groups, last = path.split("/")
+        node = params
+        for group in groups:
+            node = node.setdefault(group, {})
+        node[last] = leaf
+    return params, digests
+
+
+def _require_tensors(
+    published: Published, table: Mapping[str, Tensor], abstract: Mapping[str, jax.ShapeDtypeStruct]
+) -> None:
+    """Refuses a model of which a tensor is missing, of another shape, or not known."""
+    found = published.tensors
+    if missing := sorted(table.keys() - found.keys()):
+        raise UserError(f"{published.name}: {_listed(missing)} missing from its weights")
+    for name, tensor in table.items():
+        shape = abstract[tensor.path].shape[0 if tensor.layer is None else 1 :]
+        expected = shape[::-1] if tensor.transposed else shape
+        if found[name].shape != expected:
+            raise UserError(
+                f"{published.name}: {name} is {list(found[name].shape)}; by its config it is "
+                f"{list(expected)}"
+            )
+    unknown = {name for name in found.keys() - table.keys() if not name.endswith(_IGNORED)}
+    if _HEAD in unknown:  # beside a tied embedding
+        unknown.discard(_HEAD)
+        if not _equal(found[_HEAD], found[_EMBEDDING]):
+            raise UserError(
+                f"{published.name}: {_HEAD} differs from {_EMBEDDING}, but its config says "
+                "tie_word_embeddings; set that to false there"
+            )
+    if unknown:
+        raise UserError(
+            f"{published.name}: {_listed(sorted(unknown))} not known: a model of another kind"
+        )
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - 3:,} more tensors are" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + (more or (" are" if len(names) > 1 else " is"))
+
+
+def _equal(one: StoredTensor, other: StoredTensor) -> bool:
+    if (one.shape, one.dtype) != (other.shape, other.dtype):
+        return False
+    parts = _row_ranges(one)
+    return all(one.read(*part).tobytes() == other.read(*part).tobytes() for part in parts)
+
+
+def _row_ranges(stored: StoredTensor, *, whole: bool = False) -> Iterator[tuple[int, int]]:
+    """As many rows at once as `_TABLE_BYTES` hold, or all."""
+    rows, *rest = stored.shape
+    size = max(1, _TABLE_BYTES // (math.prod(rest) * stored.dtype.itemsize))
+    size = rows if whole else size
+    yield from ((first, min(first + size, rows)) for first in range(0, rows, size))
+
+
+def read_parameter(
+    path: str,
+    parts: list[tuple[Tensor, StoredTensor]],
+    shape: tuple[int, ...],
+    place: Place,
+    convert: Convert | None,
+) -> tuple[Any, list[Any]]:
+    """One parameter from the tensors of its layers, or from parts of its only one."""
+    dtype = np.result_type(*(stored.dtype for _, stored in parts))
+    layers = shape[:1] if parts[0][0].layer is not None else ()
+    transposed = parts[0][0].transposed
+
+    def kept(x: Array) -> Any:
+        return x if convert is None else convert(path, x)
+
+    one = jax.eval_shape(kept, jax.ShapeDtypeStruct(shape[len(layers) :], dtype))
+    whole = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*layers, *x.shape), x.dtype), one)
+    shardings = jax.tree.map(lambda x: place(path, x.shape, x.dtype), whole)
+
+    def empty() -> Any:
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), whole)
+
+    def write(buffers: Any, rows: Array, at: Array) -> Any:
+        def update(buffer: Array, x: Array) -> Array:
+            return jax.lax.dynamic_update_slice_in_dim(buffer, x[None] if layers else x, at, axis=0)
+
+        value = kept((rows.T if transposed else rows).astype(dtype))
+        return jax.tree.map(update, buffers, value)
+
+    write = jax.jit(write, donate_argnums=0, out_shardings=shardings)
+    buffers = jax.jit(empty, out_shardings=shardings)()
+    digest = hashlib.sha256()
+    for rows, at in _read_ahead(parts, digest):
+        to = _over_rows(jax.tree.leaves(shardings)[0], rows.shape[0])
+        placed = jax.make_array_from_callback(rows.shape, to, rows.__getitem__)
+        buffers = jax.block_until_ready(write(buffers, placed, np.int32(at)))
+        del rows, placed  # before the next ones are waited for
+    stored_dtype = ", ".join(sorted({str(stored.dtype) for _, stored in parts}))
+    return buffers, [stored_dtype, list(shape), digest.hexdigest()]
+
+
+def _read_ahead(
+    parts: list[tuple[Tensor, StoredTensor]], digest: Any
+) -> Iterator[tuple[NDArray[Any], int]]:
+    """The layers, or rows of a table, and where on axis 0 they go; one is read while one is used.
+
+    `digest` is updated with their bytes.
+    """
+
+    def read(stored: StoredTensor, first: int, last: int) -> NDArray[Any]:
+        rows = stored.read(first, last)
+        digest.update(rows.reshape(-1).view(np.uint8).data)
+        return rows
+
+    jobs = (
+        ((stored, first, last), first if tensor.layer is None else tensor.layer)
+        for tensor, stored in parts
+        for first, last in _row_ranges(stored, whole=tensor.layer is not None)
+    )
+    with ThreadPoolExecutor(1) as reader:
+        job: Any = next(jobs)
+        ahead = reader.submit(read, *job[0])
+        while job is not None:
+            rows, at = ahead.result(), job[1]
+            if (job := next(jobs, None)) is not None:
+                ahead = reader.submit(read, *job[0])
+            yield rows, at
+            del rows
+
+
+def _over_rows(sharding: Sharding, rows: int) -> Sharding:
+    """How a tensor goes to the devices: some of its rows to each, if they divide."""
+    if not isinstance(sharding, NamedSharding):
+        return sharding
+    divides = rows % sharding.mesh.size == 0
+    spec = PartitionSpec(sharding.mesh.axis_names) if divides else PartitionSpec()
+    return NamedSharding(sharding.mesh, spec)

@@ -1,0 +1,47 @@
+"""What is planned is what is trained."""
+
+import jax
+import pytest
+
+from mmrec_jax.plan.step import lower_steps
+from mmrec_jax.plan.target import Target
+from mmrec_jax.train.compiled_steps import lower_step
+from mmrec_jax.train.setup import set_up
+from tests.refused import refused
+from tests.small_run import begin, linear_config, small_config, write_text
+
+_MESH = {"train__devices": 8, "mesh__data": 2, "mesh__fsdp": 2, "mesh__tensor": 2}
+_ADAPTED = {
+    "adapters__kind": "dora",
+    "adapters__rank": 2,
+    "adapters__embedding_rows": "3,7-9",
+    "noise__alpha": 5.0,
+    "optim__name": "sophia_g",
+}
+
+
+@pytest.mark.parametrize("fields", [{"train__carry_state": True}, _ADAPTED], ids=["all", "dora"])
+def test_the_programs_are_those_that_a_run_steps_with_word_for_word(tmp_path, fields):
+    text = write_text(tmp_path / "words.txt")
+    if "adapters__kind" in fields:
+        begin(small_config(text), tmp_path / "base", step=1)
+        fields = fields | {"init_from": tmp_path / "base"}
+    config = small_config(text, **_MESH, **fields)
+    run = set_up(config, tmp_path / "run", fresh=False)
+    refreshes = (False, True) if config.optim.uses_hessian else (False,)
+    parts = run.config, run.mesh, run.model, run.objectives, run.optimizer, run.state
+    real = [lower_step(*parts, refresh).as_text() for refresh in refreshes]
+    planned = lower_steps(config, Target(tuple(jax.devices()), 1))
+    assert [lowered.as_text() for _, lowered in planned] == real
+    assert "sdy.sharding" in real[0]
+
+
+def test_a_base_need_not_be_here(tmp_path):
+    config = linear_config("", init_from="nowhere", **_ADAPTED)
+    names = [name for name, _ in lower_steps(config, Target(tuple(jax.devices()), 1))]
+    assert names == ["step", "step that estimates the curvature"]
+
+
+def test_a_batch_that_does_not_divide_is_refused():
+    config = linear_config("", train__devices=None, train__batch_size=6)
+    refused(lambda: next(lower_steps(config, Target(tuple(jax.devices()), 1))), "batch_size", "8")
