@@ -58,6 +58,14 @@ class AdapterConfig(Settings):
     train_dtype: Literal["float32", "bfloat16"] = setting(
         "float32", "of the rows and of what is trained as it is"
     )
+    base_dtype: Literal["", "float32", "bfloat16", "int8", "nf4"] = setting(
+        "",
+        "of what is frozen, empty: as stored; int8 and nf4 (4 bits) are of kernels alone, which "
+        "are dequantised where they are multiplied with, layer by layer",
+    )
+    embedding_dtype: Literal["", "int8"] = setting(
+        "", "of the frozen rows of embedding and head; empty: as the other vectors"
+    )
     detach_norm: bool = setting(True, "dora: no gradient through its norm (section 4.3)")
     path: Literal["apply", "intercept"] = setting(
         "intercept",
@@ -81,12 +89,24 @@ class AdapterConfig(Settings):
         self.require(well_formed, "embedding_rows", 'rows such as "500-511,600"')
         apart = all(a[1] < b[0] for a, b in itertools.pairwise(sorted(self.row_ranges)))
         self.require(apart, "embedding_rows", "rows that are each named once")
-        for name, off in (("dropout", 0.0), ("embedding_rows", ""), ("train", "")):
+        off_values = {"dropout": 0.0}
+        for name in ("embedding_rows", "train", "base_dtype", "embedding_dtype"):
+            off_values[name] = ""
+        for name, off in off_values.items():
             self.require(
                 self.used or getattr(self, name) == off,
                 name,
                 f'{off!r} with adapters.kind "none", which trains every parameter',
             )
+        formed = self.path == "apply" and self.base_dtype in ("int8", "nf4")
+        expected = (
+            f'"intercept" with adapters.base_dtype "{self.base_dtype}", of one layer at a time'
+        )
+        self.require(not formed, "path", expected)
+        expected = '"" with adapters.embedding_rows, which are rows of its own dtype'
+        self.require(
+            not (self.embedding_dtype and self.embedding_rows), "embedding_dtype", expected
+        )
         expected = '0.0 with adapters.kind "whole", which has no adapters'
         self.require(self.kind != "whole" or not self.dropout, "dropout", expected)
 

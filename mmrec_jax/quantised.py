@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmrec_jax.errors import UserError
-from mmrec_jax.typing import Array, Float
+from mmrec_jax.typing import Array, Float, Int
 
 Kind = Literal["nf4", "int8"]
 
@@ -88,9 +88,12 @@ def quantise(array: Float[Array, "*l i o"], kind: Kind, axis: Literal[-2, -1] = 
 @functools.partial(jax.jit, static_argnames=("kind", "axis"))
 def _quantise(array: Array, kind: Kind, axis: int) -> Quantised:
     *layers, inputs, outputs = array.shape
+    if layers:  # one at a time, so that what is computed on the way is small
+        stacked: Quantised = jax.lax.map(lambda one: _quantise(one, kind, axis), array)
+        return stacked
     block = _block(inputs) if kind == "nf4" else inputs
     groups = inputs // block if axis == -2 else inputs
-    x = array.astype(jnp.float32).reshape(*layers, groups, inputs // groups, outputs)
+    x = array.astype(jnp.float32).reshape(groups, inputs // groups, outputs)
     largest = jnp.max(jnp.abs(x), axis=axis, keepdims=True)
     scales = (largest / _BOUND[kind]).astype(jnp.bfloat16)
     scales = jnp.where(scales < _LEAST_SCALE, 1, scales)
@@ -99,8 +102,8 @@ def _quantise(array: Array, kind: Kind, axis: int) -> Quantised:
         codes = jnp.clip(jnp.round(ratio), -128, 127).astype(jnp.int8)
     else:
         nearest = sum((ratio > border).astype(jnp.uint8) for border in _BORDERS)
-        pairs = jnp.asarray(nearest).reshape(*layers, inputs // 2, 2, outputs)
-        codes = pairs[..., 0, :] | pairs[..., 1, :] << 4
+        pairs = jnp.asarray(nearest).reshape(inputs // 2, 2, outputs)
+        codes = pairs[:, 0] | pairs[:, 1] << 4
     return Quantised(codes, jnp.squeeze(scales, -2), kind, array.dtype)
 
 
@@ -166,3 +169,21 @@ def product(x: Float[Array, "... i"], matrix: Array | Quantised) -> Float[Array,
     if isinstance(matrix, Quantised):
         return _product(x, matrix)
     return x @ matrix.astype(x.dtype)
+
+
+def rows(table: Array | Quantised, index: Int[Array, "..."], dtype: Any = None) -> Array:
+    """Rows [..., D] of a table [V, D] in `dtype`, its own if None; no others are dequantised."""
+    return dequantise(jax.tree.map(lambda x: x[index], table), dtype)
+
+
+def row_products(x: Float[Array, "... D"], table: Array | Quantised) -> Float[Array, "... V"]:
+    """Of each row of a table with x, in float32 at least; the table is rounded to the dtype of x.
+
+    An int8 table's codes are exact in every dtype: its scales are multiplied with afterwards.
+    """
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    codes, scales = (table.codes, table.scales) if isinstance(table, Quantised) else (table, None)
+    products = jnp.dot(x, codes.T.astype(x.dtype), preferred_element_type=wide)
+    if scales is None:
+        return products
+    return products * scales.astype(wide).reshape((1,) * (products.ndim - 1) + (-1,))

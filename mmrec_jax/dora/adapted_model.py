@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from mmrec_jax.config import AdapterConfig
-from mmrec_jax.dora.adapter import init, nested, partition_specs, trained
+from mmrec_jax.dora.adapter import Adapter, init, nested, nodes, partition_specs, trained
 from mmrec_jax.dora.interception import intercept
 from mmrec_jax.dora.rules import AdapterRule, RowRule, Rule, WholeRule, all_linear, choose_whole
 from mmrec_jax.dora.transform import apply, squares
@@ -48,7 +48,9 @@ class AdaptedModel(Wrapper):
             adapted = apply(self.base, params, detach_norm=self.detach_norm)
             return self.inner.apply(adapted, *inputs, **options)
         # No module calls the head, where its adapters could be intercepted.
-        head = {name: params[name] for name in self.inner.head_parameters if name in params}
+        head = {
+            name: params[name] for name in self.inner.head_parameters if _adapts(params.get(name))
+        }
         own = {name: self.base.get(name, {}) for name in head}
         with intercept(
             self.base | apply(own, head, detach_norm=self.detach_norm),
@@ -90,6 +92,10 @@ class AdaptedModel(Wrapper):
     def unwrap(self, params: Params) -> tuple[LanguageModel, Params]:
         """The inner model, with the adapters put into its parameters."""
         return self.inner.unwrap(apply(self.base, params))
+
+
+def _adapts(params: Params) -> bool:
+    return any(isinstance(node, Adapter) for node in nodes(params).values())
 
 
 def adapt(

@@ -22,7 +22,7 @@ from mmrec_jax.dora import transform
 from mmrec_jax.dora.adapter import Adapter, Rows, map_nodes, nodes, require_fit, with_whole
 from mmrec_jax.dora.kernel import factored_norm, magnitude_ratio, wide
 from mmrec_jax.errors import UserError
-from mmrec_jax.quantised import Quantised, dequantise, product
+from mmrec_jax.quantised import Quantised, dequantise, product, rows
 from mmrec_jax.tree import map_named
 from mmrec_jax.typing import Array
 
@@ -75,6 +75,9 @@ def intercept(
         call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], context: Any
     ) -> Any:
         module = context.module
+        if context.method_name == "__call__" and _is_quantised_embedding(module):
+            (ids,) = (*args, *kwargs.values())
+            return rows(module.embedding, ids, module.dtype)
         if context.method_name != "__call__" or not _is_changed(module):
             return call(*args, **kwargs)
         if not isinstance(module, nn.Dense):
@@ -88,6 +91,10 @@ def intercept(
 
     with nn.intercept_methods(interceptor):
         yield variables
+
+
+def _is_quantised_embedding(module: nn.Module) -> bool:
+    return isinstance(module, nn.Embed) and isinstance(module.embedding, Quantised)
 
 
 def _is_changed(module: nn.Module) -> bool:

@@ -13,6 +13,7 @@ from jax.tree_util import Partial
 
 from mmrec_jax.models.api import Output, Params, State, Training
 from mmrec_jax.models.layout import layout
+from mmrec_jax.quantised import row_products
 from mmrec_jax.tree import map_named
 from mmrec_jax.typing import Array
 
@@ -90,9 +91,7 @@ class LinenModel:
 
     def head(self, params: Params, hidden: Array) -> Array:
         """Logits [..., V] of hidden states [..., D]; here with the embedding of the tokens."""
-        matrix = params["embed"]["embedding"].T.astype(hidden.dtype)
-        dtype = jnp.promote_types(hidden.dtype, jnp.float32)
-        return jnp.dot(hidden, matrix, preferred_element_type=dtype)
+        return row_products(hidden, params["embed"]["embedding"])
 
     def captured(
         self, collected: Mapping[str, Any], state: State, shape: tuple[int, ...]

@@ -14,6 +14,7 @@ from mmrec_jax.config import OptimConfig
 from mmrec_jax.dora.adapted_model import adapt
 from mmrec_jax.models.attention.config import AttentionConfig
 from mmrec_jax.models.noise import with_embedding_noise
+from mmrec_jax.models.transformer.config import TransformerConfig
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.quantised import dequantise, quantise
 from mmrec_jax.train.estimator import make_estimator
@@ -177,3 +178,27 @@ def test_a_step_makes_no_array_of_floats_of_the_size_of_a_kernel_of_all_layers(f
     largest = _largest_floats(step.lower(model, state, few).compile().as_text())
     one_layer = _WIDTH * 2 * 2 * _WIDTH  # of the largest kernel that both have
     assert one_layer <= largest < _LAYERS * _WIDTH**2
+
+
+@pytest.mark.parametrize("family", ["mmrec", "transformer", "untied"])
+def test_an_embedding_of_int8_is_read_and_multiplied_with_as_its_values(family):
+    """Of all families: Flax's `Embed`, and the table of the transformer."""
+    if family == "mmrec":
+        inner = linear_model()
+    else:
+        sizes = {"model_dim": 16, "num_layers": 2, "num_heads": 2, "head_dim": 8, "ffn_dim": 24}
+        tied = family != "untied"
+        inner = TransformerConfig(20, **sizes, num_kv_heads=1, tie_embeddings=tied).build()
+    params = moved(jax.jit(inner.init)(jax.random.key(0)), 0.4)
+
+    def leaf(name, x):
+        return quantise(x, "int8", -1) if name.endswith("/embedding") else x
+
+    results = []
+    base = map_named(leaf, params)
+    for each in (base, _values(base)):
+        model = adapt(inner, each, dora.all_linear(2, 4.0))
+        state = jax.jit(lambda model: start(model, build(inner), RECORDER))(model)
+        after, metrics = jax.jit(make_train_step(RECORDER, build(inner)))(model, state, batch())
+        results.append((metrics["loss"], after.opt_state))
+    assert_close(*results, 1e-5)

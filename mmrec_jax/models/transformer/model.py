@@ -24,6 +24,7 @@ from mmrec_jax.models.linen import LinenModel
 from mmrec_jax.models.partition import split_rows
 from mmrec_jax.models.transformer.cache import BATCH_AXES, KVCache, empty_cache
 from mmrec_jax.models.transformer.config import TransformerConfig
+from mmrec_jax.quantised import row_products, rows
 from mmrec_jax.typing import Array, Bool, Float, Int, typed
 
 _MIXED = "mixed"  # the name under which attention's result is kept with remat="dots"
@@ -167,15 +168,15 @@ class _Table(nn.Module):
     def __call__(self, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
         c = self.config
 
-        def rows(name: str, count: int, index: Array) -> Array:
+        def found(name: str, count: int, index: Array) -> Array:
             init, shape = nn.initializers.normal(0.02), (count, c.model_dim)
             table = self.param(name, init, shape, c.param_dtype)
-            return table[jnp.clip(index, 0, count - 1)].astype(c.dtype)
+            return rows(table, jnp.clip(index, 0, count - 1), c.dtype)
 
-        x = rows("embedding", c.old_rows, tokens)
+        x = found("embedding", c.old_rows, tokens)
         if not c.new_rows:
             return x
-        new = rows("new_embedding", c.new_rows, tokens - c.old_rows)
+        new = found("new_embedding", c.new_rows, tokens - c.old_rows)
         return jnp.where((tokens >= c.old_rows)[..., None], new, x)
 
 
@@ -220,9 +221,8 @@ class Transformer(LinenModel):
     def head(self, params: Params, hidden: Array) -> Array:
         """See `LinenModel.head`: logits over the old rows, then over the new ones."""
         (tables,) = params.values()
-        wide = jnp.promote_types(hidden.dtype, jnp.float32)
         parts = [
-            jnp.dot(hidden, tables[name].T.astype(hidden.dtype), preferred_element_type=wide)
+            row_products(hidden, tables[name])
             for name in ("embedding", "new_embedding")
             if name in tables
         ]
