@@ -10,9 +10,6 @@ once, as they stand in the program. Prints a Markdown table.
 """
 
 import argparse
-import collections
-import math
-import re
 
 import jax
 from jax.sharding import Mesh
@@ -22,28 +19,11 @@ from benchmarks.workload import plain_objectives
 from mmrec_jax.config import Config, MeshConfig, OptimConfig, TrainConfig
 from mmrec_jax.models.mmrec.sizes import SIZES
 from mmrec_jax.optim.build import build_optimizer
+from mmrec_jax.plan.program import KINDS, count_collectives
 from mmrec_jax.train.compiled_steps import compile_step
 from mmrec_jax.train.mesh import abstract_on, make_mesh, state_shardings
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.tree import num_bytes
-
-_KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
-_OPERATION = re.compile(rf"^\s*\S.* = (.*?) ({'|'.join(_KINDS)})(?:-start)?\(", re.MULTILINE)
-_ARRAY = re.compile(r"(f64|f32|s32|u32|bf16|f16|pred|s8|u8)\[([\d,]*)\]")
-_WIDTHS = {"f64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2, "pred": 1, "s8": 1, "u8": 1}
-
-
-def collectives(program: str) -> dict[str, tuple[int, int]]:
-    """How many operations of each kind a compiled program has, and the bytes of their results."""
-    counts: collections.Counter[str] = collections.Counter()
-    sizes: collections.Counter[str] = collections.Counter()
-    for result, kind in _OPERATION.findall(program):
-        counts[kind] += 1
-        sizes[kind] += sum(
-            _WIDTHS[dtype] * math.prod(int(n) for n in shape.split(",") if n)
-            for dtype, shape in _ARRAY.findall(result)
-        )
-    return {kind: (counts[kind], sizes[kind]) for kind in _KINDS}
 
 
 def step_of(config: Config, mesh: Mesh) -> tuple[str, float]:
@@ -70,7 +50,7 @@ def main() -> None:
     parser.add_argument("--size", choices=sorted(SIZES), default="tiny")
     parser.add_argument("--rows", type=int, default=8)
     options = parser.parse_args()
-    print("\n".join(header(("data, fsdp, tensor", "share per device", *_KINDS))))
+    print("\n".join(header(("data, fsdp, tensor", "share per device", *KINDS))))
     for text in options.mesh:
         data, fsdp, tensor = map(int, text.split(","))
         config = Config(
@@ -80,7 +60,7 @@ def main() -> None:
             train=TrainConfig(steps=1, batch_size=options.rows, devices=data * fsdp * tensor),
         )
         program, share = step_of(config, make_mesh(config))
-        found = collectives(program).values()
+        found = count_collectives(program).values()
         cells = (f"{count}, {size / 2**20:.2f} MiB" if count else "-" for count, size in found)
         print(row((text, f"{share:.3f}", *cells)), flush=True)
 

@@ -123,6 +123,26 @@ class AdapterConfig(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
+class ExtendConfig(Settings):
+    """More tokens for a model of family transformer, the one that `config.init_from` names.
+
+    Their rows are tables of their own, which are trained beside adapters or alone.
+    """
+
+    group = "extend"
+
+    tokenizer: str = setting(
+        "", "the folder or tokenizer.json that mmrec tokenizer extend made of the model's own"
+    )
+    method: Literal["mean", "weighted", "average"] = setting(
+        "mean",
+        "first rows: mean of the rows of the old tokens that a new one is made of; weighted by "
+        "their bytes; average of all old tokens",
+    )
+    multiple: int = setting(128, "of which the rows in all are one", at_least(1))
+
+
+@dataclasses.dataclass(frozen=True)
 class TokenizerConfig(Settings):
     """How text becomes tokens."""
 
@@ -401,6 +421,7 @@ class Config(Settings):
     )
     model: Any = union(FAMILIES, "mmrec", "the model")
     adapters: AdapterConfig = AdapterConfig()
+    extend: ExtendConfig = ExtendConfig()
     objectives: Objectives = dataclasses.field(
         default_factory=Objectives, metadata={"registry": OBJECTIVES}
     )
@@ -420,6 +441,11 @@ class Config(Settings):
             bool(self.init_from) or not self.adapters.used,
             "init_from",
             f'the run to adapt, with adapters.kind "{self.adapters.kind}"',
+        )
+        self.extend.require(
+            bool(self.init_from) or not self.extend.tokenizer,
+            "tokenizer",
+            "empty without config.init_from, the model to extend",
         )
         if self.adapters.used and self.optim.name == "muon":
             self.optim.require(

@@ -30,9 +30,7 @@ def parse_with_overrides(
 def read_config(path: str, overrides: Sequence[str] = ()) -> Config:
     """The config that `get_config()` in a Python file returns, with overrides.
 
-    Args:
-      path: the file.
-      overrides: such as `--config.optim.lr=1e-3`; the type must be the field's.
+    An override is written `--config.optim.lr=1e-3`; its type must be the field's.
 
     Raises:
       UserError: the file is missing or fails, or a field is unknown, ill-typed or out of range.

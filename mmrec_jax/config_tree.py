@@ -42,12 +42,10 @@ def from_dict(plain: Mapping[str, Any]) -> Config:
 def override(config: Config, assignments: Sequence[tuple[str, str | None]]) -> Config:
     """The config with other values.
 
-    Args:
-      config: the config.
-      assignments: a field (`optim.lr`) and its value as text, or None, which switches a bool on.
-        The value of a tag (`model.family`) chooses another kind of group, which keeps of the fields
-        that both have the values that are no defaults; any field of an objective switches it on,
-        `None` off. One unit of length replaces another.
+    An assignment is a field (`optim.lr`) and its value as text, or None, which switches a bool on.
+    The value of a tag (`model.family`) chooses another kind of group, which keeps of the fields
+    that both have the values that are no defaults; any field of an objective switches it on, `None`
+    off. One unit of length replaces another.
 
     Raises:
       UserError: a field is unknown, or a value is not of its type or outside its range.

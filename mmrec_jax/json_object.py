@@ -8,11 +8,7 @@ from mmrec_jax.errors import UserError
 
 
 def read_json_object(path: Path, where: str) -> dict[str, Any]:
-    """The object in a UTF-8 file.
-
-    Args:
-      path: the file.
-      where: names the file in errors, and the field of the config it came from, if any.
+    """The object in a UTF-8 file, which errors call `where`.
 
     Raises:
       UserError: the file cannot be read, is no JSON, or holds something else than an object.

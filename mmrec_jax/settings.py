@@ -63,15 +63,10 @@ def setting(
     role: Role = "function",
     absent: Any = dataclasses.MISSING,
 ) -> Any:
-    """A field of `Settings`.
+    """A field of `Settings`; `comment` is for whoever sets it.
 
-    Args:
-      default: its default.
-      comment: what it means, for whoever sets it.
-      check: what a value must fulfil; None is always allowed where the type has it.
-      free: whether a run may be resumed with another value.
-      role: of a model's field.
-      absent: the value that runs had before this field existed, if that is not `default`.
+    None is always allowed where the type has it, whatever `check` says. `absent` is the value that
+    runs had before this field existed, if that is not `default`.
     """
     old = default if absent is dataclasses.MISSING else absent
     metadata = {"comment": comment, "check": check, "free": free, "role": role, "absent": old}

@@ -3,31 +3,14 @@
 import gzip
 import sys
 
-import jax
 import pytest
 
 import train
 from tests.small_run import CONFIG_FILE, begin, linear_config, write_text
 
-_COMPILED = []
-
-
-@pytest.fixture(autouse=True)
-def compiled():
-    """The compilations since the test began."""
-
-    def listen(event, duration, **unused):
-        if event.endswith("backend_compile_duration"):
-            _COMPILED.append(event)
-
-    _COMPILED.clear()
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield _COMPILED
-    jax.monitoring.unregister_event_duration_listener(listen)
-
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
+def command(monkeypatch, capsys, tmp_path, compiled):
     """Types the training command; returns its one line on standard error."""
 
     def type_(*arguments, text=None, config=CONFIG_FILE):
@@ -41,7 +24,7 @@ def command(monkeypatch, capsys, tmp_path):
         assert exit_.value.code == 2
         lines = capsys.readouterr().err.splitlines()
         assert lines[-1].startswith("error: "), lines
-        assert _COMPILED or len(lines) == 1, lines  # a run that began has a progress bar
+        assert compiled or len(lines) == 1, lines  # a run that began has a progress bar
         return lines[-1]
 
     return type_

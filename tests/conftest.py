@@ -50,3 +50,17 @@ def x64() -> Iterator[None]:
     """Double precision inside the test; float32 stays the default everywhere else."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def compiled() -> Iterator[list[str]]:
+    """The compilations since the test began."""
+    events: list[str] = []
+
+    def listen(event: str, duration: float, **unused: object) -> None:
+        if event.endswith("backend_compile_duration"):
+            events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield events
+    jax.monitoring.unregister_event_duration_listener(listen)

@@ -21,12 +21,13 @@ import pytest
 import zstandard
 
 from mmrec_jax import cli
+from mmrec_jax.checkpoints.load import open_model
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.data.treebank import treebank_documents
 from mmrec_jax.plan import program, target
-from mmrec_jax.tokenizers.cache import load_tokenizer
 from mmrec_jax.train import loop
 from mmrec_jax.train.setup import load_data
+from tests.pretrained.small_folder import write_folder
 from tests.small_run import ROOT, flags
 from tests.tokenizers.small_base import write_base
 
@@ -82,6 +83,7 @@ def write_files(folder):
     lines = "".join(json.dumps({"text": text}) + "\n" for text in texts[:300]).encode()
     (folder / "corpus" / "one.jsonl.zst").write_bytes(zstandard.compress(lines))
     write_base(folder)
+    write_folder(folder / "Qwen" / "Qwen3-0.6B")  # read in place of the one on the Hub
 
 
 def _train(arguments, monkeypatch):
@@ -98,7 +100,7 @@ def _train(arguments, monkeypatch):
 
 def _open_data(config, workdir, **_):
     assert not Workdir(workdir).config.exists(), "refused: another run is in this folder"
-    origin = config.init_from and load_tokenizer(Workdir(Path(config.init_from)).tokenizer)
+    origin = config.init_from and open_model(config.init_from).tokenizer
     # One folder for all, where a tokenizer is trained once.
     data = load_data(config, Workdir(Path("runs/data")), origin or None)
     assert data.describe()

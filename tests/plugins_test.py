@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import os
-import subprocess
 import sys
 
 from mmrec_jax.checkpoints.workdir import Workdir
@@ -13,7 +11,7 @@ from mmrec_jax.data.kinds.text import PackedConfig
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.settings import at_least, setting
 from mmrec_jax.train.loop import run
-from tests.small_run import ROOT, linear_config
+from tests.small_run import execute, linear_config
 
 
 @DATA_KINDS.register("counting")
@@ -63,13 +61,7 @@ else:
 
 
 def _execute(*arguments):
-    return subprocess.run(
-        [sys.executable, "-c", _IN_A_PROCESS, *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return execute([sys.executable, "-c", _IN_A_PROCESS, *map(str, arguments)])
 
 
 def test_a_plugin_is_stored_and_imported_before_its_kinds_are_looked_up(tmp_path):

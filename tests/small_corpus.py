@@ -9,7 +9,8 @@ from typing import Any
 
 from mmrec_jax.data.files.reading import find_sources
 from mmrec_jax.data.prepare.executors import ExecutorKind, Resources
-from mmrec_jax.data.prepare.preparation import Outcome, prepare_text
+from mmrec_jax.data.prepare.manifest import Manifest
+from mmrec_jax.data.prepare.preparation import prepare_text
 from mmrec_jax.data.prepare.settings import PrepareSettings
 from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
@@ -56,7 +57,7 @@ def prepare_small(
     executor: ExecutorKind = "local",
     slurm: Mapping[str, str] | None = None,
     **options: Any,
-) -> Outcome:
+) -> Manifest | None:
     """Prepares some files, with `options` of `prepare_text`."""
     resources = Resources(workers, ram_mb, executor, slurm or {})
     sources = find_sources(pattern, "--source")

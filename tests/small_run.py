@@ -19,7 +19,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from mmrec_jax.checkpoints.lock import unlock_folder
@@ -30,6 +29,7 @@ from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.train.setup import set_up
 from mmrec_jax.train.state import TrainState, to_items
 from mmrec_jax.train.writer import read_metrics
+from mmrec_jax.tree import named_leaves
 from mmrec_jax.xla_flags import with_required
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -155,6 +155,24 @@ def execute(arguments: Sequence[str], *, devices: int = 1) -> subprocess.Complet
     )
 
 
+@contextlib.contextmanager
+def started(arguments: Sequence[str], **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """A process in `environment`, with other variables besides; killed at the end."""
+    process = subprocess.Popen(
+        arguments,
+        env=environment() | variables,
+        cwd=session_directory(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
 @functools.cache
 def trained() -> Path:
     """The workdir of the small run, trained without interruption. Tests must not change it."""
@@ -175,12 +193,20 @@ def metrics(folder: Path, split: str = "") -> list[dict[str, Any]]:
     return [{name: x for name, x in line.items() if name not in _TIMED} for line in lines]
 
 
+def assert_same_bits(actual: Any, expected: Any) -> None:
+    """Two trees have the same leaves under the same names, bit for bit."""
+    found, wanted = named_leaves(actual), named_leaves(expected)
+    assert found.keys() == wanted.keys()
+    for name, leaf in wanted.items():
+        assert found[name].dtype == leaf.dtype, name
+        assert np.asarray(found[name]).tobytes() == np.asarray(leaf).tobytes(), name
+
+
 def assert_same_run(config: Config, first: Path, second: Path) -> TrainState:
     """Training metrics and last states are equal, bit for bit; returns the state."""
     assert metrics(first, "train") == metrics(second, "train")
     states = [set_up(config, folder, fresh=False).state for folder in (first, second)]
-    for a, b in zip(*map(jax.tree.leaves, states), strict=True):
-        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    assert_same_bits(*states)
     return states[0]
 
 

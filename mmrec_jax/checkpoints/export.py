@@ -17,7 +17,7 @@ import jax
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.checkpoints.tensor_file import TensorFormat
 from mmrec_jax.checkpoints.workdir import Workdir
-from mmrec_jax.config import AdapterConfig, Config
+from mmrec_jax.config import AdapterConfig, Config, ExtendConfig
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
@@ -73,7 +73,9 @@ def write_merged(
 
 def stand_alone(config: Config) -> Config:
     """The config of a model that needs no base."""
-    return dataclasses.replace(config, init_from="", adapters=AdapterConfig())
+    return dataclasses.replace(
+        config, init_from="", adapters=AdapterConfig(), extend=ExtendConfig()
+    )
 
 
 def require_new_folder(folder: str | os.PathLike[str]) -> Workdir:

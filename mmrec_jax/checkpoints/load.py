@@ -17,13 +17,14 @@ from mmrec_jax.checkpoints.export import read_exported_facts, read_exported_para
 from mmrec_jax.checkpoints.identity import difference, identity, model_identity
 from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.checkpoints.workdir import Workdir
-from mmrec_jax.config import Config
+from mmrec_jax.config import Config, ExtendConfig
 from mmrec_jax.data.kinds.text import TreebankConfig
 from mmrec_jax.dora.adapted_model import adapter_rules
 from mmrec_jax.dora.rules import STACKED
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.models.family_config import FamilyConfig
+from mmrec_jax.pretrained.extended import extend, read_extended
 from mmrec_jax.pretrained.published import find_published, open_published
 from mmrec_jax.pretrained.reading import Convert, read_params
 from mmrec_jax.settings import role
@@ -111,8 +112,10 @@ def open_model(workdir: str | os.PathLike[str], step: Step = "best") -> SavedMod
     def read(mesh: Mesh | None, convert: Convert | None) -> tuple[Params, dict[str, Any] | None]:
         if config.adapters.used:
             trained = read_adapters(workdir, chosen, mesh=mesh)
-            base = open_model(_base_of(trained, run), trained.base["step"]).read(mesh)
-            params = merge_adapters(base, trained)
+            base = open_model(_base_of(trained, run), trained.base["step"])
+            if config.extend.tokenizer:
+                base = extended(base, config.extend, tokenizer)
+            params = merge_adapters(base.read(mesh), trained)
         else:
             abstract = _abstract(model, mesh)
             if run.model_file.is_file():
@@ -149,9 +152,31 @@ def with_adapter(base: TrainedModel, adapter: str | os.PathLike[str]) -> Trained
     trained = read_adapters(adapter)
     # The same tokenizer, with whatever fine-tuning keeps beside it.
     own = load_tokenizer(Workdir(Path(adapter)).tokenizer)
+    if trained.config.extend.tokenizer:
+        params, parameters = base.params, base.identity["parameters"]
+        base = dataclasses.replace(base, read_params=lambda *_: (params, parameters))
+        base = extended(base, trained.config.extend, own).read()
     check_same_tokenizer(own.fingerprint, base.tokenizer.fingerprint, str(base.root))
     params = merge_adapters(base, trained)
     return dataclasses.replace(base, params=params, parameters=None, tokenizer=own)
+
+
+def extended(base: SavedModel, config: ExtendConfig, tokenizer: Tokenizer) -> SavedModel:
+    """The model with rows for all tokens of `tokenizer`; its identity has none of them.
+
+    Raises:
+      UserError: as `pretrained.extended.extend`.
+    """
+    extension = extend(config, base.model, base.tokenizer, tokenizer)
+
+    def read(mesh: Mesh | None, convert: Convert | None) -> tuple[Params, dict[str, Any]]:
+        params, parameters = base.read_params(mesh, convert)
+        if parameters is None:
+            parameters = identity(base.model, params)["parameters"]
+        return extension.apply(params, mesh), parameters
+
+    facts = base.root, base.config, extension.model, base.step, tokenizer
+    return SavedModel(*facts, read_params=read)
 
 
 def _open_published(found: Path | str, step: Step) -> SavedModel:
@@ -268,7 +293,7 @@ def load(
 
 
 def load_base(config: Config, run: Workdir, meta: dict[str, Any] | None) -> SavedModel | None:
-    """The model of `config.init_from`, if there is one, to be read.
+    """The model of `config.init_from`, if there is one, to be read, with the rows of new tokens.
 
     A run that is continued (from a checkpoint with `meta`) gets the step that it began with,
     whatever its base did since.
@@ -278,7 +303,13 @@ def load_base(config: Config, run: Workdir, meta: dict[str, Any] | None) -> Save
     if Path(config.init_from).expanduser().resolve() == run.root.resolve():
         raise UserError(f"config.init_from is {config.init_from}, the run's own --workdir")
     record = (meta or {}).get("base")
-    return open_model(config.init_from, record["step"] if record else "best")
+    base = open_model(config.init_from, record["step"] if record else "best")
+    if not config.extend.tokenizer:
+        return base
+    if record:
+        return extended(base, config.extend, load_tokenizer(run.tokenizer))
+    new = read_extended(config.extend, base.model, base.tokenizer)
+    return extended(base, config.extend, new)
 
 
 def with_base_model(config: Config, base: SavedModel) -> Config:

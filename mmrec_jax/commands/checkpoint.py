@@ -56,6 +56,8 @@ def _show_adapters(options: argparse.Namespace) -> None:
             what = "trained whole"
         else:
             what = f"{kind}, rank {node.a.shape[-1]}, scale {node.scale:g}"
+        if isinstance(node, dora.Whole):  # the rows of new tokens are not in the base
+            shapes.setdefault(name, node.value.shape)
         shape = " x ".join(map(str, shapes[name]))
         size, held = sum(x.size for x in leaves), sum(x.nbytes for x in leaves)
         lines.append((name, shape, what, f"{size:,}", f"{held:,}"))

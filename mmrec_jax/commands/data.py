@@ -150,6 +150,7 @@ def _prepare(options: argparse.Namespace) -> None:
     tokenizer = load_tokenizer(path) if path.is_dir() else read_tokenizer_file(path, "--tokenizer")
     try:
         from mmrec_jax.data.prepare.executors import Resources
+        from mmrec_jax.data.prepare.manifest import MANIFEST
         from mmrec_jax.data.prepare.preparation import prepare_text
     except ModuleNotFoundError as error:
         raise UserError(
@@ -161,7 +162,8 @@ def _prepare(options: argparse.Namespace) -> None:
         executor=options.executor,
         slurm={"partition": options.slurm_partition, "time": options.slurm_time},
     )
-    outcome = prepare_text(
+    there = (out / MANIFEST).exists() and not options.fresh
+    manifest = prepare_text(
         out,
         sources,
         tokenizer,
@@ -170,16 +172,11 @@ def _prepare(options: argparse.Namespace) -> None:
         stop=options.on_error == "stop",
         fresh=options.fresh,
     )
-    manifest = outcome.manifest
     if manifest is None:
         print(f"handed over to Slurm; when its jobs have ended: mmrec data report {out}")
         return
-    if outcome.done_before:
+    if there:
         print(f"{options.out}: this text is prepared already; --fresh does it again")
-    else:
-        if outcome.workers < resources.workers:
-            print(f"no more than {outcome.workers} workers fit into --ram-mb {options.ram_mb:,.0f}")
-        print(f"{outcome.seconds:,.1f} s with {outcome.workers} workers")
     print(_describe(manifest))
     print(
         f"train with --config.data.source=prepared --config.data.train={options.out}; "

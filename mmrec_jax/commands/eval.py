@@ -195,13 +195,15 @@ def _loss(
 def _write(out: Path, stem: str, step: int, found: "Evaluation", root: Path) -> None:
     """The numbers and, if there is one, the picture."""
     from mmrec_jax.atomic_file import replace_file
+    from mmrec_jax.curves import draw_panels
 
     content = {"step": step, **(found.record or found.metrics)}
     text = json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
-    names = [f"{stem}.png", f"{stem}.json"] if found.draw else [f"{stem}.json"]
+    names = [f"{stem}.png", f"{stem}.json"] if found.panels else [f"{stem}.json"]
     try:
-        if found.draw:
-            found.draw(root.name or root.resolve().name, out / names[0])
+        if found.panels:
+            run = root.name or root.resolve().name
+            draw_panels(found.panels, f"{run}: {found.title}", out / names[0])
         replace_file(out / names[-1], text.encode())
     except OSError as error:
         raise UserError(f"{error.filename or out}: {error.strerror or error}") from None

@@ -55,12 +55,6 @@ def _add_extend(commands: Any) -> None:
         action="store_true",
         help="prefer tokens that begin and end where the morphemes of Turkish words do",
     )
-    add(
-        "--gold",
-        metavar="FILE",
-        help="with --morph-aware: the boundaries of this CoNLL-U file, split into inflectional "
-        "groups, instead of the segmenter's",
-    )
     add("--out", required=True, help="the folder to write")
     add("--fresh", action="store_true", help="replace another tokenizer that is there")
     parser.set_defaults(run=_extend)
@@ -73,7 +67,7 @@ def _extend(options: argparse.Namespace) -> None:
     from mmrec_jax.tokenizers import extension
     from mmrec_jax.tokenizers.bpe_file import BpeFile
 
-    boundaries, morphemes = _boundaries(options)
+    boundaries, morphemes = _boundaries() if options.morph_aware else (None, None)
     plan = extension.ExtensionPlan(
         base=BpeFile.read(tokenizer_file(options.base)),
         files=find_files(options.text, "--text"),
@@ -109,20 +103,11 @@ def _protected(pattern: str | None, field: str) -> list[str]:
     return [chunk for path in files for chunk in text_chunks(path, field)]
 
 
-def _boundaries(options: argparse.Namespace) -> tuple[Any, str | None]:
+def _boundaries() -> tuple[Any, str]:
     """Where the morphemes of a word begin, and what says so: `ExtensionPlan.boundaries`."""
     from mmrec_jax import turkish
     from mmrec_jax.data.treebank import treebank_version
     from mmrec_jax.tokenizers.extension import text_sha256
-    from mmrec_jax.tokenizers.morphemes import read_gold_boundaries
-
-    if not options.morph_aware:
-        if options.gold:
-            raise UserError("--gold is used with --morph-aware alone")
-        return None, None
-    if options.gold:
-        gold = read_gold_boundaries(Path(options.gold))
-        return lambda word: gold.get(word, frozenset()), text_sha256([Path(options.gold)])
     from mmrec_jax.turkish.segmenter import segment
 
     # Of the segmenter, its code and what its lexicon is from.
@@ -177,8 +162,8 @@ _SHARES = {"tokenizer": "words_by_tokens", "base": "base_words_by_tokens"}
 
 def _report(options: argparse.Namespace) -> None:
     """Prints the Markdown and writes the files."""
+    from mmrec_jax.curves import Panel, draw_panels
     from mmrec_jax.data.files.paths import find_files
-    from mmrec_jax.evaluation.curves import Panel, draw_panels
     from mmrec_jax.pretrained.published import tokenizer_file
     from mmrec_jax.tokenizers.morphemes import read_gold_boundaries
     from mmrec_jax.tokenizers.report import Encoder, make_report, markdown, write_report

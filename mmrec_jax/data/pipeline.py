@@ -47,8 +47,8 @@ class Pipeline:
     stream of all epochs, so neighbours never have the same one.
 
     Attributes:
-      groups: the stores of each part of the text; several parts are mixed by `config.mixture`.
-      config: `seq_len`, `seed`, `shards`, `packing_windows` and `mixture` are used.
+      groups: the stores of each part of the text; several parts are mixed by `config.stages`.
+      config: `seq_len`, `seed`, `shards`, `packing_windows` and `stages` are used.
       batch_size: rows of a step over all processes.
       carry_state: whether a row continues the same row of the batch before.
     """
@@ -92,10 +92,9 @@ class Pipeline:
             "train.batch_size": self.batch_size,
             "train.carry_state": self.carry_state,
         }
-        mixture = self.config.mixture
         if not self.carry_state:
             identity["data.packing_windows"] = self.config.packing_windows
-            identity["data.weights"] = mixture and mixture.stages
+            identity["data.weights"] = self.config.stages or None
         each = self.num_shards // process_count
         hosted = range(process_index * each, (process_index + 1) * each)
         return _ShardedBatches(self, hosted, identity)
@@ -135,7 +134,7 @@ class Pipeline:
 
     def rows(self, shard: int) -> grain.IterDataset[Row]:
         """The endless rows of one shard."""
-        seed, mixture = self.config.seed, self.config.mixture
+        seed, stages = self.config.seed, self.config.stages
         if self.carry_state:
             return _carried_rows(*self._documents, self.config, shard, self.batch_size)
         rows = [
@@ -144,7 +143,7 @@ class Pipeline:
             )
             for number, chunks in enumerate(self._chunks)
         ]
-        return rows[0] if mixture is None else MixedRows(rows, mixture, self.rows_per_shard)
+        return MixedRows(rows, stages, self.rows_per_shard) if stages else rows[0]
 
     def epochs(self, states: list[dict[str, Any]]) -> dict[str, float]:
         """How often each part was read, by the states of some shards."""
@@ -161,7 +160,7 @@ class Pipeline:
 
     def _epoch(self, group: Sequence[TokenStore], chunks: Chunks) -> tuple[str, int, float]:
         """Its name, the chunks in it, and about how many of them a row holds."""
-        name = f"epochs of {group[0].name}" if self.config.mixture is not None else "epochs"
+        name = f"epochs of {group[0].name}" if self.config.stages else "epochs"
         return name, len(chunks), self.config.seq_len / float(np.mean(chunks.lengths))
 
     @functools.cached_property

@@ -47,8 +47,7 @@ def load_text(config: TextConfig) -> RunText:
     """
     reading = Reading(config.documents, config.field, config.max_record_mb << 20)
     sources = find_sources(config.train, "config.data.train")
-    if config.mixture is not None:
-        config.mixture.check(len(sources))
+    config.check_sources(len(sources))
     if not (config.validation or config.validation_fraction):
         tell("config.data.validation_fraction is 0: all text is trained on, nothing is held out")
     given = _given_validation(config, reading)

@@ -1,20 +1,19 @@
 """Which document is trained on and which is held out, decided by a hash and by nothing else."""
 
-import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from mmrec_jax.data.document import Document
+from mmrec_jax.data.seeds import hashed_seed
 from mmrec_jax.errors import UserError
 
 Split = Literal["train", "validation", "test"]
 
 
 def hash_share(key: str) -> float:
-    """A number in [0, 1) that depends only on `key` (sha256), uniform over keys."""
-    digest = hashlib.sha256(key.encode("utf-8")).digest()
-    return int.from_bytes(digest[:8], "big") / 2.0**64
+    """A number in [0, 1) that depends only on `key`, uniform over keys."""
+    return hashed_seed(key) / 2.0**64
 
 
 def text_share(text: str) -> float:

@@ -9,7 +9,7 @@ from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.evaluation import longest_documents
-from mmrec_jax.data.kinds.text import PackedConfig
+from mmrec_jax.data.kinds.text import PackedConfig, WeightedConfig
 from mmrec_jax.data.pipeline import Pipeline
 from mmrec_jax.data.token_store import TokenStore, Weigh
 from mmrec_jax.data.train_iterator import TrainIterator
@@ -24,6 +24,7 @@ class TextDataset(Dataset):
     Attributes:
       train: the stores of each part of the text.
       validation: None where nothing is held out.
+      remarks: what `describe` says beside the sizes.
     """
 
     config: PackedConfig
@@ -31,6 +32,7 @@ class TextDataset(Dataset):
     train: tuple[TokenStore, ...]
     validation: TokenStore | None
     carry_state: bool = False
+    remarks: str = ""
 
     @classmethod
     def from_documents(
@@ -88,22 +90,26 @@ class TextDataset(Dataset):
         size = sum(store.num_bytes for store in self.train)
         tokens = sum(store.num_pairs for store in self.train)
         lost = sum(store.unspelled_bytes for store in self.train) / size
-        unspelled = f", {lost:.2%} of the bytes spelled by no token" if lost else ""
-        held_out = "nothing is held out: there is no validation loss"
+        details = [f"{self.tokenizer.vocab_size:,} in the vocabulary"]
+        if self.config.prompt_style == "text":  # of conversations the bytes are of responses alone
+            details.insert(0, f"{size / tokens:.2f} bytes/token")
+        if lost:
+            details.append(f"{lost:.2%} of the bytes spelled by no token")
+        remarks = ["nothing is held out: there is no validation loss"]
         if self.validation is not None:
-            held_out = f"{self.validation.num_documents:,} validation documents"
+            remarks = [f"{self.validation.num_documents:,} validation documents"]
+        if self.remarks:
+            remarks.append(self.remarks)
         return (
             f"{self.config.source}, {documents:,} training documents, {size:,} bytes, "
-            f"{tokens:,} tokens ({size / tokens:.2f} bytes/token, "
-            f"{self.tokenizer.vocab_size:,} in the vocabulary"
-            f"{unspelled}); {held_out}"
+            f"{tokens:,} tokens ({', '.join(details)}); {'; '.join(remarks)}"
         )
 
     def _pipeline(self, batch_size: int) -> Pipeline:
         """What is mixed; without weights all sources are one."""
-        groups, mixture = [self.train], self.config.mixture
-        if mixture is not None:
-            mixture.check(len(self.train))
+        groups = [self.train]
+        if isinstance(self.config, WeightedConfig) and self.config.weights:
+            self.config.check_sources(len(self.train))
             expected = "empty with config.train.carry_state, which reads document after document"
             self.config.require(not self.carry_state, "weights", expected)
             groups = [(store,) for store in self.train]

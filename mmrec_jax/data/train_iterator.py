@@ -8,8 +8,6 @@ from typing import Any
 from mmrec_jax.data.batch import Batch
 from mmrec_jax.errors import UserError
 
-_PIPELINE = "data.pipeline"  # in the identity of what `pipeline.py` makes
-
 
 def joined_state(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The `TrainIterator.get_state` of a whole run, from which any number of processes continues.
@@ -48,8 +46,8 @@ class TrainIterator(Iterator[Batch]):
         """Continues from `state` exactly as the iterator it was taken from would have.
 
         Raises:
-          UserError: the state was saved for other data, other settings of the data, or by a version
-            that read it in another order; the message names what differs.
+          UserError: the state was saved for other data or other settings of the data; the message
+            names what differs.
         """
         saved = state["identity"]
         differing = [
@@ -57,8 +55,6 @@ class TrainIterator(Iterator[Batch]):
             for name, value in self._identity.items()
             if saved.get(name) != value
         ]
-        if _PIPELINE in self._identity and _PIPELINE not in saved:
-            differing = ["an earlier version saved it, which read the data in another order"]
         if differing:
             raise UserError(
                 "the saved position in the training data belongs to other data: "

@@ -35,5 +35,6 @@ def dashboard(
         found.scalars,
         text=f"{what}: {read:,} tokens in {rows} rows of up to {length:,}\n{found.table}",
         record={"source": request.source, "rows": rows, "length": length, **found.record},
-        draw=lambda run, path: found.draw(f"{run}, {what}", path),
+        panels=found.panels,
+        title=f"{what}, {read:,} tokens",
     )

@@ -38,11 +38,6 @@ class RecallScore:
     other_nll: float | None
 
 
-def most_pairs(ids: NDArray[np.int32]) -> int:
-    """Pairs in the longest sequence that these ids allow."""
-    return len(ids) // 2
-
-
 def score_recall(
     model: LanguageModel,
     params: Params,
@@ -56,8 +51,8 @@ def score_recall(
 ) -> list[RecallScore]:
     """Asks every key of `sequences` random sequences for each number of pairs.
 
-    Keys are drawn from the lower half of `ids`, values from the upper half, at most
-    `most_pairs(ids)` of them. A sequence begins with `begin_id`, or with the first key if that is
+    Keys are drawn from the lower half of `ids`, values from the upper half; no number of pairs is
+    larger than a half. A sequence begins with `begin_id`, or with the first key if that is
     None; `rows` are read side by side, with `params` on one device.
     """
     model, widest = with_state(model), max(pairs)

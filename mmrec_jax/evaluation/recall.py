@@ -8,9 +8,9 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from mmrec_jax.curves import Curve, Panel
 from mmrec_jax.errors import UserError
-from mmrec_jax.evaluation.curves import Curve, Panel, draw_panels
-from mmrec_jax.evaluation.mqar import RecallScore, most_pairs, score_recall
+from mmrec_jax.evaluation.mqar import RecallScore, score_recall
 from mmrec_jax.evaluation.needle import DEPTHS, FEWEST_IDS, SHORTEST, NeedleScore, score_needle
 from mmrec_jax.evaluation.registry import Evaluation, EvaluationRequest
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
@@ -46,7 +46,7 @@ def recall(
     size = num_bytes(jax.eval_shape(lambda: model.initial_state(1)))
     state = f"state: {size:,} bytes, whatever the length" if size else "no state: the text is kept"
     lines = [state]
-    pairs = [count for count in _PAIRS if count <= most_pairs(ids)]
+    pairs = [count for count in _PAIRS if count <= len(ids) // 2]
     if len(pairs) < len(_PAIRS):
         lines.append(
             f"MQAR: {len(ids)} ordinary tokens are enough for {pairs[-1]} pairs and no more"
@@ -98,7 +98,8 @@ def recall(
             "mqar": [dataclasses.asdict(score) for score in found],
             "needle": [dataclasses.asdict(score) for score in needle],
         },
-        draw=lambda run, path: draw_panels(recall_panels(found, needle), f"{run}: {state}", path),
+        panels=recall_panels(found, needle),
+        title=state,
     )
 
 

@@ -5,13 +5,13 @@ follows from its data and its config (`train/evaluator.py`).
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from jax.sharding import Mesh
 
 from mmrec_jax.config import Config
+from mmrec_jax.curves import Panel
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.data.token_store import TokenStore
@@ -69,9 +69,10 @@ class Evaluation:
     # Numbers for the log; integers are counts
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     text: str = ""  # for the console, and for files of samples
-    # Of `mmrec eval`: every number, for a file of JSON, and `draw(run, path)`, a picture as PNG
+    # Of `mmrec eval`: every number, for a file of JSON, and what a picture shows
     record: dict[str, Any] = dataclasses.field(default_factory=dict)
-    draw: Callable[[str, Path], None] | None = None
+    panels: Sequence[Panel] = ()
+    title: str = ""  # of the picture, after the run's name
 
 
 # Of a request, and of the evaluator's own options: keywords with defaults, which the options of

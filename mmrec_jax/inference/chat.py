@@ -23,18 +23,10 @@ def reply(
 ) -> list[str]:
     """What the model responds, as the assistant, under the template kept with its tokenizer.
 
-    Args:
-      model: `mmrec_jax.load` returns it with its parameters and tokenizer.
-      params: its parameters.
-      tokenizer: its tokenizer.
-      messages: what it is to respond to: a message of the user, or several messages in turns.
-      state: the conversation so far (`on_state` of the call before, or a saved state), which ended
-        with a response; the messages are those after it. None: they begin a conversation.
-      **options: as of `generate`. A response ends at the template's end-of-turn token, or at the
-        end of the document, unless `stop_at_end` is False.
-
-    Returns:
-      The responses, one per sample.
+    `messages`, one of the user or several in turns, begin a conversation, or go on with the one of
+    `state` (`on_state` of the call before, or a saved state), which ended with a response. The
+    options are those of `generate`; a response ends at the template's end-of-turn token, or at the
+    end of the document, unless `stop_at_end` is False. Returns one response per sample.
 
     Raises:
       UserError: the tokenizer has no template, or cannot spell a message.

@@ -9,9 +9,9 @@ wrapper with those that it keeps (a frozen base, say).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from mmrec_jax.curves import Panel
 from mmrec_jax.models.family_config import FamilyConfig
 from mmrec_jax.typing import Array, Bool, Float, Int
 
@@ -51,7 +51,7 @@ class Dashboard(NamedTuple):
     scalars: dict[str, float]  # for the log
     record: dict[str, Any]  # every number, fit for JSON
     table: str  # for the console
-    draw: Callable[[str, Path], None]  # `draw(title, path)` writes a picture, PNG
+    panels: Sequence[Panel]  # for a picture
 
 
 class LanguageModel(Protocol):

@@ -8,8 +8,8 @@ import time
 
 import jax
 
-_KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
-_OPERATION = re.compile(rf"^\s*\S.* = (.*?) ({'|'.join(_KINDS)})(?:-start)?\(", re.MULTILINE)
+KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
+_OPERATION = re.compile(rf"^\s*\S.* = (.*?) ({'|'.join(KINDS)})(?:-start)?\(", re.MULTILINE)
 _ARRAY = re.compile(r"(f64|f32|s32|u32|bf16|f16|pred|s8|u8)\[([\d,]*)\]")
 _WIDTHS = {"f64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2, "pred": 1, "s8": 1, "u8": 1}
 # What the compilers say of a program that does not fit: "(20.62G)" or "Used 16.84G of 15.75G".
@@ -70,4 +70,4 @@ def count_collectives(program: str) -> Collectives:
             _WIDTHS[dtype] * math.prod(int(n) for n in shape.split(",") if n)
             for dtype, shape in _ARRAY.findall(result)
         )
-    return {kind: (counts[kind], sizes[kind]) for kind in _KINDS}
+    return {kind: (counts[kind], sizes[kind]) for kind in KINDS}

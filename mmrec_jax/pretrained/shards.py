@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.json_object import read_json_object
-from mmrec_jax.tokenizers.raw_tensors import FLOATS
+from mmrec_jax.tokenizers.raw_tensors import FLOATS, file_header
 
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
@@ -61,12 +61,9 @@ def open_shards(folder: Path) -> dict[str, StoredTensor]:
     index = folder / INDEX_FILE
     if not index.is_file():
         if not (folder / SINGLE_FILE).is_file():
-            found = sorted(
-                path.name for pattern in ("*.bin", "*.pth") for path in folder.glob(pattern)
-            )
-            other = f" ({found[0]} is not read: save_pretrained of transformers writes one)"
+            others = [f" (save_pretrained makes one of {x.name})" for x in folder.glob("*.bin")]
             raise UserError(
-                f"{folder}: there is neither {SINGLE_FILE} nor {INDEX_FILE}{other if found else ''}"
+                f"{folder}: there is neither {SINGLE_FILE} nor {INDEX_FILE}{''.join(others[:1])}"
             )
         return _open_file(folder / SINGLE_FILE)
     files = read_json_object(index, str(index)).get("weight_map")
@@ -170,10 +167,9 @@ def _write_file(path: Path, tensors: Mapping[str, NewTensor], names: Sequence[st
         end += each.num_bytes
         dtype, shape = _NAMES[each.dtype], list(each.shape)
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
-    label = json.dumps(header).encode()
-    label += b" " * (-len(label) % 8)
+    label = file_header(header)
     with path.open("wb") as stream:
-        stream.write(len(label).to_bytes(8, "little") + label)
+        stream.write(label)
         for name in names:
             for part in tensors[name].parts():
                 stream.write(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)

@@ -29,14 +29,9 @@ _KINDS: dict[str, type[Tokenizer]] = {
 def build_tokenizer(run: Config, texts: Iterable[str], directory: Path) -> Tokenizer:
     """The tokenizer that `run.tokenizer` asks for.
 
-    A trained one is kept in a folder of `directory` whose name is a hash of the training texts and
-    the settings: a second call with the same ones loads it, with others trains anew. A damaged
+    A trained one is kept in a folder of `directory` whose name is a hash of `texts`, the NFC texts
+    of the training split, and of the settings: a second call with the same ones loads it. A damaged
     entry is trained again.
-
-    Args:
-      run: which tokenizer, and how many ids where that is left to `run.model.vocab_size`.
-      texts: the NFC texts of the training split; not read for kinds "byte" and "file".
-      directory: the cache.
 
     Raises:
       UserError: the vocabulary does not fit the text, the text is empty, or the file of kind

@@ -12,18 +12,12 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 @dataclasses.dataclass(frozen=True)
 class Message:
-    """One turn.
-
-    Attributes:
-      role: who says it.
-      text: what, brought to Unicode normal form C on construction.
-      trained: of the assistant's: whether it is learnt, or only read.
-      extra: what else the chat template is given: `tool_calls`, `reasoning_content`, ...
-    """
+    """One turn."""
 
     role: Role
-    text: str
-    trained: bool = True
+    text: str  # brought to Unicode normal form C on construction
+    trained: bool = True  # of the assistant's: whether it is learnt, or only read
+    # What else the chat template is given: `tool_calls`, `reasoning_content`, ...
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -32,18 +26,13 @@ class Message:
 
 @dataclasses.dataclass(frozen=True)
 class Conversation:
-    """Messages that a model is to continue as the assistant.
+    """Messages that a model is to continue as the assistant."""
 
-    Attributes:
-      name: where it comes from, fit for an error message ("pairs.jsonl:17").
-      messages: perhaps one of the system, then turns of the user, the assistant and tools; the last
-        one is the assistant's, and one of the assistant's at least is trained.
-      tools: descriptions of the functions that the assistant may call, for the chat template.
-    """
-
-    name: str
+    name: str  # where it comes from, fit for an error message ("pairs.jsonl:17")
+    # Perhaps one of the system, then turns of the user, the assistant and tools; the last one is
+    # the assistant's, and one of the assistant's at least is trained
     messages: tuple[Message, ...]
-    tools: tuple[Any, ...] = ()
+    tools: tuple[Any, ...] = ()  # functions that the assistant may call, for the chat template
 
     @property
     def prompt(self) -> str:

@@ -1,6 +1,6 @@
 """Rows of an embedding matrix for the tokens that a tokenizer was extended by."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ from mmrec_jax.tokenizers.bpe_file import BpeFile
 
 Matrix = NDArray[Any]  # float16, bfloat16, float32 or float64
 Method = Literal["mean", "weighted", "average"]
-_CHUNK = 4_096  # rows converted to float64 at once
+_CHUNK, _TOKENS = 4_096, 1_024  # rows, and new tokens' rows, that are float64 at once
 
 
 def constituents(base: BpeFile, extended: BpeFile) -> dict[int, list[int]]:
@@ -58,16 +58,36 @@ def extend_rows(
     of the old tokens in bytes. Returns [a multiple of `multiple`, D] in the dtype of `matrix`: the
     used rows bit for bit, the new ones, and padding rows that are the mean of the used ones.
     """
-    total = -(-(used + len(parts)) // multiple) * multiple
-    chunks = (matrix[start : min(start + _CHUNK, used)] for start in range(0, used, _CHUNK))
-    zero = np.zeros(matrix.shape[1])
-    center = sum((chunk.astype(np.float64).sum(axis=0) for chunk in chunks), zero) / used
-    result = np.empty((total, matrix.shape[1]), matrix.dtype)
-    result[:used] = matrix[:used]
-    result[used:] = center
-    if method != "average":
-        for token, old in parts.items():
-            weights = [lengths[part] for part in old] if method == "weighted" else None
-            rows = matrix[list(old)].astype(np.float64)
-            result[token] = np.average(rows, axis=0, weights=weights)
+    count = -(-(used + len(parts)) // multiple) * multiple - used
+    read = matrix.__getitem__
+    new = first_rows(read, used, parts, lengths, method, count, matrix.dtype)
+    return np.concatenate([matrix[:used], new])
+
+
+def first_rows(
+    read: Callable[[NDArray[Any]], Matrix],
+    used: int,
+    parts: Mapping[int, Sequence[int]],
+    lengths: Mapping[int, int],
+    method: Method,
+    count: int,
+    dtype: Any,
+) -> Matrix:
+    """The rows [count, D] behind the first `used` of a matrix: see `extend_rows`.
+
+    `read` gives the rows with some indices; few are asked for at once, wherever the matrix is.
+    """
+    indices = np.arange(used)
+    chunks = (read(indices[start : start + _CHUNK]) for start in range(0, used, _CHUNK))
+    center = np.sum([chunk.astype(np.float64).sum(axis=0) for chunk in chunks], axis=0) / used
+    result = np.empty((count, len(center)), dtype)
+    result[:] = center
+    tokens = [] if method == "average" else sorted(parts)
+    for start in range(0, len(tokens), _TOKENS):
+        some = tokens[start : start + _TOKENS]
+        old = np.concatenate([parts[token] for token in some])
+        weights = np.array([lengths[x] if method == "weighted" else 1.0 for x in old.tolist()])
+        begins = np.cumsum([0, *(len(parts[token]) for token in some[:-1])])
+        sums = np.add.reduceat(read(old).astype(np.float64) * weights[:, None], begins)
+        result[np.array(some) - used] = sums / np.add.reduceat(weights, begins)[:, None]
     return result

@@ -4,7 +4,7 @@ import copy
 import functools
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import tokenizers
@@ -45,7 +45,7 @@ class HuggingFaceTokenizer(Tokenizer):
     content_file: ClassVar[str] = "tokenizer.json"
 
     def __init__(self, content: bytes, name: str, begin: str = "", end: str = "") -> None:
-        self.content = content
+        super().__init__(content, name)
         settings = read_settings(content, name)
         model, added = settings["model"], settings["added_tokens"]
         names = {token["content"] for token in added} | _names(model)
@@ -83,11 +83,6 @@ class HuggingFaceTokenizer(Tokenizer):
                 self.lossless &= not (shared or token.get("lstrip") or token.get("rstrip"))
         if any(part.get("behavior") == "Removed" for part in steps(settings, "pre_tokenizer")):
             self.lossless = False
-
-    @classmethod
-    def from_content(cls, content: bytes, name: str, begin: str = "", end: str = "") -> Self:
-        """See `Tokenizer.from_content`."""
-        return cls(content, name, begin, end)
 
     @functools.cached_property
     def _continuing(self) -> tokenizers.Tokenizer:

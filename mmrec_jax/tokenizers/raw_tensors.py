@@ -80,6 +80,13 @@ def _read_file(path: Path) -> tuple[dict[str, RawTensor], dict[str, str]]:
     return tensors, metadata
 
 
+def file_header(description: Mapping[str, Any]) -> bytes:
+    """What a file begins with: of each tensor its dtype, shape and offsets; metadata."""
+    label = json.dumps(description).encode()
+    label += b" " * (-len(label) % 8)
+    return len(label).to_bytes(8, "little") + label
+
+
 def write_tensors(
     path: Path, tensors: Mapping[str, RawTensor], metadata: Mapping[str, str]
 ) -> None:
@@ -93,9 +100,7 @@ def write_tensors(
         each, begin = tensors[name], end
         end += len(each.data)
         header[name] = {"dtype": each.dtype, "shape": each.shape, "data_offsets": [begin, end]}
-    label = json.dumps(header).encode()
-    label += b" " * (-len(label) % 8)
-    parts = [len(label).to_bytes(8, "little"), label, *(tensors[name].data for name in names)]
+    parts = [file_header(header), *(tensors[name].data for name in names)]
     try:
         replace_file(path, b"".join(parts))
     except OSError as error:

@@ -8,7 +8,7 @@ import functools
 import io
 import re
 from collections.abc import Iterable
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 import sentencepiece
@@ -40,7 +40,7 @@ class SentencePieceTokenizer(Tokenizer):
     content_file: ClassVar[str] = "sentencepiece.model"
 
     def __init__(self, content: bytes, name: str, begin: str = "", end: str = "") -> None:
-        self.content = content
+        super().__init__(content, name)
         processor = _load(content, name)
         try:
             pieces = [processor.id_to_piece(i) for i in range(processor.get_piece_size())]
@@ -71,11 +71,6 @@ class SentencePieceTokenizer(Tokenizer):
         self._meta_ids = [ids[piece] for piece in _META_BYTES if piece in ids]
         self._spellings = self._find_spellings()
         self.lossless = self._spellings is not None
-
-    @classmethod
-    def from_content(cls, content: bytes, name: str, begin: str = "", end: str = "") -> Self:
-        """See `Tokenizer.from_content`."""
-        return cls(content, name, begin, end)
 
     @functools.cached_property
     def _continuing(self) -> sentencepiece.SentencePieceProcessor:
@@ -154,13 +149,9 @@ def train_sentencepiece(
     """Trains a tokenizer; the same texts and settings give the same bytes.
 
     Nothing is normalised, stripped or lower-cased; digits stand alone; a newline is a piece of its
-    own; characters outside the commonest 99.95 % are spelled in bytes.
-
-    Args:
-      texts: NFC texts.
-      kind: the algorithm.
-      vocab_size: the exact number of ids: 3 special ones, newline, 256 bytes, and the pieces.
-      field: the config field that holds `vocab_size`, for error messages.
+    own; characters outside the commonest 99.95 % are spelled in bytes. `texts` are NFC; errors call
+    `vocab_size`, the exact number of ids (3 special ones, newline, 256 bytes, and the pieces),
+    `field`.
 
     Raises:
       UserError: there is no text, or `vocab_size` is too small or too large for it.

@@ -1,6 +1,5 @@
 """Text of any size: in chunks, and as words (pre-tokens): which, how often, in which order."""
 
-import codecs
 import dataclasses
 import itertools
 import tempfile
@@ -15,9 +14,9 @@ from numpy.typing import NDArray
 from mmrec_jax.data.files.compression import bare_name, open_bytes
 from mmrec_jax.data.files.paths import file_kind
 from mmrec_jax.data.files.reading import Reading, read_file
-from mmrec_jax.errors import UserError
+from mmrec_jax.data.files.text import decoded
 
-_LONGEST = 1 << 20  # characters; a longer line of plain text is cut at a space
+_LONGEST = 1 << 20  # bytes; a longer line of plain text is cut before a space
 _READ = 1 << 16  # bytes read at once
 _CONLLU_TEXT = "# text = "
 _BATCH = 4_000_000  # characters encoded at once, in parallel
@@ -50,30 +49,19 @@ def text_chunks(path: Path, field: str = "text") -> Iterator[str]:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """Whole lines, some at a time; one of more than `_LONGEST` characters is cut."""
-    decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    rest, read, block = "", 0, None
+    """Whole lines, some at a time; one of more than `_LONGEST` bytes is cut."""
+    rest, offset = b"", 0
     with open_bytes(path) as stream:
-        while block != b"":
-            block = stream.read(_READ)
-            pending = len(decoder.getstate()[0])
-            try:
-                rest += decoder.decode(block, final=not block)
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"{path}: not UTF-8 at byte offset {read - pending + error.start} "
-                    f"(0x{error.object[error.start]:02x}); convert the file to UTF-8"
-                ) from None
-            read += len(block)
-            cut = rest.rfind("\n") + 1
-            if not cut and len(rest) > _LONGEST:
-                cut = rest.rfind(" ")  # the space belongs to the word after it
-                cut = cut if cut > 0 else len(rest)
+        while data := rest + stream.read(_READ):
+            cut = data.rfind(b"\n") + 1
+            if len(data) == len(rest):  # the end
+                cut = len(data)
+            elif not cut and len(data) > _LONGEST:
+                begins = (i for i in reversed(range(len(data))) if data[i] & 0xC0 != 0x80)
+                cut = max(0, data.rfind(b" ")) or next(begins, len(data))  # before a character
             if cut:
-                yield rest[:cut]
-                rest = rest[cut:]
-    if rest:
-        yield rest
+                yield decoded(data[:cut], str(path), offset)
+            rest, offset = data[cut:], offset + cut
 
 
 def batched(chunks: Iterable[str], characters: int) -> Iterator[list[str]]:

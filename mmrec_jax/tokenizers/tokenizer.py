@@ -114,8 +114,10 @@ class Tokenizer(abc.ABC):
         """
         return self._encode(text.decode("utf-8"))
 
+    def __init__(self, content: bytes, name: str, begin: str = "", end: str = "") -> None:
+        self.content = content
+
     @classmethod
-    @abc.abstractmethod
     def from_content(cls, content: bytes, name: str, begin: str = "", end: str = "") -> Self:
         """The tokenizer of some `content`; errors call it `name`.
 
@@ -125,6 +127,7 @@ class Tokenizer(abc.ABC):
         Raises:
           UserError: `content` is damaged or has no such token.
         """
+        return cls(content, name, begin, end)
 
     @abc.abstractmethod
     def _encode(self, text: str) -> NDArray[np.int32]: ...

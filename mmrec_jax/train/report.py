@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from mmrec_jax import dora
 from mmrec_jax.checkpoints.workdir import Workdir
-from mmrec_jax.evaluation.curves import Curve, Panel, draw_panels
+from mmrec_jax.curves import Curve, Panel, draw_panels
 from mmrec_jax.evaluation.registry import format_metrics
 from mmrec_jax.train.processes import is_process_zero
 from mmrec_jax.train.setup import Setup

@@ -1,5 +1,6 @@
-"""Where the numbers of a run go while it trains: `train.writers`, one class each."""
+"""Where the numbers of a run go while it trains: `train.writers`."""
 
+import dataclasses
 import importlib.util
 import json
 import math
@@ -18,147 +19,112 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.train.processes import is_process_zero
 
 
+@dataclasses.dataclass(frozen=True)
 class Writer:
-    """Takes numbers of a step. A name is unique within its split."""
+    """Where numbers go."""
 
-    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        """Writes numbers, finite or not."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Flushes what was written and lets go of it."""
+    # Of a step and a split: numbers, finite or not; a name is unique within its split
+    write: Callable[[int, str, Mapping[str, float]], None]
+    close: Callable[[], None] = lambda: None  # flushes what was written
 
 
-class JsonLines(Writer):
-    """Appends one JSON object per line, `{"step": ..., "split": ..., ...}`, flushed at once."""
+def open_json_lines(path: Path, resume_step: int) -> Writer:
+    """Appends one JSON object per line, `{"step": ..., "split": ..., ...}`, flushed at once.
 
-    def __init__(self, path: Path, resume_step: int) -> None:
-        """Opens `path`, keeping what was written up to `resume_step`, 0 for nothing.
+    What was written up to `resume_step` is kept, 0 for nothing. Lines of later steps are removed:
+    those steps are computed again. So is a last line that a kill cut off. Lines that are no metrics
+    are not this writer's, and stay.
+    """
+    kept = b""
+    if resume_step and path.exists():
+        *lines, last = path.read_bytes().split(b"\n")
+        if last and _parse(last) is not None:
+            lines.append(last)  # complete, but for its newline
+        steps = ((line, (_parse(line) or {}).get("step", 0)) for line in lines)
+        kept = b"".join(line + b"\n" for line, step in steps if step <= resume_step)
+    replace_file(path, kept)
+    file = path.open("a", encoding="utf-8")
 
-        Lines of later steps are removed: those steps are computed again. So is a last line that a
-        kill cut off. Lines that are no metrics are not this writer's, and stay.
-        """
-        kept = b""
-        if resume_step and path.exists():
-            *lines, last = path.read_bytes().split(b"\n")
-            if last and _parse(last) is not None:
-                lines.append(last)  # complete, but for its newline
-            steps = ((line, (_parse(line) or {}).get("step", 0)) for line in lines)
-            kept = b"".join(line + b"\n" for line, step in steps if step <= resume_step)
-        replace_file(path, kept)
-        self._path = path
-        self._file = path.open("a", encoding="utf-8")
-
-    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        """Writes null for what is not finite: JSON has no word for it."""
+    def write(step: int, split: str, values: Mapping[str, float]) -> None:
+        # null for what is not finite: JSON has no word for it
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         line = {"step": step, "split": split, **finite}
-        self._file.write(json.dumps(line, allow_nan=False) + "\n")
-        self._file.flush()
-        if not self._path.exists():  # else the numbers go to a file without a name
-            raise UserError(_removed(self._path))
+        file.write(json.dumps(line, allow_nan=False) + "\n")
+        file.flush()
+        if not path.exists():  # else the numbers go to a file without a name
+            raise UserError(_removed(path))
 
-    def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
+    return Writer(write, file.close)
 
 
-class _TensorBoard(Writer):
-    """Event files for TensorBoard, by tensorboardX."""
+def _console(step: int, split: str, values: Mapping[str, float]) -> None:
+    numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+    print(f"step {step:,} {split}: {numbers}", flush=True)
 
-    def __init__(self, folder: Path, resume_step: int) -> None:
-        purge = resume_step + 1 if resume_step else None
-        self._events = SummaryWriter(str(folder), purge_step=purge)
 
-    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+def _open_tensorboard(folder: Path, resume_step: int) -> Writer:
+    purge = resume_step + 1 if resume_step else None
+    events = SummaryWriter(str(folder), purge_step=purge)
+
+    def write(step: int, split: str, values: Mapping[str, float]) -> None:
         for name, value in values.items():
-            self._events.add_scalar(f"{split}/{name}", value, step)
+            events.add_scalar(f"{split}/{name}", value, step)
 
-    def close(self) -> None:
-        self._events.close()
-
-
-class _Console(Writer):
-    """One line on standard output for each call."""
-
-    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-        print(f"step {step:,} {split}: {numbers}", flush=True)
+    return Writer(write, events.close)
 
 
-class _WandB(Writer):
-    """A run of Weights & Biases, in the mode that WANDB_MODE says, such as "offline"."""
+def _open_wandb(workdir: Workdir, resume_step: int, config: Config) -> Writer:
+    """In the mode that WANDB_MODE says, such as "offline"."""
+    import wandb
 
-    def __init__(self, workdir: Workdir, resume_step: int, config: Config) -> None:
-        import wandb
+    identity = workdir.wandb_id
+    if not (resume_step and identity.exists()):
+        identity.write_text(secrets.token_hex(8), "utf-8")
+    run = wandb.init(
+        project="mmrec_jax",
+        name=workdir.root.resolve().name,
+        id=identity.read_text("utf-8"),
+        resume="allow",
+        dir=str(workdir.root),
+        config=to_dict(config),
+        settings=wandb.Settings(silent=True),
+    )
+    # Its own count of steps only rises; a run that continues begins at an earlier one.
+    run.define_metric("*", step_metric="step")
 
-        identity = workdir.wandb_id
-        if not (resume_step and identity.exists()):
-            identity.write_text(secrets.token_hex(8), "utf-8")
-        self._run = wandb.init(
-            project="mmrec_jax",
-            name=workdir.root.resolve().name,
-            id=identity.read_text("utf-8"),
-            resume="allow",
-            dir=str(workdir.root),
-            config=to_dict(config),
-            settings=wandb.Settings(silent=True),
-        )
-        # Its own count of steps only rises; a run that continues begins at an earlier one.
-        self._run.define_metric("*", step_metric="step")
+    def write(step: int, split: str, values: Mapping[str, float]) -> None:
+        run.log({"step": step} | {f"{split}/{name}": x for name, x in values.items()})
 
-    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        self._run.log({"step": step} | {f"{split}/{name}": x for name, x in values.items()})
-
-    def close(self) -> None:
-        self._run.finish()
+    return Writer(write, run.finish)
 
 
-class _Trackio(Writer):
-    """A run of Trackio, in its local data base unless its own settings say otherwise."""
+def _open_trackio(workdir: Workdir, resume_step: int, config: Config) -> Writer:
+    """In its local data base unless its own settings say otherwise."""
+    import trackio
 
-    def __init__(self, workdir: Workdir, resume_step: int, config: Config) -> None:
-        import trackio
+    run = trackio.init(
+        project="mmrec_jax",
+        name=workdir.root.resolve().name,
+        resume="allow" if resume_step else "never",
+        config=to_dict(config),
+        embed=False,
+    )
 
-        self._run = trackio.init(
-            project="mmrec_jax",
-            name=workdir.root.resolve().name,
-            resume="allow" if resume_step else "never",
-            config=to_dict(config),
-            embed=False,
-        )
+    def write(step: int, split: str, values: Mapping[str, float]) -> None:
+        run.log({f"{split}/{name}": x for name, x in values.items()}, step=step)
 
-    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        self._run.log({f"{split}/{name}": x for name, x in values.items()}, step=step)
-
-    def close(self) -> None:
-        self._run.finish()
+    return Writer(write, run.finish)
 
 
 # In the order in which they are asked to write: the file that the others can be rebuilt from first.
 _OPENERS: dict[str, Callable[[Workdir, int, Config], Writer]] = {
-    "jsonl": lambda workdir, step, config: JsonLines(workdir.metrics, step),
-    "console": lambda workdir, step, config: _Console(),
-    "tensorboard": lambda workdir, step, config: _TensorBoard(workdir.tensorboard, step),
-    "wandb": _WandB,
-    "trackio": _Trackio,
+    "jsonl": lambda workdir, step, config: open_json_lines(workdir.metrics, step),
+    "console": lambda workdir, step, config: Writer(_console),
+    "tensorboard": lambda workdir, step, config: _open_tensorboard(workdir.tensorboard, step),
+    "wandb": _open_wandb,
+    "trackio": _open_trackio,
 }
 _EXTRAS = ("wandb", "trackio")
-
-
-class _Writers(Writer):
-    """Several writers as one."""
-
-    def __init__(self, writers: Sequence[Writer]) -> None:
-        self._writers = writers
-
-    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        for writer in self._writers:
-            writer.write(step, split, values)
-
-    def close(self) -> None:
-        for writer in self._writers:
-            writer.close()
 
 
 def check_writers(names: Sequence[str]) -> None:
@@ -180,12 +146,19 @@ def open_writers(config: Config, workdir: Workdir, *, resume_step: int) -> Write
 
     `resume_step` is that of the checkpoint that the run continues from, 0 for none.
     """
-    names = config.train.writers
-    check_writers(names)
-    if not is_process_zero():
-        return _Writers([])
+    names = config.train.writers if is_process_zero() else ()
     openers = [opener for name, opener in _OPENERS.items() if name in names]
-    return _Writers([opener(workdir, resume_step, config) for opener in openers])
+    writers = [opener(workdir, resume_step, config) for opener in openers]
+
+    def write(step: int, split: str, values: Mapping[str, float]) -> None:
+        for writer in writers:
+            writer.write(step, split, values)
+
+    def close() -> None:
+        for writer in writers:
+            writer.close()
+
+    return Writer(write, close)
 
 
 def require_workdir(workdir: Workdir) -> None:

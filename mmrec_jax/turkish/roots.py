@@ -4,6 +4,7 @@ Stems that break a rule of vowel harmony or change before a suffix: Lewis (2000)
 """
 
 import collections
+import functools
 import math
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
@@ -157,34 +158,25 @@ class _Spelling:
     """A smoothed trigram model of letters; the end of a word counts as a letter."""
 
     def __init__(self, words: list[str]) -> None:
-        self._pairs, self._triples = collections.Counter[str](), collections.Counter[str]()
-        for word in words:
-            spelled = f"^^{word}$"
-            for index in range(2, len(spelled)):
-                self._triples[spelled[index - 2 : index + 1]] += 1
-                self._pairs[spelled[index - 1 : index + 1]] += 1
-        self._after_one, self._after_two = collections.Counter[str](), collections.Counter[str]()
-        for pair, count in self._pairs.items():
-            self._after_one[pair[0]] += count
-        for triple, count in self._triples.items():
-            self._after_two[triple[:2]] += count
-        self._costs: dict[tuple[str, str, str], float] = {}
+        spelled = [f"^^{word}$" for word in words]
+        triples = [(x[i - 2], x[i - 1], x[i]) for x in spelled for i in range(2, len(x))]
+        self._triples = collections.Counter(triples)
+        self._pairs = collections.Counter((b, c) for _, b, c in triples)
+        self._after_two = collections.Counter((a, b) for a, b, _ in triples)
+        self._after_one = collections.Counter(b for _, b, _ in triples)
+        self._cost = functools.cache(self._computed_cost)
 
-    def _cost(self, a: str, b: str, c: str) -> float:
-        pair = (self._pairs[b + c] + 0.2) / (self._after_one[b] + 0.2 * _ALPHABET_SIZE)
-        share = (self._triples[a + b + c] + 3 * pair) / (self._after_two[a + b] + 3)
-        cost = self._costs[a, b, c] = -math.log(share)
-        return cost
+    def _computed_cost(self, a: str, b: str, c: str) -> float:
+        pair = (self._pairs[b, c] + 0.2) / (self._after_one[b] + 0.2 * _ALPHABET_SIZE)
+        return -math.log((self._triples[a, b, c] + 3 * pair) / (self._after_two[a, b] + 3))
 
     def prefix_costs(self, word: str, start: float, limit: float) -> list[float]:
-        costs, total, known = [start], start, self._costs
+        costs, total = [start], start
         a, b = "^", "^"
         for letter in word:
-            step = known.get((a, b, letter))
-            total += step if step is not None else self._cost(a, b, letter)
+            total += self._cost(a, b, letter)
             if total >= limit:
                 break
             a, b = b, letter
-            step = known.get((a, b, "$"))
-            costs.append(total + (step if step is not None else self._cost(a, b, "$")))
+            costs.append(total + self._cost(a, b, "$"))
         return costs

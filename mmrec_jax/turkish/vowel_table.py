@@ -43,13 +43,8 @@ class VowelTable:
 def vowel_table(tokenizer: Tokenizer) -> VowelTable:
     """The table of a tokenizer's tokens."""
     rows = [_row(text) for text in piece_texts(tokenizer)]
-    continues, first, sets, last = zip(*rows, strict=True)
-    return VowelTable(
-        np.array(continues, bool),
-        np.array(first, np.int32),
-        np.array(sets, bool),
-        np.array(last, np.int32),
-    )
+    continues, first, sets, last = (np.array(column) for column in zip(*rows, strict=True))
+    return VowelTable(continues, first.astype(np.int32), sets, last.astype(np.int32))
 
 
 def broken_classes() -> NDArray[np.bool_]:

@@ -2,12 +2,9 @@
 
 import dataclasses
 
-import pytest
-
 from benchmarks.run_log import RunLog, changed_fields
 from mmrec_jax.config import Config, OptimConfig
 from mmrec_jax.data.kinds.text import TextConfig
-from mmrec_jax.errors import UserError
 from mmrec_jax.models.attention.config import AttentionConfig
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.objectives.config import Objectives
@@ -43,13 +40,3 @@ def test_a_run_is_found_by_its_model_and_config_in_the_log_of_an_earlier_process
         {"objectives": Objectives(cross_entropy=None, uboo=UBOOConfig(weight=0.2))},
     ):
         assert log.find("mmrec", dataclasses.replace(CONFIG, **change)) is None
-
-
-def test_what_is_no_log_is_named(tmp_path):
-    path = tmp_path / "log.jsonl"
-    for line in ("{", "[1]", '{"model": "mmrec"}'):
-        path.write_text(f"{line}\n", "utf-8")
-        with pytest.raises(UserError, match=r"log\.jsonl:1: this line is not a run"):
-            RunLog(path)
-    with pytest.raises(UserError, match="--log: the folder"):
-        RunLog(tmp_path / "no" / "log.jsonl")

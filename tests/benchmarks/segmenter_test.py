@@ -1,10 +1,7 @@
 """Gold files of morphology are read as they are meant, and shares are of what they say."""
 
-import pytest
-
 from benchmarks import segmenter as measures
 from benchmarks.segmenter import inflected_forms, lemmas, rule_pairs
-from mmrec_jax.errors import UserError
 from mmrec_jax.turkish.counts import AnnotatedWord
 
 
@@ -26,18 +23,6 @@ def test_gold_files(tmp_path):
     assert rule_pairs(path) == ("consonant_drop", [("ev+SH", "ev+H")])
     for row in ("ev EVDE N;LOC;SG", "ev N;LOC(SG) EVDE"):  # of 2018 and of 2023
         assert inflected_forms(_file(tmp_path, "a.tsv", row, row)) == ["evde"]
-
-
-def test_a_bad_file_is_named(tmp_path):
-    path = _file(tmp_path, "a.tsv", "ev evde N;LOC;SG", "ev evde")
-    with pytest.raises(UserError, match=r"a\.tsv:2"):
-        inflected_forms(path)
-    with pytest.raises(UserError, match=r"b\.tsv"):
-        inflected_forms(_file(tmp_path, "b.tsv"))
-    with pytest.raises(UserError, match=r"none\.tsv"):
-        inflected_forms(tmp_path / "none.tsv")
-    with pytest.raises(UserError, match=r"phonology-none\.tsv"):
-        rule_pairs(tmp_path / "phonology-none.tsv")
 
 
 def test_shares():

@@ -16,9 +16,10 @@ from benchmarks import (
     peer_speed,
     speed_cell,
 )
-from benchmarks.cell_process import run_process
+from benchmarks.cell_process import pythons, run_process
 from benchmarks.floor import training_bytes_per_token
 from benchmarks.timing import time_steps
+from mmrec_jax.errors import UserError
 from mmrec_jax.models.attention.config import AttentionConfig
 from mmrec_jax.tree import num_bytes
 from tests.small_run import small_model
@@ -122,3 +123,13 @@ def test_collectives_are_counted_with_their_results():
     found = collectives.collectives(lines)
     assert found["all-reduce"] == (2, 4 * 4 + 2 * 6 + 4)
     assert found["all-gather"] == (0, 0)
+
+
+def test_models_in_jax_need_no_torch_and_a_python_without_it_is_named():
+    expected = dict.fromkeys(("mmrec", "jax"), sys.executable)
+    assert pythons(["mmrec", "jax"], "/no/such/python", "torch") == expected
+    with pytest.raises(UserError, match="/no/such/python"):
+        pythons(["mmrec", "qwen3"], "/no/such/python", "torch")
+    assert pythons(["jax", "qwen3"], None, "no_such_module") == {"jax": sys.executable}
+    with pytest.raises(UserError, match="cannot import no_such_module"):
+        pythons(["qwen3"], sys.executable, "no_such_module")

@@ -15,7 +15,7 @@ from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.errors import UserError
 from mmrec_jax.train.mesh import abstract_on, replicated
 from tests.refused import refused
-from tests.small_run import ROOT
+from tests.small_run import ROOT, assert_same_bits
 from tests.small_step import mesh
 
 _HERE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -38,13 +38,6 @@ def _save(checkpointer, step, loss=None, size=300):
     checkpointer.wait()
 
 
-def _assert_same(actual, expected):
-    assert jax.tree.structure(actual) == jax.tree.structure(expected)
-    for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        assert a.dtype == e.dtype
-        assert np.asarray(a).tobytes() == np.asarray(e).tobytes()
-
-
 def _restore(checkpointer, step, size=300):
     return checkpointer.restore(step, abstract_on(_arrays(step, size), _HERE))
 
@@ -59,11 +52,11 @@ def test_everything_comes_back_bit_for_bit_whatever_the_folder_is_called(tmp_pat
     checkpointer.close()
     again = Checkpointer(tmp_path / name)
     arrays, data = _restore(again, 7)
-    _assert_same(arrays, _arrays(7))
+    assert_same_bits(arrays, _arrays(7))
     assert data == {"position": 7, "nested": {"list": [7]}}
     assert again.read_meta(7) == {"format": 2, "step": 7, **_META, "validation_loss": 1.5}
     params = _arrays(7)["params"]
-    _assert_same(again.restore_params(7, abstract_on(params, _HERE)), params)
+    assert_same_bits(again.restore_params(7, abstract_on(params, _HERE)), params)
     again.close()
 
 
@@ -77,7 +70,7 @@ def test_steps_that_follow_do_not_reach_a_save_that_is_still_running(tmp_path):
         arrays = change(arrays)
     checkpointer.wait()
     restored, _ = _restore(checkpointer, 3, size=1000)
-    _assert_same(restored, _arrays(3, size=1000))
+    assert_same_bits(restored, _arrays(3, size=1000))
     assert all(leaf.sharding == _HERE for leaf in jax.tree.leaves(restored))
     checkpointer.close()
 
@@ -175,7 +168,7 @@ def test_damage_is_one_line_that_names_it_and_the_newest_intact_step(
     assert reader.all_steps() == ([5] if seen else [5, 9])
     assert reader.latest_step() == (5 if seen else 9)
     assert reader.choose(5) == reader.resume_step(5) == 5
-    _assert_same(_restore(reader, 5, 3)[0], _arrays(5, 3))
+    assert_same_bits(_restore(reader, 5, 3)[0], _arrays(5, 3))
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 

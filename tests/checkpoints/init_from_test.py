@@ -16,7 +16,7 @@ from mmrec_jax.train.setup import set_up
 from mmrec_jax.train.writer import read_metrics
 from mmrec_jax.tree import named_leaves
 from tests.refused import mistake, refused
-from tests.small_run import begin, linear_config, session_text
+from tests.small_run import assert_same_bits, begin, linear_config, session_text
 
 _STEPS = 4
 _CONSTANT = {"optim__schedule": "constant", "optim__warmup_steps": 0}
@@ -65,9 +65,7 @@ def fine(folder, base):
 def test_a_continued_run_ends_bit_for_bit_as_an_uninterrupted_one(folder, base, fine):
     assert run(_config(base, **_CONSTANT), folder / "whole") == 0
     whole, cut = (read_adapters(path, "last").adapters for path in (folder / "whole", fine))
-    assert named_leaves(whole).keys() == named_leaves(cut).keys()
-    for name, leaf in named_leaves(whole).items():
-        np.testing.assert_array_equal(named_leaves(cut)[name], leaf, err_msg=name)
+    assert_same_bits(cut, whole)
 
 
 def test_the_checkpoint_holds_the_adapters_alone(base, fine):
@@ -102,16 +100,14 @@ def test_loading_merging_and_exporting_agree(folder, base, fine, monkeypatch, ca
         other, found, read = mmrec_jax.load(place)
         assert other.config == model.config
         assert read.fingerprint == tokenizer.fingerprint
-        for name, leaf in named_leaves(params).items():
-            np.testing.assert_array_equal(named_leaves(found)[name], leaf, err_msg=name)
+        assert_same_bits(found, params)
 
     used = []
     monkeypatch.setattr(generation, "generate", lambda *args, **_: used.append(args) or [""])
     main(["generate", f"--workdir={base}", f"--adapter={fine}", "--prompt=göl"])
     ((other, found, *_),) = used
     assert other.config == model.config
-    for name, leaf in named_leaves(params).items():
-        np.testing.assert_array_equal(named_leaves(found)[name], leaf, err_msg=name)
+    assert_same_bits(found, params)
     capsys.readouterr()
 
     for run_folder, out, named in (

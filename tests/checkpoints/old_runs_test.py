@@ -27,7 +27,7 @@ from mmrec_jax.train.mesh import one_device
 from mmrec_jax.train.setup import set_up
 from mmrec_jax.tree import named_leaves
 from tests.refused import refused
-from tests.small_run import linear_config, session_text
+from tests.small_run import assert_same_bits, linear_config, session_text
 
 _STEP = 4
 
@@ -48,11 +48,7 @@ def test_every_parameter_is_the_one_that_was_written(runs, name):
     with np.load(runs / "expected.npz") as stored:
         expected = {x.removeprefix(prefix): stored[x] for x in stored if x.startswith(prefix)}
     expected.pop("blocks/uboo/kernel", None)  # a parameter of the objective now
-    found = named_leaves(tree)
-    assert found.keys() == expected.keys()
-    for leaf, value in expected.items():
-        assert found[leaf].dtype == value.dtype
-        assert np.asarray(found[leaf]).tobytes() == value.tobytes(), leaf
+    assert_same_bits(named_leaves(tree), expected)
 
 
 @pytest.mark.parametrize(
@@ -104,5 +100,4 @@ def test_a_run_is_not_continued_and_the_line_says_what_to_do(runs, name, monkeyp
 def test_another_run_begins_with_it(runs, name, tmp_path):
     config = linear_config(session_text(), init_from=runs / name, train__steps=1)
     state = set_up(config, tmp_path, fresh=False).state
-    for leaf, value in named_leaves(read_model(runs / name).params).items():
-        assert np.asarray(named_leaves(state.params)[leaf]).tobytes() == np.asarray(value).tobytes()
+    assert_same_bits(state.params, read_model(runs / name).params)

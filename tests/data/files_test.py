@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from mmrec_jax.data.files.reading import Reading, read_documents, read_records
+from mmrec_jax.data.files.reading import Reading, find_sources, read_documents
 from mmrec_jax.data.files.refusals import Refusals
 from tests.small_data import refused
 from tests.small_files import FILES, PACKED, PACKERS, TEXTS, frames, table_bytes, texts, write
@@ -68,7 +68,8 @@ def test_a_number_that_nobody_reads_harms_nobody(tmp_path, name, number):
     record = f'{{"id": {number}, "text": "a"}}'
     path = write(tmp_path / name, f"[{record}]" if name == "a.json" else record)
     assert texts(path) == ["a"]
-    assert [record["text"] for _, record in read_records(str(path))] == ["a"]
+    (source,) = find_sources(str(path), "--data")
+    assert [record["text"] for _, record in source.records(Reading())] == ["a"]
 
 
 STRINGS = [

@@ -8,7 +8,7 @@ import pytest
 
 from mmrec_jax.data.batch import DTYPES
 from mmrec_jax.data.chunks import Chunks, document_runs
-from mmrec_jax.data.mixture import Mixture, as_mixture, next_source
+from mmrec_jax.data.mixture import next_source
 from tests.small_data import refused, take
 from tests.small_text import LENGTHS, SOURCES, stored, text_dataset
 
@@ -166,7 +166,7 @@ def test_two_sources_are_exact_to_one_row():
 )
 def test_weights_that_make_no_sense(weights):
     with refused("config.data.weights"):
-        Mixture.check(as_mixture(weights), 2)
+        text_dataset("two stored", weights=weights).batches(4)
 
 
 def test_weights_need_packed_rows():

@@ -49,10 +49,3 @@ def test_a_position_belongs_to_its_data(kind):
         open_kind(kind).batches(16).set_state(state)
     with refused("data.train (saved"):
         text_dataset("less", **KINDS[kind] | {"weights": ()}).batches(8).set_state(state)
-
-
-def test_the_position_of_an_earlier_version_is_refused_with_a_remedy():
-    identity = {"tokens": "0123", "data.seq_len": 16, "data.seed": 0, "train.batch_size": 8}
-    old = {"identity": identity, "position": {"step": 3, "taken": [9], "used": 1}}
-    with refused("earlier version", "--fresh", "--config.init_from=FOLDER"):
-        open_kind("stored").batches(8).set_state(old)

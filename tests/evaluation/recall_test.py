@@ -5,7 +5,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from mmrec_jax.evaluation.curves import draw_panels
+from mmrec_jax.curves import draw_panels
 from mmrec_jax.evaluation.mqar import RecallScore
 from mmrec_jax.evaluation.needle import DEPTHS, NeedleScore
 from mmrec_jax.evaluation.recall import ordinary_ids, rare_ids, recall_panels
@@ -47,7 +47,9 @@ def test_the_rarer_half_of_what_occurs():
 def test_the_needle_is_drawn_where_it_was_asked_for(tmp_path):
     recall = [RecallScore(n, n, 1 / n, None, 1 / n, 3.0, None) for n in (1, 2)]
     score = NeedleScore(9, 1, DEPTHS, (0.5,) * 11, (0.0,) * 11, (None,) * 11, 0.0)
-    for needle in ([], [score], [score, dataclasses.replace(score, profit=(math.nan,) * 11)]):
+    unknown = dataclasses.replace(score, length=12, profit=(math.nan,) * 11)
+    more = [dataclasses.replace(score, length=length) for length in range(20, 30)]
+    for needle in ([], [score], [score, unknown, *more]):
         draw_panels(recall_panels(recall, needle), "run", tmp_path / "a.png")
         height, width, _ = matplotlib.image.imread(tmp_path / "a.png").shape
         assert (width > 2 * height) == bool(needle)

@@ -169,15 +169,9 @@ def test_another_process_on_other_devices_continues_bit_for_bit(tmp_path):
     assert f"{1 + len('göl '.encode()) + 20} tokens" in said
 
 
-def test_the_command_refuses_before_anything_is_compiled(saved, capsys):
+def test_the_command_refuses_before_anything_is_compiled(saved, capsys, compiled):
     saved.write_bytes(saved.read_bytes()[:-100])
-    compiled = []
-
-    def listen(event, duration, **unused):
-        compiled.extend([event] if event.endswith("backend_compile_duration") else [])
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
+    compiled.clear()
     said = mistake(capsys, "generate", f"--workdir={trained()}", f"--load-state={saved}")
-    jax.monitoring.unregister_event_duration_listener(listen)
     assert said.startswith(f"error: {saved}: ")
     assert not compiled

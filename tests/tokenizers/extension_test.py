@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import unicodedata
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,8 +22,8 @@ from mmrec_jax.tokenizers.extension import (
     learn_extension,
 )
 from mmrec_jax.tokenizers.library import read_library
-from mmrec_jax.tokenizers.morphemes import read_gold_boundaries
 from mmrec_jax.tokenizers.report import Encoder, score_boundaries
+from mmrec_jax.turkish import segmenter
 from tests.refused import mistake
 from tests.tokenizers.small_base import ENGLISH, SPECIAL, small_base, turkish, write_base
 
@@ -190,23 +191,19 @@ def test_nothing_is_learned_of_added_tokens_or_across_them(tmp_path, options):
     assert new.get_added_tokens_decoder().keys() == old.get_added_tokens_decoder().keys()
 
 
-def test_merges_that_keep_to_morphemes_give_tokens_that_do(folder):
+def test_merges_that_keep_to_morphemes_give_tokens_that_do(folder, monkeypatch):
     """Every stem ends and every suffix begins alike, so that plain merges join the two."""
     words = [(stem + "k", "a" + end) for stem in ("mu", "bö", "çi", "sü") for end in "rlmzğ"]
     text = "".join(f" {''.join(word)}" * (i + 2) for i, word in enumerate(words))
-    rows = "".join(
-        f"1\t{form}\t_\t_\t_\t_\t2\t{name}\t_\t_\n"
-        for word in words
-        for form, name in zip(word, ("ig", "root"), strict=True)
-    )
-    gold = folder / "gold.conllu"
-    gold.write_text(rows, "utf-8")
+    gold = {"".join(word): {len(word[0])} for word in words}
+    segmented = {word: SimpleNamespace(boundaries=lambda x=x: x) for word, x in gold.items()}
+    monkeypatch.setattr(segmenter, "segment", segmented.__getitem__)
     scores = []
-    for name, extra in (("plain", ()), ("aware", ("--morph-aware", f"--gold={gold}"))):
+    for name, extra in (("plain", ()), ("aware", ("--morph-aware",))):
         sizes = ("--vocab-size=17", "--superwords=0")
         written = extend(folder, *sizes, *extra, text=text, out=name)
         encoder = Encoder(written / TOKENIZER_FILE, "--tokenizer")
-        scores.append(score_boundaries(encoder, read_gold_boundaries(gold)))
+        scores.append(score_boundaries(encoder, gold))
     plain, aware = scores
     assert plain["words"] == aware["words"] == len(words)
     for name in ("precision", "recall"):
@@ -242,7 +239,6 @@ def test_files_are_weighted_by_the_text_that_is_read(tmp_path):
 def mistakes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mistakes")
     (folder / "text.txt").write_text(turkish(60), "utf-8")
-    (folder / "whole.conllu").write_text("1\tgöl" + "\t_" * 8 + "\n", "utf-8")
     (folder / "empty.txt").write_text("")
     other = write_base(folder).read_text("utf-8").replace("[\\\\r\\\\n]*", "[\\\\r\\\\n]+")
     (folder / "other.json").write_text(other, "utf-8")
@@ -263,9 +259,6 @@ def mistakes(tmp_path_factory):
         ("--balance=2", "--balance is 2"),
         ("--vocab-size=2000 --superwords=1990", "--superwords is 1990"),
         ("--base=FOLDER/other.json --superwords=5", "other.json: --superwords"),
-        ("--gold=FOLDER/text.txt", "--gold"),
-        ("--morph-aware --gold=FOLDER/text.txt", "text.txt:1: "),
-        ("--morph-aware --gold=FOLDER/whole.conllu", "whole.conllu: "),
         ("--protect=FOLDER/no.txt", "--protect: there is no file"),
         ("--out=FOLDER/text.txt", "text.txt: "),
     ],

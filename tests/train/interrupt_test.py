@@ -1,8 +1,6 @@
-import contextlib
 import os
 import random
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -10,7 +8,7 @@ import time
 import pytest
 
 from mmrec_jax.train.interrupt import Interrupt
-from tests.small_run import command, environment, flags, session_directory
+from tests.small_run import command, flags, started
 
 _STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -47,23 +45,6 @@ def test_outside_the_main_thread_it_does_nothing():
     assert statuses == [0]
 
 
-@contextlib.contextmanager
-def _started(arguments, **variables):
-    process = subprocess.Popen(
-        arguments,
-        env=environment() | {"PYTHONUNBUFFERED": ""} | variables,
-        cwd=session_directory(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
 # Says where it is, and then stays in native code, where no handler of Python's is called.
 _BUSY = """
 import ctypes, os, sys
@@ -89,7 +70,7 @@ with Interrupt() as interrupt:
     ("number", "when"), [(signal.SIGINT, "before"), (signal.SIGTERM, "inside")]
 )
 def test_a_signal_ends_a_process_that_is_in_native_code(number, when):
-    with _started([sys.executable, "-c", _BUSY, when]) as process:
+    with started([sys.executable, "-c", _BUSY, when], PYTHONUNBUFFERED="") as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
         if when == "inside":  # the first one is noted, the second one acts
@@ -105,7 +86,7 @@ def test_a_signal_ends_a_process_that_is_in_native_code(number, when):
 def _interrupt_training(folder, number, seconds):
     """The status of a run that compiles everything anew, with a signal after so many seconds."""
     options = flags(train__steps=100_000, train__sample_tokens=0)
-    with _started(command(folder, *options), JAX_ENABLE_COMPILATION_CACHE="false") as process:
+    with started(command(folder, *options), JAX_ENABLE_COMPILATION_CACHE="false") as process:
         time.sleep(seconds)
         process.send_signal(number)
         _, err = process.communicate(timeout=120)

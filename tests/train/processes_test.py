@@ -5,7 +5,6 @@ import json
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 import types
@@ -18,7 +17,7 @@ from mmrec_jax.train.interrupt import Interrupt
 from mmrec_jax.train.processes import (
     init_distributed,
 )
-from tests.small_run import LINEAR, command, environment, flags, metrics, session_directory, train
+from tests.small_run import LINEAR, command, flags, metrics, started, train
 
 _RUN = {
     **LINEAR,
@@ -37,19 +36,8 @@ def _started(count, command_of):
         free.bind(("127.0.0.1", 0))
         where = f"127.0.0.1:{free.getsockname()[1]},{count}"
     with contextlib.ExitStack() as stack:
-        started = []
-        for number in range(count):
-            process = subprocess.Popen(
-                command_of(f"{where},{number}"),
-                env=environment(),
-                cwd=session_directory(),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            stack.callback(process.kill)
-            started.append(process)
-        yield started
+        commands = [command_of(f"{where},{number}") for number in range(count)]
+        yield [stack.enter_context(started(each)) for each in commands]
 
 
 def _processes(workdir, **overrides):
@@ -91,8 +79,8 @@ def _cut(folder, target):
 def test_two_processes_are_one_and_one_goes_on_from_them(one, tmp_path):
     whole, expected, position = one
     two = tmp_path / "two"
-    with _processes(two) as started:
-        first, second = _finish(started)
+    with _processes(two) as pair:
+        first, second = _finish(pair)
     assert "2 cpu device(s) in 2 processes; 4 steps" in first
     assert "done: step 4" in first
     said = [line for line in second.splitlines() if not line.startswith("[Gloo]")]
@@ -113,8 +101,8 @@ def test_two_processes_with_half_of_each_matrix_go_on_from_one_with_all_of_it(on
     (folder, expected, position), sample = one, "samples/step_0000004.txt"
     two = _cut(folder, tmp_path / "two")
     (two / sample).unlink()
-    with _processes(two, mesh__data=1, mesh__fsdp=2) as started:
-        assert "continuing from the checkpoint of step 2" in _finish(started)[0]
+    with _processes(two, mesh__data=1, mesh__fsdp=2) as pair:
+        assert "continuing from the checkpoint of step 2" in _finish(pair)[0]
     for before, after in zip(expected, metrics(two), strict=True):
         assert before.pop("split") == after.pop("split")
         assert after == pytest.approx(before, abs=1e-4, rel=1e-4)
@@ -124,17 +112,17 @@ def test_two_processes_with_half_of_each_matrix_go_on_from_one_with_all_of_it(on
 
 def test_a_signal_to_one_process_stops_all_at_one_step(tmp_path):
     options = {"train__steps": 100_000, "train__log_every": 3, "train__eval_every": 100_000}
-    with _processes(tmp_path, **options) as started:
+    with _processes(tmp_path, **options) as pair:
         deadline = time.monotonic() + 120
         while not (tmp_path / "checkpoints" / "4").exists():
             assert time.monotonic() < deadline
-            assert [process.poll() for process in started] == [None, None]
+            assert [process.poll() for process in pair] == [None, None]
             time.sleep(0.1)
-        started[1].send_signal(signal.SIGTERM)
-        out, err = started[0].communicate(timeout=60)
-        started[1].communicate(timeout=60)
+        pair[1].send_signal(signal.SIGTERM)
+        out, err = pair[0].communicate(timeout=60)
+        pair[1].communicate(timeout=60)
     status = 128 + signal.SIGTERM
-    assert [process.returncode for process in started] == [status, status], err
+    assert [process.returncode for process in pair] == [status, status], err
     last = max(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
     assert f"SIGTERM: saved at step {last:,}." in out
     assert last % 3 == 0

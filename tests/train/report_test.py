@@ -5,7 +5,7 @@ import numpy as np
 
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.train.report import draw_loss
-from mmrec_jax.train.writer import JsonLines
+from mmrec_jax.train.writer import open_json_lines
 
 
 def test_the_curve_is_a_picture_that_shows_both_splits(tmp_path):
@@ -16,7 +16,7 @@ def test_the_curve_is_a_picture_that_shows_both_splits(tmp_path):
     for number, points in enumerate(([], train, train + validation)):
         run = Workdir(tmp_path / str(number))
         run.root.mkdir()
-        writer = JsonLines(run.metrics, 0)
+        writer = open_json_lines(run.metrics, 0)
         for step, split, loss in points:
             writer.write(step, split, {"loss": loss})
         writer.close()

@@ -3,10 +3,8 @@
 import functools
 import json
 import shutil
-import subprocess
 import time
 
-import numpy as np
 import pytest
 
 import mmrec_jax
@@ -14,15 +12,14 @@ from mmrec_jax.checkpoints.load import read_model
 from mmrec_jax.checkpoints.lock import lock_folder, unlock_folder
 from mmrec_jax.cli import main
 from mmrec_jax.train.loop import run
-from mmrec_jax.tree import named_leaves
 from tests.refused import refused
 from tests.small_run import (
+    assert_same_bits,
     command,
-    environment,
     flags,
     linear_config,
-    session_directory,
     session_text,
+    started,
 )
 
 _RUN = {
@@ -55,10 +52,7 @@ def copy(finished, tmp_path):
 
 
 def _assert_same(folder, other):
-    found, expected = (named_leaves(read_model(each, "last").params) for each in (folder, other))
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    assert_same_bits(*(read_model(each, "last").params for each in (folder, other)))
 
 
 def _steps(folder):
@@ -128,15 +122,7 @@ def test_one_process_writes_in_a_folder_and_notices_when_it_is_gone(tmp_path):
     """The second terminal, with `--fresh` too; then the folder is moved under the first."""
     folder = tmp_path / "run"
     fields = _RUN | {"train__steps": 10**6, "train__dashboard": False}
-    first = subprocess.Popen(
-        command(folder, *flags(**fields)),
-        env=environment(),
-        cwd=session_directory(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
+    with started(command(folder, *flags(**fields))) as first:
         while not (folder / "checkpoints" / "4").exists():
             assert first.poll() is None, first.communicate()[1]
             time.sleep(0.01)
@@ -146,8 +132,6 @@ def test_one_process_writes_in_a_folder_and_notices_when_it_is_gone(tmp_path):
         assert first.poll() is None
         folder.rename(tmp_path / "moved")
         _, said = first.communicate(timeout=60)
-    finally:
-        first.kill()
     assert first.returncode == 2
     errors = [line for line in said.splitlines() if "error: " in line]
     assert len(errors) == 1

@@ -11,8 +11,8 @@ from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config, TrainConfig
 from mmrec_jax.errors import UserError
 from mmrec_jax.train.writer import (
-    JsonLines,
     check_writers,
+    open_json_lines,
     open_writers,
     read_metrics,
     require_workdir,
@@ -36,7 +36,7 @@ def _write(place, steps, resume_step=0):
 
 def test_one_object_per_line_flushed_at_once(tmp_path):
     place = Workdir(tmp_path)
-    writer = JsonLines(place.metrics, 0)
+    writer = open_json_lines(place.metrics, 0)
     writer.write(10, "train", {"loss": 1.5, "tokens_per_second": 8.0})
     writer.write(10, "validation", {"loss": 800.0, "perplexity": math.inf})
     expected = [

@@ -1,4 +1,4 @@
-"""Conversations as the data of a run: examples, each packed whole into a row."""
+"""Conversations as the data of a run."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,65 +29,39 @@ from mmrec_jax.tokenizers.tokenizer import Tokenizer
 Overlong = Literal["drop", "truncate", "error"]
 
 
-@dataclasses.dataclass(frozen=True)
-class InstructionDataset(TextDataset):
-    """A training and a validation split of conversations; the tokenizer keeps their template.
+def conversation_dataset(
+    config: ConversationsConfig,
+    conversations: Mapping[Split, Sequence[Conversation]],
+    tokenizer: Tokenizer,
+) -> TextDataset:
+    """Encodes both splits, and gives the template to the tokenizer.
 
-    Attributes:
-      fits: what became of the examples that are longer than a row, in words.
-      repeated: validation prompts that the training split has too.
+    Raises:
+      UserError: the template does not suit the tokenizer, or as `encode_examples`.
     """
-
-    fits: Mapping[Split, str] = dataclasses.field(default_factory=dict)
-    repeated: int = 0
-
-    @classmethod
-    def from_conversations(
-        cls,
-        config: ConversationsConfig,
-        conversations: Mapping[Split, Sequence[Conversation]],
-        tokenizer: Tokenizer,
-    ) -> "InstructionDataset":
-        """Encodes both splits, and gives the template to the tokenizer.
-
-        Raises:
-          UserError: the template does not suit the tokenizer, or as `encode_examples`.
-        """
-        template = choose_template(config, tokenizer)
-        encoder = ChatEncoder(template, tokenizer)
-        refusals = Refusals(config.on_error if isinstance(config, InstructionsConfig) else "stop")
-        stores, fits = {}, {}
-        for split, examples in conversations.items():
-            stores[split], fits[split] = encode_examples(
-                examples, encoder, config.seq_len, config.overlong, refusals
-            )
-        refusals.show()
-        tokenizer.chat_template = template
-        trained = {each.prompt.strip() for each in conversations["train"]}
-        held_out = conversations.get("validation", ())
-        repeated = sum(each.prompt.strip() in trained for each in held_out)
-        train = (stores["train"],)
-        return cls(config, tokenizer, train, stores.get("validation"), False, fits, repeated)
-
-    def describe(self) -> str:
-        """See `Dataset.describe`."""
-        (train,), template = self.train, self.tokenizer.chat_template
-        assert isinstance(train, TokenStore)
-        assert template is not None
-        assert train.weights is not None
-        held_out = "nothing is held out: there is no validation loss"
-        if self.validation is not None:
-            held_out = f"{self.validation.num_documents:,} validation examples"
-        if self.repeated:
-            held_out += f", {self.repeated:,} with prompts of the training data"
-        long = "; ".join(f"{split} {fit}" for split, fit in self.fits.items())
-        return (
-            f"{self.config.source}, {train.num_documents:,} training examples, "
-            f"{train.num_bytes:,} bytes of responses, {train.num_pairs:,} tokens, "
-            f"{train.weights.sum() / train.num_pairs:.0%} of them in responses "
-            f"({self.tokenizer.vocab_size:,} in the vocabulary, template {template.name}); "
-            f"{held_out}; longer than a row of {self.config.seq_len:,}: {long}"
+    template = choose_template(config, tokenizer)
+    encoder = ChatEncoder(template, tokenizer)
+    refusals = Refusals(config.on_error if isinstance(config, InstructionsConfig) else "stop")
+    stores, fits = dict[Split, TokenStore](), list[str]()
+    for split, examples in conversations.items():
+        stores[split], fit = encode_examples(
+            examples, encoder, config.seq_len, config.overlong, refusals
         )
+        fits.append(f"{split} {fit}")
+    refusals.show()
+    tokenizer.chat_template = template
+    train = stores["train"]
+    assert train.weights is not None
+    prompts = {each.prompt.strip() for each in conversations["train"]}
+    repeated = sum(each.prompt.strip() in prompts for each in conversations.get("validation", ()))
+    remarks = (
+        f"bytes are those of responses, and so are {train.weights.sum() / train.num_pairs:.0%} of "
+        f"the tokens; template {template.name}; {repeated:,} validation prompts are in the "
+        f"training data too; longer than a row of {config.seq_len:,}: {'; '.join(fits)}"
+    )
+    return TextDataset(
+        config, tokenizer, (train,), stores.get("validation"), carry_state=False, remarks=remarks
+    )
 
 
 def choose_template(config: ConversationsConfig, tokenizer: Tokenizer) -> ChatTemplate:

@@ -1,7 +1,7 @@
 """The conversations of the user's own files."""
 
 from mmrec_jax.data.conversations.records import read_record
-from mmrec_jax.data.files.reading import Reading, read_records
+from mmrec_jax.data.files.reading import Reading, find_sources
 from mmrec_jax.data.files.refusals import OnError, Refusals
 from mmrec_jax.data.kinds.instructions import COMMON_SHAPES, InstructionsConfig, RecordFields
 from mmrec_jax.data.split import Split, held_out
@@ -56,11 +56,12 @@ def read_conversations(
     """
     refusals, conversations = Refusals(on_error), []
     reading = Reading(max_record_bytes=max_record_bytes)
-    for location, record in read_records(pattern, option, reading, refusals):
-        try:
-            conversations.append(read_record(record, location, fields))
-        except UserError as error:
-            refusals(error)
+    for source in find_sources(pattern, option):
+        for location, record in source.records(reading, refusals):
+            try:
+                conversations.append(read_record(record, location, fields))
+            except UserError as error:
+                refusals(error)
     refusals.show()
     if not conversations:
         raise UserError(

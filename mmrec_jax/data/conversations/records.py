@@ -18,6 +18,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mmrec_jax.data.files.records import as_text, no_field
 from mmrec_jax.data.kinds.instructions import COMMON_SHAPES, RecordFields
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.conversation import ROLES, Conversation, Message
@@ -177,18 +178,7 @@ def _text(value: Any, where: str) -> str:
             if text is None or part.get("type", "text") != "text":
                 raise UserError(f"{where} has the part {str(part)[:40]}; only texts are read")
         return "".join(_text(text, where) for text in texts)
-    try:
-        value = value.decode("utf-8") if isinstance(value, bytes) else value
-    except UnicodeDecodeError:
-        raise UserError(f"{where} is not UTF-8") from None
-    if not isinstance(value, str):
-        # Tables hold what JSON lacks, such as times.
-        raise UserError(f"{where} has no text, but {json.dumps(value, default=str)[:40]}")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise UserError(f"{where} holds half a surrogate pair") from None
-    return value
+    return as_text(value, where)
 
 
 def _in_turns(messages: Iterable[Message], location: str) -> tuple[Message, ...]:
@@ -216,8 +206,7 @@ def _in_turns(messages: Iterable[Message], location: str) -> tuple[Message, ...]
 
 def _required(record: Mapping[str, Any], name: str, location: str) -> Any:
     if name not in record:
-        names = ", ".join(sorted(record)) or "none"
-        raise UserError(f"{location}: there is no field {name!r}; the fields are: {names}")
+        raise no_field(name, record, location)
     return record[name]
 
 

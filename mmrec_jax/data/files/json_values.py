@@ -1,6 +1,5 @@
 """Records of JSON: one a line, or a file that is one array or a few objects of many lines."""
 
-import codecs
 import io
 import json
 import re
@@ -86,10 +85,9 @@ class _Window:
 
     def __init__(self, path: Path, stream: io.BufferedReader):
         self._path = path
-        self._stream = stream
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._stream = io.TextIOWrapper(stream, "utf-8", newline="")
         self._text = ""
-        self._index = self._offset = 0
+        self._index = 0
         self._ended = False
 
     def next(self) -> str:
@@ -135,17 +133,14 @@ class _Window:
             size *= 2
 
     def _extend(self, size: int) -> bool:
-        data = self._stream.read(size)
-        pending = len(self._decoder.getstate()[0])
         try:
-            text = self._decoder.decode(data, final=not data)
+            text = self._stream.read(size)
         except UnicodeDecodeError as error:
             raise UserError(
-                f"{self._path}: not UTF-8 at byte offset {self._offset - pending + error.start} "
-                f"(0x{error.object[error.start]:02x}); convert the file to UTF-8"
+                f"{self._path}: not UTF-8 (0x{error.object[error.start]:02x}); convert the file to "
+                "UTF-8"
             ) from None
-        self._offset += len(data)
-        self._ended = not data
+        self._ended = not text
         self._text = self._text[self._index :] + text
         self._index = 0
         return not self._ended

@@ -18,7 +18,7 @@ from mmrec_jax.data.files.paths import (
     matching_files,
     split_pattern,
 )
-from mmrec_jax.data.files.records import string_field
+from mmrec_jax.data.files.records import text_field
 from mmrec_jax.data.files.refusals import Refuse, stop, too_long
 from mmrec_jax.data.files.tables import table_rows
 from mmrec_jax.data.files.text import Cut, text_documents
@@ -132,14 +132,6 @@ def read_documents(
         yield from source.documents(reading, refuse)
 
 
-def read_records(
-    pattern: str, option: str = "--data", reading: Reading = Reading(), refuse: Refuse = stop
-) -> Iterator[Record]:
-    """(location, fields) of all records of some files; otherwise as `read_documents`."""
-    for source in find_sources(pattern, option):
-        yield from source.records(reading, refuse)
-
-
 def require_text(found: Found, pattern: str, option: str) -> Found:
     """What was found in the files of `pattern`.
 
@@ -172,7 +164,7 @@ def read_file(
         return
     for location, record in _records(file, reading.field, limit, refuse):
         try:
-            text = string_field(record, reading.field, location, null_is_blank=True)
+            text = text_field(record, reading.field, location)
             if len(text) > limit:
                 raise too_long(location, limit)
         except UserError as error:

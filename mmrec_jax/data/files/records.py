@@ -46,46 +46,43 @@ def require_object(record: Any, location: str) -> dict[str, Any]:
     return record
 
 
-def string_field(
-    record: Mapping[str, Any],
-    field: str,
-    location: str,
-    option: str = FIELD_OPTION,
-    *,
-    null_is_blank: bool = False,
-) -> str:
+def text_field(record: Mapping[str, Any], field: str, location: str) -> str:
     """The text in a field of a record; "meta.text" is also the field `text` of the field `meta`.
 
-    An error names `location`, and the `option` that holds `field`, if any. With `null_is_blank` a
-    null is no text, and nothing wrong.
+    A null is no text, and nothing wrong. Errors name `location`.
 
     Raises:
       UserError: the field is missing, is no text, or holds half a surrogate pair.
     """
-    value = _value(record, field, location, option)
-    if value is None and null_is_blank:
-        return ""
-    if isinstance(value, bytes):
-        try:
-            value = value.decode("utf-8")
-        except UnicodeDecodeError:
-            raise UserError(f"{location}: field {field!r} is not UTF-8") from None
-    if not isinstance(value, str):
-        raise UserError(f"{location}: field {field!r} is a {json_type(value)}, not a string")
+    value = _value(record, field, location)
+    return "" if value is None else as_text(value, f"{location}: field {field!r}")
+
+
+def as_text(value: Any, where: str) -> str:
+    """A value of a record as text, without byte-order marks; errors begin with `where`.
+
+    Raises:
+      UserError: it is no text, or holds half a surrogate pair.
+    """
     try:
-        value.encode("utf-8")  # which is faster than a search
+        text = value.decode("utf-8") if isinstance(value, bytes) else value
+        if isinstance(text, str):
+            text.encode("utf-8")  # which is faster than a search
+            return without_marks(text)
+    except UnicodeDecodeError:
+        raise UserError(f"{where} is not UTF-8") from None
     except UnicodeEncodeError:
-        raise UserError(f"{location}: field {field!r} holds half a surrogate pair") from None
-    return without_marks(value)
+        raise UserError(f"{where} holds half a surrogate pair") from None
+    raise UserError(f"{where} is a {json_type(value)}, not a string")
 
 
-def _value(record: Mapping[str, Any], field: str, location: str, option: str) -> Any:
+def _value(record: Mapping[str, Any], field: str, location: str) -> Any:
     if field in record:
         return record[field]
     outer, dot, inner = field.partition(".")
     if dot and isinstance(record.get(outer), Mapping):
-        return _value(record[outer], inner, location, option)
-    raise no_field(field, record, location, option)
+        return _value(record[outer], inner, location)
+    raise no_field(field, record, location, FIELD_OPTION)
 
 
 def no_field(field: str, fields: Iterable[str], location: str, option: str = "") -> UserError:
@@ -98,4 +95,5 @@ def no_field(field: str, fields: Iterable[str], location: str, option: str = "")
 def json_type(value: object) -> str:
     """What JSON calls the type of a value."""
     names = {type(None): "null", bool: "boolean", str: "string", list: "list", dict: "object"}
-    return names.get(type(value), "number")
+    number = "number" if isinstance(value, int | float) else type(value).__name__
+    return names.get(type(value), number)  # tables hold what JSON lacks, such as times

@@ -36,16 +36,14 @@ class Refusals:
             self.messages.append(str(error))
 
     def show(self) -> None:
-        """Prints the list to standard error, if anything was skipped."""
-        if self.count:
-            print(self.describe(), file=sys.stderr)
-
-    def describe(self) -> str:
-        """How many were skipped, and the list, a line each."""
+        """Prints how many were skipped and the list to standard error, if anything was."""
+        if not self.count:
+            return
         rest = self.count - len(self.messages)
         lines = [f"skipped {self.count:,} records or files that could not be read:"]
         lines += [f"  {message}" for message in self.messages]
-        return "\n".join([*lines, f"  and {rest:,} more"] if rest else lines)
+        lines += [f"  and {rest:,} more"] if rest else []
+        print("\n".join(lines), file=sys.stderr)
 
 
 def stop(error: UserError) -> None:

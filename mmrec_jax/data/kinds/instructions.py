@@ -88,14 +88,14 @@ class ConversationsConfig(PackedConfig):
         self, config: "Config", cache: Path, tokenizer: "Tokenizer | None" = None
     ) -> "Dataset":
         """See `DataConfig.open`."""
-        from mmrec_jax.data.conversations.dataset import InstructionDataset, training_texts
+        from mmrec_jax.data.conversations.dataset import conversation_dataset, training_texts
         from mmrec_jax.tokenizers.cache import build_tokenizer
 
         conversations = self.load()
         tokenizer = tokenizer or build_tokenizer(
             config, training_texts(self, conversations["train"]), cache
         )
-        return InstructionDataset.from_conversations(self, conversations, tokenizer)
+        return conversation_dataset(self, conversations, tokenizer)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The kinds of data that are running text."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from mmrec_jax.config import Config
     from mmrec_jax.data.dataset import Dataset
     from mmrec_jax.data.document import Document
-    from mmrec_jax.data.mixture import Mixture
     from mmrec_jax.data.split import Split
     from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
@@ -24,6 +24,9 @@ _WEIGHTS = (
     "tokens from each part of `train`: (3, 1), or ((1, (3, 1)), (500, (1, 1))) with other weights "
     "from step 500 on; empty: every document once an epoch"
 )
+
+# (first step, weights of the sources, of which only the ratios count), ascending by the step
+Stages = tuple[tuple[int, tuple[float, ...]], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,20 +47,32 @@ class PackedConfig(DataConfig):
     weights: ClassVar[tuple[Any, ...]] = ()
 
     @property
-    def mixture(self) -> "Mixture | None":
-        """How the sources are mixed; None: every document once an epoch."""
-        from mmrec_jax.data.mixture import as_mixture
-
-        return as_mixture(self.weights)
+    def stages(self) -> Stages:
+        """How the sources are mixed; empty: every document once an epoch."""
+        same = self.weights and not isinstance(self.weights[0], tuple)
+        return ((1, self.weights),) if same else self.weights
 
 
 @dataclasses.dataclass(frozen=True)
 class WeightedConfig(PackedConfig):
     """Text of several sources, which may be mixed."""
 
-    weights: tuple[float, ...] | tuple[tuple[int, tuple[float, ...]], ...] = setting(  # type: ignore[misc]
-        (), _WEIGHTS
-    )
+    weights: tuple[float, ...] | Stages = setting((), _WEIGHTS)  # type: ignore[misc]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        steps = [step for step, _ in self.stages]
+        ascend = steps == sorted(set(steps)) and steps[:1] in ([], [1])
+        self.require(ascend, "weights", "stages that begin at step 1 and each after the one before")
+        some = all(
+            any(each) and all(0 <= weight < math.inf for weight in each) for _, each in self.stages
+        )
+        self.require(some, "weights", "weights of at least 0, and one above 0")
+
+    def check_sources(self, count: int) -> None:
+        """Refuses, with a `UserError`, weights of another number of sources."""
+        each = all(len(weights) == count for _, weights in self.stages)
+        self.require(each, "weights", f"a weight for each of the {count} parts of data.train")
 
 
 @dataclasses.dataclass(frozen=True)

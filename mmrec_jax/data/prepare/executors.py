@@ -57,7 +57,7 @@ class Resources:
     slurm: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def affordable(self, tokenizer_bytes: int, *, languages: bool) -> "Resources":
-        """With no more workers than fit into the memory.
+        """With no more workers than fit into the memory, which is told.
 
         Raises:
           UserError: not even one does.
@@ -68,8 +68,11 @@ class Resources:
                 f"--ram-mb is {self.ram_mb:,.0f}, but the preparation needs about "
                 f"{_PROCESS + each:,.0f}"
             )
-        fitting = int((self.ram_mb - _PROCESS) // (_PROCESS + each))
-        return dataclasses.replace(self, workers=max(1, min(self.workers, fitting)))
+        fitting = max(1, int((self.ram_mb - _PROCESS) // (_PROCESS + each)))
+        if fitting >= self.workers:
+            return self
+        print(f"{fitting} workers: no more fit into {self.ram_mb:,.0f} MB", file=sys.stderr)
+        return dataclasses.replace(self, workers=fitting)
 
 
 def run_stages(

@@ -121,11 +121,11 @@ def _prepared(
         ) from None
     keys = [source.key for source in sources], settings, on_error, tokenizer.fingerprint
     folder = cache_folder("text") / hashlib.sha256(repr(keys).encode()).hexdigest()[:32]
-    outcome = prepare_text(
+    manifest = prepare_text(
         folder, sources, tokenizer, settings, Resources(), stop=on_error == "stop"
     )
-    assert outcome.manifest is not None
-    if count := outcome.manifest.counts.get("refused", 0):
-        examples = "\n  ".join(outcome.manifest.examples["refused"])
+    assert manifest is not None
+    if count := manifest.counts.get("refused", 0):
+        examples = "\n  ".join(manifest.examples["refused"])
         tell(f"skipped {count:,} records or files that could not be read, such as\n  {examples}")
-    return folder, outcome.manifest
+    return folder, manifest

@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,23 +39,6 @@ _OURS = (_WORK, _LOGS, names.TOKENIZER, names.IDENTITY, names.MANIFEST, *names.S
 _LEFT_OVER = re.compile(r"\..+\.\d+\.tmp")
 
 
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What came of a preparation.
-
-    Attributes:
-      manifest: what was written; None: Slurm has it to do.
-      done_before: whether there was nothing left to do.
-      workers: how many there were.
-      seconds: how long it took.
-    """
-
-    manifest: Manifest | None
-    done_before: bool = False
-    workers: int = 0
-    seconds: float = 0
-
-
 def prepare_text(
     out: Path,
     sources: Sequence[Source],
@@ -66,8 +48,8 @@ def prepare_text(
     *,
     stop: bool = True,
     fresh: bool = False,
-) -> Outcome:
-    """Prepares sources into the folder `out`, or continues to.
+) -> Manifest | None:
+    """Prepares sources into the folder `out`, or continues to; None: Slurm has it to do.
 
     With `stop` a record that cannot be read ends it; otherwise it is left out and counted. `fresh`
     removes what was prepared there before.
@@ -77,7 +59,6 @@ def prepare_text(
         language, the memory does not suffice, or the disk is full; what is complete by then is
         kept.
     """
-    begun = time.monotonic()
     if settings.language:
         language_identifier(settings.language)
     with _locked(out):
@@ -88,7 +69,7 @@ def prepare_text(
                 "sources": [[source.name, source_hash(source)] for source in sources],
             }
             if done := _begin(out, identity, fresh):
-                return Outcome(done, done_before=True)
+                return done
             tokenizer.save(out / names.TOKENIZER)
             resources = resources.affordable(
                 len(tokenizer.content), languages=bool(settings.language)
@@ -106,10 +87,9 @@ def prepare_text(
                 "command continues"
             ) from None
         if not complete:
-            return Outcome(None, workers=resources.workers)
+            return None
         shutil.rmtree(out / _WORK, ignore_errors=True)
-        seconds = time.monotonic() - begun
-        return Outcome(read_manifest(out, "--out"), False, resources.workers, seconds)
+        return read_manifest(out, "--out")
 
 
 def _stages(

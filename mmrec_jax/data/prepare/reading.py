@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mmrec_jax.config import Config
 from mmrec_jax.data.document import Document
@@ -83,7 +82,7 @@ def open_split(folder: Path, manifest: Manifest, split: str) -> TokenStore:
     entry = manifest.splits[split]
     documents = entry["documents"]
     lengths = {"tokens": entry["tokens"], "offsets": documents + 1}
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, Any] = {}
     for name, dtype in ARRAYS.items():
         path, length = folder / split / name, lengths.get(name, documents)
         size = length * np.dtype(dtype).itemsize
@@ -100,10 +99,7 @@ def open_split(folder: Path, manifest: Manifest, split: str) -> TokenStore:
     known = " ".join(entry["sha256"][name] for name in ARRAYS)
     content_hash = hashlib.sha256(known.encode()).hexdigest()
     return TokenStore(
-        tokens=arrays["tokens"],
-        offsets=arrays["offsets"],
-        byte_counts=arrays["byte_counts"],
-        character_counts=arrays["character_counts"],
+        **arrays,
         name=str(folder),
         unspelled_bytes=entry["unspelled_bytes"],
         content_hash=content_hash,
@@ -115,11 +111,9 @@ def joined(stores: list[TokenStore]) -> TokenStore | None:
     stores = [store for store in stores if store.num_documents]
     if len(stores) < 2:
         return stores[0] if stores else None
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(store, name) for store in stores]) for name in ARRAYS
+    }
     lengths = np.concatenate([np.diff(store.offsets) for store in stores])
-    return TokenStore(
-        tokens=np.concatenate([store.tokens for store in stores]),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        byte_counts=np.concatenate([store.byte_counts for store in stores]),
-        character_counts=np.concatenate([store.character_counts for store in stores]),
-        unspelled_bytes=sum(store.unspelled_bytes for store in stores),
-    )
+    arrays["offsets"] = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return TokenStore(**arrays, unspelled_bytes=sum(store.unspelled_bytes for store in stores))

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import jax
@@ -14,7 +13,7 @@ from mmrec_jax.models.linen import LinenModel
 from mmrec_jax.models.mmrec.block import STATES
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.dashboard.observer import observe
-from mmrec_jax.models.mmrec.dashboard.summary import format_table, scalars, summarise
+from mmrec_jax.models.mmrec.dashboard.summary import format_table, panels, scalars, summarise
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.models.mmrec.state import BATCH_AXES, MMRecState, zero_state
 from mmrec_jax.typing import Array
@@ -81,14 +80,7 @@ class MMRec(LinenModel):
         """`thorough` solves by Newton's method, so that it can be judged."""
         model = MMRec(dataclasses.replace(self.config, scan="parallel")) if thorough else self
         summary = summarise(observe(model, params, batch["inputs"], batch["segment_ids"]))
-
-        def draw(title: str, path: Path) -> None:
-            # Needs matplotlib, which models do not.
-            from mmrec_jax.models.mmrec.dashboard import picture
-
-            picture.draw(summary, title, path)
-
-        return Dashboard(scalars(summary), summary, format_table(summary), draw)
+        return Dashboard(scalars(summary), summary, format_table(summary), panels(summary))
 
     def mixing_flops(self, length: int) -> float:
         """The long-term memory's definition: 3 products of 2 S K for each token."""

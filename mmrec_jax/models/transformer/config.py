@@ -48,6 +48,9 @@ class TransformerConfig(FamilyConfig):
     new_rows: int = setting(
         0, "rows of vocabulary that are tables of their own, behind the others", at_least(0)
     )
+    padding_rows: int = setting(
+        0, "the last rows that are of no token and never have probability", at_least(0)
+    )
     dtype: Literal["float32", "bfloat16"] = setting(
         "float32", "of activations, matrix products and the cache", role="run"
     )

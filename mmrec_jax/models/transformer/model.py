@@ -214,19 +214,23 @@ class Transformer(LinenModel):
         return TransformerLM(self.config)
 
     @property
-    def head_parameters(self) -> tuple[str, ...]:  # type: ignore[override]
+    def head_parameters(self) -> tuple[str, ...]:
         """The tied table or the head's own."""
         return ("embed" if self.config.tie_embeddings else "head",)
 
     def head(self, params: Params, hidden: Array) -> Array:
-        """See `LinenModel.head`: logits over the old rows, then over the new ones."""
+        """See `LinenModel.head`: logits of the old rows, then of the new ones, none of padding."""
         (tables,) = params.values()
         parts = [
             row_products(hidden, tables[name])
             for name in ("embedding", "new_embedding")
             if name in tables
         ]
-        return jnp.concatenate(parts, axis=-1)
+        logits = jnp.concatenate(parts, axis=-1)
+        if not self.config.padding_rows:
+            return logits
+        real = jnp.arange(logits.shape[-1]) < logits.shape[-1] - self.config.padding_rows
+        return jnp.where(real, logits, jnp.finfo(logits.dtype).min)
 
     def initial_state(self, batch: int) -> KVCache:
         """The state before the first token."""

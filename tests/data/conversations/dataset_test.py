@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mmrec_jax.data.conversations.dataset import (
-    InstructionDataset,
     choose_template,
+    conversation_dataset,
     encode_examples,
     training_texts,
 )
@@ -81,7 +81,7 @@ def test_errors_name_the_example():
 def dataset(talks, held_out=(), **fields):
     config = data_config("treebank_instructions", **({"seq_len": 40} | fields))
     splits = {"train": talks} | ({"validation": held_out} if held_out else {})
-    return InstructionDataset.from_conversations(config, splits, ByteTokenizer())
+    return conversation_dataset(config, splits, ByteTokenizer())
 
 
 def assert_weights(batch):
@@ -120,8 +120,8 @@ def test_what_is_told_and_refused_of_a_run():
     # Beside the two texts "^Soru:\na\nCevap:\nb1$" reads 15 tokens.
     talks = [talk("a" * n, f"b{n}") for n in range(1, 31)]
     data = dataset(talks, [talk("a" * 41, "b41"), *talks[:2]], overlong="truncate")
-    assert data.fits["train"].startswith("0 dropped, 8 with")
-    assert data.repeated == 2
+    assert "train 0 dropped, 8 with" in data.describe()
+    assert "2 validation prompts are in" in data.describe()
     config = config_of("treebank_instructions", train__carry_state=True)
     with refused("config.train.carry_state is True"):
         config.data.check(config)

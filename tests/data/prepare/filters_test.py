@@ -89,7 +89,7 @@ def test_documents_are_left_out_for_a_reason(text, changes, reason):
 def test_what_is_dirty_is_counted_in_the_report(tmp_path):
     (tmp_path / "dirty.txt").write_text("k\ufffdt\ufffdp ke\xadlime\x07\n\nara\u200blık", "utf-8")
     settings = PrepareSettings(validation_fraction=0, max_broken=1)
-    manifest = prepare_small(tmp_path / "out", str(tmp_path / "dirty.txt"), settings).manifest
+    manifest = prepare_small(tmp_path / "out", str(tmp_path / "dirty.txt"), settings)
     names = ("broken_characters", "format_characters", "control_characters")
     assert [manifest.counts[name] for name in names] == [2, 2, 1]
     assert all(f"| {count} |" in report_markdown(tmp_path, manifest) for count in (2, 1))
@@ -126,6 +126,6 @@ def test_planted_near_duplicates_go_and_nothing_else(tmp_path, monkeypatch):
     draw.shuffle(texts)
     (tmp_path / "a.txt").write_text("\n".join(texts))
     settings = PrepareSettings(dedup="minhash", documents="line", validation_fraction=0)
-    manifest = prepare_small(tmp_path / "out", str(tmp_path / "a.txt"), settings).manifest
+    manifest = prepare_small(tmp_path / "out", str(tmp_path / "a.txt"), settings)
     assert manifest.counts["duplicate"] == 100
     assert manifest.splits["train"]["documents"] == 200

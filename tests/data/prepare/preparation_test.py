@@ -97,7 +97,7 @@ def test_the_arrays_are_those_of_the_documents_in_memory(corpus, tmp_path, monke
 
 
 def test_what_was_left_out_adds_up_to_what_was_read(corpus, tmp_path):
-    manifest = prepare_small(tmp_path, corpus, FILTERED).manifest
+    manifest = prepare_small(tmp_path, corpus, FILTERED)
     kept = sum(entry["documents"] for entry in manifest.splits.values())
     reasons = left_out(manifest)
     assert manifest.counts["read"] == kept + sum(reasons.values()) == 300
@@ -124,7 +124,7 @@ def test_workers_and_interruptions_change_nothing(corpus, tmp_path, whole):
     prepare_small(out, corpus, FILTERED)
     assert done.items() <= done_by(out).items()
     assert written(out) == whole
-    assert prepare_small(out, corpus, FILTERED).done_before
+    assert prepare_small(out, corpus, FILTERED)
     assert written(out) == whole
 
 
@@ -174,7 +174,7 @@ def test_the_folder_of_another_process_is_waited_for(corpus, tmp_path, capsys):
             second = pool.submit(prepare_small, tmp_path, corpus)
             with pytest.raises(TimeoutError):
                 second.result(timeout=0.3)
-        assert second.result().manifest
+        assert second.result()
     assert "waiting for another process" in capsys.readouterr().err
 
 
@@ -190,7 +190,7 @@ def test_broken_records_stop_it_or_are_counted(tmp_path):
         prepare_small(tmp_path / "lines", f"{tmp_path / 'more.jsonl'}")
     manifest = prepare_small(
         tmp_path / "out", f"{pattern},{tmp_path / 'more.jsonl'}", stop=False, fresh=True
-    ).manifest
+    )
     assert manifest.counts["refused"] == 3
     named = " ".join(manifest.examples["refused"])
     assert all(name in named for name in ("web.jsonl.gz", "more.jsonl:301", "more.jsonl:402"))
@@ -218,7 +218,7 @@ def test_splits_of_few_documents(tmp_path):
     pattern = f"{tmp_path / 'few.txt'}"
     for fraction, held in ((0, 0), (1e-9, 1)):  # nothing, or the document with the lowest hash
         settings = PrepareSettings(validation_fraction=fraction, dedup="exact")
-        manifest = prepare_small(tmp_path / f"out{held}", pattern, settings).manifest
+        manifest = prepare_small(tmp_path / f"out{held}", pattern, settings)
         sizes = [manifest.splits[split]["documents"] for split in ("train", "validation")]
         assert sizes == [3 - held, held]
     with refused("4 too_short", "no document is left"):
@@ -272,7 +272,7 @@ def test_a_cluster_writes_the_same(corpus, tmp_path, executor, monkeypatch):
         with refused("--slurm-partition"):
             prepare_small(tmp_path / executor, corpus, settings, **options)
         options["slurm"] = {"partition": "any", "time": "1:00:00"}
-        assert prepare_small(tmp_path / executor, corpus, settings, **options).manifest is None
+        assert prepare_small(tmp_path / executor, corpus, settings, **options) is None
     else:
         ray = pytest.importorskip("ray")
         monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -283,5 +283,5 @@ def test_a_cluster_writes_the_same(corpus, tmp_path, executor, monkeypatch):
                 prepare_small(tmp_path / "bad", f"{tmp_path}/a.jsonl", settings, **options)
         finally:
             ray.shutdown()
-    assert prepare_small(tmp_path / executor, corpus, settings).done_before
+    assert prepare_small(tmp_path / executor, corpus, settings)
     assert written(tmp_path / executor) == written(tmp_path / "local")

@@ -1,11 +1,12 @@
-"""The dashboard's numbers by name: what is logged and kept as JSON, and the table of them."""
+"""The dashboard's numbers by name: what is logged and kept as JSON, their table and picture."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmrec_jax.curves import Curve, Panel
 from mmrec_jax.models.mmrec.dashboard.observer import (
     GATE_EDGES,
     LOG2_HALF_LIFE_EDGES,
@@ -99,6 +100,52 @@ def scalars(summary: Summary) -> dict[str, float]:
         result["memory_norm"] = np.mean(last)
     result["state_rms"] = np.mean([layer["state_rms"][-1] for layer in layers])
     return {name: float(x) for name, x in result.items()}
+
+
+def panels(summary: Summary) -> list[Panel]:
+    """Curves of each layer; what a model lacks is left out."""
+    layers, positions = summary["layers"], summary["positions"]
+
+    def curves(x: Sequence[float], rows: Iterable[Sequence[float]]) -> dict[str, Curve]:
+        return {f"layer {number}": (x, list(y), None) for number, y in enumerate(rows)}
+
+    def histogram(name: str, edges: str) -> dict[str, Curve]:
+        """Shares, between the first and the last bin that has some of them."""
+        counts = np.array([layer[name] for layer in layers])
+        used = np.flatnonzero(counts.sum(axis=0) > 1e-3 * counts.sum())
+        some = slice(used[0], used[-1] + 1)
+        return curves(summary[edges][some], (counts / counts.sum(axis=1, keepdims=True))[:, some])
+
+    share = "share of tokens × channels"
+    h = curves(positions, (layer["state_rms"] for layer in layers))
+    found = [
+        Panel("half-life of h (tokens)", share, histogram("gamma_histogram", "half_life_edges")),
+        Panel("position in the document (tokens)", "RMS of h", h, log=True),
+    ]
+    if "gate_low" in layers[0]:
+        gate = histogram("gate_histogram", "gate_edges")
+        found.append(Panel("gate of h", share, gate, octaves=False))
+    if summary["memory_size"]:
+        share = "share of tokens × memories"
+        half_lives = histogram("alpha_histogram", "half_life_edges")
+        norms = curves(positions, (np.mean(layer["memory_norm"], axis=0) for layer in layers))
+        writes = histogram("write_histogram", "write_edges")
+        ranks = [float(np.mean(layer["effective_rank"])) for layer in layers]
+        largest = [float(min(summary["memory_size"]))] * len(layers)
+        by_layer = {"mean": ranks, "largest possible": largest}
+        numbers = range(len(layers))
+        found += [
+            Panel("half-life of M (tokens)", share, half_lives),
+            Panel("position in the document (tokens)", "Frobenius norm of M", norms, log=True),
+            Panel("write strength β", share, writes, octaves=False),
+            Panel(
+                "layer",
+                "effective rank of M, end of row",
+                {label: (numbers, y, None) for label, y in by_layer.items()},
+                octaves=False,
+            ),
+        ]
+    return found
 
 
 def format_table(summary: Summary) -> str:

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from mmrec_jax.curves import draw_panels
 from mmrec_jax.models.mmrec.dashboard import observer as q
 from mmrec_jax.models.mmrec.family import MMRec
 from tests.models.mmrec import small_model
@@ -122,7 +123,7 @@ def test_what_is_logged_printed_and_drawn(observed, tmp_path):
     assert len({len(line) for line in table}) == 1
     assert ("rank M" in table[0]) == bool(config.H)
     if config.gate != "input":
-        found.draw("small", tmp_path / "picture.png")
+        draw_panels(found.panels, "small", tmp_path / "picture.png")
         assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 

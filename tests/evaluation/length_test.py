@@ -2,11 +2,10 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from mmrec_jax.curves import draw_panels
 from mmrec_jax.data.chunks import Chunks
 from mmrec_jax.data.token_store import TokenStore
-from mmrec_jax.evaluation.curves import draw_panels
-from mmrec_jax.evaluation.length import loss_panels
-from mmrec_jax.evaluation.loss_by_position import longest_windows, loss_by_position
+from mmrec_jax.evaluation.length import longest_windows, loss_by_position, loss_panels
 from tests.families import FAMILIES, small, whole
 
 _LENGTHS = (23, 1, 9, 31, 2)  # predicted tokens of each document

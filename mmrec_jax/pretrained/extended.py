@@ -1,0 +1,122 @@
+"""A pretrained model whose vocabulary is extended: the rows that its new tokens begin with.
+
+The rows of old tokens and those of all ids behind them are two tables of the model, so that the new
+ones are trained while the old ones are frozen, and neither is ever copied into one matrix.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from numpy.typing import NDArray
+
+from mmrec_jax.config import ExtendConfig
+from mmrec_jax.models.api import Params
+from mmrec_jax.models.family_config import FamilyConfig
+from mmrec_jax.models.transformer.config import TransformerConfig
+from mmrec_jax.quantised import dequantise
+from mmrec_jax.tokenizers.bpe_file import BpeFile, unspell
+from mmrec_jax.tokenizers.cache import read_tokenizer_file
+from mmrec_jax.tokenizers.embeddings import Method, constituents, first_rows
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
+from mmrec_jax.train.mesh import process_local, shardings
+
+_TABLES = ("embed", "head")
+_READ = 4_096  # rows that are read at once, or a multiple
+
+
+@dataclasses.dataclass(frozen=True)
+class Extension:
+    """What a base becomes."""
+
+    model: TransformerConfig  # with the new rows
+    tokenizer: Tokenizer
+    parts: Mapping[int, Sequence[int]]  # the old tokens that each new one is made of
+    lengths: Mapping[int, int]  # bytes of the old tokens
+    method: Method
+
+    def apply(self, params: Params, mesh: Mesh | None = None) -> Params:
+        """The base's parameters with the new rows, on its device or as the model says on `mesh`."""
+        tables = {name: self._split(params[name], mesh) for name in _TABLES if name in params}
+        return params | tables
+
+    def _split(self, table: Params, mesh: Mesh | None) -> Params:
+        old, count = table["embedding"], self.model.new_rows
+        used = self.model.old_rows
+
+        def read(index: NDArray[Any]) -> NDArray[Any]:
+            padded = np.zeros(-(-len(index) // _READ) * _READ, np.int32)  # few shapes to compile
+            padded[: len(index)] = index
+            return np.asarray(process_local(_rows(old, padded)))[: len(index)]
+
+        new = first_rows(read, used, self.parts, self.lengths, self.method, count, old.dtype)
+        if mesh is None:
+            return {
+                "embedding": _first(old, used),
+                "new_embedding": jax.device_put(new, jax.local_devices()[0]),
+            }
+        shapes = {"embedding": jax.eval_shape(lambda x: _first(x, used), old), "new_embedding": new}
+        where = shardings(shapes, self.model.build().partition_specs(shapes), mesh)
+        cut = jax.jit(lambda x: _first(x, used), out_shardings=where["embedding"])(old)
+        placed = jax.make_array_from_callback(new.shape, where["new_embedding"], new.__getitem__)
+        return {"embedding": cut, "new_embedding": placed}
+
+
+@jax.jit
+def _rows(table: Any, index: Any) -> Any:
+    return dequantise(jax.tree.map(lambda x: x[index], table))
+
+
+def _first(table: Any, rows: int) -> Any:
+    return jax.tree.map(lambda x: x[:rows], table)
+
+
+def read_extended(config: ExtendConfig, model: FamilyConfig, base: Tokenizer) -> Tokenizer:
+    """The tokenizer that `config` names, which begins and ends texts as the model's, `base`, does.
+
+    Raises:
+      UserError: the model has no new rows (see `extend`); or the tokenizer cannot be read, or lacks
+        the tokens for that.
+    """
+    _require_extendable(config, model)
+    path = Path(config.tokenizer).expanduser()
+    path = path / "tokenizer.json" if path.is_dir() else path
+    ends = base.id_to_piece(base.bos_id), base.id_to_piece(base.eos_id)
+    tokenizer = read_tokenizer_file(path, "config.extend.tokenizer", *ends)
+    tokenizer.chat_template = tokenizer.chat_template or base.chat_template
+    tokenizer.stop_ids = base.stop_ids
+    return tokenizer
+
+
+def extend(
+    config: ExtendConfig, model: FamilyConfig, base: Tokenizer, tokenizer: Tokenizer
+) -> Extension:
+    """How a model with the tokenizer `base` gets the tokens of `tokenizer`.
+
+    Raises:
+      UserError: the model's family has no new rows or the model has some already, or `tokenizer` is
+        not `base` with more tokens.
+    """
+    found = _require_extendable(config, model)
+    before = BpeFile.from_content(base.content, "the tokenizer of config.init_from")
+    after = BpeFile.from_content(tokenizer.content, f"config.extend.tokenizer {config.tokenizer}")
+    parts = constituents(before, after)
+    ids = before.next_id + len(parts)
+    rows = -(-max(ids, found.vocab_size) // config.multiple) * config.multiple
+    lengths = {index: len(unspell(token)) for token, index in before.vocab.items()}
+    new, padding = rows - before.next_id, rows - ids
+    extended = dataclasses.replace(found, vocab_size=rows, new_rows=new, padding_rows=padding)
+    return Extension(extended, tokenizer, parts, lengths, config.method)
+
+
+def _require_extendable(config: ExtendConfig, model: FamilyConfig) -> TransformerConfig:
+    fits = isinstance(model, TransformerConfig)
+    config.require(fits, "tokenizer", "empty where the model is of another family than transformer")
+    assert isinstance(model, TransformerConfig)
+    expected = "empty where the model was extended before (mmrec export makes one table of both)"
+    config.require(not model.new_rows, "tokenizer", expected)
+    return model
