@@ -89,7 +89,7 @@ class AdapterConfig(Settings):
         self.require(well_formed, "embedding_rows", 'rows such as "500-511,600"')
         apart = all(a[1] < b[0] for a, b in itertools.pairwise(sorted(self.row_ranges)))
         self.require(apart, "embedding_rows", "rows that are each named once")
-        off_values = {"dropout": 0.0}
+        off_values: dict[str, float | str] = {"dropout": 0.0}
         for name in ("embedding_rows", "train", "base_dtype", "embedding_dtype"):
             off_values[name] = ""
         for name, off in off_values.items():

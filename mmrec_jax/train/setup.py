@@ -29,6 +29,7 @@ from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.files.paths import require_outside
 from mmrec_jax.data.train_iterator import TrainIterator
 from mmrec_jax.dora.adapted_model import adapt, adapter_rules, first_values
+from mmrec_jax.dora.base import base_converter
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.models.family_config import FamilyConfig
@@ -149,7 +150,8 @@ def _set_up(
     base, record = None, (meta or {}).get("base")
     # A run that trained all parameters and goes on has them in its checkpoint.
     if origin is not None and (config.adapters.used or not start):
-        base = origin.read(mesh)
+        kept = base_converter(config.adapters) if config.adapters.used else None
+        base = origin.read(mesh, kept)
         if record:
             check_same_base(record, base, where)
         record = base_record(base)
