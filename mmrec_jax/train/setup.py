@@ -30,6 +30,7 @@ from mmrec_jax.data.files.paths import require_outside
 from mmrec_jax.data.train_iterator import TrainIterator
 from mmrec_jax.dora.base import base_converter
 from mmrec_jax.dora.adapted_model import adapt, adapter_rules, first_values
+from mmrec_jax.dora.base import base_converter
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.models.family_config import FamilyConfig
