@@ -15,9 +15,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--embedding-dtype", choices=("int8",), default="", help="of embedding and head"
     )
-    parser.add_argument(
-        "--shard-gb", type=float, default=5.0, help="1e9 bytes in a file, at most"
-    )
+    parser.add_argument("--shard-gb", type=float, default=5.0, help="1e9 bytes in a file, at most")
     parser.set_defaults(run=_quantise)
 
 
@@ -42,8 +40,6 @@ def _quantise(options: argparse.Namespace) -> None:
     kept = AdapterConfig("lora", base_dtype=options.dtype, embedding_dtype=options.embedding_dtype)
     trained = saved.read(convert=base_converter(kept))
     shard_bytes = round(options.shard_gb * 1e9)
-    files = write_published(
-        target.root, saved.model, trained.params, saved.tokenizer, shard_bytes
-    )
+    files = write_published(target.root, saved.model, trained.params, saved.tokenizer, shard_bytes)
     size = num_bytes(trained.params)
     print(f"{options.out}: {size:,} bytes of parameters in {', '.join(files)}")
