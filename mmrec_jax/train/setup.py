@@ -28,7 +28,6 @@ from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.files.paths import require_outside
 from mmrec_jax.data.train_iterator import TrainIterator
-from mmrec_jax.dora.base import base_converter
 from mmrec_jax.dora.adapted_model import adapt, adapter_rules, first_values
 from mmrec_jax.dora.base import base_converter
 from mmrec_jax.errors import UserError
