@@ -102,7 +102,7 @@ def measure(config: Config, optimizers: Sequence[str], rounds: int) -> dict[str,
         for label, refresh in STEPS[name].items():
             if label not in steps:
                 print(f"compiling {label} ...", flush=True)
-                steps[label] = _prepare(config, name, refresh, mesh, model)
+                steps[label] = prepare(config, name, refresh, mesh, model)
     for turn in range(_WARM_ROUNDS + rounds):
         for label in list(steps)[:: 1 if turn % 2 else -1]:
             steps[label].take(batch)
@@ -157,12 +157,14 @@ def table(report: dict[str, Any]) -> list[str]:
     return [*lines, "", f"Processor time over AdamW, k = {report['hessian_every']}: {over}."]
 
 
-def _prepare(config: Config, name: str, refresh: bool, mesh: Mesh, model: LanguageModel) -> Timed:
+def prepare(config: Config, name: str, refresh: bool, mesh: Mesh, model: LanguageModel) -> Timed:
+    """Compiles a step with an optimizer, its own numbers at their defaults, and makes its state."""
     own = dict.fromkeys(("b1", "b2", "eps", "gamma"))
     changes: dict[str, Any] = {"name": name, "warmup_steps": 10, **own}
     optim = dataclasses.replace(config.optim, **changes)
     config = dataclasses.replace(config, optim=optim)
-    optimizer, objectives = build_optimizer(optim, 1000, model.decays), plain_objectives()
+    optimizer = build_optimizer(optim, 1000, model.decays)
+    objectives = plain_objectives(config.objectives.cross_entropy.chunk)
 
     def start() -> Any:
         return initial_state(model, objectives, optimizer, 0)

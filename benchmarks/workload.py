@@ -19,9 +19,12 @@ def random_batch(rows: int, length: int, vocab_size: int) -> Batch:
     }
 
 
-def plain_objectives() -> dict[str, Any]:
-    """What a training step minimises where nothing but its cost is asked for."""
+def plain_objectives(chunk: int | None = None) -> dict[str, Any]:
+    """What a training step minimises where nothing but its cost is asked for.
+
+    `chunk` is `config.objectives.cross_entropy.chunk`.
+    """
     # Not above: processes that measure torch have no JAX.
     from mmrec_jax.objectives.cross_entropy import CrossEntropy
 
-    return {"cross_entropy": CrossEntropy(lambda step: 1.0)}
+    return {"cross_entropy": CrossEntropy(lambda step: 1.0, chunk)}

@@ -10,7 +10,6 @@ import pytest
 
 from benchmarks import (
     cell_process,
-    collectives,
     linear_cost,
     optimizer_cost,
     peer_speed,
@@ -111,18 +110,6 @@ def test_the_cost_of_a_step_is_that_of_plain_and_refreshing_steps_together():
     expected = {"adamw": 1, "sophia_g": 1.1, "sophia_h": 1.2, "lion": 0.95, "muon": 1.5}
     assert optimizer_cost._cost(steps, every=10) == pytest.approx(expected)
     assert linear_cost._off_the_line([1, 2, 3], [5.0, 7.0, 9.0]) == pytest.approx([0, 0, 0])
-
-
-def test_collectives_are_counted_with_their_results():
-    lines = """
-      %a = (f32[4]{0}, bf16[2,3]{1,0}) all-reduce(%x, %y), channel_id=1
-      ROOT %b = f32[] all-reduce-start(%z), to_apply=%add
-      %c = f32[] all-reduce-done(%b)
-      %d = pred[8]{0} fusion(%all-gather.1), calls=%all-gather
-    """
-    found = collectives.collectives(lines)
-    assert found["all-reduce"] == (2, 4 * 4 + 2 * 6 + 4)
-    assert found["all-gather"] == (0, 0)
 
 
 def test_models_in_jax_need_no_torch_and_a_python_without_it_is_named():

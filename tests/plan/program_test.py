@@ -55,6 +55,7 @@ def test_collectives_of_a_text():
     text = """
       %a = (f32[4,8]{1,0}, bf16[3]{0}) all-gather-start(%x, %y), dimensions={0}
       %b = (f32[4,8]{1,0}, bf16[3]{0}) all-gather-done(%a)
+      %d = pred[8]{0} fusion(%all-gather.1), calls=%all-gather
       ROOT %c = u32[] all-reduce(%b), to_apply=%sum
     """
     found = count_collectives(text)
