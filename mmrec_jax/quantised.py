@@ -34,6 +34,7 @@ _NF4 = np.array(
     ],
     np.float32,
 )
+_ROWS_AT_ONCE = 16_384  # of a table, in the backward pass
 _BORDERS = (_NF4[1:] + _NF4[:-1]) / 2
 _BOUND = {"nf4": 1.0, "int8": 127.5}  # codes times this times the scale reach the largest number
 _LEAST_SCALE = float(np.finfo(np.float32).tiny) ** 0.5  # below it a block is zeros
@@ -181,9 +182,41 @@ def row_products(x: Float[Array, "... D"], table: Array | Quantised) -> Float[Ar
 
     An int8 table's codes are exact in every dtype: its scales are multiplied with afterwards.
     """
+    if isinstance(table, Quantised):
+        return _row_products(x, table)
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    codes, scales = (table.codes, table.scales) if isinstance(table, Quantised) else (table, None)
-    products = jnp.dot(x, codes.T.astype(x.dtype), preferred_element_type=wide)
-    if scales is None:
-        return products
-    return products * scales.astype(wide).reshape((1,) * (products.ndim - 1) + (-1,))
+    return jnp.dot(x, table.T.astype(x.dtype), preferred_element_type=wide)
+
+
+@jax.custom_vjp
+def _row_products(x: Array, table: Quantised) -> Array:
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    products = jnp.dot(x, table.codes.T.astype(x.dtype), preferred_element_type=wide)
+    return products * table.scales.astype(wide).reshape((1,) * (products.ndim - 1) + (-1,))
+
+
+def _row_products_forward(x: Array, table: Quantised) -> tuple[Array, tuple[Array, Quantised]]:
+    return _row_products(x, table), (x[..., :0], table)
+
+
+def _row_products_backward(kept: tuple[Array, Quantised], g: Array) -> tuple[Array, None]:
+    like, table = kept
+    g = g * table.scales.astype(g.dtype).reshape((1,) * (g.ndim - 1) + (-1,))
+    rows, size = len(table.codes), min(_ROWS_AT_ONCE, len(table.codes))
+
+    def product(start: Array | int, count: int) -> Array:
+        codes = jax.lax.dynamic_slice_in_dim(table.codes, start, count).astype(like.dtype)
+        part = jax.lax.dynamic_slice_in_dim(g, start, count, axis=-1).astype(like.dtype)
+        return jnp.dot(part, codes, preferred_element_type=g.dtype)
+
+    # In the dtype of x, some rows at a time: JAX's own rule copies the whole table into float32.
+    full = rows // size
+    found = jax.lax.fori_loop(
+        1, full, lambda i, total: total + product(i * size, size), product(0, size)
+    )
+    if rest := rows - full * size:
+        found = found + product(full * size, rest)
+    return found.astype(like.dtype), None
+
+
+_row_products.defvjp(_row_products_forward, _row_products_backward)

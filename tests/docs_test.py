@@ -107,8 +107,9 @@ def _open_data(config, workdir, **_):
 
 
 def _find_target(name, count):
-    """Devices of this machine, as many as rows can be split over."""
-    return target.Target(tuple(jax.devices()[:8]), 1)
+    """As many devices of this machine."""
+    count = count or (1 if name.startswith("cuda") else 8)
+    return target.Target(tuple(jax.devices()[:count]), 1)
 
 
 def _smaller(line):

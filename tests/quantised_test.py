@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmrec_jax import quantised
 from mmrec_jax.errors import UserError
-from mmrec_jax.quantised import _NF4, Quantised, dequantise, product, quantise
+from mmrec_jax.quantised import _NF4, Quantised, dequantise, product, quantise, row_products
 from mmrec_jax.tree import count, map_named, named_leaves, num_bytes
 
 
@@ -100,3 +101,19 @@ def test_it_is_one_leaf_of_a_tree():
     leaf = tree["a"]["kernel"]
     assert (leaf.shape, leaf.ndim, leaf.dtype) == ((2, 64, 6), 3, jnp.bfloat16)
     assert dequantise(leaf).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("rows", [6, 13])
+def test_the_gradient_through_a_table_in_blocks_of_rows(monkeypatch, rows):
+    monkeypatch.setattr(quantised, "_ROWS_AT_ONCE", 4)
+    table, x, g = (
+        jnp.asarray(np.random.default_rng(i).normal(size=shape), jnp.float32)
+        for i, shape in enumerate([(rows, 8), (2, 3, 8), (2, 3, rows)])
+    )
+    matrix = quantise(table, "int8", axis=-1)
+    expected = jnp.einsum("btd,vd->btv", x, dequantise(matrix))
+    products, pullback = jax.vjp(lambda x: row_products(x, matrix), x)
+    np.testing.assert_allclose(products, expected, rtol=1e-5, atol=1e-5)
+    (gradient,) = pullback(g)
+    expected = jnp.einsum("btv,vd->btd", g, dequantise(matrix))
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-5)

@@ -51,7 +51,7 @@ class AdaptedModel(Wrapper):
         head = {
             name: params[name] for name in self.inner.head_parameters if _adapts(params.get(name))
         }
-        own = {name: self.base[name] for name in head}
+        own = {name: self.base.get(name, {}) for name in head}
         with intercept(
             self.base | apply(own, head, detach_norm=self.detach_norm),
             {name: part for name, part in params.items() if name not in head},

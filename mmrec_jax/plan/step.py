@@ -14,7 +14,6 @@ from mmrec_jax.train.compiled_steps import lower_step
 from mmrec_jax.train.mesh import abstract_on, mesh_over, model_shardings
 from mmrec_jax.train.setup import assemble, build_model, first_params
 from mmrec_jax.tree import map_named
-from mmrec_jax.typing import Array
 
 # The length of a run whose length only its data says; the schedule's numbers depend on it.
 _STEPS = 1000
@@ -38,13 +37,7 @@ def lower_steps(config: Config, target: Target) -> Iterator[tuple[str, jax.stage
         table = np.ones(config.model.vocab_size, np.float32) if config.noise.table else None
         return build_model(config, config.model, mesh, base, steps, table)
 
-    def first(key: Array) -> Params:
-        params = config.model.build().init(key)
-        return (
-            map_named(base_converter(config.adapters), params) if config.adapters.used else params
-        )
-
-    base = jax.eval_shape(first, jax.random.key(0)) if config.init_from else None
+    base = jax.eval_shape(lambda: _base(config)) if config.init_from else None
     model = jax.eval_shape(build, base)
     model = abstract_on(model, model_shardings(model, mesh))
     given = jax.eval_shape(lambda base: first_params(config, config.model, base), base)
@@ -54,3 +47,9 @@ def lower_steps(config: Config, target: Target) -> Iterator[tuple[str, jax.stage
             config, mesh, model, parts.objectives, parts.optimizer, parts.state, refresh
         )
         yield ("step that estimates the curvature" if refresh else "step"), lowered
+
+
+def _base(config: Config) -> Params:
+    """What a run begins with, were it made here."""
+    params = config.model.build().init(jax.random.key(0))
+    return map_named(base_converter(config.adapters), params) if config.adapters.used else params
