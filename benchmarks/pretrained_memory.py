@@ -1,9 +1,9 @@
-"""Peak memory of loading a large model beyond the bytes of its arrays (Linux).
+"""Peak memory of loading or quantising a large model beyond the bytes of its arrays (Linux).
 
-    python -m benchmarks.pretrained_memory FOLDER --gigabytes 8
+    python -m benchmarks.pretrained_memory FOLDER --gigabytes 8 [--quantise NEW_FOLDER]
 
 FOLDER gets random bfloat16 shards of Qwen3's shape, if it has none, and is then loaded by
-`mmrec_jax.load` in a process of its own, onto the CPU.
+`mmrec_jax.load` in a process of its own, onto the CPU; or `mmrec quantise` writes NEW_FOLDER.
 """
 
 import argparse
@@ -89,10 +89,22 @@ def load(folder: Path) -> dict[str, float]:
 
     begin = time.perf_counter()
     _, params, _ = mmrec_jax.load(folder)
+    return _measured(num_bytes(params), begin)
+
+
+def quantise(folder: Path, out: Path) -> dict[str, float]:
+    """Writes the folder in nf4, as `load`; the arrays are the bytes that are written."""
+    from mmrec_jax.cli import main
+
+    begin = time.perf_counter()
+    main(["quantise", str(folder), "--out", str(out)])
+    return _measured(sum(path.stat().st_size for path in out.glob("*.safetensors")), begin)
+
+
+def _measured(placed: int, begin: float) -> dict[str, float]:
     seconds = time.perf_counter() - begin
     status = Path("/proc/self/status").read_text()
     peak = next(int(x.split()[1]) * 1024 for x in status.splitlines() if x.startswith("VmHWM"))
-    placed = num_bytes(params)
     return {"arrays": placed, "peak": peak, "beyond": peak - placed, "seconds": seconds}
 
 
@@ -101,14 +113,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--gigabytes", type=float, default=8)
-    parser.add_argument("--load", action="store_true", help="only load, in this process")
+    parser.add_argument("--quantise", type=Path, help="write this new folder, and do not load")
+    parser.add_argument("--here", action="store_true", help="only that, in this process")
     options = parser.parse_args()
-    if options.load:
-        print(json.dumps(load(options.folder)))
+    if options.here:
+        out = options.quantise
+        print(json.dumps(quantise(options.folder, out) if out else load(options.folder)))
         return
     if not (options.folder / "config.json").is_file():
         write_random(options.folder, options.gigabytes)
-    command = [sys.executable, "-m", "benchmarks.pretrained_memory", str(options.folder), "--load"]
+    command = [sys.executable, "-m", "benchmarks.pretrained_memory", *sys.argv[1:], "--here"]
     subprocess.run(command, check=True)
 
 
