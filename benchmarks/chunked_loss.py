@@ -16,17 +16,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.markdown import header, row
-from benchmarks.optimizer_cost import Timed, prepare
-from benchmarks.workload import random_batch
+from benchmarks.optimizer_cost import WARM_ROUNDS, Timed, prepare, take_turns, workload
 from mmrec_jax.commands.options import require_positive
 from mmrec_jax.config import Config
 from mmrec_jax.config_file import parse_with_overrides, read_config
 from mmrec_jax.errors import exit_on_user_error
 from mmrec_jax.objectives.config import CrossEntropyConfig, Objectives
-from mmrec_jax.train.mesh import make_mesh, row_devices, shard_batch, split_cpu
 
 _ROOT = Path(__file__).resolve().parents[1]
-_WARM_ROUNDS = 2
 _REFRESHES = {"adamw": False, "sophia_g": True}
 
 
@@ -47,21 +44,14 @@ def measure(
     config: Config, optimizer: str, refresh: bool, options: argparse.Namespace
 ) -> list[str]:
     """The table of one kind of step."""
-    split_cpu(config)
-    mesh, train = make_mesh(config), config.train
-    rows = train.batch_size // train.accumulate // row_devices(mesh)
-    model = config.model.fitted(rows, mesh.devices.flat[0].platform).build()
-    tokens = random_batch(train.batch_size, config.data.seq_len, config.model.vocab_size)
-    batch = shard_batch(tokens, mesh)
+    mesh, model, batch = workload(config)
     steps: dict[int, Timed] = {}
     for chunk in (config.data.seq_len, *options.chunks):
         objectives = Objectives(cross_entropy=CrossEntropyConfig(chunk=chunk))
         chunked = dataclasses.replace(config, objectives=objectives)
         steps[chunk] = prepare(chunked, optimizer, refresh, mesh, model)
-    for turn in range(_WARM_ROUNDS + options.rounds):
-        for chunk in list(steps)[:: 1 if turn % 2 else -1]:
-            steps[chunk].take(batch)
-    spent = {chunk: np.asarray(step.processor[_WARM_ROUNDS:]) for chunk, step in steps.items()}
+    take_turns(steps, batch, options.rounds)
+    spent = {chunk: np.asarray(step.processor[WARM_ROUNDS:]) for chunk, step in steps.items()}
     whole = spent[config.data.seq_len]
     lines = header(["tokens of a row at once", "ms, least", "ms, median", "to whole", "quartiles"])
     for chunk, seconds in spent.items():

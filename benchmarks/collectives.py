@@ -20,7 +20,7 @@ from mmrec_jax.config import Config, MeshConfig, OptimConfig, TrainConfig
 from mmrec_jax.models.mmrec.sizes import SIZES
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.plan.program import KINDS, count_collectives
-from mmrec_jax.train.compiled_steps import compile_step
+from mmrec_jax.train.compiled_steps import lower_step
 from mmrec_jax.train.mesh import abstract_on, make_mesh, state_shardings
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.tree import num_bytes
@@ -37,7 +37,7 @@ def step_of(config: Config, mesh: Mesh) -> tuple[str, float]:
     own = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.sharding.shard_shape(x.shape), x.dtype), held
     )
-    program = compile_step(config, mesh, model, objectives, optimizer, state, refresh=False)
+    program = lower_step(config, mesh, model, objectives, optimizer, state, refresh=False).compile()
     text = program.as_text()
     assert text is not None  # the compiler of every platform here gives it
     return text, num_bytes(own) / num_bytes(held)

@@ -23,7 +23,7 @@ from mmrec_jax.evaluation.registry import EVALUATORS, EvaluationRequest
 from mmrec_jax.models.attention.config import AttentionConfig, matching
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.optim.build import build_optimizer
-from mmrec_jax.train.compiled_steps import compile_step, enable_compile_cache
+from mmrec_jax.train.compiled_steps import enable_compile_cache, lower_step
 from mmrec_jax.train.mesh import make_mesh, shard_batch, split_cpu, state_shardings
 from mmrec_jax.train.setup import (
     build_model,
@@ -90,7 +90,8 @@ def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
     shardings = state_shardings(jax.eval_shape(new_state), network, mesh)
     state = jax.jit(new_state, out_shardings=shardings)()
     compiling = time.perf_counter()
-    update = compile_step(config, mesh, network, objectives, optimizer, state, refresh=False)
+    lowered = lower_step(config, mesh, network, objectives, optimizer, state, refresh=False)
+    update = lowered.compile()
     compile_seconds = time.perf_counter() - compiling
 
     def score(state: TrainState) -> dict[str, float]:

@@ -14,7 +14,7 @@ import dataclasses
 import json
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ from mmrec_jax.config import Config
 from mmrec_jax.config_file import parse_with_overrides, read_config
 from mmrec_jax.errors import UserError, exit_on_user_error
 from mmrec_jax.models.api import LanguageModel
+from mmrec_jax.objectives.api import Batch
 from mmrec_jax.optim.build import build_optimizer
-from mmrec_jax.train.compiled_steps import compile_step
+from mmrec_jax.train.compiled_steps import lower_step
 from mmrec_jax.train.mesh import make_mesh, row_devices, shard_batch, split_cpu, state_shardings
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.tree import num_bytes
@@ -45,7 +46,7 @@ STEPS = {
     "muon": {"muon": False},
 }
 _ROOT = Path(__file__).resolve().parents[1]
-_WARM_ROUNDS = 2
+WARM_ROUNDS = 2  # that are not counted
 
 
 @dataclasses.dataclass
@@ -91,27 +92,20 @@ def measure(config: Config, optimizers: Sequence[str], rounds: int) -> dict[str,
       time of a step of each optimizer over AdamW's, with a refresh every `hessian_every` steps, the
       median over the rounds; `hessian_every`, `estimator_batch` and `rounds`.
     """
-    split_cpu(config)
-    mesh, train = make_mesh(config), config.train
-    rows = train.batch_size // train.accumulate // row_devices(mesh)
-    model = config.model.fitted(rows, mesh.devices.flat[0].platform).build()
-    tokens = random_batch(train.batch_size, config.data.seq_len, config.model.vocab_size)
-    batch = shard_batch(tokens, mesh)
+    mesh, model, batch = workload(config)
     steps: dict[str, Timed] = {}
     for name in ("adamw", *optimizers):
         for label, refresh in STEPS[name].items():
             if label not in steps:
                 print(f"compiling {label} ...", flush=True)
                 steps[label] = prepare(config, name, refresh, mesh, model)
-    for turn in range(_WARM_ROUNDS + rounds):
-        for label in list(steps)[:: 1 if turn % 2 else -1]:
-            steps[label].take(batch)
+    take_turns(steps, batch, rounds)
     optim = config.optim
     return {
         "steps": {
             label: {
-                "seconds": statistics.median(step.wall[_WARM_ROUNDS:]),
-                "cpu_seconds": statistics.median(step.processor[_WARM_ROUNDS:]),
+                "seconds": statistics.median(step.wall[WARM_ROUNDS:]),
+                "cpu_seconds": statistics.median(step.processor[WARM_ROUNDS:]),
                 "moment_bytes": step.moment_bytes,
                 "temporary_bytes": step.temporary_bytes,
             }
@@ -129,7 +123,7 @@ def _cost(steps: dict[str, Timed], every: int) -> dict[str, float]:
 
     Of processor time, which other work on the machine changes less than it does the clock's.
     """
-    spent = {label: np.asarray(step.processor[_WARM_ROUNDS:]) for label, step in steps.items()}
+    spent = {label: np.asarray(step.processor[WARM_ROUNDS:]) for label, step in steps.items()}
     cost = {}
     for name, labels in STEPS.items():
         if not labels.keys() <= spent.keys():
@@ -157,6 +151,23 @@ def table(report: dict[str, Any]) -> list[str]:
     return [*lines, "", f"Processor time over AdamW, k = {report['hessian_every']}: {over}."]
 
 
+def workload(config: Config) -> tuple[Mesh, LanguageModel, Batch]:
+    """The devices, the model, and a batch of random tokens on them."""
+    split_cpu(config)
+    mesh, train = make_mesh(config), config.train
+    rows = train.batch_size // train.accumulate // row_devices(mesh)
+    model = config.model.fitted(rows, mesh.devices.flat[0].platform).build()
+    tokens = random_batch(train.batch_size, config.data.seq_len, config.model.vocab_size)
+    return mesh, model, shard_batch(tokens, mesh)
+
+
+def take_turns(steps: Mapping[Any, Timed], batch: Batch, rounds: int) -> None:
+    """Takes each step once a round, in the opposite order every other round."""
+    for turn in range(WARM_ROUNDS + rounds):
+        for label in list(steps)[:: 1 if turn % 2 else -1]:
+            steps[label].take(batch)
+
+
 def prepare(config: Config, name: str, refresh: bool, mesh: Mesh, model: LanguageModel) -> Timed:
     """Compiles a step with an optimizer, its own numbers at their defaults, and makes its state."""
     own = dict.fromkeys(("b1", "b2", "eps", "gamma"))
@@ -171,7 +182,7 @@ def prepare(config: Config, name: str, refresh: bool, mesh: Mesh, model: Languag
 
     shardings = state_shardings(jax.eval_shape(start), model, mesh)
     state = jax.jit(start, out_shardings=shardings)()
-    program = compile_step(config, mesh, model, objectives, optimizer, state, refresh)
+    program = lower_step(config, mesh, model, objectives, optimizer, state, refresh).compile()
     memory = program.memory_analysis()
     assert memory is not None
     return Timed(

@@ -67,7 +67,7 @@ def test_a_step_that_runs_out_of_memory_names_the_fields(tmp_path, monkeypatch):
     def fail(*arguments, **options):
         raise jax.errors.JaxRuntimeError(_FULL)
 
-    monkeypatch.setattr(compiled_steps, "compile_step", fail)
+    monkeypatch.setattr(compiled_steps, "lower_step", fail)
     config = linear_config(session_text(), train__steps=2)
     with pytest.raises(UserError) as caught:
         loop.run(config, tmp_path / "run")

@@ -57,22 +57,10 @@ class CompiledSteps:
 
     def _compile(self, refresh: bool) -> Any:
         p = self._p
-        return compile_step(
+        lowered = lower_step(
             p.config, p.mesh, p.model, p.objectives, p.optimizer, self._state, refresh
         )
-
-
-def compile_step(
-    config: Config,
-    mesh: Mesh,
-    model: LanguageModel,
-    objectives: Mapping[str, Objective],
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    refresh: bool,
-) -> jax.stages.Compiled:
-    """Compiles `lower_step`."""
-    return lower_step(config, mesh, model, objectives, optimizer, state, refresh).compile()
+        return lowered.compile()
 
 
 def lower_step(

@@ -18,11 +18,17 @@ def compiled(monkeypatch):
     """Programs are replaced by ones that say whether they refresh; the list has those compiled."""
     done = []
 
-    def compile_step(config, mesh, model, objectives, optimizer, state, refresh):
-        done.append(refresh)
-        return lambda model, state, batch: (state, {"refresh": jnp.float32(refresh)})
+    def lower_step(config, mesh, model, objectives, optimizer, state, refresh):
+        def program(model, state, batch):
+            return state, {"refresh": jnp.float32(refresh)}
 
-    monkeypatch.setattr(compiled_steps, "compile_step", compile_step)
+        def compile():
+            done.append(refresh)
+            return program
+
+        return SimpleNamespace(compile=compile)
+
+    monkeypatch.setattr(compiled_steps, "lower_step", lower_step)
     return done
 
 

@@ -15,7 +15,7 @@ from mmrec_jax.objectives.config import CrossEntropyConfig, Objectives
 from mmrec_jax.objectives.uboo import UBOOConfig
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train import mesh as mesh_module
-from mmrec_jax.train.compiled_steps import compile_step
+from mmrec_jax.train.compiled_steps import lower_step
 from mmrec_jax.train.mesh import (
     abstract_on,
     by_row,
@@ -72,9 +72,10 @@ def _train(case, shape):
         shardings = state_shardings(jax.eval_shape(begin, model), model, devices)
         state = jax.jit(begin, out_shardings=shardings)(model)
         abstract = abstract_on(jax.eval_shape(lambda: state), shardings)
-        step = compile_step(
+        lowered = lower_step(
             config, devices, model, objectives, optimizer, abstract, optim.uses_hessian
         )
+        step = lowered.compile()
         rows = [batch(width=8, seed=seed) for seed in range(4)]
         losses, first = [], None
         for number in range(steps):

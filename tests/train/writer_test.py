@@ -161,3 +161,18 @@ def test_other_services_get_the_same_numbers_and_go_on_with_the_run_that_is_cont
         wandb.init().log.assert_any_call({"step": 4, "train/loss": 1.0})
         ids.append(wandb.init.call_args_list[0].kwargs["id"])
     assert ids[0] == ids[1] != ids[2]
+
+
+@pytest.mark.parametrize("name", ["wandb", "trackio"])
+def test_the_real_package_takes_it_offline(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    pytest.importorskip(name)
+    (tmp_path / "run").mkdir()
+    for resume_step in (0, 4):
+        place = Workdir(tmp_path / "run")
+        writer = open_writers(_config(name), place, resume_step=resume_step)
+        writer.write(resume_step + 1, "train", {"loss": 1.0, "infinite": math.inf})
+        writer.close()
+    written = [path for path in tmp_path.rglob("*") if path.suffix in (".wandb", ".db")]
+    assert len(written) >= 1
