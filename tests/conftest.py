@@ -64,3 +64,8 @@ def compiled() -> Iterator[list[str]]:
     jax.monitoring.register_event_duration_secs_listener(listen)
     yield events
     jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def pytest_make_parametrize_id(val, argname):
+    """Bytes go by their name: those of an archive hold the time, and workers have to agree."""
+    return argname if isinstance(val, bytes) else None

@@ -142,8 +142,7 @@ def test_adapters_of_a_pretrained_base_from_training_to_a_folder_for_others(base
 
 
 def test_all_parameters_of_a_pretrained_model_are_trained_in_the_dtype_of_the_run(base, tmp_path):
-    fields = {"adapters__kind": "none", "model__family": "transformer", "model__uboo": None}
-    del fields["model__uboo"]
+    fields = {"adapters__kind": "none", "model__family": "transformer"}
     config = _config(base, **fields, train__steps=2)
     assert config.model.param_dtype == "float32"
     assert run(config, tmp_path / "fine") == 0
