@@ -25,7 +25,7 @@ _SIZES = {"model_dim": 16, "num_layers": 2, "num_heads": 2, "num_kv_heads": 1, "
 _STEPS = 4
 
 
-@pytest.fixture(scope="module", params=["tied", "untied"])
+@pytest.fixture(scope="module", params=[pytest.param("tied", marks=pytest.mark.soak), "untied"])
 def folder(request, tmp_path_factory):
     """A base that was never trained, and its tokenizer with three more tokens."""
     folder = tmp_path_factory.mktemp(request.param)

@@ -69,7 +69,10 @@ def _values(base):
     [
         ("attention", "nf4", {}, {}, "dora"),
         ("attention", "int8", {}, {"dropout": 0.3}, "dora"),
-        ("mmrec", "nf4", {"remat": "full", "time_chunk": 4}, {"detach_norm": False}, "dora"),
+        pytest.param(
+            *("mmrec", "nf4", {"remat": "full", "time_chunk": 4}, {"detach_norm": False}, "dora"),
+            marks=pytest.mark.soak,
+        ),
         ("mmrec", "nf4", {"remat": "dots"}, {}, "rslora"),
     ],
 )
@@ -119,7 +122,7 @@ def test_sophia_moves_every_adapter_on_it_and_dropout_is_drawn():
         assert np.any(old != new)
 
 
-@pytest.mark.parametrize("family", ["mmrec", "attention"])
+@pytest.mark.parametrize("family", ["mmrec", pytest.param("attention", marks=pytest.mark.soak)])
 def test_codes_and_scales_are_split_like_their_kernel_and_the_step_is_the_same(family):
     inner, base = _base(family)
     rows = batch()
@@ -189,7 +192,9 @@ def test_a_step_makes_no_array_of_floats_of_the_size_of_a_kernel_of_all_layers(f
         assert one_layer <= largest < _LAYERS * _WIDTH**2
 
 
-@pytest.mark.parametrize("family", ["mmrec", "transformer", "untied"])
+@pytest.mark.parametrize(
+    "family", ["mmrec", "untied", pytest.param("transformer", marks=pytest.mark.soak)]
+)
 def test_an_embedding_of_int8_is_read_and_multiplied_with_as_its_values(family):
     """Of all families: Flax's `Embed`, and the table of the transformer."""
     if family == "mmrec":
