@@ -12,6 +12,7 @@ from mmrec_jax.commands import (
     generate,
     plan,
     quantise,
+    serve,
     tokenizer,
     turkish,
 )
@@ -21,6 +22,7 @@ from mmrec_jax.errors import exit_on_user_error, replace_unencodable_output
 # In the order of `mmrec --help`.
 _COMMANDS = (
     generate,
+    serve,
     eval,
     config,
     data,

@@ -35,7 +35,7 @@ _LADDER = [
     "pretrained",
     "checkpoints",
     "inference",
-    "evaluation",
+    "evaluation serve",
     "train",
     "plan",
     "commands",

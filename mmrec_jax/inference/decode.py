@@ -115,8 +115,7 @@ def _step(model: LanguageModel, params: Params, rows: Rows, ids: Array) -> tuple
     keys = jax.vmap(_key)(rows.seed, rows.sample, rows.draws)
     tokens = draw(keys, logits, rows.seen, rows.sampling)
     tokens = jnp.where(rows.ended, jnp.maximum(rows.ends[:, 0], 0), tokens)
-    chosen = jnp.take_along_axis(logits, tokens[:, None], axis=1)[:, 0]
-    logprobs = chosen - jax.nn.logsumexp(logits, axis=1)
+    logprobs = jnp.take_along_axis(jax.nn.log_softmax(logits), tokens[:, None], axis=1)[:, 0]
     ended = rows.ended | jnp.any(tokens[:, None] == rows.ends, axis=1)
     # To a row that has ended the token is padding, which leaves the state untouched.
     segment_ids = (~ended).astype(jnp.int32)
@@ -162,10 +161,10 @@ def row_at(model: LanguageModel, rows: Rows, index: np.int32) -> Rows:
     return jax.tree.map(lambda x, axis: take(x, index, axis), rows, _batch_axes(model))
 
 
-def _batch_axes(model: LanguageModel) -> Rows:
-    others = {field.name: 0 for field in dataclasses.fields(Rows)}
-    others |= {"state": model.state_batch_axes, "sampling": RowSampling(0, 0, 0, 0)}
-    return Rows(**others)
+def _batch_axes(model: LanguageModel) -> Any:
+    axes: dict[str, Any] = {field.name: 0 for field in dataclasses.fields(Rows)}
+    axes |= {"state": model.state_batch_axes, "sampling": RowSampling(*[0] * 4)}  # type: ignore[arg-type]
+    return Rows(**axes)
 
 
 def _possible(logits: Array, ids: Array | np.int32) -> Array:

@@ -23,7 +23,7 @@ class RowSampling(NamedTuple):
     @property
     def greedy(self) -> Bool[Array, "B"]:
         """Whether the most likely token is taken: float32 has no smaller normal number."""
-        return self.temperature < jnp.finfo(jnp.float32).tiny
+        return jnp.asarray(self.temperature) < jnp.finfo(jnp.float32).tiny
 
 
 @dataclasses.dataclass(frozen=True)
