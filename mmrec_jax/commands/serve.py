@@ -70,9 +70,10 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port < 2**16:
+        raise UserError(f"--port is {port}; it must be in 0 to {2**16 - 1:,}")
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"--host {host} --port {port}: {reason}") from None
+    except OSError as error:
+        raise UserError(f"--host {host} --port {port}: {error.strerror}") from None
