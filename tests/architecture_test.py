@@ -38,6 +38,7 @@ _LADDER = [
     "evaluation",
     "train",
     "plan",
+    "adapt",
     "commands",
     "cli",
 ]
