@@ -4,7 +4,7 @@
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -139,11 +139,7 @@ def top_logprobs(rows: Rows, ids: np.int32, count: int) -> tuple[Array, Array]:
 
 def put_row(model: LanguageModel, rows: Rows, index: int, row: Rows) -> Rows:
     """`rows` with the one of `row` at `index`; consumes `rows`."""
-    states = rows.state, row.state
-    if isinstance(rows.state, GrowingState):
-        room = max(state.room for state in states)
-        states = tuple(state.resized(room) for state in states)
-    rows, row = (dataclasses.replace(x, state=y) for x, y in zip((rows, row), states, strict=True))
+    rows, row = _with_one_room(rows, row)
     return _put_row(model, rows, np.int32(index), row)
 
 
@@ -152,6 +148,29 @@ def _put_row(model: LanguageModel, rows: Rows, index: Array, row: Rows) -> Rows:
     put = jax.lax.dynamic_update_slice_in_dim
     axes = _batch_axes(model)
     return jax.tree.map(lambda x, new, axis: put(x, new, index, axis), rows, row, axes)
+
+
+def take_rows(model: LanguageModel, rows: Rows, row: Rows, indices: Sequence[int]) -> Rows:
+    """Those of `rows` at the indices, in their order; the one of `row` comes behind the last."""
+    rows, row = _with_one_room(rows, row)
+    return _take_rows(model, rows, row, np.array(indices, np.int32))
+
+
+@jax.jit
+def _take_rows(model: LanguageModel, rows: Rows, row: Rows, indices: Array) -> Rows:
+    def taken(x: Array, other: Array, axis: int) -> Array:
+        return jnp.take(jnp.concatenate([x, other], axis), indices, axis)
+
+    return jax.tree.map(taken, rows, row, _batch_axes(model))
+
+
+def _with_one_room(rows: Rows, row: Rows) -> Iterator[Rows]:
+    """Both, with states of the same room if they grow."""
+    states = rows.state, row.state
+    if isinstance(rows.state, GrowingState):
+        room = max(state.room for state in states)
+        states = tuple(state.resized(room) for state in states)
+    return (dataclasses.replace(x, state=y) for x, y in zip((rows, row), states, strict=True))
 
 
 @jax.jit

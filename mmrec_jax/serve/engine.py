@@ -1,9 +1,10 @@
-"""Continuous batching: a fixed batch of states, each of a text that comes and goes by itself.
+"""Continuous batching: a batch of states, each of a text that comes and goes by itself.
 
-One thread owns the device. Between two decode steps of all rows it reads at most a chunk of one
-waiting prompt, so that neither a new text nor those that are being written wait for long. States
-that grow with the text (a transformer's cache, the text that is read again) share the room of the
-longest one, whose doubling is a new compiled program.
+The batch has one of a few sizes, for as many texts as are being written; a program is compiled for
+each before the first text comes. One thread owns the device. Between two decode steps of all rows
+it reads at most a chunk of one waiting prompt, so that neither a new text nor those that are being
+written wait for long. States that grow with the text (a transformer's cache, the text that is read
+again) share the room of the longest one, whose doubling is a new compiled program.
 """
 
 import collections
@@ -24,6 +25,7 @@ from mmrec_jax.inference.decode import (
     put_row,
     row_at,
     step,
+    take_rows,
     top_logprobs,
 )
 from mmrec_jax.inference.generate import TextStream, state_after
@@ -35,6 +37,7 @@ from mmrec_jax.serve.told_text import TokenScore, ToldText
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 MOST_TOP_LOGPROBS = 20
+_GROWTH = 4  # of the batch from one size to the next
 _CHUNK = 512  # tokens of a prompt between two steps; whole chunks of `prefill`
 
 
@@ -109,6 +112,7 @@ class Engine:
         """`most_ends` as of `decode.begin_rows`; `start` compiles and begins."""
         self.counts: collections.Counter[str] = collections.Counter()
         self.slots = slots
+        self._sizes = [1, *sorted(_sizes(slots))]
         self._model, self._params, self._tokenizer = with_state(model), params, tokenizer
         self._most_ends, self._most_waiting = most_ends, most_waiting
         self._vocabulary = np.int32(tokenizer.vocab_size)
@@ -136,15 +140,16 @@ class Engine:
     def start(self) -> None:
         """Begins; what every text needs is compiled first."""
         self._thread.start()
-        done = threading.Event()
-
-        def deliver(delta: Delta) -> None:
-            if delta.finish:
-                done.set()
-
         ids = np.full(_CHUNK // 2 + 1, self._tokenizer.bos_id, np.int32)  # both lengths of chunks
-        self.submit([Request(ids, deliver, max_tokens=2, scores=1)])
-        done.wait()
+        for size in self._sizes:
+            done = threading.Event()
+
+            def deliver(delta: Delta, done: threading.Event = done) -> None:
+                if delta.finish:
+                    done.set()
+
+            self.submit([Request(ids, deliver, max_tokens=2, samples=size, scores=1)])
+            done.wait()
         self.counts.clear()
 
     def submit(self, requests: Sequence[Request]) -> None:
@@ -189,12 +194,23 @@ class Engine:
     def _clear(self) -> None:
         self._reading: Request | None = None
         self._chunks = self._read()
-        self._writing: list[_Writing | None] = [None] * self.slots
-        self._rows, self._idle = self._idle_rows(self.slots), self._idle_rows(1)
+        self._writing: list[_Writing | None] = [None]
+        self._rows, self._idle = self._idle_rows(), self._idle_rows()
 
-    def _idle_rows(self, count: int) -> Rows:
-        rows: Rows = idle_rows(self._model, count, most_ends=self._most_ends)
+    def _idle_rows(self) -> Rows:
+        rows: Rows = idle_rows(self._model, 1, most_ends=self._most_ends)
         return colocate(self._params, rows)
+
+    def _fit(self, count: int) -> None:
+        """Gives the batch the size for so many samples, those that are being written included."""
+        size = next(size for size in self._sizes if size >= count)
+        if size == len(self._writing):
+            return
+        kept = [slot for slot, each in enumerate(self._writing) if each is not None]
+        new = size - len(kept)
+        indices = [*kept, *[len(self._writing)] * new]
+        self._rows = take_rows(self._model, self._rows, self._idle, indices)
+        self._writing = [*(self._writing[slot] for slot in kept), *[None] * new]
 
     def _fail(self) -> None:
         """Ends what is being read and written with an error."""
@@ -222,6 +238,7 @@ class Engine:
             assert text is not None
             self.counts["reused_tokens"] += text.length - len(request.ids)
             self._reading = None
+            self._fit(self.running + request.samples)
             for sample in range(request.samples):
                 self._put(request, sample, text)
             yield
@@ -254,7 +271,8 @@ class Engine:
     def _write(self) -> None:
         """One token of each sample."""
         begin = time.monotonic()
-        likely: list[list[tuple[int, float]]] = [[] for _ in range(self.slots)]
+        self._fit(self.running)
+        likely: list[list[tuple[int, float]]] = [[] for _ in self._writing]
         if any(each is not None and each.request.scores for each in self._writing):
             most = min(MOST_TOP_LOGPROBS, int(self._vocabulary))
             found = top_logprobs(self._rows, self._vocabulary, most)
@@ -294,6 +312,13 @@ class Engine:
                 request.keep(each.text, dataclasses.replace(state, draws=0))
         each.deliver(finish="stop" if ended or each.told.stopped else "length")
         return True
+
+
+def _sizes(slots: int) -> Iterator[int]:
+    """From all slots down to two."""
+    while slots > 1:
+        yield slots
+        slots = -(-slots // _GROWTH)
 
 
 def _deliver_error(request: Request) -> None:

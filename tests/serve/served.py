@@ -39,7 +39,7 @@ def served(family="gru", **limits):
 
 def ask(port, path, body=None):
     """Status and text of the response to a body, which is sent as it is if it is bytes."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=240)
     with contextlib.closing(connection):
         if body is None:
             connection.request("GET", path)
