@@ -327,6 +327,12 @@ class TrainConfig(Settings):
     target_loss: float | None = setting(
         None, "stop when the evaluation loss (nats/token) is at or under it", free=True
     )
+    target_bits_per_byte: float | None = setting(
+        None,
+        "the same in bits per byte of the validation text, which any tokenizer's may be held to",
+        above(0),
+        free=True,
+    )
     devices: int | None = setting(
         None, "use the first n; all when None, of a CPU one per core", at_least(1), free=True
     )
@@ -376,6 +382,10 @@ class TrainConfig(Settings):
             "accumulate",
             f"a divisor of train.batch_size = {self.batch_size}",
         )
+        for name in ("target_loss", "eval_batches"):
+            reason = "a run has one target" if name == "target_loss" else "of the whole split"
+            both = self.target_bits_per_byte is not None and getattr(self, name) is not None
+            self.require(not both, name, f"None with train.target_bits_per_byte: {reason}")
 
 
 LENGTHS = ("steps", "epochs", "tokens")
