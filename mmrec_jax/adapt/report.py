@@ -29,7 +29,7 @@ _FORMATS: dict[str, Callable[[float], str]] = {
     "two": "{:,.2f}".format,
     "bits": "{:.3f}".format,
     "share": lambda value: f"{100 * value:.1f}\xa0%",
-    "change": lambda value: f"{100 * value:+.1f}\xa0%",
+    "change": lambda value: f"{100 * value:+,.1f}\xa0%",
     "bytes": lambda value: f"{value / 2**30:,.2f}\xa0GiB",
     "seconds": lambda value: f"{value / 60:,.1f}\xa0min",
 }

@@ -241,3 +241,11 @@ def test_the_json_has_what_follows_from_its_numbers(tmp_path):
     assert text["before"]["shares"]["8+"] == pytest.approx(0.09)
     assert text["before"]["words_by_tokens"]["9"] == 0.03
     assert text["change"] == -0.5
+
+
+def test_lines_span_the_picture_whatever_the_tokens(tmp_path):
+    points = [[10**10, 3.0], [10**10 + 10**6, 2.0], [10**10 + 4 * 10**6, 1.0]]
+    report = REPORT | {"models": [], "curves": [{"stage": "train", "points": points}]}
+    line = next(each for tag, each in _write(report, tmp_path).tags if tag == "polyline")
+    # The last point twice: one point alone is a dot.
+    assert line["points"].split() == ["0.00,0.00", "25.00,50.00", *["100.00,100.00"] * 2]
