@@ -19,7 +19,7 @@ _MODELS = {
     "aligned": "after the rows of the new tokens alone were trained",
     "trained": "after the stages of training",
     "control": "the base without new tokens, trained on as many bytes of the same text",
-    "instructed": "after the prompts and responses: what is exported",
+    "instructed": "after the prompts and responses",
 }
 _POINTS = 100  # of a curve
 
