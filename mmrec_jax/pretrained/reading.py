@@ -143,19 +143,21 @@ def read_parameter(
     whole = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*layers, *x.shape), x.dtype), one)
     shardings = jax.tree.map(lambda x: place(path, x.shape, x.dtype), whole)
     buffers = jax.tree.map(lambda x, to: jnp.zeros(x.shape, x.dtype, device=to), whole, shardings)
-    kinds = {
-        "path": path if convert else "",  # else the same for parameters of the same shape
-        "convert": convert,
-        "dtype": dtype,
-        "layered": bool(layers),
-        "transposed": parts[0][0].transposed,
-        "shardings": tuple(jax.tree.leaves(shardings)),
-    }
+    every = tuple(jax.tree.leaves(shardings))
+    write = functools.partial(
+        _write,
+        path=path if convert else "",  # else the same for parameters of the same shape
+        convert=convert,
+        dtype=dtype,
+        layered=bool(layers),
+        transposed=parts[0][0].transposed,
+        shardings=every,
+    )
     digest = hashlib.sha256()
     for rows, at in _read_ahead(parts, digest):
-        to = _over_rows(kinds["shardings"][0], rows.shape[0])
+        to = _over_rows(every[0], rows.shape[0])
         placed = jax.make_array_from_callback(rows.shape, to, rows.__getitem__)
-        buffers = jax.block_until_ready(_write(buffers, placed, np.int32(at), **kinds))
+        buffers = jax.block_until_ready(write(buffers, placed, np.int32(at)))
         del rows, placed  # before the next ones are waited for
     stored_dtype = ", ".join(sorted({str(stored.dtype) for _, stored in parts}))
     return buffers, [stored_dtype, list(shape), digest.hexdigest()]
