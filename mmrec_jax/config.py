@@ -17,7 +17,7 @@ from typing import Any, Literal
 from mmrec_jax.data.kinds.registry import DATA_KINDS
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.registry import FAMILIES
-from mmrec_jax.objectives.config import Objectives
+from mmrec_jax.objectives.config import Objectives, Weight, highest_weight, weight_holds
 from mmrec_jax.objectives.registry import OBJECTIVES
 from mmrec_jax.settings import SEED, Check, Settings, above, at_least, setting, union, within
 
@@ -317,6 +317,16 @@ class TrainConfig(Settings):
         "truncated backpropagation through time: each row continues the text of the same row of "
         "the batch before, from the state it left, through which no gradient flows",
     )
+    state_passing: Weight = setting(
+        0.0,
+        "share of the rows that begin from a state which other text left behind, which keeps a "
+        "model from getting worse beyond the length of its rows: a number, or (step, share) "
+        "points, linear in between (train/state_passing.py)",
+        Check(
+            lambda share: weight_holds(share) and highest_weight(share) <= 1,
+            "in [0, 1], or points such as [(0,0.0),(900,0.0),(901,0.5)], steps ascending",
+        ),
+    )
     steps: int | None = setting(
         None, "exactly one of steps, epochs, tokens says how long", above(0), free="length"
     )
@@ -382,10 +392,17 @@ class TrainConfig(Settings):
             "accumulate",
             f"a divisor of train.batch_size = {self.batch_size}",
         )
+        expected = "0 with train.carry_state, where every row goes on from its own state"
+        self.require(not self.carry_state or not self.passes_states, "state_passing", expected)
         for name in ("target_loss", "eval_batches"):
             reason = "a run has one target" if name == "target_loss" else "of the whole split"
             both = self.target_bits_per_byte is not None and getattr(self, name) is not None
             self.require(not both, name, f"None with train.target_bits_per_byte: {reason}")
+
+    @property
+    def passes_states(self) -> bool:
+        """Whether rows ever begin from the states of other rows."""
+        return highest_weight(self.state_passing) > 0
 
 
 LENGTHS = ("steps", "epochs", "tokens")

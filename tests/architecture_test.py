@@ -30,7 +30,7 @@ _LADDER = [
     "data",
     "config_tree turkish",
     "config_file objectives tokenizers train.interrupt train.rendezvous train.batch_split",
-    "train.processes train.state train.estimator",
+    "train.processes train.state train.estimator train.state_passing",
     "train.mesh train.step",
     "pretrained",
     "checkpoints",

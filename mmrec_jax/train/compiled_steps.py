@@ -15,7 +15,7 @@ from mmrec_jax.config import Config
 from mmrec_jax.data.files.paths import cache_folder
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel
-from mmrec_jax.objectives.api import Batch, Objective
+from mmrec_jax.objectives.api import Batch, Objective, weight_schedule
 from mmrec_jax.train.estimator import make_estimator
 from mmrec_jax.train.mesh import abstract_batch, replicated
 from mmrec_jax.train.state import TrainState
@@ -78,11 +78,12 @@ def lower_step(
     shapes, dtypes and shardings suffice, and the devices of the mesh need not be here. With
     `refresh` the step estimates the curvature.
     """
-    accumulate = config.train.accumulate
     main = config.objectives.get("cross_entropy")
     chunk = None if main is None else main.chunk
-    estimator = make_estimator(config.optim, accumulate, chunk) if refresh else None
-    step = make_train_step(optimizer, objectives, accumulate, estimator)
+    estimator = make_estimator(config.optim, config.train.accumulate, chunk) if refresh else None
+    train = config.train
+    passing = weight_schedule(train.state_passing) if train.passes_states else None
+    step = make_train_step(optimizer, objectives, train.accumulate, estimator, passing)
     shardings = jax.tree.map(lambda x: x.sharding, state)
     program = jax.jit(step, donate_argnums=1, out_shardings=(shardings, replicated(mesh)))
     with jax.set_mesh(mesh):

@@ -302,17 +302,17 @@ def assemble(
     given: dict[str, Any],
 ) -> Parts:
     """The parts of a run; of `model` and `given` shapes and dtypes suffice."""
-    fixed = not isinstance(model.state_batch_axes, GrowingState | None)
-    if config.train.carry_state and not fixed:
-        expected = f"False with config.model.family {config.model.family!r}: "
-        expected += "it keeps no state of a fixed size"
-        config.train.require(False, "carry_state", expected)
+    train, keeps = config.train, config.train.carry_state or config.train.passes_states
+    if keeps and isinstance(model.state_batch_axes, GrowingState | None):
+        name, off = ("carry_state", False) if train.carry_state else ("state_passing", 0)
+        expected = f"{off} with config.model.family {config.model.family!r}: "
+        train.require(False, name, expected + "it keeps no state of a fixed size")
     objectives = build_objectives(config, model, tokenizer)
     optimizer = build_optimizer(config.optim, steps, model.decays)
 
     def new_state(model: LanguageModel, given: dict[str, Any]) -> TrainState:
-        rows = config.train.batch_size if config.train.carry_state else None
-        return initial_state(model, objectives, optimizer, config.train.seed, rows, given=given)
+        rows = train.batch_size if keeps else None
+        return initial_state(model, objectives, optimizer, train.seed, rows, given=given)
 
     state = jax.eval_shape(new_state, model, given)
     state = abstract_on(state, state_shardings(state, model, mesh))

@@ -17,16 +17,18 @@ from mmrec_jax.optim.sophia import sophia_metrics
 from mmrec_jax.train.batch_split import join_states, split_batch, split_state
 from mmrec_jax.train.estimator import Estimator
 from mmrec_jax.train.state import TrainState, joined, parted
+from mmrec_jax.train.state_passing import passed_states
 from mmrec_jax.typing import Array
 
 Metrics = dict[str, Array]
 Sums = dict[str, dict[str, Array]]  # of each objective
 Trained = tuple[Params, dict[str, Params]]  # of the model, and of the objectives
+Schedule = Callable[[Array], float | Array]  # of the updates done
 Step = Callable[[LanguageModel, TrainState, Batch], tuple[TrainState, Metrics]]
 
-# The estimator's key is `fold_in(key of the step, this)`, and so is that of rounding parameters: no
-# microbatch has those numbers.
-_ESTIMATOR, _ROUNDING = 2**32 - 1, 2**32 - 2
+# The estimator's key is `fold_in(key of the step, this)`, and so are those of rounding parameters
+# and of the rows that begin from passed states: no microbatch has those numbers.
+_ESTIMATOR, _ROUNDING, _PASSING = 2**32 - 1, 2**32 - 2, 2**32 - 4
 
 
 def make_train_step(
@@ -34,6 +36,7 @@ def make_train_step(
     objectives: Mapping[str, Objective],
     accumulate: int = 1,
     estimator: Estimator | None = None,
+    state_passing: Schedule | None = None,
 ) -> Step:
     """A pure step `(model, state, batch) -> (state, metrics)`.
 
@@ -42,7 +45,8 @@ def make_train_step(
 
     Where the state has a `carried` part, each row begins from the model's state that the same row
     left behind (under the parameters of that step). It is a constant here: no gradient flows
-    through the border of a batch (truncated backpropagation through time).
+    through the border of a batch (truncated backpropagation through time). With `state_passing`, a
+    share of the rows by the updates done, only so many do (`state_passing.py`).
 
     With an `estimator` the step refreshes the curvature of a second-order optimizer, at the
     parameters before the update. A run has two such steps, a plain one and one that refreshes,
@@ -58,9 +62,12 @@ def make_train_step(
 
     def step(model: LanguageModel, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+        before = state.carried
+        if state_passing is not None:
+            chosen = jax.random.fold_in(key, _PASSING)
+            before = passed_states(chosen, model, state_passing(state.step), before, batch)
         counts = {
-            name: objective.count(model, batch, state.carried)
-            for name, objective in objectives.items()
+            name: objective.count(model, batch, before) for name, objective in objectives.items()
         }
         weights = {name: objective.weight(state.step) for name, objective in objectives.items()}
 
@@ -97,11 +104,11 @@ def make_train_step(
             return (gradients, sums, metrics), left
 
         if accumulate == 1:
-            whole, carried = one(batch, state.carried, jnp.zeros((), jnp.int32))
+            whole, carried = one(batch, before, jnp.zeros((), jnp.int32))
         else:
             micros = (
                 split_batch(batch, accumulate),
-                split_state(state.carried, model.state_batch_axes, accumulate),
+                split_state(before, model.state_batch_axes, accumulate),
                 jnp.arange(accumulate, dtype=jnp.int32),
             )
             shapes, _ = jax.eval_shape(one, *jax.tree.map(lambda x: x[0], micros))
@@ -119,7 +126,7 @@ def make_train_step(
         extra = {}
         if estimator is not None:
             curvature = estimator(
-                jax.random.fold_in(key, _ESTIMATOR), model, state.params, batch, state.carried
+                jax.random.fold_in(key, _ESTIMATOR), model, state.params, batch, before
             )
             # The estimate is of the main loss, which the objectives' own parameters are not in.
             zeros = jax.tree.map(jnp.zeros_like, state.objectives)
