@@ -17,9 +17,10 @@ from typing import Any, Literal
 from mmrec_jax.data.kinds.registry import DATA_KINDS
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.registry import FAMILIES
-from mmrec_jax.objectives.config import Objectives, Weight, highest_weight, weight_holds
+from mmrec_jax.objectives.config import WEIGHT, Objectives, Weight, highest_weight
 from mmrec_jax.objectives.registry import OBJECTIVES
 from mmrec_jax.settings import SEED, Check, Settings, above, at_least, setting, union, within
+from mmrec_jax.stages import StageConfig, staged
 
 _ROWS = re.compile(r"(\d+(-\d+)?(,\d+(-\d+)?)*)?")
 
@@ -323,7 +324,7 @@ class TrainConfig(Settings):
         "model from getting worse beyond the length of its rows: a number, or (step, share) "
         "points, linear in between (train/state_passing.py)",
         Check(
-            lambda share: weight_holds(share) and highest_weight(share) <= 1,
+            lambda share: WEIGHT.holds(share) and highest_weight(share) <= 1,
             "in [0, 1], or points such as [(0,0.0),(900,0.0),(901,0.5)], steps ascending",
         ),
     )
@@ -457,6 +458,12 @@ class Config(Settings):
     noise: NoiseConfig = NoiseConfig()
     train: TrainConfig = TrainConfig(steps=1000)
     turkish: TurkishConfig = TurkishConfig()
+    stages: tuple[StageConfig, ...] = setting(
+        (),
+        "what changes on the way, each from a beginning on, such as [{'step': 500, 'seq_len': "
+        "1024, 'batch_size': 2}]: step, tokens or epochs, and any of seq_len, batch_size, "
+        "accumulate, lr_factor, objectives, data_weights, target_loss",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -476,6 +483,7 @@ class Config(Settings):
             self.optim.require(
                 False, "name", "another one with adapters: muon is for whole matrices"
             )
+        staged(self)
 
 
 def import_plugins(modules: Iterable[str]) -> None:

@@ -19,7 +19,7 @@ _LADDER = [
     "settings",
     "models",
     "data.kinds objectives.config",
-    "objectives.registry",
+    "objectives.registry stages",
     "config",
     "config_migration tokenizers.conversation optim dora",
     "tokenizers.chat_template",

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 Weight = float | tuple[tuple[int, float], ...]
 
 
-def weight_holds(weight: Weight) -> bool:
-    """Whether it is at least 0 everywhere, and its points are in order."""
+def _weight_holds(weight: Weight) -> bool:
     points = _points(weight)
     ascending = all(before[0] < after[0] for before, after in itertools.pairwise(points))
     inside = all(step >= 0 and 0 <= value < math.inf for step, value in points)
     return bool(points) and ascending and inside
+
+
+WEIGHT = Check(_weight_holds, "at least 0, or points such as [(0,0.0),(500,0.1)], steps ascending")
 
 
 def highest_weight(weight: Weight) -> float:
@@ -40,7 +42,7 @@ def weight_setting(default: float) -> Any:
         default,
         "in the sum that is minimised: a number, or (step, weight) points, linear in between; "
         "0: measured, not trained on",
-        Check(weight_holds, "at least 0, or points such as [(0,0.0),(500,0.1)], steps ascending"),
+        WEIGHT,
     )
 
 

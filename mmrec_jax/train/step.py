@@ -1,8 +1,8 @@
 """One update: the only place where gradients are taken."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,12 +31,20 @@ Step = Callable[[LanguageModel, TrainState, Batch], tuple[TrainState, Metrics]]
 _ESTIMATOR, _ROUNDING, _PASSING = 2**32 - 1, 2**32 - 2, 2**32 - 4
 
 
+class Factors(NamedTuple):
+    """What differs between the stages of a run in one program, by the number of the stage."""
+
+    lr: Sequence[float]  # of every update
+    weights: Mapping[str, Sequence[Schedule]]  # of each objective, instead of its own
+
+
 def make_train_step(
     optimizer: optax.GradientTransformation,
     objectives: Mapping[str, Objective],
     accumulate: int = 1,
     estimator: Estimator | None = None,
     state_passing: Schedule | None = None,
+    factors: Factors | None = None,
 ) -> Step:
     """A pure step `(model, state, batch) -> (state, metrics)`.
 
@@ -51,6 +59,8 @@ def make_train_step(
     With an `estimator` the step refreshes the curvature of a second-order optimizer, at the
     parameters before the update. A run has two such steps, a plain one and one that refreshes,
     rather than one with a condition, whose memory every step would pay for.
+
+    With `factors` the state has the number of the stage that it is in.
 
     Metrics, scalars: those of the objectives, `loss` (what is minimised, where no objective calls
     one of its own so, as cross-entropy does), `tokens` (read, padding not counted), `grad_norm`
@@ -70,6 +80,10 @@ def make_train_step(
             name: objective.count(model, batch, before) for name, objective in objectives.items()
         }
         weights = {name: objective.weight(state.step) for name, objective in objectives.items()}
+        if factors is not None:
+            for name in weights:
+                each = [weight(state.step) for weight in factors.weights[name]]
+                weights[name] = jnp.asarray(each)[state.stage]
 
         def one(
             micro: Batch, carried: State, index: Array
@@ -133,6 +147,9 @@ def make_train_step(
             extra["hessian"] = joined(curvature, zeros)
         trained = joined(state.params, state.objectives)
         updates, opt_state = optimizer.update(gradients, state.opt_state, trained, **extra)
+        if factors is not None:  # every optimizer ends with the learning rate
+            factor = jnp.asarray(factors.lr)[state.stage]
+            updates = jax.tree.map(lambda x: (factor * x).astype(x.dtype), updates)
         rounding = jax.random.fold_in(key, _ROUNDING)
         params, own = parted(apply_updates(trained, updates, rounding))
         losses = [weights[name] * sums[name][LOSS] / counts[name] for name in sums]
