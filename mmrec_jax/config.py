@@ -147,9 +147,12 @@ class TokenizerConfig(Settings):
 
     group = "tokenizer"
 
-    kind: Literal["unigram", "bpe", "byte", "char", "file"] = setting("unigram", "file: of `path`")
+    kind: Literal["unigram", "bpe", "byte_bpe", "byte", "char", "file"] = setting(
+        "unigram",
+        "unigram and bpe: of sentencepiece; byte_bpe: a tokenizer.json; file: of `path`",
+    )
     vocab_size: int | None = setting(
-        None, "of unigram and bpe; model.vocab_size when None", at_least(1)
+        None, "of unigram, bpe and byte_bpe; model.vocab_size when None", at_least(1)
     )
     path: str = setting("", "a sentencepiece .model or a Hugging Face tokenizer.json")
     begin: str = setting("", "of a file: token before a text; empty: what the file says")
