@@ -34,7 +34,8 @@ class StageConfig(Settings):
         None, "of the learning rate that optim says; 1 before the first stage", at_least(0)
     )
     objectives: tuple[tuple[str, Weight], ...] = setting(
-        (), 'weights of objectives that are on, such as (("uboo", 0.2),); others are as before'
+        (),
+        'weights of objectives that are on, such as (("cross_entropy", 0.5),); others as before',
     )
     data_weights: tuple[float, ...] | None = setting(None, "as data.weights, without steps")
     target_loss: float | None = setting(
