@@ -18,6 +18,7 @@ from mmrec_jax.tree import named_leaves
 
 _TEMPLATE = Path(__file__).with_name("report.html")
 _LISTS = "headline", "models", "curves", "samples", "stages"
+_MOST = 8  # tokens of a word that the picture has a row for; words of more are in the last
 _COMPARED = "turkish", "english", "turkish_tokens"  # of a model with the base
 
 
@@ -28,7 +29,7 @@ _FORMATS: dict[str, Callable[[float], str]] = {
     "two": "{:,.2f}".format,
     "bits": "{:.3f}".format,
     "share": lambda value: f"{100 * value:.1f}\xa0%",
-    "change": lambda value: f"{100 * value:+.1f}\xa0%",
+    "change": lambda value: f"{100 * value:+,.1f}\xa0%",
     "bytes": lambda value: f"{value / 2**30:,.2f}\xa0GiB",
     "seconds": lambda value: f"{value / 60:,.1f}\xa0min",
 }
@@ -81,9 +82,18 @@ def _with_changes(report: dict[str, Any]) -> dict[str, Any]:
     ]
     if report.get("tokenizer"):
         texts = [
-            text | {"change": change(text["before"]["tokens"], text["after"]["tokens"])}
+            text
+            | {"change": change(text["before"]["tokens"], text["after"]["tokens"])}
+            | {side: text[side] | {"shares": _folded(text[side])} for side in ("before", "after")}
             for text in report["tokenizer"]["texts"]
         ]
         report["tokenizer"] = report["tokenizer"] | {"texts": texts}
     report["total_seconds"] = sum(stage["seconds"] for stage in report["stages"])
     return report
+
+
+def _folded(counts: dict[str, Any]) -> dict[str, float]:
+    shares = {str(number): 0.0 for number in range(1, _MOST)} | {f"{_MOST}+": 0.0}
+    for number, share in counts["words_by_tokens"].items():
+        shares[number if number in shares else f"{_MOST}+"] += share
+    return shares

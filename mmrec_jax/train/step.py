@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mmrec_jax.models.api import LanguageModel, Params, State, Training
+from mmrec_jax.models.api import LanguageModel, Output, Params, State, Training
 from mmrec_jax.models.logits import by_chunks
 from mmrec_jax.objectives.api import LOSS, Batch, Objective
 from mmrec_jax.objectives.cross_entropy import token_nll
@@ -16,7 +16,7 @@ from mmrec_jax.optim.rounding import apply_updates
 from mmrec_jax.optim.sophia import sophia_metrics
 from mmrec_jax.train.batch_split import join_states, split_batch, split_state
 from mmrec_jax.train.estimator import Estimator
-from mmrec_jax.train.state import TrainState, joined, parted
+from mmrec_jax.train.state import TrainState, joined, named_key, parted
 from mmrec_jax.train.state_passing import passed_states
 from mmrec_jax.typing import Array
 
@@ -27,8 +27,9 @@ Schedule = Callable[[Array], float | Array]  # of the updates done
 Step = Callable[[LanguageModel, TrainState, Batch], tuple[TrainState, Metrics]]
 
 # The estimator's key is `fold_in(key of the step, this)`, and so are those of rounding parameters
-# and of the rows that begin from passed states: no microbatch has those numbers.
-_ESTIMATOR, _ROUNDING, _PASSING = 2**32 - 1, 2**32 - 2, 2**32 - 4
+# and of what objectives draw, and of the rows that begin from passed states: no microbatch has
+# those numbers.
+_ESTIMATOR, _ROUNDING, _DRAWS, _PASSING = (2**32 - n for n in range(1, 5))
 
 
 class Factors(NamedTuple):
@@ -76,8 +77,14 @@ def make_train_step(
         if state_passing is not None:
             chosen = jax.random.fold_in(key, _PASSING)
             before = passed_states(chosen, model, state_passing(state.step), before, batch)
+        draws = jax.random.fold_in(key, _DRAWS)
+        drawn = {
+            name: objective.draw(named_key(draws, name), model, batch, before)
+            for name, objective in objectives.items()
+        }
         counts = {
-            name: objective.count(model, batch, before) for name, objective in objectives.items()
+            name: objective.count(model, batch | drawn[name], before)
+            for name, objective in objectives.items()
         }
         weights = {name: objective.weight(state.step) for name, objective in objectives.items()}
         if factors is not None:
@@ -86,7 +93,7 @@ def make_train_step(
                 weights[name] = jnp.asarray(each)[state.stage]
 
         def one(
-            micro: Batch, carried: State, index: Array
+            micro: Batch, drawn: dict[str, Batch], carried: State, index: Array
         ) -> tuple[tuple[tuple[Trained, ...], Sums, Metrics], State]:
             training = Training(jax.random.fold_in(key, index), state.step)
 
@@ -102,8 +109,15 @@ def make_train_step(
                     capture=capture,
                 )
                 continues = model.continues(segment_ids, carried)
+
+                def reread(segment_ids: Array) -> Output:
+                    still = jax.lax.stop_gradient(params)
+                    return model.apply(still, micro["inputs"], None, segment_ids, training=training)
+
                 sums = {
-                    name: objective.sums(own.get(name, {}), output, micro, continues)
+                    name: objective.sums(
+                        own.get(name, {}), output, micro | drawn[name], continues, reread
+                    )
                     for name, objective in objectives.items()
                 }
                 losses = {name: weights[name] * sums[name][LOSS] / counts[name] for name in sums}
@@ -118,17 +132,18 @@ def make_train_step(
             return (gradients, sums, metrics), left
 
         if accumulate == 1:
-            whole, carried = one(batch, before, jnp.zeros((), jnp.int32))
+            whole, carried = one(batch, drawn, before, jnp.zeros((), jnp.int32))
         else:
             micros = (
                 split_batch(batch, accumulate),
+                split_batch(drawn, accumulate),
                 split_state(before, model.state_batch_axes, accumulate),
                 jnp.arange(accumulate, dtype=jnp.int32),
             )
             shapes, _ = jax.eval_shape(one, *jax.tree.map(lambda x: x[0], micros))
             zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
-            def add(total: Any, inputs: tuple[Batch, State, Array]) -> tuple[Any, State]:
+            def add(total: Any, inputs: tuple[Batch, Any, State, Array]) -> tuple[Any, State]:
                 share, carried = one(*inputs)
                 return jax.tree.map(jnp.add, total, share), carried
 

@@ -80,7 +80,7 @@ REPORT = {
                 "name": "Turkish",
                 "bytes": 81000,
                 "words": 10000,
-                "before": _tokens(32100, 10000, (0.11, 0.2, 0.3, 0.2, 0.19)),
+                "before": _tokens(32100, 10000, (0.11, 0.2, 0.3, 0.2, 0.1, 0, 0, 0.04, 0.03, 0.02)),
                 "after": _tokens(16050, 10000, (0.55, 0.3, 0.15)),
             },
             {
@@ -167,7 +167,7 @@ def test_every_number_of_the_page_is_in_the_json(tmp_path):
     page = _write(REPORT, tmp_path)
     leaves = list(_leaves(json.loads((tmp_path / "report.json").read_text("utf-8"))))
     numbers = {leaf for leaf in leaves if isinstance(leaf, int | float)}
-    strings = "\n".join(leaf.strip() for leaf in leaves if isinstance(leaf, str))
+    strings = {word.strip(",") for leaf in leaves if isinstance(leaf, str) for word in leaf.split()}
     checked = 0
     for text, value in page.texts:
         if value is None:
@@ -230,3 +230,22 @@ def test_a_number_that_is_none_is_refused_by_its_name(number, tmp_path):
     with pytest.raises(UserError, match=r"curves/1/points/3/1 is"):
         write_report(report, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_json_has_what_follows_from_its_numbers(tmp_path):
+    _write(REPORT, tmp_path)
+    report = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert report["total_seconds"] == 4321.5
+    assert report["models"][1]["turkish_change"] == pytest.approx(2.9 / 1.8125 - 1)
+    text = report["tokenizer"]["texts"][0]
+    assert text["before"]["shares"]["8+"] == pytest.approx(0.09)
+    assert text["before"]["words_by_tokens"]["9"] == 0.03
+    assert text["change"] == -0.5
+
+
+def test_lines_span_the_picture_whatever_the_tokens(tmp_path):
+    points = [[10**10, 3.0], [10**10 + 10**6, 2.0], [10**10 + 4 * 10**6, 1.0]]
+    report = REPORT | {"models": [], "curves": [{"stage": "train", "points": points}]}
+    line = next(each for tag, each in _write(report, tmp_path).tags if tag == "polyline")
+    # The last point twice: one point alone is a dot.
+    assert line["points"].split() == ["0.00,0.00", "25.00,50.00", *["100.00,100.00"] * 2]
