@@ -94,12 +94,7 @@ class Setup:
 
     def abstract_state(self, stage: Stage) -> TrainState:
         """Shapes, dtypes and shardings of the state in a stage."""
-        if self.abstract.carried is None:
-            return self.abstract
-        rows, axes = stage.config.train.batch_size, self.model.state_batch_axes
-        carried = jax.eval_shape(lambda: self.model.initial_state(rows))
-        sharding = jax.tree.map(lambda _, axis: by_row(self.mesh, axis), carried, axes)
-        return dataclasses.replace(self.abstract, carried=abstract_on(carried, sharding))
+        return _of_stage(self.abstract, stage, self.model, self.mesh)
 
     def enter(self, stage: Stage, state: TrainState) -> TrainState:
         """Goes on in another stage, with its batches; states begin from nothing if they must."""
@@ -219,8 +214,9 @@ def _set_up(
     if meta is not None:
         check_same_tokenizer(data.tokenizer.fingerprint, meta["tokenizer"], where)
     if start:
-        restored, position = checkpointer.restore(start, to_items(parts.state))
-        state = from_items(restored, parts.state)
+        abstract = _of_stage(parts.state, stage, model, mesh)
+        restored, position = checkpointer.restore(start, to_items(abstract))
+        state = from_items(restored, abstract)
         if len(stages) > 1:
             number = distribute(jnp.asarray(stage.number, jnp.int32), replicated(mesh))
             state = dataclasses.replace(state, stage=number)
@@ -388,6 +384,16 @@ def _check_prompt(prompt: str, tokenizer: Tokenizer) -> None:
         tokenizer.encode(prompt)
     except UserError as error:
         raise UserError(f"config.train.sample_prompt: {error}") from None
+
+
+def _of_stage(abstract: TrainState, stage: Stage, model: LanguageModel, mesh: Mesh) -> TrainState:
+    """Shapes, dtypes and shardings of a run's state, with the rows of a stage."""
+    if abstract.carried is None:
+        return abstract
+    carried = jax.eval_shape(lambda: model.initial_state(stage.config.train.batch_size))
+    axes = model.state_batch_axes
+    sharding = jax.tree.map(lambda _, axis: by_row(mesh, axis), carried, axes)
+    return dataclasses.replace(abstract, carried=abstract_on(carried, sharding))
 
 
 def _microbatch_rows(config: Config) -> int:

@@ -1,6 +1,7 @@
 """Stages of a run: their steps, their programs, and what goes on across their borders."""
 
 import dataclasses
+import functools
 import itertools
 import shutil
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from mmrec_jax.config import Config, TrainConfig
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.stages import StageConfig
 from mmrec_jax.train import compiled_steps
-from mmrec_jax.train.loop import run
+from mmrec_jax.train.loop import _Loop, run
 from mmrec_jax.train.mesh import shard_batch
 from mmrec_jax.train.setup import set_up
 from mmrec_jax.train.stages import plan_stages, planned_positions
@@ -102,6 +103,31 @@ def test_a_run_continued_inside_a_stage_is_the_run_in_one(whole, tmp_path):
     assert_same_run(_config(), whole[0], tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    ("step", "number", "loss", "following", "ends"),
+    [
+        (3, 0, 1.0, None, False),  # the beginning has no target
+        (4, 0, 9.0, 1, False),
+        (6, 1, 9.0, None, False),
+        (6, 1, 2.0, 2, False),  # early
+        (8, 1, 2.0, 2, False),
+        (7, 2, 2.1, None, False),
+        (7, 2, 2.0, None, True),
+        (30, 0, 9.0, 2, False),  # stages that were added to a run
+    ],
+)
+def test_which_stage_follows_a_step(step, number, loss, following, ends):
+    targets = {"target_loss": 2.0}
+    stages, _ = _planned({"step": 4, **targets}, {"step": 8, **targets}, data=_data(), steps=40)
+    setup = SimpleNamespace(config=Config(), stages=stages, stage=stages[number])
+    loop = SimpleNamespace(p=setup, validation={"loss": loss})
+    loop._reached = functools.partial(_Loop._reached, loop)
+    found = _Loop._following(loop, step)
+    assert (found and found.number) == following
+    assert _Loop._reached_target(loop) == ends
+
+
+@pytest.mark.soak
 def test_at_its_target_a_stage_gives_way_to_the_next_and_the_last_ends_the_run(tmp_path):
     """Evaluations are at steps 2 and 4."""
     stages = (
@@ -115,9 +141,9 @@ def test_at_its_target_a_stage_gives_way_to_the_next_and_the_last_ends_the_run(t
     assert set_up(config, tmp_path, fresh=False).stage.number == 2
 
 
-def _data(tokens_per_epoch=1000):
+def _data(tokens_per_epoch=1000, evaluators=("loss",)):
     """A step of n rows of T tokens predicts n T."""
-    data = SimpleNamespace(tokens_per_epoch=tokens_per_epoch, evaluators=())
+    data = SimpleNamespace(tokens_per_epoch=tokens_per_epoch, evaluators=evaluators)
 
     def with_config(config):
         return SimpleNamespace(tokens_per_step=lambda rows: rows * config.seq_len)
@@ -151,7 +177,12 @@ def test_tokens_and_epochs_become_steps_by_what_each_stage_reads():
         ([{"step": 5}, {"tokens": 99}], {"steps": 50}, None, ["[tokens=99].tokens", "step 5"]),
         ([{"epochs": 1.0}], {"steps": 500}, _data(None), ["[epochs=1.0].epochs is 1.0"]),
         ([], {"epochs": 1.0}, _data(None), ["config.train.epochs is 1.0", "train.steps"]),
-        ([{"step": 5, "target_loss": 1.0}], {"steps": 9}, None, ["[step=5].target_loss is 1.0"]),
+        (
+            [{"step": 5, "target_loss": 1.0}],
+            {"steps": 9},
+            _data(evaluators=()),
+            ["[step=5].target_loss is 1.0"],
+        ),
     ],
 )
 def test_what_does_not_suit_the_data_names_the_stage(stages, length, data, parts):
