@@ -100,29 +100,34 @@ class Stage:
 def stages(config: AdaptConfig) -> list[Stage]:
     """Those that a config asks for, in their order."""
     how = "adapters", "optim", "english_share", "seed"
+    learned = "extension.vocab_size", "extension.superwords"
+    rows = ("extension.method", "extension.multiple") if config.extends else ()
     measured = "evaluation"
     found = []
     if not config.base:
         found.append(Stage("base", _base, (), ("model", "pretrain", "seed")))
     split = "documents", "field", "validation_fraction", "check_language", "text", "english"
-    found.append(Stage("analyse", _analyse, ("base",), ("extension", *split), ("text", "english")))
+    found.append(Stage("analyse", _analyse, ("base",), (*learned, *split), ("text", "english")))
     before = "analyse"
     if config.extends:
         found += [
-            Stage("extend", _extend, ("analyse",), ("extension",)),
-            Stage("initialise", _initialise, ("extend",), ("adapters", measured)),
+            Stage("extend", _extend, ("analyse",), learned),
+            Stage("initialise", _initialise, ("extend",), ("adapters", *rows, measured)),
         ]
         before = "extend"
     if config.aligns:
-        found.append(Stage(ALIGNED, _align, ("extend",), (ALIGNED, *how)))
+        found.append(Stage(ALIGNED, _align, ("extend",), (ALIGNED, *rows, *how)))
         before = ALIGNED
     for name in TRAINING:
-        own = name, "target_bits_per_byte", *how
+        own = name, "target_bits_per_byte", *rows, *how
         found.append(Stage(name, _training(name, before), (before,), own))
         before = name
     if config.extends and config.control:
         every = ALIGNED, *TRAINING, "target_bits_per_byte", *how
-        found.append(Stage("control", _control, ("extend",), every))
+        # Lengths in tokens are of the extended tokenizer.
+        counted = any(getattr(config, name).tokens for name in (ALIGNED, *TRAINING))
+        needs = "extend" if counted else "analyse"
+        found.append(Stage("control", _control, (needs,), every))
     if config.instructs:
         told = ("instruct", "instructions", "noise", *how)
         found.append(Stage(INSTRUCTED, _instruct, (before,), told, ("instructions",)))

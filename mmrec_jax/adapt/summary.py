@@ -30,7 +30,7 @@ def summarise(
     """The report of the stages `names`, as far as they have been run; see `write_report`."""
     results = record.results
     models = _models(results)
-    learns = config.base.rstrip("/").rpartition("/")[2] or "a small decoder"
+    learns = config.base.rstrip("/").rpartition("/")[2] or "A small decoder"
     return {
         "title": f"{learns} learns Turkish",
         "base": config.base or "trained here on the built-in English manual",
