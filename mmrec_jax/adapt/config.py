@@ -8,6 +8,8 @@ from mmrec_jax.config import AdapterConfig, MeshConfig, NoiseConfig, OptimConfig
 from mmrec_jax.models.registry import FAMILIES
 from mmrec_jax.settings import SEED, Settings, above, at_least, setting, union, within
 
+_SOME = at_least(0)
+
 
 @dataclasses.dataclass(frozen=True)
 class BaseConfig(Settings):
@@ -63,7 +65,7 @@ class AlignConfig(StageConfig):
     """The rows of the new tokens alone are trained, on short rows."""
 
     group = "align"
-    epochs: float = setting(0.3, "passes over the new language's text", above(0))
+    epochs: float = setting(0.3, "passes over the new language's text; 0: no such stage", _SOME)
     lr_factor: float = setting(3.0, "times optim.lr", above(0))
     seq_len: int = setting(128, "tokens in a row", at_least(2))
 
@@ -99,7 +101,7 @@ class InstructConfig(StageConfig):
     """Prompts and responses, with the loss on the responses; `config.noise` is of this stage."""
 
     group = "instruct"
-    epochs: float = setting(1.0, "passes over the prompts and responses", above(0))
+    epochs: float = setting(1.0, "passes over prompts and responses; 0: no such stage", _SOME)
     lr_factor: float = setting(0.5, "times optim.lr", above(0))
 
 
@@ -179,6 +181,16 @@ class AdaptConfig(Settings):
         known = extension.superwords <= extension.vocab_size
         expected = f"at most config.extension.vocab_size = {extension.vocab_size}"
         extension.require(known, "superwords", expected)
+
+    @property
+    def aligns(self) -> bool:
+        """Whether the rows of new tokens are trained alone first."""
+        return self.extends and bool(self.align.tokens or self.align.epochs)
+
+    @property
+    def instructs(self) -> bool:
+        """Whether there is a stage of prompts and responses."""
+        return bool(self.instruct.tokens or self.instruct.epochs)
 
     @property
     def extends(self) -> bool:

@@ -86,7 +86,8 @@ def _training(job: Job, name: str, model: FamilyConfig) -> tuple[Config, float |
         return _step(runs.instruct(""), extended), config.instruct.tokens
     if name == "control":
         run = runs.text(TRAINING[0], 1.0, _GUESS, extended=False)
-        found = [_tokens(job, stage, "base") for stage in (ALIGNED, *TRAINING)]
+        read = (ALIGNED, *TRAINING) if config.aligns else TRAINING
+        found = [_tokens(job, stage, "base") for stage in read]
         known = [tokens for tokens in found if tokens is not None]
         return _step(run, model), sum(known) if len(known) == len(found) else None
     if name not in (ALIGNED, *TRAINING):

@@ -128,13 +128,14 @@ def _inputs(
     """What a stage depends on, by the names that are told where it changes."""
     inputs: dict[str, Any] = {}
     for field in stage.fields:
+        group, _, name = field.partition(".")
+        value = plain[group][name] if name else plain[group]
         if field in stage.files:
-            pattern = getattr(config, field)
-            inputs[f"the text of config.{field}"] = files_key(pattern, f"config.{field}")
-        elif isinstance(plain[field], dict):
-            inputs |= {f"config.{field}.{name}": x for name, x in plain[field].items()}
+            inputs[f"the text of config.{field}"] = files_key(value, f"config.{field}")
+        elif isinstance(value, dict):
+            inputs |= {f"config.{field}.{name}": x for name, x in value.items()}
         else:
-            inputs[f"config.{field}"] = plain[field]
+            inputs[f"config.{field}"] = value
     if stage.name == "analyse" and config.base:
         base = open_model(config.base)
         facts = base.step, base.tokenizer.fingerprint, to_dict(base.model)

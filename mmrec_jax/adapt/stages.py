@@ -75,6 +75,11 @@ class Job:
         stage = "extend" if which == "extend" and self.config.extends else "analyse"
         return Rates(**self.results[stage]["tokens_per_byte"])
 
+    @property
+    def final_model(self) -> str:
+        """What the model that is exported is called."""
+        return "instructed" if self.config.instructs else "trained"
+
     def length(self, stage: str) -> float:
         """Bytes that a stage of training reads."""
         size = self.results["analyse"]["texts"]["turkish"]["bytes"]
@@ -95,31 +100,40 @@ class Stage:
 def stages(config: AdaptConfig) -> list[Stage]:
     """Those that a config asks for, in their order."""
     how = "adapters", "optim", "english_share", "seed"
+    learned = "extension.vocab_size", "extension.superwords"
+    rows = ("extension.method", "extension.multiple") if config.extends else ()
     measured = "evaluation"
     found = []
     if not config.base:
         found.append(Stage("base", _base, (), ("model", "pretrain", "seed")))
     split = "documents", "field", "validation_fraction", "check_language", "text", "english"
-    found.append(Stage("analyse", _analyse, ("base",), ("extension", *split), ("text", "english")))
+    found.append(Stage("analyse", _analyse, ("base",), (*learned, *split), ("text", "english")))
     before = "analyse"
     if config.extends:
         found += [
-            Stage("extend", _extend, ("analyse",), ("extension",)),
-            Stage("initialise", _initialise, ("extend",), ("adapters", measured)),
-            Stage(ALIGNED, _align, ("extend",), (ALIGNED, *how)),
+            Stage("extend", _extend, ("analyse",), learned),
+            Stage("initialise", _initialise, ("extend",), ("adapters", *rows, measured)),
         ]
+        before = "extend"
+    if config.aligns:
+        found.append(Stage(ALIGNED, _align, ("extend",), (ALIGNED, *rows, *how)))
         before = ALIGNED
     for name in TRAINING:
-        own = name, "target_bits_per_byte", *how
+        own = name, "target_bits_per_byte", *rows, *how
         found.append(Stage(name, _training(name, before), (before,), own))
         before = name
     if config.extends and config.control:
         every = ALIGNED, *TRAINING, "target_bits_per_byte", *how
-        found.append(Stage("control", _control, ("extend",), every))
-    told = ("instruct", "instructions", "noise", *how)
-    found.append(Stage(INSTRUCTED, _instruct, (TRAINING[-1],), told, ("instructions",)))
+        # Lengths in tokens are of the extended tokenizer.
+        counted = any(getattr(config, name).tokens for name in (ALIGNED, *TRAINING))
+        needs = "extend" if counted else "analyse"
+        found.append(Stage("control", _control, (needs,), every))
+    if config.instructs:
+        told = ("instruct", "instructions", "noise", *how)
+        found.append(Stage(INSTRUCTED, _instruct, (before,), told, ("instructions",)))
+        before = INSTRUCTED
     compared = [each.name for each in found if each.name in ("initialise", ALIGNED, "control")]
-    found.append(Stage("evaluate", _evaluate, (INSTRUCTED, *compared), (measured, "control")))
+    found.append(Stage("evaluate", _evaluate, (before, *compared), (measured, "control")))
     found.append(Stage("export", _export, ("evaluate",)))
     return found
 
@@ -222,7 +236,7 @@ def _training(name: str, before: str) -> Callable[[Job], dict[str, Any]]:
     """A stage that trains adapters and new rows, which go on from those of the stage before."""
 
     def train(job: Job) -> dict[str, Any]:
-        previous = "" if before == "analyse" else str(job.folder(before))
+        previous = str(job.folder(before)) if before in (ALIGNED, *TRAINING) else ""
         rates, extends = job.rates("extend"), job.config.extends
         config = job.runs.text(name, job.length(name), rates, previous=previous, extended=extends)
         return _train(config, job.folder(name))
@@ -234,7 +248,8 @@ def _control(job: Job) -> dict[str, Any]:
     """The base without new tokens on the same bytes, with as many stages of training."""
     found, previous = {}, ""
     for name in TRAINING:
-        size = job.length(name) + (job.length(ALIGNED) if name == TRAINING[0] else 0.0)
+        aligned = job.length(ALIGNED) if name == TRAINING[0] and job.config.aligns else 0.0
+        size = job.length(name) + aligned
         folder = job.folder("control") / name
         config = job.runs.text(name, size, job.rates("base"), previous=previous, extended=False)
         found[name] = _train(config, folder)
@@ -270,7 +285,7 @@ def _evaluate(job: Job) -> dict[str, Any]:
         if name == "base":
             store = TokenStore.from_documents(documents, model.tokenizer)
             pairs = beginnings(store, model.tokenizer, config.samples, config.sample_tokens)
-        if name in ("base", "instructed") and pairs:
+        if name in ("base", job.final_model) and pairs:
             prompts = [prompt for prompt, _ in pairs]
             tokens = config.sample_tokens
             written[name] = continuations(model, prompts, tokens, job.config.seed)
@@ -290,7 +305,7 @@ def _export(job: Job) -> dict[str, Any]:
     """Writes the model, merged, and its adapters alone; reads it again and compares."""
     folder = job.folder("export")
     shutil.rmtree(folder, ignore_errors=True)
-    final = job.folder(INSTRUCTED)
+    final = job.folder(INSTRUCTED if job.config.instructs else TRAINING[-1])
     host = arrange(jax.devices("cpu"))  # where the whole model has room
     merged = open_model(final).read(host)
     try:

@@ -19,7 +19,7 @@ _MODELS = {
     "aligned": "after the rows of the new tokens alone were trained",
     "trained": "after the stages of training",
     "control": "the base without new tokens, trained on as many bytes of the same text",
-    "instructed": "after the prompts and responses: what is exported",
+    "instructed": "after the prompts and responses",
 }
 _POINTS = 100  # of a curve
 
@@ -30,7 +30,7 @@ def summarise(
     """The report of the stages `names`, as far as they have been run; see `write_report`."""
     results = record.results
     models = _models(results)
-    learns = config.base.rstrip("/").rpartition("/")[2] or "a small decoder"
+    learns = config.base.rstrip("/").rpartition("/")[2] or "A small decoder"
     return {
         "title": f"{learns} learns Turkish",
         "base": config.base or "trained here on the built-in English manual",
