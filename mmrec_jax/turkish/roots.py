@@ -6,6 +6,7 @@ Stems that break a rule of vowel harmony or change before a suffix: Lewis (2000)
 import collections
 import functools
 import math
+import re
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
@@ -13,19 +14,15 @@ from mmrec_jax.turkish.letters import VOWELS, voice_last
 from mmrec_jax.turkish.suffixes import End, end_of
 
 _FRONT_SUFFIXES = """
-ahval alkol amiral ampul anormal celal cemaat cemal dijital dikkat emsal enstrümantal eşkal
-federal feodal festival final fiskal formol general genital glikol global gol hakikat hal harf
-harp hayal helal hilal hilkat hiperbol hâl ideal idol idrak ihlal ihmal ihtilal ihtimal ikbal
-ikmal infial integral intikal iptal ishal istikbal istiklal istimal itaat ithal itidal işgal
-iştigal kabahat kabul kalp kanaat kapital kardinal karnaval katedral kemal kolesterol kontrol
-kristal kıraat liberal lokal lügat mahal mahsul makbul maksimal makul mareşal marjinal materyal
-meal mecal menfaat menkul mentol mesul meçhul meşgul mineral minimal misal moral müzikal nasihat
-normal optimal orijinal parabol petrol protokol radikal refakat resital riyal rol saat sadakat
-santral sembol seyahat sinyal sosyal spiral sual sürat sıhhat terminal total tropikal usul vals
-ventral viral vital vokal zeval ziraat şefaat şefkat şeriat şimal şümul
+ahval alkol ampul belagat celal cemaat cemal cerahat dikkat ekol firkat glikol global gol hakikat
+hal harf harp hayal helak hilkat idrak istihlak istimlak itaat iştirak kabahat kabul kalp kanaat
+karnaval kemal kıraat liyakat lokal lügat mahal makbul menfaat meşakkat moral nasihat normal
+protokol refakat rikkat rol saat sadakat santral seyahat sosyal sual suikast sürat sıhhat tabiat
+takat total tuval usul vaat vals vokal ziraat şefaat şefkat şeriat
 """
-# A back last vowel with front suffixes: saat-ler, rol-ü, kalp-i.
-FRONT_SUFFIXES = frozenset(_FRONT_SUFFIXES.split())
+# A back last vowel with front suffixes, as in Arabic (-at, a long a before kaf) or by a palatal l,
+# where `noun_ends` has no rule: saat-ler, rol-ü, kalp-i, iştirak-i, vaat (vaad-i).
+FRONT_SUFFIXES = frozenset(x for stem in _FRONT_SUFFIXES.split() for x in (stem, voice_last(stem)))
 
 # Both are written: futbol-u and futbol-ü, futbol-cu.
 EITHER_SUFFIXES = frozenset({"futbol", "basketbol", "voleybol", "hentbol", "beyzbol"})
@@ -64,6 +61,35 @@ _ALPHABET_SIZE = 40  # with marks and foreign letters, for smoothing
 RootClass = Literal["N", "V", "X"]  # the state of `suffixes.py` that a word begins in
 
 
+# A palatal l ends the loanwords in -al, -ol, -ul; these are Turkish (havayol-u) or have another l.
+_BACK_L = re.compile(".*(?:yol|kol|okul|oğul|bul)|gondol|ispanyol|moğol|kefal|kartpostal")
+_LAST_L = re.compile(".*[aouâû]l")
+# Vowels that do not follow each other in a Turkish root, where u may follow a after p, b, m, v; and
+# those with a circumflex.
+_BETWEEN = f"[^{VOWELS}]*"
+_LOAN_VOWELS = re.compile(
+    f"[eiöüî]{_BETWEEN}[aıou]|[aıou]{_BETWEEN}[eiöüî]|[{VOWELS}]{_BETWEEN}[oö]"
+    f"|[aı](?![pbmv]){_BETWEEN}u|[âû]"
+)
+
+
+def noun_ends(lemma: str) -> tuple[End, ...]:
+    """The ends that suffixes may see of a nominal stem, the likelier first; in lower case.
+
+    A stem has front suffixes after a back vowel if it is listed (`saat-ler`, `iştirak-i`), or if it
+    ends in l after a, o or u and its vowels show a loanword: that l is palatal (`metal-i`,
+    `metropol-ü`, `istiklâl-i`). A few are written both ways (`futbol-u`, `futbol-ü`).
+    """
+    plain = end_of(lemma)
+    front = plain._replace(front=True)
+    if lemma in EITHER_SUFFIXES:
+        return plain, front
+    palatal = _LAST_L.fullmatch(lemma) and _LOAN_VOWELS.search(lemma)
+    if lemma in FRONT_SUFFIXES or (palatal and not _BACK_L.fullmatch(lemma)):
+        return (front,)
+    return (plain,)
+
+
 def stem_shapes(lemma: str, root_class: RootClass) -> list[tuple[str, End]]:
     """The forms of a stem with the ends that suffixes see, its plain form first.
 
@@ -74,11 +100,7 @@ def stem_shapes(lemma: str, root_class: RootClass) -> list[tuple[str, End]]:
     plain = end_of(lemma)
     if root_class == "V":
         return [(lemma, plain), *_verb_shapes(lemma, plain)]
-    front = plain._replace(front=True)
-    shapes = [(lemma, front)] if lemma in FRONT_SUFFIXES else []
-    shapes.append((lemma, plain))
-    if lemma in EITHER_SUFFIXES:
-        shapes.append((lemma, front))
+    shapes = [(lemma, end) for end in dict.fromkeys((*noun_ends(lemma), plain))]
     changed: list[str] = []
     if lemma in DROPPED_VOWEL:
         short = lemma[:-2] + lemma[-1]  # kayıp, kayb-ı, but vakit, vakt-i

@@ -10,12 +10,24 @@ commoner.
 import dataclasses
 import functools
 import math
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from mmrec_jax.turkish.counts import Arc, arc_costs, count_arcs, count_roots, treebank_words
-from mmrec_jax.turkish.letters import APOSTROPHES, FRONT, VOWELS, fill, last_vowel, lower
-from mmrec_jax.turkish.roots import Lexicon, Root, RootClass
+from mmrec_jax.turkish.letters import (
+    APOSTROPHES,
+    FRONT,
+    LETTERS,
+    VOWELS,
+    fill,
+    last_vowel,
+    lower,
+    normalise,
+    resolve,
+)
+from mmrec_jax.turkish.readings import readings
+from mmrec_jax.turkish.roots import Lexicon, Root, RootClass, noun_ends
 from mmrec_jax.turkish.suffixes import (
     End,
     Kind,
@@ -30,10 +42,17 @@ from mmrec_jax.turkish.suffixes import (
     shapes,
 )
 
+# A longer word is not analysed: the longest that anybody quotes has 70 letters.
+LONGEST_WORD = 128
 _LONGEST_SUFFIX = 8
 _CACHED_PATHS = 1 << 18
-_DISHARMONY = 5.0  # cost of a suffix vowel that breaks vowel harmony, nats
+# Costs of vowels that break vowel harmony, where they may: in a suffix, and in an unknown root; nats.
+_DISHARMONY = 5.0
+_ROOT_DISHARMONY = 1.0
 _NO_END = End(False, False, "d")
+# A name or number, an apostrophe and suffixes; a number and two letters or more.
+_NAME = re.compile(rf"(?P<head>.+)[{APOSTROPHES}](?P<suffixes>.+)", re.DOTALL)
+_NUMBER = re.compile(rf"(?P<head>\d+(?:[.,:]\d+)*)(?P<suffixes>(?=..){LETTERS.pattern})")
 _OPEN_CLASSES: tuple[RootClass, ...] = ("N", "V")
 # Derivations whose result stands in a dictionary: önem-li, göz-lük, temiz-le-, bit-ir-.
 _LEXICAL = "With Wout Ness Agt Rtd Dim Foll Doct Rcpl Make Acq Bcm Cau Rcp Rfx Inh Res"
@@ -55,11 +74,14 @@ class Morph(NamedTuple):
 class Segmentation:
     """A word as a root and suffixes."""
 
-    word: str  # as it was given
+    word: str  # as it was given, normalised
     end: int  # index after the root's last letter
     root_class: RootClass  # "N" nominal, "V" verb, "X" hardly inflected
     lemma: str  # the root's dictionary form, a verb's without -mek; in lower case
     suffixes: tuple[Morph, ...]  # in order, without gaps except for an apostrophe
+    # What the suffixes may see of the root, the likeliest first: several if it is read in several
+    # ways, none if it is not known how (`readings.py`)
+    ends: tuple[End, ...] = ()
 
     @property
     def root(self) -> str:
@@ -114,21 +136,25 @@ class Segmenter:
         self.lexicon = lexicon
         self._costs = arc_costs(counts)
         self._paths: dict[tuple[str, str, End, bool], _Found] = {}
-        self.segment = functools.lru_cache(maxsize=1 << 16)(self._segment)
+        self._cached = functools.lru_cache(maxsize=1 << 16)(self._segment)
 
-    def _segment(self, word: str, loose: bool = False) -> Segmentation:
+    def segment(self, word: str, loose: bool = False) -> Segmentation:
         """The likeliest segmentation of a word in any case; other text is a root as a whole.
 
-        An apostrophe ends the root (`Ankara'da`). `loose` allows suffixes that break vowel harmony,
-        at a cost, after known roots.
+        An apostrophe ends the root (`Ankara'da`, `3'te`), and so does the last digit. `loose` allows
+        suffixes that break vowel harmony, at a cost. Words of more than `LONGEST_WORD` letters are
+        not analysed. All indices are those of `normalise(word)`.
         """
+        word = normalise(word)
+        if not 0 < len(word) <= LONGEST_WORD:
+            return Segmentation(word, len(word), "X", lower(word), ())
+        return self._cached(word, loose)
+
+    def _segment(self, word: str, loose: bool) -> Segmentation:
         letters = lower(word)
-        if len(letters) != len(word) or not letters:
-            return Segmentation(word, len(word), "X", letters, ())
-        for mark in APOSTROPHES:
-            index = letters.find(mark)
-            if 0 < index < len(letters) - 1:
-                return self._segment_name(word, letters, index, loose)
+        name = _NAME.fullmatch(letters) or _NUMBER.fullmatch(letters)
+        if name:
+            return self._segment_name(word, letters, name.end("head"), name.start("suffixes"), loose)
         _, root, length, path = self._best(letters, loose)
         return _result(word, root, length, (length, path))
 
@@ -145,27 +171,33 @@ class Segmenter:
                     if found is not None and root.cost + found[0] < limit:
                         limit = root.cost + found[0]
                         best = (limit, root, length, found[1])
-        ends: list[End | None] = []
+        ends: list[tuple[End, int] | None] = []
         for root_class in _OPEN_CLASSES:
             # Costs grow with the length: those that already exceed the limit are not computed.
             costs = self.lexicon.unknown_costs(letters, root_class, limit)
             for length in range(2, len(costs)):
-                cost = costs[length]
-                if cost < limit:
-                    ends = ends or _ends(letters)
-                    end = ends[length]
-                    if end is None:
-                        continue
-                    found = self._path(letters[length:], root_class, end, False)
-                    if found is not None and cost + found[0] < limit:
-                        limit = cost + found[0]
-                        root = Root(root_class, letters[:length], cost, end)
-                        best = (limit, root, length, found[1])
+                if costs[length] >= limit:
+                    continue
+                ends = ends or _ends(letters)
+                end_and_breaks = ends[length]
+                if end_and_breaks is None:
+                    continue
+                end, breaks = end_and_breaks
+                cost = costs[length] + loose * breaks * _ROOT_DISHARMONY
+                if root_class == "N":
+                    end = noun_ends(letters[:length])[0]
+                found = self._path(letters[length:], root_class, end, loose)
+                if found is not None and cost + found[0] < limit:
+                    limit = cost + found[0]
+                    root = Root(root_class, letters[:length], cost, end)
+                    best = (limit, root, length, found[1])
         return best
 
-    def _segment_name(self, word: str, letters: str, index: int, loose: bool) -> Segmentation:
-        """A name with an apostrophe at `index`: its root is before it, however it is pronounced."""
-        head, rest = letters[:index], letters[index + 1 :]
+    def _segment_name(
+        self, word: str, letters: str, index: int, start: int, loose: bool
+    ) -> Segmentation:
+        """A name or number up to `index`, its suffixes from `start`: the root is before them."""
+        head, rest = letters[:index], letters[start:]
         roots = [root for root in self.lexicon.known(head) if root.root_class == "N"]
         # `Savaşı'nda`: the name may itself end in suffixes, which determine the case after it.
         _, root, length, path = self._best(head, loose=False)
@@ -176,15 +208,20 @@ class Segmenter:
             end = advance(root.end, head, last.template.last)
             found = self._path(rest, last.template.suffix.target, end, loose)
             if found is not None:
-                return _result(word, root, length, (length, path), (index + 1, found[1]))
-        ends = [root.end for root in roots if root.end.last not in ("g", "y")] or [end_of(head)]
+                return _result(word, root, length, (length, path), (start, found[1]))
+        read = readings(word[:index] if rest == word[start:] else head, self.lexicon.known)
+        ends = [root.end for root in roots if root.end.last not in ("g", "y")]
+        ends += read or [end_of(head)]
         for front in (False, True):
             for rounded in (False, True):
                 ends += [End(front, rounded, last_kind) for last_kind in ("v", "d", "t")]
         for end in ends:
             found = self._path(rest, "N", end, loose)
             if found is not None:
-                return _result(word, Root("N", head, 0.0, end), index, (index + 1, found[1]))
+                # With other buffer letters than its reading has, it is read otherwise: `Mike'ın`.
+                as_read = tuple(x for x in read if (x.last == "v") == (end.last == "v"))
+                whole = _result(word, Root("N", head, 0.0, end), index, (start, found[1]))
+                return dataclasses.replace(whole, ends=as_read)
         return Segmentation(word, len(word), "X", letters, ())
 
     def _path(self, rest: str, state: str, end: End, loose: bool) -> _Found:
@@ -235,14 +272,22 @@ def _steps(rest: str, state: str, end: End, loose: bool) -> list[tuple[int, Temp
     return steps
 
 
-def _ends(letters: str) -> list[End | None]:
-    """The end of each prefix of a word, index 0 the empty one; None before the first vowel."""
-    ends: list[End | None] = [None]
-    end: End | None = None
+def _ends(letters: str) -> list[tuple[End, int] | None]:
+    """The end of each prefix of a word and how many of its vowels do not follow from those before.
+
+    Index 0 is the empty prefix; None before the first vowel.
+    """
+    ends: list[tuple[End, int] | None] = [None]
+    end, breaks = _NO_END, 0
     for letter in letters:
-        if end is not None or letter in VOWELS:
-            end = advance(end or _NO_END, letter, end_of(letter).last)
-        ends.append(end)
+        if letter in VOWELS and ends[-1] is not None:
+            rule = "A" if letter in "ae" else "H"
+            breaks += letter != resolve(rule, front=end.front, rounded=end.rounded)
+        if letter in VOWELS or ends[-1] is not None:
+            end = advance(end, letter, end_of(letter).last)
+            ends.append((end, breaks))
+        else:
+            ends.append(None)
     return ends
 
 
@@ -254,7 +299,14 @@ def _result(word: str, root: Root, length: int, *paths: tuple[int, _Path | None]
             stop, (suffix, template, _) = start + path.length, path.template
             morphs.append(Morph(start, stop, word[start:stop], template, suffix.label, suffix.kind))
             start, path = stop, path.rest
-    return Segmentation(word, length, root.root_class, root.lemma, tuple(morphs))
+    if root.root_class == "N" and last_vowel(root.lemma):
+        # A noun may have lost its vowel (kabir, kabr-i): its lemma has it. A verb is as written
+        # (söyle-, söyl-üyor).
+        ends = noun_ends(root.lemma)
+    else:
+        written = lower(word[:length])
+        ends = (end_of(written if last_vowel(written) else root.lemma),)
+    return Segmentation(word, length, root.root_class, root.lemma, tuple(morphs), ends)
 
 
 @functools.cache
