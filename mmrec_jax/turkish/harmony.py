@@ -62,6 +62,8 @@ def harmony(word: str) -> tuple[SuffixVowel, ...]:
         return ()
     judged = []
     ends = found.ends
+    # Older spelling leaves ile as it is: babasiyle, vasıtasiyle.
+    ile = len(letters) - len("iyle") if letters.endswith("iyle") else len(letters)
     for morph in found.suffixes:
         for index in range(morph.start, morph.end):
             vowel = letters[index]
@@ -69,15 +71,16 @@ def harmony(word: str) -> tuple[SuffixVowel, ...]:
                 continue
             sign = morph.template[index - morph.start]
             rule = sign if sign in ("A", "H") else None
-            if morph.label == "Rel" and sign in "iü":
+            wanted = [sign]
+            if index >= ile:
+                wanted = [vowel]
+            elif morph.label == "Rel" and sign in "iü":
                 day = letters[: morph.start].endswith(_DAYS)
                 wanted = ["ü" if day else "i"]
             elif rule:
                 wanted = [resolve(rule, front=x.front, rounded=x.rounded) for x in ends]
                 if morph.label in _ONCE_ROUND and rule == "H":
                     wanted += [resolve(rule, front=x.front, rounded=True) for x in ends]
-            else:
-                wanted = [sign]
             expected = vowel if vowel in wanted or not wanted else wanted[0]
             judged.append(SuffixVowel(index, vowel, rule, expected))
             ends = (end_of(vowel),)

@@ -2,7 +2,7 @@
 
 * **A number** by its last word: `3'te` (üç), `1990'larda` (doksan), `1.000'i` (bin).
 * **An abbreviation** of capitals by the name of its last letter, as the Turkish Language Association
-  (TDK) has it: `ABD'ye` (de), `AVM'ye` (me), `TBMM'nin`. K is `ke` or `ka`. One that can be spoken as a
+  (TDK) has it, or as English has: `ABD'ye` (de), `TBMM'nin` (me), `IBM'in` (em). K is `ke` or `ka`. One that can be spoken as a
   word may be either: `MİT'in`, `GAP'a`. One with q, w or x is foreign, its letters too.
 * **A name** as it is written, if it is spelled as Turkish is: `Ankara'da`, `Merkel'in`. Others are not
   known: `Shakespeare'in`, `Docker'ı`. The signs of a foreign spelling are in `_FOREIGN`; a name that
@@ -23,8 +23,8 @@ _TENS = ("", "on", "yirmi", "otuz", "kırk", "elli", "altmış", "yetmiş", "sek
 _POWERS = ((12, "trilyon"), (9, "milyar"), (6, "milyon"), (3, "bin"), (2, "yüz"))
 _NUMBER = re.compile(r"(\d+(?:[.,:]\d+)*)(\.?)%?$")
 _GROUPED = re.compile(r"\d{1,3}([.,])\d{3}(?:\1\d{3})*")
-# Letter -> its names, where they are not the vowel itself or the consonant and an e.
-_LETTER_NAMES = {"k": ("ke", "ka")}
+# The names of a letter are the vowel itself, or the consonant and an e; and as English has them.
+_LETTER_NAMES = {"k": ("ke", "ka")} | {x: (x + "e", "e" + x) for x in "flmnrs"}
 
 _ROMAN = re.compile("[IVX]{2,}")
 _LONGEST_SPELLED = 5  # a longer word in capitals is one that is written so for emphasis
@@ -42,7 +42,7 @@ _FOREIGN = re.compile(
 )
 # An e that may be silent, -er and -on that may be English, clusters that no Turkish syllable has.
 _PERHAPS_FOREIGN = re.compile(
-    f"{_CONSONANT}(?:e|er|ers|ion|son|ton)$|^{_CONSONANT}{{2}}|{_CONSONANT}{{4}}"
+    f"{_CONSONANT}(?:e|er|ers|ion)$|^{_CONSONANT}{{2}}|{_CONSONANT}{{4}}"
     f"|{_VOWEL}(?!{_CODA}$|{_CONSONANT}$){_CONSONANT}+$"
 )
 
@@ -73,6 +73,8 @@ def readings(head: str, is_root: Callable[[str], bool] = lambda _: False) -> tup
     if _PERHAPS_FOREIGN.search(letters) and not (set(letters) & set("çğöşü") or is_root(letters)):
         return ()
     ends = noun_ends(letters)
+    if letters.endswith("on"):  # `Boston'un`, `Clinton'ın`
+        return (*ends, ends[0]._replace(rounded=False))
     # A name in -al, -ol or -ul may be Arabic or Turkish: `Meral'e`, `Ünal'a`.
     return ends if letters in FRONT_SUFFIXES else tuple(dict.fromkeys((*ends, end_of(letters))))
 

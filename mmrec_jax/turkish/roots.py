@@ -14,10 +14,10 @@ from mmrec_jax.turkish.letters import VOWELS, voice_last
 from mmrec_jax.turkish.suffixes import End, end_of
 
 _FRONT_SUFFIXES = """
-ahval alkol ampul belagat celal cemaat cemal cerahat dikkat ekol firkat glikol global gol hakikat
+ahval alkol ampul belagat celal cemaat cemal cerahat dikkat ekol firkat glikol global gol had hakikat
 hal harf harp hayal helak hilkat idrak istihlak istimlak itaat iştirak kabahat kabul kalp kanaat
 karnaval kemal kıraat liyakat lokal lügat mahal makbul menfaat meşakkat moral nasihat normal
-protokol refakat rikkat rol saat sadakat santral seyahat sosyal sual suikast sürat sıhhat tabiat
+protokol refakat rikkat rol saat sadakat santral seyahat sosyal sual suikast sürat sıhhat
 takat total tuval usul vaat vals vokal ziraat şefaat şefkat şeriat
 """
 # A back last vowel with front suffixes, as in Arabic (-at, a long a before kaf) or by a palatal l,
@@ -28,7 +28,7 @@ FRONT_SUFFIXES = frozenset(x for stem in _FRONT_SUFFIXES.split() for x in (stem,
 EITHER_SUFFIXES = frozenset({"futbol", "basketbol", "voleybol", "hentbol", "beyzbol"})
 
 _DROPPED_VOWEL = """
-ahit akis akit akıl alın asıl atıf ayıp azil azim ağız bahis bağır beniz beyin beyit boyun burun
+ahit akis akit akıl alın asıl atıf avuç ayıp azil azim ağız bahis bağır beniz beyin beyit boyun burun
 böğür cebir cehil cevir cezir cisim cürüm defin devir ecir emir fasıl fecir fesih fetih fikir
 gasıp gönül göğüs hacim haciz hapis hayır hazım hüküm hüzün hıfız hışım ilim isim izin kabir kadir
 kahır karın kasıt katil kavim kavis kayın kayıp kayıt kesir keyif keşif kibir koyun kutup kutur
@@ -49,6 +49,24 @@ DOUBLED = {stem: stem + stem[-1] for stem in _DOUBLED.split()} | {
     "serhat": "serhadd",
 }
 
+# Arabic adjectives in a long -i, which never changes: hukuk-i, but of the noun hukuk-u.
+_RELATIONAL = """
+adi ahlaki asgari azami cani cismani fahri hayati hukuki hususi ihtiyari ihtiyati insani
+itibari kanuni kati mali manevi mantıki mecburi mesleki nihai ruhi sıhhi siyasi suni tarihi ticari
+umumi uzvi vahşi vicdani zaruri zati
+"""
+# Words that hardly take suffixes, and look as if they had a wrong one.
+_UNINFLECTED = """
+alelade bilakis bilcümle bilhassa bilumum binaenaleyh fevkalade galiba güya halbuki hani harikulade
+haydi hâlâ hâlbuki illa keza mademki mesela peki tıpkı usulca vallahi yahu zaten
+"""
+# Roots that are known to be, seen or not.
+LISTED_ROOTS: dict[tuple[str, "RootClass"], int] = {
+    **{(noun, "N"): 1 for noun in (*_FRONT_SUFFIXES.split(), *EITHER_SUFFIXES, *DROPPED_VOWEL)},
+    **{(noun, "N"): 1 for noun in (*DOUBLED, *_RELATIONAL.split())},
+    **{(word, "X"): 1 for word in _UNINFLECTED.split()},
+}
+
 # Verbs whose t is voiced before a vowel, besides those in -et: git-, gid-er.
 VOICED_VERBS = frozenset({"git", "güt", "tat", "dit"})
 
@@ -62,8 +80,7 @@ RootClass = Literal["N", "V", "X"]  # the state of `suffixes.py` that a word beg
 
 
 # A palatal l ends the loanwords in -al, -ol, -ul; these are Turkish (havayol-u) or have another l.
-_BACK_L = re.compile(".*(?:yol|kol|okul|oğul|bul)|gondol|ispanyol|moğol|kefal|kartpostal")
-_LAST_L = re.compile(".*[aouâû]l")
+_BACK_L = re.compile(".*(?:yol|kol|okul|oğul|bul)|gondol|marul|ispanyol|moğol|kefal|kartpostal")
 # Vowels that do not follow each other in a Turkish root, where u may follow a after p, b, m, v; and
 # those with a circumflex.
 _BETWEEN = f"[^{VOWELS}]*"
@@ -81,12 +98,15 @@ def noun_ends(lemma: str) -> tuple[End, ...]:
     `metropol-ü`, `istiklâl-i`). A few are written both ways (`futbol-u`, `futbol-ü`).
     """
     plain = end_of(lemma)
+    if plain.front:
+        return (plain,)
     front = plain._replace(front=True)
     if lemma in EITHER_SUFFIXES:
         return plain, front
-    palatal = _LAST_L.fullmatch(lemma) and _LOAN_VOWELS.search(lemma)
-    if lemma in FRONT_SUFFIXES or (palatal and not _BACK_L.fullmatch(lemma)):
+    if lemma in FRONT_SUFFIXES:
         return (front,)
+    if lemma[-1] == "l" and lemma[-2:-1] in "aouâû" and not _BACK_L.fullmatch(lemma):
+        return (front,) if _LOAN_VOWELS.search(lemma) else (plain,)
     return (plain,)
 
 

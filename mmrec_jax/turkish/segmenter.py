@@ -27,7 +27,7 @@ from mmrec_jax.turkish.letters import (
     resolve,
 )
 from mmrec_jax.turkish.readings import readings
-from mmrec_jax.turkish.roots import Lexicon, Root, RootClass, noun_ends
+from mmrec_jax.turkish.roots import LISTED_ROOTS, Lexicon, Root, RootClass, noun_ends
 from mmrec_jax.turkish.suffixes import (
     End,
     Kind,
@@ -47,8 +47,10 @@ LONGEST_WORD = 128
 _LONGEST_SUFFIX = 8
 _CACHED_PATHS = 1 << 18
 # Costs of vowels that break vowel harmony, where they may: in a suffix, and in an unknown root; nats.
-_DISHARMONY = 5.0
-_ROOT_DISHARMONY = 1.0
+_DISHARMONY = 3.0
+_ROOT_DISHARMONY = 1.5
+# Second members of compounds, which keep their vowels: `diz-üst-ü`, `baş-uc-u`.
+_SECOND_MEMBERS = ("üst", "alt", "uc", "iç", "dış", "baş", "ön")
 _NO_END = End(False, False, "d")
 # A name or number, an apostrophe and suffixes; a number and two letters or more.
 _NAME = re.compile(rf"(?P<head>.+)[{APOSTROPHES}](?P<suffixes>.+)", re.DOTALL)
@@ -184,7 +186,7 @@ class Segmenter:
                     continue
                 end, breaks = end_and_breaks
                 cost = costs[length] + loose * breaks * _ROOT_DISHARMONY
-                if root_class == "N":
+                if root_class == "N" and not end.front:
                     end = noun_ends(letters[:length])[0]
                 found = self._path(letters[length:], root_class, end, loose)
                 if found is not None and cost + found[0] < limit:
@@ -200,7 +202,7 @@ class Segmenter:
         head, rest = letters[:index], letters[start:]
         roots = [root for root in self.lexicon.known(head) if root.root_class == "N"]
         # `Savaşı'nda`: the name may itself end in suffixes, which determine the case after it.
-        _, root, length, path = self._best(head, loose=False)
+        _, root, length, path = self._best(head, loose)
         if not roots and path is not None and self.lexicon.known(letters[:length]):
             last = path
             while last.rest is not None:
@@ -210,11 +212,11 @@ class Segmenter:
             if found is not None:
                 return _result(word, root, length, (length, path), (start, found[1]))
         read = readings(word[:index] if rest == word[start:] else head, self.lexicon.known)
-        ends = [root.end for root in roots if root.end.last not in ("g", "y")]
-        ends += read or [end_of(head)]
+        ends = [*read, *(root.end for root in roots if root.end.last not in ("g", "y"))]
+        ends = ends or [end_of(head)]
         for front in (False, True):
             for rounded in (False, True):
-                ends += [End(front, rounded, last_kind) for last_kind in ("v", "d", "t")]
+                ends += [End(front, rounded, last_kind) for last_kind in ("d", "t", "v")]
         for end in ends:
             found = self._path(rest, "N", end, loose)
             if found is not None:
@@ -275,17 +277,21 @@ def _steps(rest: str, state: str, end: End, loose: bool) -> list[tuple[int, Temp
 def _ends(letters: str) -> list[tuple[End, int] | None]:
     """The end of each prefix of a word and how many of its vowels do not follow from those before.
 
-    Index 0 is the empty prefix; None before the first vowel.
+    Index 0 is the empty prefix; None before the first vowel, and from where no root can end: a l after
+    a circumflex is palatal and has no plain a, ı, o or u after it (`hâlâ`, but `hâl-e`).
     """
     ends: list[tuple[End, int] | None] = [None]
     end, breaks = _NO_END, 0
-    for letter in letters:
+    for index, letter in enumerate(letters):
+        if letter in "aıou" and letters[:index].endswith(("âl", "ûl")):
+            return ends + [None] * (len(letters) - index)
         if letter in VOWELS and ends[-1] is not None:
             rule = "A" if letter in "ae" else "H"
             breaks += letter != resolve(rule, front=end.front, rounded=end.rounded)
         if letter in VOWELS or ends[-1] is not None:
             end = advance(end, letter, end_of(letter).last)
-            ends.append((end, breaks))
+            compound = letters[: index + 1].endswith(_SECOND_MEMBERS)
+            ends.append((end, 0 if compound else breaks))
         else:
             ends.append(None)
     return ends
@@ -317,7 +323,7 @@ def treebank_segmenter() -> Segmenter:
       UserError: the package `turkish-treebanks` is not installed or its file is gone.
     """
     words = list(treebank_words())
-    return Segmenter(Lexicon(count_roots(words)), count_arcs(words))
+    return Segmenter(Lexicon(LISTED_ROOTS | count_roots(words)), count_arcs(words))
 
 
 def segment(word: str) -> Segmentation:
