@@ -7,21 +7,27 @@ import collections
 import functools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 from mmrec_jax.turkish.letters import VOWELS, voice_last
 from mmrec_jax.turkish.suffixes import End, end_of
 
 _FRONT_SUFFIXES = """
-ahval alkol ampul belagat celal cemaat cemal cerahat dikkat ekol firkat glikol global gol had hakikat
-hal harf harp hayal helak hilkat idrak istihlak istimlak itaat iştirak kabahat kabul kalp kanaat
-karnaval kemal kıraat liyakat lokal lügat mahal makbul menfaat meşakkat moral nasihat normal
-protokol refakat rikkat rol saat sadakat santral seyahat sosyal sual suikast sürat sıhhat
-takat total tuval usul vaat vals vokal ziraat şefaat şefkat şeriat
+ahval alkol amiral ampul anormal belagat celal cemaat cemal cerahat dijital dikkat ekol emsal
+enstrümantal eşkal federal feodal festival final firkat fiskal formol general genital glikol global
+gol had hakikat hal harf harp hayal helak helal hilal hilkat hiperbol hâl ideal idol idrak ihlal
+ihmal ihtilal ihtimal ikbal ikmal infial integral intikal iptal ishal istihlak istikbal istiklal
+istimal istimlak itaat ithal itidal işgal iştigal iştirak kabahat kabul kalp kanaat kapital kardinal
+karnaval katedral kemal kolesterol kontrol kristal kıraat liberal liyakat lokal lügat mahal mahsul
+makbul maksimal makul mareşal marjinal materyal meal mecal menfaat menkul mentol mesul meçhul
+meşakkat meşgul mineral minimal misal moral müzikal nasihat normal optimal orijinal parabol petrol
+protokol radikal refakat resital rikkat riyal rol saat sadakat santral sembol seyahat sinyal sosyal
+spiral sual suikast sürat sıhhat takat terminal total tropikal tuval usul vaat vals ventral viral
+vital vokal zeval ziraat şefaat şefkat şeriat şimal şümul
 """
-# A back last vowel with front suffixes, as in Arabic (-at, a long a before kaf) or by a palatal l,
-# where `noun_ends` has no rule: saat-ler, rol-ü, kalp-i, iştirak-i, vaat (vaad-i).
+# A back last vowel with front suffixes: saat-ler, rol-ü, kalp-i, iştirak-i, vaat (vaad-i). Those that
+# are not listed are known by the rule of `noun_ends`.
 FRONT_SUFFIXES = frozenset(x for stem in _FRONT_SUFFIXES.split() for x in (stem, voice_last(stem)))
 
 # Both are written: futbol-u and futbol-ü, futbol-cu.
@@ -60,12 +66,12 @@ _UNINFLECTED = """
 alelade bilakis bilcümle bilhassa bilumum binaenaleyh fevkalade galiba güya halbuki hani harikulade
 haydi hâlâ hâlbuki illa keza mademki mesela peki tıpkı usulca vallahi yahu zaten
 """
-# Roots that are known to be, seen or not.
-LISTED_ROOTS: dict[tuple[str, "RootClass"], int] = {
-    **{(noun, "N"): 1 for noun in (*_FRONT_SUFFIXES.split(), *EITHER_SUFFIXES, *DROPPED_VOWEL)},
-    **{(noun, "N"): 1 for noun in (*DOUBLED, *_RELATIONAL.split())},
-    **{(word, "X"): 1 for word in _UNINFLECTED.split()},
-}
+_LISTED_NOUNS = {*_FRONT_SUFFIXES.split(), *EITHER_SUFFIXES, *DROPPED_VOWEL, *DOUBLED}
+# Roots that are known to be, seen or not: (lemma, class).
+LISTED_ROOTS: frozenset[tuple[str, "RootClass"]] = frozenset(
+    [(noun, "N") for noun in (*_LISTED_NOUNS, *_RELATIONAL.split())]
+    + [(word, "X") for word in _UNINFLECTED.split()]
+)
 
 # Verbs whose t is voiced before a vowel, besides those in -et: git-, gid-er.
 VOICED_VERBS = frozenset({"git", "güt", "tat", "dit"})
@@ -159,15 +165,21 @@ class Root(NamedTuple):
 class Lexicon:
     """Known roots by their letters, and the cost of unknown ones."""
 
-    def __init__(self, counts: Mapping[tuple[str, RootClass], int]) -> None:
-        """`counts`: how often each lemma of each class was seen."""
+    def __init__(
+        self,
+        counts: Mapping[tuple[str, RootClass], int],
+        listed: Iterable[tuple[str, RootClass]] = (),
+    ) -> None:
+        """`counts`: how often each lemma of each class was seen; `listed`: roots of classes that
+        were seen, each at least as likely as one that was seen once.
+        """
         totals, once = collections.Counter[str](), collections.Counter[str]()
         for (_, root_class), count in counts.items():
             totals[root_class] += count
             once[root_class] += count == 1
         everything = sum(totals.values())
         self._roots = collections.defaultdict[str, list[Root]](list)
-        for (lemma, root_class), count in counts.items():
+        for (lemma, root_class), count in {**dict.fromkeys(listed, 1), **counts}.items():
             # Good-Turing: the lemmas seen once are as likely together as all that were never seen.
             unseen = once[root_class] / totals[root_class]
             cost = -math.log((count - 0.5) * (1 - unseen) / everything)

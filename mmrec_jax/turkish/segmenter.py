@@ -19,6 +19,7 @@ from mmrec_jax.turkish.letters import (
     APOSTROPHES,
     FRONT,
     LETTERS,
+    ROUNDED,
     VOWELS,
     fill,
     last_vowel,
@@ -49,6 +50,7 @@ _CACHED_PATHS = 1 << 18
 # Costs of vowels that break vowel harmony, where they may: in a suffix, and in an unknown root; nats.
 _DISHARMONY = 3.0
 _ROOT_DISHARMONY = 1.5
+_BORROWED = ("Foll", "Doct")  # -ist and -izm are not misspelt as -üst
 # Second members of compounds, which keep their vowels: `diz-üst-ü`, `baş-uc-u`.
 _SECOND_MEMBERS = ("üst", "alt", "uc", "iç", "dış", "baş", "ön")
 _NO_END = End(False, False, "d")
@@ -173,26 +175,25 @@ class Segmenter:
                     if found is not None and root.cost + found[0] < limit:
                         limit = root.cost + found[0]
                         best = (limit, root, length, found[1])
-        ends: list[tuple[End, int] | None] = []
+        ends: list[End | None] = []
+        breaks = _breaks(letters) if loose else None
         for root_class in _OPEN_CLASSES:
             # Costs grow with the length: those that already exceed the limit are not computed.
             costs = self.lexicon.unknown_costs(letters, root_class, limit)
             for length in range(2, len(costs)):
-                if costs[length] >= limit:
-                    continue
-                ends = ends or _ends(letters)
-                end_and_breaks = ends[length]
-                if end_and_breaks is None:
-                    continue
-                end, breaks = end_and_breaks
-                cost = costs[length] + loose * breaks * _ROOT_DISHARMONY
-                if root_class == "N" and not end.front:
-                    end = noun_ends(letters[:length])[0]
-                found = self._path(letters[length:], root_class, end, loose)
-                if found is not None and cost + found[0] < limit:
-                    limit = cost + found[0]
-                    root = Root(root_class, letters[:length], cost, end)
-                    best = (limit, root, length, found[1])
+                cost = costs[length] + (_ROOT_DISHARMONY * breaks[length] if breaks else 0)
+                if cost < limit:
+                    ends = ends or _ends(letters)
+                    end = ends[length]
+                    if end is None:
+                        continue
+                    if root_class == "N" and not end.front:
+                        end = noun_ends(letters[:length])[0]
+                    found = self._path(letters[length:], root_class, end, loose)
+                    if found is not None and cost + found[0] < limit:
+                        limit = cost + found[0]
+                        root = Root(root_class, letters[:length], cost, end)
+                        best = (limit, root, length, found[1])
         return best
 
     def _segment_name(
@@ -265,6 +266,8 @@ def _steps(rest: str, state: str, end: End, loose: bool) -> list[tuple[int, Temp
     for length in range(1, min(len(rest), _LONGEST_SUFFIX) + 1):
         letters = rest[:length]
         for template in loose_templates(state, end.last).get(fold(letters), ()):
+            if template.suffix.label in _BORROWED and letters != template.letters:
+                continue
             broken, before = 0, end
             for sign, letter in zip(template.letters, letters, strict=True):
                 broken += fill(sign, front=before.front, rounded=before.rounded) != letter
@@ -274,27 +277,35 @@ def _steps(rest: str, state: str, end: End, loose: bool) -> list[tuple[int, Temp
     return steps
 
 
-def _ends(letters: str) -> list[tuple[End, int] | None]:
-    """The end of each prefix of a word and how many of its vowels do not follow from those before.
+def _ends(letters: str) -> list[End | None]:
+    """The end of each prefix of a word, index 0 the empty one; None before the first vowel.
 
-    Index 0 is the empty prefix; None before the first vowel, and from where no root can end: a l after
-    a circumflex is palatal and has no plain a, ı, o or u after it (`hâlâ`, but `hâl-e`).
+    None too from where no root can end: after a circumflex a l is palatal and has no plain a, ı, o
+    or u after it (`hâlâ`, but `hâl-e`).
     """
-    ends: list[tuple[End, int] | None] = [None]
-    end, breaks = _NO_END, 0
+    ends: list[End | None] = [None]
+    end: End | None = None
     for index, letter in enumerate(letters):
-        if letter in "aıou" and letters[:index].endswith(("âl", "ûl")):
+        if letter in "aıou" and letters[index - 2 : index] in ("âl", "ûl"):
             return ends + [None] * (len(letters) - index)
-        if letter in VOWELS and ends[-1] is not None:
-            rule = "A" if letter in "ae" else "H"
-            breaks += letter != resolve(rule, front=end.front, rounded=end.rounded)
-        if letter in VOWELS or ends[-1] is not None:
-            end = advance(end, letter, end_of(letter).last)
-            compound = letters[: index + 1].endswith(_SECOND_MEMBERS)
-            ends.append((end, 0 if compound else breaks))
-        else:
-            ends.append(None)
+        if end is not None or letter in VOWELS:
+            end = advance(end or _NO_END, letter, end_of(letter).last)
+        ends.append(end)
     return ends
+
+
+def _breaks(letters: str) -> list[int]:
+    """How many vowels of each prefix do not follow from those before; 0 for a compound."""
+    breaks, total, before = [0], 0, ""
+    for index, letter in enumerate(letters):
+        if letter in VOWELS:
+            rule = "A" if letter in "ae" else "H"
+            wanted = resolve(rule, front=before in FRONT, rounded=before in ROUNDED)
+            total += before != "" and letter != wanted
+            before = letter
+        compound = letters[: index + 1].endswith(_SECOND_MEMBERS)
+        breaks.append(0 if compound else total)
+    return breaks
 
 
 def _result(word: str, root: Root, length: int, *paths: tuple[int, _Path | None]) -> Segmentation:
@@ -323,7 +334,7 @@ def treebank_segmenter() -> Segmenter:
       UserError: the package `turkish-treebanks` is not installed or its file is gone.
     """
     words = list(treebank_words())
-    return Segmenter(Lexicon(LISTED_ROOTS | count_roots(words)), count_arcs(words))
+    return Segmenter(Lexicon(count_roots(words), LISTED_ROOTS), count_arcs(words))
 
 
 def segment(word: str) -> Segmentation:
