@@ -13,7 +13,6 @@ is blamed:
 
 import argparse
 import dataclasses
-import os
 import random
 import re
 import sys
@@ -46,7 +45,8 @@ def twins(forms: Iterable[tuple[str, str]], seed: int = 0) -> Iterator[Pair]:
     known = {lower(form) for form in lemma_of}
     for form, lemma in lemma_of.items():
         letters, stem = lower(form), lower(lemma)
-        begin = len(os.path.commonprefix([letters, stem]))
+        pairs = enumerate(zip(letters, stem, strict=False))
+        begin = next((i for i, (x, y) in pairs if x != y), min(len(letters), len(stem)))
         if len(letters) != len(form) or begin < max(1, len(stem) - 2):
             continue  # irregular (`bana` of `ben`) or another word
         suffix = letters[begin:]

@@ -6,10 +6,18 @@ Lewis, Turkish Grammar (2nd ed., 2000), I 24-33. Only suffixes are judged, not r
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from mmrec_jax.turkish.letters import NUMBER, VOWELS, WORD, lower, normalise, resolve
-from mmrec_jax.turkish.readings import foreign_letters, readings
+from mmrec_jax.turkish.letters import (
+    FOREIGN_LETTER,
+    NUMBER,
+    VOWELS,
+    WORD,
+    lower,
+    normalise,
+    resolve,
+)
+from mmrec_jax.turkish.readings import readings
 from mmrec_jax.turkish.segmenter import treebank_segmenter
 from mmrec_jax.turkish.suffixes import End, end_of
 
@@ -34,7 +42,7 @@ class SuffixVowel:
     # "A" two-fold (e/a), "H" four-fold (ı/i/u/ü), None in an invariant suffix (-ki, -yor, -ken,
     # -gil, -leyin's i ...)
     rule: str | None
-    expected: str  # the vowel that harmony wants; `vowel` if there is no rule
+    expected: str  # the vowel that is right: that of the rule, or of the invariant suffix
 
     @property
     def holds(self) -> bool:
@@ -46,22 +54,21 @@ def harmony(word: str) -> tuple[SuffixVowel, ...]:
     """The suffix vowels of a word, each with its rule and the vowel it should be.
 
     `harmony("evlar")` has one vowel, `a` with the rule "A", for which "e" is expected.
-    `harmony("geliyorken")` has three: `i` (rule "H", holds), and `o` and `e` without a rule.
-    A word whose suffixes are not recognised has none. Numbers, abbreviations and names are judged as
-    they are read aloud (`readings.py`); where that is not known, the first vowel decides. Words with
-    letters that Turkish has not (ə, ñ, q, ā ...) are not judged: they are Azerbaijani, transliterated
-    Ottoman or foreign. Indices are those of `normalise(word)`.
+    `harmony("geliyorken")` has three: `i` (rule "H", holds), and `o` and `e` of invariant suffixes.
+    A word whose suffixes are not recognised has none. Numbers, abbreviations and names are judged
+    as they are read aloud (`readings.py`); where that is not known, the first vowel decides. Words
+    with letters that Turkish has not (ə, ñ, q, ā ...) are not judged: they are Azerbaijani,
+    transliterated Ottoman or foreign. Indices are those of `normalise(word)`.
 
     Raises:
       UserError: the package `turkish-treebanks`, which the roots come from, is not installed.
     """
     found = treebank_segmenter().segment(word, loose=True)
     letters = lower(found.word)
-    named = bool(found.suffixes) and found.suffixes[0].start > found.end
-    if not named and foreign_letters(letters):
+    # Of a name the suffixes alone are judged.
+    if FOREIGN_LETTER.search(letters) and found.boundaries()[:1] in ((), (found.end,)):
         return ()
-    judged = []
-    ends = found.ends
+    judged, ends = [], found.ends
     # Older spelling leaves ile as it is: babasiyle, vasıtasiyle.
     ile = len(letters) - len("iyle") if letters.endswith("iyle") else len(letters)
     for morph in found.suffixes:
@@ -71,18 +78,17 @@ def harmony(word: str) -> tuple[SuffixVowel, ...]:
                 continue
             sign = morph.template[index - morph.start]
             rule = sign if sign in ("A", "H") else None
-            wanted = [sign]
             if index >= ile:
                 wanted = [vowel]
-            elif morph.label == "Rel" and sign in "iü":
-                day = letters[: morph.start].endswith(_DAYS)
-                wanted = ["ü" if day else "i"]
-            elif rule:
-                wanted = [resolve(rule, front=x.front, rounded=x.rounded) for x in ends]
-                if morph.label in _ONCE_ROUND and rule == "H":
-                    wanted += [resolve(rule, front=x.front, rounded=True) for x in ends]
-            expected = vowel if vowel in wanted or not wanted else wanted[0]
-            judged.append(SuffixVowel(index, vowel, rule, expected))
+            elif morph.label == "Rel":
+                wanted = ["ü" if letters[: morph.start].endswith(_DAYS) else "i"]
+            elif rule is None:
+                wanted = [sign]
+            else:
+                wanted = _wanted(rule, ends)
+                if rule == "H" and morph.label in _ONCE_ROUND:
+                    wanted += _wanted(rule, [x._replace(rounded=True) for x in ends])
+            judged.append(_judged(index, vowel, rule, wanted))
             ends = (end_of(vowel),)
     return tuple(judged)
 
@@ -102,7 +108,7 @@ def text_harmony(text: str) -> list[SuffixVowel]:
         token = match[0]
         if any(map(str.isalpha, token)):
             total += 1
-            foreign += foreign_letters(lower(token))
+            foreign += bool(FOREIGN_LETTER.search(lower(token)))
             adjacent = bool(before) and text[end : match.start()].isspace()
             particle = adjacent and _QUESTION.fullmatch(token)
             vowels = _particle(token, before) if particle else harmony(token)
@@ -121,17 +127,28 @@ def _particle(particle: str, before: str) -> Iterator[SuffixVowel]:
     for index, vowel in enumerate(particle):
         if vowel in VOWELS:
             rule = "A" if vowel in "ae" else "H"
-            wanted = [resolve(rule, front=x.front, rounded=x.rounded) for x in ends]
-            expected = vowel if vowel in wanted or not wanted else wanted[0]
-            yield SuffixVowel(index, vowel, rule, expected)
+            yield _judged(index, vowel, rule, _wanted(rule, ends))
             ends = (end_of(vowel),)
+
+
+def _wanted(rule: str, ends: Iterable[End]) -> list[str]:
+    return [resolve(rule, front=end.front, rounded=end.rounded) for end in ends]
+
+
+def _judged(index: int, vowel: str, rule: str | None, wanted: Sequence[str]) -> SuffixVowel:
+    """`wanted`: the vowels that are right, the likeliest first; empty: any is."""
+    right = vowel in wanted or not wanted
+    return SuffixVowel(index, vowel, rule, vowel if right else wanted[0])
 
 
 def vowel_harmony_score(texts: Iterable[str]) -> float:
     """The share of suffix vowels with a rule that keep it, in [0, 1]; 1 if there are none.
 
+    A vowel of an invariant suffix counts if it is wrong (`haftakı`), as if it had broken a rule.
+
     `vowel_harmony_score(["evlarde kaldık"])`: `a` of `-lar` breaks the rule, `e` of `-de` too (it
     follows an a), `ı` of `-dık` keeps it: 1/3. Raises as `harmony`.
     """
-    holds = [vowel.holds for text in texts for vowel in text_harmony(text) if vowel.rule]
+    vowels = (vowel for text in texts for vowel in text_harmony(text))
+    holds = [vowel.holds for vowel in vowels if vowel.rule or not vowel.holds]
     return sum(holds) / len(holds) if holds else 1.0

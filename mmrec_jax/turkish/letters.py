@@ -2,6 +2,9 @@
 
 Lewis, Turkish Grammar (2nd ed., 2000), I 24-33. A suffix vowel is either two-fold (`A`: e after a
 front vowel, a after a back one) or four-fold (`H`: i, ü, ı or u, which also copies the rounding).
+
+Functions of `mmrec_jax.turkish` take text in any normal form; those that ask for letters in lower
+case take what `lower` makes of it.
 """
 
 import re
@@ -16,13 +19,15 @@ VOICELESS = frozenset("pçtkfhsş")
 APOSTROPHES = "'’‘ʼ`´＇"
 # Digits, underscores and apostrophes are not letters; marks that NFC leaves apart belong to theirs.
 LETTERS = re.compile(rf"(?:[^\W\d_{APOSTROPHES}]++[\u0300-\u036f]*+)++")
+# A letter in lower case that Turkish has not: ə, ñ, q, w, x, ā ...
+FOREIGN_LETTER = re.compile(r"[^\W\d_abcçdefgğhıijklmnoöprsştuüvyzâîû]")
 # A number from its first digit: `1.000`, `3,5`, `18:00`.
 NUMBER = re.compile(r"(?<!\d)(?<!\d[.,:])(?>\d+(?:[.,:]\d+)*)")
-# Letters, and an apostrophe between letters; a number before letters that follow it at once or
-# after an apostrophe (`3'te`, `90lar`, `2.'si`).
+# Letters, and an apostrophe between letters, perhaps after a full stop (`A.Ş.'ye`); a number before
+# letters that follow it at once or after an apostrophe (`3'te`, `90lar`, `2.'si`).
+_SUFFIXES = rf"\.?[{APOSTROPHES}]{LETTERS.pattern}"
 WORD = re.compile(
-    rf"(?:{NUMBER.pattern}(?:\.?[{APOSTROPHES}])?)?{LETTERS.pattern}"
-    rf"(?:[{APOSTROPHES}]{LETTERS.pattern})*"
+    rf"(?:{NUMBER.pattern}{_SUFFIXES}|(?:{NUMBER.pattern})?{LETTERS.pattern})(?:{_SUFFIXES})*"
 )
 
 _LOWER = str.maketrans({"I": "ı", "İ": "i"})

@@ -1,19 +1,27 @@
 """How a number, an abbreviation or a name is read aloud before its suffixes.
 
 * **A number** by its last word: `3'te` (üç), `1990'larda` (doksan), `1.000'i` (bin).
-* **An abbreviation** of capitals by the name of its last letter, as the Turkish Language Association
-  (TDK) has it, or as English has: `ABD'ye` (de), `TBMM'nin` (me), `IBM'in` (em). K is `ke` or `ka`. One that can be spoken as a
-  word may be either: `MİT'in`, `GAP'a`. One with q, w or x is foreign, its letters too.
-* **A name** as it is written, if it is spelled as Turkish is: `Ankara'da`, `Merkel'in`. Others are not
-  known: `Shakespeare'in`, `Docker'ı`. The signs of a foreign spelling are in `_FOREIGN`; a name that
-  is a root of the lexicon may have the weaker ones of `_PERHAPS_FOREIGN`.
+* **An abbreviation** of capitals by the name of its last letter, as the Turkish Language
+  Association (TDK) has it or as English has: `ABD'ye` (de), `TBMM'nin` (me), `IBM'in` (em); K is
+  `ke` or `ka`. One that can be spoken as a word may be: `MİT'in`, `GAP'a`. One with q, w or x is
+  foreign, and not known; neither are Roman numerals.
+* **A name** as it is written, if it is spelled as Turkish is: `Ankara'da`, `Merkel'in`. How others
+  are read is not known: `Shakespeare'in`, `Docker'ı`. `_FOREIGN` has the signs of a foreign
+  spelling; roots of the lexicon may have the weaker ones of `_PERHAPS_FOREIGN`.
 * **Lower-case letters without a vowel** are short for a word that is not known: `km'ye`.
 """
 
 import re
 from collections.abc import Callable
 
-from mmrec_jax.turkish.letters import APOSTROPHES, VOWELS, last_vowel, lower, normalise
+from mmrec_jax.turkish.letters import (
+    APOSTROPHES,
+    FOREIGN_LETTER,
+    VOWELS,
+    last_vowel,
+    lower,
+    normalise,
+)
 from mmrec_jax.turkish.roots import FRONT_SUFFIXES, noun_ends
 from mmrec_jax.turkish.suffixes import End, end_of
 
@@ -25,7 +33,6 @@ _NUMBER = re.compile(r"(\d+(?:[.,:]\d+)*)(\.?)%?$")
 _GROUPED = re.compile(r"\d{1,3}([.,])\d{3}(?:\1\d{3})*")
 # The names of a letter are the vowel itself, or the consonant and an e; and as English has them.
 _LETTER_NAMES = {"k": ("ke", "ka")} | {x: (x + "e", "e" + x) for x in "flmnrs"}
-
 _ROMAN = re.compile("[IVX]{2,}")
 _LONGEST_SPELLED = 5  # a longer word in capitals is one that is written so for emphasis
 
@@ -35,9 +42,8 @@ _CODA = "(?:[lrmnyvsşfh][ptkçs]|[lr][mnfzşbdgcv]|k[st])"
 _SPEAKABLE = re.compile(
     f"{_CONSONANT}?{_VOWEL}(?:{_CONSONANT}{{0,2}}{_VOWEL})*(?:{_CONSONANT}|{_CODA})?"
 )
-_FOREIGN_LETTER = re.compile("[^abcçdefgğhıijklmnoöprsştuüvyzâîû]")
 _FOREIGN = re.compile(
-    f"{_FOREIGN_LETTER.pattern}|ee|oo|ou|au|eu|ea|ei|ie|oe|ue|oi|ck|tch|ght"
+    f"{FOREIGN_LETTER.pattern}|ee|oo|ou|au|eu|ea|ei|ie|oe|ue|oi|ck|tch|ght"
     f"|{_CONSONANT}y$|(?:sh|ch|th|ph)$|^(?:sh|ch|th|ph)"
 )
 # An e that may be silent, -er and -on that may be English, clusters that no Turkish syllable has.
@@ -47,15 +53,13 @@ _PERHAPS_FOREIGN = re.compile(
 )
 
 
-def readings(head: str, is_root: Callable[[str], bool] = lambda _: False) -> tuple[End, ...]:
+def readings(head: str, is_root: Callable[[str], object]) -> tuple[End, ...]:
     """The ends that suffixes may see of what stands before them, the likeliest first.
 
-    `readings("1990")` is the end of `doksan`, `readings("ABD")` that of `de`, `readings("PKK")` those
-    of `ke` and `ka`; `readings("Shakespeare")` is empty: how it is read is not known.
+    `1990` has the end of `doksan`, `ABD` that of `de`, `PKK` those of `ke` and `ka`; of
+    `Shakespeare` there is none: how it is read is not known.
 
-    Args:
-      head: a number, abbreviation or name, in its own case.
-      is_root: whether letters in lower case are a root of the lexicon.
+    `head`: in its own case. `is_root`: whether letters in lower case are a root of the lexicon.
     """
     head = normalise(head)
     number = _NUMBER.search(head)
@@ -77,11 +81,6 @@ def readings(head: str, is_root: Callable[[str], bool] = lambda _: False) -> tup
         return (*ends, ends[0]._replace(rounded=False))
     # A name in -al, -ol or -ul may be Arabic or Turkish: `Meral'e`, `Ünal'a`.
     return ends if letters in FRONT_SUFFIXES else tuple(dict.fromkeys((*ends, end_of(letters))))
-
-
-def foreign_letters(letters: str) -> bool:
-    """Whether there is a letter in lower case that Turkish has not, such as ə, ñ, q, w, x or ā."""
-    return any(x.isalpha() for x in _FOREIGN_LETTER.findall(letters))
 
 
 def _number_words(number: str) -> tuple[str, ...]:
@@ -106,7 +105,7 @@ def _last_word(digits: str) -> str:
 
 def _of_abbreviation(letters: str) -> tuple[End, ...]:
     """Spelled letter by letter, and as a word where it can be spoken."""
-    if _FOREIGN_LETTER.search(letters):
+    if FOREIGN_LETTER.search(letters):
         return ()
     last = letters[-1]
     names = (last,) if last in VOWELS else _LETTER_NAMES.get(last, (last + "e",))

@@ -7,7 +7,7 @@ import collections
 import functools
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from mmrec_jax.turkish.letters import VOWELS, voice_last
@@ -20,22 +20,22 @@ gol had hakikat hal harf harp hayal helak helal hilal hilkat hiperbol hâl ideal
 ihmal ihtilal ihtimal ikbal ikmal infial integral intikal iptal ishal istihlak istikbal istiklal
 istimal istimlak itaat ithal itidal işgal iştigal iştirak kabahat kabul kalp kanaat kapital kardinal
 karnaval katedral kemal kolesterol kontrol kristal kıraat liberal liyakat lokal lügat mahal mahsul
-makbul maksimal makul mareşal marjinal materyal meal mecal menfaat menkul mentol mesul meçhul
-meşakkat meşgul mineral minimal misal moral müzikal nasihat normal optimal orijinal parabol petrol
-protokol radikal refakat resital rikkat riyal rol saat sadakat santral sembol seyahat sinyal sosyal
-spiral sual suikast sürat sıhhat takat terminal total tropikal tuval usul vaat vals ventral viral
-vital vokal zeval ziraat şefaat şefkat şeriat şimal şümul
+makbul maksimal makul mareşal marjinal materyal meal mecal menfaat menkul mentol mesul metal
+metropol meçhul meşakkat meşgul mineral minimal misal moral müzikal nasihat normal optimal orijinal
+parabol petrol protokol radikal refakat resital rikkat riyal rol saat sadakat santral sembol seyahat
+sinyal sosyal spiral sual suikast sürat sıhhat takat terminal total tropikal tuval usul vaat vals
+ventral viral vital vokal zeval ziraat şefaat şefkat şeriat şimal şümul
 """
-# A back last vowel with front suffixes: saat-ler, rol-ü, kalp-i, iştirak-i, vaat (vaad-i). Those that
-# are not listed are known by the rule of `noun_ends`.
+# A back last vowel with front suffixes: saat-ler, rol-ü, kalp-i, iştirak-i, vaat (vaad-i). Those
+# that are not listed are known by the rule of `noun_ends`.
 FRONT_SUFFIXES = frozenset(x for stem in _FRONT_SUFFIXES.split() for x in (stem, voice_last(stem)))
 
 # Both are written: futbol-u and futbol-ü, futbol-cu.
 EITHER_SUFFIXES = frozenset({"futbol", "basketbol", "voleybol", "hentbol", "beyzbol"})
 
 _DROPPED_VOWEL = """
-ahit akis akit akıl alın asıl atıf avuç ayıp azil azim ağız bahis bağır beniz beyin beyit boyun burun
-böğür cebir cehil cevir cezir cisim cürüm defin devir ecir emir fasıl fecir fesih fetih fikir
+ahit akis akit akıl alın asıl atıf avuç ayıp azil azim ağız bahis bağır beniz beyin beyit boyun
+burun böğür cebir cehil cevir cezir cisim cürüm defin devir ecir emir fasıl fecir fesih fetih fikir
 gasıp gönül göğüs hacim haciz hapis hayır hazım hüküm hüzün hıfız hışım ilim isim izin kabir kadir
 kahır karın kasıt katil kavim kavis kayın kayıp kayıt kesir keyif keşif kibir koyun kutup kutur
 küfür kısım lahit lütuf meyil misil mühür nabız nakil nakit nakış nefis nehir nesil nesir nezir
@@ -57,21 +57,20 @@ DOUBLED = {stem: stem + stem[-1] for stem in _DOUBLED.split()} | {
 
 # Arabic adjectives in a long -i, which never changes: hukuk-i, but of the noun hukuk-u.
 _RELATIONAL = """
-adi ahlaki asgari azami cani cismani fahri hayati hukuki hususi ihtiyari ihtiyati insani
-itibari kanuni kati mali manevi mantıki mecburi mesleki nihai ruhi sıhhi siyasi suni tarihi ticari
-umumi uzvi vahşi vicdani zaruri zati
+adi ahlaki cani fahri hayati hukuki hususi ihtiyari ihtiyati insani itibari kanuni kati mali mantıki
+mecburi ruhi sıhhi siyasi suni tarihi ticari umumi vicdani zaruri zati
 """
 # Words that hardly take suffixes, and look as if they had a wrong one.
 _UNINFLECTED = """
 alelade bilakis bilcümle bilhassa bilumum binaenaleyh fevkalade galiba güya halbuki hani harikulade
 haydi hâlâ hâlbuki illa keza mademki mesela peki tıpkı usulca vallahi yahu zaten
 """
-_LISTED_NOUNS = {*_FRONT_SUFFIXES.split(), *EITHER_SUFFIXES, *DROPPED_VOWEL, *DOUBLED}
-# Roots that are known to be, seen or not: (lemma, class).
-LISTED_ROOTS: frozenset[tuple[str, "RootClass"]] = frozenset(
-    [(noun, "N") for noun in (*_LISTED_NOUNS, *_RELATIONAL.split())]
-    + [(word, "X") for word in _UNINFLECTED.split()]
-)
+_NOUNS = (*_FRONT_SUFFIXES.split(), *EITHER_SUFFIXES, *DROPPED_VOWEL, *DOUBLED)
+# Roots that are known to be, seen or not, by lemma and class; each counts as seen once.
+_LISTED: dict[tuple[str, "RootClass"], int] = {
+    **{(noun, "N"): 1 for noun in (*_NOUNS, *_RELATIONAL.split())},
+    **{(word, "X"): 1 for word in _UNINFLECTED.split()},
+}
 
 # Verbs whose t is voiced before a vowel, besides those in -et: git-, gid-er.
 VOICED_VERBS = frozenset({"git", "güt", "tat", "dit"})
@@ -165,21 +164,17 @@ class Root(NamedTuple):
 class Lexicon:
     """Known roots by their letters, and the cost of unknown ones."""
 
-    def __init__(
-        self,
-        counts: Mapping[tuple[str, RootClass], int],
-        listed: Iterable[tuple[str, RootClass]] = (),
-    ) -> None:
-        """`counts`: how often each lemma of each class was seen; `listed`: roots of classes that
-        were seen, each at least as likely as one that was seen once.
-        """
+    def __init__(self, counts: Mapping[tuple[str, RootClass], int]) -> None:
+        """`counts`: how often each lemma of each class was seen; listed roots are known besides."""
         totals, once = collections.Counter[str](), collections.Counter[str]()
         for (_, root_class), count in counts.items():
             totals[root_class] += count
             once[root_class] += count == 1
         everything = sum(totals.values())
         self._roots = collections.defaultdict[str, list[Root]](list)
-        for (lemma, root_class), count in {**dict.fromkeys(listed, 1), **counts}.items():
+        for (lemma, root_class), count in {**_LISTED, **counts}.items():
+            if not totals[root_class]:
+                continue
             # Good-Turing: the lemmas seen once are as likely together as all that were never seen.
             unseen = once[root_class] / totals[root_class]
             cost = -math.log((count - 0.5) * (1 - unseen) / everything)

@@ -9,6 +9,7 @@ commoner.
 
 import dataclasses
 import functools
+import itertools
 import math
 import re
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ from mmrec_jax.turkish.letters import (
     resolve,
 )
 from mmrec_jax.turkish.readings import readings
-from mmrec_jax.turkish.roots import LISTED_ROOTS, Lexicon, Root, RootClass, noun_ends
+from mmrec_jax.turkish.roots import Lexicon, Root, RootClass, noun_ends
 from mmrec_jax.turkish.suffixes import (
     End,
     Kind,
@@ -47,12 +48,10 @@ from mmrec_jax.turkish.suffixes import (
 LONGEST_WORD = 128
 _LONGEST_SUFFIX = 8
 _CACHED_PATHS = 1 << 18
-# Costs of vowels that break vowel harmony, where they may: in a suffix, and in an unknown root; nats.
+# Costs of a vowel that breaks harmony where it may, in a suffix and in an unknown root, nats.
 _DISHARMONY = 3.0
 _ROOT_DISHARMONY = 1.5
 _BORROWED = ("Foll", "Doct")  # -ist and -izm are not misspelt as -üst
-# Second members of compounds, which keep their vowels: `diz-üst-ü`, `baş-uc-u`.
-_SECOND_MEMBERS = ("üst", "alt", "uc", "iç", "dış", "baş", "ön")
 _NO_END = End(False, False, "d")
 # A name or number, an apostrophe and suffixes; a number and two letters or more.
 _NAME = re.compile(rf"(?P<head>.+)[{APOSTROPHES}](?P<suffixes>.+)", re.DOTALL)
@@ -145,9 +144,9 @@ class Segmenter:
     def segment(self, word: str, loose: bool = False) -> Segmentation:
         """The likeliest segmentation of a word in any case; other text is a root as a whole.
 
-        An apostrophe ends the root (`Ankara'da`, `3'te`), and so does the last digit. `loose` allows
-        suffixes that break vowel harmony, at a cost. Words of more than `LONGEST_WORD` letters are
-        not analysed. All indices are those of `normalise(word)`.
+        An apostrophe ends the root (`Ankara'da`, `3'te`), and so does the last digit. `loose`
+        allows suffixes that break vowel harmony, at a cost. Words of more than `LONGEST_WORD`
+        letters are not analysed. All indices are those of `normalise(word)`.
         """
         word = normalise(word)
         if not 0 < len(word) <= LONGEST_WORD:
@@ -158,7 +157,7 @@ class Segmenter:
         letters = lower(word)
         name = _NAME.fullmatch(letters) or _NUMBER.fullmatch(letters)
         if name:
-            return self._segment_name(word, letters, name.end("head"), name.start("suffixes"), loose)
+            return self._segment_name(word, name, loose)
         _, root, length, path = self._best(letters, loose)
         return _result(word, root, length, (length, path))
 
@@ -196,15 +195,13 @@ class Segmenter:
                         best = (limit, root, length, found[1])
         return best
 
-    def _segment_name(
-        self, word: str, letters: str, index: int, start: int, loose: bool
-    ) -> Segmentation:
-        """A name or number up to `index`, its suffixes from `start`: the root is before them."""
-        head, rest = letters[:index], letters[start:]
+    def _segment_name(self, word: str, name: re.Match[str], loose: bool) -> Segmentation:
+        """A name or number and its suffixes: the root is before them, however it is read."""
+        (head, rest), start = name.groups(), name.start("suffixes")
         roots = [root for root in self.lexicon.known(head) if root.root_class == "N"]
         # `Savaşı'nda`: the name may itself end in suffixes, which determine the case after it.
         _, root, length, path = self._best(head, loose)
-        if not roots and path is not None and self.lexicon.known(letters[:length]):
+        if not roots and path is not None and self.lexicon.known(head[:length]):
             last = path
             while last.rest is not None:
                 last = last.rest
@@ -212,20 +209,20 @@ class Segmenter:
             found = self._path(rest, last.template.suffix.target, end, loose)
             if found is not None:
                 return _result(word, root, length, (length, path), (start, found[1]))
-        read = readings(word[:index] if rest == word[start:] else head, self.lexicon.known)
+        # Before small letters alone capitals are an abbreviation: `İSTANBUL'DA` is none.
+        as_written = word[: len(head)] if rest == word[start:] else head
+        read = readings(as_written, self.lexicon.known)
         ends = [*read, *(root.end for root in roots if root.end.last not in ("g", "y"))]
         ends = ends or [end_of(head)]
-        for front in (False, True):
-            for rounded in (False, True):
-                ends += [End(front, rounded, last_kind) for last_kind in ("d", "t", "v")]
+        ends += itertools.starmap(End, itertools.product((False, True), (False, True), "dtv"))
         for end in ends:
             found = self._path(rest, "N", end, loose)
             if found is not None:
-                # With other buffer letters than its reading has, it is read otherwise: `Mike'ın`.
-                as_read = tuple(x for x in read if (x.last == "v") == (end.last == "v"))
-                whole = _result(word, Root("N", head, 0.0, end), index, (start, found[1]))
-                return dataclasses.replace(whole, ends=as_read)
-        return Segmentation(word, len(word), "X", letters, ())
+                # A buffer letter that no reading asks for: it is read otherwise (`Mike'ın`).
+                read = tuple(x for x in read if (x.last == "v") == (end.last == "v"))
+                whole = _result(word, Root("N", head, 0.0, end), len(head), (start, found[1]))
+                return dataclasses.replace(whole, ends=read)
+        return Segmentation(word, len(word), "X", lower(word), ())
 
     def _path(self, rest: str, state: str, end: End, loose: bool) -> _Found:
         """The cheapest path from a state to the end of the word."""
@@ -295,16 +292,15 @@ def _ends(letters: str) -> list[End | None]:
 
 
 def _breaks(letters: str) -> list[int]:
-    """How many vowels of each prefix do not follow from those before; 0 for a compound."""
+    """How many vowels of each prefix do not follow from those before, index 0 the empty one."""
     breaks, total, before = [0], 0, ""
-    for index, letter in enumerate(letters):
+    for letter in letters:
         if letter in VOWELS:
             rule = "A" if letter in "ae" else "H"
             wanted = resolve(rule, front=before in FRONT, rounded=before in ROUNDED)
             total += before != "" and letter != wanted
             before = letter
-        compound = letters[: index + 1].endswith(_SECOND_MEMBERS)
-        breaks.append(0 if compound else total)
+        breaks.append(total)
     return breaks
 
 
@@ -316,12 +312,12 @@ def _result(word: str, root: Root, length: int, *paths: tuple[int, _Path | None]
             stop, (suffix, template, _) = start + path.length, path.template
             morphs.append(Morph(start, stop, word[start:stop], template, suffix.label, suffix.kind))
             start, path = stop, path.rest
+    # A noun may have lost its vowel (kabir, kabr-i), which its lemma has; a verb is as it is
+    # written (söyle-, söyl-üyor), if it has a vowel left (de-, d-iyor).
+    written = lower(word[:length])
     if root.root_class == "N" and last_vowel(root.lemma):
-        # A noun may have lost its vowel (kabir, kabr-i): its lemma has it. A verb is as written
-        # (söyle-, söyl-üyor).
         ends = noun_ends(root.lemma)
     else:
-        written = lower(word[:length])
         ends = (end_of(written if last_vowel(written) else root.lemma),)
     return Segmentation(word, length, root.root_class, root.lemma, tuple(morphs), ends)
 
@@ -334,7 +330,7 @@ def treebank_segmenter() -> Segmenter:
       UserError: the package `turkish-treebanks` is not installed or its file is gone.
     """
     words = list(treebank_words())
-    return Segmenter(Lexicon(count_roots(words), LISTED_ROOTS), count_arcs(words))
+    return Segmenter(Lexicon(count_roots(words)), count_arcs(words))
 
 
 def segment(word: str) -> Segmentation:
