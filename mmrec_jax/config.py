@@ -146,9 +146,12 @@ class TokenizerConfig(Settings):
 
     group = "tokenizer"
 
-    kind: Literal["unigram", "bpe", "byte", "char", "file"] = setting("unigram", "file: of `path`")
+    kind: Literal["unigram", "bpe", "byte_bpe", "byte", "char", "file"] = setting(
+        "unigram",
+        "unigram and bpe: of sentencepiece; byte_bpe: a tokenizer.json; file: of `path`",
+    )
     vocab_size: int | None = setting(
-        None, "of unigram and bpe; model.vocab_size when None", at_least(1)
+        None, "of unigram, bpe and byte_bpe; model.vocab_size when None", at_least(1)
     )
     path: str = setting("", "a sentencepiece .model or a Hugging Face tokenizer.json")
     begin: str = setting("", "of a file: token before a text; empty: what the file says")
@@ -327,6 +330,12 @@ class TrainConfig(Settings):
     target_loss: float | None = setting(
         None, "stop when the evaluation loss (nats/token) is at or under it", free=True
     )
+    target_bits_per_byte: float | None = setting(
+        None,
+        "the same in bits per byte of the validation text, which any tokenizer's may be held to",
+        above(0),
+        free=True,
+    )
     devices: int | None = setting(
         None, "use the first n; all when None, of a CPU one per core", at_least(1), free=True
     )
@@ -376,6 +385,10 @@ class TrainConfig(Settings):
             "accumulate",
             f"a divisor of train.batch_size = {self.batch_size}",
         )
+        for name in ("target_loss", "eval_batches"):
+            reason = "a run has one target" if name == "target_loss" else "of the whole split"
+            both = self.target_bits_per_byte is not None and getattr(self, name) is not None
+            self.require(not both, name, f"None with train.target_bits_per_byte: {reason}")
 
 
 LENGTHS = ("steps", "epochs", "tokens")

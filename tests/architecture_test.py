@@ -26,6 +26,7 @@ _LADDER = [
     "tokenizers.tokenizer tokenizers.library",
     "tokenizers.bpe_file",
     "tokenizers.byte tokenizers.char tokenizers.huggingface tokenizers.sentencepiece",
+    "tokenizers.byte_bpe",
     "tokenizers.cache",
     "data",
     "config_tree turkish",
@@ -38,6 +39,7 @@ _LADDER = [
     "evaluation",
     "train",
     "plan",
+    "adapt",
     "commands",
     "cli",
 ]

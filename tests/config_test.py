@@ -58,6 +58,7 @@ _WRONG = {
         *({"batch_size": 0}, {"batch_size": 2.5}, {"batch_size": True}, {"steps": "100"}),
         *({"seed": -1}, {"seed": 2**32}, {"target_loss": math.nan}, {"accumulate": 3}),
         {"epochs": -1.0, "steps": None},
+        *({name: 1, "target_bits_per_byte": 2.0} for name in ("target_loss", "eval_batches")),
     ],
     MeshConfig: [{"tensor": 0}, {"fsdp": -2}, {"fsdp": -1}],
     NoiseConfig: [{"schedule": "linear"}, {"table": "factors.json"}],

@@ -41,14 +41,14 @@ def _add_extend(commands: Any) -> None:
     add(
         "--balance",
         type=float,
-        default=1.0,
-        help="count every file as its size to this power: 1 every word the same, 0 every file",
+        help="count every file as its size to this power: 1 every word the same, 0 every file; 0.5 "
+        "when left out",
     )
     add(
         "--protect",
         metavar="FILES",
-        help="text that must keep its ids, such as English and code; the Python manual of the "
-        "standard library when left out, nothing when empty",
+        help="text that must keep its ids; English and code, whatever the text, when left out, "
+        "nothing when empty",
     )
     add(
         "--morph-aware",
@@ -74,8 +74,8 @@ def _extend(options: argparse.Namespace) -> None:
         field=options.field,
         vocab_size=options.vocab_size,
         superwords=options.superwords,
-        balance=options.balance,
-        protected=_protected(options.protect, options.field),
+        balance=extension.BALANCE if options.balance is None else options.balance,
+        protection=_protection(options.protect, options.field),
         boundaries=boundaries,
         morphemes=morphemes,
     )
@@ -92,15 +92,16 @@ def _extend(options: argparse.Namespace) -> None:
     )
 
 
-def _protected(pattern: str | None, field: str) -> list[str]:
+def _protection(pattern: str | None, field: str) -> Any:
+    """The `Protection` that is asked for."""
     from mmrec_jax.data.files.paths import find_files
-    from mmrec_jax.data.manual import manual_documents
+    from mmrec_jax.tokenizers.protection import protect_english, protect_texts
     from mmrec_jax.tokenizers.text import text_chunks
 
     if pattern is None:
-        return [document.text for document in manual_documents()]
+        return protect_english()
     files = find_files(pattern, "--protect") if pattern else []
-    return [chunk for path in files for chunk in text_chunks(path, field)]
+    return protect_texts([chunk for path in files for chunk in text_chunks(path, field)])
 
 
 def _boundaries() -> tuple[Any, str]:

@@ -37,7 +37,7 @@ class Output(NamedTuple):
     head: Callable[[Array], Array]
     state: State  # after the last token that is not padding
     metrics: dict[str, Array]  # scalars for the log
-    captured: dict[str, Array]  # what `capture` asked for
+    captured: dict[str, Any]  # what `capture` asked for
 
     @property
     def logits(self) -> Float[Array, "B T V"]:
@@ -97,6 +97,10 @@ class LanguageModel(Protocol):
           perturb: what is done to the embedded tokens [B, T, D].
           capture: names of values inside to be returned; "states" are the hidden states over time
             of each layer, [L, B, T, E], with those before the first token, "before" [L, B, E].
+            "recall" is a function (a `Partial`) of a model with a long-term memory of keys and
+            values: of indices `earlier` int [B, T], each of a token at or before this one, it
+            returns what the memories after each token read with the key of the earlier one, and
+            the value written then, [L, B, T, H, K] each; values are constants to the gradient.
           collections: of variables beside the parameters, such as those of `dora.intercept`.
         """
 

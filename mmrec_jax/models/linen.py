@@ -95,7 +95,7 @@ class LinenModel:
 
     def captured(
         self, collected: Mapping[str, Any], state: State, shape: tuple[int, ...]
-    ) -> dict[str, Array]:
+    ) -> dict[str, Any]:
         """`Output.captured` from the collections of the module that were asked for."""
         return dict(collected)
 

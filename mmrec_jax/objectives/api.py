@@ -2,7 +2,8 @@
 
 An objective is one file, and one line in `registry.py` that names its config. It says what it
 counts over the whole batch before the forward pass, and each microbatch then gives sums: divided by
-that count they add up to the objective of the whole batch, however it was cut.
+that count they add up to the objective of the whole batch, however it was cut. Chance has its say
+in `draw`, over the whole batch, too.
 """
 
 import abc
@@ -20,6 +21,10 @@ Params = Any  # nested dicts of arrays; empty where an objective has none of its
 
 # The number that an objective's sums have to give: what is minimised, before the division.
 LOSS = "loss"
+
+# (segment_ids [B, T]) -> the output of another forward pass over the same tokens, from the zero
+# state and with the same dropout, in which everything is a constant to the gradient.
+Reread = Callable[[Array], Output]
 
 
 class Objective(abc.ABC):
@@ -39,21 +44,31 @@ class Objective(abc.ABC):
         """Parameters of its own, that training alone uses."""
         return {}
 
+    def draw(
+        self, key: Array, model: LanguageModel, batch: Batch, state: State
+    ) -> dict[str, Array]:
+        """What it draws for the whole batch, [B, ...] each: `count` and `sums` find it in theirs.
+
+        The rows of a microbatch bring theirs along, so that its cuts change nothing.
+        """
+        return {}
+
     @abc.abstractmethod
     def count(self, model: LanguageModel, batch: Batch, state: State) -> Array:
         """What its sums over the whole batch are divided by; known before the forward pass."""
 
     @abc.abstractmethod
     def sums(
-        self, params: Params, output: Output, batch: Batch, continues: Array
+        self, params: Params, output: Output, batch: Batch, continues: Array, reread: Reread
     ) -> dict[str, Array]:
         """Sums over a (micro)batch: a dict of arrays, with `LOSS` a scalar among them.
 
         Args:
           params: its own.
           output: of the model.
-          batch: what the model has read.
+          batch: what the model has read, and what `draw` gave.
           continues: `LanguageModel.continues`.
+          reread: costs a forward pass for each call.
         """
 
     @abc.abstractmethod

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from mmrec_jax.models.api import LanguageModel, Output, State
 from mmrec_jax.models.logits import by_chunks, counted_alone
-from mmrec_jax.objectives.api import LOSS, Batch, Objective, Params
+from mmrec_jax.objectives.api import LOSS, Batch, Objective, Params, Reread
 from mmrec_jax.typing import Array, Float, Int, typed
 
 
@@ -59,7 +59,7 @@ class CrossEntropy(Objective):
         return jnp.where(weight > 0, weight, 1)
 
     def sums(
-        self, params: Params, output: Output, batch: Batch, continues: Array
+        self, params: Params, output: Output, batch: Batch, continues: Array, reread: Reread
     ) -> dict[str, Array]:
         """See `Objective.sums`."""
         return {LOSS: output_nll(output, batch["targets"], batch["weights"], self.chunk)}

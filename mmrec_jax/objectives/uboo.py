@@ -17,7 +17,7 @@ from flax import linen as nn
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel, Output, State
-from mmrec_jax.objectives.api import LOSS, Batch, Objective, Params, weight_schedule
+from mmrec_jax.objectives.api import LOSS, Batch, Objective, Params, Reread, weight_schedule
 from mmrec_jax.objectives.config import ObjectiveConfig, Weight, weight_setting
 from mmrec_jax.settings import setting
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
@@ -74,7 +74,7 @@ class UBOO(Objective):
         return jnp.maximum(jnp.sum(model.continues(batch["segment_ids"], state)), 1)
 
     def sums(
-        self, params: Params, output: Output, batch: Batch, continues: Array
+        self, params: Params, output: Output, batch: Batch, continues: Array, reread: Reread
     ) -> dict[str, Array]:
         """The loss and, for `metrics`, that of W_p = I and the moments of n(h)."""
         captured = output.captured

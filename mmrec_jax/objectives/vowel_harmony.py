@@ -21,7 +21,7 @@ import numpy as np
 
 from mmrec_jax.models.api import LanguageModel, Output, State
 from mmrec_jax.models.logits import by_chunks
-from mmrec_jax.objectives.api import LOSS, Batch, Objective, Params, weight_schedule
+from mmrec_jax.objectives.api import LOSS, Batch, Objective, Params, Reread, weight_schedule
 from mmrec_jax.objectives.config import ObjectiveConfig, Weight, weight_setting
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.turkish.vowel_table import VowelTable, broken_classes, vowel_table
@@ -63,7 +63,7 @@ class VowelHarmony(Objective):
         return jnp.maximum(jnp.sum(self._counted(batch)[0]), 1)
 
     def sums(
-        self, params: Params, output: Output, batch: Batch, continues: Array
+        self, params: Params, output: Output, batch: Batch, continues: Array, reread: Reread
     ) -> dict[str, Array]:
         """See `Objective.sums`."""
         loss, values, _ = self._measured(output, batch)

@@ -54,7 +54,7 @@ def write_published(
     if not isinstance(tokenizer, HuggingFaceTokenizer):
         raise UserError(
             f"{folder}: a tokenizer of kind {tokenizer.kind} is no {TOKENIZER_FILE}, which "
-            "transformers reads"
+            "transformers reads; --config.tokenizer.kind=byte_bpe trains one with the run"
         )
     config = dataclasses.replace(config, tie_embeddings="head" not in params)
     leaves = named_leaves(params)

@@ -11,6 +11,7 @@ from mmrec_jax.config import Config
 from mmrec_jax.errors import UserError
 from mmrec_jax.json_object import read_json_object
 from mmrec_jax.tokenizers.byte import ByteTokenizer
+from mmrec_jax.tokenizers.byte_bpe import train_byte_bpe
 from mmrec_jax.tokenizers.char import CharTokenizer
 from mmrec_jax.tokenizers.chat_template import CONFIG_FILE, find_template
 from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
@@ -54,7 +55,11 @@ def build_tokenizer(run: Config, texts: Iterable[str], directory: Path) -> Token
     try:
         return load_tokenizer(folder)
     except UserError:
-        tokenizer = train_sentencepiece(texts, config.kind, vocab_size, field)
+        tokenizer: Tokenizer
+        if config.kind == "byte_bpe":
+            tokenizer = train_byte_bpe(texts, vocab_size, field)
+        else:
+            tokenizer = train_sentencepiece(texts, config.kind, vocab_size, field)
         tokenizer.save(folder)
         return tokenizer
 

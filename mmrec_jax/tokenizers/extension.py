@@ -1,20 +1,15 @@
 """A tokenizer extended by tokens of a language, learned from text.
 
 Merges are learned on top of those of the base, first inside the pre-tokens (continued BPE), then
-across them (superwords). Both leave `protected` text as it was: no pair that occurs in it is
-merged.
+across them (superwords). Both leave English, or texts that are given, as it was (`protection.py`).
 """
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import tokenizers
-from numpy.typing import NDArray
 
 from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
@@ -28,14 +23,14 @@ from mmrec_jax.tokenizers.learning import (
     Symbols,
     Vocabulary,
     learn_merges,
-    pair_key,
     word_symbols,
 )
 from mmrec_jax.tokenizers.library import read_library
 from mmrec_jax.tokenizers.morphemes import Boundaries, token_morphemes
+from mmrec_jax.tokenizers.protection import Protection, protect_english
 from mmrec_jax.tokenizers.reachability import unreachable_tokens
 from mmrec_jax.tokenizers.superwords import followers, superword_expression, superword_symbols
-from mmrec_jax.tokenizers.text import added_words, count_words, split_words, text_chunks
+from mmrec_jax.tokenizers.text import count_words, text_chunks
 
 TOKENIZER_FILE = "tokenizer.json"
 MERGES_FILE = "merges.tsv"
@@ -43,6 +38,8 @@ RECORD_FILE = "extension.json"
 
 # A pair that occurs less often says nothing about other text.
 _SUBWORD_OCCURRENCES, _SUPERWORD_OCCURRENCES = 2, 4
+# A file ten times as large counts three times as much, so that statutes do not drown the rest.
+BALANCE = 0.5
 _UNIT = 10  # weight of a word of the largest file, where files are weighted
 
 # A stage's name, the progress made, and the total.
@@ -55,13 +52,13 @@ class ExtensionPlan:
 
     base: BpeFile  # the tokenizer to extend
     files: Sequence[Path]  # the text, see `text_chunks`
-    field: str  # of JSON lines
     vocab_size: int  # new tokens in all
-    superwords: int  # how many of them are superwords
-    balance: float  # a file counts as the size of its text to this power; 1: all words alike
-    protected: Sequence[str]  # texts whose ids must not change
-    boundaries: Boundaries | None  # where morphemes begin, see `token_morphemes`
-    morphemes: str | None  # what `boundaries` are from
+    superwords: int = 0  # how many of them are superwords
+    field: str = "text"  # of JSON lines
+    balance: float = BALANCE  # a file counts as the size of its text to this power
+    protection: Protection = dataclasses.field(default_factory=protect_english)
+    boundaries: Boundaries | None = None  # where morphemes begin, see `token_morphemes`
+    morphemes: str | None = None  # what `boundaries` are from
 
     def __post_init__(self) -> None:
         if self.vocab_size < 1:
@@ -78,7 +75,6 @@ class ExtensionPlan:
 
     def record(self) -> dict[str, Any]:
         """All that determines the result, as JSON."""
-        protected = "\0".join(self.protected).encode()
         return {
             "base_sha256": self.base.sha256,
             "text": [path.name for path in self.files],
@@ -87,7 +83,7 @@ class ExtensionPlan:
             "vocab_size": self.vocab_size,
             "superwords": self.superwords,
             "balance": self.balance,
-            "protected_sha256": hashlib.sha256(protected).hexdigest(),
+            **self.protection.record(),
             "morphemes": self.morphemes,
         }
 
@@ -123,12 +119,12 @@ def learn_extension(plan: ExtensionPlan, report: OnProgress) -> Vocabulary:
     if not (text.order >= 0).any():
         raise UserError("--text: there is no text in it")
     vocabulary = Vocabulary(plan.base)
-    inside, across = _protected_pairs(plan.protected, tokenizer)
+    inside, across = plan.protection.pairs(plan.base, tokenizer)
     subwords = plan.vocab_size - plan.superwords
     least = min(weight for _, weight in files)
 
     def learn(
-        stage: Stage, symbols: Symbols, new_tokens: int, forbidden: set[int], at_least: int
+        stage: Stage, symbols: Symbols, new_tokens: int, forbidden: Container[int], at_least: int
     ) -> Symbols:
         def progress(done: int) -> None:
             report(f"{stage}s", done, new_tokens)
@@ -156,25 +152,6 @@ def learn_extension(plan: ExtensionPlan, report: OnProgress) -> Vocabulary:
             "more text or a smaller number"
         ) from None
     return vocabulary
-
-
-def _protected_pairs(
-    texts: Iterable[str], tokenizer: tokenizers.Tokenizer
-) -> tuple[set[int], set[int]]:
-    """The pairs of tokens inside the words of some texts, and of a word's end and the next word."""
-    added = added_words(tokenizer)
-    inside: set[int] = set()
-    across: set[int] = set()
-    for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False):
-        before = np.zeros(0, np.int32)
-        for data in split_words(encoding, added):
-            word: NDArray[np.int32] = np.frombuffer(data, np.int32)
-            pairs = zip(word[:-1].tolist(), word[1:].tolist(), strict=True)
-            inside.update(pair_key(left, right) for left, right in pairs)
-            if len(before) and len(word) == 1:
-                across.add(pair_key(int(before[-1]), int(word[0])))
-            before = word
-    return inside, across
 
 
 def text_sha256(files: Iterable[Path]) -> str:

@@ -7,7 +7,7 @@ the top (merging other pairs only takes positions away from a pair).
 
 import dataclasses
 import heapq
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Container, Mapping
 from typing import Literal
 
 import numpy as np
@@ -267,7 +267,7 @@ def learn_merges(
     vocabulary: Vocabulary,
     sequence: Symbols,
     new_tokens: int,
-    forbidden: Set[int],
+    forbidden: Container[int],
     at_least: int,
     on_progress: Callable[[int], None],
 ) -> Symbols:

@@ -12,6 +12,15 @@ import numpy as np
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.bpe_file import BpeFile, unspell
+from mmrec_jax.tokenizers.byte_bpe import (
+    CONTRACTION,
+    CONTRACTIONS,
+    MARKS,
+    ONE_DIGIT,
+    SPACE,
+    WORD,
+    split_expression,
+)
 from mmrec_jax.tokenizers.learning import Symbols, Vocabulary
 from mmrec_jax.tokenizers.text import CountedText
 
@@ -19,16 +28,8 @@ from mmrec_jax.tokenizers.text import CountedText
 _ENDINGS = (
     r"'(?:[dt][ae](?:n|ki)?|[dt][ıiuü]r|s[ıiuü](?:n[ae]|n[ıiuü]n?|nd[ae]n?|yl[ae])?)(?!\p{L})"
 )
-_CONTRACTIONS = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d")
-_CONTRACTION = f"(?i:{'|'.join(_CONTRACTIONS)})"
-_WORD = r"[^\r\n\p{L}\p{N}]?\p{L}+"
-_MARKS = r" ?[^\s\p{L}\p{N}]+"
-_SPACE = r"\s*[\r\n]+|\s+(?!\S)|\s+"
 # Qwen2 and Qwen3; GPT-4 and Llama 3.
-_KNOWN = {
-    f"{_CONTRACTION}|{_WORD}|{digits}|{_MARKS}[\\r\\n]*|{_SPACE}": digits
-    for digits in (r"\p{N}", r"\p{N}{1,3}")
-}
+_KNOWN = {split_expression(digits): digits for digits in (ONE_DIGIT, r"\p{N}{1,3}")}
 # Oniguruma, Ruby syntax: https://github.com/kkos/oniguruma/blob/master/doc/RE
 _SPECIAL = frozenset(r"\.^$|?*+()[]{}")
 
@@ -50,8 +51,7 @@ def superword_expression(base: BpeFile, followers: Iterable[str] = ()) -> str:
     ends = {follower: _end(follower) for follower in followers}
     more = f"(?:{trie_regex(ends)})*" if ends else ""
     return (
-        f"{_ENDINGS}{more}|{_CONTRACTION}|{_WORD}{more}|{digits}|{_MARKS}(?:[\\r\\n]+|{more})"
-        f"|{_SPACE}"
+        f"{_ENDINGS}{more}|{CONTRACTION}|{WORD}{more}|{digits}|{MARKS}(?:[\\r\\n]+|{more})|{SPACE}"
     )
 
 
@@ -94,7 +94,7 @@ def followers(vocabulary: Vocabulary) -> list[str]:
 
 def _is_word(text: str) -> bool:
     """Letters with perhaps a mark or a space before them, or marks with perhaps a space before."""
-    if text.casefold() in _CONTRACTIONS:
+    if text.casefold() in CONTRACTIONS:
         return False
     body = text if text[0].isalpha() else text[1:]
     if body.isalpha():

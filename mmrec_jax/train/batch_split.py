@@ -13,12 +13,12 @@ from mmrec_jax.models.api import State
 from mmrec_jax.typing import Array
 
 
-def split_batch(batch: dict[str, Array], count: int) -> dict[str, Array]:
-    """[B, T] to [count, B / count, T]: microbatch i has the rows i, i + count, i + 2 count, ...
+def split_batch(batch: Any, count: int) -> Any:
+    """[B, ...] to [count, B / count, ...] in a tree: microbatch i has the rows i, i + count, ...
 
     Rows are dealt, not cut into blocks: each device keeps the rows that it already holds.
     """
-    return {name: _split(x, 0, count) for name, x in batch.items()}
+    return jax.tree.map(lambda x: _split(x, 0, count), batch)
 
 
 def split_state(state: State, axes: Any, count: int) -> State:

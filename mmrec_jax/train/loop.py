@@ -246,5 +246,9 @@ class _Loop:
         )
 
     def _reached_target(self) -> bool:
-        target = self.p.config.train.target_loss
-        return target is not None and self.validation.get("loss", math.inf) <= target
+        train = self.p.config.train
+        targets = {"loss": train.target_loss, "bits_per_byte": train.target_bits_per_byte}
+        return any(
+            target is not None and self.validation.get(name, math.inf) <= target
+            for name, target in targets.items()
+        )

@@ -215,6 +215,10 @@ def load_data(config: Config, folder: Workdir, tokenizer: Tokenizer | None = Non
     if not data.evaluators:
         expected = "None where no document is held out: there is no validation loss"
         config.train.require(config.train.target_loss is None, "target_loss", expected)
+    if "loss" not in data.evaluators:
+        known = config.train.target_bits_per_byte is None
+        expected = "None where no text is held out, of which the bits per byte were known"
+        config.train.require(known, "target_bits_per_byte", expected)
     return data
 
 

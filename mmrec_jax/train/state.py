@@ -46,11 +46,11 @@ def initial_state(
     `given` what some parameters, by path, begin with (in any dtype) instead of the model's start.
     """
     key, given = jax.random.key(seed), given or {}
+    own_key = jax.random.fold_in(key, 3)
     params = map_named(lambda name, leaf: given.get(name, leaf).astype(leaf.dtype), model.init(key))
     own = {}
     for name, objective in objectives.items():
-        part = jax.random.fold_in(jax.random.fold_in(key, 3), zlib.crc32(name.encode()))
-        if made := objective.init(part, model):
+        if made := objective.init(named_key(own_key, name), model):
             own[name] = made
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -60,6 +60,11 @@ def initial_state(
         key=jax.random.key_data(jax.random.fold_in(key, 1)),
         carried=None if carried_rows is None else model.initial_state(carried_rows),
     )
+
+
+def named_key(key: Array, objective: str) -> Array:
+    """The key of one objective, whichever others there are."""
+    return jax.random.fold_in(key, zlib.crc32(objective.encode()))
 
 
 def joined(params: Params, objectives: dict[str, Params]) -> Params:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mmrec_jax.models.api import LanguageModel, Params, State, Training
+from mmrec_jax.models.api import LanguageModel, Output, Params, State, Training
 from mmrec_jax.models.logits import by_chunks
 from mmrec_jax.objectives.api import LOSS, Batch, Objective
 from mmrec_jax.objectives.cross_entropy import token_nll
@@ -16,7 +16,7 @@ from mmrec_jax.optim.rounding import apply_updates
 from mmrec_jax.optim.sophia import sophia_metrics
 from mmrec_jax.train.batch_split import join_states, split_batch, split_state
 from mmrec_jax.train.estimator import Estimator
-from mmrec_jax.train.state import TrainState, joined, parted
+from mmrec_jax.train.state import TrainState, joined, named_key, parted
 from mmrec_jax.typing import Array
 
 Metrics = dict[str, Array]
@@ -24,9 +24,9 @@ Sums = dict[str, dict[str, Array]]  # of each objective
 Trained = tuple[Params, dict[str, Params]]  # of the model, and of the objectives
 Step = Callable[[LanguageModel, TrainState, Batch], tuple[TrainState, Metrics]]
 
-# The estimator's key is `fold_in(key of the step, this)`, and so is that of rounding parameters: no
-# microbatch has those numbers.
-_ESTIMATOR, _ROUNDING = 2**32 - 1, 2**32 - 2
+# The estimator's key is `fold_in(key of the step, this)`, and so are those of rounding parameters
+# and of what objectives draw: no microbatch has those numbers.
+_ESTIMATOR, _ROUNDING, _DRAWS = 2**32 - 1, 2**32 - 2, 2**32 - 3
 
 
 def make_train_step(
@@ -58,14 +58,19 @@ def make_train_step(
 
     def step(model: LanguageModel, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+        draws = jax.random.fold_in(key, _DRAWS)
+        drawn = {
+            name: objective.draw(named_key(draws, name), model, batch, state.carried)
+            for name, objective in objectives.items()
+        }
         counts = {
-            name: objective.count(model, batch, state.carried)
+            name: objective.count(model, batch | drawn[name], state.carried)
             for name, objective in objectives.items()
         }
         weights = {name: objective.weight(state.step) for name, objective in objectives.items()}
 
         def one(
-            micro: Batch, carried: State, index: Array
+            micro: Batch, drawn: dict[str, Batch], carried: State, index: Array
         ) -> tuple[tuple[tuple[Trained, ...], Sums, Metrics], State]:
             training = Training(jax.random.fold_in(key, index), state.step)
 
@@ -81,8 +86,15 @@ def make_train_step(
                     capture=capture,
                 )
                 continues = model.continues(segment_ids, carried)
+
+                def reread(segment_ids: Array) -> Output:
+                    still = jax.lax.stop_gradient(params)
+                    return model.apply(still, micro["inputs"], None, segment_ids, training=training)
+
                 sums = {
-                    name: objective.sums(own.get(name, {}), output, micro, continues)
+                    name: objective.sums(
+                        own.get(name, {}), output, micro | drawn[name], continues, reread
+                    )
                     for name, objective in objectives.items()
                 }
                 losses = {name: weights[name] * sums[name][LOSS] / counts[name] for name in sums}
@@ -97,17 +109,18 @@ def make_train_step(
             return (gradients, sums, metrics), left
 
         if accumulate == 1:
-            whole, carried = one(batch, state.carried, jnp.zeros((), jnp.int32))
+            whole, carried = one(batch, drawn, state.carried, jnp.zeros((), jnp.int32))
         else:
             micros = (
                 split_batch(batch, accumulate),
+                split_batch(drawn, accumulate),
                 split_state(state.carried, model.state_batch_axes, accumulate),
                 jnp.arange(accumulate, dtype=jnp.int32),
             )
             shapes, _ = jax.eval_shape(one, *jax.tree.map(lambda x: x[0], micros))
             zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
-            def add(total: Any, inputs: tuple[Batch, State, Array]) -> tuple[Any, State]:
+            def add(total: Any, inputs: tuple[Batch, Any, State, Array]) -> tuple[Any, State]:
                 share, carried = one(*inputs)
                 return jax.tree.map(jnp.add, total, share), carried
 

@@ -1,5 +1,6 @@
 """What every objective has to do, for any model that it accepts."""
 
+import copy
 import dataclasses
 
 import chex
@@ -26,10 +27,16 @@ def assert_objective(config, model):
 
     objectives, whole = made(_POINTS), batch()
     state = jax.jit(lambda: start(model, objectives))()
-    step = jax.jit(make_train_step(RECORDER, objectives))
+
+    @jax.jit
+    def step(state, rows, number):
+        """What is drawn is that of the first step, whatever the number for the weight."""
+        timed = copy.copy(objectives[name])
+        object.__setattr__(timed, "weight", lambda _: objectives[name].weight(number))
+        return make_train_step(RECORDER, {**objectives, name: timed})(model, state, rows)
 
     def gradient(number, rows):
-        after, metrics = step(model, state.replace(step=np.int32(number)), rows)
+        after, metrics = step(state, rows, np.int32(number))
         return after.opt_state, metrics
 
     expected, metrics = gradient(2, whole)
@@ -72,10 +79,19 @@ def _assert_nothing(gradient, metrics):
 def _assert_counted_before(objective, model, whole):
     """The count needs neither parameters nor a product with them."""
     rows = jax.tree.map(jnp.asarray, whole)
-    program = jax.make_jaxpr(lambda rows: objective.count(model, rows, None))(rows)
+
+    def count(rows):
+        return objective.count(model, drawn(objective, model, rows), None)
+
+    program = jax.make_jaxpr(count)(rows)
     assert "dot_general" not in str(program)
     assert program.out_avals[0].shape == ()
-    assert objective.count(model, rows, None) > 1
+    assert count(rows) > 1
+
+
+def drawn(objective, model, rows, seed=0):
+    """The batch with what an objective draws for it."""
+    return rows | objective.draw(jax.random.key(seed), model, rows, None)
 
 
 def _assert_positions(objectives, model, params, whole, metrics):
@@ -91,7 +107,9 @@ def _assert_positions(objectives, model, params, whole, metrics):
     def sums(params):
         own = objective.init(jax.random.key(0), model)
         output = model.apply(params, whole["inputs"], capture=objective.capture)
-        return objective.sums(own, output, whole, model.continues(whole["segment_ids"], None))
+        continues = model.continues(whole["segment_ids"], None)
+        rows = drawn(objective, model, whole)
+        return objective.sums(own, output, rows, continues, lambda ids: output)
 
     chex.assert_shape(jax.eval_shape(sums, params)[LOSS], ())
     assert TOKENIZER.vocab_size < model.config.vocab_size  # ids of padding, too

@@ -43,7 +43,7 @@ def sums(h, before, kernel, continues=CONTINUES, isolate=False):
     logits = jnp.zeros((BATCH, h.shape[2], 3))
     output = logits_output(logits, states=h, before=before)
     objective = UBOO(lambda step: 1.0, isolate)
-    return objective.sums({"kernel": kernel}, output, {}, continues)
+    return objective.sums({"kernel": kernel}, output, {}, continues, None)
 
 
 def metrics(*inputs, count=8, **options):

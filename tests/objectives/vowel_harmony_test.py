@@ -89,7 +89,7 @@ def test_value_gradient_and_mass_are_those_of_the_definition(rng, scale, chunk, 
     def total(logits):
         objective = VowelHarmony(_TABLE, _V, lambda step: 1.0)
         output, rows = logits_output(logits), _on_device(batch)
-        sums = objective.sums({}, output, rows, None)
+        sums = objective.sums({}, output, rows, None, None)
         return sum(sums.values()), (sums, objective.positions(output, rows))
 
     (_, (sums, found)), gradient = jax.jit(jax.value_and_grad(total, has_aux=True))(

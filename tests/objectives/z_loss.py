@@ -28,7 +28,7 @@ class ZLoss(Objective):
     def count(self, model, batch, state):
         return jnp.maximum(jnp.sum(batch["weights"] > 0), 1)
 
-    def sums(self, params, output, batch, continues):
+    def sums(self, params, output, batch, continues, reread):
         values, counted = self.positions(output, batch)["z_loss"]
         return {LOSS: jnp.sum(jnp.where(counted, values, 0))}
 

@@ -9,6 +9,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from mmrec_jax.tokenizers.byte import ByteTokenizer
+from mmrec_jax.tokenizers.byte_bpe import train_byte_bpe
 from mmrec_jax.tokenizers.char import CharTokenizer
 from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
 from mmrec_jax.tokenizers.sentencepiece import SentencePieceTokenizer, train_sentencepiece
@@ -20,7 +21,7 @@ TEXTS = [
     " ".join(_WORDS[(i * j + i) % len(_WORDS)] for j in range(2 + i % 9)) + f" {i}.\n  son"
     for i in range(120)
 ]
-KINDS = ["unigram", "bpe", "byte", "char", "model file", "json file"]
+KINDS = ["unigram", "bpe", "byte_bpe", "byte", "char", "model file", "json file"]
 
 
 def model_file(**options):
@@ -63,6 +64,7 @@ def all_tokenizers(hugging_face_json):
     return {
         "unigram": unigram,
         "bpe": train_sentencepiece(TEXTS, "bpe", 320, "config.tokenizer.vocab_size"),
+        "byte_bpe": train_byte_bpe(TEXTS, 320, "config.tokenizer.vocab_size"),
         "byte": ByteTokenizer(),
         "char": CharTokenizer.from_texts(TEXTS),
         "model file": SentencePieceTokenizer(unigram.content, "x.model"),

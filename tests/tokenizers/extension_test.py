@@ -22,6 +22,7 @@ from mmrec_jax.tokenizers.extension import (
     learn_extension,
 )
 from mmrec_jax.tokenizers.library import read_library
+from mmrec_jax.tokenizers.protection import protect_texts
 from mmrec_jax.tokenizers.report import Encoder, score_boundaries
 from mmrec_jax.turkish import segmenter
 from tests.refused import mistake
@@ -226,7 +227,7 @@ def test_files_are_weighted_by_the_text_that_is_read(tmp_path):
         (tmp_path / name).write_bytes(content)
     base = BpeFile.from_content(small_base(), "base.json")
     files = [tmp_path / name for name in forms]
-    plan = ExtensionPlan(base, files, "text", 10, 0, 0.0, [], None, None)
+    plan = ExtensionPlan(base, files, 10, balance=0.0, protection=protect_texts([]))
     reports = []
     learn_extension(plan, lambda *report: reports.append(report))
     assert [weight for _, weight in plan.weighted_files(plan.text_sizes())] == [10, 10, 10, 10, 30]

@@ -75,12 +75,12 @@ def test_the_same_command_after_the_end_changes_nothing(finished, capsys):
 
 def test_a_run_stops_at_its_target_and_stays_stopped(tmp_path, capsys):
     """It is too short to be traced, which is no error."""
-    target = {"train__eval_every": 2, "train__target_loss": 50.0, "train__profile_steps": 1}
-    for _ in range(2):
-        assert run(_config(**target), tmp_path) == 0
+    others = {"train__eval_every": 2, "train__profile_steps": 1}
+    for target in ("train__target_loss", "train__target_bits_per_byte"):
+        assert run(_config(**others, **{target: 50.0}), tmp_path) == 0
         assert "done: step 2" in capsys.readouterr().out
     assert not (tmp_path / "profile").exists()
-    assert run(_config(**{**target, "train__target_loss": 0.01}), tmp_path) == 0
+    assert run(_config(**others, train__target_bits_per_byte=0.01), tmp_path) == 0
     assert [line["step"] for line in _lines(tmp_path, "validation")] == [2, 4]
 
 
@@ -106,8 +106,9 @@ def test_a_run_without_validation_documents_has_no_validation_loss(tmp_path, cap
         assert run(_config(**few), tmp_path / "run") == 0
         assert capsys.readouterr().out.count("nothing is held out") == 1
     assert not _lines(tmp_path / "run", "validation")
-    other = _config(**few, train__target_loss=1.0)
-    refused(lambda: run(other, tmp_path / "other"), "config.train.target_loss")
+    for name in ("target_loss", "target_bits_per_byte"):
+        other = _config(**few, **{f"train__{name}": 1.0})
+        refused(lambda other=other: run(other, tmp_path / "other"), f"config.train.{name}")
 
 
 @pytest.mark.parametrize(("unit", "amount"), [("epochs", 2), ("tokens", 12_000)])

@@ -44,7 +44,7 @@ def _by_hand():
         log_p = jax.nn.log_softmax(output.logits)
         nll = -jnp.take_along_axis(log_p, rows["targets"][..., None], axis=-1)[..., 0]
         vowels = objectives["vowel_harmony"]
-        harmony = vowels.sums({}, output, rows, None)[LOSS]
+        harmony = vowels.sums({}, output, rows, None, None)[LOSS]
         h = output.captured["states"]
         n = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + 1e-6)
         after = jax.lax.stop_gradient(n[:, :, 1:])

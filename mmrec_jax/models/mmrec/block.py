@@ -26,9 +26,9 @@ from mmrec_jax.typing import Array, Float
 
 LayerState = tuple[Array, Array]  # h [B, E], M [B, H, S, K]
 
-# Collections in which a block leaves what its memories did, and its short-term states alone, if
-# `mutable` asks for them.
-RECURRENCE, STATES = "recurrence", "states"
+# Collections in which a block leaves what its memories did, its short-term states alone, and what
+# the long-term memory was told, if `mutable` asks for them.
+RECURRENCE, STATES, RECALL = "recurrence", "states", "recall"
 
 
 class Block(nn.Module):
@@ -88,8 +88,8 @@ class Block(nn.Module):
 
         over_time = nn.scan(
             step,
-            variable_broadcast=DenyList((RECURRENCE, STATES)),
-            variable_axes={RECURRENCE: 0, STATES: 0},
+            variable_broadcast=DenyList((RECURRENCE, STATES, RECALL)),
+            variable_axes={RECURRENCE: 0, STATES: 0, RECALL: 0},
             split_rngs={"params": False, "dropout": True},
         )
         state, (x, statistics) = over_time(
@@ -170,6 +170,8 @@ class Block(nn.Module):
         alpha = jnp.where(real[..., None], nn.sigmoid(alpha_logits), 1)
         beta = jnp.where(real[..., None], nn.sigmoid(p["beta"].astype(config.state_dtype)), 0)
         self._record({"k": k, "v": v, "alpha_logits": alpha_logits, "beta": beta})
+        written = {"k": k, "v": v, "alpha": alpha, "beta": beta, "reset": start}
+        self._record(written, RECALL)
         memory = (q, k, v, alpha, beta, m0)
         delta = config.memory == "delta"
         if length == 1:

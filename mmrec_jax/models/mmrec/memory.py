@@ -7,11 +7,13 @@ writes are solved with matrix products, and only one matrix per chunk is passed 
 is the definition itself, token by token: the reference, and the path of one-token generation.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from mmrec_jax.models.mmrec.scan import accumulation_dtype
-from mmrec_jax.typing import Array, Bool, Float, typed
+from mmrec_jax.typing import Array, Bool, Float, Int, typed
 
 # log(alpha) below this has no effect on float32 results and would only produce inf - inf.
 _SMALLEST_ALPHA = 1e-30
@@ -135,6 +137,37 @@ def delta_steps(
     time_major = [x.astype(dtype).swapaxes(0, 1) for x in (q, k, v, alpha, beta, keep)]
     m_last, r = jax.lax.scan(step, m0.astype(dtype), tuple(time_major))
     return r.swapaxes(0, 1).astype(v.dtype), m_last
+
+
+@typed
+def read_back(
+    earlier: Int[Array, "B T"],
+    k: Float[Array, "L B T H S"],
+    v: Float[Array, "L B T H K"],
+    alpha: Float[Array, "L B T H"],
+    beta: Float[Array, "L B T H"],
+    reset: Bool[Array, "L B T"],
+    m0: Float[Array, "L B H S K"],
+    *,
+    chunk: int = 32,
+    error_correction: bool = True,
+) -> tuple[Float[Array, "L B T H K"], Float[Array, "L B T H K"]]:
+    """`M_t^T k_s` and `v_s` of each token t and the `earlier` one s, in every layer.
+
+    Values are constants to the gradient, inside the memories, too. The backward pass makes the
+    memories again, one layer at a time.
+    """
+    v = jax.lax.stop_gradient(v.astype(accumulation_dtype(v.dtype)))
+    index = earlier[..., None, None]
+
+    def layer(written: tuple[Array, ...]) -> Array:
+        k, v, alpha, beta, reset, m0 = written
+        asked = jnp.take_along_axis(k, index, axis=1)
+        options: dict[str, Any] = {"chunk": chunk, "error_correction": error_correction}
+        return delta_scan(asked, k, v, alpha, beta, m0, reset=reset, **options)[0]
+
+    reads = jax.lax.map(jax.checkpoint(layer), (k, v, alpha, beta, reset, m0))
+    return reads, jnp.take_along_axis(v, index[None], axis=2)
 
 
 # Largest block that the product form may invert: error at most 3e-6 on fully correlated keys.

@@ -4,6 +4,8 @@ The independent references of the scan tests: no JAX, no parallel form, nothing 
 library. Arrays are [B, T, ...] as there.
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
@@ -33,6 +35,18 @@ def assert_close(actual: object, expected: object, tolerance: float) -> None:
     else:
         errors = {"value": relative_error(actual, expected)}
     assert max(errors.values()) <= tolerance, errors
+
+
+def slope(
+    function: Callable[..., float], inputs: Sequence[np.ndarray], index: int, move: np.ndarray
+) -> float:
+    """The derivative along `move` of one input, by a central difference."""
+    step, ends = 1e-6, []
+    for sign in (1, -1):
+        moved = list(inputs)
+        moved[index] = inputs[index] + sign * step * move
+        ends.append(function(*moved))
+    return (ends[0] - ends[1]) / (2 * step)
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""A pretrained model learns a language: stages from the tokenizer to the report."""
