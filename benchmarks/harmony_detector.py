@@ -2,11 +2,11 @@ r"""Vowel harmony as a detector of misspelt words: precision and recall, as a Ma
 
     python -m benchmarks.harmony_detector *-ud-dev.conllu
 
-Every distinct inflected form of the treebanks (Universal Dependencies, CoNLL-U) is taken for right.
-Its twin has one suffix vowel on the other side of front and back, and is taken for wrong; a vowel
-is one of a suffix if it stands after what form and lemma have in common, so that our segmenter has
-no say in it. A twin that the treebanks have as a form is left out. What breaks harmony by our rules
-is blamed:
+Every distinct form of the treebanks (Universal Dependencies, CoNLL-U) is taken for right. The twin
+of an inflected one has one suffix vowel on the other side of front and back, and is taken for
+wrong; a vowel is one of a suffix if it stands after what form and lemma have in common, so that our
+segmenter has no say in it. Forms whose twin the treebanks have as a form are left out, and those
+that have little in common with their lemma. What breaks harmony by our rules is blamed:
 
     precision = wrong and blamed / blamed        recall = wrong and blamed / wrong
 """
@@ -26,13 +26,14 @@ from mmrec_jax.turkish.harmony import harmony
 from mmrec_jax.turkish.letters import APOSTROPHES, FRONT, VOWELS, last_vowel, lower
 
 CATEGORIES = ("plain", "names", "abbreviations", "numbers", "loanwords", "-ki", "circumflex")
+UNINFLECTED = "uninflected"
 _FLIP = dict(zip("aeıiuü", "eaiıüu", strict=True))
 _KI = re.compile(r"(?:(?<=d[ae])|(?<=t[ae])|(?<=[ıiuü]n)|(?<=^))k([iü])")
 
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """A form that is right and its twin that is not."""
+    """A form that is right and its twin that is not, "" if it has none."""
 
     category: str
     right: str
@@ -40,7 +41,7 @@ class Pair:
 
 
 def twins(forms: Iterable[tuple[str, str]], seed: int = 0) -> Iterator[Pair]:
-    """A pair for each distinct form with a suffix vowel, given with its lemma."""
+    """A pair for each distinct form, given with its lemma; uninflected forms have no twin."""
     lemma_of = dict(forms)
     known = {lower(form) for form in lemma_of}
     for form, lemma in lemma_of.items():
@@ -54,6 +55,8 @@ def twins(forms: Iterable[tuple[str, str]], seed: int = 0) -> Iterator[Pair]:
             continue  # `ne` of `nasıl`
         places = [begin + i for i, letter in enumerate(suffix) if letter in _FLIP]
         if not places:
+            if letters == stem and letters.isalpha():
+                yield Pair(UNINFLECTED, form, "")
             continue
         category = _category(form, stem, suffix)
         if category == "-ki":
@@ -115,8 +118,8 @@ def blamed(word: str) -> bool:
 
 def detect(pairs: Iterable[Pair]) -> Detection:
     """How the detector does on some pairs."""
-    found = [(blamed(pair.right), blamed(pair.wrong)) for pair in pairs]
-    return Detection(sum(x for x, _ in found), sum(y for _, y in found), len(found))
+    found = [(blamed(x.right), blamed(x.wrong), bool(x.wrong)) for x in pairs]
+    return Detection(*(sum(column) for column in zip(*found, strict=True)))
 
 
 def main() -> None:
@@ -131,16 +134,18 @@ def main() -> None:
     except UserError as error:
         sys.exit(f"error: {error}")
     pairs = list(twins(forms, options.seed))
-    print("\n".join(header(["forms", "pairs", "precision", "recall"])))
-    for category in ("all", *CATEGORIES):
+    print("\n".join(header(["forms", "right", "blamed", "wrong", "blamed", "precision", "recall"])))
+    for category in ("all", *CATEGORIES, UNINFLECTED):
         chosen = [pair for pair in pairs if category in ("all", pair.category)]
-        found = detect(chosen)
-        shares = f"{found.precision:.1%}", f"{found.recall:.1%}"
-        print(row([category, f"{len(chosen):,}", *(shares if chosen else "--")]))
+        if chosen:
+            found = detect(chosen)
+            counts = (f"{x:,}" for x in (len(chosen), found.false, found.wrong, found.true))
+            shares = (f"{x:.1%}" if found.wrong else "" for x in (found.precision, found.recall))
+            print(row([category, *counts, *shares]))
     for pair in pairs if options.list else ():
         if blamed(pair.right):
             print(f"blamed\t{pair.category}\t{pair.right}")
-        if not blamed(pair.wrong):
+        if pair.wrong and not blamed(pair.wrong):
             print(f"missed\t{pair.category}\t{pair.wrong}\t{pair.right}")
 
 
