@@ -151,7 +151,7 @@ def _run(step: Step, config: AdaptConfig, root: Path, record: Record) -> None:
         found = record.stages[name] = StageRecord(step.inputs)
     found.sessions += 1
     record.write()
-    job = Job(config, root, record.results)
+    job = Job(config, root, record.results([stage.name for stage in stages(config)]))
     begun = time.perf_counter()
     _reset_peak()
     try:
@@ -186,7 +186,7 @@ def _set_aside(root: Path, name: str) -> None:
 def _report(config: AdaptConfig, root: Path, record: Record, command: str) -> None:
     names = [stage.name for stage in stages(config)]
     write_report(summarise(config, root, record, names, command), root)
-    finished = all(name in record.results for name in names)
+    finished = len(record.results(names)) == len(names)
     if finished:
         print(f"{root}: report.html, report.json, export/model, export/adapters", flush=True)
 

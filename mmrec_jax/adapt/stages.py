@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -286,10 +287,11 @@ def _evaluate(job: Job) -> dict[str, Any]:
             store = TokenStore.from_documents(documents, model.tokenizer)
             pairs = beginnings(store, model.tokenizer, config.samples, config.sample_tokens)
         if name in ("base", job.final_model) and pairs:
-            prompts = [prompt for prompt, _ in pairs]
-            tokens = config.sample_tokens
+            rates = [job.rates(which).turkish for which in ("base", "extend")]
+            shorter = rates[1] / rates[0] if name != "base" else 1.0
+            tokens = math.ceil(config.sample_tokens * shorter)
+            prompts, references = zip(*pairs, strict=True)
             written[name] = continuations(model, prompts, tokens, job.config.seed)
-            references = [text for _, text in pairs]
             models[name] = {**models[name], "scores": turkish_scores(written[name], references)}
         del model
         jax.clear_caches()
@@ -308,15 +310,10 @@ def _export(job: Job) -> dict[str, Any]:
     final = job.folder(INSTRUCTED if job.config.instructs else TRAINING[-1])
     host = arrange(jax.devices("cpu"))  # where the whole model has room
     merged = open_model(final).read(host)
-    try:
-        files = publish(merged, folder / "model", _SHARD_BYTES)
-        trained = read_adapters(final)
-        new = getattr(trained.model, "new_rows", 0)
-        rows = trained.model.vocab_size - new
-        names = tensor_names(trained.model)
-        dora.write_peft(folder / "adapters", trained.adapters, names, rows)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot write: {error.strerror or error}") from None
+    files = publish(merged, folder / "model", _SHARD_BYTES)
+    trained = read_adapters(final)
+    old_rows = trained.model.vocab_size - getattr(trained.model, "new_rows", 0)
+    dora.write_peft(folder / "adapters", trained.adapters, tensor_names(trained.model), old_rows)
     document = validation_documents(job.folder("analyse"), "turkish")[0]
     again = open_model(folder / "model").read(host)
     tokens = jnp.asarray(merged.tokenizer.encode(document.text)[None, :_COMPARED])

@@ -28,7 +28,7 @@ def summarise(
     config: AdaptConfig, root: Path, record: Record, names: Sequence[str], command: str
 ) -> dict[str, Any]:
     """The report of the stages `names`, as far as they have been run; see `write_report`."""
-    results = record.results
+    results = record.results(names)
     models = _models(results)
     learns = config.base.rstrip("/").rpartition("/")[2] or "A small decoder"
     return {
