@@ -68,7 +68,7 @@ class Protection:
         texts = {index: unspell(token) for token, index in base.vocab.items()}
         plain = {index: text.decode() for index, text in texts.items() if text.isascii()}
         odds = functools.cache(_trigram_odds(_repeated(table, texts), plain.values()))
-        common = _COMMON * factor * table.words()[2].sum()
+        common = _COMMON * factor * int(table.words()[2].sum())
 
         def refuse_inside(pair: int, found: int) -> bool:
             left, right = split_key(pair)
