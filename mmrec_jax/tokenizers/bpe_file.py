@@ -33,6 +33,10 @@ _REMEDY = (
 # Built into the ByteLevel of the library.
 GPT2_REGEX = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 ALPHABET = frozenset(_BYTES)
+# Of printed text: some models (SmolLM2) have no tokens of control characters and unused bytes.
+_NEEDED = frozenset(_CHARACTERS[byte] for byte in (9, 10, *range(32, 127), *range(0x80, 0xC0))) | {
+    _CHARACTERS[byte] for byte in range(0xC2, 0xF1)
+}
 
 
 def spell(text: str) -> str:
@@ -96,11 +100,11 @@ class BpeFile:
             for token, index in library.get_vocab(with_added_tokens=False).items()
             if token in spelled or token not in added
         }
-        missing = ALPHABET - vocab.keys()
+        missing = _NEEDED - vocab.keys()
         if missing:
             raise UserError(
-                f"{name}: {len(missing)} of the 256 bytes have no token; such a tokenizer cannot "
-                f"spell every text and cannot be extended; {_REMEDY}"
+                f"{name}: {len(missing)} bytes of ordinary text have no token; such a tokenizer "
+                f"cannot spell every text and cannot be extended; {_REMEDY}"
             )
         return cls(name, settings, vocab, merges, added, hashlib.sha256(content).hexdigest())
 

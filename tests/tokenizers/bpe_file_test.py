@@ -64,7 +64,7 @@ def test_without_additions_nothing_changes_but_where_special_tokens_are_listed(b
             changed("model", value={"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}),
             "WordLevel",
         ),
-        (changed("model", value={"type": "BPE", "vocab": {"a": 0}, "merges": []}), "255 of"),
+        (changed("model", value={"type": "BPE", "vocab": {"a": 0}, "merges": []}), "207 bytes"),
     ],
 )
 def test_what_cannot_be_extended_is_named_in_one_line(content, expected):
