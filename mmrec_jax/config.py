@@ -128,7 +128,7 @@ class AdapterConfig(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class ExtendConfig(Settings):
-    """More tokens for a model of family transformer, the one that `config.init_from` names.
+    """More tokens for the model that `config.init_from` names, whose own are a tokenizer.json.
 
     Their rows are tables of their own, which are trained beside adapters or alone.
     """

@@ -36,7 +36,7 @@ _LADDER = [
     "pretrained",
     "checkpoints",
     "inference",
-    "evaluation",
+    "evaluation serve",
     "train",
     "plan",
     "adapt",
