@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.settings import SEED, Settings, at_least, setting
@@ -26,7 +26,6 @@ class DataConfig(Settings):
       source: the kind's name.
       evaluators: names of what measures a model on this data: "loss", "task".
       prompt_style: how a model of this data is asked for text.
-      weights: of sources that may be mixed; empty: they are not.
     """
 
     group: ClassVar[str] = "data"
@@ -34,7 +33,6 @@ class DataConfig(Settings):
     source: ClassVar[str]
     evaluators: ClassVar[tuple[str, ...]] = ("loss",)
     prompt_style: ClassVar[PromptStyle] = "text"
-    weights: ClassVar[tuple[Any, ...]] = ()
 
     seq_len: int = setting(256, "T, tokens in a row", at_least(1))
     seed: int = setting(0, "of the shuffle, or of a task's training examples", SEED)

@@ -44,6 +44,8 @@ class PackedConfig(DataConfig):
         at_least(1),
     )
 
+    weights: ClassVar[tuple[Any, ...]] = ()
+
     @property
     def stages(self) -> Stages:
         """How the sources are mixed; empty: every document once an epoch."""
