@@ -29,9 +29,9 @@ from mmrec_jax.train.setup import (
     build_model,
     build_objectives,
     load_data,
-    run_length,
     with_vocabulary,
 )
+from mmrec_jax.train.stages import plan_stages
 from mmrec_jax.train.state import TrainState, initial_state
 from mmrec_jax.tree import count
 
@@ -77,7 +77,7 @@ def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
     config = of_family(model, config, data.tokenizer.vocab_size)
     enable_compile_cache()
     batches = data.batches(config.train.batch_size)
-    steps = run_length(config, data)
+    _, steps = plan_stages(config, data)
     family = with_vocabulary(config, data.tokenizer)
     network = build_model(config, family, mesh, None, steps)
     objectives = build_objectives(config, network, data.tokenizer)

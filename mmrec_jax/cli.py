@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from mmrec_jax.argument_parser import ArgumentParser, add_version
 from mmrec_jax.commands import (
+    adapt,
     checkpoint,
     config,
     data,
@@ -12,6 +13,7 @@ from mmrec_jax.commands import (
     generate,
     plan,
     quantise,
+    serve,
     tokenizer,
     turkish,
 )
@@ -21,6 +23,7 @@ from mmrec_jax.errors import exit_on_user_error, replace_unencodable_output
 # In the order of `mmrec --help`.
 _COMMANDS = (
     generate,
+    serve,
     eval,
     config,
     data,
@@ -29,6 +32,7 @@ _COMMANDS = (
     checkpoint,
     quantise,
     plan,
+    adapt,
 )
 
 

@@ -7,12 +7,14 @@ import dataclasses
 import difflib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 from mmrec_jax.config import LENGTHS, Config, import_plugins
 from mmrec_jax.config_migration import VERSION, upgrade
 from mmrec_jax.errors import UserError
 from mmrec_jax.settings import Settings, parse, type_hints, type_words
+
+Root = TypeVar("Root", bound=Settings)
 
 
 def to_dict(node: Settings) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def from_dict(plain: Mapping[str, Any]) -> Config:
     return _build(Config, plain, "config")
 
 
-def override(config: Config, assignments: Sequence[tuple[str, str | None]]) -> Config:
+def override(config: Root, assignments: Sequence[tuple[str, str | None]]) -> Root:
     """The config with other values.
 
     An assignment is a field (`optim.lr`) and its value as text, or None, which switches a bool on.
@@ -50,17 +52,19 @@ def override(config: Config, assignments: Sequence[tuple[str, str | None]]) -> C
     Raises:
       UserError: a field is unknown, or a value is not of its type or outside its range.
     """
-    tree = to_dict(config)
+    root, tree = type(config), to_dict(config)
     named = [(name.split("."), text) for name, text in assignments]
     # What decides which fields there are goes first.
-    for names, text in sorted(named, key=lambda assignment: _order(assignment[0])):
-        _set(Config, tree, names, text, "config")
+    for names, text in sorted(named, key=lambda assignment: _order(root, assignment[0])):
+        _set(root, tree, names, text, "config")
         if names == ["plugins"]:
             import_plugins(tree["plugins"])
     lengths = {names[1] for names, _ in named if names[0] == "train"} & {*LENGTHS}
     if len(lengths) == 1:
         tree["train"] |= dict.fromkeys({*LENGTHS} - lengths)
-    return from_dict(tree)
+    if root is Config:
+        return cast(Root, from_dict(tree))
+    return cast(Root, _build(root, tree, "config"))
 
 
 def leaves(node: Settings, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -83,8 +87,8 @@ def kinds(field: dataclasses.Field[Any]) -> Any:
     return field.metadata.get("registry")
 
 
-def _order(names: Sequence[str]) -> int:
-    field = _fields(Config).get(names[0])
+def _order(root: type[Settings], names: Sequence[str]) -> int:
+    field = _fields(root).get(names[0])
     if names == ["plugins"]:
         return 0
     return 1 if field and "kind" in field.metadata and names[1:] == [_tag(field)] else 2
@@ -129,6 +133,9 @@ def _build(group: type[Any], plain: Any, where: str) -> Any:
             values[name] = type_hints(group)[name](**{"cross_entropy": None, **chosen})
         elif _is_group(type_hints(group)[name]):
             values[name] = _build(type_hints(group)[name], value, inside)
+        elif (items := _items(type_hints(group)[name])) and isinstance(value, list | tuple):
+            built = (_build(items, each, f"{inside}[{i}]") for i, each in enumerate(value))
+            values[name] = tuple(built)
         else:
             values[name] = value
     return group(**values)
@@ -162,6 +169,12 @@ def _defaults(group: type[Settings]) -> dict[str, Any]:
 
 def _is_group(hint: Any) -> bool:
     return inspect.isclass(hint) and issubclass(hint, Settings)
+
+
+def _items(hint: Any) -> type[Settings] | None:
+    """The group of which a field holds several in order."""
+    group = get_args(hint)[0] if get_origin(hint) is tuple else None
+    return group if _is_group(group) else None
 
 
 def _set(
@@ -203,7 +216,9 @@ def _set(
         raise UserError(f"{inside} has no value; write --{inside}=VALUE")
     else:
         try:
-            tree[name] = parse(hint, "true" if text is None else text)
+            # Groups are written as dicts of their fields.
+            plain = tuple[Any, ...] if _items(hint) else hint
+            tree[name] = parse(plain, "true" if text is None else text)
         except ValueError:
             raise UserError(f"{inside} is {text!r}; it must be {type_words(hint)}") from None
 

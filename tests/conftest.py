@@ -4,6 +4,7 @@ Eight simulated CPU devices, so that sharding is tested without an accelerator; 
 fits by adding leading axes is an error; the same random numbers in every run.
 """
 
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Programs are millions of small objects that live on: Python would go through them again and again.
+gc.set_threshold(100_000, 50, 100)
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
 

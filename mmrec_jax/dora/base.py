@@ -1,5 +1,6 @@
 """What a run keeps of the parameters that it does not train."""
 
+import functools
 import re
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from mmrec_jax.typing import Array
 Kept = Array | Quantised
 
 
+@functools.lru_cache(maxsize=8)  # what calls the same function is compiled once
 def base_converter(config: AdapterConfig) -> Callable[[str, Kept], Kept]:
     """What is kept of the parameter at a path, of one layer of it or of rows of a table. Traceable.
 

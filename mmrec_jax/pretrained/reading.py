@@ -5,6 +5,7 @@ taking over the buffer of the one before: the host holds two parts of tensors at
 while the other is placed), a device its share of the parameters and of one layer.
 """
 
+import functools
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -136,35 +137,63 @@ def read_parameter(
     """One parameter from the tensors of its layers, or from parts of its only one."""
     dtype = np.result_type(*(stored.dtype for _, stored in parts))
     layers = shape[:1] if parts[0][0].layer is not None else ()
-    transposed = parts[0][0].transposed
-
-    def kept(x: Array) -> Any:
-        return x if convert is None else convert(path, x)
-
-    one = jax.eval_shape(kept, jax.ShapeDtypeStruct(shape[len(layers) :], dtype))
+    one = jax.eval_shape(
+        lambda x: _kept(x, path, convert), jax.ShapeDtypeStruct(shape[len(layers) :], dtype)
+    )
     whole = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*layers, *x.shape), x.dtype), one)
     shardings = jax.tree.map(lambda x: place(path, x.shape, x.dtype), whole)
-
-    def empty() -> Any:
-        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), whole)
-
-    def write(buffers: Any, rows: Array, at: Array) -> Any:
-        def update(buffer: Array, x: Array) -> Array:
-            return jax.lax.dynamic_update_slice_in_dim(buffer, x[None] if layers else x, at, axis=0)
-
-        value = kept((rows.T if transposed else rows).astype(dtype))
-        return jax.tree.map(update, buffers, value)
-
-    write = jax.jit(write, donate_argnums=0, out_shardings=shardings)
-    buffers = jax.jit(empty, out_shardings=shardings)()
+    buffers = jax.tree.map(lambda x, to: jnp.zeros(x.shape, x.dtype, device=to), whole, shardings)
+    every = tuple(jax.tree.leaves(shardings))
+    write = functools.partial(
+        _write,
+        path=path if convert else "",  # else the same for parameters of the same shape
+        convert=convert,
+        dtype=dtype,
+        layered=bool(layers),
+        transposed=parts[0][0].transposed,
+        shardings=every,
+    )
     digest = hashlib.sha256()
     for rows, at in _read_ahead(parts, digest):
-        to = _over_rows(jax.tree.leaves(shardings)[0], rows.shape[0])
+        to = _over_rows(every[0], rows.shape[0])
         placed = jax.make_array_from_callback(rows.shape, to, rows.__getitem__)
         buffers = jax.block_until_ready(write(buffers, placed, np.int32(at)))
         del rows, placed  # before the next ones are waited for
     stored_dtype = ", ".join(sorted({str(stored.dtype) for _, stored in parts}))
     return buffers, [stored_dtype, list(shape), digest.hexdigest()]
+
+
+def _kept(x: Array, path: str, convert: Convert | None) -> Any:
+    return x if convert is None else convert(path, x)
+
+
+@functools.partial(
+    jax.jit,
+    static_argnames=("path", "convert", "dtype", "layered", "transposed", "shardings"),
+    donate_argnames="buffers",
+)
+def _write(
+    buffers: Any,
+    rows: Array,
+    at: Array,
+    *,
+    path: str,
+    convert: Convert | None,
+    dtype: np.dtype[Any],
+    layered: bool,
+    transposed: bool,
+    shardings: tuple[Sharding, ...],
+) -> Any:
+    """The buffers with one layer, or rows of a table, at `at`; compiled once for all alike."""
+
+    def update(buffer: Array, x: Array, sharding: Sharding) -> Array:
+        x = x[None] if layered else x
+        whole = jax.lax.dynamic_update_slice_in_dim(buffer, x, at, axis=0)
+        return jax.lax.with_sharding_constraint(whole, sharding)
+
+    value = _kept((rows.T if transposed else rows).astype(dtype), path, convert)
+    to = jax.tree.unflatten(jax.tree.structure(buffers), shardings)
+    return jax.tree.map(update, buffers, value, to)
 
 
 def _read_ahead(

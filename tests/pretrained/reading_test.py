@@ -59,6 +59,14 @@ def test_every_tensor_is_where_it_belongs_bit_for_bit(tmp_path, kind, dtype, sha
     assert trained.step == 0
 
 
+def test_a_second_read_compiles_nothing(tmp_path, compiled):
+    write_folder(tmp_path / "model")
+    read_model(tmp_path / "model")
+    compiled.clear()
+    read_model(tmp_path / "model")
+    assert not compiled
+
+
 def test_on_a_mesh_each_device_has_its_part_and_what_is_kept_is_made_by_layer(tmp_path):
     config = small_config()
     made = write_folder(tmp_path / "model", config, "bfloat16", shards=2)

@@ -63,6 +63,7 @@ class AttentionLM(nn.Module):
             split_rngs={"params": True, "dropout": True},  # the latter for adapters
             in_axes=nn.broadcast,
             length=config.num_layers,
+            check_constancy_invariants=False,  # which there are none of: traces a layer once
         )
         x = embed(tokens)
         if perturb is not None:

@@ -91,6 +91,8 @@ class Block(nn.Module):
             variable_broadcast=DenyList((RECURRENCE, STATES, RECALL)),
             variable_axes={RECURRENCE: 0, STATES: 0, RECALL: 0},
             split_rngs={"params": False, "dropout": True},
+            # Parameters are made in an extra trace: none is needed where they are there.
+            check_constancy_invariants=self.is_initializing(),
         )
         state, (x, statistics) = over_time(
             self, state, tuple(split(y) for y in (x, layout.real, layout.start))

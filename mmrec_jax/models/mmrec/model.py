@@ -71,6 +71,7 @@ class MMRecLM(nn.Module):
             split_rngs={"params": True, "dropout": True},
             in_axes=(0, nn.broadcast),
             length=config.num_layers,
+            check_constancy_invariants=False,  # which there are none of: traces a layer once
         )
         x, ((h, m), statistics) = blocks(config, deterministic, name="blocks")(
             x, (state.h, state.m), where

@@ -84,6 +84,7 @@ class TransformerLM(nn.Module):
             split_rngs={"params": True, "dropout": True},  # the latter for adapters
             in_axes=(0, nn.broadcast),
             length=config.num_layers,
+            check_constancy_invariants=False,  # which there are none of: traces a layer once
         )
         past = None if state is None else (state.keys, state.values)
         x, (k, v) = blocks(config, name="blocks")(split_rows(x), past, context)
