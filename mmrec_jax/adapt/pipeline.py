@@ -188,7 +188,7 @@ def _report(config: AdaptConfig, root: Path, record: Record, command: str) -> No
     write_report(summarise(config, root, record, names, command), root)
     finished = len(record.results(names)) == len(names)
     if finished:
-        print(f"{root}: report.html, report.json, export/model, export/adapters", flush=True)
+        print(f"{root}: report.html, report.json, export/", flush=True)
 
 
 def _reset_peak() -> None:

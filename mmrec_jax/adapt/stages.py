@@ -311,9 +311,11 @@ def _export(job: Job) -> dict[str, Any]:
     host = arrange(jax.devices("cpu"))  # where the whole model has room
     merged = open_model(final).read(host)
     files = publish(merged, folder / "model", _SHARD_BYTES)
-    trained = read_adapters(final)
-    old_rows = trained.model.vocab_size - getattr(trained.model, "new_rows", 0)
-    dora.write_peft(folder / "adapters", trained.adapters, tensor_names(trained.model), old_rows)
+    trained, names = read_adapters(final), tensor_names(merged.model)
+    new_rows = getattr(trained.model, "new_rows", 0)
+    if names is not None or not new_rows:  # `peft` knows no rows of models that it does not know
+        old_rows = trained.model.vocab_size - new_rows
+        dora.write_peft(folder / "adapters", trained.adapters, names, old_rows)
     document = validation_documents(job.folder("analyse"), "turkish")[0]
     again = open_model(folder / "model").read(host)
     tokens = jnp.asarray(merged.tokenizer.encode(document.text)[None, :_COMPARED])
@@ -332,7 +334,7 @@ def _export(job: Job) -> dict[str, Any]:
             f"{folder}: what was read again is another model: its logits differ by {difference:g}, "
             f"its loss is {losses[1]:.4f} where {losses[0]:.4f} was trained. The disk may be faulty"
         )
-    print(f"{folder}: model ({', '.join(files)}), adapters; read again, the logits are the same")
+    print(f"{folder}: model ({', '.join(files)}); read again, its logits are the same")
     return {"files": files, "logit_difference": difference, "losses": losses}
 
 

@@ -71,6 +71,22 @@ def resolve(fold: str, *, front: bool, rounded: bool) -> str:
     return _FOUR_FOLD[front, rounded]
 
 
+def disharmony(letters: str) -> list[int]:
+    """How many vowels of each prefix do not follow from those before, index 0 the empty one.
+
+    `disharmony("kitap")[-1] == 1`: a root that is not Turkish by origin.
+    """
+    counts, before = [0], ""
+    for letter in letters:
+        broken = False
+        if letter in VOWELS:
+            fold = "A" if letter in "ae" else "H"
+            wanted = resolve(fold, front=before in FRONT, rounded=before in ROUNDED)
+            broken, before = before != "" and letter != wanted, letter
+        counts.append(counts[-1] + broken)
+    return counts
+
+
 def fill(letters: str, *, front: bool, rounded: bool) -> str:
     """Suffixes with each `A` and `H` resolved by vowel harmony: `lArH` is `ları` or `leri`.
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from mmrec_jax.turkish.letters import VOWELS, voice_last
+from mmrec_jax.turkish.letters import VOWELS, disharmony, voice_last
 from mmrec_jax.turkish.suffixes import End, end_of
 
 _FRONT_SUFFIXES = """
@@ -84,14 +84,10 @@ _ALPHABET_SIZE = 40  # with marks and foreign letters, for smoothing
 RootClass = Literal["N", "V", "X"]  # the state of `suffixes.py` that a word begins in
 
 
-# A palatal l ends the loanwords in -al, -ol, -ul; these are Turkish (havayol-u) or have another l.
-_BACK_L = re.compile(".*(?:yol|kol|okul|oğul|bul)|gondol|marul|ispanyol|moğol|kefal|kartpostal")
-# Vowels that do not follow each other in a Turkish root, where u may follow a after p, b, m, v; and
-# those with a circumflex.
-_BETWEEN = f"[^{VOWELS}]*"
-_LOAN_VOWELS = re.compile(
-    f"[eiöüî]{_BETWEEN}[aıou]|[aıou]{_BETWEEN}[eiöüî]|[{VOWELS}]{_BETWEEN}[oö]"
-    f"|[aı](?![pbmv]){_BETWEEN}u|[âû]"
+# A palatal l ends the loanwords in -al, -ol, -ul; these are Turkish (havayol-u), have their u from
+# the labial before it (davul-u), or have another l.
+_BACK_L = re.compile(
+    ".*(?:yol|kol|okul|oğul|bul|a[pmv]ul)|marul|gondol|ispanyol|moğol|kefal|kartpostal"
 )
 
 
@@ -110,9 +106,10 @@ def noun_ends(lemma: str) -> tuple[End, ...]:
         return plain, front
     if lemma in FRONT_SUFFIXES:
         return (front,)
-    if lemma[-1] == "l" and lemma[-2:-1] in "aouâû" and not _BACK_L.fullmatch(lemma):
-        return (front,) if _LOAN_VOWELS.search(lemma) else (plain,)
-    return (plain,)
+    if lemma.endswith(("âl", "ûl")):
+        return (front,)
+    palatal = lemma.endswith(("al", "ol", "ul")) and not _BACK_L.fullmatch(lemma)
+    return (front,) if palatal and disharmony(lemma)[-1] else (plain,)
 
 
 def stem_shapes(lemma: str, root_class: RootClass) -> list[tuple[str, End]]:

@@ -20,13 +20,12 @@ from mmrec_jax.turkish.letters import (
     APOSTROPHES,
     FRONT,
     LETTERS,
-    ROUNDED,
     VOWELS,
+    disharmony,
     fill,
     last_vowel,
     lower,
     normalise,
-    resolve,
 )
 from mmrec_jax.turkish.readings import readings
 from mmrec_jax.turkish.roots import Lexicon, Root, RootClass, noun_ends
@@ -175,7 +174,7 @@ class Segmenter:
                         limit = root.cost + found[0]
                         best = (limit, root, length, found[1])
         ends: list[End | None] = []
-        breaks = _breaks(letters) if loose else None
+        breaks = disharmony(letters) if loose else None
         for root_class in _OPEN_CLASSES:
             # Costs grow with the length: those that already exceed the limit are not computed.
             costs = self.lexicon.unknown_costs(letters, root_class, limit)
@@ -289,19 +288,6 @@ def _ends(letters: str) -> list[End | None]:
             end = advance(end or _NO_END, letter, end_of(letter).last)
         ends.append(end)
     return ends
-
-
-def _breaks(letters: str) -> list[int]:
-    """How many vowels of each prefix do not follow from those before, index 0 the empty one."""
-    breaks, total, before = [0], 0, ""
-    for letter in letters:
-        if letter in VOWELS:
-            rule = "A" if letter in "ae" else "H"
-            wanted = resolve(rule, front=before in FRONT, rounded=before in ROUNDED)
-            total += before != "" and letter != wanted
-            before = letter
-        breaks.append(total)
-    return breaks
 
 
 def _result(word: str, root: Root, length: int, *paths: tuple[int, _Path | None]) -> Segmentation:
