@@ -54,12 +54,12 @@ class Sampling:
 
     def rows(self, count: int) -> RowSampling:
         """The same for so many rows."""
-        most = np.iinfo(np.int32).max
+        most, largest = np.iinfo(np.int32).max, float(np.finfo(np.float32).max)
         return RowSampling(
-            np.full(count, min(self.temperature, np.finfo(np.float32).max), np.float32),
+            np.full(count, min(self.temperature, largest), np.float32),
             np.full(count, min(self.top_k, most), np.int32),
             np.full(count, self.top_p, np.float32),
-            np.full(count, self.repetition_penalty, np.float32),
+            np.full(count, min(self.repetition_penalty, largest), np.float32),
         )
 
 

@@ -105,6 +105,11 @@ def test_the_limit_of_large_temperatures_is_uniform():
     assert np.bincount(tokens, minlength=4).min() > 900
 
 
+def test_what_float32_does_not_hold_is_the_largest_number_that_it_does():
+    rows = Sampling(1e308, 10**30, 1.0, 1e308).rows(2)
+    assert all(np.isfinite(x).all() and (x > 0).all() for x in rows)
+
+
 def test_rows_are_drawn_independently_and_keys_matter():
     uniform = jnp.zeros((64, 50)), jnp.zeros((64, 50), bool), Sampling()
     first, same, other = (_draw(seed, *uniform).tolist() for seed in (0, 0, 1))
