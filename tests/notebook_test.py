@@ -14,9 +14,13 @@ OVERRIDES = [
     "--config.train.steps=3",
     "--config.train.batch_size=8",
     "--config.train.sample_tokens=0",
+    "--config.train.devices=1",
+    "--config.train.dashboard=False",
     "--config.data.seq_len=32",
     "--config.model.num_layers=1",
     "--config.model.model_dim=32",
+    "--config.model.gate=none",
+    "--config.model.memory=none",
     "--config.model.vocab_size=400",
 ]
 
