@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from mmrec_jax.argument_parser import ArgumentParser, add_version
 from mmrec_jax.commands import (
+    adapt,
     checkpoint,
     config,
     data,
@@ -29,6 +30,7 @@ _COMMANDS = (
     checkpoint,
     quantise,
     plan,
+    adapt,
 )
 
 

@@ -37,6 +37,11 @@ class AdapterConfig(Settings):
     kind: Literal["none", "lora", "rslora", "dora", "whole"] = setting(
         "none", "none: all is trained"
     )
+    init_from: str = setting(
+        "",
+        "a run on the same base: its adapters and rows are what this one begins with; adapters "
+        "that it lacks begin anew",
+    )
     rank: int = setting(8, "of the product A B", at_least(1))
     alpha: float = setting(16.0, "A B is scaled by alpha / rank; rslora: / sqrt(rank)", above(0))
     pattern: str = setting(
@@ -89,7 +94,7 @@ class AdapterConfig(Settings):
         self.require(well_formed, "embedding_rows", 'rows such as "500-511,600"')
         apart = all(a[1] < b[0] for a, b in itertools.pairwise(sorted(self.row_ranges)))
         self.require(apart, "embedding_rows", "rows that are each named once")
-        texts = "embedding_rows", "train", "base_dtype", "embedding_dtype"
+        texts = "init_from", "embedding_rows", "train", "base_dtype", "embedding_dtype"
         for name, off in (("dropout", 0.0), *((name, "") for name in texts)):
             self.require(
                 self.used or getattr(self, name) == off,

@@ -4,10 +4,14 @@ import argparse
 import runpy
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from mmrec_jax.config import Config
 from mmrec_jax.config_tree import override
 from mmrec_jax.errors import UserError
+from mmrec_jax.settings import Settings
+
+Root = TypeVar("Root", bound=Settings)
 
 _PREFIX = "--config."
 
@@ -28,17 +32,27 @@ def parse_with_overrides(
 
 
 def read_config(path: str, overrides: Sequence[str] = ()) -> Config:
-    """The config that `get_config()` in a Python file returns, with overrides.
+    """The config of a run that `get_config()` in a Python file returns, with overrides.
 
     An override is written `--config.optim.lr=1e-3`; its type must be the field's.
 
     Raises:
       UserError: the file is missing or fails, or a field is unknown, ill-typed or out of range.
     """
+    config = read_any_config(path, overrides)
+    if not isinstance(config, Config):
+        raise UserError(
+            f"--config {path}: this is the config of mmrec {config.group}, not that of a run"
+        )
+    return config
+
+
+def read_any_config(path: str, overrides: Sequence[str] = ()) -> Any:
+    """As `read_config`, of whatever the file is the config of."""
     return with_overrides(_call_get_config(path), overrides)
 
 
-def with_overrides(config: Config, overrides: Sequence[str]) -> Config:
+def with_overrides(config: Root, overrides: Sequence[str]) -> Root:
     """The config with the fields that `--config.field=value` sets.
 
     Raises:
@@ -48,7 +62,7 @@ def with_overrides(config: Config, overrides: Sequence[str]) -> Config:
     return override(config, [(name, text if equals else None) for name, equals, text in parts])
 
 
-def _call_get_config(path: str) -> Config:
+def _call_get_config(path: str) -> Settings:
     if not Path(path).is_file():
         raise UserError(f"--config {path}: there is no such file")
     try:
@@ -59,6 +73,6 @@ def _call_get_config(path: str) -> Config:
     except Exception as error:  # whatever the user's file raises
         reason = " ".join(str(error).split())
         raise UserError(f"--config {path}: {type(error).__name__}: {reason}") from error
-    if not isinstance(config, Config):
+    if not isinstance(config, Settings):
         raise UserError(f"--config {path}: it must define get_config() that returns a Config")
     return config

@@ -7,12 +7,14 @@ import dataclasses
 import difflib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from mmrec_jax.config import LENGTHS, Config, import_plugins
 from mmrec_jax.config_migration import VERSION, upgrade
 from mmrec_jax.errors import UserError
 from mmrec_jax.settings import Settings, parse, type_hints, type_words
+
+Root = TypeVar("Root", bound=Settings)
 
 
 def to_dict(node: Settings) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def from_dict(plain: Mapping[str, Any]) -> Config:
     return _build(Config, plain, "config")
 
 
-def override(config: Config, assignments: Sequence[tuple[str, str | None]]) -> Config:
+def override(config: Root, assignments: Sequence[tuple[str, str | None]]) -> Root:
     """The config with other values.
 
     An assignment is a field (`optim.lr`) and its value as text, or None, which switches a bool on.
@@ -50,17 +52,19 @@ def override(config: Config, assignments: Sequence[tuple[str, str | None]]) -> C
     Raises:
       UserError: a field is unknown, or a value is not of its type or outside its range.
     """
-    tree = to_dict(config)
+    root, tree = type(config), to_dict(config)
     named = [(name.split("."), text) for name, text in assignments]
     # What decides which fields there are goes first.
-    for names, text in sorted(named, key=lambda assignment: _order(assignment[0])):
-        _set(Config, tree, names, text, "config")
+    for names, text in sorted(named, key=lambda assignment: _order(root, assignment[0])):
+        _set(root, tree, names, text, "config")
         if names == ["plugins"]:
             import_plugins(tree["plugins"])
     lengths = {names[1] for names, _ in named if names[0] == "train"} & {*LENGTHS}
     if len(lengths) == 1:
         tree["train"] |= dict.fromkeys({*LENGTHS} - lengths)
-    return from_dict(tree)
+    if root is Config:
+        return cast(Root, from_dict(tree))
+    return cast(Root, _build(root, tree, "config"))
 
 
 def leaves(node: Settings, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -83,8 +87,8 @@ def kinds(field: dataclasses.Field[Any]) -> Any:
     return field.metadata.get("registry")
 
 
-def _order(names: Sequence[str]) -> int:
-    field = _fields(Config).get(names[0])
+def _order(root: type[Settings], names: Sequence[str]) -> int:
+    field = _fields(root).get(names[0])
     if names == ["plugins"]:
         return 0
     return 1 if field and "kind" in field.metadata and names[1:] == [_tag(field)] else 2

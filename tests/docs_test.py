@@ -21,11 +21,12 @@ import pytest
 import zstandard
 
 from mmrec_jax import cli
+from mmrec_jax.adapt import dry_run, pipeline
 from mmrec_jax.checkpoints.load import open_model
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.data.treebank import treebank_documents
 from mmrec_jax.plan import program, target
-from mmrec_jax.train import loop
+from mmrec_jax.train import interrupt, loop
 from mmrec_jax.train.setup import load_data
 from tests.pretrained.small_folder import write_folder
 from tests.small_run import ROOT, flags
@@ -136,7 +137,16 @@ def _type(line, monkeypatch):
             with pytest.raises(SystemExit, match=r"^0$"):
                 cli.main(arguments)
             return
+        if arguments[0] == "adapt":  # as far as what it would do
+            monkeypatch.setattr(pipeline, "adapt", _plan_stages)
+            monkeypatch.setattr(dry_run, "dry_run", _plan_stages)
+            monkeypatch.setattr(interrupt, "exit_on_signal", lambda: None)  # of this process
         cli.main(arguments)
+
+
+def _plan_stages(config, root, *, until, start, **_):
+    assert [*pipeline.stages(config)]
+    return []
 
 
 @pytest.mark.parametrize("line", _LINES)
@@ -193,6 +203,8 @@ def test_the_readme_from_a_fresh_install(tmp_path):
     for line in _LINES:
         if line.endswith("pytest"):
             continue
+        if "mmrec adapt" in line:
+            line += " --config.base=runs/tiny --dry-run"
         if "train.py" in line:
             line = " ".join([line.partition(" #")[0], *_CHEAP])
         line = _smaller(line)

@@ -58,6 +58,16 @@ def test_train_tiny_trains_plots_and_writes(tmp_path, monkeypatch):
     assert (tmp_path / "run" / "loss.png").stat().st_size > 0
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+def test_adapt_teaches_exports_and_writes(tmp_path, monkeypatch):
+    small = (ROOT / "tests" / "adapt" / "small_adapt.py").read_text("utf-8")
+    source = shutil.copytree(ROOT, tmp_path / "source", ignore=lambda *_: {".git", ".venv"})
+    (source / "configs" / "adapt.py").write_text(small, "utf-8")
+    monkeypatch.setattr("tests.notebook_test.OVERRIDES", [])
+    assert "Bits per byte, Turkish" in _execute("adapt", source, tmp_path, monkeypatch)
+
+
 def test_finetune_adapts_merges_and_responds(tmp_path, monkeypatch):
     # Most examples are longer than a row of the other notebook.
     (tmp_path / "origin").mkdir()

@@ -18,7 +18,7 @@ from mmrec_jax.checkpoints.export import read_exported_facts, read_exported_para
 from mmrec_jax.checkpoints.identity import difference, identity, model_identity
 from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.checkpoints.workdir import Workdir
-from mmrec_jax.config import Config, ExtendConfig
+from mmrec_jax.config import AdapterConfig, Config, ExtendConfig
 from mmrec_jax.data.kinds.text import TreebankConfig
 from mmrec_jax.dora.adapted_model import adapter_rules
 from mmrec_jax.dora.base import base_converter
@@ -251,6 +251,29 @@ def read_adapters(
     where = str(run.checkpoints / str(chosen))
     adapters = _restore(run, chosen, abstract)
     return TrainedAdapters(where, config, model, chosen, adapters, meta["base"])
+
+
+def continued_values(
+    config: AdapterConfig, model: LanguageModel, base: TrainedModel
+) -> dict[str, Any]:
+    """What a run's adapters on `base` begin with, by path: those of the run `config.init_from`.
+
+    Raises:
+      UserError: that run has another base, or trained what this one of `model` does not.
+    """
+    if not config.init_from:
+        return {}
+    trained = read_adapters(config.init_from)
+    check_same_base(trained.base, base, trained.where)
+    values = named_leaves(trained.adapters)
+    own = named_leaves(jax.eval_shape(model.init, jax.random.key(0)))
+    for name, value in values.items():
+        if name not in own or own[name].shape != value.shape:
+            raise UserError(
+                f"config.adapters.init_from {config.init_from}: it trained {name} "
+                f"{list(value.shape)}, which adapters as this config has them do not"
+            )
+    return values
 
 
 def merge_adapters(base: TrainedModel, trained: TrainedAdapters) -> Any:

@@ -106,26 +106,14 @@ def _merge(options: argparse.Namespace) -> None:
 
 def _export(options: argparse.Namespace) -> None:
     """Writes the folder; adapters are merged."""
-    from mmrec_jax.checkpoints.export import require_new_folder, write_exported
-    from mmrec_jax.checkpoints.load import open_model
-    from mmrec_jax.models.transformer.config import TransformerConfig
-    from mmrec_jax.pretrained.writing import write_published
+    from mmrec_jax.checkpoints.export import require_new_folder
+    from mmrec_jax.checkpoints.load import read_model
+    from mmrec_jax.checkpoints.publish import publish
 
-    target = require_new_folder(options.out)
-    saved = open_model(options.workdir, options.step)
-    if isinstance(saved.model, TransformerConfig):
-        trained = saved.read()
-        files = write_published(
-            target.root,
-            saved.model,
-            trained.params,
-            saved.tokenizer,
-            round(options.shard_gb * 1e9),
-        )
-        print(f"{options.out}: {', '.join(files)}")
-        return
-    _, size = _write(options, write_exported)
-    print(f"{options.out}: model.safetensors ({size:,} bytes), config.json, tokenizer/")
+    require_new_folder(options.out)
+    trained = read_model(options.workdir, options.step)
+    files = publish(trained, options.out, round(options.shard_gb * 1e9))
+    print(f"{options.out}: {', '.join(files)}")
 
 
 def _write(options: argparse.Namespace, write: Callable[..., Any]) -> "tuple[TrainedModel, Any]":

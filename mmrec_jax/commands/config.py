@@ -24,11 +24,11 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Prints the groups, and after a group that is one of several the others."""
     from mmrec_jax.config import Config
-    from mmrec_jax.config_file import read_config, with_overrides
+    from mmrec_jax.config_file import read_any_config, with_overrides
     from mmrec_jax.settings import Settings
 
     if options.config:
-        config = read_config(options.config, options.overrides)
+        config = read_any_config(options.config, options.overrides)
     else:
         config = with_overrides(Config(), options.overrides)
     lines = [*_fields(config, "config")]

@@ -27,10 +27,11 @@ _DESCRIPTION = """evaluators:
              apart; of conversations that of the responses (plain text is read as text); of a task
              its loss and accuracy
   length     loss by position, with the state carried along each document, beside that of the same
-             tokens with the state reset at the trained length; a task's accuracy by length
+             tokens with the state reset every trained length, and the far gain, their difference;
+             a task's accuracy by length
   recall     associative recall (MQAR: pairs of random tokens, then every key again) and a needle in
-             a haystack (a random key and value in a text, then the key again); without training for
-             it, MQAR is near chance
+             a text (a name and a number, again so many tokens later); without training for it,
+             MQAR is near chance
   sample, turkish, dashboard    what a run measures at its own evaluations
 and those that modules named by config.plugins of the run register. Numbers and a picture, where
 there are any, are written to NAME.json and NAME.png."""
@@ -39,11 +40,12 @@ _EVALUATORS_OF_TASKS = {"loss": "task", "length": "task_length"}
 _OPTIONS: dict[str, tuple[type, str]] = {
     "lengths": (
         str,
-        "loss, of a task's sequences: such as 40,4096 (default: the run's); recall, of the "
-        "needle's text (default: 256,1024,4096,16384)",
+        "loss, of a task's sequences: such as 40,4096 (default: the run's); recall, tokens from a "
+        "needle to its second occurrence (default: 256,1024,4096,16384)",
     ),
-    "max_length": (int, "length: tokens of context (default: 16384)"),
+    "max_length": (int, "length: tokens of context (default: 131072; of a task 16384)"),
     "max_tokens": (int, "length: the longest documents up to that (default: 131072)"),
+    "reset_every": (int, "length: tokens between two resets (default: the trained length)"),
     "sequences": (
         int,
         "length of a task: at each length (default: 64); recall, MQAR: of each number of pairs "
@@ -51,7 +53,7 @@ _OPTIONS: dict[str, tuple[type, str]] = {
     ),
     "samples": (
         int,
-        "recall: texts of each length (default: 4); turkish: texts (default: the run's)",
+        "recall: texts of each length (default: 16); turkish: texts (default: the run's)",
     ),
     "seed": (int, "recall: of the draws (default: 0)"),
 }

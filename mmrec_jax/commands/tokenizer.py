@@ -170,8 +170,8 @@ def _report(options: argparse.Namespace) -> None:
     from mmrec_jax.tokenizers.report import Encoder, make_report, markdown, write_report
     from mmrec_jax.tokenizers.text import text_chunks
 
-    encoder = Encoder(tokenizer_file(options.tokenizer), "--tokenizer")
-    base = Encoder(tokenizer_file(options.base), "--base")
+    encoder = Encoder.read(tokenizer_file(options.tokenizer), "--tokenizer")
+    base = Encoder.read(tokenizer_file(options.base), "--base")
     files = find_files(options.text, "--text")
     gold = read_gold_boundaries(Path(options.gold)) if options.gold else {}
     texts = {path: text_chunks(path, options.field) for path in files}

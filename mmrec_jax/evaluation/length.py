@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from mmrec_jax.curves import Curve, Panel
 from mmrec_jax.data.chunks import Chunks, Window
@@ -20,10 +19,11 @@ from mmrec_jax.data.packing import ROW_DTYPE, batch_of, segments_row
 from mmrec_jax.data.tasks.task_dataset import TaskDataset
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.errors import UserError
-from mmrec_jax.evaluation.perplexity import compiled_eval_step, task
+from mmrec_jax.evaluation.perplexity import long_rows_nll, task
 from mmrec_jax.evaluation.registry import Evaluation, EvaluationRequest
-from mmrec_jax.inference.rereading import colocate, with_room, with_state
 from mmrec_jax.models.api import LanguageModel, Params
+
+_BORDERS = (256, 1024, 4096, 16384, 32768, 65536, 131072)  # of bins, in tokens of context
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class PositionBin:
     documents: int  # that reach so far
     carried: Estimate  # loss with the state carried on from the document's first token
     reset: Estimate  # loss of the same tokens with the state reset every `reset_every` tokens
-    profit: Estimate  # `reset` - `carried`, token by token
+    far_gain: Estimate  # `reset` - `carried`, token by token
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ class PositionLoss:
 
     reset_every: int  # tokens between two resets of the comparison
     longest: int  # the most tokens of context that any prediction had
-    # From the first token on, in log-spaced steps with a border at `reset_every`
+    # From the first token on, with a border at `reset_every`
     bins: tuple[PositionBin, ...]
     # All bins beyond `reset_every` as one; None if no document is so long
     beyond: PositionBin | None
@@ -69,44 +69,32 @@ def loss_by_position(
     *,
     reset_every: int,
     rows: int,
-    chunk_length: int = 256,
+    **options: int,
 ) -> PositionLoss:
-    """Reads every window twice, `rows` at a time, in memory that a model's state alone grows by.
+    """Reads every window twice, `rows` at a time, each as a document of its own.
 
-    Each of `windows` (`longest_windows`) is read as a document of its own, `chunk_length` tokens
-    per call, so that one shape serves all; `params` are on one device.
+    `windows` are those of `longest_windows`; see `long_rows_nll`.
     """
-    model, predict = with_state(model), compiled_eval_step()
-    lengths = np.array([window.length for window in windows])
-    edges = _edges(reset_every, int(lengths.max()))
+    lengths = [window.length for window in windows]
+    edges = _edges(reset_every, max(lengths))
     # Sums by window and bin: tokens; carried, reset and difference in nats.
     sums = np.zeros((4, len(windows), len(edges) - 1))
-    bar = tqdm(total=int(lengths.sum()), unit=" tokens", unit_scale=True)
     for first in range(0, len(windows), rows):
-        group = range(first, min(first + rows, len(windows)))
-        state = colocate(params, model.initial_state(2 * rows))  # carried above, reset below
-        for begin in range(0, int(lengths[list(group)].max()), chunk_length):
-            positions = np.arange(begin, begin + chunk_length)
-            chunk = np.zeros((rows, chunk_length), ROW_DTYPE)
-            for row, index in enumerate(group):
-                if begin < lengths[index]:
-                    part = windows[index].cut(begin, begin + chunk_length)
-                    chunk[row] = segments_row([part], chunk_length)
-            batch = batch_of([chunk])
-            real = batch["segment_ids"] > 0
-            # A new segment number is a reset: the model sees nothing before it.
-            resets = np.where(real, 1 + positions // reset_every, 0).astype(np.int32)
-            both = {name: np.concatenate([x, x]) for name, x in batch.items()}
-            both["segment_ids"][rows:] = resets
-            predicted, state = predict(model, params, both, with_room(state, chunk_length))
-            a, b = np.split(np.asarray(predicted["nll"], np.float64), 2)
-            bins = np.searchsorted(edges, positions, side="right") - 1
-            for row, index in enumerate(group):
-                own, counted = bins[real[row]], real[row]
-                for total, values in zip(sums, (np.ones_like(a), a, b, b - a), strict=True):
-                    np.add.at(total[index], own, values[row, counted])
-            bar.update(int(real.sum()))
-    bar.close()
+        width = max(lengths[first : first + rows])
+        group = [segments_row([window], width) for window in windows[first : first + rows]]
+        # One shape for the last group, too.
+        batch = batch_of([*group, *[np.zeros(width, ROW_DTYPE)] * (rows - len(group))])
+        real, positions = batch["segment_ids"] > 0, np.arange(width)
+        both = {name: np.concatenate([x, x]) for name, x in batch.items()}
+        # A new segment number is a reset: the model sees nothing before it.
+        resets = np.where(real, 1 + positions // reset_every, 0)
+        both["segment_ids"][rows:] = resets
+        carried, reset = np.split(long_rows_nll(model, params, both, **options), 2)
+        for row in range(len(group)):
+            own, at = real[row], positions[real[row]]
+            values = (np.ones(len(at)), carried[row, own], reset[row, own])
+            for total, each in zip(sums, (*values, values[2] - values[1]), strict=True):
+                total[first + row] = np.histogram(at, edges, weights=each)[0]
     return _summary(sums, edges, reset_every)
 
 
@@ -123,12 +111,9 @@ def longest_windows(store: TokenStore, max_length: int, max_tokens: int) -> list
 
 
 def _edges(reset_every: int, longest: int) -> NDArray[np.int64]:
-    """0, ..., reset_every / 2, reset_every, 2 reset_every, ..., longest."""
-    halvings = int(np.ceil(np.log2(reset_every))) + 1
-    doublings = max(0, int(np.ceil(np.log2(longest / reset_every)))) + 1
-    powers = 2.0 ** np.arange(-halvings, doublings + 1)
-    edges = np.unique(np.ceil(reset_every * powers).astype(np.int64))
-    return np.concatenate([[0], edges[edges < longest], [longest]])
+    """Borders inside, that of the reset among them, and the end."""
+    inside = {0, reset_every, *_BORDERS}
+    return np.array([*sorted(edge for edge in inside if edge < longest), longest])
 
 
 def _summary(sums: NDArray[np.float64], edges: NDArray[np.int64], reset_every: int) -> PositionLoss:
@@ -145,7 +130,7 @@ def _summary(sums: NDArray[np.float64], edges: NDArray[np.int64], reset_every: i
 def _bin(sums: NDArray[np.float64], begin: int, end: int) -> PositionBin:
     """`sums`: [4, windows], tokens and the three losses."""
     sums = sums[:, sums[0] > 0]
-    carried, reset, profit = (_ratio(sums[0], nll) for nll in sums[1:])
+    carried, reset, far_gain = (_ratio(sums[0], nll) for nll in sums[1:])
     return PositionBin(
         first=begin + 1,
         last=end,
@@ -153,7 +138,7 @@ def _bin(sums: NDArray[np.float64], begin: int, end: int) -> PositionBin:
         documents=sums.shape[1],
         carried=carried,
         reset=reset,
-        profit=profit,
+        far_gain=far_gain,
     )
 
 
@@ -176,11 +161,20 @@ Scores = dict[int, dict[str, float]]  # of a task, by length: accuracy, token_ac
 
 
 def length(
-    request: EvaluationRequest, *, max_length: int = 16384, max_tokens: int = 131072
+    request: EvaluationRequest,
+    *,
+    max_length: int = 131072,
+    max_tokens: int = 131072,
+    reset_every: int | None = None,
 ) -> Evaluation:
     """The loss by position, with the state carried along each document and with it reset.
 
-    The longest documents are read, cut at `max_length` tokens, `max_tokens` in all.
+    The longest documents are read, cut at `max_length` tokens, `max_tokens` in all; the reset comes
+    every `reset_every` tokens, None: every trained length.
+
+    Returns:
+      Of each bin up to n tokens of context `loss@n` and `far_gain@n`, and of what lies beyond the
+      reset `far_gain` and `far_gain_error`, its standard error over documents.
     """
     trained = request.config.data.seq_len
     windows = longest_windows(request.text, max_length, max_tokens)
@@ -201,20 +195,22 @@ def length(
         request.model,
         request.params,
         windows,
-        reset_every=trained,
+        reset_every=reset_every or trained,
         rows=min(request.config.train.batch_size, len(windows)),
     )
     lines.append(
-        f"{'context':>15} {'tokens':>9} {'texts':>5} {'carried':>16} {'reset':>16} {'profit':>17}"
+        f"{'context':>15} {'tokens':>9} {'texts':>5} {'carried':>16} {'reset':>16} {'far gain':>17}"
     )
     lines += [_row(each, f"{each.first:,}-{each.last:,}") for each in result.bins]
     if result.beyond is not None:
-        lines.append(_row(result.beyond, f"beyond {trained:,}"))
+        lines.append(_row(result.beyond, f"beyond {result.reset_every:,}"))
     lines.append(
         f"carried: loss in nats/token, state from the text's beginning; reset: the same tokens, "
-        f"state reset every {trained:,}, the trained length; ±: standard error over texts"
+        f"state reset every {result.reset_every:,}; far gain: reset - carried; ±: standard error "
+        "over texts"
     )
     return Evaluation(
+        metrics=_metrics(result),
         text="\n".join(lines),
         record={"text": request.source, **dataclasses.asdict(result)},
         panels=loss_panels(result),
@@ -222,10 +218,24 @@ def length(
     )
 
 
+def _metrics(result: PositionLoss) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for each in result.bins:
+        found |= {
+            f"loss@{each.last}": each.carried.mean,
+            f"far_gain@{each.last}": each.far_gain.mean,
+        }
+    if result.beyond is not None:
+        found["far_gain"] = result.beyond.far_gain.mean
+        if result.beyond.far_gain.error is not None:
+            found["far_gain_error"] = result.beyond.far_gain.error
+    return found
+
+
 def _row(each: PositionBin, label: str) -> str:
     return (
         f"{label:>15} {each.tokens:>9,} {each.documents:>5,} {_estimate(each.carried, ''):>16} "
-        f"{_estimate(each.reset, ''):>16} {_estimate(each.profit, '+'):>17}"
+        f"{_estimate(each.reset, ''):>16} {_estimate(each.far_gain, '+'):>17}"
     )
 
 
@@ -288,10 +298,10 @@ def loss_panels(result: PositionLoss) -> list[Panel]:
         "state carried from the beginning": _curve(centres, [x.carried for x in result.bins]),
         f"state reset every {trained:,} tokens": _curve(centres, [x.reset for x in result.bins]),
     }
-    profit = {"difference, token by token": _curve(centres, [x.profit for x in result.bins])}
+    far_gain = {"difference, token by token": _curve(centres, [x.far_gain for x in result.bins])}
     return [
         Panel(x, "loss (nats/token)", losses, trained=trained),
-        Panel(x, "profit (nats/token)", profit, trained=trained),
+        Panel(x, "far gain (nats/token)", far_gain, trained=trained),
     ]
 
 

@@ -9,12 +9,13 @@ from typing import Any
 import jax
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.evaluation import evaluation_batches
 from mmrec_jax.evaluation.registry import Evaluation, EvaluationRequest
-from mmrec_jax.inference.rereading import with_room, with_state
-from mmrec_jax.models.api import State
+from mmrec_jax.inference.rereading import colocate, with_room, with_state
+from mmrec_jax.models.api import LanguageModel, Params, State
 from mmrec_jax.objectives.api import Objective
 from mmrec_jax.train.mesh import by_row, shard_whole_batch
 from mmrec_jax.train.processes import fetch
@@ -149,6 +150,34 @@ class _Predictor:
             start = jax.jit(lambda: model.initial_state(rows), out_shardings=layout)
             self._state = start()
         return jax.device_put(with_room(self._state, length), layout)
+
+
+def long_rows_nll(
+    model: LanguageModel, params: Params, batch: Batch, *, chunk_length: int = 256
+) -> NDArray[np.float64]:
+    """-log p of every target [B, N] of rows of any length, each from the zero state, in nats.
+
+    They are read `chunk_length` tokens at a time, so that one program serves every length and the
+    memory is that of a chunk and a state; `params` are on one device, or all of them on each.
+    """
+    model, predict = with_state(model), compiled_eval_step()
+    rows, length = batch["inputs"].shape
+    state, parts = colocate(params, model.initial_state(rows)), []
+    bar = tqdm(
+        total=int(np.count_nonzero(batch["segment_ids"])),
+        unit=" tokens",
+        unit_scale=True,
+        leave=False,
+    )
+    for begin in range(0, length, chunk_length):
+        chunk = {name: x[:, begin : begin + chunk_length] for name, x in batch.items()}
+        padding = (0, 0), (0, chunk_length - chunk["inputs"].shape[1])
+        chunk = {name: np.pad(x, padding) for name, x in chunk.items()}
+        predicted, state = predict(model, params, chunk, with_room(state, chunk_length))
+        parts.append(np.asarray(predicted["nll"], np.float64))
+        bar.update(int(np.count_nonzero(chunk["segment_ids"])))
+    bar.close()
+    return np.concatenate(parts, axis=1)[:, :length]
 
 
 def compiled_eval_step(objectives: Iterable[Objective] = ()) -> Any:

@@ -1,4 +1,4 @@
-"""What is recalled: associative recall (`mqar.py`) and a needle in a haystack (`needle.py`)."""
+"""What is recalled: associative recall (`mqar.py`) and a needle in a text (`needle.py`)."""
 
 import dataclasses
 import re
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mmrec_jax.curves import Curve, Panel
 from mmrec_jax.errors import UserError
 from mmrec_jax.evaluation.mqar import RecallScore, score_recall
-from mmrec_jax.evaluation.needle import DEPTHS, FEWEST_IDS, SHORTEST, NeedleScore, score_needle
+from mmrec_jax.evaluation.needle import LEAD, NeedleScore, score_needle
 from mmrec_jax.evaluation.registry import Evaluation, EvaluationRequest
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.tree import num_bytes
@@ -24,20 +24,23 @@ def recall(
     request: EvaluationRequest,
     *,
     lengths: Sequence[int] = (256, 1024, 4096, 16384),
-    samples: int = 4,
+    samples: int = 16,
     sequences: int = 256,
     seed: int = 0,
 ) -> Evaluation:
-    """Asks `sequences` of each number of pairs, and for a needle in `samples` texts of `lengths`.
+    """Asks `sequences` of each number of pairs, and for a needle `lengths` tokens back.
 
-    Any model can be asked; without training for it, MQAR is near chance. The needle's text is the
-    validation split, all documents end to end; a task has none.
+    Any model can be asked; without training for it, MQAR is near chance. The needle stands in
+    `samples` texts of the validation split, all documents end to end; a task has none.
+
+    Returns:
+      Of each length n `needle_gain@n`, nats, and of each number of pairs n `mqar_accuracy@n`.
 
     Raises:
       UserError: a length is too short for a needle, or the vocabulary too small for two pairs.
     """
-    if min(lengths) < SHORTEST:
-        raise UserError(f"--lengths has {min(lengths)}; each must be at least {SHORTEST}")
+    if min(lengths) < LEAD:
+        raise UserError(f"--lengths has {min(lengths)}; each must be at least {LEAD}")
     model, params, store = request.model, request.params, request.data.validation
     tokenizer = request.data.tokenizer
     ids = ordinary_ids(tokenizer)
@@ -65,32 +68,24 @@ def recall(
         inside = np.ones(len(store.tokens), bool)
         inside[store.offsets[:-1]] = inside[store.offsets[1:] - 1] = False
         filler = store.tokens[inside]  # without the tokens that begin and end documents
-        rare = rare_ids(ids, filler)
-        fitting = [length for length in lengths if length <= len(filler)]
-        if len(rare) < FEWEST_IDS:
+        fitting = [length for length in lengths if LEAD + length <= len(filler)]
+        if len(fitting) < len(lengths):
+            left_out = ", ".join(f"{each:,}" for each in lengths if each not in fitting)
             lines.append(
-                f"needle: left out, {request.source} has only {len(rare)} rare tokens to make it of"
+                f"needle: {request.source} has {len(filler):,} tokens, too few for a needle "
+                f"{left_out} tokens back; give longer text with --data=FILE"
             )
-            fitting = []
-        elif len(fitting) < len(lengths):
-            left_out = ", ".join(f"{length:,}" for length in lengths if length > len(filler))
-            lines.append(
-                f"needle: {request.source} has {len(filler):,} tokens, too few for texts of "
-                f"{left_out}; give longer text with --data=FILE"
-            )
-        if fitting:
-            needle = score_needle(
-                model,
-                params,
-                filler,
-                rare,
-                fitting,
-                begin_id=tokenizer.bos_id,
-                samples=samples,
-                seed=seed,
-            )
-            lines += _needle_table(needle)
+        rows = request.config.train.batch_size
+        sizes: dict[str, int] = {"samples": samples, "rows": rows, "seed": seed}
+        try:
+            needle = score_needle(model, params, filler, tokenizer, fitting, **sizes)
+        except UserError as error:
+            lines.append(f"needle: left out, the tokenizer cannot spell it: {error}")
+        lines += _needle_table(needle)
+    metrics = {f"needle_gain@{score.distance}": score.gain for score in needle}
+    metrics |= {f"mqar_accuracy@{score.pairs}": score.accuracy for score in found}
     return Evaluation(
+        metrics=metrics,
         text="\n".join(lines),
         record={
             "seed": seed,
@@ -116,17 +111,13 @@ def _recall_table(scores: Sequence[RecallScore]) -> list[str]:
 
 
 def _needle_table(scores: Sequence[NeedleScore]) -> list[str]:
-    lines = []
-    for title, rows in (
-        ("value is first of 101", [[f"{x:.0%}" for x in s.accuracy] for s in scores]),
-        ("profit, nats/token", [[f"{x:+.2f}" for x in s.profit] for s in scores]),
-    ):
-        lines.append(f"needle: {title}, by depth (%)")
-        lines.append(f"{'tokens':>12}" + "".join(f"{depth:>7}" for depth in DEPTHS))
-        for score, cells in zip(scores, rows, strict=True):
-            lines.append(f"{score.length:>12,}" + "".join(f"{cell:>7}" for cell in cells))
-    chance = ", ".join(f"{score.accuracy_without:.0%}" for score in scores)
-    return [*lines, f"without the needle the value is first in {chance} (chance 1.0%)"]
+    lines = [f"{'needle, tokens back':>20} {'nats':>8} {'chance':>8} {'gain':>16}"]
+    for score in scores:
+        error = "" if score.error is None else f" ±{score.error:.3f}"
+        gain = f"{score.gain:+.3f}{error}"
+        lines.append(f"{score.distance:>20,} {score.nats:>8.3f} {score.chance:>8.3f} {gain:>16}")
+    explained = "nats: of a name and a number that come again; chance: after others; ± over texts"
+    return [*lines, explained] if scores else []
 
 
 def ordinary_ids(tokenizer: Tokenizer) -> NDArray[np.int32]:
@@ -142,20 +133,8 @@ def ordinary_ids(tokenizer: Tokenizer) -> NDArray[np.int32]:
     return np.asarray(ids, np.int32)
 
 
-def rare_ids(ordinary: NDArray[np.int32], text: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The rarer half, ascending, of the ordinary ids that occur in `text`.
-
-    An id that never occurs may never have been trained; a common one would stand in the text by
-    chance.
-    """
-    counts = np.bincount(text, minlength=int(ordinary.max(initial=0)) + 1)[ordinary]
-    by_count = ordinary[np.argsort(counts, kind="stable")]
-    occurring = by_count[np.count_nonzero(counts == 0) :]
-    return np.sort(occurring[: -(-len(occurring) // 2)])
-
-
 def recall_panels(recall: Sequence[RecallScore], needle: Sequence[NeedleScore]) -> list[Panel]:
-    """MQAR accuracy against the number of pairs; the needle by depth and length, if measured."""
+    """MQAR accuracy against the number of pairs; the needle by its distance, if measured."""
     pairs = [score.pairs for score in recall]
     errors = [score.error or 0.0 for score in recall]
     mqar = {
@@ -164,15 +143,8 @@ def recall_panels(recall: Sequence[RecallScore], needle: Sequence[NeedleScore]) 
     }
     panels = [Panel("pairs", "MQAR: accuracy", mqar, share=True)]
     if needle:
-        x = "depth of the needle (% of the text)"
-        accuracy: dict[str, Curve] = {}
-        profit: dict[str, Curve] = {}
-        for score in needle:
-            label = f"{score.length:,} tokens"
-            accuracy[label] = DEPTHS, score.accuracy, None
-            profit[label] = DEPTHS, score.profit, [error or 0.0 for error in score.error]
-        panels += [
-            Panel(x, "needle: value is first of 101", accuracy, octaves=False, share=True),
-            Panel(x, "needle: profit (nats/token)", profit, octaves=False),
-        ]
+        back = [score.distance for score in needle]
+        gains = [score.gain for score in needle], [score.error or 0.0 for score in needle]
+        curve: Curve = back, *gains
+        panels.append(Panel("tokens back", "needle: gain (nats)", {"second occurrence": curve}))
     return panels

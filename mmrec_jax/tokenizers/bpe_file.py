@@ -25,6 +25,10 @@ _CHARACTERS = {byte: chr(byte) for byte in _VISIBLE} | {
 }
 _BYTES = {character: byte for byte, character in _CHARACTERS.items()}
 ALPHABET = frozenset(_BYTES)
+# Of printed text: some models (SmolLM2) have no tokens of control characters and unused bytes.
+_NEEDED = frozenset(_CHARACTERS[byte] for byte in (9, 10, *range(32, 127), *range(0x80, 0xC0))) | {
+    _CHARACTERS[byte] for byte in range(0xC2, 0xF1)
+}
 
 
 def spell(text: str) -> str:
@@ -83,11 +87,11 @@ class BpeFile:
             for token, index in library.get_vocab(with_added_tokens=False).items()
             if token in spelled or token not in added
         }
-        missing = ALPHABET - vocab.keys()
+        missing = _NEEDED - vocab.keys()
         if missing:
             raise UserError(
-                f"{name}: {len(missing)} of the 256 bytes have no token; such a tokenizer cannot "
-                "spell every text and cannot be extended"
+                f"{name}: {len(missing)} bytes of ordinary text have no token; such a tokenizer "
+                "cannot spell every text and cannot be extended"
             )
         return cls(name, settings, vocab, merges, added, hashlib.sha256(content).hexdigest())
 

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrec_jax.tokenizers.bpe_file import BpeFile, Merge
+from mmrec_jax.tokenizers.bpe_file import BpeFile, Merge, unspell
 
 Stage = Literal["subword", "superword"]  # inside a pre-token, across pre-tokens
 
@@ -228,6 +228,15 @@ class Vocabulary:
         self._results.setdefault(pair, result)
         self.ranks.setdefault(pair, len(self.ranks))
 
+    def tears(self, pair: int) -> bool:
+        """Whether a new merge would join a part of one character with another character."""
+        if pair in self.ranks:
+            return False
+        left, right = (unspell(self.tokens[part]) for part in split_key(pair))
+        if right[0] & 0xC0 == 0x80:  # it goes on with a character of the left
+            return False
+        return left[0] & 0xC0 == 0x80 or not _is_whole(right)
+
     def is_added(self, pair: int) -> bool:
         """Whether `pair` spells an added token of the file, which no merges may make of text."""
         left, right = split_key(pair)
@@ -262,6 +271,15 @@ class OutOfPairs(Exception):
     """The text has no more pairs that occur often enough."""
 
 
+def _is_whole(data: bytes) -> bool:
+    """Whether no character at the end is cut off."""
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def learn_merges(
     stage: Stage,
     vocabulary: Vocabulary,
@@ -294,7 +312,7 @@ def learn_merges(
             if best is None:
                 raise OutOfPairs
             pair, count = best
-            if pair in forbidden or vocabulary.is_added(pair):
+            if pair in forbidden or vocabulary.is_added(pair) or vocabulary.tears(pair):
                 pairs.refuse(pair)
                 continue
             pairs.merge(pair, vocabulary.merge(pair, count, stage))

@@ -7,7 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
@@ -16,6 +16,7 @@ from mmrec_jax.tokenizers.cache import read_tokenizer_file
 from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
 from mmrec_jax.tokenizers.reachability import unreachable_tokens
 from mmrec_jax.tokenizers.text import batched
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.turkish.letters import FRONT, LETTERS, VOWELS, lower
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
@@ -44,12 +45,15 @@ _BOUNDARY_COLUMNS = ("tokens against gold morphemes", "precision", "recall", "wo
 
 
 class Encoder:
-    """A `tokenizer.json` or a sentencepiece `.model` that encodes many texts at once."""
+    """A tokenizer that encodes many texts at once."""
 
-    def __init__(self, path: Path, option: str) -> None:
-        """Reads a file; the `UserError` about a bad one names `option`."""
-        self.name = str(path)
-        self.tokenizer = read_tokenizer_file(path, option)
+    def __init__(self, name: str, tokenizer: Tokenizer) -> None:
+        self.name, self.tokenizer = name, tokenizer
+
+    @classmethod
+    def read(cls, path: Path, option: str) -> Self:
+        """Of a file; the `UserError` about a bad one names `option`."""
+        return cls(str(path), read_tokenizer_file(path, option))
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of NFC texts."""

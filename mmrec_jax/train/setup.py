@@ -17,6 +17,7 @@ from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.checkpoints.load import (
     base_record,
     check_same_base,
+    continued_values,
     load_base,
     with_base_model,
 )
@@ -160,6 +161,8 @@ def _set_up(
     params = None if base is None else base.params
     model = build_model(config, family, mesh, params, steps, table)
     given = first_params(config, family, params)
+    if base is not None and not start:
+        given |= continued_values(config.adapters, model, base)
     del base, params  # what is frozen of it is in the model by now
     parts = assemble(config, model, data.tokenizer, mesh, steps, given)
     _check_prompt(config.train.sample_prompt, data.tokenizer)

@@ -2,80 +2,65 @@ import numpy as np
 import pytest
 
 from mmrec_jax.data.seeds import hashed_seed
-from mmrec_jax.evaluation.needle import DEPTHS, SHORTEST, draw_needle, score_needle
-from tests.evaluation.copier import VOCABULARY, Copier, Uniform
+from mmrec_jax.evaluation.needle import LEAD, draw_texts, score_needle
+from mmrec_jax.tokenizers.byte import ByteTokenizer
+from tests.evaluation.copier import Copier, Uniform
 
-_IDS = np.arange(20, 40, dtype=np.int32)
-_FILLER = np.random.default_rng(0).integers(2, 20, 700).astype(np.int32)
-
-
-def _score(model, lengths, **options):
-    options = {"begin_id": 1, "samples": 3, **options}
-    return score_needle(model, None, _FILLER, _IDS, lengths, **options)
+_BYTES = ByteTokenizer()
+_FILLER = _BYTES.encode("the lake and the sea, " * 30)
 
 
-def test_a_text_is_the_same_but_for_the_needle():
-    rng = np.random.default_rng(1)
-    texts, keys, candidates = draw_needle(rng, _FILLER, _IDS, 60, 1)
-    assert texts.shape == (12, 60)
-    assert keys.shape == (12, 4)
-    assert candidates.shape == (12, 101, 4)
-    needle = [*keys[0], *candidates[0, 0]]
-    without = texts[0].tolist()
-    assert without[0] == 1
-    assert not set(without) & set(_IDS.tolist())
-    for depth, text in zip(DEPTHS, texts[1:].tolist(), strict=True):
-        at = 1 + round(depth / 100 * 51)
-        assert text[at : at + 8] == needle
-        assert text[:at] + text[at + 8 :] == without[:-8]
-    assert (keys == keys[0]).all()
-    assert (candidates == candidates[0]).all()
-    assert len({tuple(row) for row in candidates[0].tolist()}) == 101
-    assert set(candidates.ravel().tolist()) <= set(_IDS.tolist())
+def _score(model, distances, **options):
+    options = {"samples": 3, "rows": 4, **options}
+    return score_needle(model(_BYTES.vocab_size), None, _FILLER, _BYTES, distances, **options)
 
 
-def _copier_by_hand(text, key, candidates):
-    """-log p per token of each candidate after text and key, by a copier that is a dict."""
-    follows, last = {}, 0
-    for token in [*text, *key]:
+def test_the_texts_differ_in_their_first_needle_alone():
+    texts, size = draw_texts(np.random.default_rng(1), _FILLER, _BYTES, 200)
+    needle = texts[0][-size:]
+    name, number = _BYTES.decode(needle).strip(" .").split()
+    assert name.istitle()
+    assert 10_000 <= int(number) < 100_000
+    at = 1 + LEAD
+    assert [len(text) for text in texts] == [at + 200 + size] * 2
+    for text in texts:
+        np.testing.assert_array_equal(text[-size:], needle)
+        assert text[0] == _BYTES.bos_id
+        inside = _BYTES.decode(np.concatenate([text[1:at], text[at + size + 2 : -size]]))
+        assert inside[:40] in "the lake and the sea, " * 4
+        assert not set(inside) & set("0123456789")
+    np.testing.assert_array_equal(texts[0][at : at + size], needle)
+    assert name not in _BYTES.decode(texts[1][: at + 200])
+    assert str(number) not in _BYTES.decode(texts[1][: at + 200])
+
+
+def _copier_by_hand(text, size):
+    """Nats of the last tokens, by a copier that is a dict."""
+    follows, last, total = {}, 0, 0.0
+    certain = np.log(np.exp(9) + _BYTES.vocab_size - 1)
+    for at, token in enumerate(text):
+        if at >= len(text) - size:
+            total += certain - 9 * (follows.get(last, 0) == token)
         follows[last], last = token, token
-    certain = np.log(np.exp(9) + VOCABULARY - 1)
-    nll = []
-    for candidate in candidates:
-        known, previous, total = dict(follows), last, 0.0
-        for token in candidate:
-            total += certain - 9 * (known.get(previous, 0) == token)
-            known[previous], previous = token, token
-        nll.append(total / 4)
-    return nll
+    return total
 
 
 def test_every_number_is_that_of_texts_read_one_by_one():
-    lengths, samples = (SHORTEST, 300), 3  # 300 tokens are read in two chunks
-    scores = _score(Copier(), lengths, samples=samples, seed=2)
-    for score, length in zip(scores, lengths, strict=True):
-        assert (score.length, score.samples, score.depths) == (length, samples, DEPTHS)
-        nll = []
-        for sample in range(samples):
-            rng = np.random.default_rng(hashed_seed("needle", 2, length, sample))
-            drawn = (part.tolist() for part in draw_needle(rng, _FILLER, _IDS, length, 1))
-            nll.append([_copier_by_hand(*version) for version in zip(*drawn, strict=True)])
-        for depth in range(11):
-            # Sums of the same numbers in another order may tie here and not there.
-            leads = [min(each[1 + depth][1:]) - each[1 + depth][0] for each in nll]
-            sure, possible = (sum(x > bound for x in leads) / samples for bound in (1e-5, -1e-5))
-            assert sure - 1e-9 <= score.accuracy[depth] <= possible + 1e-9
-            saved = [each[0][0] - each[1 + depth][0] for each in nll]
-            assert score.profit[depth] == pytest.approx(np.mean(saved), abs=1e-5)
-            error = np.std(saved, ddof=1) / np.sqrt(samples)
-            assert score.error[depth] == pytest.approx(error, abs=1e-5)
-        assert min(score.accuracy) > 1 / 3 > 0.02 > score.accuracy_without
-        assert min(score.profit) > 4
+    for score, distance in zip(_score(Copier, (64, 300), seed=2), (64, 300), strict=True):
+        nats = []
+        for sample in range(3):
+            rng = np.random.default_rng(hashed_seed("needle", 2, distance, sample))
+            texts, size = draw_texts(rng, _FILLER, _BYTES, distance)
+            nats.append([_copier_by_hand(text.tolist(), size) for text in texts])
+        own, other = np.transpose(nats)
+        assert (score.distance, score.samples) == (distance, 3)
+        assert score.nats == pytest.approx(own.mean(), abs=1e-4)
+        assert score.chance == pytest.approx(other.mean(), abs=1e-4)
+        assert score.gain == pytest.approx((other - own).mean(), abs=1e-4)
+        assert score.error == pytest.approx(np.std(other - own, ddof=1) / 3**0.5, abs=1e-4)
+        assert score.gain > 4
 
 
-def test_a_model_that_knows_nothing_is_at_chance():
-    (score,) = _score(Uniform(), (50,), samples=1)
-    np.testing.assert_allclose(score.accuracy, 1 / 101)
-    assert score.accuracy_without == pytest.approx(1 / 101)
-    np.testing.assert_array_equal(score.profit, 0)
-    assert score.error == (None,) * 11
+def test_a_model_that_knows_nothing_gains_nothing():
+    (score,) = _score(Uniform, (64,), samples=1)
+    assert (score.gain, score.error) == (0, None)

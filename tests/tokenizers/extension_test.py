@@ -203,7 +203,7 @@ def test_merges_that_keep_to_morphemes_give_tokens_that_do(folder, monkeypatch):
     for name, extra in (("plain", ()), ("aware", ("--morph-aware",))):
         sizes = ("--vocab-size=17", "--superwords=0")
         written = extend(folder, *sizes, *extra, text=text, out=name)
-        encoder = Encoder(written / TOKENIZER_FILE, "--tokenizer")
+        encoder = Encoder.read(written / TOKENIZER_FILE, "--tokenizer")
         scores.append(score_boundaries(encoder, gold))
     plain, aware = scores
     assert plain["words"] == aware["words"] == len(words)

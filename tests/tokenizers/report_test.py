@@ -115,7 +115,7 @@ def test_a_mistake_is_one_line(files, tmp_path, capsys, argument, expected):
 def test_boundaries_whether_the_space_before_a_word_is_spelled_or_not(tmp_path, kept):
     path = tmp_path / "a.model"
     path.write_bytes(model_file(add_dummy_prefix=not kept, remove_extra_whitespaces=not kept))
-    encoder = Encoder(path, "--tokenizer")
+    encoder = Encoder.read(path, "--tokenizer")
     processor = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
     for word in ("gölköprü", "denizağaç"):
         tokens = processor.encode(f" {word}", out_type=str)
@@ -135,7 +135,7 @@ def test_vowels_are_mixed_token_by_token_and_word_by_word(tmp_path):
     path = tmp_path / "tokenizer.json"
     settings = {"model": model, "added_tokens": [], "pre_tokenizer": None}
     path.write_text(json.dumps(settings), "utf-8")
-    encoder = Encoder(path, "--tokenizer")
+    encoder = Encoder.read(path, "--tokenizer")
     # Two vowels in one word: evler, kitap (mixed), İKİ, ıI, " bir oda" (of "oda"), evlar (mixed).
     assert encoder.mixed_share(dict.fromkeys(range(8), 1)) == 2 / 6
     assert encoder.mixed_share({0: 3, 7: 1, 5: 100}) == 1 / 4

@@ -1,0 +1,44 @@
+"""A small English decoder learns Turkish: every stage of an adaptation, with what is built in.
+
+mmrec adapt --config=configs/adapt.py --workdir=runs/adapt
+
+The base is trained here, on the manual of Python's standard library; the text is the treebank.
+Another base, and text of your own:
+
+mmrec adapt --config=configs/adapt.py --workdir=runs/mine --config.base=RUN \
+  --config.text='corpus/*.txt' --config.extension.vocab_size=8000
+"""
+
+from mmrec_jax.adapt.config import (
+    AdaptConfig,
+    AlignConfig,
+    ExtensionConfig,
+    FirstConfig,
+    InstructConfig,
+    SecondConfig,
+    ThirdConfig,
+)
+from mmrec_jax.models.transformer.config import TransformerConfig
+
+
+def get_config() -> AdaptConfig:
+    """The adaptation; every field can be overridden on the command line."""
+    return AdaptConfig(
+        model=TransformerConfig(
+            model_dim=192,
+            num_layers=4,
+            num_heads=6,
+            num_kv_heads=3,
+            head_dim=32,
+            ffn_dim=512,
+            qk_norm=True,
+            max_length=1024,
+        ),
+        # 424 kB of text is little: what occurs seldom in it says nothing of other text.
+        extension=ExtensionConfig(vocab_size=2000, superwords=200),
+        align=AlignConfig(epochs=0.3),
+        first=FirstConfig(epochs=1.5),
+        second=SecondConfig(epochs=2.0),
+        third=ThirdConfig(epochs=1.5),
+        instruct=InstructConfig(epochs=0.5),
+    )

@@ -1,0 +1,205 @@
+"""Runs the stages of an adaptation that have to be run, in their order, and writes the report."""
+
+import contextlib
+import dataclasses
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from mmrec_jax.adapt.config import AdaptConfig
+from mmrec_jax.adapt.record import Record, StageRecord, fingerprint
+from mmrec_jax.adapt.report import write_report
+from mmrec_jax.adapt.runs import INSTRUCTED
+from mmrec_jax.adapt.stages import Job, Stage, stages
+from mmrec_jax.adapt.summary import summarise
+from mmrec_jax.adapt.text import files_key
+from mmrec_jax.checkpoints.load import open_model
+from mmrec_jax.checkpoints.lock import lock_folder, unlock_folder
+from mmrec_jax.config import Config, TrainConfig
+from mmrec_jax.config_tree import to_dict
+from mmrec_jax.errors import UserError
+from mmrec_jax.train.compiled_steps import enable_compile_cache
+from mmrec_jax.train.mesh import split_cpu
+
+_REPLACED = "replaced"  # the folders of stages that were run again, with a number each
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A stage in the plan: what it depends on now, and why it is run; "": it is not."""
+
+    stage: Stage
+    inputs: dict[str, Any]
+    reason: str
+
+
+def adapt(
+    config: AdaptConfig, root: Path, *, until: str = "", start: str = "", command: str = ""
+) -> int:
+    """Runs what has not been run yet, or not with this config; says first what and why.
+
+    Args:
+      config: the adaptation.
+      root: its folder.
+      until: the last stage to be run; "": all.
+      start: a stage that is run again with all that follow it, whatever has changed.
+      command: what was typed, for the report.
+
+    Raises:
+      UserError: the config, a file or a text is wrong.
+      SystemExit: a signal ended a stage; the same call goes on.
+    """
+    lock_folder(root)
+    try:
+        prepare_devices(config)
+        record = Record(root)
+        plan = make_plan(config, root, record, until=until, start=start)
+        for line in describe(plan):
+            print(line, flush=True)
+        todo = [step for step in plan if step.reason]
+        if any(step.stage.name == INSTRUCTED for step in todo):  # read last, but refused first
+            Job(config, root, {}).runs.instruct("").data.load()
+        for number, step in enumerate(todo, 1):
+            print(f"[{number}/{len(todo)}] {step.stage.name}", flush=True)
+            _run(step, config, root, record)
+            _report(config, root, record, command)
+        if not todo:
+            _report(config, root, record, command)
+        return 0
+    finally:
+        unlock_folder(root)
+
+
+def make_plan(
+    config: AdaptConfig, root: Path, record: Record, *, until: str = "", start: str = ""
+) -> list[Step]:
+    """Each stage up to `until`, and why it has to be run."""
+    every = stages(config)
+    names = [stage.name for stage in every]
+    for option, name in (("--until", until), ("--from", start)):
+        if name and name not in names:
+            raise UserError(f"{option} is {name!r}; the stages are {', '.join(names)}")
+    if start and until and names.index(start) > names.index(until):
+        raise UserError(f"--from {start} comes after --until {until}")
+    plain, plan = to_dict(config), []
+    prints: dict[str, str] = {}
+    for number, stage in enumerate(every):
+        inputs = _inputs(stage, config, plain, prints)
+        prints[stage.name] = fingerprint(inputs)
+        found = record.stages.get(stage.name)
+        if start and number >= names.index(start):
+            reason = f"--from {start}"
+        elif found is None:
+            reason = "not run yet"
+        elif changed := found.difference(inputs):
+            reason = changed
+        else:
+            reason = "" if found.done else "goes on where it was"
+        plan.append(Step(stage, inputs, reason))
+        if stage.name == until:
+            break
+    return plan
+
+
+def describe(plan: Sequence[Step]) -> list[str]:
+    """A line for each stage."""
+    width = max(len(step.stage.name) for step in plan)
+    return [
+        f"  {step.stage.name:{width}}  {'run: ' + step.reason if step.reason else 'done before'}"
+        for step in plan
+    ]
+
+
+def prepare_devices(config: AdaptConfig) -> None:
+    """Splits a CPU as far as the rows of all stages divide; before JAX begins."""
+    rows = TrainConfig(batch_size=config.rows, devices=config.devices, steps=1)
+    split_cpu(Config(mesh=config.mesh, train=rows))
+    enable_compile_cache()
+
+
+def _inputs(
+    stage: Stage, config: AdaptConfig, plain: dict[str, Any], prints: dict[str, str]
+) -> dict[str, Any]:
+    """What a stage depends on, by the names that are told where it changes."""
+    inputs: dict[str, Any] = {}
+    for field in stage.fields:
+        if field in stage.files:
+            pattern = getattr(config, field)
+            inputs[f"the text of config.{field}"] = files_key(pattern, f"config.{field}")
+        elif isinstance(plain[field], dict):
+            inputs |= {f"config.{field}.{name}": x for name, x in plain[field].items()}
+        else:
+            inputs[f"config.{field}"] = plain[field]
+    if stage.name == "analyse" and config.base:
+        base = open_model(config.base)
+        facts = base.step, base.tokenizer.fingerprint, to_dict(base.model)
+        inputs["the base of config.base"] = fingerprint({"facts": facts})
+    return inputs | {f"stage {name}": prints[name] for name in stage.needs if name in prints}
+
+
+def _run(step: Step, config: AdaptConfig, root: Path, record: Record) -> None:
+    name = step.stage.name
+    found = record.stages.get(name)
+    if found is None or found.done or found.difference(step.inputs):
+        _set_aside(root, name)
+        found = record.stages[name] = StageRecord(step.inputs)
+    found.sessions += 1
+    record.write()
+    job = Job(config, root, record.results)
+    begun = time.perf_counter()
+    _reset_peak()
+    try:
+        found.result = step.stage.run(job)
+        found.done = True
+    except OSError as error:  # a full disk, say
+        raise UserError(
+            f"{error.filename or job.folder(name)}: {error.strerror or error}. The stage {name} "
+            "stops; the same command goes on"
+        ) from error
+    finally:
+        found.seconds += time.perf_counter() - begun
+        found.peak_bytes = max(found.peak_bytes or 0, _peak())
+        statistics = jax.local_devices()[0].memory_stats() or {}
+        found.peak_device_bytes = statistics.get("peak_bytes_in_use")
+        record.write()
+        jax.clear_caches()  # the programs of a stage are of no use to the next
+
+
+def _set_aside(root: Path, name: str) -> None:
+    """Moves the folder of a stage that is run anew out of the way, and says where it is."""
+    folder = root / name
+    if not folder.exists():
+        return
+    aside = root / _REPLACED
+    aside.mkdir(exist_ok=True)
+    target = aside / f"{name}-{sum(each.name.startswith(name) for each in aside.iterdir()) + 1}"
+    folder.rename(target)
+    print(f"{folder} of before is now {target}", flush=True)
+
+
+def _report(config: AdaptConfig, root: Path, record: Record, command: str) -> None:
+    names = [stage.name for stage in stages(config)]
+    write_report(summarise(config, root, record, names, command), root)
+    finished = all(name in record.results for name in names)
+    if finished:
+        print(f"{root}: report.html, report.json, export/model, export/adapters", flush=True)
+
+
+def _reset_peak() -> None:
+    """Linux forgets the process's peak of memory; elsewhere it stays that of all stages so far."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak() -> int:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,213 @@
+import dataclasses
+import errno
+import hashlib
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mmrec_jax
+from mmrec_jax.adapt.dry_run import dry_run
+from mmrec_jax.adapt.pipeline import adapt, make_plan
+from mmrec_jax.adapt.record import Record
+from mmrec_jax.adapt.runs import Rates, Runs
+from mmrec_jax.config_file import read_any_config
+from tests.refused import refused
+from tests.small_run import ROOT, write_text
+
+_CONFIG = str(Path(__file__).with_name("small_adapt.py"))
+
+
+def _files(folder):
+    text, english, pairs = (folder / name for name in ("tr.txt", "en.txt", "pairs.jsonl"))
+    write_text(text, 80)
+    choose = random.Random(0)
+    words = ["one", "two", "lake", "bridge", "flower", "tree", "light", "sea", "road", "bird"]
+    texts = [" ".join(choose.choices(words, k=choose.randint(4, 30))) for _ in range(40)]
+    english.write_text("\n\n".join(texts), "utf-8")
+    talks = ({"prompt": f"{i}?", "completion": choose.choice(["bir", "köprü"])} for i in range(40))
+    pairs.write_text("".join(json.dumps(each) + "\n" for each in talks), "utf-8")
+    given = {"text": text, "english": english, "instructions": pairs}
+    return [f"--config.{name}={path}" for name, path in given.items()]
+
+
+def _config(flags, *more):
+    return read_any_config(_CONFIG, [*flags, *more])
+
+
+def _to_run(config, root):
+    plan = make_plan(config, root, Record(root))
+    return {step.stage.name: step.reason for step in plan if step.reason}
+
+
+@pytest.fixture(scope="module")
+def flags(tmp_path_factory):
+    return _files(tmp_path_factory.mktemp("texts"))
+
+
+@pytest.fixture(scope="module")
+def root(flags, tmp_path_factory):
+    root = tmp_path_factory.mktemp("adapted") / "run [a]"
+    adapt(_config(flags), root, until="extend")
+    return root
+
+
+@pytest.fixture(scope="module")
+def finished(flags, root):
+    unfinished = json.loads((root / "report.json").read_text())
+    assert not unfinished["finished"]
+    adapt(_config(flags), root)
+    return json.loads((root / "report.json").read_text())
+
+
+def test_every_stage_is_run_once_and_what_is_exported_is_what_was_trained(finished, root, flags):
+    assert finished["finished"]
+    models = {each["name"]: each for each in finished["models"]}
+    assert [*models] == ["base", "initialised", "aligned", "trained", "instructed"]
+    assert models["trained"]["turkish"] < models["aligned"]["turkish"] < models["base"]["turkish"]
+    assert models["trained"]["turkish_tokens"] < models["base"]["turkish_tokens"]
+    assert len(finished["samples"]) == 2
+    assert not _to_run(_config(flags), root)
+
+    model, params, tokenizer = mmrec_jax.load(root / "export" / "model")
+    own, trained, same = mmrec_jax.load(root / "instruct")
+    tokens = tokenizer.encode("köprü ışık ağaç")[None]
+    np.testing.assert_array_equal(tokens, same.encode("köprü ışık ağaç")[None])
+    logits, expected = (
+        np.asarray(mmrec_jax.logits(*each, tokens))[..., : tokenizer.vocab_size]
+        for each in ((model, params), (own, trained))
+    )
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    assert model.config.new_rows == 0
+    assert (root / "export" / "adapters" / "adapter_config.json").is_file()
+
+
+def test_equal_bytes_are_read_with_and_without_new_tokens(flags):
+    runs = Runs(_config(flags), Path("somewhere"), "base")
+    few, many = Rates(turkish=0.2, english=0.25), Rates(turkish=0.4, english=0.3)
+    size = runs.size("third", few, 1000)
+    tokens = [
+        runs.text("third", size, rates, extended=rates is few).train.tokens for rates in (few, many)
+    ]
+    assert tokens[0] == 800  # as the config says, by the extended tokenizer
+    assert tokens[1] == round(800 / (0.9 * 0.2 + 0.1 * 0.25) * (0.9 * 0.4 + 0.1 * 0.3))
+    long = dataclasses.replace(_config(flags).third, tokens=None, epochs=2.0)
+    config = dataclasses.replace(_config(flags), third=long)
+    assert Runs(config, Path("somewhere"), "base").size("third", few, 900) == pytest.approx(2000)
+
+
+def test_a_changed_field_runs_its_stage_and_what_follows(finished, root, flags):
+    found = _to_run(_config(flags, "--config.third.lr_factor=0.4"), root)
+    assert [*found] == ["third", "instruct", "evaluate", "export"]
+    assert found["third"] == "config.third.lr_factor: 1.0 was, 0.4 is"
+    assert found["export"] == "stage evaluate is run again"
+    assert next(iter(_to_run(_config(flags, "--config.noise.alpha=1"), root))) == "instruct"
+    assert not _to_run(_config(flags, "--config.mesh.data=1"), root)
+
+
+def test_a_changed_text_runs_all_from_analyse_on(finished, root, flags, tmp_path):
+    moved = write_text(tmp_path / "moved.txt", 80)
+    assert not _to_run(_config([*flags, f"--config.text={moved}"]), root)
+    moved.write_text(moved.read_text("utf-8") + "\n\nbir ışık", "utf-8")
+    found = _to_run(_config([*flags, f"--config.text={moved}"]), root)
+    assert [*found][:2] == ["analyse", "extend"]
+    assert found["analyse"] == "the text of config.text has changed"
+    assert "base" not in found
+
+
+def test_stages_are_chosen_by_name(finished, root, flags):
+    config, record = _config(flags), Record(root)
+    refused(lambda: make_plan(config, root, record, until="thrid"), "--until", "third")
+    refused(lambda: make_plan(config, root, record, until="base", start="first"), "--from first")
+    plan = make_plan(config, root, record, start="instruct")
+    assert [step.stage.name for step in plan if step.reason] == ["instruct", "evaluate", "export"]
+
+
+def test_a_dry_run_says_tokens_memory_and_time_and_writes_nothing(finished, root, flags, tmp_path):
+    before = sorted(root.rglob("*"))
+    lines = [*dry_run(_config(flags), root)]
+    assert sorted(root.rglob("*")) == before
+    (first,) = (line for line in lines if line.startswith("first "))
+    assert "bytes" in first
+    assert "s a step" in first
+
+
+def test_a_full_disk_in_export_is_one_line(finished, root, flags, monkeypatch):
+    def full(*unused):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("mmrec_jax.adapt.stages.publish", full)
+    refused(lambda: adapt(_config(flags), root, start="export"), "export", "No space left")
+    monkeypatch.undo()
+    adapt(_config(flags), root)
+    assert json.loads((root / "report.json").read_text())["finished"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "parts"),
+    [
+        ("text={english}", ("config.text", "Turkish", "config.check_language")),
+        ("extension.vocab_size=100000", ("config.extension.vocab_size", "supports at most")),
+        ("text=nowhere.txt", ("config.text", "nowhere.txt")),
+        ("base=nowhere/at/all", ("nowhere/at/all",)),
+        ("instructions={english}", ("en.txt:1",)),
+    ],
+)
+def test_what_cannot_be_adapted_is_one_line(flag, parts, flags, root, tmp_path):
+    english = flags[1].partition("=")[2]
+    given = [*flags, f"--config.base={root / 'base'}"]
+    config = _config(given, f"--config.{flag.format(english=english)}")
+    until = "" if "instructions" in flag else "extend"
+    refused(lambda: adapt(config, tmp_path / "run", until=until), *parts)
+
+
+def test_a_base_of_another_tokenizer_is_told_what_to_do(flags, tmp_path):
+    from mmrec_jax.train.loop import run
+    from tests.small_run import linear_config
+
+    text = flags[0].partition("=")[2]
+    run(linear_config(text, train__steps=1, train__devices=1), tmp_path / "base")
+    config = _config(flags, f"--config.base={tmp_path / 'base'}")
+    refused(lambda: adapt(config, tmp_path / "run"), "byte-level BPE", "extension.vocab_size=0")
+
+
+def _export(root):
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted((root / "export").rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_killed_ten_times_the_export_is_the_same_bit_for_bit(flags, tmp_path):
+    """SIGKILL at ten moments that are spread over the time of the whole."""
+    script = "from mmrec_jax.cli import main; main()"
+
+    def start(root):
+        arguments = ["adapt", f"--config={_CONFIG}", f"--workdir={root}", *flags]
+        arguments.append("--config.control=True")
+        return subprocess.Popen([sys.executable, "-c", script, *arguments], cwd=ROOT)
+
+    begun = time.monotonic()
+    assert start(tmp_path / "whole").wait() == 0
+    seconds = time.monotonic() - begun
+    killed = 0
+    for share in np.linspace(0.1, 0.5, 10):
+        process = start(tmp_path / "killed")
+        try:
+            process.wait(timeout=share * seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            killed += 1
+        process.wait()
+    assert start(tmp_path / "killed").wait() == 0
+    assert killed >= 5
+    assert _export(tmp_path / "killed") == _export(tmp_path / "whole")

@@ -1,0 +1,44 @@
+"""An adaptation of seconds: every stage, on a decoder of a few thousand parameters.
+
+The texts are given with --config.text=FILE, --config.english=FILE and --config.instructions=FILE.
+"""
+
+import dataclasses
+
+from mmrec_jax.adapt.config import (
+    AdaptConfig,
+    AlignConfig,
+    BaseConfig,
+    EvaluationConfig,
+    ExtensionConfig,
+    FirstConfig,
+    InstructConfig,
+    SecondConfig,
+    ThirdConfig,
+)
+from mmrec_jax.config import AdapterConfig, OptimConfig
+from mmrec_jax.models.transformer.config import TransformerConfig
+
+
+def get_config() -> AdaptConfig:
+    """The adaptation."""
+    # Alike, so that the programs of three stages are one.
+    short = {"seq_len": 32, "batch_size": 4, "eval_every": 4, "lr_factor": 1.0}
+    return AdaptConfig(
+        devices=1,
+        control=False,
+        validation_fraction=0.2,
+        model=TransformerConfig(
+            model_dim=16, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=8, ffn_dim=24
+        ),
+        pretrain=BaseConfig(vocab_size=300, steps=3, batch_size=4, seq_len=32),
+        extension=ExtensionConfig(vocab_size=20, superwords=2, multiple=16),
+        adapters=AdapterConfig(kind="dora", rank=2),
+        optim=OptimConfig(lr=1e-2, warmup_steps=1),
+        align=AlignConfig(tokens=500, **short),
+        first=FirstConfig(tokens=800, **short),
+        second=SecondConfig(tokens=800, **short),
+        third=ThirdConfig(tokens=800, **short),
+        instruct=dataclasses.replace(InstructConfig(**short), seq_len=128, tokens=2000),
+        evaluation=EvaluationConfig(samples=2, sample_tokens=4, seq_len=32, batch_size=4),
+    )
