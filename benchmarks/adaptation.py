@@ -60,7 +60,7 @@ def run_cell(variant: str, seed: int, options: argparse.Namespace) -> dict[str, 
     root = options.work / f"{variant}_s{seed}"
     adapt(cell_config(variant, seed, options), root, until="evaluate")
     record = Record(root)
-    models = record.results["evaluate"]["models"]
+    models = record.results(["evaluate"])["evaluate"]["models"]
     stages = {name: each for name, each in record.stages.items() if "steps" in each.result}
     return {
         "variant": variant,

@@ -29,9 +29,9 @@ from mmrec_jax.train.setup import (
     build_model,
     build_objectives,
     load_data,
-    run_length,
     with_vocabulary,
 )
+from mmrec_jax.train.stages import plan_stages
 from mmrec_jax.train.state import TrainState, initial_state
 from mmrec_jax.tree import count
 
@@ -63,8 +63,8 @@ def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
       `parameters`, `steps`, `tokens` (read in training), `seconds` and `cpu_seconds` (of
       everything), `compile_seconds` and `tokens_per_second` (of training alone); `data`: its
       sizes; `curve`: `train` and `validation`, lists of [step, loss in nats], each of the first
-      the mean since the one before; `metrics`: what the evaluators of the data find at the end,
-      or None if the loss was not finite at step `diverged_at`.
+      the mean since the one before; `metrics`: what the evaluators of the data and of `train` find
+      at the end, or None if the loss was not finite at step `diverged_at`.
 
     Raises:
       UserError: the config or its files are wrong, or ask for what attention cannot do.
@@ -77,7 +77,7 @@ def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
     config = of_family(model, config, data.tokenizer.vocab_size)
     enable_compile_cache()
     batches = data.batches(config.train.batch_size)
-    steps = run_length(config, data)
+    _, steps = plan_stages(config, data)
     family = with_vocabulary(config, data.tokenizer)
     network = build_model(config, family, mesh, None, steps)
     objectives = build_objectives(config, network, data.tokenizer)
@@ -98,7 +98,8 @@ def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
         request = EvaluationRequest(
             network, state.params, data, config, objectives, mesh, int(state.step)
         )
-        found = (EVALUATORS[name](request).metrics for name in config.data.evaluators)
+        names = (*config.data.evaluators, *config.train.evaluators)
+        found = (EVALUATORS[name](request).metrics for name in names)
         return {name: value for metrics in found for name, value in metrics.items()}
 
     losses: list[float] = []

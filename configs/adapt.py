@@ -37,8 +37,8 @@ def get_config() -> AdaptConfig:
         # 424 kB of text is little: what occurs seldom in it says nothing of other text.
         extension=ExtensionConfig(vocab_size=2000, superwords=200),
         align=AlignConfig(epochs=0.3),
-        first=FirstConfig(epochs=1.5),
-        second=SecondConfig(epochs=2.0),
-        third=ThirdConfig(epochs=1.5),
+        first=FirstConfig(epochs=1.2),
+        second=SecondConfig(epochs=1.6),
+        third=ThirdConfig(epochs=1.2),
         instruct=InstructConfig(epochs=0.5),
     )

@@ -13,6 +13,7 @@ from mmrec_jax.commands import (
     generate,
     plan,
     quantise,
+    serve,
     tokenizer,
     turkish,
 )
@@ -22,6 +23,7 @@ from mmrec_jax.errors import exit_on_user_error, replace_unencodable_output
 # In the order of `mmrec --help`.
 _COMMANDS = (
     generate,
+    serve,
     eval,
     config,
     data,

@@ -17,9 +17,10 @@ from typing import Any, Literal
 from mmrec_jax.data.kinds.registry import DATA_KINDS
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.registry import FAMILIES
-from mmrec_jax.objectives.config import Objectives
+from mmrec_jax.objectives.config import WEIGHT, Objectives, Weight, highest_weight
 from mmrec_jax.objectives.registry import OBJECTIVES
 from mmrec_jax.settings import SEED, Check, Settings, above, at_least, setting, union, within
+from mmrec_jax.stages import StageConfig, staged
 
 _ROWS = re.compile(r"(\d+(-\d+)?(,\d+(-\d+)?)*)?")
 
@@ -127,7 +128,7 @@ class AdapterConfig(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class ExtendConfig(Settings):
-    """More tokens for a model of family transformer, the one that `config.init_from` names.
+    """More tokens for the model that `config.init_from` names, whose own are a tokenizer.json.
 
     Their rows are tables of their own, which are trained beside adapters or alone.
     """
@@ -325,6 +326,16 @@ class TrainConfig(Settings):
         "truncated backpropagation through time: each row continues the text of the same row of "
         "the batch before, from the state it left, through which no gradient flows",
     )
+    state_passing: Weight = setting(
+        0.0,
+        "share of the rows that begin from a state which other text left behind, for a model that "
+        "reads on beyond the length of its rows: a number, or (step, share) points, linear in "
+        "between (train/state_passing.py)",
+        Check(
+            lambda share: WEIGHT.holds(share) and highest_weight(share) <= 1,
+            "in [0, 1], or points such as [(0,0.0),(900,0.0),(901,0.5)], steps ascending",
+        ),
+    )
     steps: int | None = setting(
         None, "exactly one of steps, epochs, tokens says how long", above(0), free="length"
     )
@@ -390,10 +401,17 @@ class TrainConfig(Settings):
             "accumulate",
             f"a divisor of train.batch_size = {self.batch_size}",
         )
+        expected = "0 with train.carry_state, where every row goes on from its own state"
+        self.require(not self.carry_state or not self.passes_states, "state_passing", expected)
         for name in ("target_loss", "eval_batches"):
             reason = "a run has one target" if name == "target_loss" else "of the whole split"
             both = self.target_bits_per_byte is not None and getattr(self, name) is not None
             self.require(not both, name, f"None with train.target_bits_per_byte: {reason}")
+
+    @property
+    def passes_states(self) -> bool:
+        """Whether rows ever begin from the states of other rows."""
+        return highest_weight(self.state_passing) > 0
 
 
 LENGTHS = ("steps", "epochs", "tokens")
@@ -448,6 +466,12 @@ class Config(Settings):
     noise: NoiseConfig = NoiseConfig()
     train: TrainConfig = TrainConfig(steps=1000)
     turkish: TurkishConfig = TurkishConfig()
+    stages: tuple[StageConfig, ...] = setting(
+        (),
+        "what changes on the way, each from a beginning on, such as [{'step': 500, 'seq_len': "
+        "1024, 'batch_size': 2}]: step, tokens or epochs, and any of seq_len, batch_size, "
+        "accumulate, lr_factor, objectives, data_weights, target_loss",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -467,6 +491,7 @@ class Config(Settings):
             self.optim.require(
                 False, "name", "another one with adapters: muon is for whole matrices"
             )
+        staged(self)
 
 
 def import_plugins(modules: Iterable[str]) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 from mmrec_jax.config import LENGTHS, Config, import_plugins
 from mmrec_jax.config_migration import VERSION, upgrade
@@ -133,6 +133,9 @@ def _build(group: type[Any], plain: Any, where: str) -> Any:
             values[name] = type_hints(group)[name](**{"cross_entropy": None, **chosen})
         elif _is_group(type_hints(group)[name]):
             values[name] = _build(type_hints(group)[name], value, inside)
+        elif (items := _items(type_hints(group)[name])) and isinstance(value, list | tuple):
+            built = (_build(items, each, f"{inside}[{i}]") for i, each in enumerate(value))
+            values[name] = tuple(built)
         else:
             values[name] = value
     return group(**values)
@@ -166,6 +169,12 @@ def _defaults(group: type[Settings]) -> dict[str, Any]:
 
 def _is_group(hint: Any) -> bool:
     return inspect.isclass(hint) and issubclass(hint, Settings)
+
+
+def _items(hint: Any) -> type[Settings] | None:
+    """The group of which a field holds several in order."""
+    group = get_args(hint)[0] if get_origin(hint) is tuple else None
+    return group if _is_group(group) else None
 
 
 def _set(
@@ -207,7 +216,9 @@ def _set(
         raise UserError(f"{inside} has no value; write --{inside}=VALUE")
     else:
         try:
-            tree[name] = parse(hint, "true" if text is None else text)
+            # Groups are written as dicts of their fields.
+            plain = tuple[Any, ...] if _items(hint) else hint
+            tree[name] = parse(plain, "true" if text is None else text)
         except ValueError:
             raise UserError(f"{inside} is {text!r}; it must be {type_words(hint)}") from None
 

@@ -116,8 +116,13 @@ class Settings:
           UserError: the condition does not hold.
         """
         if not condition:
-            where = ".".join(part for part in ("config", self.group, name) if part)
-            raise UserError(f"{where} is {getattr(self, name)!r}; it must be {expected}")
+            found = getattr(self, name)
+            raise UserError(f"{self.full_name}.{name} is {found!r}; it must be {expected}")
+
+    @property
+    def full_name(self) -> str:
+        """What messages call the group."""
+        return f"config.{self.group}" if self.group else "config"
 
 
 def role(field: dataclasses.Field[Any]) -> Role:

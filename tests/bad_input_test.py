@@ -77,6 +77,10 @@ def test_a_wrong_file(command, tmp_path, compiled, name, content, options, parts
         (["train.devices=64"], "config.train.devices is 64"),
         (["model.family=attention", "train.carry_state=true"], "config.train.carry_state is True"),
         (["model.family=transformer", "train.carry_state=true"], "no state of a fixed size"),
+        (
+            ["model.family=attention", "train.state_passing=0.5"],
+            "config.train.state_passing is 0.5",
+        ),
         (["tokenizer.kind=file", "tokenizer.path=no.model"], "config.tokenizer.path: no.model"),
         (["tokenizer.kind=unigram", "tokenizer.vocab_size=9000"], "tokenizer.vocab_size is 9000"),
     ],

@@ -63,6 +63,8 @@ _WRONG = {
         *({"batch_size": 0}, {"batch_size": 2.5}, {"batch_size": True}, {"steps": "100"}),
         *({"seed": -1}, {"seed": 2**32}, {"target_loss": math.nan}, {"accumulate": 3}),
         {"epochs": -1.0, "steps": None},
+        *({"state_passing": x} for x in (1.5, ((5, 0.1), (5, 0.2)), ((0, 0.5), (9, 1.1)))),
+        {"state_passing": 0.5, "carry_state": True},
         *({name: 1, "target_bits_per_byte": 2.0} for name in ("target_loss", "eval_batches")),
     ],
     MeshConfig: [{"tensor": 0}, {"fsdp": -2}, {"fsdp": -1}],

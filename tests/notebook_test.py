@@ -80,7 +80,8 @@ def test_finetune_adapts_merges_and_responds(tmp_path, monkeypatch):
 
 
 def test_no_notebook_is_left_out():
-    assert {path.stem for path in (ROOT / "colabs").glob("*.ipynb")} == {"train_tiny", "finetune"}
+    notebooks = {path.stem for path in (ROOT / "colabs").glob("*.ipynb")}
+    assert notebooks == {"train_tiny", "finetune", "adapt"}
 
 
 @pytest.mark.soak

@@ -112,7 +112,7 @@ class EvaluationConfig(Settings):
     group = "evaluation"
 
     samples: int = setting(10, "held-out documents that are continued side by side", at_least(0))
-    sample_tokens: int = setting(48, "of each continuation by the base's tokenizer", at_least(1))
+    sample_tokens: int = setting(48, "by the base's tokenizer; as much text by others", at_least(1))
     seq_len: int = setting(256, "tokens in a row", at_least(2))
     batch_size: int = setting(4, "rows side by side", at_least(1))
 

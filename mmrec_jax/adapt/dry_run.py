@@ -47,8 +47,8 @@ def dry_run(config: AdaptConfig, root: Path, *, until: str = "", start: str = ""
     else:
         prepare_devices(config)
     target = find_target(config.target) if config.target else _here()
-    job = Job(config, root, Record(root).results)
     reasons = {stage.name: "not run yet" for stage in stages(config)}
+    job = Job(config, root, Record(root).results(reasons))
     try:
         plan = make_plan(config, root, Record(root), until=until, start=start)
         reasons = {step.stage.name: step.reason for step in plan}

@@ -128,13 +128,14 @@ def _inputs(
     """What a stage depends on, by the names that are told where it changes."""
     inputs: dict[str, Any] = {}
     for field in stage.fields:
+        group, _, name = field.partition(".")
+        value = plain[group][name] if name else plain[group]
         if field in stage.files:
-            pattern = getattr(config, field)
-            inputs[f"the text of config.{field}"] = files_key(pattern, f"config.{field}")
-        elif isinstance(plain[field], dict):
-            inputs |= {f"config.{field}.{name}": x for name, x in plain[field].items()}
+            inputs[f"the text of config.{field}"] = files_key(value, f"config.{field}")
+        elif isinstance(value, dict):
+            inputs |= {f"config.{field}.{name}": x for name, x in value.items()}
         else:
-            inputs[f"config.{field}"] = plain[field]
+            inputs[f"config.{field}"] = value
     if stage.name == "analyse" and config.base:
         base = open_model(config.base)
         facts = base.step, base.tokenizer.fingerprint, to_dict(base.model)
@@ -150,7 +151,7 @@ def _run(step: Step, config: AdaptConfig, root: Path, record: Record) -> None:
         found = record.stages[name] = StageRecord(step.inputs)
     found.sessions += 1
     record.write()
-    job = Job(config, root, record.results)
+    job = Job(config, root, record.results([stage.name for stage in stages(config)]))
     begun = time.perf_counter()
     _reset_peak()
     try:
@@ -185,9 +186,9 @@ def _set_aside(root: Path, name: str) -> None:
 def _report(config: AdaptConfig, root: Path, record: Record, command: str) -> None:
     names = [stage.name for stage in stages(config)]
     write_report(summarise(config, root, record, names, command), root)
-    finished = all(name in record.results for name in names)
+    finished = len(record.results(names)) == len(names)
     if finished:
-        print(f"{root}: report.html, report.json, export/model, export/adapters", flush=True)
+        print(f"{root}: report.html, report.json, export/", flush=True)
 
 
 def _reset_peak() -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ class Record:
         plain = {name: dataclasses.asdict(each) for name, each in self.stages.items()}
         replace_file(self._path, (json.dumps({"stages": plain}, indent=1) + "\n").encode())
 
-    @property
-    def results(self) -> dict[str, dict[str, Any]]:
-        """What the stages that have ended found."""
-        return {name: each.result for name, each in self.stages.items() if each.done}
+    def results(self, names: Collection[str]) -> dict[str, dict[str, Any]]:
+        """What those of some stages found that have ended; others are of a former config."""
+        ended = {name: each for name, each in self.stages.items() if each.done}
+        return {name: each.result for name, each in ended.items() if name in names}

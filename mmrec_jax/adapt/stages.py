@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -100,29 +101,34 @@ class Stage:
 def stages(config: AdaptConfig) -> list[Stage]:
     """Those that a config asks for, in their order."""
     how = "adapters", "optim", "english_share", "seed"
+    learned = "extension.vocab_size", "extension.superwords"
+    rows = ("extension.method", "extension.multiple") if config.extends else ()
     measured = "evaluation"
     found = []
     if not config.base:
         found.append(Stage("base", _base, (), ("model", "pretrain", "seed")))
     split = "documents", "field", "validation_fraction", "check_language", "text", "english"
-    found.append(Stage("analyse", _analyse, ("base",), ("extension", *split), ("text", "english")))
+    found.append(Stage("analyse", _analyse, ("base",), (*learned, *split), ("text", "english")))
     before = "analyse"
     if config.extends:
         found += [
-            Stage("extend", _extend, ("analyse",), ("extension",)),
-            Stage("initialise", _initialise, ("extend",), ("adapters", measured)),
+            Stage("extend", _extend, ("analyse",), learned),
+            Stage("initialise", _initialise, ("extend",), ("adapters", *rows, measured)),
         ]
         before = "extend"
     if config.aligns:
-        found.append(Stage(ALIGNED, _align, ("extend",), (ALIGNED, *how)))
+        found.append(Stage(ALIGNED, _align, ("extend",), (ALIGNED, *rows, *how)))
         before = ALIGNED
     for name in TRAINING:
-        own = name, "target_bits_per_byte", *how
+        own = name, "target_bits_per_byte", *rows, *how
         found.append(Stage(name, _training(name, before), (before,), own))
         before = name
     if config.extends and config.control:
         every = ALIGNED, *TRAINING, "target_bits_per_byte", *how
-        found.append(Stage("control", _control, ("extend",), every))
+        # Lengths in tokens are of the extended tokenizer.
+        counted = any(getattr(config, name).tokens for name in (ALIGNED, *TRAINING))
+        needs = "extend" if counted else "analyse"
+        found.append(Stage("control", _control, (needs,), every))
     if config.instructs:
         told = ("instruct", "instructions", "noise", *how)
         found.append(Stage(INSTRUCTED, _instruct, (before,), told, ("instructions",)))
@@ -281,10 +287,11 @@ def _evaluate(job: Job) -> dict[str, Any]:
             store = TokenStore.from_documents(documents, model.tokenizer)
             pairs = beginnings(store, model.tokenizer, config.samples, config.sample_tokens)
         if name in ("base", job.final_model) and pairs:
-            prompts = [prompt for prompt, _ in pairs]
-            tokens = config.sample_tokens
+            rates = [job.rates(which).turkish for which in ("base", "extend")]
+            shorter = rates[1] / rates[0] if name != "base" else 1.0
+            tokens = math.ceil(config.sample_tokens * shorter)
+            prompts, references = zip(*pairs, strict=True)
             written[name] = continuations(model, prompts, tokens, job.config.seed)
-            references = [text for _, text in pairs]
             models[name] = {**models[name], "scores": turkish_scores(written[name], references)}
         del model
         jax.clear_caches()
@@ -303,15 +310,12 @@ def _export(job: Job) -> dict[str, Any]:
     final = job.folder(INSTRUCTED if job.config.instructs else TRAINING[-1])
     host = arrange(jax.devices("cpu"))  # where the whole model has room
     merged = open_model(final).read(host)
-    try:
-        files = publish(merged, folder / "model", _SHARD_BYTES)
-        trained = read_adapters(final)
-        new = getattr(trained.model, "new_rows", 0)
-        rows = trained.model.vocab_size - new
-        names = tensor_names(trained.model)
-        dora.write_peft(folder / "adapters", trained.adapters, names, rows)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot write: {error.strerror or error}") from None
+    files = publish(merged, folder / "model", _SHARD_BYTES)
+    trained, names = read_adapters(final), tensor_names(merged.model)
+    new_rows = getattr(trained.model, "new_rows", 0)
+    if names is not None or not new_rows:  # `peft` knows no rows of models that it does not know
+        old_rows = trained.model.vocab_size - new_rows
+        dora.write_peft(folder / "adapters", trained.adapters, names, old_rows)
     document = validation_documents(job.folder("analyse"), "turkish")[0]
     again = open_model(folder / "model").read(host)
     tokens = jnp.asarray(merged.tokenizer.encode(document.text)[None, :_COMPARED])
@@ -330,7 +334,7 @@ def _export(job: Job) -> dict[str, Any]:
             f"{folder}: what was read again is another model: its logits differ by {difference:g}, "
             f"its loss is {losses[1]:.4f} where {losses[0]:.4f} was trained. The disk may be faulty"
         )
-    print(f"{folder}: model ({', '.join(files)}), adapters; read again, the logits are the same")
+    print(f"{folder}: model ({', '.join(files)}); read again, its logits are the same")
     return {"files": files, "logit_difference": difference, "losses": losses}
 
 

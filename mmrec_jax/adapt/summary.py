@@ -28,9 +28,9 @@ def summarise(
     config: AdaptConfig, root: Path, record: Record, names: Sequence[str], command: str
 ) -> dict[str, Any]:
     """The report of the stages `names`, as far as they have been run; see `write_report`."""
-    results = record.results
+    results = record.results(names)
     models = _models(results)
-    learns = config.base.rstrip("/").rpartition("/")[2] or "a small decoder"
+    learns = config.base.rstrip("/").rpartition("/")[2] or "A small decoder"
     return {
         "title": f"{learns} learns Turkish",
         "base": config.base or "trained here on the built-in English manual",

@@ -20,6 +20,8 @@ from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import AdapterConfig, Config, ExtendConfig
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.errors import UserError
+from mmrec_jax.models.family_config import ExtendableConfig
+from mmrec_jax.models.vocabulary import one_table
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.tree import map_named, named_leaves
 
@@ -39,6 +41,8 @@ def write_exported(
 ) -> int:
     """Writes an exported model, with all files of `tokenizer_folder`; `config` has no adapters.
 
+    Old and new rows of a vocabulary become one table.
+
     Returns:
       The bytes of `model.safetensors`.
 
@@ -46,6 +50,7 @@ def write_exported(
       UserError: there is something in the folder, or it cannot be written.
     """
     target = require_new_folder(folder)
+    config, params = _with_one_table(config, params)
     facts = {"step": step, "config": to_dict(config), "tokenizer": tokenizer.fingerprint}
     _write_files(target, config, vocab_size, tokenizer_folder)
     return EXPORT_FORMAT.write(target.model_file, named_leaves(params), facts)
@@ -63,6 +68,7 @@ def write_merged(
 ) -> None:
     """As `write_exported`, a folder like a run's, to begin with (`init_from`), not to continue."""
     target = require_new_folder(folder)
+    config, params = _with_one_table(config, params)
     _write_files(target, config, vocab_size, tokenizer_folder)
     origin = {"config": to_dict(config), "tokenizer": tokenizer.fingerprint}
     meta = origin | {"validation": None, "base": None}
@@ -114,6 +120,13 @@ def read_exported_params(path: Path, abstract: Any) -> Any:
         return jax.make_array_from_callback(found.shape, place, found.__getitem__)
 
     return map_named(leaf, abstract)
+
+
+def _with_one_table(config: Config, params: Any) -> tuple[Config, Any]:
+    if not isinstance(config.model, ExtendableConfig) or not config.model.new_rows:
+        return config, params
+    model = dataclasses.replace(config.model, new_rows=0)
+    return dataclasses.replace(config, model=model), one_table(params)
 
 
 def _write_files(target: Workdir, config: Config, vocab_size: int, tokenizer_folder: Path) -> None:

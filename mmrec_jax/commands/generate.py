@@ -6,7 +6,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from mmrec_jax.commands.options import add_model_options, require_positive, require_seed
+from mmrec_jax.commands.options import (
+    add_model_options,
+    require_positive,
+    require_seed,
+    require_text_model,
+)
 from mmrec_jax.errors import UserError
 
 # Parameters from which on the answers of a model make sense, roughly.
@@ -83,13 +88,7 @@ def run(options: argparse.Namespace) -> None:
 
     workdir = options.workdir
     saved = open_model(workdir, options.step)
-    config = saved.config
-    if config.data.prompt_style == "none":
-        raise UserError(
-            f'{workdir}: this model was trained on the task "{config.data.source}": it answers '
-            "what it reads and writes no text of its own. To score it: mmrec eval loss "
-            f"--workdir={workdir}"
-        )
+    require_text_model(saved.config, workdir)
     trained = saved.read()
     if options.adapter:
         trained = with_adapter(trained, options.adapter)

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from mmrec_jax.config import Config
 from mmrec_jax.errors import UserError
 from mmrec_jax.settings import LARGEST_SEED
 
@@ -58,6 +59,16 @@ def require_seed(options: argparse.Namespace) -> None:
     """Refuses a `--seed` that JAX would take for another one."""
     if not 0 <= options.seed <= LARGEST_SEED:
         raise UserError(f"--seed is {options.seed}; it must be in 0 to {LARGEST_SEED}")
+
+
+def require_text_model(config: Config, workdir: str) -> None:
+    """Refuses a model that was trained on a task and writes no text."""
+    if config.data.prompt_style == "none":
+        raise UserError(
+            f'{workdir}: this model was trained on the task "{config.data.source}": it answers '
+            "what it reads and writes no text of its own. To score it: mmrec eval loss "
+            f"--workdir={workdir}"
+        )
 
 
 def read_lengths(text: str) -> tuple[int, ...]:

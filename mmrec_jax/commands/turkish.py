@@ -27,11 +27,16 @@ def score_files(options: argparse.Namespace) -> None:
             f"{options.predictions} has {len(predictions)} lines and {options.references} has "
             f"{len(references)}; line n of one is compared with line n of the other"
         )
+    if not any(map(str.strip, references)):
+        raise UserError(f"{options.references}: this file has no text to compare with")
     import json
 
     from mmrec_jax.turkish.scores import FORMULA, turkish_scores
 
-    scores = turkish_scores(predictions, references)
+    try:
+        scores = turkish_scores(predictions, references)
+    except UserError as error:  # of a line, by its number
+        raise UserError(f"{options.predictions}, {options.references}: {error}") from None
     if options.json:
         print(json.dumps(scores | {"lines": len(predictions), "formula": FORMULA}))
         return
@@ -41,10 +46,10 @@ def score_files(options: argparse.Namespace) -> None:
 
 
 def _lines(name: str) -> list[str]:
+    """The lines of a file; a model that writes nothing has blank ones."""
     from mmrec_jax.data.files.reading import Reading, read_file
 
     documents = list(read_file(Path(name), Reading("file")))
-    if not documents:
-        raise UserError(f"{name}: this file has no text")
-    lines = [line.removesuffix("\r") for line in documents[0].text.split("\n")]
+    text = documents[0].text if documents else Path(name).read_text("utf-8-sig")
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
     return lines if lines[-1] else lines[:-1]

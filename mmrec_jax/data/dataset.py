@@ -1,6 +1,8 @@
 """What a run is trained and evaluated on."""
 
 import abc
+from collections.abc import Mapping
+from typing import Self
 
 from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.kinds.config import DataConfig
@@ -29,26 +31,36 @@ class Dataset(abc.ABC):
         return tuple(n for n in names if n != "loss" or self.validation is not None)
 
     @abc.abstractmethod
-    def batches(
-        self, batch_size: int, *, process_index: int = 0, process_count: int = 1
-    ) -> TrainIterator:
-        """The endless stream of training batches, from its beginning.
+    def with_config(self, config: DataConfig) -> Self:
+        """The same data for a stage of the run, in rows of another length or in another mix."""
 
-        `batch_size` is rows of a step over all processes, each of which gets an equal part.
+    @abc.abstractmethod
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        process_index: int = 0,
+        process_count: int = 1,
+        read: Mapping[str, float] | None = None,
+    ) -> TrainIterator:
+        """The endless stream of training batches.
+
+        `batch_size` is rows of a step over all processes, each of which gets an equal part. `read`
+        is what a stage before has read (`TrainIterator.progress`): batches of another shape go on
+        behind it.
 
         Raises:
           UserError: there is too little data, or the rows do not divide evenly.
         """
 
     @abc.abstractmethod
-    def steps_for(
-        self, batch_size: int, *, epochs: float | None = None, tokens: int | None = None
-    ) -> int:
-        """How many steps read so much; exactly one of the two lengths is given.
+    def tokens_per_step(self, batch_size: int) -> float:
+        """How many tokens a step predicts in the mean, padding not counted."""
 
-        Raises:
-          UserError: the data has no such unit.
-        """
+    @property
+    @abc.abstractmethod
+    def tokens_per_epoch(self) -> int | None:
+        """How many tokens an epoch predicts; None where every example is new."""
 
     @abc.abstractmethod
     def longest(self, rows: int, length: int) -> Batch:

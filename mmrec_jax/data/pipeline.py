@@ -13,7 +13,7 @@ import functools
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -51,12 +51,14 @@ class Pipeline:
       config: `seq_len`, `seed`, `shards`, `packing_windows` and `stages` are used.
       batch_size: rows of a step over all processes.
       carry_state: whether a row continues the same row of the batch before.
+      read: what was read before the first batch, as `epochs` counts it.
     """
 
     groups: Sequence[Sequence[TokenStore]]
     config: PackedConfig
     batch_size: int
     carry_state: bool = False
+    read: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuses too little text.
@@ -99,10 +101,10 @@ class Pipeline:
         hosted = range(process_index * each, (process_index + 1) * each)
         return _ShardedBatches(self, hosted, identity)
 
-    def steps_for(self, epochs: float | None, tokens: int | None) -> int:
-        """How many steps predict at least `epochs` x the text, or `tokens` tokens."""
-        wanted = tokens if tokens is not None else (epochs or 0) * self._num_pairs
-        return max(1, math.ceil(wanted / (self.batch_size * self.config.seq_len * self.fill())))
+    @property
+    def tokens_per_step(self) -> float:
+        """How many tokens a step predicts in the mean, padding not counted."""
+        return self.batch_size * self.config.seq_len * self.fill()
 
     def fill(self) -> float:
         """Share of the positions that are not padding, in the first 64 batches or fewer."""
@@ -136,12 +138,18 @@ class Pipeline:
         """The endless rows of one shard."""
         seed, stages = self.config.seed, self.config.stages
         if self.carry_state:
-            return _carried_rows(*self._documents, self.config, shard, self.batch_size)
+            chunks, borders = self._documents
+            first = self._first("epochs", len(borders) - 1)
+            return _carried_rows(chunks, borders, self.config, first + shard, self.batch_size)
         rows = [
             _packed_rows(
-                chunks, self.config, hashed_seed("windows", seed, number), shard, self.num_shards
+                chunks,
+                self.config,
+                hashed_seed("windows", seed, number),
+                self._first(self._name(group), len(chunks)) + shard,
+                self.num_shards,
             )
-            for number, chunks in enumerate(self._chunks)
+            for number, (group, chunks) in enumerate(zip(self.groups, self._chunks, strict=True))
         ]
         return MixedRows(rows, stages, self.rows_per_shard) if stages else rows[0]
 
@@ -155,13 +163,21 @@ class Pipeline:
         for part, (name, length, per_row) in enumerate(sizes):
             own = [state.get("sources", [state])[part] for state in states]
             read = np.mean([_chunks_read(each, per_row) for each in own])
-            epochs[name] = float(read) * self.num_shards / length
+            begun = self._first(name, length)
+            epochs[name] = (begun + float(read) * self.num_shards) / length
         return epochs
+
+    def _first(self, name: str, length: int) -> int:
+        """Which of the `length` parts of an epoch, counted on in later epochs, is read first."""
+        return round(self.read.get(name, 0) * length)
 
     def _epoch(self, group: Sequence[TokenStore], chunks: Chunks) -> tuple[str, int, float]:
         """Its name, the chunks in it, and about how many of them a row holds."""
-        name = f"epochs of {group[0].name}" if self.config.stages else "epochs"
-        return name, len(chunks), self.config.seq_len / float(np.mean(chunks.lengths))
+        per_row = self.config.seq_len / float(np.mean(chunks.lengths))
+        return self._name(group), len(chunks), per_row
+
+    def _name(self, group: Sequence[TokenStore]) -> str:
+        return f"epochs of {group[0].name}" if self.config.stages else "epochs"
 
     @functools.cached_property
     def _num_pairs(self) -> int:
@@ -220,16 +236,16 @@ class _ShardedBatches(TrainIterator):
 
 
 def _packed_rows(
-    chunks: Chunks, config: PackedConfig, seed: int, shard: int, shards: int
+    chunks: Chunks, config: PackedConfig, seed: int, first: int, shards: int
 ) -> grain.IterDataset[Row]:
     """Rows of windows that each begin from the zero state; each epoch has an order of its own."""
     seq_len = config.seq_len
-    order = grain.MapDataset.source(chunks).shuffle(seed >> 33).repeat()[shard::shards]
+    order = grain.MapDataset.source(chunks).shuffle(seed >> 33).repeat()[first::shards]
     # Of a small text at most an epoch is packed together: rows would mix several.
     together = min(config.packing_windows, -(-len(chunks) // shards))
     windows = order.to_iter_dataset(_AT_ONCE)
     groups = windows.batch(together, batch_fn=list).map_with_index(
-        lambda number, group: (np.random.default_rng([seed, shard, number]), group)
+        lambda number, group: (np.random.default_rng([seed, first, number]), group)
     )
 
     def rows_of(drawn: tuple[np.random.Generator, list[Window]]) -> list[list[Window]]:
@@ -243,12 +259,12 @@ def _packed_rows(
 
 
 def _carried_rows(
-    chunks: Chunks, borders: NDArray[np.int64], config: PackedConfig, row: int, rows: int
+    chunks: Chunks, borders: NDArray[np.int64], config: PackedConfig, first: int, rows: int
 ) -> grain.IterDataset[Row]:
     """Documents from the first token to the last, end to end, each epoch in another order."""
     seed = hashed_seed("rows", config.seed) >> 33
     order = grain.MapDataset.range(len(borders) - 1).shuffle(seed)
-    documents = order.repeat().map_with_index(lambda number, run: (number, run))[row::rows]
+    documents = order.repeat().map_with_index(lambda number, run: (number, run))[first::rows]
 
     def chunks_of(document: tuple[int, int]) -> list[tuple[int, int]]:
         number, run = document

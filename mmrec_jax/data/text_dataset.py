@@ -3,12 +3,14 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 from mmrec_jax.config import Config
 from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.evaluation import longest_documents
+from mmrec_jax.data.kinds.config import DataConfig
 from mmrec_jax.data.kinds.text import PackedConfig, WeightedConfig
 from mmrec_jax.data.pipeline import Pipeline
 from mmrec_jax.data.token_store import TokenStore, Weigh
@@ -67,17 +69,30 @@ class TextDataset(Dataset):
         held_out = TokenStore.from_documents(validation, tokenizer) if validation else None
         return cls(config.data, tokenizer, stores, held_out, config.train.carry_state)
 
-    def batches(
-        self, batch_size: int, *, process_index: int = 0, process_count: int = 1
-    ) -> TrainIterator:
-        """See `Dataset.batches`."""
-        return self._pipeline(batch_size).iterator(process_index, process_count)
+    def with_config(self, config: DataConfig) -> Self:
+        """See `Dataset.with_config`."""
+        assert isinstance(config, PackedConfig)
+        return dataclasses.replace(self, config=config)
 
-    def steps_for(
-        self, batch_size: int, *, epochs: float | None = None, tokens: int | None = None
-    ) -> int:
-        """See `Dataset.steps_for`."""
-        return self._pipeline(batch_size).steps_for(epochs, tokens)
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        process_index: int = 0,
+        process_count: int = 1,
+        read: Mapping[str, float] | None = None,
+    ) -> TrainIterator:
+        """See `Dataset.batches`; `read` has epochs by name."""
+        return self._pipeline(batch_size, read).iterator(process_index, process_count)
+
+    def tokens_per_step(self, batch_size: int) -> float:
+        """See `Dataset.tokens_per_step`."""
+        return self._pipeline(batch_size).tokens_per_step
+
+    @property
+    def tokens_per_epoch(self) -> int:
+        """See `Dataset.tokens_per_epoch`."""
+        return sum(store.num_pairs for store in self.train)
 
     def longest(self, rows: int, length: int) -> Batch:
         """See `Dataset.longest`: of the validation split, or else of the training text."""
@@ -105,7 +120,7 @@ class TextDataset(Dataset):
             f"{tokens:,} tokens ({', '.join(details)}); {'; '.join(remarks)}"
         )
 
-    def _pipeline(self, batch_size: int) -> Pipeline:
+    def _pipeline(self, batch_size: int, read: Mapping[str, float] | None = None) -> Pipeline:
         """What is mixed; without weights all sources are one."""
         groups = [self.train]
         if isinstance(self.config, WeightedConfig) and self.config.weights:
@@ -113,4 +128,4 @@ class TextDataset(Dataset):
             expected = "empty with config.train.carry_state, which reads document after document"
             self.config.require(not self.carry_state, "weights", expected)
             groups = [(store,) for store in self.train]
-        return Pipeline(groups, self.config, batch_size, self.carry_state)
+        return Pipeline(groups, self.config, batch_size, self.carry_state, read or {})

@@ -21,6 +21,11 @@ def joined_state(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return whole
 
 
+def joined_progress(parts: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The `TrainIterator.progress` of a whole run, the mean of those of its processes."""
+    return {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
+
+
 class TrainIterator(Iterator[Batch]):
     """Batches without end, whose position can be read and set.
 
@@ -66,6 +71,10 @@ class TrainIterator(Iterator[Batch]):
     def metrics(self) -> dict[str, float]:
         """What a log says of the input."""
         return {}
+
+    def progress(self) -> dict[str, float]:
+        """What has been read, fit for JSON: where batches of another shape go on."""
+        return self.metrics()
 
     def start(self) -> None:
         """Starts what works in the background, if anything does."""

@@ -35,8 +35,13 @@ def reply(
     if isinstance(messages, str):
         messages = [Message("user", messages)]
     ids = encoder.question(messages, continued=state is not None)
-    stops = tuple(dict.fromkeys((*encoder.stops, *tokenizer.stop_ids)))
+    stops = response_ends(encoder)
     return generate(model, params, tokenizer, ids, state=state, stops=stops, **options)
+
+
+def response_ends(encoder: ChatEncoder) -> tuple[int, ...]:
+    """The tokens at which a response ends: those of the template and those of the model."""
+    return tuple(dict.fromkeys((*encoder.stops, *encoder.tokenizer.stop_ids)))
 
 
 def chat_encoder(tokenizer: Tokenizer) -> ChatEncoder:

@@ -4,60 +4,17 @@ A recurrent state has a fixed size, so the ten-thousandth token costs what the t
 without a state reads the whole text again for each token.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 
-import flax.struct
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from mmrec_jax.errors import UserError
+from mmrec_jax.inference.decode import Rows, begin_rows, step
 from mmrec_jax.inference.prefill import CONTEXT, TextState, prefill
 from mmrec_jax.inference.rereading import colocate, with_room, with_state
-from mmrec_jax.inference.sampling import Sampling, draw
-from mmrec_jax.models.api import LanguageModel, Params, State
-from mmrec_jax.settings import LARGEST_SEED
+from mmrec_jax.inference.sampling import Sampling
+from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
-from mmrec_jax.typing import Array, Bool, Float
-
-
-@flax.struct.dataclass
-class Rows:
-    """Texts that are being written, one per row."""
-
-    state: State
-    logits: Float[Array, "B V"]
-    seen: Bool[Array, "B V"]
-    ended: Bool[Array, "B"]
-
-
-@partial(jax.jit, static_argnames="sampling", donate_argnames="rows")
-def _step(
-    model: LanguageModel,
-    params: Params,
-    rows: Rows,
-    key: Array,
-    index: Array,
-    ends: Array,
-    ids: Array,
-    sampling: Sampling,
-) -> tuple[Array, Rows]:
-    """Draws one of the first `ids` tokens for each row and applies the model.
-
-    A row that drew one of `ends` is kept.
-    """
-    logits = jnp.where(jnp.arange(rows.logits.shape[1]) < ids, rows.logits, -jnp.inf)
-    tokens = draw(jax.random.fold_in(key, index), logits, rows.seen, sampling)
-    tokens = jnp.where(rows.ended, ends[0], tokens)
-    ended = jnp.isin(tokens, ends)
-    seen = rows.seen.at[jnp.arange(tokens.shape[0]), tokens].max(~ended)
-    # To a row that has ended the token is padding, which leaves the state untouched.
-    segment_ids = (~ended).astype(jnp.int32)
-    output = model.apply(params, tokens[:, None], rows.state, segment_ids[:, None])
-    logits = jnp.where(ended[:, None], rows.logits, output.logits[:, 0])
-    return tokens, Rows(state=output.state, logits=logits, seen=seen, ended=ended)
 
 
 def stream(
@@ -79,28 +36,22 @@ def stream(
     before. `state`, the document that each sample continues, is left as it is. Tokens from `ids` on
     are padding of the vocabulary and never drawn.
     """
-    if not 0 <= seed <= LARGEST_SEED:
-        raise UserError(f"seed is {seed}; it must be in 0 to {LARGEST_SEED}")
-    sampling, key = sampling or Sampling(), jax.random.key(seed)
-
-    def repeat(x: Array | np.ndarray, axis: int = 0) -> Array:
-        return jnp.repeat(jnp.array(x), samples, axis=axis)  # a copy: `_step` consumes its rows
-
     model = with_state(model)
-    rows = Rows(
-        state=jax.tree.map(repeat, state.state, model.state_batch_axes),
-        logits=repeat(state.logits),
-        seen=repeat(state.seen),
-        ended=jnp.zeros(samples, bool),
+    # Two ends at least, so that one compiled step serves a text and a conversation.
+    rows = begin_rows(
+        model,
+        state,
+        range(samples),
+        sampling=sampling or Sampling(),
+        seed=seed,
+        ends=ends,
+        most_ends=max(2, len(ends)),
     )
     rows = colocate(params, rows)
-    # Of two at least, so that one compiled step serves a text and a conversation.
-    last = np.resize(np.array(ends or [-1], np.int32), max(2, len(ends)))
     most = np.int32(state.logits.shape[1] if ids is None else ids)
-    for index in range(state.draws, state.draws + max_tokens):
-        rows = dataclasses.replace(rows, state=with_room(rows.state, 1))
-        tokens, rows = _step(model, params, rows, key, np.int32(index), last, most, sampling)
-        yield np.asarray(tokens), rows
+    for _ in range(max_tokens):
+        drawn, rows = step(model, params, rows, most)
+        yield np.asarray(drawn.tokens), rows
 
 
 def generate(
@@ -150,12 +101,12 @@ def generate(
     """
     if on_state is not None and samples != 1:
         raise ValueError(f"on_state needs samples=1, not {samples}: a state holds one text")
-    if isinstance(prompt, str):
-        ids = tokenizer.encode(prompt, continues=state is not None)
-    else:
+    if not isinstance(prompt, str):
         ids = prompt
-    if state is None and isinstance(prompt, str):
-        ids = np.concatenate([[tokenizer.bos_id], ids]).astype(np.int32)
+    elif state is None:
+        ids = document_ids(tokenizer, prompt)
+    else:
+        ids = tokenizer.encode(prompt, continues=True)
     ends = tuple(stops or tokenizer.ends) if stop_at_end else ()
     start = prefill(model, params, ids, state) if state is None or len(ids) else state
     texts = [TextStream(tokenizer, start.tail, start.pending) for _ in range(samples)]
@@ -184,7 +135,7 @@ def generate(
             break
         drawn += 1
     if on_state is not None:
-        on_state(start if rows is None else _state_after(start, drawn, rows, texts[0]))
+        on_state(start if rows is None else state_after(start, drawn, rows, texts[0]))
     else:
         for row, text in enumerate(texts):
             parts[row].append(text.finish())
@@ -193,12 +144,17 @@ def generate(
     return ["".join(part) for part in parts]
 
 
-def _state_after(start: TextState, drawn: int, rows: Rows, text: "TextStream") -> TextState:
-    """The one row as a text that can be continued, on the host."""
+def document_ids(tokenizer: Tokenizer, text: str) -> np.ndarray:
+    """The ids [n] of a document that begins with `text`; errors as of `Tokenizer.encode`."""
+    return np.concatenate([[tokenizer.bos_id], tokenizer.encode(text)]).astype(np.int32)
+
+
+def state_after(start: TextState, drawn: int, row: Rows, text: "TextStream") -> TextState:
+    """One row that began as `start`, as a text that can be continued, on the host."""
     return TextState(
-        state=jax.tree.map(np.array, rows.state),
-        logits=np.array(rows.logits),
-        seen=np.array(rows.seen),
+        state=jax.tree.map(np.array, with_room(row.state, 0)),
+        logits=np.array(row.logits),
+        seen=np.array(row.seen),
         length=start.length + drawn,
         draws=start.draws + drawn,
         tail=tuple(text.tail),

@@ -34,3 +34,25 @@ class FamilyConfig(Settings):
     def resolved(self) -> dict[str, Any]:
         """Fields that may be left to be derived, and the values that they come to."""
         return {}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExtendableConfig(FamilyConfig):
+    """Of a family whose vocabulary may get more rows, of tokens that its base did not have."""
+
+    new_rows: int = setting(
+        0, "rows of vocabulary that are tables of their own, behind the others", at_least(0)
+    )
+    padding_rows: int = setting(
+        0, "the last rows that are of no token and never have probability", at_least(0)
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        few = self.new_rows < self.vocab_size
+        self.require(few, "new_rows", f"less than model.vocab_size = {self.vocab_size}")
+
+    @property
+    def old_rows(self) -> int:
+        """Rows of the vocabulary that are no `new_rows`."""
+        return self.vocab_size - self.new_rows

@@ -31,6 +31,13 @@ class GrowingState:
         """Tokens of each row that take room."""
         raise NotImplementedError
 
+    @property
+    def room(self) -> int:
+        """Tokens of each row that there is room for."""
+        name, axis = next(iter(self.room_axes.items()))
+        size: int = getattr(self, name).shape[axis]
+        return size
+
     def with_room(self, count: int) -> Self:
         """With room for `count` more tokens, and no more than that takes; call it outside jit."""
         return self.resized(room_for(int(self.used.max()) + count))

@@ -17,11 +17,23 @@ if TYPE_CHECKING:
 Weight = float | tuple[tuple[int, float], ...]
 
 
-def _weight_holds(weight: Any) -> bool:
-    points = weight if isinstance(weight, tuple) else ((0, weight),)
+def _weight_holds(weight: Weight) -> bool:
+    points = _points(weight)
     ascending = all(before[0] < after[0] for before, after in itertools.pairwise(points))
     inside = all(step >= 0 and 0 <= value < math.inf for step, value in points)
     return bool(points) and ascending and inside
+
+
+WEIGHT = Check(_weight_holds, "at least 0, or points such as [(0,0.0),(500,0.1)], steps ascending")
+
+
+def highest_weight(weight: Weight) -> float:
+    """The most that it ever is."""
+    return max(value for _, value in _points(weight))
+
+
+def _points(weight: Weight) -> tuple[tuple[int, float], ...]:
+    return weight if isinstance(weight, tuple) else ((0, weight),)
 
 
 def weight_setting(default: float) -> Any:
@@ -30,7 +42,7 @@ def weight_setting(default: float) -> Any:
         default,
         "in the sum that is minimised: a number, or (step, weight) points, linear in between; "
         "0: measured, not trained on",
-        Check(_weight_holds, "at least 0, or points such as [(0,0.0),(500,0.1)], steps ascending"),
+        WEIGHT,
     )
 
 

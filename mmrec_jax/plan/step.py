@@ -9,6 +9,7 @@ from mmrec_jax.config import Config
 from mmrec_jax.dora.base import base_converter
 from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.plan.target import Target
+from mmrec_jax.stages import staged
 from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.train.compiled_steps import lower_step
 from mmrec_jax.train.mesh import abstract_on, mesh_over, model_shardings
@@ -22,12 +23,23 @@ _STEPS = 1000
 def lower_steps(config: Config, target: Target) -> Iterator[tuple[str, jax.stages.Lowered]]:
     """The programs that a run of `config` steps with on these devices, by name.
 
-    One, or two where the optimizer estimates the curvature in some steps. They are those of
-    `train.py`, with every row of `config.model.vocab_size`: no tokenizer is made.
+    One, or two where the optimizer estimates the curvature in some steps; and as many for each
+    shape of a batch that stages have besides. They are those of `train.py` (but for the factors of
+    stages), with every row of `config.model.vocab_size`: no tokenizer is made.
 
     Raises:
       UserError: the config does not fit the devices, or asks for what there is not.
     """
+    done = set()
+    for number, stage in enumerate(staged(config)):
+        shape = stage.train.batch_size, stage.train.accumulate, stage.data.seq_len
+        if shape not in done:
+            done.add(shape)
+            for name, lowered in _lower_shape(stage, target):
+                yield name + (f", stage {number}" if number else ""), lowered
+
+
+def _lower_shape(config: Config, target: Target) -> Iterator[tuple[str, jax.stages.Lowered]]:
     mesh = mesh_over(config, target.devices)
     steps = config.train.steps or _STEPS
     tokenizer = ByteTokenizer()  # what is made for the ids of a vocabulary has the shapes of any

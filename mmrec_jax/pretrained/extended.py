@@ -1,4 +1,4 @@
-"""A pretrained model whose vocabulary is extended: the rows that its new tokens begin with.
+"""A model whose vocabulary is extended: the rows that its new tokens begin with.
 
 The rows of old tokens and those of all ids behind them are two tables of the model, so that the new
 ones are trained while the old ones are frozen, and neither is ever copied into one matrix.
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from mmrec_jax.config import ExtendConfig
 from mmrec_jax.models.api import Params
-from mmrec_jax.models.family_config import FamilyConfig
-from mmrec_jax.models.transformer.config import TransformerConfig
+from mmrec_jax.models.family_config import ExtendableConfig, FamilyConfig
 from mmrec_jax.quantised import dequantise
 from mmrec_jax.tokenizers.bpe_file import BpeFile, unspell
 from mmrec_jax.tokenizers.cache import read_tokenizer_file
 from mmrec_jax.tokenizers.embeddings import Method, constituents, first_rows
+from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.train.mesh import process_local, shardings
 
@@ -33,7 +33,7 @@ _READ = 4_096  # rows that are read at once, or a multiple
 class Extension:
     """What a base becomes."""
 
-    model: TransformerConfig  # with the new rows
+    model: ExtendableConfig  # with the new rows
     tokenizer: Tokenizer
     parts: Mapping[int, Sequence[int]]  # the old tokens that each new one is made of
     lengths: Mapping[int, int]  # bytes of the old tokens
@@ -79,10 +79,9 @@ def read_extended(config: ExtendConfig, model: FamilyConfig, base: Tokenizer) ->
     """The tokenizer that `config` names, which begins and ends texts as the model's, `base`, does.
 
     Raises:
-      UserError: the model has no new rows (see `extend`); or the tokenizer cannot be read, or lacks
-        the tokens for that.
+      UserError: as `extend`; or the tokenizer cannot be read, or lacks the tokens for that.
     """
-    _require_extendable(config, model)
+    _require_extendable(config, model, base)
     path = Path(config.tokenizer).expanduser()
     path = path / "tokenizer.json" if path.is_dir() else path
     ends = base.id_to_piece(base.bos_id), base.id_to_piece(base.eos_id)
@@ -99,9 +98,9 @@ def extend(
 
     Raises:
       UserError: the model's family has no new rows or the model has some already, or `tokenizer` is
-        not `base` with more tokens.
+        not `base`, a tokenizer.json, with more tokens.
     """
-    found = _require_extendable(config, model)
+    found = _require_extendable(config, model, base)
     before = BpeFile.from_content(base.content, "the tokenizer of config.init_from")
     after = BpeFile.from_content(tokenizer.content, f"config.extend.tokenizer {config.tokenizer}")
     parts = constituents(before, after)
@@ -113,10 +112,18 @@ def extend(
     return Extension(extended, tokenizer, parts, lengths, config.method)
 
 
-def _require_extendable(config: ExtendConfig, model: FamilyConfig) -> TransformerConfig:
-    fits = isinstance(model, TransformerConfig)
-    config.require(fits, "tokenizer", "empty where the model is of another family than transformer")
-    assert isinstance(model, TransformerConfig)
+def _require_extendable(
+    config: ExtendConfig, model: FamilyConfig, base: Tokenizer
+) -> ExtendableConfig:
+    if not isinstance(model, ExtendableConfig):
+        expected = f"empty where the model is of family {model.family}, which has no new rows"
+        config.require(False, "tokenizer", expected)
+    assert isinstance(model, ExtendableConfig)
     expected = "empty where the model was extended before (mmrec export makes one table of both)"
     config.require(not model.new_rows, "tokenizer", expected)
+    expected = (
+        f"empty where the model's own is of kind {base.kind}; a model that is trained with "
+        "config.tokenizer.kind=byte_bpe can be extended"
+    )
+    config.require(isinstance(base, HuggingFaceTokenizer), "tokenizer", expected)
     return model

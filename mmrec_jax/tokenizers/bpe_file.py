@@ -24,6 +24,14 @@ _CHARACTERS = {byte: chr(byte) for byte in _VISIBLE} | {
     byte: chr(0x100 + index) for index, byte in enumerate(_HIDDEN)
 }
 _BYTES = {character: byte for byte, character in _CHARACTERS.items()}
+_OTHER_FILES = dict.fromkeys(("tokenizer.model", "spiece.model"), "sentencepiece")
+_OTHER_FILES["vocab.txt"] = "WordPiece"
+_REMEDY = (
+    "give a base whose tokenizer.json is byte-level BPE (Qwen3's, say), or train a model with "
+    "config.tokenizer.kind=byte_bpe"
+)
+# Built into the ByteLevel of the library.
+GPT2_REGEX = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 ALPHABET = frozenset(_BYTES)
 # Of printed text: some models (SmolLM2) have no tokens of control characters and unused bytes.
 _NEEDED = frozenset(_CHARACTERS[byte] for byte in (9, 10, *range(32, 127), *range(0x80, 0xC0))) | {
@@ -62,7 +70,12 @@ class BpeFile:
         try:
             content = path.read_bytes()
         except OSError as error:
+            for name, kind in _OTHER_FILES.items():
+                if (path.parent / name).is_file():
+                    raise UserError(f"{path.parent / name}: this is {kind}; {_REMEDY}") from None
             raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        if path.suffix == ".model":
+            raise UserError(f"{path}: this is sentencepiece; {_REMEDY}")
         return cls.from_content(content, str(path))
 
     @classmethod
@@ -70,10 +83,10 @@ class BpeFile:
         """As `read`, from the bytes of a file that errors call `name`."""
         settings = read_settings(content, name)
         if fault := _model_fault(settings["model"]):
-            raise UserError(f"{name}: {fault}")
+            raise UserError(f"{name}: {fault}; {_REMEDY}")
         library = load_library(settings, name)
         if fault := extension_fault(settings):
-            raise UserError(f"{name}: {fault}")
+            raise UserError(f"{name}: {fault}; {_REMEDY}")
         # The library numbers added tokens by itself: one that is in the vocabulary has its id.
         added = {token.content: i for i, token in library.get_added_tokens_decoder().items()}
         pairs = (
@@ -91,7 +104,7 @@ class BpeFile:
         if missing:
             raise UserError(
                 f"{name}: {len(missing)} bytes of ordinary text have no token; such a tokenizer "
-                "cannot spell every text and cannot be extended"
+                f"cannot spell every text and cannot be extended; {_REMEDY}"
             )
         return cls(name, settings, vocab, merges, added, hashlib.sha256(content).hexdigest())
 
@@ -102,14 +115,16 @@ class BpeFile:
 
     @property
     def split_regex(self) -> str | None:
-        """The regular expression that splits text into pre-tokens; None unless there is just one.
-
-        Also None for that of GPT-2, which is built into the library.
-        """
-        splits = [part for part in steps(self.settings, "pre_tokenizer") if part["type"] == "Split"]
-        if len(splits) != 1 or splits[0]["behavior"] != "Isolated" or splits[0]["invert"]:
+        """The expression that splits text into pre-tokens, digits apart; None if it is not one."""
+        *others, spelling = steps(self.settings, "pre_tokenizer")
+        others = [part for part in others if part["type"] != "Digits"]
+        if spelling.get("use_regex", True):
+            return None if others else GPT2_REGEX
+        if len(others) != 1 or others[0]["type"] != "Split":
             return None
-        regex: str | None = splits[0]["pattern"].get("Regex")
+        if others[0]["behavior"] != "Isolated" or others[0]["invert"]:
+            return None
+        regex: str | None = others[0]["pattern"].get("Regex")
         return regex
 
     def extended(
@@ -132,9 +147,13 @@ class BpeFile:
             "merges": [list(merge) for merge in (*self.merges, *merges)],
         }
         if split_regex is not None:
-            for part in steps(settings, "pre_tokenizer"):
-                if part["type"] == "Split":
-                    part["pattern"] = {"Regex": split_regex}
+            split = {"type": "Split", "behavior": "Isolated", "invert": False}
+            split["pattern"] = {"Regex": split_regex}
+            *others, spelling = steps(settings, "pre_tokenizer")
+            parts = [split if part["type"] == "Split" else part for part in others]
+            parts += [split] * (split not in parts)
+            parts.append({**spelling, "use_regex": False})
+            settings["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": parts}
         return (json.dumps(settings, ensure_ascii=False, indent=1) + "\n").encode()
 
 

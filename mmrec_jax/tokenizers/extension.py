@@ -7,7 +7,7 @@ across them (superwords). Both leave English, or texts that are given, as it was
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from mmrec_jax.tokenizers.learning import (
 )
 from mmrec_jax.tokenizers.library import read_library
 from mmrec_jax.tokenizers.morphemes import Boundaries, token_morphemes
-from mmrec_jax.tokenizers.protection import Protection, protect_english
+from mmrec_jax.tokenizers.protection import Protection, Refusal, protect_english
 from mmrec_jax.tokenizers.reachability import unreachable_tokens
 from mmrec_jax.tokenizers.superwords import followers, superword_expression, superword_symbols
 from mmrec_jax.tokenizers.text import count_words, text_chunks
@@ -119,26 +119,26 @@ def learn_extension(plan: ExtensionPlan, report: OnProgress) -> Vocabulary:
     if not (text.order >= 0).any():
         raise UserError("--text: there is no text in it")
     vocabulary = Vocabulary(plan.base)
-    inside, across = plan.protection.pairs(plan.base, tokenizer)
     subwords = plan.vocab_size - plan.superwords
     least = min(weight for _, weight in files)
 
     def learn(
-        stage: Stage, symbols: Symbols, new_tokens: int, forbidden: Container[int], at_least: int
+        stage: Stage, symbols: Symbols, new_tokens: int, refuse: Refusal, at_least: int
     ) -> Symbols:
         def progress(done: int) -> None:
             report(f"{stage}s", done, new_tokens)
 
-        return learn_merges(stage, vocabulary, symbols, new_tokens, forbidden, at_least, progress)
+        return learn_merges(stage, vocabulary, symbols, new_tokens, refuse, at_least, progress)
 
     ids, offsets, counts = text.table.words()
-    morphemes, once = None, least
+    morphemes, factor = None, 1
     if plan.boundaries is not None:
         morphemes = token_morphemes(ids, offsets, vocabulary.tokens, plan.boundaries)
-        once *= ALIGNED
+        factor = ALIGNED
+    inside, across = plan.protection.refusals(plan.base, tokenizer, text.table, factor)
     symbols = word_symbols(ids, offsets, counts, morphemes)
     try:
-        words = learn("subword", symbols, subwords, inside, _SUBWORD_OCCURRENCES * once)
+        words = learn("subword", symbols, subwords, inside, _SUBWORD_OCCURRENCES * factor * least)
         if plan.superwords:
             joints = superword_symbols(words, text, vocabulary)
             learn("superword", joints, plan.superwords, across, _SUPERWORD_OCCURRENCES * least)

@@ -7,7 +7,7 @@ the top (merging other pairs only takes positions away from a pair).
 
 import dataclasses
 import heapq
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -285,7 +285,7 @@ def learn_merges(
     vocabulary: Vocabulary,
     sequence: Symbols,
     new_tokens: int,
-    forbidden: Container[int],
+    refuse: Callable[[int, int], bool],
     at_least: int,
     on_progress: Callable[[int], None],
 ) -> Symbols:
@@ -294,8 +294,9 @@ def learn_merges(
     A pair whose token already exists is merged too: it becomes a second way to the token. Where an
     older merge can then continue from it, that is done at once, as an encoder would do it.
 
-    Pairs in `forbidden` (by `pair_key`), or that count less than `at_least`, are not merged, nor
-    those that spell an added token. `on_progress` is called with the number of tokens made here.
+    Pairs that `refuse` (`pair_key`, count) refuses, or that count less than `at_least`, are not
+    merged, nor those that spell an added token. `on_progress` is called with the number of tokens
+    made here.
 
     Returns:
       The sequence in the new tokens.
@@ -312,7 +313,7 @@ def learn_merges(
             if best is None:
                 raise OutOfPairs
             pair, count = best
-            if pair in forbidden or vocabulary.is_added(pair) or vocabulary.tears(pair):
+            if refuse(pair, count) or vocabulary.is_added(pair) or vocabulary.tears(pair):
                 pairs.refuse(pair)
                 continue
             pairs.merge(pair, vocabulary.merge(pair, count, stage))

@@ -1,16 +1,22 @@
-"""What an extension leaves as it was: texts that are given, or English and code.
+"""What an extension leaves as it was: the texts that are given, or English and code.
 
-No pair of tokens that occurs in a protected text is merged, inside a word or across words. Nobody
-can give all of English, so without texts two rules stand for it. Inside words: the pairs of the
-Python manual. Across words: every two tokens of the base that are spelled in ASCII. The base knows
-nearly every English word and mark as one token, so that most joints of English and code are such
-("York" after "New", a comma after "her"), and a manual has seen few of them; a joint of a learned
-token, or of one with a Turkish letter, is hardly ever English.
+No pair of tokens that occurs in a protected text is merged. Nobody can give all of English, so the
+default protects the Python manual and, besides, most pairs of tokens that the base spells in ASCII.
+The base knows nearly every English word and mark as one token, so what joins two words of English
+or code joins two such tokens, and what joins two parts of an English word does so in a rare word.
+Such a pair is merged if its letters speak for the text: the log-odds of their trigrams between the
+words of the text and those of the base's vocabulary. Inside a word it may also be common: then it
+saves many tokens of the text and changes a few rare English words.
 """
 
+import collections
 import dataclasses
+import functools
 import hashlib
-from collections.abc import Container, Sequence
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,53 +26,106 @@ from numpy.typing import NDArray
 from mmrec_jax.data.manual import manual_documents
 from mmrec_jax.tokenizers.bpe_file import BpeFile, unspell
 from mmrec_jax.tokenizers.learning import pair_key, split_key
-from mmrec_jax.tokenizers.text import added_words, split_words
+from mmrec_jax.tokenizers.text import WordTable, added_words, split_words
 
+# Whether a pair (by `pair_key`) must not be merged, which counts so much in the text.
+Refusal = Callable[[int, int], bool]
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _PairsOf:
-    """The pairs of `both`, and those among `tokens`."""
-
-    both: frozenset[int]
-    tokens: frozenset[int]
-
-    def __contains__(self, pair: object) -> bool:
-        assert isinstance(pair, int)
-        return pair in self.both or self.tokens.issuperset(split_key(pair))
+# Natural logarithms of odds that must be for the text: of a merged token inside a word, of the two
+# tokens that would be joined across words (which, unlike rare words, may be common in English).
+_INSIDE_ODDS, _ACROSS_ODDS = 1.0, 3.0
+_COMMON = 2e-5  # of the words of the text: a pair inside words is common
+_WORD = re.compile(r" ?[^\W\d_]+")
 
 
 @dataclasses.dataclass(frozen=True)
 class Protection:
-    """Texts, and whether the tokens of the base in ASCII are left apart."""
+    """What must keep its ids."""
 
     texts: Sequence[str]
-    joints: bool  # every joint of two words that end and begin in such tokens is protected
+    english: bool  # besides, English and code that is in none of them
 
     def record(self) -> dict[str, Any]:
         """All that determines what is protected, as JSON."""
         texts = hashlib.sha256("\0".join(self.texts).encode()).hexdigest()
-        return {"protected_sha256": texts, "protected_joints": self.joints}
+        odds = [_INSIDE_ODDS, _ACROSS_ODDS, _COMMON] if self.english else None
+        return {"protected_sha256": texts, "protected_english": odds}
 
-    def pairs(
-        self, base: BpeFile, tokenizer: tokenizers.Tokenizer
-    ) -> tuple[Container[int], Container[int]]:
-        """The pairs inside words, and of a word's last token and the next word, by `pair_key`.
+    def refusals(
+        self, base: BpeFile, tokenizer: tokenizers.Tokenizer, table: WordTable, factor: int
+    ) -> tuple[Refusal, Refusal]:
+        """The pairs not to be merged inside words, and of a word's last token and the next word.
 
-        `tokenizer` is that of `base` with the pre-tokens of the extension.
+        Args:
+          base: what is extended.
+          tokenizer: that of `base`, with the pre-tokens of the extension.
+          table: the words of the text to learn from.
+          factor: what counts of pairs inside words are at most multiplied by.
         """
         inside, across = _pairs_in(self.texts, tokenizer)
-        plain = {index for token, index in base.vocab.items() if unspell(token).isascii()}
-        return inside, _PairsOf(frozenset(across), frozenset(plain if self.joints else ()))
+        if not self.english:
+            return (lambda pair, _: pair in inside), (lambda pair, _: pair in across)
+        texts = {index: unspell(token) for token, index in base.vocab.items()}
+        plain = {index: text.decode() for index, text in texts.items() if text.isascii()}
+        odds = functools.cache(_trigram_odds(_repeated(table, texts), plain.values()))
+        common = _COMMON * factor * int(table.words()[2].sum())
+
+        def refuse_inside(pair: int, found: int) -> bool:
+            left, right = split_key(pair)
+            if pair in inside or left not in plain or right not in plain:
+                return pair in inside
+            return found < common and odds(plain[left] + plain[right]) < _INSIDE_ODDS
+
+        def refuse_across(pair: int, _: int) -> bool:
+            left, right = split_key(pair)
+            if pair in across or left not in plain or right not in plain:
+                return pair in across
+            return odds(plain[left]) + odds(plain[right]) < _ACROSS_ODDS
+
+        return refuse_inside, refuse_across
 
 
 def protect_texts(texts: Sequence[str]) -> Protection:
     """Protects some texts and no more."""
-    return Protection(texts, joints=False)
+    return Protection(texts, english=False)
 
 
 def protect_english() -> Protection:
     """Protects English and code; a `UserError` if this Python has no manual."""
-    return Protection([document.text for document in manual_documents()], joints=True)
+    return Protection([document.text for document in manual_documents()], english=True)
+
+
+def _repeated(table: WordTable, texts: Mapping[int, bytes]) -> Iterator[str]:
+    """The words that occur more than once."""
+    ids, offsets, counts = table.words()
+    spans = itertools.compress(itertools.pairwise(offsets.tolist()), counts > counts.min())
+    for start, stop in spans:
+        word = b"".join(texts[index] for index in ids[start:stop].tolist())
+        yield word.decode("utf-8", "replace")
+
+
+def _trigram_odds(words: Iterable[str], others: Iterable[str]) -> Callable[[str], float]:
+    """The log-odds that a token is of one list of words rather than of another, by its letters.
+
+    Half an occurrence more in both lists keeps unknown letters neutral; a short list of `words` is
+    not scaled up, so that little text is no evidence.
+    """
+    ours, theirs = _trigram_counts(words), _trigram_counts(others)
+    scale = min(1.0, theirs.total() / max(ours.total(), 1))
+    return lambda token: sum(
+        math.log((scale * ours[part] + 0.5) / (theirs[part] + 0.5)) for part in _trigrams(token)
+    )
+
+
+def _trigram_counts(words: Iterable[str]) -> collections.Counter[str]:
+    """How many different words of letters, a space before them or not, have each trigram."""
+    letters = {word.casefold() for word in words if _WORD.fullmatch(word)}
+    return collections.Counter(itertools.chain.from_iterable(map(_trigrams, letters)))
+
+
+def _trigrams(token: str) -> list[str]:
+    folded = token.casefold()
+    return [folded[start : start + 3] for start in range(len(folded) - 2)]
 
 
 def _pairs_in(texts: Sequence[str], tokenizer: tokenizers.Tokenizer) -> tuple[set[int], set[int]]:

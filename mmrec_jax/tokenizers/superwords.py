@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from mmrec_jax.errors import UserError
-from mmrec_jax.tokenizers.bpe_file import BpeFile, unspell
+from mmrec_jax.tokenizers.bpe_file import GPT2_REGEX, BpeFile, unspell
 from mmrec_jax.tokenizers.byte_bpe import (
     CONTRACTION,
     CONTRACTIONS,
@@ -28,8 +28,14 @@ from mmrec_jax.tokenizers.text import CountedText
 _ENDINGS = (
     r"'(?:[dt][ae](?:n|ki)?|[dt][ıiuü]r|s[ıiuü](?:n[ae]|n[ıiuü]n?|nd[ae]n?|yl[ae])?)(?!\p{L})"
 )
-# Qwen2 and Qwen3; GPT-4 and Llama 3.
-_KNOWN = {split_expression(digits): digits for digits in (ONE_DIGIT, r"\p{N}{1,3}")}
+# Contractions, words, digits, line ends after marks, and spaces, by the whole expression: of Qwen2
+# and Qwen3; of GPT-4 and Llama 3; of GPT-2.
+_KNOWN = {
+    split_expression(digits): (CONTRACTION, WORD, digits, r"[\r\n]+", SPACE)
+    for digits in (ONE_DIGIT, r"\p{N}{1,3}")
+}
+_GPT2 = ("|".join(CONTRACTIONS), r" ?\p{L}+", r" ?\p{N}+", "", r"\s+(?!\S)|\s+")
+_KNOWN[GPT2_REGEX] = _GPT2
 # Oniguruma, Ruby syntax: https://github.com/kkos/oniguruma/blob/master/doc/RE
 _SPECIAL = frozenset(r"\.^$|?*+()[]{}")
 
@@ -42,17 +48,17 @@ def superword_expression(base: BpeFile, followers: Iterable[str] = ()) -> str:
     Raises:
       UserError: the pre-tokeniser of `base` is not one of `_KNOWN`.
     """
-    digits = _KNOWN.get(base.split_regex or "")
-    if digits is None:
+    parts = _KNOWN.get(base.split_regex or "")
+    if parts is None:
         raise UserError(
-            f"{base.name}: --superwords needs the pre-tokeniser of Qwen2, Qwen3, GPT-4 or Llama 3, "
-            "and this file has another; leave --superwords out"
+            f"{base.name}: --superwords needs the pre-tokeniser of GPT-2, Qwen2, Qwen3, GPT-4 or "
+            "Llama 3, and this file has another; leave --superwords out"
         )
+    contraction, word, digits, lines, space = parts
     ends = {follower: _end(follower) for follower in followers}
     more = f"(?:{trie_regex(ends)})*" if ends else ""
-    return (
-        f"{_ENDINGS}{more}|{CONTRACTION}|{WORD}{more}|{digits}|{MARKS}(?:[\\r\\n]+|{more})|{SPACE}"
-    )
+    after_marks = f"(?:{lines}|{more})" if lines else more
+    return f"{_ENDINGS}{more}|{contraction}|{word}{more}|{digits}|{MARKS}{after_marks}|{space}"
 
 
 def superword_symbols(words: Symbols, text: CountedText, vocabulary: Vocabulary) -> Symbols:

@@ -1,10 +1,11 @@
-"""The compiled training steps of a run: one, or a plain one and one with the estimator.
+"""The compiled training steps of a run: one for each shape of a batch, or two with an estimator.
 
 Programs are kept on disk, so that a run that continues does not compile again.
 """
 
 import os
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -15,52 +16,70 @@ from mmrec_jax.config import Config
 from mmrec_jax.data.files.paths import cache_folder
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel
-from mmrec_jax.objectives.api import Batch, Objective
+from mmrec_jax.objectives.api import Batch, Objective, weight_schedule
 from mmrec_jax.train.estimator import make_estimator
 from mmrec_jax.train.mesh import abstract_batch, replicated
+from mmrec_jax.train.stages import factors
 from mmrec_jax.train.state import TrainState
-from mmrec_jax.train.step import Metrics, make_train_step
+from mmrec_jax.train.step import Factors, Metrics, make_train_step
 
 if TYPE_CHECKING:
     from mmrec_jax.train.setup import Setup
+    from mmrec_jax.train.stages import Stage
 
 
 class CompiledSteps:
     """Takes step `number` (from 1) of a run with the program that it needs.
 
-    The program of the first step is there once this is made, the other one is compiled when its own
-    first step comes.
+    There is one for each shape of a stage (`Stage.shape`), or two with an estimator. The program of
+    the first step of a session is there once this is made; the other one, and those of the next
+    stage, are compiled in the background, one after the other.
     """
 
-    def __init__(self, p: "Setup") -> None:
-        """Compiles for the step after `p.start`."""
+    def __init__(self, p: "Setup", stage: "Stage", step: int) -> None:
+        """Compiles for the step after `step`, in `stage`."""
         self._p = p
-        self._state = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), p.state
-        )
         optim = p.config.optim
         self._every = optim.hessian_every if optim.uses_hessian else None
-        first = self._refreshes(p.start + 1)
-        self._ready: dict[bool, Any] = {first: self._compile(first)}
+        self._ready: dict[tuple[Any, bool], Future[Any]] = {}
+        self._background = ThreadPoolExecutor(1)
+        self.enter(stage, step)
+
+    def enter(self, stage: "Stage", step: int) -> None:
+        """Steps after `step` are of this stage; returns when the program of the first is there."""
+        self._stage = stage
+        following = self._p.stages[stage.number + 1 : stage.number + 2]
+        for each, begin in ((stage, step), *((each, each.begin) for each in following)):
+            first = self._refreshes(begin + 1)
+            for refresh in (first,) if self._every in (None, 1) else (first, not first):
+                self._program(each, refresh)
+        self._program(stage, self._refreshes(step + 1)).result()
 
     def __call__(self, number: int, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """The state after step `number`, and its metrics."""
-        refresh = self._refreshes(number)
-        if refresh not in self._ready:
-            self._ready[refresh] = self._compile(refresh)
-        after: tuple[TrainState, Metrics] = self._ready[refresh](self._p.model, state, batch)
+        program = self._program(self._stage, self._refreshes(number)).result()
+        after: tuple[TrainState, Metrics] = program(self._p.model_of(self._stage), state, batch)
         return after
+
+    def close(self) -> None:
+        """Forgets programs whose compilation has not begun."""
+        self._background.shutdown(wait=False, cancel_futures=True)
 
     def _refreshes(self, number: int) -> bool:
         """Steps 1, 1 + k, 1 + 2 k, ... of the run, not of the session."""
         return self._every is not None and (number - 1) % self._every == 0
 
-    def _compile(self, refresh: bool) -> Any:
+    def _program(self, stage: "Stage", refresh: bool) -> "Future[Any]":
+        key = stage.shape, refresh
+        if key not in self._ready:
+            self._ready[key] = self._background.submit(self._compile, stage, refresh)
+        return self._ready[key]
+
+    def _compile(self, stage: "Stage", refresh: bool) -> Any:
         p = self._p
-        lowered = lower_step(
-            p.config, p.mesh, p.model, p.objectives, p.optimizer, self._state, refresh
-        )
-        return lowered.compile()
+        state = p.abstract_state(stage)
+        parts = p.objectives, p.optimizer, state, refresh, factors(p.stages)
+        return lower_step(stage.config, p.mesh, p.model_of(stage), *parts).compile()
 
 
 def lower_step(
@@ -71,18 +90,22 @@ def lower_step(
     optimizer: optax.GradientTransformation,
     state: TrainState,
     refresh: bool,
+    factors: Factors | None = None,
 ) -> jax.stages.Lowered:
     """One update of a run, `(model, state, batch) -> (state, metrics)`; donates the state.
 
     The model has the tokenizer's vocabulary and its time chunk fitted; of its arrays and of `state`
     shapes, dtypes and shardings suffice, and the devices of the mesh need not be here. With
-    `refresh` the step estimates the curvature.
+    `refresh` the step estimates the curvature. `config` is that of a stage, `factors` are those of
+    all.
     """
-    accumulate = config.train.accumulate
     main = config.objectives.get("cross_entropy")
     chunk = None if main is None else main.chunk
-    estimator = make_estimator(config.optim, accumulate, chunk) if refresh else None
-    step = make_train_step(optimizer, objectives, accumulate, estimator)
+    estimator = make_estimator(config.optim, config.train.accumulate, chunk) if refresh else None
+    train = config.train
+    passing = weight_schedule(train.state_passing) if train.passes_states else None
+    parts = optimizer, objectives, train.accumulate, estimator, passing, factors
+    step = make_train_step(*parts)
     shardings = jax.tree.map(lambda x: x.sharding, state)
     program = jax.jit(step, donate_argnums=1, out_shardings=(shardings, replicated(mesh)))
     with jax.set_mesh(mesh):

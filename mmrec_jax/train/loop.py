@@ -27,6 +27,7 @@ from mmrec_jax.train.monitor import (
 )
 from mmrec_jax.train.processes import all_reduce_max, gather, is_process_zero
 from mmrec_jax.train.setup import Setup, set_up
+from mmrec_jax.train.stages import Stage, planned_positions
 from mmrec_jax.train.state import to_items
 from mmrec_jax.train.writer import check_writers, open_writers, require_workdir
 from mmrec_jax.tree import count
@@ -72,7 +73,7 @@ def _run(
     with contextlib.closing(setup.checkpointer):
         interrupt = Interrupt()
         loop = _Loop(setup, begin)
-        with contextlib.closing(loop.writer), contextlib.closing(setup.batches):
+        with contextlib.closing(loop):
             loop.run(interrupt)
     return interrupt.exit_status
 
@@ -89,6 +90,11 @@ class _Loop:
         self.tracing = False
         self.health = SophiaHealth(setup.config.optim)
 
+    def close(self) -> None:
+        """Ends what works in the background."""
+        self.p.batches.close()
+        self.writer.close()
+
     def run(self, interrupt: Interrupt) -> None:
         p = self.p
         trained = count(self.state.params)
@@ -98,22 +104,47 @@ class _Loop:
         if p.start >= p.steps or self._reached_target():
             report.closing(p, p.start, self.validation, begin=self.begin)
             return
+        self.sizes = trained, 0 if trained == whole else whole
+        if following := self._following(p.start):
+            self._enter(following)
         self.input = InputMonitor(p.batches)
         self._compile()
-        frozen = 0 if trained == whole else whole
         with interrupt:  # there is something to save only now
-            self._train(interrupt, trained, frozen)
+            self._train(interrupt)
 
-    def _train(self, interrupt: Interrupt, trained: int, frozen: int) -> None:
+    def _following(self, step: int) -> Stage | None:
+        """The stage that begins after `step`."""
+        stages, number = self.p.stages, self.p.stage.number
+        begun = max(stage.number for stage in stages if stage.begin <= step)
+        if self._reached(self.p.stage.target_loss):
+            begun = max(begun, number + 1)
+        return stages[begun] if number < begun < len(stages) else None
+
+    def _enter(self, stage: Stage) -> None:
+        """Goes on in a stage, on whose evaluations its target waits."""
+        self.state = self.p.enter(stage, self.state)
+        self.validation = {}
+
+    def _cross_border(self, stage: Stage, step: int, bar: tqdm) -> None:
+        """Enters a stage after `step`, all of whose metrics have been told."""
+        self._stop_trace()
+        report.entered(bar, self.p, stage, step)
+        self._enter(stage)
+        self.input = InputMonitor(self.p.batches)
+        self.train_step.enter(stage, step)
+        bar.total = bar.n + planned_positions(self.p.stages[stage.number :], step, self.p.steps)
+
+    def _train(self, interrupt: Interrupt) -> None:
         p, train = self.p, self.p.config.train
-        self.flops = training_flops_per_token(p.model, trained, frozen, p.config.data.seq_len)
         dtype = getattr(p.config.model, "dtype", "float32")
         self.peak_flops = matmul_flops_per_second(dtype) * p.mesh.size
         step = p.start
+        # It counts positions, of which a step reads more or fewer in each stage.
+        done = planned_positions(p.stages, 0, step)
         bar = tqdm(
-            total=p.steps,
-            initial=step,
-            unit="step",
+            total=done + planned_positions(p.stages[p.stage.number :], step, p.steps),
+            initial=done,
+            bar_format="{desc}{percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]",
             dynamic_ncols=True,
             mininterval=0.2 if sys.stderr.isatty() else 15,
             disable=not is_process_zero(),
@@ -124,6 +155,12 @@ class _Loop:
             self._begin_window()
             previous: tuple[dict[str, jax.Array], dict[str, float]] | None = None
             for step in range(p.start + 1, p.steps + 1):
+                if (following := self._following(step - 1)) is not None:
+                    if previous is not None:
+                        self._take(step - 1, *previous, bar)
+                        previous = None
+                    self._cross_border(following, step - 1, bar)
+                    self._begin_window()
                 self._profile(step)
                 batch = shard_batch(next(self.input), p.mesh)
                 read = p.batches.metrics()  # of this batch: the next one is taken before it is told
@@ -166,7 +203,7 @@ class _Loop:
     def _compile(self) -> None:
         p = self.p
         start = time.perf_counter()
-        self.train_step = CompiledSteps(p)
+        self.train_step = CompiledSteps(p, p.stage, p.start)
         self.evaluator = Evaluator(p, self.writer)
         now = time.perf_counter()
         report.compiled(now - start, now - self.begin)
@@ -198,7 +235,10 @@ class _Loop:
         for term in (*self.p.objectives, "loss", "grad_norm"):
             self._require_finite(step, term, values.get(term, 0.0))
         self.window_tokens += int(values.pop("tokens"))
-        bar.update(1)
+        stage = self.p.stage
+        batch_size, _, seq_len = stage.shape
+        bar.set_description_str(report.progress(self.p, step), refresh=False)
+        bar.update(batch_size * seq_len)
         warning = self.health.warning(step, values)
         if warning and is_process_zero():
             report.warned(bar, warning)
@@ -206,11 +246,14 @@ class _Loop:
             return
         rate = self.window_tokens / max(time.perf_counter() - self.window_start, 1e-9)
         bar.set_postfix_str(f"loss {values['loss']:.3f}, {rate:,.0f} tokens/s", refresh=False)
+        flops = training_flops_per_token(self.p.model_of(stage), *self.sizes, seq_len)
         values |= {
             "tokens_per_second": rate,
-            "flop_utilisation": rate * self.flops / self.peak_flops,
+            "flop_utilisation": rate * flops / self.peak_flops,
             **self.input.metrics(read),
         }
+        if self.p.config.stages:
+            values["stage"] = stage.number
         self.writer.write(step, "train", values)
 
     def _require_finite(self, step: int, term: str, value: float) -> None:
@@ -241,14 +284,17 @@ class _Loop:
                 "tokenizer": p.data.tokenizer.fingerprint,
                 "validation": self.validation or None,
                 "base": p.base,
+                "stages": {"begun": p.stage.number, "read": p.read},
             },
             validation_loss=self.validation.get("loss") if evaluated else None,
         )
 
     def _reached_target(self) -> bool:
-        train = self.p.config.train
-        targets = {"loss": train.target_loss, "bits_per_byte": train.target_bits_per_byte}
-        return any(
-            target is not None and self.validation.get(name, math.inf) <= target
-            for name, target in targets.items()
-        )
+        """Whether the run ends here: at its own target, or at that of the last stage."""
+        p, train = self.p, self.p.config.train
+        own = train.target_loss, p.stage.target_loss if p.stage == p.stages[-1] else None
+        reached = self._reached(train.target_bits_per_byte, "bits_per_byte")
+        return reached or any(map(self._reached, own))
+
+    def _reached(self, target: float | None, name: str = "loss") -> bool:
+        return target is not None and self.validation.get(name, math.inf) <= target

@@ -21,6 +21,7 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.models.partition import ROWS
 from mmrec_jax.objectives.api import Batch
+from mmrec_jax.stages import staged
 from mmrec_jax.train.state import TrainState, joined
 from mmrec_jax.tree import map_named, named_leaves
 
@@ -45,7 +46,7 @@ def split_cpu(config: Config) -> None:
     if chosen or jax.distributed.is_initialized():
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    rows = config.train.batch_size // config.train.accumulate
+    rows = math.gcd(*(each.train.batch_size // each.train.accumulate for each in staged(config)))
     sizes, fixed = _sizes(config.mesh)
     multiples = range(fixed, max(cores or 1, fixed) + 1, fixed) if -1 in sizes else [fixed]
     fitting = [n for n in multiples if rows % max(n // config.mesh.tensor, 1) == 0]
@@ -90,13 +91,15 @@ def mesh_over(config: Config, available: Sequence[jax.Device]) -> Mesh:
     if count > len(available):
         raise UserError(f"config.train.devices is {count}; there are {len(available)} here")
     shape = mesh_shape(config.mesh, count)
-    rows = train.batch_size // train.accumulate
-    if rows % (shape[0] * shape[1]):
-        raise UserError(
-            f"config.train.batch_size / accumulate is {rows}; it must be a multiple of "
-            f"{shape[0] * shape[1]}, mesh.data x mesh.fsdp of the {count} devices (or set "
-            "config.train.devices)"
-        )
+    for number, each in enumerate(staged(config)):
+        rows = each.train.batch_size // each.train.accumulate
+        if rows % (shape[0] * shape[1]):
+            where = f"{config.stages[number - 1].full_name}: " if number else ""
+            raise UserError(
+                f"{where}config.train.batch_size / accumulate is {rows}; it must be a multiple of "
+                f"{shape[0] * shape[1]}, mesh.data x mesh.fsdp of the {count} devices (or set "
+                "config.train.devices)"
+            )
     return arrange(available, *shape)
 
 
@@ -213,6 +216,7 @@ def state_shardings(state: TrainState, model: LanguageModel, mesh: Mesh) -> Trai
         opt_state=map_named(like_its_parameter, state.opt_state),
         key=everywhere,  # type: ignore[arg-type]
         carried=carried,
+        stage=None if state.stage is None else everywhere,  # type: ignore[arg-type]
     )
 
 

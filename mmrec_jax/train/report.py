@@ -15,6 +15,7 @@ from mmrec_jax.curves import Curve, Panel, draw_panels
 from mmrec_jax.evaluation.registry import format_metrics
 from mmrec_jax.train.processes import is_process_zero
 from mmrec_jax.train.setup import Setup
+from mmrec_jax.train.stages import Stage
 from mmrec_jax.train.writer import read_metrics
 from mmrec_jax.tree import count
 
@@ -31,6 +32,9 @@ def opening(p: Setup, parameters: int) -> None:
         f"{split}{others}; "
         f"{p.steps:,} steps of {config.train.batch_size} x {config.data.seq_len} tokens"
     )
+    for stage in p.stages[1:]:
+        batch_size, _, seq_len = stage.shape
+        _say(f"  stage {stage.number} from step {stage.begin:,}: {batch_size} x {seq_len} tokens")
     if p.base is not None:
         _say(f"begins with step {p.base['step']:,} of {p.base['run']}")
     if config.adapters.used:
@@ -45,6 +49,23 @@ def opening(p: Setup, parameters: int) -> None:
         )
     if p.start:
         _say(f"continuing from the checkpoint of step {p.start:,}")
+
+
+def progress(p: Setup, step: int) -> str:
+    """Before the bar: the step, and the stage where there are several."""
+    stage = f", stage {p.stage.number}/{len(p.stages) - 1}" if p.config.stages else ""
+    return f"step {step:,}/{p.steps:,}{stage}: "
+
+
+def entered(bar: tqdm, p: Setup, stage: Stage, step: int) -> None:
+    """What is different in the stage that begins after `step`."""
+    batch_size, _, seq_len = stage.shape
+    bar.clear()
+    _say(
+        f"step {step:,}: stage {stage.number} of {len(p.stages) - 1} begins, {batch_size} x "
+        f"{seq_len} tokens, learning rate x {stage.lr_factor:g}"
+    )
+    bar.refresh()
 
 
 def compiled(seconds: float, since_start: float) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -28,7 +29,7 @@ from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.files.paths import require_outside
-from mmrec_jax.data.train_iterator import TrainIterator
+from mmrec_jax.data.train_iterator import TrainIterator, joined_progress
 from mmrec_jax.dora.adapted_model import adapt, adapter_rules, first_values
 from mmrec_jax.dora.base import base_converter
 from mmrec_jax.errors import UserError
@@ -42,8 +43,10 @@ from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.train.compiled_steps import enable_compile_cache
 from mmrec_jax.train.mesh import (
     abstract_on,
+    by_row,
     distribute,
     make_mesh,
+    replicated,
     row_devices,
     split_cpu,
     state_shardings,
@@ -56,6 +59,7 @@ from mmrec_jax.train.processes import (
     require_same,
     require_shared,
 )
+from mmrec_jax.train.stages import Stage, plan_stages
 from mmrec_jax.train.state import TrainState, from_items, initial_state, to_items
 from mmrec_jax.tree import named_leaves
 
@@ -71,13 +75,42 @@ class Setup:
     model: LanguageModel
     objectives: Mapping[str, Objective]
     optimizer: optax.GradientTransformation
+    stages: tuple[Stage, ...]  # at least one: what precedes those of the config
+    models: Mapping[int, LanguageModel]  # by the rows of a microbatch
     steps: int
+    stage: Stage  # that the state is in
+    read: dict[str, float]  # of the data before that stage, `TrainIterator.progress`
     base: dict[str, Any] | None  # what the run began with, for its checkpoints
     batches: TrainIterator
     checkpointer: Checkpointer
     state: TrainState
+    abstract: TrainState  # its shapes, dtypes and shardings
     start: int  # updates done in earlier sessions
     meta: dict[str, Any] | None  # of the checkpoint that the run continues from
+
+    def model_of(self, stage: Stage) -> LanguageModel:
+        """The model with what it leaves open set for the batches of a stage."""
+        return self.models[_microbatch_rows(stage.config)]
+
+    def abstract_state(self, stage: Stage) -> TrainState:
+        """Shapes, dtypes and shardings of the state in a stage."""
+        return _of_stage(self.abstract, stage, self.model, self.mesh)
+
+    def enter(self, stage: Stage, state: TrainState) -> TrainState:
+        """Goes on in another stage, with its batches; states begin from nothing if they must."""
+        before, self.stage = self.stage, stage
+        number = distribute(jnp.asarray(stage.number, jnp.int32), replicated(self.mesh))
+        state = dataclasses.replace(state, stage=number)
+        if state.carried is not None and stage.shape != before.shape:
+            rows, carried = stage.config.train.batch_size, self.abstract_state(stage).carried
+            layout = jax.tree.map(lambda x: x.sharding, carried)
+            begin = jax.jit(lambda: self.model.initial_state(rows), out_shardings=layout)
+            state = dataclasses.replace(state, carried=begin())
+        if not stage.same_data(before):
+            self.read = joined_progress(gather(self.batches.progress()))
+            self.batches.close()
+            self.batches = open_batches(self.data, stage, self.read)
+        return state
 
 
 def set_up(config: Config, workdir: Path, *, fresh: bool, resume_step: int | None = None) -> Setup:
@@ -126,6 +159,7 @@ def _set_up(
             meta = saved.read_meta(start) if start else None
     require_same(str(start), f"{folder.checkpoints}: the processes see different steps; try again")
     where = str(folder.checkpoints / str(start))
+    border = (meta or {}).get("stages", {"begun": 0, "read": {}})
     if meta is not None and meta["format"] == 1:
         raise UserError(
             f"{where} was written by mmrec_jax 0.1, whose runs cannot be continued: begin another "
@@ -136,18 +170,17 @@ def _set_up(
     if origin is not None:
         config = with_base_model(config, origin)
     if meta is not None:
-        check_same_run(config, meta["config"], where)
+        check_same_run(config, meta["config"], where, border["begun"])
     with process_zero_first("data"):  # it makes the tokenizer that they find
         data = load_data(config, folder, None if origin is None else origin.tokenizer)
     require_same(json.dumps(to_dict(config)), "the processes were given different configs")
     require_shared(folder.root, "--workdir")
     enable_compile_cache()
-    batches = data.batches(
-        config.train.batch_size,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
-    steps = run_length(config, data)
+    stages, steps = plan_stages(config, data)
+    for other in stages[1:]:  # refused before any compute
+        open_batches(data, other, {}).close()
+    stage = stages[border["begun"]]
+    batches = open_batches(data, stage, border["read"])
     base, record = None, (meta or {}).get("base")
     # A run that trained all parameters and goes on has them in its checkpoint.
     if origin is not None and (config.adapters.used or not start):
@@ -159,7 +192,11 @@ def _set_up(
     family = with_vocabulary(config, data.tokenizer)
     table = _noise_table(config, data.tokenizer)
     params = None if base is None else base.params
-    model = build_model(config, family, mesh, params, steps, table)
+    models = {
+        _microbatch_rows(each.config): build_model(each.config, family, mesh, params, steps, table)
+        for each in reversed(stages)
+    }
+    model = models[_microbatch_rows(config)]
     given = first_params(config, family, params)
     if base is not None and not start:
         given |= continued_values(config.adapters, model, base)
@@ -177,8 +214,12 @@ def _set_up(
     if meta is not None:
         check_same_tokenizer(data.tokenizer.fingerprint, meta["tokenizer"], where)
     if start:
-        restored, position = checkpointer.restore(start, to_items(parts.state))
-        state = from_items(restored, parts.state)
+        abstract = _of_stage(parts.state, stage, model, mesh)
+        restored, position = checkpointer.restore(start, to_items(abstract))
+        state = from_items(restored, abstract)
+        if len(stages) > 1:
+            number = distribute(jnp.asarray(stage.number, jnp.int32), replicated(mesh))
+            state = dataclasses.replace(state, stage=number)
         batches.set_state(position)
         checkpointer.set_aside_later(start)
     else:
@@ -198,11 +239,16 @@ def _set_up(
         model=model,
         objectives=parts.objectives,
         optimizer=parts.optimizer,
+        stages=stages,
+        models=models,
         steps=steps,
+        stage=stage,
+        read=border["read"],
         base=record,
         batches=batches,
         checkpointer=checkpointer,
         state=state,
+        abstract=parts.state,
         start=start,
         meta=meta,
     )
@@ -258,7 +304,7 @@ def build_model(
     Under `jax.eval_shape` of a base's shapes it holds shapes, to plan with. `family` has the rows
     of the vocabulary. It is a `UserError` if an adapter rule does not fit the base.
     """
-    rows = config.train.batch_size // config.train.accumulate // row_devices(mesh)
+    rows = _microbatch_rows(config) // row_devices(mesh)
     model = family.fitted(rows, mesh.devices.flat[0].platform).build()
     adapters, noise = config.adapters, config.noise
     if adapters.used:
@@ -305,17 +351,18 @@ def assemble(
     given: dict[str, Any],
 ) -> Parts:
     """The parts of a run; of `model` and `given` shapes and dtypes suffice."""
-    fixed = not isinstance(model.state_batch_axes, GrowingState | None)
-    if config.train.carry_state and not fixed:
-        expected = f"False with config.model.family {config.model.family!r}: "
-        expected += "it keeps no state of a fixed size"
-        config.train.require(False, "carry_state", expected)
+    train, keeps = config.train, config.train.carry_state or config.train.passes_states
+    if keeps and isinstance(model.state_batch_axes, GrowingState | None):
+        name, off = ("carry_state", False) if train.carry_state else ("state_passing", 0)
+        expected = f"{off} with config.model.family {config.model.family!r}: "
+        train.require(False, name, expected + "it keeps no state of a fixed size")
     objectives = build_objectives(config, model, tokenizer)
     optimizer = build_optimizer(config.optim, steps, model.decays)
 
     def new_state(model: LanguageModel, given: dict[str, Any]) -> TrainState:
-        rows = config.train.batch_size if config.train.carry_state else None
-        return initial_state(model, objectives, optimizer, config.train.seed, rows, given=given)
+        rows = train.batch_size if keeps else None
+        parts = model, objectives, optimizer, train.seed, rows
+        return initial_state(*parts, given=given, staged=bool(config.stages))
 
     state = jax.eval_shape(new_state, model, given)
     state = abstract_on(state, state_shardings(state, model, mesh))
@@ -339,10 +386,32 @@ def _check_prompt(prompt: str, tokenizer: Tokenizer) -> None:
         raise UserError(f"config.train.sample_prompt: {error}") from None
 
 
-def run_length(config: Config, data: Dataset) -> int:
-    """The run's length in steps, whichever unit the config gives it in."""
-    if config.train.steps is not None:
-        return config.train.steps
-    return data.steps_for(
-        config.train.batch_size, epochs=config.train.epochs, tokens=config.train.tokens
-    )
+def _of_stage(abstract: TrainState, stage: Stage, model: LanguageModel, mesh: Mesh) -> TrainState:
+    """Shapes, dtypes and shardings of a run's state, with the rows of a stage."""
+    if abstract.carried is None:
+        return abstract
+    carried = jax.eval_shape(lambda: model.initial_state(stage.config.train.batch_size))
+    axes = model.state_batch_axes
+    sharding = jax.tree.map(lambda _, axis: by_row(mesh, axis), carried, axes)
+    return dataclasses.replace(abstract, carried=abstract_on(carried, sharding))
+
+
+def _microbatch_rows(config: Config) -> int:
+    return config.train.batch_size // config.train.accumulate
+
+
+def open_batches(data: Dataset, stage: Stage, read: Mapping[str, float]) -> TrainIterator:
+    """This process's batches of a stage, behind what those before it have read.
+
+    Raises:
+      UserError: there is too little data for them, or the rows do not divide evenly.
+    """
+    try:
+        return data.with_config(stage.config.data).batches(
+            stage.config.train.batch_size,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            read=read,
+        )
+    except UserError as error:
+        raise UserError(f"{stage.name}: {error}" if stage.number else str(error)) from None

@@ -1,8 +1,8 @@
 """One update: the only place where gradients are taken."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,16 +17,26 @@ from mmrec_jax.optim.sophia import sophia_metrics
 from mmrec_jax.train.batch_split import join_states, split_batch, split_state
 from mmrec_jax.train.estimator import Estimator
 from mmrec_jax.train.state import TrainState, joined, named_key, parted
+from mmrec_jax.train.state_passing import pass_states
 from mmrec_jax.typing import Array
 
 Metrics = dict[str, Array]
 Sums = dict[str, dict[str, Array]]  # of each objective
 Trained = tuple[Params, dict[str, Params]]  # of the model, and of the objectives
+Schedule = Callable[[Array], float | Array]  # of the updates done
 Step = Callable[[LanguageModel, TrainState, Batch], tuple[TrainState, Metrics]]
 
 # The estimator's key is `fold_in(key of the step, this)`, and so are those of rounding parameters
-# and of what objectives draw: no microbatch has those numbers.
-_ESTIMATOR, _ROUNDING, _DRAWS = 2**32 - 1, 2**32 - 2, 2**32 - 3
+# and of what objectives draw, and of the rows that begin from passed states: no microbatch has
+# those numbers.
+_ESTIMATOR, _ROUNDING, _DRAWS, _PASSING = (2**32 - n for n in range(1, 5))
+
+
+class Factors(NamedTuple):
+    """What differs between the stages of a run in one program, by the number of the stage."""
+
+    lr: Sequence[float]  # of every update
+    weights: Mapping[str, Sequence[Schedule]]  # of each objective, instead of its own
 
 
 def make_train_step(
@@ -34,6 +44,8 @@ def make_train_step(
     objectives: Mapping[str, Objective],
     accumulate: int = 1,
     estimator: Estimator | None = None,
+    state_passing: Schedule | None = None,
+    factors: Factors | None = None,
 ) -> Step:
     """A pure step `(model, state, batch) -> (state, metrics)`.
 
@@ -42,11 +54,14 @@ def make_train_step(
 
     Where the state has a `carried` part, each row begins from the model's state that the same row
     left behind (under the parameters of that step). It is a constant here: no gradient flows
-    through the border of a batch (truncated backpropagation through time).
+    through the border of a batch (truncated backpropagation through time). With `state_passing`, a
+    share of the rows by the updates done, only so many do (`state_passing.py`).
 
     With an `estimator` the step refreshes the curvature of a second-order optimizer, at the
     parameters before the update. A run has two such steps, a plain one and one that refreshes,
     rather than one with a condition, whose memory every step would pay for.
+
+    With `factors` the state has the number of the stage that it is in.
 
     Metrics, scalars: those of the objectives, `loss` (what is minimised, where no objective calls
     one of its own so, as cross-entropy does), `tokens` (read, padding not counted), `grad_norm`
@@ -58,16 +73,25 @@ def make_train_step(
 
     def step(model: LanguageModel, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+        before = state.carried
+        if state_passing is not None:
+            chosen = jax.random.fold_in(key, _PASSING)
+            share = state_passing(state.step)
+            before, batch = pass_states(chosen, model, share, before, batch)
         draws = jax.random.fold_in(key, _DRAWS)
         drawn = {
-            name: objective.draw(named_key(draws, name), model, batch, state.carried)
+            name: objective.draw(named_key(draws, name), model, batch, before)
             for name, objective in objectives.items()
         }
         counts = {
-            name: objective.count(model, batch | drawn[name], state.carried)
+            name: objective.count(model, batch | drawn[name], before)
             for name, objective in objectives.items()
         }
         weights = {name: objective.weight(state.step) for name, objective in objectives.items()}
+        if factors is not None:
+            for name in weights:
+                each = [weight(state.step) for weight in factors.weights[name]]
+                weights[name] = jnp.asarray(each)[state.stage]
 
         def one(
             micro: Batch, drawn: dict[str, Batch], carried: State, index: Array
@@ -109,12 +133,12 @@ def make_train_step(
             return (gradients, sums, metrics), left
 
         if accumulate == 1:
-            whole, carried = one(batch, drawn, state.carried, jnp.zeros((), jnp.int32))
+            whole, carried = one(batch, drawn, before, jnp.zeros((), jnp.int32))
         else:
             micros = (
                 split_batch(batch, accumulate),
                 split_batch(drawn, accumulate),
-                split_state(state.carried, model.state_batch_axes, accumulate),
+                split_state(before, model.state_batch_axes, accumulate),
                 jnp.arange(accumulate, dtype=jnp.int32),
             )
             shapes, _ = jax.eval_shape(one, *jax.tree.map(lambda x: x[0], micros))
@@ -132,13 +156,16 @@ def make_train_step(
         extra = {}
         if estimator is not None:
             curvature = estimator(
-                jax.random.fold_in(key, _ESTIMATOR), model, state.params, batch, state.carried
+                jax.random.fold_in(key, _ESTIMATOR), model, state.params, batch, before
             )
             # The estimate is of the main loss, which the objectives' own parameters are not in.
             zeros = jax.tree.map(jnp.zeros_like, state.objectives)
             extra["hessian"] = joined(curvature, zeros)
         trained = joined(state.params, state.objectives)
         updates, opt_state = optimizer.update(gradients, state.opt_state, trained, **extra)
+        if factors is not None:  # every optimizer ends with the learning rate
+            factor = jnp.asarray(factors.lr)[state.stage]
+            updates = jax.tree.map(lambda x: (factor * x).astype(x.dtype), updates)
         rounding = jax.random.fold_in(key, _ROUNDING)
         params, own = parted(apply_updates(trained, updates, rounding))
         losses = [weights[name] * sums[name][LOSS] / counts[name] for name in sums]

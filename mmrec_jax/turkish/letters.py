@@ -2,6 +2,9 @@
 
 Lewis, Turkish Grammar (2nd ed., 2000), I 24-33. A suffix vowel is either two-fold (`A`: e after a
 front vowel, a after a back one) or four-fold (`H`: i, ü, ı or u, which also copies the rounding).
+
+Functions of `mmrec_jax.turkish` take text in any normal form; those that ask for letters in lower
+case take what `lower` makes of it.
 """
 
 import re
@@ -12,34 +15,53 @@ FRONT = frozenset("eiöüî")
 ROUNDED = frozenset("oöuüû")
 VOICELESS = frozenset("pçtkfhsş")
 
-# What people write between a name and its suffixes.
-APOSTROPHES = "'’ʼ`´"
-# Digits, underscores and apostrophes are not letters.
-LETTERS = re.compile(rf"[^\W\d_{APOSTROPHES}]+")
-# Letters, and an apostrophe between letters.
-WORD = re.compile(f"{LETTERS.pattern}(?:[{APOSTROPHES}]{LETTERS.pattern})*")
+# What people write between a name or a number and its suffixes.
+APOSTROPHES = "'’‘ʼ`´＇"
+# Digits, underscores and apostrophes are not letters; marks that NFC leaves apart belong to theirs.
+LETTERS = re.compile(rf"(?:[^\W\d_{APOSTROPHES}]++[\u0300-\u036f]*+)++")
+# A letter in lower case that Turkish has not: ə, ñ, q, w, x, ā ...
+FOREIGN_LETTER = re.compile(r"[^\W\d_abcçdefgğhıijklmnoöprsştuüvyzâîû]")
+# A number from its first digit: `1.000`, `3,5`, `18:00`.
+NUMBER = re.compile(r"(?<!\d)(?<!\d[.,:])(?>\d+(?:[.,:]\d+)*)")
+# Letters, and an apostrophe between letters, perhaps after a full stop (`A.Ş.'ye`); a number before
+# letters that follow it at once or after an apostrophe (`3'te`, `90lar`, `2.'si`).
+_SUFFIXES = rf"\.?[{APOSTROPHES}]{LETTERS.pattern}"
+WORD = re.compile(
+    rf"(?:{NUMBER.pattern}{_SUFFIXES}|(?:{NUMBER.pattern})?{LETTERS.pattern})(?:{_SUFFIXES})*"
+)
 
 _LOWER = str.maketrans({"I": "ı", "İ": "i"})
 _FOUR_FOLD = {(False, False): "ı", (True, False): "i", (False, True): "u", (True, True): "ü"}
 _VOICED = {"p": "b", "ç": "c", "t": "d", "k": "ğ"}
 
 
+def normalise(text: str) -> str:
+    """NFC(text) without the second dot (U+0307) that other programs give an i.
+
+    `"İ".lower()` and Unicode's case mapping make of `İ` an i with two dots, which NFC keeps.
+    """
+    return unicodedata.normalize("NFC", text).replace("i\u0307", "i")
+
+
 def words(text: str) -> list[str]:
-    """The words of a text, in order: `words("Ankara'da 3 ev!") == ["Ankara'da", "ev"]`."""
-    return WORD.findall(text)
+    """The words of a text, in order and normalised; numbers only with their suffixes.
+
+    `words("Ankara'da 3 ev, 3'te!") == ["Ankara'da", "ev", "3'te"]`.
+    """
+    return WORD.findall(normalise(text))
 
 
 def lower(text: str) -> str:
-    """NFC(text) in lower case: `lower("DIŞ İŞLERİ") == "dış işleri"`.
+    """normalise(text) in lower case: `lower("DIŞ İŞLERİ") == "dış işleri"`.
 
-    `str.lower` would make `diş` of `DIŞ`, and of `İ` an i with a second dot (U+0307).
+    `str.lower` would make `diş` of `DIŞ`.
     """
-    return unicodedata.normalize("NFC", text).translate(_LOWER).lower()
+    return normalise(text).translate(_LOWER).lower()
 
 
 def last_vowel(text: str) -> str:
     """The last vowel of a text in lower case, or "" if it has none."""
-    return next((letter for letter in reversed(text) if letter in VOWELS), "")
+    return next((letter for letter in reversed(normalise(text)) if letter in VOWELS), "")
 
 
 def resolve(fold: str, *, front: bool, rounded: bool) -> str:
@@ -47,6 +69,22 @@ def resolve(fold: str, *, front: bool, rounded: bool) -> str:
     if fold == "A":
         return "e" if front else "a"
     return _FOUR_FOLD[front, rounded]
+
+
+def disharmony(letters: str) -> list[int]:
+    """How many vowels of each prefix do not follow from those before, index 0 the empty one.
+
+    `disharmony("kitap")[-1] == 1`: a root that is not Turkish by origin.
+    """
+    counts, before = [0], ""
+    for letter in letters:
+        broken = False
+        if letter in VOWELS:
+            fold = "A" if letter in "ae" else "H"
+            wanted = resolve(fold, front=before in FRONT, rounded=before in ROUNDED)
+            broken, before = before != "" and letter != wanted, letter
+        counts.append(counts[-1] + broken)
+    return counts
 
 
 def fill(letters: str, *, front: bool, rounded: bool) -> str:

@@ -24,7 +24,7 @@ syntactically expressive morphological analyzer for Turkish"), the rules Lewis's
 import re
 from collections.abc import Callable, Sequence
 
-from mmrec_jax.turkish.letters import FRONT, ROUNDED, VOICELESS, VOWELS, fill, voice_last
+from mmrec_jax.turkish.letters import FRONT, ROUNDED, VOICELESS, VOWELS, fill, normalise, voice_last
 
 # Signs that stand for a vowel, with the letter and whether it counts as front.
 _SIGN_VOWELS = {"{": "a", "[": "â", "}": "u", "%": "o", "E": "e"}
@@ -150,7 +150,7 @@ RULES: dict[str, Callable[[list[str]], list[str]]] = {
 
 def apply_rules(lexical: str, rules: Sequence[str]) -> str:
     """A lexical form after some of `RULES`, by name, in the order given; "+" is kept."""
-    parts = lexical.split("+")
+    parts = normalise(lexical).split("+")
     for rule in rules:
         parts = RULES[rule](parts)
     return "+".join(parts)

@@ -6,33 +6,36 @@ Stems that break a rule of vowel harmony or change before a suffix: Lewis (2000)
 import collections
 import functools
 import math
+import re
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from mmrec_jax.turkish.letters import VOWELS, voice_last
+from mmrec_jax.turkish.letters import VOWELS, disharmony, voice_last
 from mmrec_jax.turkish.suffixes import End, end_of
 
 _FRONT_SUFFIXES = """
-ahval alkol amiral ampul anormal celal cemaat cemal dijital dikkat emsal enstrümantal eşkal
-federal feodal festival final fiskal formol general genital glikol global gol hakikat hal harf
-harp hayal helal hilal hilkat hiperbol hâl ideal idol idrak ihlal ihmal ihtilal ihtimal ikbal
-ikmal infial integral intikal iptal ishal istikbal istiklal istimal itaat ithal itidal işgal
-iştigal kabahat kabul kalp kanaat kapital kardinal karnaval katedral kemal kolesterol kontrol
-kristal kıraat liberal lokal lügat mahal mahsul makbul maksimal makul mareşal marjinal materyal
-meal mecal menfaat menkul mentol mesul meçhul meşgul mineral minimal misal moral müzikal nasihat
-normal optimal orijinal parabol petrol protokol radikal refakat resital riyal rol saat sadakat
-santral sembol seyahat sinyal sosyal spiral sual sürat sıhhat terminal total tropikal usul vals
+ahval alkol amiral ampul anormal belagat celal cemaat cemal cerahat dijital dikkat ekol emsal
+enstrümantal eşkal federal feodal festival final firkat fiskal formol general genital glikol global
+gol had hakikat hal harf harp hayal helak helal hilal hilkat hiperbol hâl ideal idol idrak ihlal
+ihmal ihtilal ihtimal ikbal ikmal infial integral intikal iptal ishal istihlak istikbal istiklal
+istimal istimlak itaat ithal itidal işgal iştigal iştirak kabahat kabul kalp kanaat kapital kardinal
+karnaval katedral kemal kolesterol kontrol kristal kıraat liberal liyakat lokal lügat mahal mahsul
+makbul maksimal makul mareşal marjinal materyal meal mecal menfaat menkul mentol mesul metal
+metropol meçhul meşakkat meşgul mineral minimal misal moral müzikal nasihat normal optimal orijinal
+parabol petrol protokol radikal refakat resital rikkat riyal rol saat sadakat santral sembol seyahat
+sinyal sosyal spiral sual suikast sürat sıhhat takat terminal total tropikal tuval usul vaat vals
 ventral viral vital vokal zeval ziraat şefaat şefkat şeriat şimal şümul
 """
-# A back last vowel with front suffixes: saat-ler, rol-ü, kalp-i.
-FRONT_SUFFIXES = frozenset(_FRONT_SUFFIXES.split())
+# A back last vowel with front suffixes: saat-ler, rol-ü, kalp-i, iştirak-i, vaat (vaad-i). Those
+# that are not listed are known by the rule of `noun_ends`.
+FRONT_SUFFIXES = frozenset(x for stem in _FRONT_SUFFIXES.split() for x in (stem, voice_last(stem)))
 
 # Both are written: futbol-u and futbol-ü, futbol-cu.
 EITHER_SUFFIXES = frozenset({"futbol", "basketbol", "voleybol", "hentbol", "beyzbol"})
 
 _DROPPED_VOWEL = """
-ahit akis akit akıl alın asıl atıf ayıp azil azim ağız bahis bağır beniz beyin beyit boyun burun
-böğür cebir cehil cevir cezir cisim cürüm defin devir ecir emir fasıl fecir fesih fetih fikir
+ahit akis akit akıl alın asıl atıf avuç ayıp azil azim ağız bahis bağır beniz beyin beyit boyun
+burun böğür cebir cehil cevir cezir cisim cürüm defin devir ecir emir fasıl fecir fesih fetih fikir
 gasıp gönül göğüs hacim haciz hapis hayır hazım hüküm hüzün hıfız hışım ilim isim izin kabir kadir
 kahır karın kasıt katil kavim kavis kayın kayıp kayıt kesir keyif keşif kibir koyun kutup kutur
 küfür kısım lahit lütuf meyil misil mühür nabız nakil nakit nakış nefis nehir nesil nesir nezir
@@ -52,6 +55,23 @@ DOUBLED = {stem: stem + stem[-1] for stem in _DOUBLED.split()} | {
     "serhat": "serhadd",
 }
 
+# Arabic adjectives in a long -i, which never changes: hukuk-i, but of the noun hukuk-u.
+_RELATIONAL = """
+adi ahlaki cani fahri hayati hukuki hususi ihtiyari ihtiyati insani itibari kanuni kati mali mantıki
+mecburi ruhi sıhhi siyasi suni tarihi ticari umumi vicdani zaruri zati
+"""
+# Words that hardly take suffixes, and look as if they had a wrong one.
+_UNINFLECTED = """
+alelade bilakis bilcümle bilhassa bilumum binaenaleyh fevkalade galiba güya halbuki hani harikulade
+haydi hâlâ hâlbuki illa keza mademki mesela peki tıpkı usulca vallahi yahu zaten
+"""
+_NOUNS = (*_FRONT_SUFFIXES.split(), *EITHER_SUFFIXES, *DROPPED_VOWEL, *DOUBLED)
+# Roots that are known to be, seen or not, by lemma and class; each counts as seen once.
+_LISTED: dict[tuple[str, "RootClass"], int] = {
+    **{(noun, "N"): 1 for noun in (*_NOUNS, *_RELATIONAL.split())},
+    **{(word, "X"): 1 for word in _UNINFLECTED.split()},
+}
+
 # Verbs whose t is voiced before a vowel, besides those in -et: git-, gid-er.
 VOICED_VERBS = frozenset({"git", "güt", "tat", "dit"})
 
@@ -64,6 +84,34 @@ _ALPHABET_SIZE = 40  # with marks and foreign letters, for smoothing
 RootClass = Literal["N", "V", "X"]  # the state of `suffixes.py` that a word begins in
 
 
+# A palatal l ends the loanwords in -al, -ol, -ul; these are Turkish (havayol-u), have their u from
+# the labial before it (davul-u), or have another l.
+_BACK_L = re.compile(
+    ".*(?:yol|kol|okul|oğul|bul|a[pmv]ul)|marul|gondol|ispanyol|moğol|kefal|kartpostal"
+)
+
+
+def noun_ends(lemma: str) -> tuple[End, ...]:
+    """The ends that suffixes may see of a nominal stem, the likelier first; in lower case.
+
+    A stem has front suffixes after a back vowel if it is listed (`saat-ler`, `iştirak-i`), or if it
+    ends in l after a, o or u and its vowels show a loanword: that l is palatal (`metal-i`,
+    `metropol-ü`, `istiklâl-i`). A few are written both ways (`futbol-u`, `futbol-ü`).
+    """
+    plain = end_of(lemma)
+    if plain.front:
+        return (plain,)
+    front = plain._replace(front=True)
+    if lemma in EITHER_SUFFIXES:
+        return plain, front
+    if lemma in FRONT_SUFFIXES:
+        return (front,)
+    if lemma.endswith(("âl", "ûl")):
+        return (front,)
+    palatal = lemma.endswith(("al", "ol", "ul")) and not _BACK_L.fullmatch(lemma)
+    return (front,) if palatal and disharmony(lemma)[-1] else (plain,)
+
+
 def stem_shapes(lemma: str, root_class: RootClass) -> list[tuple[str, End]]:
     """The forms of a stem with the ends that suffixes see, its plain form first.
 
@@ -74,11 +122,7 @@ def stem_shapes(lemma: str, root_class: RootClass) -> list[tuple[str, End]]:
     plain = end_of(lemma)
     if root_class == "V":
         return [(lemma, plain), *_verb_shapes(lemma, plain)]
-    front = plain._replace(front=True)
-    shapes = [(lemma, front)] if lemma in FRONT_SUFFIXES else []
-    shapes.append((lemma, plain))
-    if lemma in EITHER_SUFFIXES:
-        shapes.append((lemma, front))
+    shapes = [(lemma, end) for end in dict.fromkeys((*noun_ends(lemma), plain))]
     changed: list[str] = []
     if lemma in DROPPED_VOWEL:
         short = lemma[:-2] + lemma[-1]  # kayıp, kayb-ı, but vakit, vakt-i
@@ -118,14 +162,16 @@ class Lexicon:
     """Known roots by their letters, and the cost of unknown ones."""
 
     def __init__(self, counts: Mapping[tuple[str, RootClass], int]) -> None:
-        """`counts`: how often each lemma of each class was seen."""
+        """`counts`: how often each lemma of each class was seen; listed roots are known besides."""
         totals, once = collections.Counter[str](), collections.Counter[str]()
         for (_, root_class), count in counts.items():
             totals[root_class] += count
             once[root_class] += count == 1
         everything = sum(totals.values())
         self._roots = collections.defaultdict[str, list[Root]](list)
-        for (lemma, root_class), count in counts.items():
+        for (lemma, root_class), count in {**_LISTED, **counts}.items():
+            if not totals[root_class]:
+                continue
             # Good-Turing: the lemmas seen once are as likely together as all that were never seen.
             unseen = once[root_class] / totals[root_class]
             cost = -math.log((count - 0.5) * (1 - unseen) / everything)

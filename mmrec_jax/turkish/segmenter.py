@@ -9,13 +9,26 @@ commoner.
 
 import dataclasses
 import functools
+import itertools
 import math
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from mmrec_jax.turkish.counts import Arc, arc_costs, count_arcs, count_roots, treebank_words
-from mmrec_jax.turkish.letters import APOSTROPHES, FRONT, VOWELS, fill, last_vowel, lower
-from mmrec_jax.turkish.roots import Lexicon, Root, RootClass
+from mmrec_jax.turkish.letters import (
+    APOSTROPHES,
+    FRONT,
+    LETTERS,
+    VOWELS,
+    disharmony,
+    fill,
+    last_vowel,
+    lower,
+    normalise,
+)
+from mmrec_jax.turkish.readings import readings
+from mmrec_jax.turkish.roots import Lexicon, Root, RootClass, noun_ends
 from mmrec_jax.turkish.suffixes import (
     End,
     Kind,
@@ -30,10 +43,18 @@ from mmrec_jax.turkish.suffixes import (
     shapes,
 )
 
+# A longer word is not analysed: the longest that anybody quotes has 70 letters.
+LONGEST_WORD = 128
 _LONGEST_SUFFIX = 8
 _CACHED_PATHS = 1 << 18
-_DISHARMONY = 5.0  # cost of a suffix vowel that breaks vowel harmony, nats
+# Costs of a vowel that breaks harmony where it may, in a suffix and in an unknown root, nats.
+_DISHARMONY = 3.0
+_ROOT_DISHARMONY = 1.5
+_BORROWED = ("Foll", "Doct")  # -ist and -izm are not misspelt as -üst
 _NO_END = End(False, False, "d")
+# A name or number, an apostrophe and suffixes; a number and two letters or more.
+_NAME = re.compile(rf"(?P<head>.+)[{APOSTROPHES}](?P<suffixes>.+)", re.DOTALL)
+_NUMBER = re.compile(rf"(?P<head>\d+(?:[.,:]\d+)*)(?P<suffixes>(?=..){LETTERS.pattern})")
 _OPEN_CLASSES: tuple[RootClass, ...] = ("N", "V")
 # Derivations whose result stands in a dictionary: önem-li, göz-lük, temiz-le-, bit-ir-.
 _LEXICAL = "With Wout Ness Agt Rtd Dim Foll Doct Rcpl Make Acq Bcm Cau Rcp Rfx Inh Res"
@@ -55,11 +76,14 @@ class Morph(NamedTuple):
 class Segmentation:
     """A word as a root and suffixes."""
 
-    word: str  # as it was given
+    word: str  # as it was given, normalised
     end: int  # index after the root's last letter
     root_class: RootClass  # "N" nominal, "V" verb, "X" hardly inflected
     lemma: str  # the root's dictionary form, a verb's without -mek; in lower case
     suffixes: tuple[Morph, ...]  # in order, without gaps except for an apostrophe
+    # What the suffixes may see of the root, the likeliest first: several if it is read in several
+    # ways, none if it is not known how (`readings.py`)
+    ends: tuple[End, ...] = ()
 
     @property
     def root(self) -> str:
@@ -114,21 +138,25 @@ class Segmenter:
         self.lexicon = lexicon
         self._costs = arc_costs(counts)
         self._paths: dict[tuple[str, str, End, bool], _Found] = {}
-        self.segment = functools.lru_cache(maxsize=1 << 16)(self._segment)
+        self._cached = functools.lru_cache(maxsize=1 << 16)(self._segment)
 
-    def _segment(self, word: str, loose: bool = False) -> Segmentation:
+    def segment(self, word: str, loose: bool = False) -> Segmentation:
         """The likeliest segmentation of a word in any case; other text is a root as a whole.
 
-        An apostrophe ends the root (`Ankara'da`). `loose` allows suffixes that break vowel harmony,
-        at a cost, after known roots.
+        An apostrophe ends the root (`Ankara'da`, `3'te`), and so does the last digit. `loose`
+        allows suffixes that break vowel harmony, at a cost. Words of more than `LONGEST_WORD`
+        letters are not analysed. All indices are those of `normalise(word)`.
         """
+        word = normalise(word)
+        if not 0 < len(word) <= LONGEST_WORD:
+            return Segmentation(word, len(word), "X", lower(word), ())
+        return self._cached(word, loose)
+
+    def _segment(self, word: str, loose: bool) -> Segmentation:
         letters = lower(word)
-        if len(letters) != len(word) or not letters:
-            return Segmentation(word, len(word), "X", letters, ())
-        for mark in APOSTROPHES:
-            index = letters.find(mark)
-            if 0 < index < len(letters) - 1:
-                return self._segment_name(word, letters, index, loose)
+        name = _NAME.fullmatch(letters) or _NUMBER.fullmatch(letters)
+        if name:
+            return self._segment_name(word, name, loose)
         _, root, length, path = self._best(letters, loose)
         return _result(word, root, length, (length, path))
 
@@ -146,46 +174,54 @@ class Segmenter:
                         limit = root.cost + found[0]
                         best = (limit, root, length, found[1])
         ends: list[End | None] = []
+        breaks = disharmony(letters) if loose else None
         for root_class in _OPEN_CLASSES:
             # Costs grow with the length: those that already exceed the limit are not computed.
             costs = self.lexicon.unknown_costs(letters, root_class, limit)
             for length in range(2, len(costs)):
-                cost = costs[length]
+                cost = costs[length] + (_ROOT_DISHARMONY * breaks[length] if breaks else 0)
                 if cost < limit:
                     ends = ends or _ends(letters)
                     end = ends[length]
                     if end is None:
                         continue
-                    found = self._path(letters[length:], root_class, end, False)
+                    if root_class == "N" and not end.front:
+                        end = noun_ends(letters[:length])[0]
+                    found = self._path(letters[length:], root_class, end, loose)
                     if found is not None and cost + found[0] < limit:
                         limit = cost + found[0]
                         root = Root(root_class, letters[:length], cost, end)
                         best = (limit, root, length, found[1])
         return best
 
-    def _segment_name(self, word: str, letters: str, index: int, loose: bool) -> Segmentation:
-        """A name with an apostrophe at `index`: its root is before it, however it is pronounced."""
-        head, rest = letters[:index], letters[index + 1 :]
+    def _segment_name(self, word: str, name: re.Match[str], loose: bool) -> Segmentation:
+        """A name or number and its suffixes: the root is before them, however it is read."""
+        (head, rest), start = name.groups(), name.start("suffixes")
         roots = [root for root in self.lexicon.known(head) if root.root_class == "N"]
         # `Savaşı'nda`: the name may itself end in suffixes, which determine the case after it.
-        _, root, length, path = self._best(head, loose=False)
-        if not roots and path is not None and self.lexicon.known(letters[:length]):
+        _, root, length, path = self._best(head, loose)
+        if not roots and path is not None and self.lexicon.known(head[:length]):
             last = path
             while last.rest is not None:
                 last = last.rest
             end = advance(root.end, head, last.template.last)
             found = self._path(rest, last.template.suffix.target, end, loose)
             if found is not None:
-                return _result(word, root, length, (length, path), (index + 1, found[1]))
-        ends = [root.end for root in roots if root.end.last not in ("g", "y")] or [end_of(head)]
-        for front in (False, True):
-            for rounded in (False, True):
-                ends += [End(front, rounded, last_kind) for last_kind in ("v", "d", "t")]
+                return _result(word, root, length, (length, path), (start, found[1]))
+        # Before small letters alone capitals are an abbreviation: `İSTANBUL'DA` is none.
+        as_written = word[: len(head)] if rest == word[start:] else head
+        read = readings(as_written, self.lexicon.known)
+        ends = [*read, *(root.end for root in roots if root.end.last not in ("g", "y"))]
+        ends = ends or [end_of(head)]
+        ends += itertools.starmap(End, itertools.product((False, True), (False, True), "dtv"))
         for end in ends:
             found = self._path(rest, "N", end, loose)
             if found is not None:
-                return _result(word, Root("N", head, 0.0, end), index, (index + 1, found[1]))
-        return Segmentation(word, len(word), "X", letters, ())
+                # A buffer letter that no reading asks for: it is read otherwise (`Mike'ın`).
+                read = tuple(x for x in read if (x.last == "v") == (end.last == "v"))
+                whole = _result(word, Root("N", head, 0.0, end), len(head), (start, found[1]))
+                return dataclasses.replace(whole, ends=read)
+        return Segmentation(word, len(word), "X", lower(word), ())
 
     def _path(self, rest: str, state: str, end: End, loose: bool) -> _Found:
         """The cheapest path from a state to the end of the word."""
@@ -226,6 +262,8 @@ def _steps(rest: str, state: str, end: End, loose: bool) -> list[tuple[int, Temp
     for length in range(1, min(len(rest), _LONGEST_SUFFIX) + 1):
         letters = rest[:length]
         for template in loose_templates(state, end.last).get(fold(letters), ()):
+            if template.suffix.label in _BORROWED and letters != template.letters:
+                continue
             broken, before = 0, end
             for sign, letter in zip(template.letters, letters, strict=True):
                 broken += fill(sign, front=before.front, rounded=before.rounded) != letter
@@ -236,10 +274,16 @@ def _steps(rest: str, state: str, end: End, loose: bool) -> list[tuple[int, Temp
 
 
 def _ends(letters: str) -> list[End | None]:
-    """The end of each prefix of a word, index 0 the empty one; None before the first vowel."""
+    """The end of each prefix of a word, index 0 the empty one; None before the first vowel.
+
+    None too from where no root can end: after a circumflex a l is palatal and has no plain a, ı, o
+    or u after it (`hâlâ`, but `hâl-e`).
+    """
     ends: list[End | None] = [None]
     end: End | None = None
-    for letter in letters:
+    for index, letter in enumerate(letters):
+        if letter in "aıou" and letters[index - 2 : index] in ("âl", "ûl"):
+            return ends + [None] * (len(letters) - index)
         if end is not None or letter in VOWELS:
             end = advance(end or _NO_END, letter, end_of(letter).last)
         ends.append(end)
@@ -254,7 +298,14 @@ def _result(word: str, root: Root, length: int, *paths: tuple[int, _Path | None]
             stop, (suffix, template, _) = start + path.length, path.template
             morphs.append(Morph(start, stop, word[start:stop], template, suffix.label, suffix.kind))
             start, path = stop, path.rest
-    return Segmentation(word, length, root.root_class, root.lemma, tuple(morphs))
+    # A noun may have lost its vowel (kabir, kabr-i), which its lemma has; a verb is as it is
+    # written (söyle-, söyl-üyor), if it has a vowel left (de-, d-iyor).
+    written = lower(word[:length])
+    if root.root_class == "N" and last_vowel(root.lemma):
+        ends = noun_ends(root.lemma)
+    else:
+        ends = (end_of(written if last_vowel(written) else root.lemma),)
+    return Segmentation(word, length, root.root_class, root.lemma, tuple(morphs), ends)
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from mmrec_jax.data.document import Document
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
-from mmrec_jax.turkish.letters import WORD
+from mmrec_jax.turkish.letters import WORD, normalise
 from mmrec_jax.turkish.segmenter import segment
 from mmrec_jax.turkish.vowel_table import piece_texts
 
@@ -37,7 +37,10 @@ class SuffixWeights:
         starts = self._starts(document, tokens, tokenizer)
         in_suffix = np.zeros(len(document.text) + 1, bool)
         for match in WORD.finditer(document.text):
-            in_suffix[match.start() + segment(match[0]).end : match.end()] = True
+            root = segment(match[0]).end  # in letters; an i with two dots (U+0307) is one
+            while len(normalise(match[0][:root])) < segment(match[0]).end:
+                root += 1
+            in_suffix[match.start() + root : match.end()] = True
         return np.where(in_suffix[starts], self._weight, 1).astype(np.float32)
 
     def _starts(

@@ -108,6 +108,8 @@ def test_a_changed_field_runs_its_stage_and_what_follows(finished, root, flags):
     assert found["third"] == "config.third.lr_factor: 1.0 was, 0.4 is"
     assert found["export"] == "stage evaluate is run again"
     assert next(iter(_to_run(_config(flags, "--config.noise.alpha=1"), root))) == "instruct"
+    rows = _to_run(_config(flags, "--config.extension.method=average"), root)
+    assert [*rows][:2] == ["initialise", "align"]
     assert not _to_run(_config(flags, "--config.mesh.data=1"), root)
 
 

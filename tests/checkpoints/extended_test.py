@@ -199,4 +199,4 @@ def test_what_cannot_be_extended_is_one_line(folder, tmp_path, fine):
     kept = {"adapters__kind": "none", "adapters__embedding_rows": ""}
     refused(lambda: _config(folder, init_from="", **kept), where, "init_from")
     begin(linear_config(session_text()), tmp_path / "mmrec", step=1)
-    begin_with(where, "family", init_from=tmp_path / "mmrec")
+    begin_with(where, "of kind byte", init_from=tmp_path / "mmrec")

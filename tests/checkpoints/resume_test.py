@@ -10,6 +10,7 @@ from mmrec_jax.data.kinds.tasks import MqarConfig
 from mmrec_jax.data.kinds.text import ManualConfig, TextConfig
 from mmrec_jax.objectives.config import Objectives
 from mmrec_jax.objectives.uboo import UBOOConfig
+from mmrec_jax.stages import StageConfig
 from tests.refused import refused
 
 _CONFIG = Config(train=TrainConfig(steps=100))
@@ -108,3 +109,17 @@ def test_a_field_that_the_checkpoint_alone_has_is_named():
 def test_another_tokenizer_is_refused():
     check_same_tokenizer("ab" * 32, "ab" * 32, "here")
     refused(lambda: check_same_tokenizer("ab" * 32, "cd" * 32, "here"), "here", "cdcdcdcdcdcd")
+
+
+def test_of_the_stages_those_are_kept_that_have_begun():
+    first, second = StageConfig(step=5, seq_len=64), StageConfig(step=50, lr_factor=0.5)
+    saved, moved = to_dict(_changed(stages=(first, second))), StageConfig(step=20, lr_factor=0.1)
+    for stages in ((first,), (first, moved), (first, second, StageConfig(step=70))):
+        check_same_run(_changed(stages=stages), saved, "here", begun=1)
+    reached = dataclasses.replace(first, target_loss=1.0)
+    check_same_run(_changed(stages=(reached,)), saved, "here", begun=1)
+    for stages, field in (((), "seq_len (64"), ((moved,), "step (5 "), ((second,), "step (5 ")):
+        now = _changed(stages=stages)
+        refused(lambda now=now: check_same_run(now, saved, "here", begun=1), f"stages[0].{field}")
+    now = _changed(stages=(first, moved))
+    refused(lambda: check_same_run(now, saved, "here", begun=2), "config.stages[1].lr_factor (0.5 ")

@@ -89,15 +89,30 @@ def test_seeds_have_other_orders(carry_state):
     assert len({np.stack([batch["targets"] for batch in row]).tobytes() for row in rows}) == 3
 
 
-def test_steps_follow_the_measured_fill():
+def test_the_tokens_of_a_step_follow_the_measured_fill():
     data = text_dataset("stored")
     batches = take(data.batches(4), 64)
     fill = np.mean([batch["segment_ids"] > 0 for batch in batches])
     assert 0.9 < fill < 1
     assert data._pipeline(4).fill() == pytest.approx(fill, abs=1e-9)
-    assert data.steps_for(4, tokens=10_000) == int(np.ceil(10_000 / (64 * fill)))
-    assert data.steps_for(4, epochs=2.5) == int(np.ceil(2.5 * _TARGETS / (64 * fill)))
-    assert text_dataset("stored", carry_state=True).steps_for(4, tokens=641) == 11
+    assert data.tokens_per_step(4) == pytest.approx(64 * fill, rel=1e-9)
+    assert data.tokens_per_epoch == _TARGETS
+    assert text_dataset("stored", carry_state=True).tokens_per_step(4) == 64
+
+
+def test_another_stage_goes_on_behind_what_was_read():
+    """To a window or two where they are not packed together."""
+    data = text_dataset("stored", packing_windows=1)
+    before = data.batches(4)
+    seen = {target for batch in take(before, 9) for target in batch["targets"].flat}
+    after = data.batches(4, read=before.progress())
+    assert after.progress() == pytest.approx(before.progress(), abs=0.002)
+    again = {target for batch in take(after, 9) for target in batch["targets"].flat}
+    assert len(seen & again) < 20 < len(seen) / 9
+    longer = text_dataset("stored", seq_len=48, carry_state=True)
+    assert longer.batches(2, read={"epochs": 1.5}).progress() == pytest.approx(
+        {"epochs": 1.5}, abs=0.01
+    )
 
 
 def test_what_a_corpus_and_a_batch_must_hold():

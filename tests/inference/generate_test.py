@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from mmrec_jax.errors import UserError
+from mmrec_jax.inference import decode
 from mmrec_jax.inference import generate as generation
 from mmrec_jax.inference import prefill as reading
 from mmrec_jax.inference.prefill import prefill
@@ -44,11 +45,11 @@ def test_one_compiled_step_draws_all_tokens(name):
     """Parameters from a file are bound to a device, and what is computed from them is."""
     model, params = small(name)
     params = jax.device_put(params, jax.devices()[1])
-    read, drawn = reading._forward._cache_size(), generation._step._cache_size()
+    read, drawn = reading._forward._cache_size(), decode._step._cache_size()
     text = prefill(model, params, np.arange(20), prefill(model, params, np.arange(20)))
     list(generation.stream(model, params, text, max_tokens=3, samples=5))
     assert reading._forward._cache_size() == read + 1
-    assert generation._step._cache_size() == drawn + 1
+    assert decode._step._cache_size() == drawn + 1
 
 
 def _drawn(family, seed):

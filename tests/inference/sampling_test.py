@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmrec_jax.errors import UserError
-from mmrec_jax.inference.sampling import Sampling, draw, filtered_logits
+from mmrec_jax.inference.sampling import RowSampling, Sampling, draw, filtered_logits
 
 _PLAIN = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0}
 _SETTINGS = [
@@ -44,6 +44,11 @@ def _probabilities(logits, seen, temperature, top_k, top_p, repetition_penalty):
     return result
 
 
+def _draw(seed, logits, seen, sampling):
+    keys = jax.random.split(jax.random.key(seed), len(logits))
+    return draw(keys, logits, seen, sampling.rows(len(logits)))
+
+
 @pytest.fixture
 def rows(rng):
     return rng.normal(size=(4, 11)) * 2, rng.random((4, 11)) < 0.4
@@ -54,7 +59,7 @@ def test_the_distribution_is_that_of_the_definition(rows, setting):
     logits, seen = rows
     setting = {**_PLAIN, **setting}
     filtered = filtered_logits(
-        jnp.asarray(logits, jnp.float32), jnp.asarray(seen), Sampling(**setting)
+        jnp.asarray(logits, jnp.float32), jnp.asarray(seen), Sampling(**setting).rows(4)
     )
     actual = jax.nn.softmax(filtered, axis=-1)
     expected = [_probabilities(x, s, **setting) for x, s in zip(logits, seen, strict=True)]
@@ -67,7 +72,7 @@ def test_tokens_are_drawn_as_often_as_they_are_probable(rows):
     setting = {**_PLAIN, "temperature": 0.9, "top_p": 0.9, "repetition_penalty": 1.2}
     count = 20_000
     many = [jnp.repeat(jnp.asarray(x), count, axis=0) for x in (np.float32(logits), seen)]
-    tokens = draw(jax.random.key(0), *many, Sampling(**setting))
+    tokens = _draw(0, *many, Sampling(**setting))
     frequency = np.bincount(tokens, minlength=11) / count
     expected = _probabilities(logits[0], seen[0], **setting)
     spread = np.sqrt(expected * (1 - expected) / count)
@@ -80,7 +85,7 @@ def test_no_temperature_takes_the_most_likely_token_after_the_penalty():
     seen = jnp.array([[False, False, True], [True, False, False]])
     for penalty, expected in ((1.0, [2, 0]), (1.5, [1, 1])):
         greedy = Sampling(temperature=0.0, top_p=1.0, repetition_penalty=penalty)
-        assert draw(jax.random.key(0), logits, seen, greedy).tolist() == expected
+        assert _draw(0, logits, seen, greedy).tolist() == expected
 
 
 @pytest.mark.parametrize("temperature", [1e-30, 1e-38, 1e-300])
@@ -89,22 +94,34 @@ def test_the_limit_of_small_temperatures_is_zero(temperature):
     seen = jnp.zeros((3, 3), bool)
     for others in ({}, {"top_k": 3}, {"top_p": 0.9}):
         setting = Sampling(**{**_PLAIN, **others, "temperature": temperature})
-        for key in jax.random.split(jax.random.key(0), 3):
-            assert draw(key, logits, seen, setting).tolist() == [1, 2, 0]
+        for seed in range(3):
+            assert _draw(seed, logits, seen, setting).tolist() == [1, 2, 0]
 
 
 def test_the_limit_of_large_temperatures_is_uniform():
     logits = jnp.tile(jnp.array([[0.0, 5.0, 50.0, 500.0]]), (4000, 1))
     setting = Sampling(**{**_PLAIN, "temperature": 1e38})
-    tokens = draw(jax.random.key(0), logits, jnp.zeros(logits.shape, bool), setting)
+    tokens = _draw(0, logits, jnp.zeros(logits.shape, bool), setting)
     assert np.bincount(tokens, minlength=4).min() > 900
 
 
 def test_rows_are_drawn_independently_and_keys_matter():
     uniform = jnp.zeros((64, 50)), jnp.zeros((64, 50), bool), Sampling()
-    first, same, other = (draw(jax.random.key(seed), *uniform).tolist() for seed in (0, 0, 1))
+    first, same, other = (_draw(seed, *uniform).tolist() for seed in (0, 0, 1))
     assert first == same != other
     assert len(set(first)) > 20
+
+
+def test_each_row_is_drawn_by_its_own_settings(rows):
+    """Settings of other rows change nothing: not even whether what is drawn needs sorting."""
+    logits, seen = jnp.asarray(rows[0], jnp.float32), jnp.asarray(rows[1])
+    settings = [Sampling(**{**_PLAIN, **x}) for x in ({}, {"top_k": 2}, {"temperature": 0.0}, {})]
+    keys = jax.random.split(jax.random.key(3), 4)
+    together = RowSampling(*map(np.concatenate, zip(*(s.rows(1) for s in settings), strict=True)))
+    mixed = draw(keys, logits, seen, together)
+    for i, setting in enumerate(settings):
+        row = slice(i, i + 1)
+        assert draw(keys[row], logits[row], seen[row], setting.rows(1))[0] == mixed[i]
 
 
 def test_a_value_out_of_range_is_refused_by_name():

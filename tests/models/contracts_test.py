@@ -13,8 +13,8 @@ from tests.models.gru import GRUConfig
 _MMREC = {"vocab_size": 20, "model_dim": 16, "num_layers": 2, "num_memories": 2, "chunk": 4}
 _FAMILIES = {
     "mmrec": MMRecConfig(**_MMREC, remat="none"),
-    "mmrec input": MMRecConfig(**_MMREC, remat="none", gate="input", memory="decay"),
-    "attention": AttentionConfig(20, 16, 2, 2, 32),
+    "mmrec input": MMRecConfig(**_MMREC, remat="none", gate="input", memory="decay", new_rows=4),
+    "attention": AttentionConfig(20, 16, 2, 2, 32, new_rows=4),
     "gru": GRUConfig(20, 8),
     "transformer": TransformerConfig(20, 16, 2, head_dim=8, ffn_dim=32, remat="dots"),
     "transformer untied": TransformerConfig(

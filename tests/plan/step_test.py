@@ -38,9 +38,11 @@ def test_the_programs_are_those_that_a_run_steps_with_word_for_word(tmp_path, fi
 
 
 def test_a_base_need_not_be_here(tmp_path):
-    config = linear_config("", init_from="nowhere", **_ADAPTED)
+    stages = [{"step": 2, "lr_factor": 0.5}, {"step": 4, "seq_len": 16}]
+    config = linear_config("", init_from="nowhere", stages=stages, **_ADAPTED)
     names = [name for name, _ in lower_steps(config, Target(tuple(jax.devices()), 1))]
-    assert names == ["step", "step that estimates the curvature"]
+    names_of_shape = ["step", "step that estimates the curvature"]
+    assert names == [*names_of_shape, *(f"{name}, stage 2" for name in names_of_shape)]
 
 
 def test_a_batch_that_does_not_divide_is_refused():

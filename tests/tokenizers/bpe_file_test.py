@@ -50,7 +50,6 @@ def test_without_additions_nothing_changes_but_where_special_tokens_are_listed(b
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"[1]", "model"),
         (changed("model", "continuing_subword_prefix", value="##"), "continuing_subword_prefix"),
         (changed("model", "end_of_word_suffix", value="</w>"), "model.end_of_word_suffix is '</w>"),
         (changed("pre_tokenizer", value=None), "none"),
@@ -65,12 +64,17 @@ def test_without_additions_nothing_changes_but_where_special_tokens_are_listed(b
             changed("model", value={"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}),
             "WordLevel",
         ),
-        (changed("model", value={"type": "BPE", "vocab": {"a": 0}, "merges": []}), "255 of"),
+        (changed("model", value={"type": "BPE", "vocab": {"a": 0}, "merges": []}), "207 bytes"),
     ],
 )
 def test_what_cannot_be_extended_is_named_in_one_line(content, expected):
-    with refused("t.json: ", expected):
+    with refused("t.json: ", expected, "byte-level BPE"):
         BpeFile.from_content(content, "t.json")
+
+
+def test_what_is_no_tokenizer_is_named():
+    with refused("t.json: ", "model"):
+        BpeFile.from_content(b"[1]", "t.json")
 
 
 def test_the_byte_alphabet_is_that_of_the_library():

@@ -159,6 +159,29 @@ def test_what_was_learned_is_what_the_library_encodes(folder, out, extended, mon
     assert saved > 500
 
 
+def test_the_pre_tokens_of_gpt2_are_split_less_often_too(tmp_path):
+    """As SmolLM2 has them: single digits, then the expression that is built into ByteLevel."""
+    settings = json.loads(small_base())
+    spelling = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    steps = [{"type": "Digits", "individual_digits": True}, spelling | {"use_regex": True}]
+    settings["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": steps}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(settings), "utf-8")
+    (tmp_path / "protected.txt").write_text(ENGLISH, "utf-8")
+    written = extend(tmp_path, "--vocab-size=100", "--superwords=30")
+    old, new = (
+        read_library(x.read_bytes()) for x in (tmp_path / TOKENIZER_FILE, written / TOKENIZER_FILE)
+    )
+    for text in (ENGLISH, "It's  12 cats,\n  'they'd' (see). x+=1 \n"):
+        assert new.encode(text).ids == old.encode(text).ids
+    before, after = (
+        {start for _, (start, _) in each.pre_tokenizer.pre_tokenize_str(turkish())}
+        for each in (old, new)
+    )
+    assert after < before
+    assert len(ids(new, turkish())) < 0.5 * len(ids(old, turkish()))
+    assert new.decode(ids(new, turkish())) == turkish()
+
+
 @pytest.mark.parametrize("options", [("--superwords=20",), ("--superwords=0", "--morph-aware")])
 def test_nothing_is_learned_of_added_tokens_or_across_them(tmp_path, options):
     settings = json.loads(small_base())
@@ -243,6 +266,8 @@ def mistakes(tmp_path_factory):
     (folder / "empty.txt").write_text("")
     other = write_base(folder).read_text("utf-8").replace("[\\\\r\\\\n]*", "[\\\\r\\\\n]+")
     (folder / "other.json").write_text(other, "utf-8")
+    (folder / "pieces").mkdir()
+    (folder / "pieces" / "tokenizer.model").write_bytes(b"\n\x00")
     return folder
 
 
@@ -251,6 +276,7 @@ def mistakes(tmp_path_factory):
     [
         ("--base=FOLDER/text.txt", "text.txt: "),
         ("--base=FOLDER/no.json", "no.json: cannot be read"),
+        ("--base=FOLDER/pieces", "pieces/tokenizer.model: this is sentencepiece; give a base"),
         ("--text=FOLDER/no.txt", "--text: there is no file"),
         ("--text=FOLDER/empty.txt", "--text: "),
         ("--vocab-size=0", "--vocab-size is 0"),

@@ -98,7 +98,9 @@ def learn(base, words, counts, wanted, forbidden=(), edges=None):
     offsets = np.cumsum([0, *map(len, words)])
     symbols = word_symbols(flat, offsets, np.array(counts, np.int64), morphemes)
     keys = {pair_key(*pair) for pair in forbidden}
-    left = learn_merges("subword", vocabulary, symbols, wanted, keys, 2, lambda _: None).symbols
+    left = learn_merges(
+        "subword", vocabulary, symbols, wanted, lambda pair, _: pair in keys, 2, lambda _: None
+    ).symbols
     parts = np.split(left, np.flatnonzero(left == -1) + 1)[:-1]
     return vocabulary.made, [part[part >= 0].tolist() for part in parts]
 

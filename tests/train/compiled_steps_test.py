@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import pytest
 
 from mmrec_jax.config import Config, OptimConfig
+from mmrec_jax.stages import StageConfig
 from mmrec_jax.train import compiled_steps
 from mmrec_jax.train.compiled_steps import CompiledSteps, enable_compile_cache
+from mmrec_jax.train.stages import plan_stages
 from tests.refused import refused
 
 
@@ -18,7 +20,7 @@ def compiled(monkeypatch):
     """Programs are replaced by ones that say whether they refresh; the list has those compiled."""
     done = []
 
-    def lower_step(config, mesh, model, objectives, optimizer, state, refresh):
+    def lower_step(config, mesh, model, objectives, optimizer, state, refresh, factors):
         def program(model, state, batch):
             return state, {"refresh": jnp.float32(refresh)}
 
@@ -30,6 +32,11 @@ def compiled(monkeypatch):
 
     monkeypatch.setattr(compiled_steps, "lower_step", lower_step)
     return done
+
+
+def _setup(config, *stages):
+    parts = dict.fromkeys(("mesh", "objectives", "optimizer", "model_of", "abstract_state"), str)
+    return SimpleNamespace(config=config, stages=stages, **parts)
 
 
 @pytest.mark.parametrize(
@@ -44,14 +51,29 @@ def compiled(monkeypatch):
 def test_refreshes_come_by_the_step_of_the_run_and_each_program_is_compiled_once(
     compiled, optim, start, taken, programs
 ):
-    """The second one after the first step."""
-    parts = dict.fromkeys(("mesh", "model", "objectives", "optimizer"))
+    """That of the first step is there at once."""
     config = Config(optim=OptimConfig(**optim))
-    steps = CompiledSteps(SimpleNamespace(config=config, state={}, start=start, **parts))
-    assert compiled == programs[:1]
+    stages, _ = plan_stages(config, SimpleNamespace())
+    steps = CompiledSteps(_setup(config, *stages), stages[0], start)
+    assert compiled[:1] == programs[:1]
     numbers = range(start + 1, start + 1 + len(taken))
     assert [int(steps(number, {}, {})[1]["refresh"]) for number in numbers] == taken
     assert compiled == programs
+
+
+def test_the_next_stage_is_compiled_ahead_and_no_shape_twice(compiled):
+    """With an estimator each shape has two programs, the one that comes first in a stage first."""
+    optim = OptimConfig(name="sophia_g", hessian_every=3)
+    borders = StageConfig(step=4, seq_len=512), StageConfig(step=9, seq_len=256)
+    config = Config(optim=optim, stages=borders)
+    stages, _ = plan_stages(config, SimpleNamespace(evaluators=()))
+    steps = CompiledSteps(_setup(config, *stages), stages[0], 0)
+    steps._background.submit(lambda: None).result()  # whatever was asked for before is there
+    assert compiled == [True, False, False, True]
+    for stage in stages[1:]:
+        steps.enter(stage, stage.begin)
+        steps(stage.begin + 1, {}, {})
+    assert len(compiled) == 4
 
 
 @pytest.fixture

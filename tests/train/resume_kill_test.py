@@ -28,6 +28,10 @@ _STEPS = 40
 _OPTIONS = flags(
     train__sample_tokens=0, train__dashboard=False, train__keep_last=1, train__keep_best=0
 )
+_STAGES = [
+    {"step": 13, "seq_len": 64, "batch_size": 4, "objectives": [("uboo", 0.3)]},
+    {"step": 26, "seq_len": 16, "batch_size": 16, "accumulate": 2, "lr_factor": 0.5},
+]
 _REFUSED = []  # what sessions said that found another one in their folder
 
 
@@ -60,18 +64,18 @@ def _final_state(folder):
     return {name: restored[name] for name in ("params", "training")}
 
 
-def _assert_same_run(folder):
-    last = train(folder, *_OPTIONS)
+def _assert_same_run(folder, expected, options=_OPTIONS):
+    last = train(folder, *options)
     assert last.returncode == 0, last.stderr
-    assert _metrics(folder) == _metrics(trained())
+    assert _metrics(folder) == _metrics(expected)
     for split, count in (("train", _STEPS), ("validation", 2)):  # a run worth comparing with
         losses = [line["loss"] for line in _metrics(folder) if line["split"] == split]
         assert len(losses) == count
         assert losses[-1] < losses[0] - 0.3
-    assert_same_bits(_final_state(folder), _final_state(trained()))
+    assert_same_bits(_final_state(folder), _final_state(expected))
 
 
-def _interrupt(folder, number, ready, terminals=1):
+def _interrupt(folder, number, ready, terminals=1, options=_OPTIONS):
     """Starts a session and sends it a signal as soon as `ready`: its status and what it said.
 
     With two terminals the same command is typed in both: one is refused for the other's sake, if
@@ -79,7 +83,7 @@ def _interrupt(folder, number, ready, terminals=1):
     """
     start = {"env": environment(), "cwd": session_directory(), "text": True}
     start |= {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    sessions = [subprocess.Popen(command(folder, *_OPTIONS), **start) for _ in range(terminals)]
+    sessions = [subprocess.Popen(command(folder, *options), **start) for _ in range(terminals)]
     while not ready() and any(session.poll() is None for session in sessions):
         time.sleep(0.0005)
     running = [session for session in sessions if session.poll() is None]
@@ -142,11 +146,29 @@ def test_stopped_and_then_killed_at_any_moment_it_is_the_same_run(tmp_path, kill
     assert during_save, "no kill fell into a save"
     assert continued, "no session continued an earlier one"
     assert kills <= 3 or _REFUSED, "no session was refused"
-    _assert_same_run(tmp_path)
+    _assert_same_run(tmp_path, trained())
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_killed_at_any_moment_of_three_stages_it_is_the_same_run(tmp_path):
+    """Twenty kills; rows, batches, objectives and the learning rate change, states are passed."""
+    options = [*_OPTIONS, *flags(stages=_STAGES, train__state_passing=0.5)]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    done = train(whole, *options)
+    assert done.returncode == 0, done.stderr
+    choose = random.Random(0)
+    for number in range(20):
+        # All over the run, the borders included; the first session gets beyond its second save.
+        logged = max(_step_logged(killed), number * (_STEPS - 8) // 20, 5)
+        ready = _after(killed, min(logged + choose.randint(4, 7), _STEPS - 2))
+        status, _ = _interrupt(killed, signal.SIGKILL, ready, options=options)
+        assert status == -signal.SIGKILL
+    _assert_same_run(killed, whole, options)
 
 
 @pytest.mark.soak
 def test_signals_save_first_and_the_same_command_continues(tmp_path):
     for number, step in ((signal.SIGTERM, 6), (signal.SIGINT, 21)):
         _stop(tmp_path, number, step)
-    _assert_same_run(tmp_path)
+    _assert_same_run(tmp_path, trained())

@@ -1,12 +1,16 @@
 import functools
+import itertools
 import random
+import unicodedata
 
 import pytest
 
 from mmrec_jax.data.treebank import treebank_documents
+from mmrec_jax.errors import UserError
 from mmrec_jax.turkish.letters import WORD
 from mmrec_jax.turkish.scores import (
     FORMULA,
+    common_subsequence,
     morphology_preservation,
     suffix_sequences,
     turkish_char_accuracy,
@@ -81,6 +85,41 @@ def test_the_overall_score_is_the_printed_formula():
     assert 0 < scores[overall] < 1
     assert scores[overall] == pytest.approx(eval(formula, None, scores))
     assert turkish_scores(["isik"], ["ışık"])[overall] == 0
+
+
+def test_a_model_that_writes_nothing_scores_nothing():
+    for nothing in ("", " \n", "3 ?"):
+        scores = turkish_scores([nothing, ""], ["evlerde kaldık", "ev"])
+        assert not any(scores[name] for name in ("vowel_harmony_score", "overall_turkish_score"))
+
+
+def test_normal_forms_and_second_dots_score_alike():
+    right = "İzmir'de iyi göller gördük"
+    for text in (unicodedata.normalize("NFD", right), right.replace("i", "i\u0307")):
+        assert turkish_scores([text], [right]) == turkish_scores([right], [right])
+
+
+def test_long_texts_are_compared_or_refused():
+    long = "evlerde abcdefgh " * 1800  # 30,600 characters
+    assert turkish_char_accuracy([long], [long[::-1]]) == 1
+    assert morphology_preservation([long], ["evde " * 6000]) == 0
+    with pytest.raises(UserError, match="text 2 has 40,000 characters"):
+        turkish_char_accuracy(["a", "a" * 40_000], ["a", "a"])
+
+
+def test_the_common_subsequence_is_a_longest_one():
+    def length(a, b):
+        if not a or not b:
+            return 0
+        return max(length(a[1:], b), length(a, b[1:]), (a[0] == b[0]) + length(a[1:], b[1:]))
+
+    rng = random.Random(0)
+    for _ in range(60):
+        a, b = ("".join(rng.choices("abc", k=rng.randrange(7))) for _ in range(2))
+        pairs = common_subsequence(a, b)
+        assert len(pairs) == length(a, b)
+        assert all(a[i] == b[j] for i, j in pairs)
+        assert all(i < k and j < m for (i, j), (k, m) in itertools.pairwise(pairs))
 
 
 def test_texts_without_partners_are_refused():

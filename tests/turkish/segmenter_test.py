@@ -1,9 +1,12 @@
+import unicodedata
+
 import pytest
 
 from benchmarks.segmenter import derivations, nominal_shares, nouns_of
 from mmrec_jax.data.treebank import treebank_file
 from mmrec_jax.turkish.counts import annotated_words
 from mmrec_jax.turkish.segmenter import segment
+from mmrec_jax.turkish.suffixes import end_of
 
 
 @pytest.mark.parametrize(
@@ -36,6 +39,38 @@ def test_offsets_are_those_of_the_word():
     assert all(found.word[x.start : x.end] == x.text for x in found.suffixes)
     assert found.boundaries() == (7, 9, 11)
     assert found.boundaries("derivation") == (9,)
+
+
+@pytest.mark.parametrize(
+    ("word", "root", "suffixes", "readings"),
+    [
+        ("1990'larda", "1990", "A3pl Loc", ["an"]),
+        ("90lar", "90", "A3pl", ["an"]),
+        ("5'inci", "5", "Ord", ["eş"]),
+        ("ABD'nin", "ABD", "Gen", ["e"]),
+        ("PKK'nın", "PKK", "Gen", ["e", "a"]),
+        ("MİT'in", "MİT", "Gen", ["it"]),
+        ("Shakespeare'in", "Shakespeare", "Gen", []),
+        ("metaller", "metal", "A3pl", ["el"]),  # a palatal l
+    ],
+)
+def test_numbers_abbreviations_and_names_have_suffixes(word, root, suffixes, readings):
+    found = segment(word)
+    assert found.root == root
+    assert " ".join(morph.label for morph in found.suffixes) == suffixes
+    assert {end_of(letters) for letters in readings} <= set(found.ends)
+    assert bool(found.ends) == bool(readings)
+
+
+def test_two_dots_and_other_normal_forms_are_the_same_word():
+    for word in ("İyilerde", "göllerimiz", "ığdır'ın"):
+        for other in (unicodedata.normalize("NFD", word), word.lower()):
+            assert segment(other).boundaries() == segment(word).boundaries()
+
+
+def test_a_longer_word_than_any_is_a_root():
+    assert segment("ev" + "ler" * 1000).suffixes == ()
+    assert segment("a" * 1_000_000).end == 1_000_000
 
 
 def test_features_are_those_after_the_last_derivation():

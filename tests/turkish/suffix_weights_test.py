@@ -27,6 +27,12 @@ def test_everything_after_a_root_has_the_weight(tokenizer, marks):
     assert weights.tolist() == [3.0 if mark == "x" else 1.0 for mark in marks]
 
 
+def test_two_dots_are_one_letter():
+    text = "i\u0307yilerde i\u0307yi"
+    weights = SuffixWeights(3.0)(Document("x", text), ByteTokenizer().encode(text), ByteTokenizer())
+    assert weights.tolist() == [1.0] * 5 + [3.0] * 5 + [1.0] * 6
+
+
 def test_tokens_belong_to_where_their_first_letter_is():
     texts = [_TEXT, "evlerde kitapçılar göl"] * 30
     tokenizer = train_sentencepiece(texts, "unigram", 280, "x")

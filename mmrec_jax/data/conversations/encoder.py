@@ -129,6 +129,24 @@ class ChatEncoder:
             spans = self._begun(self._spans(self._render(messages, ask=True)))
         return np.concatenate([span.ids for span in spans])
 
+    def after_response(self, messages: Sequence[Message], index: int) -> NDArray[np.int32] | None:
+        """What a model reads that has read `question(messages[:index])` and written the next one.
+
+        None where the template writes the conversation up to there otherwise now that more
+        follows, so that it has to be read anew.
+
+        Raises:
+          UserError: as of `conversation`.
+        """
+        before, whole = (
+            self._render(part, ask=True).replace(LEARN, "").replace(LEARNT, "")
+            for part in (messages[:index], messages)
+        )
+        read = f"{before}{BEGIN}{messages[index].text}{end_of(index)}"
+        if not whole.startswith(read):
+            return None
+        return np.concatenate([span.ids for span in self._spans(whole[len(read) :])])
+
     def _render(
         self, messages: Sequence[Message], tools: Sequence[object] = (), ask: bool = False
     ) -> str:

@@ -2,15 +2,15 @@
 
 import dataclasses
 import itertools
-import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.dataset import Dataset
+from mmrec_jax.data.kinds.config import DataConfig
 from mmrec_jax.data.kinds.tasks import Example, TaskConfig
 from mmrec_jax.data.packing import ROW_DTYPE, Row, batch_of
 from mmrec_jax.data.seeds import hashed_seed
@@ -29,10 +29,12 @@ class ExampleIterator(TrainIterator):
     processes.
     """
 
-    def __init__(self, task: TaskConfig, rows: range, identity: dict[str, Any]) -> None:
-        """`rows`: those of the whole batch that this process reads."""
+    def __init__(
+        self, task: TaskConfig, rows: range, identity: dict[str, Any], step: int = 0
+    ) -> None:
+        """`rows`: those of the whole batch that this process reads; `step`: the first one."""
         super().__init__(identity)
-        self._task, self._rows, self._step = task, rows, 0
+        self._task, self._rows, self._step = task, rows, step
 
     def __next__(self) -> Batch:
         task = self._task
@@ -55,6 +57,10 @@ class ExampleIterator(TrainIterator):
     def _set_position(self, position: dict[str, Any]) -> None:
         self._step = position["step"]
 
+    def progress(self) -> dict[str, float]:
+        """See the base."""
+        return {"steps": self._step}
+
 
 class TaskDataset(Dataset):
     """The tokenizer has one id for each symbol: a run's files and `load` are as of any other."""
@@ -65,8 +71,18 @@ class TaskDataset(Dataset):
         self.config = config
         self.tokenizer = CharTokenizer(config.symbols)
 
+    def with_config(self, config: DataConfig) -> Self:
+        """See `Dataset.with_config`."""
+        assert isinstance(config, TaskConfig)
+        return type(self)(config)
+
     def batches(
-        self, batch_size: int, *, process_index: int = 0, process_count: int = 1
+        self,
+        batch_size: int,
+        *,
+        process_index: int = 0,
+        process_count: int = 1,
+        read: Mapping[str, float] | None = None,
     ) -> TrainIterator:
         """See `Dataset.batches`."""
         data = self.config
@@ -86,20 +102,15 @@ class TaskDataset(Dataset):
             "data.seed": data.seed,
             "train.batch_size": batch_size,
         }
-        return ExampleIterator(data, rows, identity)
+        return ExampleIterator(data, rows, identity, int((read or {}).get("steps", 0)))
 
-    def steps_for(
-        self, batch_size: int, *, epochs: float | None = None, tokens: int | None = None
-    ) -> int:
-        """See `Dataset.steps_for`; of a task that is the mean length, there is no epoch."""
+    def tokens_per_step(self, batch_size: int) -> float:
+        """See `Dataset.tokens_per_step`."""
         task = self.config
-        if tokens is None:
-            raise UserError(
-                f"config.train.epochs is {epochs}; with config.data.source "
-                f'"{task.source}" every example is new: use train.steps or train.tokens'
-            )
         examples = batch_size * (task.seq_len // task.max_length)
-        return max(1, math.ceil(tokens / (examples * (task.min_length + task.max_length) / 2)))
+        return examples * (task.min_length + task.max_length) / 2
+
+    tokens_per_epoch = None
 
     def describe(self) -> str:
         """See `Dataset.describe`."""

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
-from mmrec_jax.models.family_config import FamilyConfig
+from mmrec_jax.models.family_config import ExtendableConfig
 from mmrec_jax.settings import above, at_least, setting
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ _MULTIPLE = 16  # of F: whole vector registers
 
 
 @dataclasses.dataclass(frozen=True)
-class AttentionConfig(FamilyConfig):
+class AttentionConfig(ExtendableConfig):
     """A decoder as Llama has it: RMSNorm, rotary positions, causal attention, SwiGLU, tied."""
 
     family = "attention"

@@ -18,8 +18,8 @@ from jax.sharding import PartitionSpec as P
 
 from mmrec_jax.models.attention.config import AttentionConfig
 from mmrec_jax.models.causal_attention import causal_attention, rotate
-from mmrec_jax.models.linen import LinenModel
 from mmrec_jax.models.partition import split_rows
+from mmrec_jax.models.vocabulary import ExtendableModel, Vocabulary
 from mmrec_jax.typing import Array, Float, Int, typed
 
 _MIXED = "mixed"  # the name under which attention's result is kept
@@ -47,12 +47,7 @@ class AttentionLM(nn.Module):
         There is neither a state nor dropout.
         """
         config = self.config
-        embed = nn.Embed(
-            config.vocab_size,
-            config.model_dim,
-            embedding_init=nn.initializers.normal(0.02),
-            name="embed",
-        )
+        embed = Vocabulary(config, config.model_dim, name="embed")
         keep = jax.checkpoint_policies.save_from_both_policies(
             jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
             jax.checkpoint_policies.save_only_these_names(_MIXED),
@@ -138,13 +133,13 @@ _product.defvjp(_product_forward, _product_backward)
 
 
 @dataclasses.dataclass(frozen=True)
-class Attention(LinenModel):
+class Attention(ExtendableModel):
     """The model family. It keeps no state: generation reads the whole text again."""
 
     config: AttentionConfig
 
     sharding: ClassVar[tuple[tuple[str, P], ...]] = (
-        (r"(^|/)embedding$", P("tensor", "fsdp")),
+        (r"embedding$", P("tensor", "fsdp")),
         (r"(^|/)(out|down)/kernel$", P(None, "tensor", "fsdp")),
         (r"(^|/)kernel$", P(None, "fsdp", "tensor")),
     )

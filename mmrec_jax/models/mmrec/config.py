@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from mmrec_jax.models.family_config import FamilyConfig
+from mmrec_jax.models.family_config import ExtendableConfig
 from mmrec_jax.settings import above, at_least, setting, within
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _SHORTEST, _LONGEST = 64, 512
 
 
 @dataclasses.dataclass(frozen=True)
-class MMRecConfig(FamilyConfig):
+class MMRecConfig(ExtendableConfig):
     """The model's shape and switches (sizes: `sizes.py`).
 
     A field that is None is derived, as its comment says; the property named by its capital

@@ -11,7 +11,6 @@ from jax.tree_util import Partial
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import Dashboard, Params, State
-from mmrec_jax.models.linen import LinenModel
 from mmrec_jax.models.mmrec.block import RECALL, STATES
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.dashboard.observer import observe
@@ -19,6 +18,7 @@ from mmrec_jax.models.mmrec.dashboard.summary import format_table, panels, scala
 from mmrec_jax.models.mmrec.memory import read_back
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.models.mmrec.state import BATCH_AXES, MMRecState, zero_state
+from mmrec_jax.models.vocabulary import ExtendableModel
 from mmrec_jax.typing import Array
 
 # Matrices of the blocks are [L, in, out]: the residual stream's side is split over "fsdp", the
@@ -27,7 +27,7 @@ _INWARD, _OUTWARD = P(None, "fsdp", "tensor"), P(None, "tensor", "fsdp")
 
 
 @dataclasses.dataclass(frozen=True)
-class MMRec(LinenModel):
+class MMRec(ExtendableModel):
     """The model of `model.py`."""
 
     config: MMRecConfig
@@ -38,7 +38,7 @@ class MMRec(LinenModel):
         r"|(^|/)(scale|bias|b_gamma|b_alpha|w_g|c_g)$"
     )
     sharding: ClassVar[tuple[tuple[str, P], ...]] = (
-        (r"(^|/)embedding$", P("tensor", "fsdp")),
+        (r"embedding$", P("tensor", "fsdp")),
         (r"(^|/)(out|down|dpg_up)/kernel$", _OUTWARD),
         (r"(^|/)kernel$", _INWARD),
     )

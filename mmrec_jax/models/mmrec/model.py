@@ -13,6 +13,7 @@ from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.layers import Dropout, rms_norm
 from mmrec_jax.models.mmrec.state import MMRecState, zero_state
 from mmrec_jax.models.partition import split_rows
+from mmrec_jax.models.vocabulary import Vocabulary
 from mmrec_jax.typing import Array, Float, Integer, typed
 
 
@@ -49,12 +50,13 @@ class MMRecLM(nn.Module):
         tokens = jnp.asarray(tokens)
         if segment_ids is not None:
             segment_ids = jnp.asarray(segment_ids, jnp.int32)
-        embed = nn.Embed(
-            config.vocab_size,
+        embed = Vocabulary(
+            config,
             config.D,
+            scale=embedding_scale(config),
             dtype=config.dtype,
             param_dtype=config.param_dtype,
-            embedding_init=nn.initializers.normal(embedding_scale(config)),
+            casts_table=True,
             name="embed",
         )
         if state is None:

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING, Literal
 
-from mmrec_jax.models.family_config import FamilyConfig
+from mmrec_jax.models.family_config import ExtendableConfig
 from mmrec_jax.settings import above, at_least, setting
 
 if TYPE_CHECKING:
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class TransformerConfig(FamilyConfig):
+class TransformerConfig(ExtendableConfig):
     """A decoder with grouped-query attention, rotary positions, RMSNorm and SwiGLU.
 
     Three switches make it Qwen3 (`qk_norm`), Qwen2 (`attention_bias` "qkv") or Llama (neither), and
@@ -45,12 +45,6 @@ class TransformerConfig(FamilyConfig):
     max_length: int = setting(
         2048, "tokens of a text that it was trained for; nothing is cut", at_least(1), role="start"
     )
-    new_rows: int = setting(
-        0, "rows of vocabulary that are tables of their own, behind the others", at_least(0)
-    )
-    padding_rows: int = setting(
-        0, "the last rows that are of no token and never have probability", at_least(0)
-    )
     dtype: Literal["float32", "bfloat16"] = setting(
         "float32", "of activations, matrix products and the cache", role="run"
     )
@@ -70,8 +64,6 @@ class TransformerConfig(FamilyConfig):
         self.require(self.head_dim % 2 == 0, "head_dim", "even: rotary positions pair channels")
         divides = self.num_heads % self.num_kv_heads == 0
         self.require(divides, "num_kv_heads", f"a divisor of model.num_heads = {self.num_heads}")
-        few = self.new_rows < self.vocab_size
-        self.require(few, "new_rows", f"less than model.vocab_size = {self.vocab_size}")
         positive = self.rope_scaling is None or min(self.rope_scaling) > 0
         self.require(positive, "rope_scaling", "None or four numbers above 0")
 
@@ -79,11 +71,6 @@ class TransformerConfig(FamilyConfig):
     def biased(self) -> str:
         """Letters of the projections that have a bias."""
         return "" if self.attention_bias == "none" else self.attention_bias
-
-    @property
-    def old_rows(self) -> int:
-        """Rows of the vocabulary that are no `new_rows`."""
-        return self.vocab_size - self.new_rows
 
     def build(self) -> "Transformer":
         """The model."""

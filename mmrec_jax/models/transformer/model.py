@@ -7,6 +7,7 @@ each document, so that packed documents are what they are apart.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
@@ -17,14 +18,12 @@ from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec as P
 
-from mmrec_jax.models.api import Params
 from mmrec_jax.models.causal_attention import Keys, causal_attention, rotate
 from mmrec_jax.models.layout import layout
-from mmrec_jax.models.linen import LinenModel
 from mmrec_jax.models.partition import split_rows
 from mmrec_jax.models.transformer.cache import BATCH_AXES, KVCache, empty_cache
 from mmrec_jax.models.transformer.config import TransformerConfig
-from mmrec_jax.quantised import row_products, rows
+from mmrec_jax.models.vocabulary import ExtendableModel, Vocabulary
 from mmrec_jax.typing import Array, Bool, Float, Int, typed
 
 _MIXED = "mixed"  # the name under which attention's result is kept with remat="dots"
@@ -65,9 +64,16 @@ class TransformerLM(nn.Module):
             seen = (documents == 0)[:, :, None] & filled[:, None]
         context = _Context(documents, seen, *_rotary(config, where.positions))
 
-        x = _Table(config, name="embed")(tokens)
+        table = functools.partial(
+            Vocabulary,
+            config,
+            config.model_dim,
+            dtype=config.dtype,
+            param_dtype=config.param_dtype,
+        )
+        x = table(name="embed")(tokens)
         if self.is_initializing() and not config.tie_embeddings:
-            _Table(config, name="head")(tokens)  # `Transformer.head` multiplies with it
+            table(name="head")(tokens)  # `Transformer.head` multiplies with it
         if perturb is not None:
             x = perturb(x)
         block = _Block
@@ -160,27 +166,6 @@ class _Norm(nn.Module):
         return normed * scale.astype(c.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
 
 
-class _Table(nn.Module):
-    """Rows of the vocabulary; the new ones are a table of their own, behind the others."""
-
-    config: TransformerConfig
-
-    @nn.compact
-    def __call__(self, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
-        c = self.config
-
-        def found(name: str, count: int, index: Array) -> Array:
-            init, shape = nn.initializers.normal(0.02), (count, c.model_dim)
-            table = self.param(name, init, shape, c.param_dtype)
-            return rows(table, jnp.clip(index, 0, count - 1), c.dtype)
-
-        x = found("embedding", c.old_rows, tokens)
-        if not c.new_rows:
-            return x
-        new = found("new_embedding", c.new_rows, tokens - c.old_rows)
-        return jnp.where((tokens >= c.old_rows)[..., None], new, x)
-
-
 def _rotary(config: TransformerConfig, positions: Int[Array, "B T"]) -> tuple[Array, Array]:
     """Cosine and sine [B, T, 1, S / 2], of float32 angles, in the compute dtype."""
     half = config.head_dim // 2
@@ -196,12 +181,11 @@ def _rotary(config: TransformerConfig, positions: Int[Array, "B T"]) -> tuple[Ar
 
 
 @dataclasses.dataclass(frozen=True)
-class Transformer(LinenModel):
+class Transformer(ExtendableModel):
     """The model family."""
 
     config: TransformerConfig
 
-    decayed: ClassVar[str] = r"(^|/)(kernel|(new_)?embedding)$"
     not_adaptable: ClassVar[str] = r"(^|/)(embed|head)/|norm[^/]*/|(^|/)(scale|bias)$"
     sharding: ClassVar[tuple[tuple[str, P], ...]] = (
         (r"embedding$", P("tensor", "fsdp")),
@@ -218,20 +202,6 @@ class Transformer(LinenModel):
     def head_parameters(self) -> tuple[str, ...]:
         """The tied table or the head's own."""
         return ("embed" if self.config.tie_embeddings else "head",)
-
-    def head(self, params: Params, hidden: Array) -> Array:
-        """See `LinenModel.head`: logits of the old rows, then of the new ones, none of padding."""
-        (tables,) = params.values()
-        parts = [
-            row_products(hidden, tables[name])
-            for name in ("embedding", "new_embedding")
-            if name in tables
-        ]
-        logits = jnp.concatenate(parts, axis=-1)
-        if not self.config.padding_rows:
-            return logits
-        real = jnp.arange(logits.shape[-1]) < logits.shape[-1] - self.config.padding_rows
-        return jnp.where(real, logits, jnp.finfo(logits.dtype).min)
 
     def initial_state(self, batch: int) -> KVCache:
         """The state before the first token."""

@@ -258,3 +258,29 @@ def test_a_template_may_ask_what_a_text_is():
         turns = [{"content": message.text} for message in conversation.messages]
         marked = template.render(conversation.messages)
         assert MARKED_TEXT.sub(r"\g<text>", marked) == plain.render(messages=turns)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [PLAIN, CHATML, ChatTemplate("blocks", _BLOCKS), ChatTemplate("thinking", _THINKING)],
+    ids=lambda template: template.name,
+)
+def test_what_follows_a_response_is_the_rest_of_the_whole(published, template):
+    """The tokens that a model has read and written, and these, are those of the conversation."""
+    tokenizer = published[True]
+    encoder = ChatEncoder(template, tokenizer)
+    turns = talk("göl", "deniz ", "ağaç", "kuş", "köprü").messages
+    for index in (1, 3):
+        said = turns[index].text
+        read = [*encoder.question(turns[:index]), *tokenizer.encode(said, continues=True)]
+        rest = encoder.after_response(turns, index)
+        if said.endswith(" ") and template.name == "thinking":  # which strips it
+            assert rest is None
+        else:
+            assert [*read, *rest] == encoder.question(turns).tolist()
+
+
+def test_a_response_that_the_template_shortens_later_has_to_be_read_again(published):
+    encoder = ChatEncoder(ChatTemplate("thinking", _THINKING), published[True])
+    turns = talk("göl", "<think>\nx\n</think>\n\ndeniz", "ağaç").messages
+    assert encoder.after_response(turns, 1) is None

@@ -57,12 +57,18 @@ def test_a_position_continues_in_any_number_of_processes_and_in_no_other_task():
         make(0, 3)
 
 
-def test_a_length_in_tokens_is_that_of_the_mean_example():
-    data = dataset()
-    steps = data.steps_for(4, tokens=20_000)
-    assert steps == 20_000 / (4 * 2 * 5.5) // 1 + 1  # 2 examples a row of 1 to 10 tokens
-    with refused("config.train.epochs"):
-        data.steps_for(4, epochs=2.0)
+def test_another_stage_goes_on_behind_what_was_read():
+    before = dataset().batches(4)
+    take(before, 3)
+    after = dataset(seq_len=30).batches(2, read=before.progress())
+    assert after.progress() == {"steps": 3}
+    assert next(after)["inputs"].shape == (2, 30)
+    again = dataset().batches(4, read=before.progress())
+    np.testing.assert_array_equal(next(again)["inputs"], next(before)["inputs"])
+
+
+def test_the_tokens_of_a_step_are_those_of_mean_examples():
+    assert dataset().tokens_per_step(4) == 4 * 2 * 5.5  # 2 examples a row of 1 to 10 tokens
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,195 @@
+"""One decode step over rows of texts; each has settings of its own, and may come and go.
+
+`generate` writes the samples of one text in rows, the server a conversation in each.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmrec_jax.errors import UserError
+from mmrec_jax.inference.prefill import TextState
+from mmrec_jax.inference.rereading import with_room
+from mmrec_jax.inference.sampling import RowSampling, Sampling, draw
+from mmrec_jax.models.api import LanguageModel, Params, State
+from mmrec_jax.models.growing_state import GrowingState
+from mmrec_jax.settings import LARGEST_SEED
+from mmrec_jax.typing import Array, Bool, Float, Int, Integer
+
+
+@flax.struct.dataclass
+class Rows:
+    """Texts that are being written, one per row."""
+
+    state: State
+    logits: Float[Array, "B V"]  # of the next token
+    seen: Bool[Array, "B V"]
+    ended: Bool[Array, "B"]  # what is drawn for it is padding
+    ends: Int[Array, "B E"]  # tokens at which it ends; -1: none
+    # Of each draw's random numbers. Sample i of a seed is the same, however many there are.
+    seed: Integer[Array, "B"]
+    sample: Int[Array, "B"]
+    draws: Int[Array, "B"]
+    sampling: RowSampling
+
+
+class Drawn(NamedTuple):
+    """The next token of each row, and its log-probability before temperature and truncation."""
+
+    tokens: Int[Array, "B"]
+    logprobs: Float[Array, "B"]
+
+
+def begin_rows(
+    model: LanguageModel,
+    text: TextState,
+    samples: Sequence[int],
+    *,
+    sampling: Sampling,
+    seed: int,
+    ends: Sequence[int],
+    most_ends: int,
+) -> Rows:
+    """Rows that continue `text`, which is left as it is: one for each number of a sample.
+
+    `most_ends`, at least as many as `ends`, is the same for all rows of a batch.
+
+    Raises:
+      UserError: a seed that JAX would take for another one.
+    """
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UserError(f"seed is {seed}; it must be in 0 to {LARGEST_SEED}")
+    count = len(samples)
+
+    def repeat(x: Array | np.ndarray, axis: int = 0) -> Array:
+        return jnp.repeat(jnp.array(x), count, axis=axis)  # a copy: `step` consumes its rows
+
+    return Rows(
+        state=jax.tree.map(repeat, text.state, model.state_batch_axes),
+        logits=repeat(text.logits),
+        seen=repeat(text.seen),
+        ended=jnp.zeros(count, bool),
+        ends=jnp.tile(jnp.array([*ends, *[-1] * (most_ends - len(ends))], jnp.int32), (count, 1)),
+        seed=jnp.full(count, seed, jnp.uint32),
+        sample=jnp.array(samples, jnp.int32),
+        draws=jnp.full(count, text.draws, jnp.int32),
+        sampling=RowSampling(*map(jnp.asarray, sampling.rows(count))),
+    )
+
+
+def idle_rows(model: LanguageModel, count: int, *, most_ends: int) -> Rows:
+    """Rows in which nothing is written, until `put_row`."""
+    vocab_size = model.config.vocab_size
+    nothing = TextState(
+        state=model.initial_state(1),
+        logits=np.zeros((1, vocab_size), np.float32),
+        seen=np.zeros((1, vocab_size), bool),
+        length=0,
+        draws=0,
+        tail=(),
+    )
+    greedy = Sampling(temperature=0.0)
+    options: dict[str, Any] = {"sampling": greedy, "seed": 0, "ends": (), "most_ends": most_ends}
+    rows = begin_rows(model, nothing, range(count), **options)
+    return dataclasses.replace(rows, ended=jnp.ones(count, bool))
+
+
+def step(model: LanguageModel, params: Params, rows: Rows, ids: np.int32) -> tuple[Drawn, Rows]:
+    """Draws one of the first `ids` tokens for each row and applies the model; consumes `rows`.
+
+    A row that drew one of its ends is left as it was, and draws the first of them from then on.
+    """
+    rows = dataclasses.replace(rows, state=with_room(rows.state, 1))
+    return _step(model, params, rows, ids)
+
+
+@partial(jax.jit, donate_argnames="rows")
+def _step(model: LanguageModel, params: Params, rows: Rows, ids: Array) -> tuple[Drawn, Rows]:
+    logits = _possible(rows.logits, ids)
+    keys = jax.vmap(_key)(rows.seed, rows.sample, rows.draws)
+    tokens = draw(keys, logits, rows.seen, rows.sampling)
+    tokens = jnp.where(rows.ended, jnp.maximum(rows.ends[:, 0], 0), tokens)
+    logprobs = jnp.take_along_axis(jax.nn.log_softmax(logits), tokens[:, None], axis=1)[:, 0]
+    ended = rows.ended | jnp.any(tokens[:, None] == rows.ends, axis=1)
+    # To a row that has ended the token is padding, which leaves the state untouched.
+    segment_ids = (~ended).astype(jnp.int32)
+    output = model.apply(params, tokens[:, None], rows.state, segment_ids[:, None])
+    after = dataclasses.replace(
+        rows,
+        state=output.state,
+        logits=jnp.where(ended[:, None], rows.logits, output.logits[:, 0]),
+        seen=rows.seen.at[jnp.arange(tokens.shape[0]), tokens].max(~ended),
+        ended=ended,
+        draws=rows.draws + 1,
+    )
+    return Drawn(tokens, logprobs), after
+
+
+@partial(jax.jit, static_argnames="count")
+def top_logprobs(rows: Rows, ids: np.int32, count: int) -> tuple[Array, Array]:
+    """The `count` most likely next tokens of each row: log-probabilities, ids [B, count]."""
+    return jax.lax.top_k(jax.nn.log_softmax(_possible(rows.logits, ids)), count)
+
+
+def put_row(model: LanguageModel, rows: Rows, index: int, row: Rows) -> Rows:
+    """`rows` with the one of `row` at `index`; consumes `rows`."""
+    rows, row = _with_one_room(rows, row)
+    return _put_row(model, rows, np.int32(index), row)
+
+
+@partial(jax.jit, donate_argnames="rows")
+def _put_row(model: LanguageModel, rows: Rows, index: Array, row: Rows) -> Rows:
+    put = jax.lax.dynamic_update_slice_in_dim
+    axes = _batch_axes(model)
+    return jax.tree.map(lambda x, new, axis: put(x, new, index, axis), rows, row, axes)
+
+
+def take_rows(model: LanguageModel, rows: Rows, row: Rows, indices: Sequence[int]) -> Rows:
+    """Those of `rows` at the indices, in their order; the one of `row` comes behind the last."""
+    rows, row = _with_one_room(rows, row)
+    return _take_rows(model, rows, row, np.array(indices, np.int32))
+
+
+@jax.jit
+def _take_rows(model: LanguageModel, rows: Rows, row: Rows, indices: Array) -> Rows:
+    def taken(x: Array, other: Array, axis: int) -> Array:
+        return jnp.take(jnp.concatenate([x, other], axis), indices, axis)
+
+    return jax.tree.map(taken, rows, row, _batch_axes(model))
+
+
+def _with_one_room(rows: Rows, row: Rows) -> Iterator[Rows]:
+    """Both, with states of the same room if they grow."""
+    states = rows.state, row.state
+    if isinstance(rows.state, GrowingState):
+        room = max(state.room for state in states)
+        states = tuple(state.resized(room) for state in states)
+    return (dataclasses.replace(x, state=y) for x, y in zip((rows, row), states, strict=True))
+
+
+@jax.jit
+def row_at(model: LanguageModel, rows: Rows, index: np.int32) -> Rows:
+    """One of the rows, as rows."""
+    take = jax.lax.dynamic_index_in_dim
+    return jax.tree.map(lambda x, axis: take(x, index, axis), rows, _batch_axes(model))
+
+
+def _batch_axes(model: LanguageModel) -> Any:
+    axes: dict[str, Any] = {field.name: 0 for field in dataclasses.fields(Rows)}
+    axes |= {"state": model.state_batch_axes, "sampling": RowSampling(*[0] * 4)}  # type: ignore[arg-type]
+    return Rows(**axes)
+
+
+def _possible(logits: Array, ids: Array | np.int32) -> Array:
+    """Logits of which those of padding of the vocabulary are -inf."""
+    return jnp.where(jnp.arange(logits.shape[1]) < ids, logits, -jnp.inf)
+
+
+def _key(seed: Array, sample: Array, index: Array) -> Array:
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), sample), index)

@@ -1,0 +1,1 @@
+"""A server of one model, spoken to as OpenAI's."""

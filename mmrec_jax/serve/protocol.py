@@ -1,0 +1,167 @@
+"""Bodies of requests and responses, as OpenAI's API has them.
+
+What a request asks for and this server does not do is refused by its name, unless it is asked for
+in the way that changes nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from mmrec_jax.serve.engine import MOST_TOP_LOGPROBS
+from mmrec_jax.serve.told_text import TokenScore
+from mmrec_jax.settings import LARGEST_SEED
+from mmrec_jax.tokenizers.conversation import Message
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
+
+# Fields that leave the text as it is, whatever they say
+_NO_MATTER = "user", "metadata", "store", "safety_identifier", "prompt_cache_key", "service_tier"
+# and those that do so with this value; None does, of every field.
+_NEUTRAL: Mapping[str, Any] = {
+    "frequency_penalty": 0,
+    "presence_penalty": 0,
+    "logit_bias": {},
+    "best_of": 1,
+    "echo": False,
+    "suffix": "",
+    "tools": [],
+    "tool_calls": [],
+    "annotations": [],
+    "response_format": {"type": "text"},
+}
+_Stop = Annotated[str, Field(min_length=1, max_length=256)]
+_Ids = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
+_Likely = Annotated[int, Field(ge=0, le=MOST_TOP_LOGPROBS)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_changes_nothing(cls, values: Any) -> Any:
+        def changes(name: str, value: Any) -> bool:
+            neutral = name in _NEUTRAL and value == _NEUTRAL[name]
+            return value is not None and name not in _NO_MATTER and not neutral
+
+        if not isinstance(values, dict):
+            return values
+        return {name: value for name, value in values.items() if changes(name, value)}
+
+
+class StreamOptions(_Body):
+    """`stream_options`."""
+
+    include_usage: bool = False
+
+
+class GenerationBody(_Body):
+    """What both kinds of request have; `top_k` and `repetition_penalty` are not OpenAI's."""
+
+    model: str | None = None
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    seed: int | None = Field(None, ge=0, le=LARGEST_SEED)
+    n: int = Field(1, ge=1)
+    stop: _Stop | Annotated[list[_Stop], Field(max_length=4)] = []
+    stream: bool = False
+    stream_options: StreamOptions = StreamOptions()
+
+    @property
+    def stops(self) -> list[str]:
+        """The stop strings."""
+        return [self.stop] if isinstance(self.stop, str) else self.stop
+
+    @property
+    def scores(self) -> int | None:
+        """How many likely tokens are told beside each one; None: no scores at all."""
+        raise NotImplementedError
+
+
+class CompletionBody(GenerationBody):
+    """A request to `/v1/completions`."""
+
+    prompt: str | _Ids | Annotated[list[str | _Ids], Field(min_length=1)]
+    max_tokens: int = Field(16, ge=1)
+    logprobs: _Likely | None = None
+
+    @property
+    def prompts(self) -> Sequence[str | list[int]]:
+        """Each of them, a text or ids."""
+        several = isinstance(self.prompt, list) and not isinstance(self.prompt[0], int)
+        return self.prompt if several else [self.prompt]  # type: ignore[return-value, list-item]
+
+    @property
+    def scores(self) -> int | None:
+        """See `GenerationBody.scores`."""
+        return self.logprobs
+
+
+class TextPart(_Body):
+    """A part of a message."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(_Body):
+    """A message, such as one of this server's responses."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[TextPart]
+
+    @property
+    def message(self) -> Message:
+        """As the template sees it."""
+        parts = self.content
+        text = parts if isinstance(parts, str) else "".join(part.text for part in parts)
+        return Message("system" if self.role == "developer" else self.role, text)
+
+
+class ChatBody(GenerationBody):
+    """A request to `/v1/chat/completions`."""
+
+    messages: list[ChatMessage] = Field(min_length=1)
+    max_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    logprobs: bool = False
+    top_logprobs: _Likely = 0
+
+    @property
+    def scores(self) -> int | None:
+        """See `GenerationBody.scores`."""
+        return self.top_logprobs if self.logprobs else None
+
+
+def completion_choice(
+    tokenizer: Tokenizer, text: str, scores: Sequence[TokenScore] | None, chunk: bool
+) -> dict[str, Any]:
+    """What a choice of `/v1/completions` has beside its index and its end; in chunks the same."""
+    name = tokenizer.id_to_piece
+    logprobs = scores and {
+        "tokens": [name(score.token) for score in scores],
+        "token_logprobs": [score.logprob for score in scores],
+        "top_logprobs": [{name(i): logprob for i, logprob in score.top} for score in scores],
+        "text_offset": [score.offset for score in scores],
+    }
+    return {"text": text, "logprobs": logprobs or None}
+
+
+def chat_choice(
+    tokenizer: Tokenizer, text: str, scores: Sequence[TokenScore] | None, chunk: bool
+) -> dict[str, Any]:
+    """What a choice of `/v1/chat/completions` has beside its index and its end."""
+
+    def entry(token: int, logprob: float) -> dict[str, Any]:
+        return {"token": tokenizer.id_to_piece(token), "logprob": logprob, "bytes": None}
+
+    content = [
+        entry(score.token, score.logprob) | {"top_logprobs": [entry(*each) for each in score.top]}
+        for score in scores or ()
+    ]
+    said = {"role": "assistant", "content": text}
+    logprobs = None if scores is None else {"content": content}
+    return {"delta" if chunk else "message": said, "logprobs": logprobs}
