@@ -5,9 +5,10 @@
         --superwords 10000
 
 Every file of --text is a domain; a share of its documents (blocks, or lines where a file has few
-blocks) is held out by a hash of their text. The texts of --keep must keep their ids: half of each
-is protected, the other half is measured; so are the modules and the manual of the standard library,
-always. --also are further texts to measure. Writes the parts, the tokenizer and the report card
+blocks) is held out by a hash of their text. The texts of --keep, and the modules of the standard
+library, must keep their ids though the command is not shown them; with --protect-half it is shown
+half of each, and of the manual of the standard library, and the other half is measured. --also are
+further texts to measure. Writes the parts, the tokenizer and the report card
 into --work. What follows the options goes to `mmrec tokenizer extend`.
 """
 
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--text", required=True)
     parser.add_argument("--keep", required=True)
     parser.add_argument("--also", required=True)
+    parser.add_argument("--protect-half", action="store_true")
     parser.add_argument("--gold")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--name", default="tokenizer", help="of the folder in --work")
@@ -50,7 +52,10 @@ def main() -> None:
             find_files(options.text, "--text"), options.work, ("training", "held_out"), _FRACTION
         )
         kept = [*find_files(options.keep, "--keep"), *_standard_library(options.work)]
-        measured, protected = split(kept, options.work, ("kept", "protected"), _PROTECTED)
+        measured, protect = ",".join(map(str, kept)), []
+        if options.protect_half:
+            measured, protected = split(kept, options.work, ("kept", "protected"), _PROTECTED)
+            protect = [f"--protect={protected}"]
     out = options.work / options.name
     base = f"--base={options.base}"
     command = [
@@ -63,7 +68,7 @@ def main() -> None:
     start = time.monotonic()
     subprocess.run(
         [
-            *(*command, base, f"--text={training}", f"--protect={protected}", f"--out={out}"),
+            *(*command, base, f"--text={training}", *protect, f"--out={out}"),
             *("--fresh", *extension),
         ],
         check=True,

@@ -88,6 +88,7 @@ def _extend(options: argparse.Namespace) -> None:
     extension.write_extension(out, vocabulary, record)
     print(
         f"{out}: {vocabulary.new_tokens:,} new tokens, {plan.superwords:,} of them superwords; "
+        f"{len(plan.files)} files with --balance {plan.balance:g}; "
         f"ids {plan.base.next_id:,} to {plan.base.next_id + vocabulary.new_tokens - 1:,}"
     )
 

@@ -74,7 +74,9 @@ class Protection:
             left, right = split_key(pair)
             if pair in inside or left not in plain or right not in plain:
                 return pair in inside
-            return found < common and odds(plain[left] + plain[right]) < _INSIDE_ODDS
+            token = plain[left] + plain[right]
+            rare = found < common or not any(map(str.isalpha, token))  # figures: in any language
+            return rare and odds(token) < _INSIDE_ODDS
 
         def refuse_across(pair: int, _: int) -> bool:
             left, right = split_key(pair)

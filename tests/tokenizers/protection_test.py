@@ -16,7 +16,7 @@ from mmrec_jax.tokenizers.protection import Protection
 from tests.tokenizers.small_base import ENGLISH, small_base
 
 _MARKS = (",", ".", "(")
-_PIECES = ("ment", " func", "ler", "lem", " her", " olarak", " daha", "ğ")
+_PIECES = ("ment", " func", "ler", "lem", " her", " olarak", " daha", "ğ", "20", "05")
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,7 @@ def refuses():
         ("across", ",", "of new tokens", 0, False),
         ("inside", " func", "ment", 0, True),
         ("inside", " func", "ment", 0.1, False),  # but common
+        ("inside", "20", "05", 0.1, True),  # of no language
         ("inside", "ler", "lem", 0, False),
         ("inside", "ğ", "ment", 0, False),
     ],
