@@ -130,7 +130,7 @@ def _ask(port: int, prompt: str) -> tuple[str, int, float]:
     """
     body = {"prompt": prompt, "temperature": 0, "max_tokens": _TOKENS, "stream": True}
     body["stream_options"] = {"include_usage": True}
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=900)
     with contextlib.closing(connection):
         begin = time.monotonic()
         headers = {"Content-Type": "application/json"}

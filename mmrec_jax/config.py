@@ -328,9 +328,9 @@ class TrainConfig(Settings):
     )
     state_passing: Weight = setting(
         0.0,
-        "share of the rows that begin from a state which other text left behind, which keeps a "
-        "model from getting worse beyond the length of its rows: a number, or (step, share) "
-        "points, linear in between (train/state_passing.py)",
+        "share of the rows that begin from a state which other text left behind, for a model that "
+        "reads on beyond the length of its rows: a number, or (step, share) points, linear in "
+        "between (train/state_passing.py)",
         Check(
             lambda share: WEIGHT.holds(share) and highest_weight(share) <= 1,
             "in [0, 1], or points such as [(0,0.0),(900,0.0),(901,0.5)], steps ascending",

@@ -78,9 +78,8 @@ class StageConfig(Settings):
         data: dict[str, Any] = {"seq_len": self.seq_len}
         train = {"batch_size": self.batch_size, "accumulate": self.accumulate}
         if self.data_weights is not None:
-            mixed = before.data.weights and not isinstance(before.data.weights[0], tuple)
-            expected = "None where config.data.weights gives no numbers, one for each source"
-            self.require(bool(mixed), "data_weights", expected)
+            expected = "None where config.data.weights is empty: the sources are not mixed"
+            self.require(bool(before.data.weights), "data_weights", expected)
             data["weights"] = self.data_weights
         if self.seq_len is not None:
             expected = f'None with config.data.source "{before.data.source}", whose examples fit '
@@ -117,6 +116,9 @@ def staged(config: "Config") -> tuple["Config", ...]:
     """
     if not config.stages:
         return (config,)
+    if any(isinstance(each, tuple) for each in config.data.weights):
+        expected = "numbers alone with config.stages, whose data_weights change them"
+        config.data.require(False, "weights", expected)
     configs = [dataclasses.replace(config, stages=())]
     for stage in config.stages:
         configs.append(stage.after(configs[-1]))

@@ -1,5 +1,6 @@
 """`config.stages`: what one may hold, as it is stored and typed."""
 
+import dataclasses
 import json
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from mmrec_jax.config import Config
 from mmrec_jax.config_tree import from_dict, override, to_dict
 from mmrec_jax.data.kinds.instructions import TreebankInstructionsConfig
+from mmrec_jax.data.kinds.tasks import ParityConfig
 from mmrec_jax.data.kinds.text import TextConfig
 from mmrec_jax.objectives.config import Objectives
 from mmrec_jax.objectives.uboo import UBOOConfig
@@ -67,5 +69,8 @@ def test_a_mistake_names_the_stage_and_the_field(stages, named):
 def test_what_the_data_cannot_change_on_the_way_is_refused():
     stage = StageConfig(step=5, data_weights=(1.0,))
     refused(lambda: _config(stage, data=TextConfig(train="a.txt")), "data_weights")
+    timed = dataclasses.replace(_DATA, weights=((1, (1.0, 1.0)), (9, (1.0, 2.0))))
+    refused(lambda: _config(StageConfig(step=5), data=timed), "config.data.weights is ((1,")
     stage = StageConfig(step=5, seq_len=64)
+    assert [each.data.weights for each in staged(_config(stage, data=ParityConfig()))] == [(), ()]
     refused(lambda: _config(stage, data=TreebankInstructionsConfig()), "[step=5].seq_len is 64")

@@ -60,12 +60,15 @@ def run(options: argparse.Namespace) -> None:
         trained = with_adapter(trained, options.adapter)
     name = options.name or Path(options.workdir).name
     model = trained.model.build(), trained.params, trained.tokenizer
-    app = create_app(Service(*model, name, limits))
+    service = Service(*model, name, limits)
+    service.engine.start()
     host, port = listening.getsockname()[:2]
     if not ipaddress.ip_address(host).is_loopback:
         print(f"[{host}: whoever reaches this address may ask the model]", file=sys.stderr)
     print(f"{name}: http://{f'[{host}]' if ':' in host else host}:{port}/v1", flush=True)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_SECONDS)
+    config = uvicorn.Config(
+        create_app(service), log_level="warning", timeout_graceful_shutdown=_SECONDS
+    )
     uvicorn.Server(config).run(sockets=[listening])
 
 

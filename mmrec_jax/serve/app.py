@@ -35,11 +35,10 @@ _PATHS = "/v1/completions", "/v1/chat/completions", "/v1/models", "/health", "/m
 
 
 def create_app(service: Service) -> FastAPI:
-    """The application; the engine runs from its start-up to its shutdown."""
+    """The application, whose shutdown closes the engine that was started before."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(service.engine.start)
         yield
         await run_in_threadpool(service.engine.close)
 

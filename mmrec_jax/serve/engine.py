@@ -9,6 +9,7 @@ again) share the room of the longest one, whose doubling is a new compiled progr
 
 import collections
 import dataclasses
+import queue
 import sys
 import threading
 import time
@@ -18,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mmrec_jax.errors import UserError
 from mmrec_jax.inference.decode import (
     Rows,
     begin_rows,
@@ -109,7 +111,7 @@ class Engine:
         most_ends: int,
         most_waiting: int,
     ) -> None:
-        """`most_ends` as of `decode.begin_rows`; `start` compiles and begins."""
+        """`most_ends` as of `decode.begin_rows`; `start` begins."""
         self.counts: collections.Counter[str] = collections.Counter()
         self.slots = slots
         self._sizes = [1, *sorted(_sizes(slots))]
@@ -138,18 +140,26 @@ class Engine:
         return sum(each is not None for each in self._writing)
 
     def start(self) -> None:
-        """Begins; what every text needs is compiled first."""
+        """Begins; what every text needs is compiled first.
+
+        Raises:
+          UserError: a first text could not be written.
+        """
         self._thread.start()
         ids = np.full(_CHUNK // 2 + 1, self._tokenizer.bos_id, np.int32)  # both lengths of chunks
         for size in self._sizes:
-            done = threading.Event()
+            ended: queue.SimpleQueue[str] = queue.SimpleQueue()
 
-            def deliver(delta: Delta, done: threading.Event = done) -> None:
+            def deliver(delta: Delta, ended: queue.SimpleQueue[str] = ended) -> None:
                 if delta.finish:
-                    done.set()
+                    ended.put(delta.finish)
 
             self.submit([Request(ids, deliver, max_tokens=2, samples=size, scores=1)])
-            done.wait()
+            if ended.get() == "error":
+                raise UserError(
+                    f"{size} samples cannot be written at once, as is said above; if memory ran "
+                    "out, fewer --slots take less"
+                )
         self.counts.clear()
 
     def submit(self, requests: Sequence[Request]) -> None:

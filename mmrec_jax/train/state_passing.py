@@ -8,8 +8,8 @@ probability `train.state_passing`, from the state that the same row of the batch
 drawn in a new order every time, so that is a state of unrelated text. It is a constant: no gradient
 flows into the batch before.
 
-The first document of such a row continues the passed state as if it were the text read there; the
-documents behind it see nothing before them, as always. The first step of a run, and of a stage
+Such a row is read as one document that continues the passed state: short documents that begin anew
+inside a row would never see a state older than themselves. The first step of a run, and of a stage
 whose batches have another shape, has no batch before it: all its rows begin from zeros.
 """
 
@@ -23,10 +23,10 @@ from mmrec_jax.objectives.api import Batch
 from mmrec_jax.typing import Array
 
 
-def passed_states(
+def pass_states(
     key: Array, model: LanguageModel, share: float | Array, left: State, batch: Batch
-) -> State:
-    """The states that the rows of a batch begin from.
+) -> tuple[State, Batch]:
+    """The states that the rows of a batch begin from, and the batch as they are read.
 
     Args:
       key: what chooses the rows.
@@ -36,13 +36,16 @@ def passed_states(
         document read last (`models/layout.py`).
       batch: `segment_ids` [B, T].
     """
-    rows = len(batch["segment_ids"])
+    ids = batch["segment_ids"]
+    rows, first = len(ids), ids[:, 0]
     passed = jax.random.bernoulli(key, share, (rows,))
-    continued = dataclasses.replace(left, segment=batch["segment_ids"][:, 0])
+    continued = dataclasses.replace(left, segment=first)
+    ids = jnp.where(passed[:, None] & (ids > 0), first[:, None], ids)
 
     def choose(axis: int, state: Array, zeros: Array) -> Array:
         shape = [1] * state.ndim
         shape[axis] = rows
         return jnp.where(passed.reshape(shape), state, zeros)
 
-    return jax.tree.map(choose, model.state_batch_axes, continued, model.initial_state(rows))
+    begin = jax.tree.map(choose, model.state_batch_axes, continued, model.initial_state(rows))
+    return begin, {**batch, "segment_ids": ids}

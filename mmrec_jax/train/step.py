@@ -17,7 +17,7 @@ from mmrec_jax.optim.sophia import sophia_metrics
 from mmrec_jax.train.batch_split import join_states, split_batch, split_state
 from mmrec_jax.train.estimator import Estimator
 from mmrec_jax.train.state import TrainState, joined, named_key, parted
-from mmrec_jax.train.state_passing import passed_states
+from mmrec_jax.train.state_passing import pass_states
 from mmrec_jax.typing import Array
 
 Metrics = dict[str, Array]
@@ -76,7 +76,8 @@ def make_train_step(
         before = state.carried
         if state_passing is not None:
             chosen = jax.random.fold_in(key, _PASSING)
-            before = passed_states(chosen, model, state_passing(state.step), before, batch)
+            share = state_passing(state.step)
+            before, batch = pass_states(chosen, model, share, before, batch)
         draws = jax.random.fold_in(key, _DRAWS)
         drawn = {
             name: objective.draw(named_key(draws, name), model, batch, before)

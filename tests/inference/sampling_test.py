@@ -116,12 +116,13 @@ def test_each_row_is_drawn_by_its_own_settings(rows):
     """Settings of other rows change nothing: not even whether what is drawn needs sorting."""
     logits, seen = jnp.asarray(rows[0], jnp.float32), jnp.asarray(rows[1])
     settings = [Sampling(**{**_PLAIN, **x}) for x in ({}, {"top_k": 2}, {"temperature": 0.0}, {})]
-    keys = jax.random.split(jax.random.key(3), 4)
     together = RowSampling(*map(np.concatenate, zip(*(s.rows(1) for s in settings), strict=True)))
-    mixed = draw(keys, logits, seen, together)
-    for i, setting in enumerate(settings):
-        row = slice(i, i + 1)
-        assert draw(keys[row], logits[row], seen[row], setting.rows(1))[0] == mixed[i]
+    for seed in range(8):
+        keys = jax.random.split(jax.random.key(seed), 4)
+        mixed = draw(keys, logits, seen, together)
+        for i, setting in enumerate(settings):
+            row = slice(i, i + 1)
+            assert draw(keys[row], logits[row], seen[row], setting.rows(1))[0] == mixed[i]
 
 
 def test_a_value_out_of_range_is_refused_by_name():

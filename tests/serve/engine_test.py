@@ -9,6 +9,7 @@ from mmrec_jax.serve import engine as serving
 from mmrec_jax.serve.engine import Busy, Engine, Request
 from mmrec_jax.tokenizers.byte import ByteTokenizer
 from tests.families import small
+from tests.refused import refused
 
 _TOKENIZER = ByteTokenizer()
 _GREEDY = Sampling(temperature=0.0)
@@ -121,6 +122,17 @@ def test_a_failure_ends_what_is_written_and_no_more(engine, monkeypatch, capsys)
     monkeypatch.setattr(serving, "step", fails)
     assert writing.finish == "error"
     assert _submit(engine, "b", 3)[0].finish == "length"
+    assert "of the test" in capsys.readouterr().err
+
+
+def test_an_engine_that_cannot_write_says_so_at_once(monkeypatch, capsys):
+    def fails(*arguments):
+        raise MemoryError("of the test")
+
+    monkeypatch.setattr(serving, "step", fails)
+    engine = Engine(*small("gru"), _TOKENIZER, slots=1, most_ends=1, most_waiting=3)
+    refused(engine.start, "--slots")
+    engine.close()
     assert "of the test" in capsys.readouterr().err
 
 

@@ -23,6 +23,7 @@ def served(family="gru", **limits):
     tokenizer = ByteTokenizer()
     tokenizer.chat_template = PLAIN
     service = Service(*small(family), tokenizer, "small", Limits(**limits))
+    service.engine.start()
     config = uvicorn.Config(create_app(service), port=0, log_level="critical")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

@@ -44,6 +44,7 @@ class TaskConfig(DataConfig):
 
     evaluators: ClassVar[tuple[str, ...]] = ("task",)
     prompt_style: ClassVar[PromptStyle] = "none"
+    weights: ClassVar[tuple[Any, ...]] = ()  # of sources: there is one
 
     min_length: int = setting(
         1, "tokens in a training example; lengths are uniform up to the maximum", at_least(1)
