@@ -56,6 +56,7 @@ _CHEAP = flags(
     model__num_layers=1,
     model__model_dim=16,
     model__num_memories=1,
+    model__gate="none",
     model__vocab_size=400,
     data__seq_len=128,
 )

@@ -90,9 +90,3 @@ def test_it_is_adapted_with_noise_and_sophia_and_exported(base, tmp_path, capsys
     logits = [mmrec_jax.logits(model, params, tokens) for model, params, _ in models]
     np.testing.assert_array_equal(*logits)
     assert logits[0].shape == (1, 3, 258)
-
-
-def test_the_objective_is_the_same_in_any_number_of_microbatches(base, tmp_path):
-    config = _config(train__devices=1, train__accumulate=4, **_OBJECTIVE)
-    assert run(config, tmp_path) == 0
-    np.testing.assert_allclose(_losses(tmp_path), _losses(base), rtol=1e-5)

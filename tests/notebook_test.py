@@ -14,9 +14,13 @@ OVERRIDES = [
     "--config.train.steps=3",
     "--config.train.batch_size=8",
     "--config.train.sample_tokens=0",
+    "--config.train.devices=1",
+    "--config.train.dashboard=False",
     "--config.data.seq_len=32",
     "--config.model.num_layers=1",
     "--config.model.model_dim=32",
+    "--config.model.gate=none",
+    "--config.model.memory=none",
     "--config.model.vocab_size=400",
 ]
 
@@ -76,7 +80,8 @@ def test_finetune_adapts_merges_and_responds(tmp_path, monkeypatch):
 
 
 def test_no_notebook_is_left_out():
-    assert {path.stem for path in (ROOT / "colabs").glob("*.ipynb")} == {"train_tiny", "finetune"}
+    notebooks = {path.stem for path in (ROOT / "colabs").glob("*.ipynb")}
+    assert notebooks == {"train_tiny", "finetune", "adapt"}
 
 
 @pytest.mark.soak

@@ -17,7 +17,7 @@ from mmrec_jax.train.loop import run
 from mmrec_jax.train.setup import set_up
 from mmrec_jax.tree import named_leaves
 from tests.refused import refused
-from tests.small_run import begin, linear_config, session_text, small_config
+from tests.small_run import begin, linear_config, metrics, session_text, small_config
 from tests.tokenizers.small_base import small_base, write_base
 
 _OLD, _IDS, _ROWS = 299, 302, 304  # old tokens, all tokens, rows
@@ -117,12 +117,25 @@ def test_it_goes_on_from_its_own_files_bit_for_bit(folder, fine):
         np.testing.assert_array_equal(named_leaves(cut)[name], leaf, err_msg=name)
 
 
+@pytest.mark.soak
+def test_a_mesh_of_three_axes_extends_and_trains_as_one_device(folder, tmp_path):
+    mesh = {"train__devices": 8, "mesh__data": 2, "mesh__fsdp": 2, "mesh__tensor": 2}
+    for name, fields in (("one", {}), ("eight", mesh)):
+        assert run(_config(folder, **fields), tmp_path / name) == 0
+    one, eight = (read_adapters(tmp_path / name, "last").adapters for name in ("one", "eight"))
+    for name, leaf in named_leaves(one).items():
+        np.testing.assert_allclose(named_leaves(eight)[name], leaf, rtol=0, atol=1e-3, err_msg=name)
+    losses = [[line["loss"] for line in metrics(tmp_path / x, "train")] for x in ("one", "eight")]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
 def test_merged_it_is_the_function_that_was_trained_and_knows_its_rows(folder, fine, capsys):
     setup = set_up(_config(folder), fine, fresh=False)
     unlock_folder(fine)
     _, base, _ = mmrec_jax.load(folder / "base")
     tokens = jnp.arange(60, 60 + _IDS - 60)[None] % _IDS
-    unmerged = setup.model.apply(setup.state.params, tokens).logits
+    read = jax.jit(lambda model, params: model.apply(params, tokens).logits[..., :_IDS])
+    unmerged = read(setup.model, setup.state.params)
     main(["merge", f"--workdir={fine}", f"--out={folder / 'merged'}"])
     main(["export", f"--workdir={fine}", f"--out={folder / 'exported'}"])
     loaded = {name: mmrec_jax.load(folder / name) for name in ("fine", "merged", "exported")}
@@ -130,8 +143,7 @@ def test_merged_it_is_the_function_that_was_trained_and_knows_its_rows(folder, f
     for name, (model, params, tokenizer) in loaded.items():
         assert tokenizer.fingerprint == setup.data.tokenizer.fingerprint
         assert model.config.vocab_size == _ROWS
-        logits = model.apply(params, tokens).logits[..., :_IDS]
-        np.testing.assert_allclose(logits, unmerged[..., :_IDS], rtol=0, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(read(model, params), unmerged, rtol=0, atol=1e-5, err_msg=name)
     model, params, _ = loaded["fine"]
     for name in _tables(params):  # the rows that were named have moved, and no others
         rows = np.any(np.asarray(params[name]["embedding"] != base[name]["embedding"]), axis=1)
@@ -160,7 +172,7 @@ def test_rows_of_no_token_have_neither_probability_nor_gradient(folder, tmp_path
         logits = setup.model.apply(params, tokens).logits
         return -jnp.sum(jax.nn.log_softmax(logits)[..., 7]), jax.nn.softmax(logits)
 
-    gradients, p = jax.grad(nll, has_aux=True)(setup.state.params)
+    gradients, p = jax.jit(jax.grad(nll, has_aux=True))(setup.state.params)
     assert p.shape[-1] == _ROWS
     assert not np.any(p[..., _IDS:])
     head = "head" if "head" in gradients else "embed"

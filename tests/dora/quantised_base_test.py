@@ -67,7 +67,7 @@ def _values(base):
 @pytest.mark.parametrize(
     ("family", "kind", "fields", "options", "rule"),
     [
-        ("attention", "nf4", {}, {}, "dora"),
+        pytest.param("attention", "nf4", {}, {}, "dora", marks=pytest.mark.soak),
         ("attention", "int8", {}, {"dropout": 0.3}, "dora"),
         pytest.param(
             *("mmrec", "nf4", {"remat": "full", "time_chunk": 4}, {"detach_norm": False}, "dora"),

@@ -22,11 +22,12 @@ _ADAPTED = {
 
 @pytest.mark.parametrize("fields", [{"train__carry_state": True}, _ADAPTED], ids=["all", "dora"])
 def test_the_programs_are_those_that_a_run_steps_with_word_for_word(tmp_path, fields):
-    text = write_text(tmp_path / "words.txt")
+    text, made = write_text(tmp_path / "words.txt"), small_config
     if "adapters__kind" in fields:
-        begin(small_config(text), tmp_path / "base", step=1)
+        made = linear_config
+        begin(made(text), tmp_path / "base", step=1)
         fields = fields | {"init_from": tmp_path / "base"}
-    config = small_config(text, **_MESH, **fields)
+    config = made(text, **_MESH | fields)
     run = set_up(config, tmp_path / "run", fresh=False)
     refreshes = (False, True) if config.optim.uses_hessian else (False,)
     parts = run.config, run.mesh, run.model, run.objectives, run.optimizer, run.state

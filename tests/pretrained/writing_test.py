@@ -95,14 +95,10 @@ def _config(base, **overrides):
 
 def test_adapters_of_a_pretrained_base_from_training_to_a_folder_for_others(base, tmp_path, capsys):
     fine = tmp_path / "fine"
-    assert run(_config(base, train__steps=2), fine) == 0
-    assert run(_config(base), fine) == 0  # the same command goes on
+    assert run(_config(base), fine) == 0
     trained = read_adapters(fine, "last")
     assert (trained.step, trained.base["run"], trained.base["step"]) == (4, str(base), 0)
     assert trained.base["identity"] == read_model(base).identity
-    assert run(_config(base), tmp_path / "whole") == 0
-    for name, leaf in named_leaves(read_adapters(tmp_path / "whole", "last").adapters).items():
-        np.testing.assert_array_equal(named_leaves(trained.adapters)[name], leaf, err_msg=name)
 
     model, params, tokenizer = mmrec_jax.load(fine)
     assert tokenizer.ends == (298, 296)

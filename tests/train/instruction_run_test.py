@@ -96,7 +96,7 @@ def _reference(begun, examples):
         tokens[row, : len(example)] = example
         response = len(_split(example)[1]) + 1  # and the end
         counted[row, len(example) - 1 - response : len(example) - 1] = 1
-    value, gradient = jax.value_and_grad(nats)(begun.state.params, tokens, counted)
+    value, gradient = jax.jit(jax.value_and_grad(nats))(begun.state.params, tokens, counted)
     return float(value), gradient, counted.sum()
 
 

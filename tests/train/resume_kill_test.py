@@ -116,16 +116,26 @@ def _all(*conditions):
     return all(condition() for condition in conditions)
 
 
+def _stop(folder, number, step):
+    """Starts a session and stops it with a signal that it has time for."""
+    status, said = _interrupt(folder, number, _after(folder, step))
+    assert status == 128 + number, said
+    saved = Checkpointer(folder / "checkpoints", read_only=True).latest_step()
+    assert step <= saved < _STEPS
+    assert f"{number.name}: saved at step {saved}. Type the same command to continue" in said
+    assert _step_logged(folder) == saved
+
+
 @pytest.mark.parametrize(
     "kills", [2, pytest.param(20, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])]
 )
-def test_killed_at_any_moment_it_is_the_same_run(tmp_path, kills):
+def test_stopped_and_then_killed_at_any_moment_it_is_the_same_run(tmp_path, kills):
     """Half of the kills wait for a save."""
+    _stop(tmp_path, signal.SIGTERM, 6)
     choose = random.Random(kills)
     during_save, continued = 0, 0
     for number in range(kills):
-        # The first session gets beyond its second save, which waits for the first to be complete.
-        logged = min(_step_logged(tmp_path), _STEPS - 12) or 5
+        logged = min(_step_logged(tmp_path), _STEPS - 12)
         ready = _after(tmp_path, logged + choose.randint(4, 7), choose.uniform(0, 0.03))
         if number % 2:
             ready = functools.partial(_all, ready, functools.partial(_saving, tmp_path))
@@ -157,12 +167,8 @@ def test_killed_at_any_moment_of_three_stages_it_is_the_same_run(tmp_path):
     _assert_same_run(killed, whole, options)
 
 
+@pytest.mark.soak
 def test_signals_save_first_and_the_same_command_continues(tmp_path):
     for number, step in ((signal.SIGTERM, 6), (signal.SIGINT, 21)):
-        status, said = _interrupt(tmp_path, number, _after(tmp_path, step))
-        assert status == 128 + number, said
-        saved = Checkpointer(tmp_path / "checkpoints", read_only=True).latest_step()
-        assert step <= saved < _STEPS
-        assert f"{number.name}: saved at step {saved}. Type the same command to continue" in said
-        assert _step_logged(tmp_path) == saved
+        _stop(tmp_path, number, step)
     _assert_same_run(tmp_path, trained())

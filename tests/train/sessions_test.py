@@ -14,15 +14,16 @@ _RUN = {
     "optim__schedule": "constant",  # so a run may stop early and be made longer
 }
 _CASES = {
-    "carried state, microbatches, Sophia": {
+    "carried state, microbatches, Sophia, dropout and noise": {
         "train__carry_state": True,
         "train__accumulate": 2,
         "optim__name": "sophia_g",
         "optim__hessian_every": 3,
         "objectives__uboo__weight": 0.1,
         "model__dropout": 0.1,
+        "noise__alpha": 5.0,
     },
-    "dropout and noise": {"noise__alpha": 5.0, "optim__name": "lion"},
+    "no state, Lion": pytest.param({"optim__name": "lion"}, marks=pytest.mark.soak),
 }
 
 

@@ -28,10 +28,8 @@ def _gradient(shape, accumulate=1, **fields):
 
 @pytest.mark.parametrize("fields", [{**_QWEN3, "new_rows": 4}, {"attention_bias": "qkvo"}])
 def test_a_mesh_of_three_axes_has_the_gradient_of_one_device(fields):
-    for accumulate in (1, 2):
-        assert_close(
-            _gradient((2, 2, 2), accumulate, **fields), _gradient((1, 1, 1), **fields), 1e-5
-        )
+    """In two microbatches."""
+    assert_close(_gradient((2, 2, 2), 2, **fields), _gradient((1, 1, 1), **fields), 1e-5)
 
 
 @pytest.mark.parametrize("remat", ["none", "dots"])
