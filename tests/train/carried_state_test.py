@@ -103,7 +103,7 @@ def test_the_gradient_is_that_of_the_half_alone_from_a_constant_state(start, who
         nll = -jax.nn.log_softmax(output.logits)[targets]
         continues = _MODEL.continues(half["segment_ids"], carried)
         own = trained["objectives"]["uboo"]
-        uboo = _OBJECTIVES["uboo"].sums(own, output, half, continues)["loss"]
+        uboo = _OBJECTIVES["uboo"].sums(own, output, half, continues, None)["loss"]
         total = jnp.sum(nll * half["weights"]) / half["weights"].sum()
         return total + 0.5 * uboo / jnp.sum(continues)
 

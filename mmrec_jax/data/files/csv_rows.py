@@ -1,5 +1,6 @@
 """Rows of CSV and TSV files."""
 
+import contextlib
 import csv
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ def csv_rows(path: Path, limit: int, refuse: Refuse) -> Iterator[tuple[str, dict
         refused = True
         refuse(error)
 
-    with open_bytes(path) as stream:
+    with open_bytes(path) as stream, _field_limit(limit):
 
         def texts() -> Iterator[str]:
             # A refused line is a blank one: those behind it keep their numbers.
@@ -46,7 +47,6 @@ def csv_rows(path: Path, limit: int, refuse: Refuse) -> Iterator[tuple[str, dict
         source = texts()
         head = next(source, "")
         delimiter = "\t" if bare_name(path).endswith(".tsv") else max(",;\t", key=head.count)
-        csv.field_size_limit(limit)
         if "\r" in head.removesuffix("\n").removesuffix("\r"):
             raise UserError(
                 f"{path}:1: the lines end in carriage returns alone; convert them to newlines"
@@ -75,3 +75,13 @@ def csv_rows(path: Path, limit: int, refuse: Refuse) -> Iterator[tuple[str, dict
             elif row:
                 message = f"this row has {len(row)} fields, the first one {len(names)}"
                 refuse(UserError(f"{location}: {message}"))
+
+
+@contextlib.contextmanager
+def _field_limit(limit: int) -> Iterator[None]:
+    """Fields of up to `limit` characters; the module has one limit for all readers."""
+    others = csv.field_size_limit(limit)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(others)
