@@ -41,7 +41,7 @@ class ExtensionConfig(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class StageConfig(Settings):
+class StageLength(Settings):
     """How a stage trains; it begins with fresh moments and a warm-up of its own."""
 
     epochs: float = setting(1.0, "passes over the new language's text", above(0))
@@ -61,7 +61,7 @@ class StageConfig(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class AlignConfig(StageConfig):
+class AlignConfig(StageLength):
     """The rows of the new tokens alone are trained, on short rows."""
 
     group = "align"
@@ -71,7 +71,7 @@ class AlignConfig(StageConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class FirstConfig(StageConfig):
+class FirstConfig(StageLength):
     """Adapters and new rows, first stage."""
 
     group = "first"
@@ -79,7 +79,7 @@ class FirstConfig(StageConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class SecondConfig(StageConfig):
+class SecondConfig(StageLength):
     """Adapters and new rows, second stage."""
 
     group = "second"
@@ -88,7 +88,7 @@ class SecondConfig(StageConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class ThirdConfig(StageConfig):
+class ThirdConfig(StageLength):
     """Adapters and new rows, third stage."""
 
     group = "third"
@@ -97,7 +97,7 @@ class ThirdConfig(StageConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class InstructConfig(StageConfig):
+class InstructConfig(StageLength):
     """Prompts and responses, with the loss on the responses; `config.noise` is of this stage."""
 
     group = "instruct"

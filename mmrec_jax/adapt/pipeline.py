@@ -40,7 +40,7 @@ class Step:
 
 def adapt(
     config: AdaptConfig, root: Path, *, until: str = "", start: str = "", command: str = ""
-) -> int:
+) -> None:
     """Runs what has not been run yet, or not with this config; says first what and why.
 
     Args:
@@ -70,7 +70,6 @@ def adapt(
             _report(config, root, record, command)
         if not todo:
             _report(config, root, record, command)
-        return 0
     finally:
         unlock_folder(root)
 

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from mmrec_jax.adapt.config import AdaptConfig, StageConfig
+from mmrec_jax.adapt.config import AdaptConfig, StageLength
 from mmrec_jax.adapt.text import train_folder, validation_file
 from mmrec_jax.config import (
     Config,
@@ -121,13 +121,13 @@ class Runs:
 
     def size(self, name: str, rates: Rates, turkish_bytes: int) -> float:
         """Bytes that a stage reads, of both languages; `turkish_bytes` are those of an epoch."""
-        stage: StageConfig = getattr(self.config, name)
+        stage: StageLength = getattr(self.config, name)
         share = self.config.english_share
         if stage.tokens is not None:
             return stage.tokens / rates.mixed(share)
         return stage.epochs * turkish_bytes / (1 - share)
 
-    def _optim(self, stage: StageConfig) -> OptimConfig:
+    def _optim(self, stage: StageLength) -> OptimConfig:
         optim = self.config.optim
         return dataclasses.replace(optim, lr=optim.lr * stage.lr_factor)
 

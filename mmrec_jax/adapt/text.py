@@ -83,7 +83,8 @@ def split_text(config: AdaptConfig, language: str, analysed: Path) -> dict[str, 
     letters = own = 0
     with open(validation_file(analysed, language), "w", encoding="utf-8") as held:
         for index, (name, documents) in enumerate(_parts(config, language, option)):
-            with open(folder / f"{index:03d}.jsonl", "w", encoding="utf-8") as train:
+            path = folder / f"{index:03d}.jsonl"
+            with open(path, "w", encoding="utf-8") as train:
                 for document, is_held in documents:
                     text = document.text.strip()
                     key = hashlib.blake2b(text.encode(), digest_size=12).digest()
@@ -98,6 +99,8 @@ def split_text(config: AdaptConfig, language: str, analysed: Path) -> dict[str, 
                     facts["held_out_bytes" if is_held else "bytes"] += size
                     letters += len(_LETTER.findall(text))
                     own += len(_OWN.findall(text))
+            if not path.stat().st_size:  # of a source of few documents all may be held out
+                path.unlink()
     for part, words in (("documents", "to train on"), ("held_out", "held out")):
         if not facts[part]:
             raise UserError(

@@ -17,6 +17,7 @@ from mmrec_jax.adapt.dry_run import dry_run
 from mmrec_jax.adapt.pipeline import adapt, make_plan
 from mmrec_jax.adapt.record import Record
 from mmrec_jax.adapt.runs import Rates, Runs
+from mmrec_jax.adapt.text import split_text, train_folder
 from mmrec_jax.config_file import read_any_config
 from tests.refused import refused
 from tests.small_run import ROOT, write_text
@@ -167,6 +168,18 @@ def test_what_cannot_be_adapted_is_one_line(flag, parts, flags, root, tmp_path):
     config = _config(given, f"--config.{flag.format(english=english)}")
     until = "" if "instructions" in flag else "extend"
     refused(lambda: adapt(config, tmp_path / "run", until=until), *parts)
+
+
+def test_many_files_of_one_document_each_leave_no_file_empty(flags, tmp_path):
+    (tmp_path / "many").mkdir()
+    for number in range(40):
+        (tmp_path / "many" / f"{number}.txt").write_text(f"ışık ağaç {number}", "utf-8")
+    config = _config([*flags, f"--config.text={tmp_path / 'many'}"])
+    facts = split_text(config, "turkish", tmp_path)
+    files = list(train_folder(tmp_path, "turkish").iterdir())
+    assert facts["held_out"]
+    assert len(files) == facts["documents"] == 40 - facts["held_out"]
+    assert all(path.stat().st_size for path in files)
 
 
 def test_a_base_of_another_tokenizer_is_told_what_to_do(flags, tmp_path):
