@@ -26,8 +26,8 @@ def built(tmp_path_factory):
         return folder / hatchling.build_wheel(str(folder))
 
 
-def _tracked(*folders):
-    command = ["git", "ls-files", *folders]
+def _sources(*folders):
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *folders]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return set(listed.stdout.splitlines())
 
@@ -38,8 +38,8 @@ def test_the_wheel_holds_the_package_and_the_configs_and_nothing_else(built):
     with zipfile.ZipFile(built) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
         metadata = archive.read(f"{'-'.join(built.name.split('-')[:2])}.dist-info/METADATA")
-    configs = {f"mmrec_jax/{name}" for name in _tracked("configs")}
-    assert held == _tracked("mmrec_jax") | configs
+    configs = {f"mmrec_jax/{name}" for name in _sources("configs")}
+    assert held == _sources("mmrec_jax") | configs
     assert "mmrec_jax/py.typed" in held
     assert b"Project-URL" not in metadata
 
