@@ -11,6 +11,7 @@ network, is parsed alone.
 import ast
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -144,11 +145,11 @@ def _train(command, arguments, monkeypatch):
         monkeypatch.setattr(loop, "run", _open_data)
     monkeypatch.setattr(interrupt, "process_that_trains", contextlib.nullcontext)
     monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    main = functools.partial(cli.main, ["train", *arguments])
+    if command == "train.py":
+        main = runpy.run_path(command)["main"]
     with pytest.raises(SystemExit) as ended:
-        if command == "mmrec":
-            cli.main(["train", *arguments])
-        else:
-            runpy.run_path(command)["main"]()
+        main()
     assert not ended.value.code
 
 

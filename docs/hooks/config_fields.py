@@ -63,7 +63,7 @@ def _group(group: type[Settings], path: str, which: str = "") -> Iterator[str]:
     yield f"\n## `{heading}`\n\n{_paragraphs(group.__doc__ or '')}\n"
     rows = [*_rows(group)]
     if rows:
-        yield "| Field | Default | Meaning |\n|---|---|---|"
+        yield "| Field, default | Meaning |\n|---|---|"
         yield from rows
 
 
@@ -77,7 +77,7 @@ def _rows(group: type[Settings]) -> Iterator[str]:
         kind = type_words(hints[field.name]) + (f", {check.expected}" if check else "")
         comment = _cell(field.metadata.get("comment", ""))
         shown = _cell(repr(default).replace("'", '"'))
-        yield f"| `{field.name}` | <code>{shown}</code> | {comment}<br>*{_cell(kind)}* |"
+        yield f"| `{field.name}`<br>{shown} | {comment}<br>*{_cell(kind)}* |"
 
 
 def _paragraphs(docstring: str) -> str:

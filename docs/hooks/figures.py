@@ -36,21 +36,21 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def _block() -> str:
     """What one block does, from its input to its output."""
     boxes = [
-        (20, 150, 120, "norm", "u = norm(x)"),
-        (180, 150, 150, "HEM", "one product: all projections"),
-        (370, 60, 200, "short-term memory h", "gated recurrence, sees its own state"),
-        (370, 240, 200, "long-term memory M", "gated delta rule, read by queries"),
-        (610, 150, 110, "out", "· silu(g), W_out"),
-        (760, 150, 110, "SwiGLU", "norm, feed-forward"),
+        (10, 150, 110, "norm", "u = norm(x)"),
+        (150, 150, 180, "HEM", "one product: all projections"),
+        (370, 60, 220, "short-term memory h", "a gated recurrence: it sees itself"),
+        (370, 240, 220, "long-term memory M", "gated delta rule, read by queries"),
+        (630, 150, 120, "out", "· silu(g), W_out"),
+        (780, 150, 130, "SwiGLU", "norm, feed-forward"),
     ]
     arrows = [
-        (140, 180, 180, 180),
+        (120, 180, 150, 180),
         (330, 170, 370, 100),
         (330, 190, 370, 260),
-        (570, 90, 610, 165),
-        (570, 270, 610, 195),
-        (470, 120, 470, 240),
-        (720, 180, 760, 180),
+        (590, 90, 630, 165),
+        (590, 270, 630, 195),
+        (480, 120, 480, 240),
+        (750, 180, 780, 180),
     ]
     parts = [_arrow(*arrow) for arrow in arrows]
     for x, y, width, name, note in boxes:
@@ -60,9 +60,9 @@ def _block() -> str:
         )
         parts.append(_text(x + width / 2, y + 26, name, size=15, weight=600))
         parts.append(_text(x + width / 2, y + 46, note, size=10.5))
-    parts.append(_text(470, 38, "state in, state out: [E] per layer", size=12))
-    parts.append(_text(470, 325, "state in, state out: matrices [slots, values]", size=12))
-    return _figure(parts, 890, 340, "One block of MM-Rec", "diagram")
+    parts.append(_text(480, 38, "state in, state out: [E] per layer", size=12))
+    parts.append(_text(480, 325, "state in, state out: matrices [slots, values]", size=12))
+    return _figure(parts, 920, 340, "One block of MM-Rec", "diagram")
 
 
 def _state() -> str:
