@@ -31,9 +31,9 @@ from mmrec_jax import cli
 from mmrec_jax.adapt import dry_run, pipeline
 from mmrec_jax.checkpoints.load import open_model
 from mmrec_jax.checkpoints.workdir import Workdir
-from mmrec_jax.config_file import read_any_config
+from mmrec_jax.config_file import parse_with_overrides, read_any_config
 from mmrec_jax.data.treebank import treebank_documents
-from mmrec_jax.plan import target
+from mmrec_jax.plan import program, target
 from mmrec_jax.train import interrupt, loop
 from mmrec_jax.train.setup import load_data
 from tests.pretrained.small_folder import write_folder
@@ -70,7 +70,7 @@ _ORDER = re.findall(r": ([\w-]+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8")
 _WRITTEN = [ROOT / "docs" / name for name in _ORDER if (ROOT / "docs" / name).is_file()]
 _README = _blocks(ROOT / "README.md")
 _PAGES = [block for path in _WRITTEN for block in _blocks(path)]
-_LINES = [line for block in _README for line in block.lines]
+_LINES = [line for block in _README if not block.needs for line in block.lines]
 _ALL = [(each.page, line) for each in [*_README, *_PAGES] for line in each.lines]
 _TYPED = [line for block in _PAGES if not block.needs for line in block.lines]
 _SNIPPETS = [each for each in [*_README, *_PAGES] if each.language == "python" and not each.needs]
@@ -172,7 +172,7 @@ def _smaller(line):
     return line.replace("--vocab-size 40000 --superwords 10000", "--vocab-size 330 --superwords 5")
 
 
-def _type(line, monkeypatch):
+def _type(line, monkeypatch, whole=False):
     command, *arguments = shlex.split(line.rpartition("&& ")[2], comments=True)
     if command in _INSTALLED:
         return
@@ -201,9 +201,8 @@ def _type(line, monkeypatch):
         return
     if arguments[0] == "adapt":
         monkeypatch.setattr(interrupt, "exit_on_signal", lambda: None)  # of this process
-        small = arguments[1:] == ["--config=adapt", "--workdir=runs/adapt"]
-        if small:  # a later line writes with what it exports
-            arguments[1] = "--config=tests/adapt/small_adapt.py"
+        if whole and arguments[1:] == ["--config=adapt", "--workdir=runs/adapt"]:
+            arguments[1] = "--config=tests/adapt/small_adapt.py"  # a later line reads its export
         else:  # as far as what it would do
             monkeypatch.setattr(pipeline, "adapt", _plan_stages)
             monkeypatch.setattr(dry_run, "dry_run", _plan_stages)
@@ -228,34 +227,32 @@ def test_each_line_has_options_fields_and_files_that_there_are(page, line):
         arguments = words[words.index("mmrec") + 1 :]
         if "--version" in arguments:
             continue
-        options, rest = cli._parser().parse_known_args(arguments)
-        assert all(each.startswith("--config.") for each in rest), rest
+        options = parse_with_overrides(cli._parser(), arguments)
         if getattr(options, "config", None):
-            config = options.config
             with contextlib.chdir(ROOT):
-                assert config in _NAMES or Path(config).is_file()
-                read_any_config(config, rest)
+                assert options.config in _NAMES or Path(options.config).is_file()
+                read_any_config(options.config, options.overrides)
 
 
 @pytest.mark.parametrize("line", _LINES)
 def test_each_line_of_the_readme(line, folder, monkeypatch):
-    _type_whole(line, folder, monkeypatch)
+    _type_in(folder, line, monkeypatch)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("line", _TYPED)
 def test_each_line_of_the_pages(line, folder, monkeypatch):
-    _type_whole(line, folder, monkeypatch)
+    _type_in(folder, line, monkeypatch, whole=True)
 
 
-def _type_whole(line, folder, monkeypatch):
+def _type_in(folder, line, monkeypatch, whole=False):
     monkeypatch.chdir(folder)
     if line.endswith("pytest"):  # the line of .ci/run
         return
     line = _smaller(line)
     if line.startswith("mmrec eval recall"):
         line = f"{line.partition('#')[0]} --lengths 256 --samples 1 --sequences 8"
-    _type(line, monkeypatch)
+    _type(line, monkeypatch, whole)
 
 
 @pytest.mark.parametrize("block", _SNIPPETS, ids=lambda block: block.page)
