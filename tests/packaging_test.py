@@ -52,7 +52,9 @@ def test_the_table_of_versions_begins_where_the_ranges_do():
     assert {name for name, _ in table} == {"jax", "flax", "optax", "orbax-checkpoint", "grain"}
     ranges = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     for name, oldest in table:
-        (low,) = (re.search(r">=([\d.]+)", each)[1] for each in ranges if each.startswith(name))
+        (low,) = (
+            re.search(r">=([\d.]+)", each)[1] for each in ranges if each.startswith(f"{name}>=")
+        )
         assert oldest == low or oldest == f"{low}.0"
 
 
