@@ -168,7 +168,7 @@ def test_neither_does_what_is_computed_of_the_base_at_the_start():
     ("family", "detach_norm"),
     [
         ("mmrec", False),
-        ("attention", True),
+        pytest.param("attention", True, marks=pytest.mark.soak),
         pytest.param("mmrec", True, marks=pytest.mark.soak),
         pytest.param("attention", False, marks=pytest.mark.soak),
     ],
