@@ -41,19 +41,25 @@ class Links(NamedTuple):
     decay: Array  # [..., C, C] e^{G_i - G_j} for j <= i in one document, else 0
     from_start: Array  # [..., C, 1] e^{G_i}, 0 after a document's begin
     to_end: Array  # [..., C, 1] e^{G_C - G_i}, 0 before the last begin
-    whole: Array  # [..., 1, 1] e^{G_C}, 0 if a document begins
+    whole: Array  # [..., 1] e^{G_C}, 0 if a document begins
     earlier: Array  # [..., C, C] j < i
 
 
 class Solved(NamedTuple):
-    """Products of a chunk that need no memory; the last two are None without error correction."""
+    """What of a chunk needs no memory."""
 
     scores: Array  # [..., C, C] (q_i k_j) decay
-    overlap: Array | None  # [..., C, C] (k_i k_j) decay below the diagonal
-    inverse: Array | None  # [..., C, C] X
+    inverse: Array | None  # [..., C, C] X; None without error correction
 
 
-def dot(a: Array, b: Array, dtype: jnp.dtype, left: bool = False, right: bool = False) -> Array:
+def dot(
+    a: Array,
+    b: Array,
+    dtype: jnp.dtype,
+    left: bool = False,
+    right: bool = False,
+    precision: jax.lax.Precision | None = None,
+) -> Array:
     """`a @ b` over leading axes, of operands rounded to `dtype`, `left` or `right` transposed."""
     batch = tuple(range(a.ndim - 2))
     contracted = ((a.ndim - 2 if left else a.ndim - 1,), (b.ndim - 1 if right else b.ndim - 2,))
@@ -61,6 +67,7 @@ def dot(a: Array, b: Array, dtype: jnp.dtype, left: bool = False, right: bool = 
         a.astype(dtype),
         b.astype(dtype),
         (contracted, (batch, batch)),
+        precision=precision,
         preferred_element_type=jnp.promote_types(dtype, jnp.float32),
     )
 
@@ -80,22 +87,25 @@ def links(chunk: Chunk) -> Links:
     from_start = jnp.where(document == 0, jnp.exp(total), 0)
     to_end = jnp.exp(jnp.where(document == final, end - total, -jnp.inf))
     whole = jnp.where(final == 0, jnp.exp(end), 0)
-    return Links(decay, from_start[..., None], to_end[..., None], whole[..., None], row > column)
+    return Links(decay, from_start[..., None], to_end[..., None], whole, row > column)
 
 
 def solve(
     chunk: Chunk,
     link: Links,
     inverse: Callable[[Array], Array] | None,
-    dtype: jnp.dtype,
+    multiply: Callable[..., Array],
 ) -> Solved:
-    """`inverse`: of `I + A` for strictly lower-triangular A; None: no error correction."""
+    """`inverse`: of `I + A` for strictly lower-triangular A; None: no error correction.
+
+    `multiply` is `dot` with a dtype.
+    """
     q, k = chunk.q, chunk.k
-    scores = dot(q, k, dtype, right=True) * link.decay
+    scores = multiply(q, k, right=True) * link.decay
     if inverse is None:
-        return Solved(scores, None, None)
-    overlap = jnp.where(link.earlier, dot(k, k, dtype, right=True) * link.decay, 0)
-    return Solved(scores, overlap, inverse(chunk.beta[..., None] * overlap))
+        return Solved(scores, None)
+    overlap = jnp.where(link.earlier, multiply(k, k, right=True) * link.decay, 0)
+    return Solved(scores, inverse(chunk.beta[..., None] * overlap))
 
 
 def gradients(
@@ -107,7 +117,7 @@ def gradients(
     g: Array,
     dm: Array,
     dvalues: Array,
-    dtype: jnp.dtype,
+    multiply: Callable[..., Array],
 ) -> tuple[Array, Array, Array, Array, Array]:
     """Cotangents of q, k, v, total and beta.
 
@@ -116,18 +126,18 @@ def gradients(
     out of the cotangent of `total`, a difference of sums.
     """
     q, k, v, beta = chunk.q, chunk.k, chunk.v, chunk.beta[..., None]
-    dq = dot(link.from_start * g, m, dtype, right=True)
-    inner = jnp.where(link.earlier, dot(g, values, dtype, right=True) * link.decay, 0)
-    dq += dot(inner, k, dtype)
-    written = dot(inner, q, dtype, left=True)
+    dq = multiply(link.from_start * g, m, right=True)
+    inner = jnp.where(link.earlier, multiply(g, values, right=True) * link.decay, 0)
+    dq += multiply(inner, k)
+    written = multiply(inner, q, left=True)
     dtotal = _sum(dq * q)
     drhs = dvalues
     if solved.inverse is not None:
-        drhs = dot(solved.inverse, dvalues, dtype, left=True)
-        outer = jnp.where(link.earlier, dot(drhs, values, dtype, right=True) * link.decay, 0)
-        read = dot(link.from_start * drhs, m, dtype, right=True) + dot(outer, k, dtype)
-        written -= dot(outer, beta * k, dtype, left=True)
-    to_end = link.to_end * dot(values, dm, dtype, right=True)
+        drhs = multiply(solved.inverse, dvalues, left=True)
+        outer = jnp.where(link.earlier, multiply(drhs, values, right=True) * link.decay, 0)
+        read = multiply(link.from_start * drhs, m, right=True) + multiply(outer, k)
+        written -= multiply(outer, beta * k, left=True)
+    to_end = link.to_end * multiply(values, dm, right=True)
     own = jnp.sum(g * values, axis=-1, keepdims=True)
     dk = written + to_end + own * q
     dbeta = _sum(drhs * v)
@@ -136,10 +146,10 @@ def gradients(
     if solved.inverse is not None:
         dk -= beta * read
         reads = _sum(read * k)
-        dtotal -= beta[..., 0] * reads
+        dtotal -= chunk.beta * reads
         dbeta -= reads
     last = jax.lax.broadcasted_iota(jnp.int32, ends.shape, ends.ndim - 1) == ends.shape[-1] - 1
-    kept = link.whole[..., 0] * jnp.sum(m * dm, axis=(-1, -2))[..., None]
+    kept = link.whole * jnp.sum(_sum(m * dm), axis=-1, keepdims=True)
     dtotal += jnp.where(last, jnp.sum(ends, axis=-1, keepdims=True) + kept, 0)
     return dq + own * k, dk, beta * drhs, dtotal, dbeta
 
@@ -175,23 +185,23 @@ def _chunks_forward(
     *inputs: Array,
 ) -> tuple[tuple[Array, Array], tuple[Chunk, Solved, Array | None, Array, Array]]:
     *arrays, m0, error_correction = inputs
-    chunk, dtype = Chunk(*arrays), m0.dtype
+    chunk, multiply = Chunk(*arrays), partial(dot, dtype=m0.dtype)
     link, beta = links(chunk), chunk.beta[..., None]
-    solved = solve(chunk, link, inverse_unit_lower if error_correction else None, dtype)
+    solved = solve(chunk, link, inverse_unit_lower if error_correction else None, multiply)
     written, removed = beta * chunk.v, None
     if solved.inverse is not None:
-        written = dot(solved.inverse, written, dtype)
-        removed = dot(solved.inverse, beta * link.from_start * chunk.k, dtype)
+        written = multiply(solved.inverse, written)
+        removed = multiply(solved.inverse, beta * link.from_start * chunk.k)
 
     def step(m: Array, inputs: tuple[Array, ...]) -> tuple[Array, tuple[Array, Array]]:
         values, keys, whole, removed = inputs
         if removed is not None:
-            values = values - dot(removed, m, dtype)
-        return whole * m + dot(keys, values, dtype, left=True), (m, values)
+            values = values - multiply(removed, m)
+        return whole[..., None] * m + multiply(keys, values, left=True), (m, values)
 
     each = (written, link.to_end * chunk.k, link.whole, removed)
     m_last, (m, values) = jax.lax.scan(step, m0, each)
-    r = dot(link.from_start * chunk.q, m, dtype) + dot(solved.scores, values, dtype)
+    r = multiply(link.from_start * chunk.q, m) + multiply(solved.scores, values)
     return (r, m_last), (chunk, solved, removed, m, values)
 
 
@@ -202,21 +212,21 @@ def _chunks_backward(
 ) -> tuple[Array | None, ...]:
     chunk, solved, removed, m, values = kept
     g, dm_last = cotangents
-    link, dtype = links(chunk), m.dtype
+    link, multiply = links(chunk), partial(dot, dtype=m.dtype)
 
     def step(dm: Array, inputs: tuple[Array, ...]) -> tuple[Array, tuple[Array, Array]]:
         dvalues, before, keys, whole, removed = inputs
-        dvalues = dvalues + dot(keys, dm, dtype)
-        before = before + whole * dm
+        dvalues = dvalues + multiply(keys, dm)
+        before = before + whole[..., None] * dm
         if removed is not None:
-            before = before - dot(removed, dvalues, dtype, left=True)
+            before = before - multiply(removed, dvalues, left=True)
         return before, (dm, dvalues)
 
-    dvalues = dot(solved.scores, g, dtype, left=True)
-    before = dot(chunk.q, link.from_start * g, dtype, left=True)
+    dvalues = multiply(solved.scores, g, left=True)
+    before = multiply(chunk.q, link.from_start * g, left=True)
     each = (dvalues, before, link.to_end * chunk.k, link.whole, removed)
     dm0, (dm, dvalues) = jax.lax.scan(step, dm_last, each, reverse=True)
-    found = gradients(chunk, link, solved, m, values, g, dm, dvalues, dtype)
+    found = gradients(chunk, link, solved, m, values, g, dm, dvalues, multiply)
     narrow = [x.astype(y.dtype) for x, y in zip(found, chunk, strict=False)]
     return *narrow, None, dm0
 
@@ -261,16 +271,16 @@ def _blocks(a: Array, size: int, where: list[tuple[int, int]]) -> Array:
 
 def _substituted(a: Array) -> Array:
     """The inverse by forward substitution, vectorised over the leading axes."""
-    size = a.shape[-1]
-    lanes = jnp.moveaxis(a.reshape(-1, size, size), 0, -1)
+    size, others = a.shape[-1], a.ndim - 2
+    a = jnp.moveaxis(a, (-2, -1), (0, 1))
     identity = jnp.eye(size, dtype=a.dtype)
     rows: list[Array] = []
     for i in range(size):
-        row = jnp.broadcast_to(identity[i][:, None], lanes.shape[1:])
+        row = jnp.broadcast_to(jnp.expand_dims(identity[i], range(1, others + 1)), a.shape[1:])
         for j in range(i):
-            row = row - lanes[i, j][None] * rows[j]
+            row = row - a[i, j][None] * rows[j]
         rows.append(row)
-    return jnp.moveaxis(jnp.stack(rows), -1, 0).reshape(a.shape)
+    return jnp.moveaxis(jnp.stack(rows), (0, 1), (-2, -1))
 
 
 def _inverse_forward(a: Array) -> tuple[Array, Array]:

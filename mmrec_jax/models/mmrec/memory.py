@@ -7,12 +7,15 @@ matrix products, and only one matrix per chunk is passed on. `delta_steps` is th
 token by token: the reference, and the path of one-token generation.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from mmrec_jax.models.mmrec.delta_chunk import Chunk, delta_chunks
+from mmrec_jax.models.mmrec.delta_kernel import delta_kernel, takes
+from mmrec_jax.models.mmrec.kernels import kernel_target
 from mmrec_jax.models.mmrec.scan import accumulation_dtype
 from mmrec_jax.typing import Array, Bool, Float, Int, typed
 
@@ -35,6 +38,9 @@ def delta_scan(
 ) -> tuple[Float[Array, "B T H K"], Float[Array, "B H S K"]]:
     """Writes and reads the memory for every t, in chunks.
 
+    By kernels where there are any for the devices in use and for these shapes (`kernels.py`,
+    `delta_kernel.py`), else by plain JAX.
+
     Args:
       q: queries; a read comes after the write of the same token.
       k: keys, expected to have unit length (or be zero).
@@ -52,7 +58,11 @@ def delta_scan(
     """
     batch, length, heads, _ = q.shape
     dtype = accumulation_dtype(v.dtype)
-    chunk = min(chunk, length)
+    target = kernel_target(dtype, batch)
+    if target is not None and not takes(target, q, k, v, chunk):
+        target = None
+    if target is None:
+        chunk = min(chunk, length)
     n = -(-length // chunk)
 
     def split(x: Array) -> Array:
@@ -73,7 +83,8 @@ def delta_scan(
         m0 = jnp.zeros((batch, heads, k.shape[-1], v.shape[-1]), dtype)
     total = jnp.cumsum(log_alpha, axis=-1)
     chunks = Chunk(split(q), split(k), split(v), total, split(beta).astype(dtype), document)
-    r, m_last = delta_chunks(chunks, m0.astype(dtype), error_correction)
+    solve = delta_chunks if target is None else partial(delta_kernel, target)
+    r, m_last = solve(chunks, m0.astype(dtype), error_correction)
     r = jnp.moveaxis(r, (0, 2), (1, 3)).reshape(batch, n * chunk, heads, -1)[:, :length]
     return r.astype(v.dtype), m_last
 
