@@ -12,7 +12,7 @@ once. The mathematics of a chunk takes any leading axes: kernels use it (`delta_
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -182,7 +182,7 @@ def _chunks(
 
 
 def _chunks_forward(
-    *inputs: Array,
+    *inputs: Any,
 ) -> tuple[tuple[Array, Array], tuple[Chunk, Solved, Array | None, Array, Array]]:
     *arrays, m0, error_correction = inputs
     chunk, multiply = Chunk(*arrays), partial(dot, dtype=m0.dtype)
@@ -193,13 +193,13 @@ def _chunks_forward(
         written = multiply(solved.inverse, written)
         removed = multiply(solved.inverse, beta * link.from_start * chunk.k)
 
-    def step(m: Array, inputs: tuple[Array, ...]) -> tuple[Array, tuple[Array, Array]]:
+    def step(m: Array, inputs: tuple[Any, ...]) -> tuple[Array, tuple[Array, Array]]:
         values, keys, whole, removed = inputs
         if removed is not None:
             values = values - multiply(removed, m)
         return whole[..., None] * m + multiply(keys, values, left=True), (m, values)
 
-    each = (written, link.to_end * chunk.k, link.whole, removed)
+    each: tuple[Any, ...] = (written, link.to_end * chunk.k, link.whole, removed)
     m_last, (m, values) = jax.lax.scan(step, m0, each)
     r = multiply(link.from_start * chunk.q, m) + multiply(solved.scores, values)
     return (r, m_last), (chunk, solved, removed, m, values)
@@ -214,7 +214,7 @@ def _chunks_backward(
     g, dm_last = cotangents
     link, multiply = links(chunk), partial(dot, dtype=m.dtype)
 
-    def step(dm: Array, inputs: tuple[Array, ...]) -> tuple[Array, tuple[Array, Array]]:
+    def step(dm: Array, inputs: tuple[Any, ...]) -> tuple[Array, tuple[Array, Array]]:
         dvalues, before, keys, whole, removed = inputs
         dvalues = dvalues + multiply(keys, dm)
         before = before + whole[..., None] * dm
@@ -224,7 +224,7 @@ def _chunks_backward(
 
     dvalues = multiply(solved.scores, g, left=True)
     before = multiply(chunk.q, link.from_start * g, left=True)
-    each = (dvalues, before, link.to_end * chunk.k, link.whole, removed)
+    each: tuple[Any, ...] = (dvalues, before, link.to_end * chunk.k, link.whole, removed)
     dm0, (dm, dvalues) = jax.lax.scan(step, dm_last, each, reverse=True)
     found = gradients(chunk, link, solved, m, values, g, dm, dvalues, multiply)
     narrow = [x.astype(y.dtype) for x, y in zip(found, chunk, strict=False)]

@@ -145,9 +145,11 @@ def _pull_backward(
 ) -> tuple[Array | None, ...]:
     *differentiable, document, m0, _, g, dm_last = kept
 
-    def plain(arrays: Sequence[Array], m0: Array, g: Array, dm_last: Array) -> tuple[Array, ...]:
-        def solved(arrays: Sequence[Array], m0: Array) -> tuple[Array, Array]:
-            r, m_last = delta_chunks(Chunk(*arrays, document), m0, error_correction)
+    def plain(arrays: list[Array], m0: Array, g: Array, dm_last: Array) -> tuple[Array, ...]:
+        def solved(arrays: list[Array], m0: Array) -> tuple[Array, Array]:
+            q, k, v, total, beta = arrays
+            chunk = Chunk(q, k, v, total, beta, document)
+            r, m_last = delta_chunks(chunk, m0, error_correction)
             return r.astype(g.dtype), m_last
 
         found, dm0 = jax.vjp(solved, arrays, m0)[1]((g, dm_last))
@@ -250,7 +252,8 @@ def _walk(
     borders = jax.ShapeDtypeStruct((*q.shape[:3], *state.shape[2:]), jnp.float32)
     # Whether an array is split with the columns of M, or belongs to all of them.
     by_column = [False, False, True, False, False, False]
-    like, out_by_column = [v, borders], [True, True]
+    like: list[Any] = [v, borders]
+    out_by_column = [True, True]
     if backward:
         by_column += [True, True]
         like, out_by_column = [q, k, v, total, beta], by_column[:5]
