@@ -30,7 +30,7 @@ def found(name, count):
 
 def calls(name, program):
     """How often a compiled program calls the kernels, by their names."""
-    pattern = re.compile(r'custom_call_target="([^"]+)".*?op_name="[^"]*/(delta_\w+)/')
+    pattern = re.compile(r'custom_call_target="([^"]+)".*?op_name="[^"]*\b(delta_\w+)\W')
     made = [kernel for target, kernel in pattern.findall(program) if target == CALLS[name]]
     return {kernel: made.count(kernel) for kernel in made}
 
