@@ -2,7 +2,8 @@
 
 The axes of a mesh: rows of a batch are split over "data" and "fsdp"; parameters, and what the
 optimizer keeps of them, over "fsdp" and "tensor", as the model family's table says
-(`LanguageModel.partition_specs`). Everything else is on every device.
+(`LanguageModel.partition_specs`). Everything else is on every device. What devices of the axis
+"sequence" share is the tokens of each row, in the training step alone (`models/sequence.py`).
 """
 
 import contextlib
@@ -28,8 +29,8 @@ from mmrec_jax.tree import map_named, named_leaves
 # In the order of the devices, so that neighbours share a "tensor". "fsdp" comes before "data": the
 # other way round XLA's partitioner (jaxlib 0.10.2) mixes up rows where all three axes are used and
 # a device has one row, and the loss is wrong without a word.
-AXES = ("fsdp", "data", "tensor")
-_NAMES = ("data", "fsdp", "tensor")  # as `config.mesh` has them
+AXES = ("fsdp", "data", "sequence", "tensor")
+_NAMES = ("data", "fsdp", "tensor", "sequence")  # as `config.mesh` has them
 _DEVICE_COUNT_FLAG = "xla_force_host_platform_device_count"
 
 
@@ -49,7 +50,8 @@ def split_cpu(config: Config) -> None:
     rows = math.gcd(*(each.train.batch_size // each.train.accumulate for each in staged(config)))
     sizes, fixed = _sizes(config.mesh)
     multiples = range(fixed, max(cores or 1, fixed) + 1, fixed) if -1 in sizes else [fixed]
-    fitting = [n for n in multiples if rows % max(n // config.mesh.tensor, 1) == 0]
+    of_row = config.mesh.tensor * config.mesh.sequence
+    fitting = [n for n in multiples if rows % max(n // of_row, 1) == 0]
     with contextlib.suppress(RuntimeError):  # JAX has started: it has its devices
         count = config.train.devices or max(fitting, default=fixed)
         jax.config.update("jax_num_cpu_devices", count)
@@ -72,9 +74,10 @@ def make_mesh(config: Config) -> Mesh:
             f"{len(available)} devices: leave it out"
         )
     mesh = mesh_over(config, available)
-    if count // processes % mesh.shape["tensor"]:
+    of_row = mesh.shape["tensor"] * mesh.shape["sequence"]
+    if count // processes % of_row:
         raise UserError(
-            f"config.mesh.tensor is {mesh.shape['tensor']}; it must be a divisor of the "
+            f"config.mesh.tensor x mesh.sequence is {of_row}; it must be a divisor of the "
             f"{count // processes} devices of a process"
         )
     return mesh
@@ -100,16 +103,42 @@ def mesh_over(config: Config, available: Sequence[jax.Device]) -> Mesh:
                 f"{shape[0] * shape[1]}, mesh.data x mesh.fsdp of the {count} devices (or set "
                 "config.train.devices)"
             )
+    if shape[3] > 1:
+        _check_shared_rows(config, shape[3])
     return arrange(available, *shape)
 
 
-def arrange(devices: Sequence[jax.Device], data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
+def _check_shared_rows(config: Config, parts: int) -> None:
+    """Refuses what devices that share a row (`models/sequence.py`) cannot do."""
+    where = f"config.mesh.sequence is {parts}"
+    for number, each in enumerate(staged(config)):
+        if each.data.seq_len % parts:
+            stage = f"{config.stages[number - 1].full_name}: " if number else ""
+            raise UserError(
+                f"{stage}{where}; it must be a divisor of config.data.seq_len, {each.data.seq_len}"
+            )
+    model = config.model
+    whole_row = {f"objectives.{name}": one.by_token for name, one in config.objectives.items()}
+    whole_row[f"model.family {model.family!r}"] = model.row_block(1) is not None
+    whole_row["noise.alpha"] = not config.noise.alpha
+    whole_row[f"optim.name {config.optim.name!r}"] = not config.optim.uses_hessian
+    for name, by_token in whole_row.items():
+        if not by_token:
+            raise UserError(
+                f"{where}; config.{name} needs whole rows on each device: set mesh.sequence to 1, "
+                "or do without it"
+            )
+
+
+def arrange(
+    devices: Sequence[jax.Device], data: int = 1, fsdp: int = 1, tensor: int = 1, sequence: int = 1
+) -> Mesh:
     """The mesh of the first devices with axes of these sizes."""
-    used = np.asarray(devices[: data * fsdp * tensor])
-    return Mesh(used.reshape(fsdp, data, tensor), AXES)
+    used = np.asarray(devices[: data * fsdp * sequence * tensor])
+    return Mesh(used.reshape(fsdp, data, sequence, tensor), AXES)
 
 
-def mesh_shape(config: MeshConfig, count: int) -> tuple[int, int, int]:
+def mesh_shape(config: MeshConfig, count: int) -> tuple[int, int, int, int]:
     """The sizes of the axes over `count` devices; `UserError` if they do not multiply to it."""
     sizes, fixed = _sizes(config)
     if count % fixed or (-1 not in sizes and count != fixed):
@@ -118,13 +147,13 @@ def mesh_shape(config: MeshConfig, count: int) -> tuple[int, int, int]:
             f"config.mesh is {shown}, which {count} device(s) cannot be divided into; set "
             "config.mesh.data=-1, other sizes, or config.train.devices"
         )
-    data, fsdp, tensor = (count // fixed if size == -1 else size for size in sizes)
-    return data, fsdp, tensor
+    data, fsdp, tensor, sequence = (count // fixed if size == -1 else size for size in sizes)
+    return data, fsdp, tensor, sequence
 
 
-def _sizes(config: MeshConfig) -> tuple[tuple[int, int, int], int]:
+def _sizes(config: MeshConfig) -> tuple[tuple[int, int, int, int], int]:
     """As the config has them; and the product of those that are fixed."""
-    sizes = config.data, config.fsdp, config.tensor
+    sizes = config.data, config.fsdp, config.tensor, config.sequence
     return sizes, math.prod(size for size in sizes if size != -1)
 
 
@@ -141,7 +170,7 @@ def memory_remedy(config: Config) -> str:
             parts.append(f"lower config.model.{name} ({now})")
         elif now != least:
             parts.append(f"set config.model.{name} ({now}) to {least}")
-    split = f"data {mesh.data}, fsdp {mesh.fsdp}, tensor {mesh.tensor}"
+    split = ", ".join(f"{name} {getattr(mesh, name)}" for name in _NAMES)
     return f"{', '.join(parts)}, or split over more devices with config.mesh ({split})"
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from mmrec_jax.models import sequence
 from mmrec_jax.models.mmrec import newton, scan
 from mmrec_jax.models.partition import device_kind
 from mmrec_jax.typing import Array, Bool, Float, typed
@@ -40,12 +41,15 @@ def gated_scan(
       b: input, already scaled by the input multiplier; 0 at padding.
       w: weight of the state in its own gate, one per channel.
       c: bias of the gate.
-      h0: state before the first token; zero when None.
+      h0: state before the first token; zero when None. Where devices share a row
+        (`models/sequence.py`) gamma, b and reset are of this device's tokens, h0 is before those of
+        the first.
       reset: True where a document begins: the carried state (h0 included) counts as zero there,
         in the decayed term and in the gate.
       backend: "sequential" steps through time with `jax.lax.scan`; "newton" solves all of it at
         once (`newton.py`), to 8 ulp of every state, and steps through time
-        after all for rows that do not get there; "auto": sequential on a CPU, newton elsewhere.
+        after all for rows that do not get there; "auto": sequential on a CPU that has the whole
+        row, newton elsewhere.
       passes: of newton, before it steps through time; None: as many as can ever be needed.
 
     Returns:
@@ -55,7 +59,8 @@ def gated_scan(
     """
     if backend == "auto":
         _, platform = device_kind()
-        backend = "sequential" if platform == "cpu" else "newton"
+        whole = platform == "cpu" and sequence.parts() == 1
+        backend = "sequential" if whole else "newton"
     if backend not in ("sequential", "newton"):
         raise ValueError(f"unknown backend {backend!r}; use auto, sequential or newton")
     dtype = scan.accumulation_dtype(jnp.result_type(gamma, b, w, c))
@@ -65,7 +70,7 @@ def gated_scan(
     keep = jnp.ones(b.shape[:2], dtype) if reset is None else 1 - reset.astype(dtype)
     inputs = [x.astype(dtype) for x in (gamma, b, w, c, h0)]
     h, info = _solve(*inputs, keep, backend, passes)
-    return h.astype(b.dtype), h[:, -1], info
+    return h.astype(b.dtype), sequence.last(h), info
 
 
 def _per_channel(x: Array, like: Array) -> Array:
@@ -108,8 +113,11 @@ def _solve(
             h, _ = cell(h, *at)
             return h, h
 
-        _, h = jax.lax.scan(step, h0, tuple(x.swapaxes(0, 1) for x in inputs))
-        return h.swapaxes(0, 1)
+        def from_state(h0: Array) -> Array:
+            _, h = jax.lax.scan(step, h0, tuple(x.swapaxes(0, 1) for x in inputs))
+            return h.swapaxes(0, 1)
+
+        return sequence.by_turns(from_state, h0)
 
     zero = jnp.zeros((), jnp.float32)
     if backend == "sequential":
@@ -142,13 +150,13 @@ def _solve_backward(
 ) -> tuple[Array, ...]:
     gamma, b, w, c, h0, keep, h = residuals
     g, _ = cotangents  # the solver's statistics have no gradient
-    h_prev = keep[..., None] * scan.shift(h, h0)
+    h_prev = keep[..., None] * sequence.shift(h, h0)
     gate, slope = _gate(w, c, h_prev)
     slope = b * slope
     jacobian = keep[..., None] * (gamma + _per_channel(w, h) * slope)
     backward = "sequential" if backend == "sequential" else "associative"
     adjoint, _ = scan.linear_scan(
-        scan.shift(jacobian, None, True), g, reverse=True, backend=backward
+        sequence.shift(jacobian, None, True), g, reverse=True, backend=backward
     )
     d_argument = adjoint * slope
     return (
@@ -156,7 +164,7 @@ def _solve_backward(
         adjoint * gate,
         jnp.sum(d_argument * h_prev, axis=(0, 1)),
         jnp.sum(d_argument, axis=(0, 1)),
-        jacobian[:, 0] * adjoint[:, 0],
+        sequence.at_begin(jacobian[:, 0] * adjoint[:, 0]),
         jnp.zeros_like(keep),
     )
 

@@ -11,6 +11,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from mmrec_jax.models import sequence
 from mmrec_jax.models.mmrec.scan_backends import BACKENDS
 from mmrec_jax.models.mmrec.scan_table import committed_table, fastest
 from mmrec_jax.models.partition import device_kind
@@ -49,7 +50,8 @@ def linear_scan(
     Args:
       a: decay of the carried state.
       b: input.
-      h0: state before the first token; zero when None.
+      h0: state before the first token; zero when None. Where devices share a row
+        (`models/sequence.py`) a and b are of this device's tokens, h0 is before those of the first.
       reset: True where a document begins: the carried state (h0 included) counts as zero there.
         With `reverse=True` it cuts in scan order: the state coming from t + 1 is dropped at t.
       reverse: run from the last token to the first (`h_t = a_t h_{t+1} + b_t`).
@@ -73,8 +75,12 @@ def linear_scan(
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def _solve(a: Array, b: Array, h0: Array, reverse: bool, backend: str) -> tuple[Array, Array]:
-    h = BACKENDS[backend](a, b, h0, reverse)
-    return h, h[:, 0 if reverse else -1]
+    solve = BACKENDS[backend]
+    if sequence.parts() > 1:
+        end = solve(a, b, jnp.zeros_like(h0), reverse)[:, 0 if reverse else -1]
+        h0, _ = sequence.states_between(jnp.prod(a, axis=1), end, h0, reverse=reverse)
+    h = solve(a, b, h0, reverse)
+    return h, sequence.last(h, reverse)
 
 
 def _solve_forward(
@@ -95,9 +101,10 @@ def _solve_backward(
     g, g_last = cotangents
     # A decay of 1 before the reversed scan adds the cotangent of the last state to that of h there,
     # without a copy of g.
-    decay = shift(a, jnp.ones_like(h0), not reverse)
-    adjoint, first = _solve(decay, g, g_last, not reverse, backend)
-    return adjoint * shift(h, h0, reverse), adjoint, a[:, -1 if reverse else 0] * first
+    decay = sequence.shift(a, jnp.ones_like(h0), not reverse)
+    adjoint, first = _solve(decay, g, sequence.total(g_last), not reverse, backend)
+    to_h0 = sequence.at_begin(a[:, -1 if reverse else 0] * first, reverse)
+    return adjoint * sequence.shift(h, h0, reverse), adjoint, to_h0
 
 
 _solve.defvjp(_solve_forward, _solve_backward)
@@ -111,9 +118,3 @@ def own(backend: str, *inputs: Array) -> tuple[Array, ...]:
     sequential solver holds none.
     """
     return inputs if backend == "sequential" else jax.lax.optimization_barrier(inputs)
-
-
-def shift(x: Array, first: Array | None, reverse: bool = False) -> Array:
-    """`x_{t-1}` in scan order: `first [B, E]` (zero when None), then `x [B, T, E]` but its last."""
-    edge = jnp.zeros_like(x[:, :1]) if first is None else first[:, None].astype(x.dtype)
-    return jnp.concatenate([x[:, 1:], edge] if reverse else [edge, x[:, :-1]], axis=1)
