@@ -20,11 +20,11 @@ from mmrec_jax.plan.step import lower_steps
 from mmrec_jax.plan.target import Target
 
 # Of logits at once on a device, for both: else they take as much as the whole share of a row.
-_CHUNK = 512
+_CHUNK = 256
 
 
 def bytes_of_a_device(size: str, length: int, devices: int) -> int:
-    """What the step of one row of so many tokens takes of each device: arguments and temporaries."""
+    """What the step of one row of so many tokens takes of each device."""
     config = Config(
         model=SIZES[size],
         objectives=Objectives(cross_entropy=CrossEntropyConfig(chunk=_CHUNK)),

@@ -2,8 +2,9 @@
 
 The axes of a mesh: rows of a batch are split over "data" and "fsdp"; parameters, and what the
 optimizer keeps of them, over "fsdp" and "tensor", as the model family's table says
-(`LanguageModel.partition_specs`). Everything else is on every device. What devices of the axis
-"sequence" share is the tokens of each row, in the training step alone (`models/sequence.py`).
+(`LanguageModel.partition_specs`). Everything else is on every device. In the training step the
+devices of the axis "sequence" share the tokens of each row (`models/sequence.py`); between steps
+they keep parts of what "fsdp" splits.
 """
 
 import contextlib
@@ -209,9 +210,10 @@ def _fitted(spec: PartitionSpec, shape: tuple[int, ...], mesh: Mesh) -> NamedSha
         names = names if isinstance(names, tuple) else (names,) if names else ()
         return math.prod(mesh.shape[name] for name in names)
 
+    spread = [("fsdp", "sequence") if names == "fsdp" else names for names in spec]
     kept = [
         names if size % parts(names) == 0 else None
-        for names, size in zip(spec, shape, strict=False)
+        for names, size in zip(spread, shape, strict=False)
     ]
     return NamedSharding(mesh, PartitionSpec(*kept))
 

@@ -54,10 +54,13 @@ def _two_steps(mesh, accumulate, fields):
 
 
 def _check(mesh, accumulate, fields, tolerance):
+    """Also that a device keeps its part alone of what "fsdp" splits."""
     expected = _two_steps((1, 1, 1, 1), 1, tuple(fields.items()))
     # Of blocks of two tokens on a device, the last of one.
     found = _two_steps(mesh, accumulate, (*fields.items(), ("time_chunk", 2)))
     assert_close(found, expected, tolerance)
+    kept = found[1]["blocks"]["ffn"]["down"]["kernel"].addressable_shards[0].data
+    assert kept.size * np.prod(mesh[1:]) == 2 * 64 * 16
 
 
 def test_the_linear_model_on_two_times_four_devices():
