@@ -104,13 +104,20 @@ def mesh_over(config: Config, available: Sequence[jax.Device]) -> Mesh:
                 f"{shape[0] * shape[1]}, mesh.data x mesh.fsdp of the {count} devices (or set "
                 "config.train.devices)"
             )
-    if shape[3] > 1:
-        _check_shared_rows(config, shape[3])
-    return arrange(available, *shape)
+    mesh = arrange(available, *shape)
+    check_shared_rows(config, mesh)
+    return mesh
 
 
-def _check_shared_rows(config: Config, parts: int) -> None:
-    """Refuses what devices that share a row (`models/sequence.py`) cannot do."""
+def check_shared_rows(config: Config, mesh: Mesh) -> None:
+    """Refuses what devices that share a row (`models/sequence.py`) cannot do.
+
+    Raises:
+      UserError: names the field.
+    """
+    parts = mesh.shape["sequence"]
+    if parts == 1:
+        return
     where = f"config.mesh.sequence is {parts}"
     for number, each in enumerate(staged(config)):
         if each.data.seq_len % parts:
@@ -119,12 +126,12 @@ def _check_shared_rows(config: Config, parts: int) -> None:
                 f"{stage}{where}; it must be a divisor of config.data.seq_len, {each.data.seq_len}"
             )
     model = config.model
-    whole_row = {f"objectives.{name}": one.by_token for name, one in config.objectives.items()}
-    whole_row[f"model.family {model.family!r}"] = model.row_block(1) is not None
-    whole_row["noise.alpha"] = not config.noise.alpha
-    whole_row[f"optim.name {config.optim.name!r}"] = not config.optim.uses_hessian
-    for name, by_token in whole_row.items():
-        if not by_token:
+    able = {f"objectives.{name}": one.by_token for name, one in config.objectives.items()}
+    able[f"model.family {model.family!r}"] = model.row_block(1) is not None
+    able["noise.alpha"] = not config.noise.alpha
+    able[f"optim.name {config.optim.name!r}"] = not config.optim.uses_hessian
+    for name, is_able in able.items():
+        if not is_able:
             raise UserError(
                 f"{where}; config.{name} needs whole rows on each device: set mesh.sequence to 1, "
                 "or do without it"
