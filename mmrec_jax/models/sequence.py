@@ -104,9 +104,8 @@ def before(x: Array, first: Array, reverse: bool = False) -> Array:
     return jnp.where(_is_first(reverse), first, jax.lax.ppermute(x, SEQUENCE, pairs))
 
 
-def last(h: Array, reverse: bool = False) -> Array:
-    """The state [B, E] after the last token in scan order, of states `h [B, T, E]`."""
-    end = h[:, 0 if reverse else -1]
+def last_of(end: Array, reverse: bool = False) -> Array:
+    """The state after all tokens in scan order, of that after the tokens of each device."""
     return _gather(end)[0 if reverse else -1] if parts() > 1 else end
 
 

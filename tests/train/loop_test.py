@@ -6,6 +6,7 @@ import io
 import pytest
 
 from mmrec_jax.checkpoints.workdir import Workdir
+from mmrec_jax.train import report
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.setup import set_up
 from mmrec_jax.train.writer import read_metrics
@@ -69,8 +70,9 @@ def test_the_same_command_after_the_end_changes_nothing(finished, capsys):
     assert (folder / "metrics.jsonl").read_text() == before
     out = capsys.readouterr().out
     assert "done: step 6" in out
-    assert f"mmrec generate --workdir={folder} --prompt 'göl '" in out
     assert "compiled" not in out
+    report.suggest(Workdir(folder).read_config()[0], folder)
+    assert f"mmrec generate --workdir={folder} --prompt 'göl '" in capsys.readouterr().out
 
 
 def test_a_run_stops_at_its_target_and_stays_stopped(tmp_path, capsys):
