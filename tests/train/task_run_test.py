@@ -60,13 +60,14 @@ def test_each_evaluation_has_accuracies_at_each_length_and_no_bytes(finished):
     assert abs(validation[1]["loss"] - math.log(2)) < 0.7
 
 
-def test_the_same_command_says_what_was_scored_and_a_longer_run_is_the_same(
-    finished, tmp_path, capsys
-):
+@pytest.mark.soak
+def test_a_longer_run_is_the_same(finished, tmp_path):
     assert run(_config(train__steps=4), tmp_path) == 0
     assert run(_config(), tmp_path) == 0
     assert_same_run(_config(), finished, tmp_path)
-    capsys.readouterr()
+
+
+def test_the_same_command_says_what_was_scored(finished, capsys):
     assert run(_config(), finished) == 0
     report.suggest(_config(), finished)
     out = capsys.readouterr().out
