@@ -142,7 +142,7 @@ def by_turns(solve: Callable[[Array], Array], state: Array) -> Array:
     def turn(_: Array, begin: Array) -> Array:
         return before(solve(begin)[:, -1], state)
 
-    return solve(jax.lax.fori_loop(0, parts() - 1, turn, state))
+    return solve(jax.lax.fori_loop(0, parts() - 1, turn, state) if parts() > 1 else state)
 
 
 def _index() -> Array:

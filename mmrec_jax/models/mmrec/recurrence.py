@@ -10,6 +10,7 @@ and, by the implicit function theorem, the gradient of the whole solve is one re
 with J at the solution. Nothing is unrolled or stored beyond `h` itself.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -76,7 +77,11 @@ def gated_scan(
     # A weight that is 1 inside a document and 0 at its first token cuts every path from h_{t-1}.
     keep = jnp.ones(b.shape[:2], dtype) if reset is None else 1 - reset.astype(dtype)
     inputs = [x.astype(dtype) for x in (gamma, b, w, c, h0)]
-    h, info = _solve(*inputs, keep, solver, passes)
+    if isinstance(solver, KernelTarget):
+        gamma, *others = inputs
+        h, info = _kernel_solve(solver, _marked(gamma, keep), *others), _stepped()
+    else:
+        h, info = _solve(*inputs, keep, solver, passes)
     return h.astype(b.dtype), sequence.last_of(h[:, -1]), info
 
 
@@ -106,7 +111,7 @@ def _solve(
     c: Array,
     h0: Array,
     keep: Array,
-    solver: str | KernelTarget,
+    backend: str,
     passes: int | None,
 ) -> tuple[Array, dict[str, Array]]:
     inputs = (gamma, b, keep[..., None])
@@ -126,14 +131,8 @@ def _solve(
 
         return sequence.by_turns(from_state, h0)
 
-    zero = jnp.zeros((), jnp.float32)
-    if solver != "newton":
-        stepped = "iterations", "residual", "fell_back"
-        if isinstance(solver, KernelTarget):
-            h = _kernel_solve(solver, gamma, b, w, c, h0, keep)
-        else:
-            h = sequential()
-        return h, dict.fromkeys(stepped, zero)
+    if backend == "sequential":
+        return sequential(), _stepped()
     solution = newton.solve(cell, inputs, h0, passes)
     solved = solution.solved[:, None, None]  # by row, so that a hard one does not change the others
     every = jnp.all(solved)
@@ -145,25 +144,29 @@ def _solve(
     }
 
 
+def _stepped() -> dict[str, Array]:
+    """The statistics of a solver that has none."""
+    return dict.fromkeys(("iterations", "residual", "fell_back"), jnp.zeros((), jnp.float32))
+
+
 def _solve_forward(
     *arguments: Any,
 ) -> tuple[tuple[Array, dict[str, Array]], tuple[Array, ...]]:
-    *inputs, solver, _ = arguments
+    *inputs, backend, _ = arguments
     # Calls the rule itself, not its body: differentiating the gradient must find this rule again.
     h, info = _solve(*arguments)
-    return (h, info), (*scan.own(solver, *inputs), h)
+    return (h, info), (*scan.own(backend, *inputs), h)
 
 
 def _solve_backward(
-    solver: str | KernelTarget,
+    backend: str,
     passes: int | None,
     residuals: tuple[Array, ...],
     cotangents: tuple[Array, dict[str, Array]],
 ) -> tuple[Array, ...]:
     gamma, b, w, c, h0, keep, h = residuals
     g, _ = cotangents  # the solver's statistics have no gradient
-    of: Any = _kernel_gradients if isinstance(solver, KernelTarget) else _gradients
-    return (*of(solver, gamma, b, w, c, h0, keep, h, g), jnp.zeros_like(keep))
+    return *_gradients(backend, gamma, b, w, c, h0, keep, h, g), jnp.zeros_like(keep)
 
 
 _solve.defvjp(_solve_forward, _solve_backward)
@@ -199,7 +202,7 @@ def _gradients(
     )
 
 
-# By a kernel, a document's first token is where the decay is negative: one array less to read.
+# By a kernel. There a document's first token is where the decay is negative: one array less.
 
 
 def _marked(gamma: Array, keep: Array) -> Array:
@@ -211,8 +214,9 @@ def _kept(gamma: Array, h_prev: Array) -> Array:
     return jnp.where(gamma < 0, 0, h_prev)
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _kernel_solve(
-    target: KernelTarget, gamma: Array, b: Array, w: Array, c: Array, h0: Array, keep: Array
+    target: KernelTarget, gamma: Array, b: Array, w: Array, c: Array, h0: Array
 ) -> Array:
     def step(
         carry: Arrays, at: Arrays, following: Arrays, constants: Arrays
@@ -223,26 +227,21 @@ def _kernel_solve(
         h = gamma * h_prev + b * gate
         return (h,), (h,)
 
-    sequences = _marked(gamma, keep), b
     _, (h,) = scan_over_time(
-        target, "gated_scan", step, (h0,), sequences, constants=(w, c), outputs=1
+        target, "gated_scan", step, (h0,), (gamma, b), constants=(w, c), outputs=1
     )
     return h
 
 
+def _kernel_forward(target: KernelTarget, *inputs: Array) -> tuple[Array, Arrays]:
+    h = _kernel_solve(target, *inputs)
+    return h, (*scan.own(target, *inputs), h)
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _kernel_gradients(
-    target: KernelTarget,
-    gamma: Array,
-    b: Array,
-    w: Array,
-    c: Array,
-    h0: Array,
-    keep: Array,
-    h: Array,
-    g: Array,
-) -> Arrays:
-    """`_gradients` in one pass, by a kernel."""
+def _kernel_backward(target: KernelTarget, residuals: Arrays, g: Array) -> Arrays:
+    """`_gradients` in one pass."""
+    gamma, b, w, c, h0, h = residuals
 
     def step(
         carry: Arrays, at: Arrays, following: Arrays, constants: Arrays
@@ -264,7 +263,7 @@ def _kernel_gradients(
         "gated_scan_gradient",
         step,
         (zero, zero, zero),
-        (_marked(gamma, keep), b, g),
+        (gamma, b, g),
         ((h, h0),),
         (w, c),
         outputs=2,
@@ -273,13 +272,24 @@ def _kernel_gradients(
     return d_gamma, d_b, jnp.sum(d_w, axis=0), jnp.sum(d_c, axis=0), d_h0
 
 
-def _plain_gradients(target: KernelTarget, *arguments: Array) -> tuple[Arrays, Any]:
-    """A kernel has no derivative: what is to be differentiated again is computed by plain JAX."""
-    return jax.vjp(partial(_gradients, "associative"), *arguments)
+def _plain_backward(
+    target: KernelTarget, residuals: Arrays, g: Array
+) -> tuple[Arrays, Callable[[Arrays], Any]]:
+    """A kernel has no derivative: what is to be differentiated again is computed without one."""
+
+    def gradients(residuals: Arrays, g: Array) -> Arrays:
+        gamma, b, w, c, h0, h = residuals
+        keep = (gamma[..., 0] >= 0).astype(gamma.dtype)
+        return _gradients("associative", gamma, b, w, c, h0, keep, h, g)
+
+    return jax.vjp(gradients, residuals, g)
 
 
-def _second_gradients(target: KernelTarget, pull: Any, cotangents: Arrays) -> Arrays:
+def _backward_of_backward(
+    target: KernelTarget, pull: Callable[[Arrays], Any], cotangents: Arrays
+) -> Any:
     return pull(cotangents)
 
 
-_kernel_gradients.defvjp(_plain_gradients, _second_gradients)
+_kernel_backward.defvjp(_plain_backward, _backward_of_backward)
+_kernel_solve.defvjp(_kernel_forward, _kernel_backward)
