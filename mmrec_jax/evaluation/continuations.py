@@ -48,21 +48,17 @@ def score_continuations(
     asked: Sequence[Continuation],
     *,
     batch_size: int = 8,
-    reuse: bool = True,
 ) -> list[Score]:
-    """The score of each continuation, in rows of which `batch_size` are read at once.
-
-    Without `reuse` each is read from its first token, to compare with.
-    """
+    """The score of each continuation; `batch_size` rows are read at once."""
     reader = _Reader(with_state(model), params, batch_size)
     scores: list[Score] = [Score(0.0, True)] * len(asked)
     of: dict[_Ids, list[int]] = {}
     for index, each in enumerate(asked):
-        of.setdefault(each.context if reuse else (*each.context, -1 - index), []).append(index)
+        of.setdefault(each.context, []).append(index)
     # The last token of a context is read with its continuations: what it predicts is theirs.
-    heads = {key: asked[indices[0]].context[:-1] for key, indices in of.items()}
+    heads = {context: context[:-1] for context in of}
     bar = tqdm(total=len(asked), unit=" continuations", leave=False)
-    for prefix, keys in shared_beginnings(heads) if reuse else [((), list(heads))]:
+    for prefix, keys in shared_beginnings(heads):
         start = reader.read(with_room(reader.start, len(prefix)), [prefix])
         keys.sort(key=lambda key: -len(heads[key]))
         for chunk in _batches(keys, batch_size):

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import tokenizers
+from tqdm import tqdm
 
 from mmrec_jax.checkpoints.load import read_model
 from mmrec_jax.errors import UserError
@@ -32,7 +33,6 @@ from mmrec_jax.serve.engine import Delta, Engine, Request
 from mmrec_jax.tokenizers.chat_template import LEARN, LEARNT, MARKED_TEXT, PART, end_of
 from mmrec_jax.tokenizers.conversation import Message
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
-from mmrec_jax.tree import count
 from mmrec_jax.turkish.minimal_pairs import minimal_pairs
 
 try:
@@ -53,7 +53,7 @@ _DRAWN = 256  # tokens of a generation of which its task does not say how many
 
 
 @register_model("mmrec")
-class MMRecLM(TemplateLM):
+class HarnessModel(TemplateLM):
     """A model of any family, read from all that `mmrec_jax.load` takes.
 
     A text begins with the begin token where the model was trained so: every run's; of a pretrained
@@ -65,11 +65,9 @@ class MMRecLM(TemplateLM):
         self,
         workdir: str,
         step: str = "best",
-        adapter: str | None = None,
         batch_size: int | str = 8,
         max_length: int | None = None,
         add_bos_token: bool | None = None,
-        reuse: bool = True,
         device: str | None = None,
         max_batch_size: int | None = None,
     ) -> None:
@@ -78,28 +76,28 @@ class MMRecLM(TemplateLM):
         Args:
           workdir: a run's folder, a Hugging Face folder or Hub id, a GGUF file.
           step: of a run.
-          adapter: a run whose adapters are merged into it, or a folder of peft's.
           batch_size: rows that are read or written at once.
           max_length: tokens that a text is cut to on its left; None: as the model's config says,
             which of a recurrent one is never.
           add_bos_token: whether a text begins with the begin token; None: as it was trained.
-          reuse: whether what texts begin with is read once for all of them.
-          device: not looked at: JAX computes on the first device that it finds.
-          max_batch_size: of `batch_size=auto`, which there is not.
+          device: not looked at, as JAX chooses it; what the harness gives to every model.
+          max_batch_size: not looked at either: `batch_size` is no "auto".
 
         Raises:
-          UserError: there is no such model, or the batch size is no number.
+          UserError: there is no such model, it knows no text, or the batch size is no number.
         """
         super().__init__()
         if not str(batch_size).isdecimal() or int(batch_size) < 1:
             raise UserError(f"batch_size is {batch_size!r}; it must be a number, at least 1")
-        found = read_model(workdir, step, adapter=adapter)
-        self.workdir, self.step, self.batch_size = str(workdir), found.step, int(batch_size)
+        found = read_model(workdir, step)
+        if found.config.data.prompt_style == "none":
+            raise UserError(f"{workdir}: this model was trained on a task and knows no text")
+        self.step, self.batch_size = found.step, int(batch_size)
         self._model, self._params, self._ids = found.model.build(), found.params, found.tokenizer
         self.max_length = max_length or getattr(found.model, "max_length", None)
         if add_bos_token is None:
             add_bos_token = find_published(workdir) is None or _begins_texts(found.tokenizer)
-        self._begins, self._reuse = add_bos_token, reuse
+        self._begins = add_bos_token
         self._ends = found.tokenizer.ends
         names: list[str] = []
         if found.tokenizer.chat_template is not None:
@@ -122,14 +120,6 @@ class MMRecLM(TemplateLM):
         """Of the tokenizer with its template."""
         template = hashlib.sha256((self.chat_template(True) or "").encode()).hexdigest()
         return f"{self._ids.fingerprint}-{template}"
-
-    def get_model_info(self) -> dict[str, Any]:
-        """What goes into the harness's results."""
-        return {
-            "workdir": self.workdir,
-            "step": self.step,
-            "model_num_parameters": count(self._params),
-        }
 
     def tok_encode(
         self, string: str, add_special_tokens: bool | None = None, **kwargs: Any
@@ -159,7 +149,7 @@ class MMRecLM(TemplateLM):
         """A conversation as its template writes it, the last message open or answered next."""
         template = self._ids.chat_template
         if template is None:
-            raise UserError(f"{self.workdir}: the model has no chat template")
+            raise UserError("the model has no chat template: ask without one")
         messages = [Message(each["role"], each["content"]) for each in chat_history]  # type: ignore[arg-type]
         bos, eos = map(self._ids.id_to_piece, (self._ids.bos_id, self._ids.eos_id))
         text = template.render(messages, ask=add_generation_prompt, bos_token=bos, eos_token=eos)
@@ -175,13 +165,12 @@ class MMRecLM(TemplateLM):
         **kwargs: Any,
     ) -> list[tuple[float, bool]]:
         asked = [self._fitted(context, tokens) for _, context, tokens in requests]
-        scores = score_continuations(
-            self._model, self._params, asked, batch_size=self.batch_size, reuse=self._reuse
-        )
-        for (texts, *_), score in zip(requests, scores, strict=True):
-            if texts is not None:
-                self.cache_hook.add_partial("loglikelihood", texts, tuple(score))
-        return [tuple(score) for score in scores]
+        return [
+            tuple(score)
+            for score in score_continuations(
+                self._model, self._params, asked, batch_size=self.batch_size
+            )
+        ]
 
     def _fitted(self, context: Sequence[int], tokens: Sequence[int]) -> Continuation:
         """Without what is more than `max_length` tokens before the last one."""
@@ -201,10 +190,7 @@ class MMRecLM(TemplateLM):
         for owner, request in enumerate(requests):
             ids = self.tok_encode(request.args[0], add_special_tokens=False)
             found = utils.get_rolling_token_windows(
-                token_list=ids,
-                prefix_token=self.prefix_token_id,
-                max_seq_len=self.max_length or max(1, len(ids)),
-                context_len=1,
+                ids, self.prefix_token_id, self.max_length or max(1, len(ids)), context_len=1
             )
             for context, tokens in map(utils.make_disjoint_window, found):
                 windows.append((None, context, tokens))
@@ -212,8 +198,6 @@ class MMRecLM(TemplateLM):
         totals = [0.0] * len(requests)
         for owner, (logprob, _) in zip(owners, self._loglikelihood_tokens(windows), strict=True):
             totals[owner] += logprob
-        for request, total in zip(requests, totals, strict=True):
-            self.cache_hook.add_partial("loglikelihood_rolling", request.args, total)
         return totals
 
     def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
@@ -244,17 +228,17 @@ class MMRecLM(TemplateLM):
             most_waiting=len(texts),
         )
         written: list[list[str]] = [[] for _ in texts]
-        ended: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
+        ended: queue.SimpleQueue[str] = queue.SimpleQueue()
 
         def deliver(index: int, delta: Delta) -> None:
             written[index].append(delta.text)
             if delta.finish:
-                ended.put((index, delta.finish))
+                ended.put(delta.finish)
 
         with contextlib.closing(engine):
             engine.start()
             heads = {index: ids[:-1] for index, ids in texts.items()}
-            for prefix, members in shared_beginnings(heads) if self._reuse else [((), list(heads))]:
+            for prefix, members in shared_beginnings(heads):
                 before = None
                 if prefix:
                     before = prefill(self._model, self._params, np.array(prefix, np.int32))
@@ -265,20 +249,16 @@ class MMRecLM(TemplateLM):
                         ids, tell, ends=self._ends, before=before, seed=index, **options[index]
                     )
                     engine.submit([request])
-            for _ in tqdm(texts, unit=" texts", leave=False):
-                index, how = ended.get()
-                if how == "error":
-                    raise UserError(
-                        "a text was not written, as is said above; if memory ran out, a smaller "
-                        "batch takes less"
-                    )
-                text = "".join(written[index])
-                self.cache_hook.add_partial("generate_until", requests[index].args, text)
+            if "error" in [ended.get() for _ in tqdm(texts, unit=" texts", leave=False)]:
+                raise UserError(
+                    "a text was not written, as is said above; if memory ran out, a smaller batch "
+                    "takes less"
+                )
         return ["".join(parts) for parts in written]
 
 
 def evaluate(
-    model: MMRecLM,
+    model: HarnessModel,
     tasks: Sequence[str],
     *,
     task_path: str | None = None,

@@ -111,7 +111,7 @@ def _sentences() -> tuple[_Sentence, ...]:
     """Those that are not trained on, in the order of the files."""
     found = []
     for part in ("wiki", "web"):
-        path = treebank_file(part)  # type: ignore[arg-type]
+        path = treebank_file(part)
         for block in path.read_text("utf-8").split("\n\n"):
             name = re.search("^# sent_id = (.*)$", block, re.MULTILINE)
             if name and fixed_split(name[1].rpartition(":S")[0]) != "train":
@@ -134,7 +134,7 @@ def _sentence(name: str, block: str, path: str) -> _Sentence:
 @functools.cache
 def _known_forms() -> frozenset[str]:
     """All words of the treebank, in lower case."""
-    texts = (treebank_file(part).read_text("utf-8") for part in ("wiki", "web"))  # type: ignore[arg-type]
+    texts = (treebank_file(part).read_text("utf-8") for part in ("wiki", "web"))
     groups = (rows for text in texts for rows in word_groups(text, "the treebank"))
     return frozenset(lower("".join(row[1] for row in rows)) for rows in groups)
 
@@ -194,7 +194,7 @@ def _case(sentence: _Sentence, index: int) -> str | None:
     if governor.groups[0][3] == "VERB" and lemma in _MOVES.split() and not causes:
         # After a consonant the accusative would be a possessive, too, and the word a subject.
         third = word.features.get("Possessive") in ("P3sg", "P3pl")
-        governed = third or form[:-2] + "y" == word.groups[0][2] + "y" == form[:-1]
+        governed = third or form[:-1] == word.groups[0][2] + "y"
     else:
         governed = lemma in _WITH_DATIVE.split()
     return form[:-1] + resolve("H", **ends) if governed else None

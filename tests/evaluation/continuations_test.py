@@ -43,5 +43,5 @@ def test_scores_are_those_of_each_text_read_alone(name):
 def test_what_texts_begin_with_is_found():
     shots = tuple(range(40))
     texts = {"a": (*shots, 1, 2), "b": (*shots, 1, 3), "c": shots[:20], "d": (9, *shots)}
-    groups = {begin: names for begin, names in shared_beginnings(texts)}
+    groups = dict(shared_beginnings(texts))
     assert groups == {(): ["c", "d"], (*shots, 1): ["a", "b"]}
