@@ -1,4 +1,4 @@
-"""The `mmrec` command: what can be done with data and with a trained model."""
+"""The `mmrec` command: trains models, and what can be done with them and with data."""
 
 import os
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from mmrec_jax.commands import (
     quantise,
     serve,
     tokenizer,
+    train,
     turkish,
 )
 from mmrec_jax.config_file import parse_with_overrides
@@ -22,6 +23,7 @@ from mmrec_jax.errors import exit_on_user_error, replace_unencodable_output
 
 # In the order of `mmrec --help`.
 _COMMANDS = (
+    train,
     generate,
     serve,
     eval,

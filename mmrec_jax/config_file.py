@@ -34,7 +34,8 @@ def parse_with_overrides(
 def read_config(path: str, overrides: Sequence[str] = ()) -> Config:
     """The config of a run that `get_config()` in a Python file returns, with overrides.
 
-    An override is written `--config.optim.lr=1e-3`; its type must be the field's.
+    `path` may be the name of a config that is installed, too: see `find_config`. An override is
+    written `--config.optim.lr=1e-3`; its type must be the field's.
 
     Raises:
       UserError: the file is missing or fails, or a field is unknown, ill-typed or out of range.
@@ -62,11 +63,37 @@ def with_overrides(config: Root, overrides: Sequence[str]) -> Root:
     return override(config, [(name, text if equals else None) for name, equals, text in parts])
 
 
+def config_folder() -> Path:
+    """Where the configs are that come with the package: a part of it once it is installed."""
+    package = Path(__file__).parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def find_config(path: str) -> Path:
+    """The file `path`; if there is none, the config of that name that comes with the package.
+
+    `tiny` and `configs/tiny.py` are names of the same one.
+
+    Raises:
+      UserError: there is neither.
+    """
+    if Path(path).is_file():
+        return Path(path)
+    shipped = {file.stem: file for file in sorted(config_folder().glob("*.py"))}
+    for name, file in shipped.items():
+        if path == name or Path(path) == Path("configs", file.name):
+            return file
+    raise UserError(
+        f"--config {path}: there is no such file; configs that come with the package are "
+        f"{', '.join(shipped)}"
+    )
+
+
 def _call_get_config(path: str) -> Settings:
-    if not Path(path).is_file():
-        raise UserError(f"--config {path}: there is no such file")
+    file = find_config(path)
     try:
-        get_config = runpy.run_path(path).get("get_config")
+        get_config = runpy.run_path(str(file)).get("get_config")
         config = None if get_config is None else get_config()
     except UserError as error:
         raise UserError(f"--config {path}: {error}") from None

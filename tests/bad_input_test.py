@@ -1,17 +1,20 @@
 """Everything a user can get wrong: one clear line, a status, and nothing compiled before it."""
 
+import contextlib
 import gzip
 import sys
 
 import pytest
 
 import train
+from mmrec_jax.train import interrupt
 from tests.small_run import CONFIG_FILE, begin, linear_config, write_text
 
 
 @pytest.fixture
 def command(monkeypatch, capsys, tmp_path, compiled):
     """Types the training command; returns its one line on standard error."""
+    monkeypatch.setattr(interrupt, "process_that_trains", contextlib.nullcontext)
 
     def type_(*arguments, text=None, config=CONFIG_FILE):
         text = text or write_text(tmp_path / "words.txt")

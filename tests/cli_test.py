@@ -117,10 +117,10 @@ def test_a_mistake_is_one_line_and_a_status(arguments, expected, capsys):
     assert expected in mistake(capsys, *arguments)
 
 
-@pytest.mark.parametrize("arguments", [["generate"], ["translate"], [], ["data"], ["eval"]])
+@pytest.mark.parametrize("arguments", ["generate", "translate", "", "data", "eval", "train"])
 def test_wrong_usage_is_explained(arguments, capsys):
     with pytest.raises(SystemExit) as exit_:
-        main(arguments)
+        main(arguments.split())
     assert exit_.value.code == 2
     assert "usage: mmrec" in capsys.readouterr().err
 

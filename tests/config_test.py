@@ -5,6 +5,7 @@ import dataclasses
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -359,6 +360,21 @@ def _file(folder, body):
 def test_a_broken_file_is_one_line_that_says_what_is_wrong(tmp_path, body, part):
     path = _file(tmp_path, body)
     refused(lambda: read_config(path), part, path)
+
+
+@pytest.mark.parametrize("name", ["tiny", "configs/tiny.py"])
+def test_a_shipped_config_is_found_by_name_unless_a_file_has_it(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read_config(name) == read_config(_TINY)
+    Path(name).parent.mkdir(exist_ok=True)
+    Path(name).write_text("def get_config(): raise ValueError('mine')", "utf-8")
+    refused(lambda: read_config(name), name, "mine")
+
+
+@pytest.mark.parametrize("name", ["tinny", "configs/tinny.py", "configs/tiny", "tiny.py", ""])
+def test_what_is_neither_a_file_nor_a_name_is_told_with_the_names(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(lambda: read_config(name), f"--config {name}: ", "tiny", "adapt_smollm2")
 
 
 def test_overrides_are_collected_and_other_unknown_arguments_refused(capsys):

@@ -83,7 +83,7 @@ class Workdir:
         if not self.config.exists():
             raise UserError(
                 f"{self.root}: there is no run here ({self.config.name} is missing); train one "
-                f"with: python train.py --config=configs/tiny.py --workdir={self.root}"
+                f"with: mmrec train tiny --workdir={self.root}"
             )
         content = read_json_object(self.config, str(self.config))
         config, vocab_size = content.get("config"), content.get("vocab_size")

@@ -19,7 +19,7 @@ def add_parser(commands: Any) -> None:
         "adapt", help="teach a pretrained model Turkish, in one go", description=_DESCRIPTION
     )
     add = parser.add_argument
-    add("--config", required=True, help="a file such as configs/adapt.py")
+    add("--config", required=True, help="a file, or a name such as adapt")
     add("--workdir", required=True, help="the folder of everything that is made")
     add("--until", metavar="STAGE", default="", help="the last stage to run")
     add("--from", metavar="STAGE", default="", dest="start", help="run it and what follows again")

@@ -17,7 +17,7 @@ def add_parser(commands: Any) -> None:
         description="Prints the fields of a run; those of a file with --config, and with "
         "--config.group.field=value what these change.",
     )
-    parser.add_argument("--config", help="a file such as configs/tiny.py; defaults when left out")
+    parser.add_argument("--config", help="a file, or a name such as tiny; defaults when left out")
     parser.set_defaults(run=run)
 
 

@@ -26,7 +26,7 @@ def add_parser(commands: Any) -> None:
         "inspect", help="print decoded rows with their segments, or the documents of files"
     )
     what = inspect.add_mutually_exclusive_group(required=True)
-    what.add_argument("--config", help="a file such as configs/tiny.py: rows of a run's batch")
+    what.add_argument("--config", help="a file, or a name such as tiny: rows of a run's batch")
     what.add_argument("--data", metavar="PATTERN", help="files, whatever they are: documents")
     inspect.add_argument("--rows", type=int, default=2, help="so many rows or documents")
     inspect.add_argument("--documents", choices=("block", "line", "file"), default="block")

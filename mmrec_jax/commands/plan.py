@@ -29,7 +29,7 @@ def add_parser(commands: Any) -> None:
         help="whether a run fits into the memory of devices that are not here",
         description=_DESCRIPTION,
     )
-    parser.add_argument("--config", required=True, help="the run, a file such as configs/tiny.py")
+    parser.add_argument("--config", required=True, help="the run: a file, or a name such as tiny")
     parser.add_argument(
         "--target",
         required=True,

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn
 
@@ -77,6 +78,18 @@ def exit_on_signal() -> None:
     for number in _SIGNALS:
         signal.signal(number, lambda number, frame: None)
     _watched = True
+
+
+@contextlib.contextmanager
+def process_that_trains() -> Iterator[None]:
+    """`exit_on_signal`, and a failure that ends the process at once: threads may still compile."""
+    exit_on_signal()
+    try:
+        yield
+    except SystemExit as end:
+        if isinstance(end.code, int) and end.code:
+            exit_now(end.code)
+        raise
 
 
 def _watch(reading: socket.socket, writing: socket.socket) -> None:

@@ -26,7 +26,7 @@ def test_the_config_is_read_back_as_written_and_what_it_lacks_as_it_was(tmp_path
 
 
 def test_a_folder_without_a_run_says_how_to_train_one(tmp_path):
-    refused(Workdir(tmp_path).read_config, "no run here", "train.py", f"--workdir={tmp_path}")
+    refused(Workdir(tmp_path).read_config, "no run here", "mmrec train", f"--workdir={tmp_path}")
 
 
 @pytest.mark.parametrize(
