@@ -81,11 +81,11 @@ def scores(folder: str, limit: int) -> None:
 
     pairs = [pair for category in CATEGORIES for pair in minimal_pairs(category)[:limit]]
     held_out = [x.text for x in treebank_documents() if fixed_split(x.name) == "validation"]
-    asked = {
-        "loglikelihood": [(x.before, f" {y}") for x in pairs for y in (x.right, x.wrong)],
+    asked: dict[str, list[tuple[Any, ...]]] = {
+        "loglikelihood": [("", text) for x in pairs for text in (x.right, x.wrong)],
         "loglikelihood_rolling": [(text[:400],) for text in held_out[:limit]],
         "generate_until": [
-            (x.before, {"until": ["\n"], "max_gen_toks": _WRITTEN}) for x in pairs[:limit]
+            (x.right[:60], {"until": ["\n"], "max_gen_toks": _WRITTEN}) for x in pairs[:limit]
         ],
     }
     models = {
@@ -95,7 +95,7 @@ def scores(folder: str, limit: int) -> None:
     found: dict[str, dict[str, list[Any]]] = {}
     for name, model in models.items():
         for kind, arguments in asked.items():
-            requests = [Instance(kind, {}, args, i) for i, args in enumerate(arguments)]  # type: ignore[arg-type]
+            requests = [Instance(kind, {}, args, i) for i, args in enumerate(arguments)]
             begin = time.process_time()
             found.setdefault(kind, {})[name] = getattr(model, kind)(requests)
             print(f"{name} {kind}: {time.process_time() - begin:.0f} s of CPU", flush=True)

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import inspect
 import json
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +123,7 @@ def _harness(options: argparse.Namespace, given: dict[str, Any]) -> None:
     folder = None
     if options.out or find_published(options.workdir) is None:
         folder = make_out(options, Workdir(Path(options.workdir)).evaluations)
+    logging.getLogger("lm_eval.api.task").setLevel(logging.ERROR)  # how tasks could be written
     model = HarnessModel(options.workdir, options.step, batch_size=options.batch_size)
     table, record = evaluate(model, tasks, **given)
     print(table)

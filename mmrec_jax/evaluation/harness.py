@@ -5,7 +5,6 @@ then knows `--model mmrec --model_args workdir=...` and the tasks of this packag
 """
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import queue
@@ -99,11 +98,11 @@ class HarnessModel(TemplateLM):
             add_bos_token = find_published(workdir) is None or _begins_texts(found.tokenizer)
         self._begins = add_bos_token
         self._ends = found.tokenizer.ends
-        names: list[str] = []
+        self._controls: dict[str, int] = {}  # the longest name first
         if found.tokenizer.chat_template is not None:
             self._ends = response_ends(chat_encoder(found.tokenizer))
-            names = sorted(map(self._ids.id_to_piece, self._ids.control_ids), key=len, reverse=True)
-        self._names = re.compile(f"({'|'.join(map(re.escape, names))})") if names else None
+            names = {self._ids.id_to_piece(index): index for index in self._ids.control_ids}
+            self._controls = dict(sorted(names.items(), key=lambda each: -len(each[0])))
 
     @property
     def eot_token_id(self) -> int:
@@ -126,9 +125,10 @@ class HarnessModel(TemplateLM):
     ) -> list[int]:
         """The ids of a text, after the begin token if texts begin with it, or as is said."""
         ids: list[int] = []
-        for index, part in enumerate(self._names.split(string) if self._names else [string]):
-            if index % 2:
-                ids.append(self._ids.piece_to_id(part))
+        names = "|".join(map(re.escape, self._controls))
+        for part in re.split(f"({names})", string) if names else [string]:
+            if part in self._controls:
+                ids.append(self._controls[part])
             elif part:
                 ids += self._ids.encode(part, continues=bool(ids)).tolist()
         bos = self._ids.bos_id
@@ -165,12 +165,8 @@ class HarnessModel(TemplateLM):
         **kwargs: Any,
     ) -> list[tuple[float, bool]]:
         asked = [self._fitted(context, tokens) for _, context, tokens in requests]
-        return [
-            tuple(score)
-            for score in score_continuations(
-                self._model, self._params, asked, batch_size=self.batch_size
-            )
-        ]
+        scores = score_continuations(self._model, self._params, asked, batch_size=self.batch_size)
+        return [(score.logprob, score.greedy) for score in scores]
 
     def _fitted(self, context: Sequence[int], tokens: Sequence[int]) -> Continuation:
         """Without what is more than `max_length` tokens before the last one."""
@@ -243,12 +239,15 @@ class HarnessModel(TemplateLM):
                 if prefix:
                     before = prefill(self._model, self._params, np.array(prefix, np.int32))
                 for index in sorted(members, key=lambda index: -len(texts[index])):
-                    ids = np.array(texts[index][len(prefix) :], np.int32)
-                    tell = functools.partial(deliver, index)
-                    request = Request(
-                        ids, tell, ends=self._ends, before=before, seed=index, **options[index]
+                    asked = Request(
+                        np.array(texts[index][len(prefix) :], np.int32),
+                        functools.partial(deliver, index),
+                        ends=self._ends,
+                        before=before,
+                        seed=index,
+                        **options[index],
                     )
-                    engine.submit([request])
+                    engine.submit([asked])
             if "error" in [ended.get() for _ in tqdm(texts, unit=" texts", leave=False)]:
                 raise UserError(
                     "a text was not written, as is said above; if memory ran out, a smaller batch "
@@ -311,15 +310,14 @@ def evaluate(
         apply_chat_template=chat,
         log_samples=False,
     )
-    parts = [part for part in ("results", "groups") if results.get(part)]
-    table = "\n".join(utils.make_table(results, part) for part in parts)
     names = ("results", "groups", "n-shot", "n-samples", "versions", "higher_is_better")
-    return table, {name: results[name] for name in names if name in results}
+    return utils.make_table(results), {name: results[name] for name in names if name in results}
 
 
 def turkish_pairs(category: str, **_: Any) -> dict[str, datasets.Dataset]:
     """The data of this package's tasks: the pairs of a category (`turkish/minimal_pairs.py`)."""
-    rows = [dataclasses.asdict(pair) for pair in minimal_pairs(category)]
+    found = minimal_pairs(category)
+    rows = [{"sentences": [pair.right, pair.wrong]} for pair in found]
     return {"test": datasets.Dataset.from_list(rows)}
 
 

@@ -43,9 +43,8 @@ _UNSTABLE = frozenset("pçtkbcdğg")  # ends of a stem that change with the suff
 
 @dataclasses.dataclass(frozen=True)
 class MinimalPair:
-    """What stands before the word, and the rest of both sentences, from the word on."""
+    """Two sentences that differ in one word, or in the question particle at their end."""
 
-    before: str  # not empty, without the space before the word
     right: str
     wrong: str
 
@@ -93,16 +92,15 @@ def _pair(category: str, sentence: _Sentence) -> MinimalPair | None:
     count = len(sentence.words)
     for step in range(count):
         index = (hashed_seed(sentence.name) + step) % count
-        word, text = sentence.words[index], sentence.text
-        if not text[: word.start].endswith(" "):
-            continue  # the first one, or in brackets
         wrong = CATEGORIES[category](sentence, index)
         if wrong is None:
             continue
-        right, rest = word.form, text[word.start + len(word.form) :]
+        word, text = sentence.words[index], sentence.text
+        before, rest = text[: word.start], text[word.start + len(word.form) :]
         if category == "question_particle":
-            right, wrong, rest = f"{right} {_particle(right)}", f"{right} {wrong}", "?"
-        return MinimalPair(text[: word.start - 1], right + rest, wrong + rest)
+            before, rest = f"{before}{word.form} ", "?"
+            return MinimalPair(before + _particle(word.form) + rest, before + wrong + rest)
+        return MinimalPair(text, before + wrong + rest)
     return None
 
 
@@ -213,16 +211,14 @@ def _agreement(sentence: _Sentence, index: int) -> str | None:
 def _possessed_by_me(word: _Word) -> str | None:
     """`kapısında` as `kapımda`."""
     found = _inflected(word)
-    if found is None:
+    suffixes = found.suffixes if found else ()
+    at = next((i for i, morph in enumerate(suffixes) if morph.label == "P3sg"), None)
+    if at is None or not all(morph.label in _CASES for morph in suffixes[at + 1 :]):
         return None
-    labels = [morph.label for morph in found.suffixes]
-    if "P3sg" not in labels or any(x not in _CASES for x in labels[labels.index("P3sg") + 1 :]):
-        return None
-    own = found.suffixes[labels.index("P3sg")]
-    stem, case = word.form[: own.start], [_CASES[x] for x in labels[labels.index("P3sg") + 1 :]]
     # The vowel that the possessive has is that of the first person, too: `burnu`, `burnum`.
-    mine = stem + ("m" if own.text.startswith("s") else own.text + "m")
-    return realise("+".join([mine, *case]))
+    mine = "m" if suffixes[at].text.startswith("s") else suffixes[at].text + "m"
+    stem = word.form[: suffixes[at].start] + mine
+    return realise("+".join([stem, *(_CASES[morph.label] for morph in suffixes[at + 1 :])]))
 
 
 def _done_by_me(word: _Word) -> str | None:

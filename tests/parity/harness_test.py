@@ -67,13 +67,16 @@ def models(tmp_path_factory):
 def test_results_are_those_of_their_backend(models):
     from mmrec_jax.evaluation.harness import evaluate
 
-    ours, theirs, root = models
+    *both, root = models
     (table, found), (_, expected) = (
-        evaluate(each, list(_TASKS), task_path=str(root / "tasks")) for each in (ours, theirs)
+        evaluate(each, list(_TASKS), task_path=str(root / "tasks")) for each in both
     )
     assert found["results"].keys() == _TASKS.keys()
     for name, metrics in expected["results"].items():
-        assert found["results"][name] == pytest.approx(metrics, rel=1e-4, abs=1e-4), name
+        numbers = {key: value for key, value in metrics.items() if isinstance(value, float)}
+        assert len(numbers) >= 2, metrics
+        ours = {key: found["results"][name][key] for key in numbers}
+        assert ours == pytest.approx(numbers, rel=1e-4, abs=1e-4), name
         assert name in table
 
 
