@@ -7,6 +7,7 @@ then knows `--model mmrec --model_args workdir=...` and the tasks of this packag
 import contextlib
 import functools
 import hashlib
+import os
 import queue
 import re
 from collections.abc import Mapping, Sequence
@@ -299,6 +300,8 @@ def evaluate(
         raise UserError(
             f"tasks {','.join(tasks)}: their data cannot be read ({type(error).__name__}: {error})"
         ) from error
+    # It would fork for standard errors by bootstrap, which a process with JAX's threads must not.
+    os.environ.setdefault("DISABLE_MULTIPROC", "1")
     children = {name for names in loaded.get("group_map", {}).values() for name in names}
     every = {**loaded.get("groups", {}), **loaded["tasks"]}
     results = simple_evaluate(

@@ -32,7 +32,7 @@ _TASKS = {
         "doc_to_text": "{{text}}",
         "doc_to_target": "{{text}}",
         "generation_kwargs": {"until": ["e"], "max_gen_toks": 12},
-        "metric_list": [{"metric": "chrf"}],
+        "metric_list": [{"metric": "exact_match"}],
     },
 }
 _SHOTS = "gölün evi, evin gölü; " * 3  # what contexts begin with, 32 tokens and more
