@@ -27,7 +27,8 @@ _TIMED_STEPS = 2
 class Cell:
     """What one process measures."""
 
-    model: str  # "mmrec", "torch", "torch-compiled", "jax" or a name of `peers.catalogue`
+    # "mmrec", "jax", "torch", "torch-compiled", "torch-cuda" (bfloat16) or one of `peers.catalogue`
+    model: str
     config: dict[str, Any]  # fields of `MMRecConfig`, `AttentionConfig` or `published.Shape`
     rows: int  # B
     length: int  # T; tokens that a step decodes
@@ -57,8 +58,8 @@ def _training(cell: Cell) -> tuple[dict, Step]:
     del batch["segment_ids"]
     if cell.model == "jax":
         return _jax_attention(cell.config, batch)
-    if cell.model in ("torch", "torch-compiled"):
-        return _torch_attention(cell.config, batch, cell.model == "torch-compiled")
+    if cell.model in ("torch", "torch-compiled", "torch-cuda"):
+        return _torch_attention(cell.config, batch, cell.model)
     return _published(cell.model, cell.config, batch)
 
 
@@ -73,8 +74,10 @@ def _decoding(cell: Cell, context: int) -> tuple[dict, Step]:
     return decoding.published(cell.model, cell.config, tokens, cell.length)
 
 
-def mmrec_training(fields: dict[str, Any], batch: Batch) -> tuple[dict, Step]:
-    """MM-Rec's training step as `train.py` runs it, each row one document."""
+def mmrec_training(
+    fields: dict[str, Any], batch: Batch, mesh: Any | None = None
+) -> tuple[dict, Step]:
+    """MM-Rec's training step as `train.py` runs it, on its mesh or this; a row is a document."""
     import functools
 
     from mmrec_jax.config import OptimConfig
@@ -85,7 +88,7 @@ def mmrec_training(fields: dict[str, Any], batch: Batch) -> tuple[dict, Step]:
     from mmrec_jax.train.step import make_train_step
 
     rows = len(batch["inputs"])
-    mesh = _mesh(rows)
+    mesh = mesh or _mesh(rows)
     config = MMRecConfig(**fields)
     model = config.fitted(rows // row_devices(mesh), mesh.devices.flat[0].platform).build()
     optimizer = build_optimizer(OptimConfig(), 1000, model.decays)
@@ -153,21 +156,31 @@ def _jax_step(
     return {"version": f"jax {jax.__version__}", "compile_seconds": seconds}, step
 
 
-def _torch_attention(fields: dict[str, Any], batch: Batch, compiled: bool) -> tuple[dict, Step]:
+def _torch_attention(fields: dict[str, Any], batch: Batch, name: str) -> tuple[dict, Step]:
     import torch
 
     from benchmarks.peers.torch_attention import make_train_step
     from mmrec_jax.models.attention.config import AttentionConfig
 
+    compiled, on_card = name == "torch-compiled", name == "torch-cuda"
+    torch.set_default_device("cuda" if on_card else "cpu")
     torch.manual_seed(_SEED)
     _, update = make_train_step(AttentionConfig(**fields), compiled=compiled)
-    inputs, targets = (torch.from_numpy(batch[name]).long() for name in ("inputs", "targets"))
+    inputs, targets = (
+        torch.as_tensor(batch[x]).long().to(torch.get_default_device())
+        for x in ("inputs", "targets")
+    )
+
+    def step() -> float:
+        with torch.autocast("cuda", torch.bfloat16, enabled=on_card):
+            return update(inputs, targets)
+
     facts = {"version": f"torch {torch.__version__}", "compile_seconds": 0.0}
     if compiled:  # torch compiles at the first call
         start = time.perf_counter()
-        update(inputs, targets)
+        step()
         facts["compile_seconds"] = time.perf_counter() - start
-    return facts, lambda: update(inputs, targets)
+    return facts, step
 
 
 def _published(name: str, fields: dict[str, Any], batch: Batch) -> tuple[dict, Step]:

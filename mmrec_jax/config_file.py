@@ -2,6 +2,7 @@
 
 import argparse
 import runpy
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,11 +24,13 @@ def parse_with_overrides(
 
     Any other argument that `parser` does not know is refused by it.
     """
-    options, rest = parser.parse_known_args(arguments)
-    unknown = [argument for argument in rest if not argument.startswith(_PREFIX)]
+    given = sys.argv[1:] if arguments is None else arguments
+    # Taken out first: argparse takes an option that has a space in it for a positional argument.
+    overrides = [argument for argument in given if argument.startswith(_PREFIX)]
+    options, unknown = parser.parse_known_args([x for x in given if x not in overrides])
     if unknown:
         parser.error(f"unrecognised argument {unknown[0]}")
-    options.overrides = rest
+    options.overrides = overrides
     return options
 
 

@@ -380,8 +380,10 @@ def test_what_is_neither_a_file_nor_a_name_is_told_with_the_names(name, tmp_path
 def test_overrides_are_collected_and_other_unknown_arguments_refused(capsys):
     parser = argparse.ArgumentParser()
     parser.add_argument("--config")
-    options = parse_with_overrides(parser, ["--config=a.py", "--config.optim.lr=1"])
-    assert (options.config, options.overrides) == ("a.py", ["--config.optim.lr=1"])
+    parser.add_argument("name", nargs="?")
+    overrides = ["--config.optim.lr=1", "--config.stages=[{'step': 1}]"]
+    options = parse_with_overrides(parser, ["--config=a.py", *overrides])
+    assert (options.config, options.name, options.overrides) == ("a.py", None, overrides)
     with pytest.raises(SystemExit):
         parse_with_overrides(parser, ["--config=a.py", "--fast"])
     assert "--fast" in capsys.readouterr().err

@@ -82,6 +82,12 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+def test_what_jax_says_when_memory_runs_out_is_known():
+    with pytest.raises(UserError, match="out of memory"), explain_out_of_memory("buy more"):
+        jax.jit(lambda: jax.numpy.ones((2**25, 2**25)))().block_until_ready()
+
+
+@pytest.mark.soak
 def test_a_process_that_really_runs_out_of_memory_says_so_in_one_line(tmp_path):
     # Matrices of 16 GiB.
     options = flags(**LINEAR, model__model_dim=2**16, train__devices=1)

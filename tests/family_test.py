@@ -48,6 +48,7 @@ def test_it_learns_and_its_objective_is_measured(base):
     assert all("z_loss" in line for line in lines if line["split"] in ("train", "validation"))
 
 
+@pytest.mark.soak
 def test_continued_it_ends_bit_for_bit_the_same(base, tmp_path):
     config = _config(train__devices=1, **_OBJECTIVE)
     assert run(_config(train__devices=1, train__steps=4, **_OBJECTIVE), tmp_path) == 0
@@ -56,7 +57,8 @@ def test_continued_it_ends_bit_for_bit_the_same(base, tmp_path):
 
 
 def test_a_mesh_of_three_axes_trains_as_one_device(base, tmp_path):
-    config = _config(mesh__data=2, mesh__fsdp=2, mesh__tensor=2, **_OBJECTIVE)
+    shape = {"mesh__data": 2, "mesh__fsdp": 2, "mesh__tensor": 2}
+    config = _config(**shape, train__sample_tokens=0, train__eval_every=8, **_OBJECTIVE)
     assert run(config, tmp_path / "mesh") == 0
     np.testing.assert_allclose(_losses(tmp_path / "mesh"), _losses(base), rtol=2e-5)
     model, params, _ = mmrec_jax.load(tmp_path / "mesh")

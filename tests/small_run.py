@@ -120,6 +120,7 @@ def session_text() -> Path:
 def environment(devices: int = 1) -> dict[str, str]:
     """The environment of a process with so many simulated devices."""
     fast = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"  # to compile
+    fast += " --xla_cpu_parallel_codegen_split_count=1"
     xla = f"--xla_force_host_platform_device_count={devices} {fast}"
     return os.environ | {
         "XLA_FLAGS": with_required(xla),

@@ -55,12 +55,16 @@ def _train(options: argparse.Namespace) -> None:
         options.refuse("--fresh forgets all checkpoints: give it without --resume-step")
     with interrupt.process_that_trains(), exit_on_user_error():
         config = read_config(options.config, options.overrides)
+        from mmrec_jax.train import report
         from mmrec_jax.train.loop import run
         from mmrec_jax.train.processes import exit_on_error, init_distributed
 
         with exit_on_error(), exit_on_user_error():
             if options.distributed:
                 init_distributed(options.distributed)
-            workdir = options.workdir or f"runs/{Path(options.config).stem}"
+            workdir = Path(options.workdir or f"runs/{Path(options.config).stem}")
             again = {"fresh": options.fresh, "resume_step": options.resume_step}
-            raise SystemExit(run(config, Path(workdir), **again))
+            status = run(config, workdir, **again)
+            if not status:
+                report.suggest(config, workdir)
+            raise SystemExit(status)

@@ -5,12 +5,14 @@ import resource
 import shlex
 import sys
 import time
+from pathlib import Path
 
 import jax
 from tqdm import tqdm
 
 from mmrec_jax import dora
 from mmrec_jax.checkpoints.workdir import Workdir
+from mmrec_jax.config import Config
 from mmrec_jax.curves import Curve, Panel, draw_panels
 from mmrec_jax.evaluation.registry import format_metrics
 from mmrec_jax.train.processes import is_process_zero
@@ -96,7 +98,7 @@ def interrupted(signal_name: str, step: int) -> None:
 
 
 def closing(p: Setup, step: int, validation: dict[str, float], *, begin: float) -> None:
-    """The result, its files, and what to type next."""
+    """The result and its files."""
     if not is_process_zero():
         return
     draw_loss(p.workdir)
@@ -114,17 +116,21 @@ def closing(p: Setup, step: int, validation: dict[str, float], *, begin: float) 
         numbers = {name: x for name, x in before.items() if name not in ("step", "split")}
         _say(f"  before training: validation {format_metrics(numbers)}")
     _say(f"  {root}: loss.png, metrics.jsonl, samples/, checkpoints/ (best: step {best})")
+
+
+def suggest(config: Config, root: Path) -> None:
+    """After a run that was typed: what to type next."""
     _say("next:")
-    style = p.data.config.prompt_style
+    style = config.data.prompt_style
     if style == "none":
         _say(f"  mmrec eval length --workdir={root}")
     else:
         # A prompt that the run's tokenizer is known to spell.
-        prompt = shlex.quote(p.config.train.sample_prompt)
+        prompt = shlex.quote(config.train.sample_prompt)
         mode, file = ("--chat ", "jsonl") if style == "chat" else ("", "txt")
         _say(f"  mmrec generate --workdir={root} {mode}--prompt {prompt}")
         _say(f"  mmrec eval loss --workdir={root} --data=YOUR_FILE.{file}")
-    if "tensorboard" in p.config.train.writers:
+    if "tensorboard" in config.train.writers:
         missing = importlib.util.find_spec("tensorboard") is None
         install = "pip install tensorboard && " if missing else ""
         _say(f"  {install}tensorboard --logdir={root}/tensorboard")

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -20,7 +21,7 @@ from mmrec_jax.adapt.runs import Rates, Runs
 from mmrec_jax.adapt.text import split_text, train_folder
 from mmrec_jax.config_file import read_any_config
 from tests.refused import refused
-from tests.small_run import ROOT, write_text
+from tests.small_run import ROOT, begin, linear_config, write_text
 
 _CONFIG = str(Path(__file__).with_name("small_adapt.py"))
 
@@ -45,6 +46,14 @@ def _config(flags, *more):
 def _to_run(config, root):
     plan = make_plan(config, root, Record(root))
     return {step.stage.name: step.reason for step in plan if step.reason}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kept_programs():
+    """Stages of one shape share their programs, which a real model has no memory for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "clear_caches", lambda: None)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -183,11 +192,7 @@ def test_many_files_of_one_document_each_leave_no_file_empty(flags, tmp_path):
 
 
 def test_a_base_of_another_tokenizer_is_told_what_to_do(flags, tmp_path):
-    from mmrec_jax.train.loop import run
-    from tests.small_run import linear_config
-
-    text = flags[0].partition("=")[2]
-    run(linear_config(text, train__steps=1, train__devices=1), tmp_path / "base")
+    begin(linear_config(flags[0].partition("=")[2]), tmp_path / "base", step=1)
     config = _config(flags, f"--config.base={tmp_path / 'base'}")
     refused(lambda: adapt(config, tmp_path / "run"), "byte-level BPE", "extension.vocab_size=0")
 

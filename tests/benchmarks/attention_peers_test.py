@@ -18,13 +18,13 @@ MODEL = CONFIG.build()
 
 @functools.cache
 def params():
-    return moved(MODEL.init(jax.random.key(0)))
+    return moved(jax.jit(MODEL.init)(jax.random.key(0)))
 
 
 def test_chunks_give_the_logits_of_the_whole_text(rng):
     chunks = [4, 4, 1]
     tokens = jnp.asarray(rng.integers(0, CONFIG.vocab_size, (2, sum(chunks)), np.int32))
-    whole = MODEL.apply(params(), tokens).logits
+    whole = jax.jit(MODEL.apply)(params(), tokens).logits
     step = jax.jit(functools.partial(read, CONFIG, params()))
     cache, end = empty_cache(CONFIG, 2, length=12), 0
     for chunk in chunks:
@@ -51,5 +51,5 @@ def test_torch_and_jax_have_the_same_logits_from_the_same_weights(rng):
     tokens = rng.integers(0, 50, (2, 200))
     with torch.no_grad():
         theirs = model(torch.from_numpy(tokens)).numpy()
-    ours = MODEL.apply(params(), jnp.asarray(tokens, jnp.int32)).logits
+    ours = jax.jit(MODEL.apply)(params(), jnp.asarray(tokens, jnp.int32)).logits
     np.testing.assert_allclose(ours, theirs, atol=1e-4)

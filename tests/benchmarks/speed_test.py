@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks import (
+    accelerator,
     cell_process,
     linear_cost,
     optimizer_cost,
@@ -120,3 +121,16 @@ def test_models_in_jax_need_no_torch_and_a_python_without_it_is_named():
     assert pythons(["jax", "qwen3"], None, "no_such_module") == {"jax": sys.executable}
     with pytest.raises(UserError, match="cannot import no_such_module"):
         pythons(["qwen3"], sys.executable, "no_such_module")
+
+
+def test_the_accelerator_s_table_is_made_on_a_cpu(tmp_path, monkeypatch, capsys):
+    """Kernels interpreted; torch, where it is here, in a process of its own."""
+    output = tmp_path / "found"
+    monkeypatch.setattr(sys, "argv", ["accelerator", "--small", f"--output={output}"])
+    accelerator.main()
+    report = json.loads(output.with_suffix(".json").read_text("utf-8"))
+    assert not [x for rows in report.values() for x in rows if "failed" in x]
+    assert all(x["gradients"] < 1e-4 for x in report["exactness"])
+    assert report["training"][0]["model"] == "kernel"
+    assert [x["rows"] for x in report["decoding"]] == [1, 64]
+    assert output.with_suffix(".md").read_text("utf-8") in capsys.readouterr().out

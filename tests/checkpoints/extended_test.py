@@ -83,8 +83,9 @@ def _tables(tree):
     return {name for name in ("embed", "head") if name in tree}
 
 
-@pytest.mark.parametrize("method", ["mean", "weighted"])
-@pytest.mark.parametrize("kind", ["dora", "whole", "none"])
+@pytest.mark.parametrize(
+    ("method", "kind"), [("mean", "dora"), ("weighted", "whole"), ("weighted", "none")]
+)
 def test_a_run_begins_with_the_old_rows_and_new_ones_made_of_them(folder, tmp_path, method, kind):
     _, before, _ = mmrec_jax.load(folder / "base")
     rows = {} if kind == "dora" else {"adapters__embedding_rows": ""}

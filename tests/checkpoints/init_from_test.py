@@ -55,16 +55,16 @@ def _config(base, **overrides):
 
 @pytest.fixture(scope="module")
 def fine(folder, base):
-    """The run, stopped after two steps and continued."""
-    place = folder / "fine"
-    assert run(_config(base, train__steps=2, **_CONSTANT), place) == 0
-    assert run(_config(base, **_CONSTANT), place) == 0
-    return place
+    assert run(_config(base, **_CONSTANT), folder / "fine") == 0
+    return folder / "fine"
 
 
+@pytest.mark.soak
 def test_a_continued_run_ends_bit_for_bit_as_an_uninterrupted_one(folder, base, fine):
-    assert run(_config(base, **_CONSTANT), folder / "whole") == 0
-    whole, cut = (read_adapters(path, "last").adapters for path in (folder / "whole", fine))
+    """`extended_test.py` has a run of adapters in two sessions, `sessions_test.py` one of noise."""
+    assert run(_config(base, train__steps=2, **_CONSTANT), folder / "cut") == 0
+    assert run(_config(base, **_CONSTANT), folder / "cut") == 0
+    whole, cut = (read_adapters(path, "last").adapters for path in (fine, folder / "cut"))
     assert_same_bits(cut, whole)
 
 

@@ -32,7 +32,7 @@ def _config(base, **overrides):
         "train__steps": 4,
         "train__checkpoint_every": 2,
         "train__eval_every": 4,
-        "train__sample_tokens": 3,
+        "train__sample_tokens": 0,
         "train__devices": 1,
     }
     return small_config(session_text(), objectives__uboo=None, **(fields | overrides))
@@ -43,7 +43,8 @@ def folder(tmp_path_factory):
     """A pretrained model of others, and a run on it."""
     folder = tmp_path_factory.mktemp("quantised")
     write_folder(folder / "base", model_config("qwen3", ffn_dim=66))
-    assert run(_config(folder / "base", **_KEPT), folder / "fine") == 0
+    config = _config(folder / "base", **_KEPT, train__sample_tokens=3)
+    assert run(config, folder / "fine") == 0
     return folder
 
 

@@ -108,6 +108,7 @@ def test_adapters_begin_at_the_base_whose_norms_are_those_of_its_values():
     assert_close(jax.jit(dora.apply)(base, begun[0]), _values(base), 1e-6)
 
 
+@pytest.mark.soak
 def test_sophia_moves_every_adapter_on_it_and_dropout_is_drawn():
     inner, base = _base("mmrec")
     model, config = adapt(inner, base, _RULES, dropout=0.3), OptimConfig(name="sophia_g", lr=1e-2)
@@ -167,7 +168,7 @@ def test_neither_does_what_is_computed_of_the_base_at_the_start():
     ("family", "detach_norm"),
     [
         ("mmrec", False),
-        ("attention", True),
+        pytest.param("attention", True, marks=pytest.mark.soak),
         pytest.param("mmrec", True, marks=pytest.mark.soak),
         pytest.param("attention", False, marks=pytest.mark.soak),
     ],

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import mmrec_jax
+from mmrec_jax.cli import main
 from mmrec_jax.errors import UserError
 from mmrec_jax.inference.saved_state import STATE_FORMAT
 from mmrec_jax.tokenizers.byte import ByteTokenizer
@@ -133,34 +134,31 @@ _MMREC = """
 import sys
 from mmrec_jax.cli import main
 for line in sys.argv[1:]:
-    main(["generate", "--seed=5", "--ignore-end", *line.split("|")])
+    main(line.split("|"))
     print("=====", flush=True)
 """
 
 
-def _generate(*lines, devices):
-    common = f"|--workdir={trained()}"
-    result = execute(
-        [sys.executable, "-c", _MMREC, *(line + common for line in lines)], devices=devices
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout.split("\n=====\n")[:-1], result.stderr
-
-
-def test_another_process_on_other_devices_continues_bit_for_bit(tmp_path):
+def test_another_process_on_other_devices_continues_bit_for_bit(tmp_path, capsys):
     """Whole files are compared: states, logits, tokens seen, draws, tail, fingerprints."""
-    texts, said = _generate(
+    command, texts, said = f"generate|--seed=5|--ignore-end|--workdir={trained()}|", [], ""
+    for line in (
         f"--prompt=göl |--max-tokens=20|--save-state={tmp_path}/whole",
         f"--prompt=göl |--max-tokens=10|--save-state={tmp_path}/half",
         f"--load-state={tmp_path}/half|--prompt= köprü |--max-tokens=5|--save-state={tmp_path}/one",
-        devices=1,
-    )
+    ):
+        main((command + line).split("|"))
+        out, err = capsys.readouterr()
+        texts, said = [*texts, out.removesuffix("\n")], said + err
     shutil.copy(tmp_path / "half", tmp_path / "on")
-    continued, _ = _generate(
+    lines = (
         f"--load-state={tmp_path}/on|--max-tokens=10|--save-state={tmp_path}/on",
         f"--load-state={tmp_path}/half|--prompt= köprü |--max-tokens=5|--save-state={tmp_path}/two",
-        devices=8,
     )
+    assert len(jax.devices()) == 8
+    result = execute([sys.executable, "-c", _MMREC, *(command + line for line in lines)])
+    assert result.returncode == 0, result.stderr
+    continued = result.stdout.split("\n=====\n")
     assert texts[1] + continued[0] == texts[0]
     assert continued[1] == texts[2]
     for one, other in (("whole", "on"), ("one", "two")):

@@ -1,8 +1,6 @@
 """A run on prompts and responses, from the command to the files, in this process."""
 
-import contextlib
 import dataclasses
-import io
 import itertools
 import json
 import math
@@ -16,6 +14,7 @@ import pytest
 import mmrec_jax
 from mmrec_jax.cli import main
 from mmrec_jax.config_file import read_config
+from mmrec_jax.train import report
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.setup import set_up
 from mmrec_jax.train.step import make_train_step
@@ -56,13 +55,12 @@ def overrides(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(overrides, tmp_path_factory):
-    """The run's folder, what it said at the end, and its scores; it was stopped once."""
-    folder, out = tmp_path_factory.mktemp("instructions") / "run", io.StringIO()
+    """The run's folder and its scores; it was stopped once."""
+    folder = tmp_path_factory.mktemp("instructions") / "run"
     assert run(read_config(str(CONFIG_FILE), [*overrides, "--config.train.steps=4"]), folder) == 0
-    with contextlib.redirect_stdout(out):
-        assert run(read_config(str(CONFIG_FILE), overrides), folder) == 0
+    assert run(read_config(str(CONFIG_FILE), overrides), folder) == 0
     lines = read_metrics(folder / "metrics.jsonl")
-    return folder, out.getvalue(), [line for line in lines if line["split"] == "validation"]
+    return folder, [line for line in lines if line["split"] == "validation"]
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +99,7 @@ def _reference(begun, examples):
 
 
 def test_responses_are_scored_before_and_after(finished, begun):
-    scores, examples = finished[2], _validation(begun)
+    scores, examples = finished[1], _validation(begun)
     assert [line["step"] for line in scores] == [0, 3, 4, 6]
     assert scores[0]["bits_per_byte"] > scores[-1]["bits_per_byte"]
     nats, _, tokens = _reference(begun, examples)
@@ -129,9 +127,11 @@ def test_the_gradient_is_that_of_the_responses_of_each_example(begun):
         np.testing.assert_allclose(a, b / tokens, rtol=1e-4, atol=1e-7)
 
 
-def test_the_template_that_is_kept(finished, capsys):
-    folder, out, _ = finished
-    assert f"mmrec generate --workdir={folder} --chat --prompt 'göl'" in out
+def test_the_template_that_is_kept(finished, overrides, capsys):
+    folder = finished[0]
+    report.suggest(read_config(str(CONFIG_FILE), overrides), folder)
+    expected = f"mmrec generate --workdir={folder} --chat --prompt 'göl'"
+    assert expected in capsys.readouterr().out
     for step in (0, 3, 4, 6):
         sample = (folder / "samples" / f"step_{step:07d}.txt").read_text("utf-8")
         assert sample.startswith("göl\n")
@@ -144,7 +144,7 @@ def test_the_template_that_is_kept(finished, capsys):
 
 
 def test_commands_read_pairs_as_the_run_does(finished, begun, overrides, tmp_path, capsys):
-    folder, _, scores = finished
+    folder, scores = finished
     store, path = begun.data.validation, tmp_path / "held.jsonl"
     pairs = [[text.decode() for text in _split(example)] for example in _validation(begun)]
     lines = [json.dumps({"prompt": a, "completion": b}) for a, b in pairs]

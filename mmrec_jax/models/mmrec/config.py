@@ -81,8 +81,9 @@ class MMRecConfig(ExtendableConfig):
     scan: Literal["auto", "sequential", "parallel"] = setting(
         "auto",
         "how the short-term memory is solved over time; parallel: Newton's method for the state "
-        "gate, an associative scan for the other two; auto: sequential on a CPU and parallel "
-        "elsewhere for the state gate, the fastest in scan_table.csv for the other two",
+        "gate, an associative scan for the other two; auto: by a kernel on TPUs and NVIDIA cards "
+        "(kernels.py), else for the state gate sequential on a CPU and parallel elsewhere, for the "
+        "other two the fastest in scan_table.csv",
         free=True,
         role="run",
     )

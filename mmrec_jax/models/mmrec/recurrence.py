@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 
 from mmrec_jax.models.mmrec import newton, scan
+from mmrec_jax.models.mmrec.kernels import KernelTarget
+from mmrec_jax.models.mmrec.scan_kernel import Arrays, scan_over_time
 from mmrec_jax.models.partition import device_kind
 from mmrec_jax.typing import Array, Bool, Float, typed
 
@@ -36,41 +38,45 @@ def gated_scan(
     """Solves the core formula for every t.
 
     Args:
-      gamma: decay of the carried state, in (0, 1); 1 at padding.
+      gamma: decay of the carried state, in [0, 1]; 1 at padding.
       b: input, already scaled by the input multiplier; 0 at padding.
       w: weight of the state in its own gate, one per channel.
       c: bias of the gate.
       h0: state before the first token; zero when None.
       reset: True where a document begins: the carried state (h0 included) counts as zero there,
         in the decayed term and in the gate.
-      backend: "sequential" steps through time with `jax.lax.scan`; "newton" solves all of it at
-        once (`newton.py`), to 8 ulp of every state, and steps through time
-        after all for rows that do not get there; "auto": sequential on a CPU, newton elsewhere.
+      backend: "sequential" steps through time with `jax.lax.scan`, "kernel" inside a kernel
+        (`kernels.py` says where there is one); "newton" solves all of it at once (`newton.py`), to
+        8 ulp of every state, and steps through time after all for rows that do not get there;
+        "auto": sequential on a CPU and for one token, kernel where there is one, else newton.
       passes: of newton, before it steps through time; None: as many as can ever be needed.
 
     Returns:
       `h` in the dtype of `b`; the last state, at least float32; and `info`, scalars:
-      `iterations` (passes of the solver; 0 with "sequential"), `residual` (its largest error,
-      relative to 1 + |state|) and `fell_back` (1 if a row needed the sequential answer).
+      `iterations` (passes of newton; 0 with the others), `residual` (its largest error, relative
+      to 1 + |state|) and `fell_back` (1 if a row needed the sequential answer).
     """
-    if backend == "auto":
-        _, platform = device_kind()
-        backend = "sequential" if platform == "cpu" else "newton"
-    if backend not in ("sequential", "newton"):
-        raise ValueError(f"unknown backend {backend!r}; use auto, sequential or newton")
+    if backend not in ("auto", "sequential", "kernel", "newton"):
+        raise ValueError(f"unknown backend {backend!r}; use auto, sequential, kernel or newton")
     dtype = scan.accumulation_dtype(jnp.result_type(gamma, b, w, c))
+    solver: str | KernelTarget = backend
+    if backend in ("auto", "kernel"):
+        target = scan.find_kernel(backend, dtype, b.shape)
+        _, platform = device_kind()
+        parallel = platform != "cpu" and b.shape[1] > 1
+        solver = target or ("newton" if parallel else "sequential")
     if h0 is None:
         h0 = jnp.zeros(b[:, 0].shape, dtype)
     # A weight that is 1 inside a document and 0 at its first token cuts every path from h_{t-1}.
     keep = jnp.ones(b.shape[:2], dtype) if reset is None else 1 - reset.astype(dtype)
     inputs = [x.astype(dtype) for x in (gamma, b, w, c, h0)]
-    h, info = _solve(*inputs, keep, backend, passes)
+    h, info = _solve(*inputs, keep, solver, passes)
     return h.astype(b.dtype), h[:, -1], info
 
 
 def _per_channel(x: Array, like: Array) -> Array:
-    """`x [E]` with leading axes of size 1, to the rank of `like [..., E]`."""
-    return jnp.expand_dims(x, tuple(range(like.ndim - 1)))
+    """`x [E]` with leading axes of size 1, to the rank of `like`; nothing where it has that."""
+    return jnp.expand_dims(x, tuple(range(like.ndim - x.ndim)))
 
 
 def _gate(w: Array, c: Array, h_prev: Array) -> tuple[Array, Array]:
@@ -94,7 +100,7 @@ def _solve(
     c: Array,
     h0: Array,
     keep: Array,
-    backend: str,
+    solver: str | KernelTarget,
     passes: int | None,
 ) -> tuple[Array, dict[str, Array]]:
     inputs = (gamma, b, keep[..., None])
@@ -112,8 +118,13 @@ def _solve(
         return h.swapaxes(0, 1)
 
     zero = jnp.zeros((), jnp.float32)
-    if backend == "sequential":
-        return sequential(), {"iterations": zero, "residual": zero, "fell_back": zero}
+    if solver != "newton":
+        stepped = "iterations", "residual", "fell_back"
+        if isinstance(solver, KernelTarget):
+            h = _kernel_solve(solver, gamma, b, w, c, h0, keep)
+        else:
+            h = sequential()
+        return h, dict.fromkeys(stepped, zero)
     solution = newton.solve(cell, inputs, h0, passes)
     solved = solution.solved[:, None, None]  # by row, so that a hard one does not change the others
     every = jnp.all(solved)
@@ -128,20 +139,39 @@ def _solve(
 def _solve_forward(
     *arguments: Any,
 ) -> tuple[tuple[Array, dict[str, Array]], tuple[Array, ...]]:
-    *inputs, backend, _ = arguments
+    *inputs, solver, _ = arguments
     # Calls the rule itself, not its body: differentiating the gradient must find this rule again.
     h, info = _solve(*arguments)
-    return (h, info), (*scan.own(backend, *inputs), h)
+    return (h, info), (*scan.own(solver, *inputs), h)
 
 
 def _solve_backward(
-    backend: str,
+    solver: str | KernelTarget,
     passes: int | None,
     residuals: tuple[Array, ...],
     cotangents: tuple[Array, dict[str, Array]],
 ) -> tuple[Array, ...]:
     gamma, b, w, c, h0, keep, h = residuals
     g, _ = cotangents  # the solver's statistics have no gradient
+    of: Any = _kernel_gradients if isinstance(solver, KernelTarget) else _gradients
+    return (*of(solver, gamma, b, w, c, h0, keep, h, g), jnp.zeros_like(keep))
+
+
+_solve.defvjp(_solve_forward, _solve_backward)
+
+
+def _gradients(
+    backend: str,
+    gamma: Array,
+    b: Array,
+    w: Array,
+    c: Array,
+    h0: Array,
+    keep: Array,
+    h: Array,
+    g: Array,
+) -> tuple[Array, ...]:
+    """With respect to gamma, b, w, c and h0, from the solution h and its cotangent g."""
     h_prev = keep[..., None] * scan.shift(h, h0)
     gate, slope = _gate(w, c, h_prev)
     slope = b * slope
@@ -157,8 +187,90 @@ def _solve_backward(
         jnp.sum(d_argument * h_prev, axis=(0, 1)),
         jnp.sum(d_argument, axis=(0, 1)),
         jacobian[:, 0] * adjoint[:, 0],
-        jnp.zeros_like(keep),
     )
 
 
-_solve.defvjp(_solve_forward, _solve_backward)
+# By a kernel, a document's first token is where the decay is negative: one array less to read.
+
+
+def _marked(gamma: Array, keep: Array) -> Array:
+    return jnp.where(keep[..., None] == 0, -1, gamma)
+
+
+def _kept(gamma: Array, h_prev: Array) -> Array:
+    """The carried state, zero at a document's first token."""
+    return jnp.where(gamma < 0, 0, h_prev)
+
+
+def _kernel_solve(
+    target: KernelTarget, gamma: Array, b: Array, w: Array, c: Array, h0: Array, keep: Array
+) -> Array:
+    def step(
+        carry: Arrays, at: Arrays, following: Arrays, constants: Arrays
+    ) -> tuple[Arrays, Arrays]:
+        (h,), (gamma, b), (w, c) = carry, at, constants
+        h_prev = _kept(gamma, h)
+        gate, _ = _gate(w, c, h_prev)
+        h = gamma * h_prev + b * gate
+        return (h,), (h,)
+
+    sequences = _marked(gamma, keep), b
+    _, (h,) = scan_over_time(
+        target, "gated_scan", step, (h0,), sequences, constants=(w, c), outputs=1
+    )
+    return h
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _kernel_gradients(
+    target: KernelTarget,
+    gamma: Array,
+    b: Array,
+    w: Array,
+    c: Array,
+    h0: Array,
+    keep: Array,
+    h: Array,
+    g: Array,
+) -> Arrays:
+    """`_gradients` in one pass, by a kernel."""
+
+    def step(
+        carry: Arrays, at: Arrays, following: Arrays, constants: Arrays
+    ) -> tuple[Arrays, Arrays]:
+        passed, d_w, d_c = carry  # J_{t+1} lambda_{t+1}; the sums over the tokens that follow
+        (gamma, b, g), (before,), (w, c) = at, following, constants
+        h_prev = _kept(gamma, before)
+        gate, slope = _gate(w, c, h_prev)
+        slope = b * slope
+        adjoint = g + passed
+        d_argument = adjoint * slope
+        passed = jnp.where(gamma < 0, 0, (gamma + w * slope) * adjoint)
+        d_w, d_c = d_w + d_argument * h_prev, d_c + d_argument
+        return (passed, d_w, d_c), (adjoint * h_prev, adjoint * gate)
+
+    zero = jnp.zeros_like(h0)
+    (d_h0, d_w, d_c), (d_gamma, d_b) = scan_over_time(
+        target,
+        "gated_scan_gradient",
+        step,
+        (zero, zero, zero),
+        (_marked(gamma, keep), b, g),
+        ((h, h0),),
+        (w, c),
+        outputs=2,
+        reverse=True,
+    )
+    return d_gamma, d_b, jnp.sum(d_w, axis=0), jnp.sum(d_c, axis=0), d_h0
+
+
+def _plain_gradients(target: KernelTarget, *arguments: Array) -> tuple[Arrays, Any]:
+    """A kernel has no derivative: what is to be differentiated again is computed by plain JAX."""
+    return jax.vjp(partial(_gradients, "associative"), *arguments)
+
+
+def _second_gradients(target: KernelTarget, pull: Any, cotangents: Arrays) -> Arrays:
+    return pull(cotangents)
+
+
+_kernel_gradients.defvjp(_plain_gradients, _second_gradients)

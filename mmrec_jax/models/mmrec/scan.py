@@ -7,11 +7,14 @@ backward passes are written with the differentiated solver, so it can be differe
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from mmrec_jax.models.mmrec.kernels import KernelTarget, kernel_target
 from mmrec_jax.models.mmrec.scan_backends import BACKENDS
+from mmrec_jax.models.mmrec.scan_kernel import Arrays, scan_over_time, takes
 from mmrec_jax.models.mmrec.scan_table import committed_table, fastest
 from mmrec_jax.models.partition import device_kind
 from mmrec_jax.typing import Array, Bool, Float, typed
@@ -27,6 +30,19 @@ def resolve_backend(backend: str, channels: int, length: int) -> str:
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}; use auto, {', '.join(BACKENDS)}")
     return backend
+
+
+def find_kernel(backend: str, dtype: jnp.dtype, shape: tuple[int, ...]) -> KernelTarget | None:
+    """The kernel for an accumulation in `dtype` of arrays [B, T, E]; None: solve without.
+
+    "auto" leaves single tokens to plain JAX; "kernel" insists on one.
+    """
+    batch, length, channels = shape
+    target = kernel_target(dtype, batch)
+    found = target is not None and takes(target, channels)
+    if backend == "kernel" and not found:
+        raise ValueError(f"there is no kernel for {channels} channels in {dtype} here: use auto")
+    return target if found and (backend == "kernel" or length > 1) else None
 
 
 def accumulation_dtype(dtype: jnp.dtype) -> jnp.dtype:
@@ -53,8 +69,9 @@ def linear_scan(
       reset: True where a document begins: the carried state (h0 included) counts as zero there.
         With `reverse=True` it cuts in scan order: the state coming from t + 1 is dropped at t.
       reverse: run from the last token to the first (`h_t = a_t h_{t+1} + b_t`).
-      backend: "sequential", "associative" or "chunked" (`scan_backends.py`); "auto" is the one
-        that was measured to be the fastest near this B*E and T on this kind of device.
+      backend: "sequential", "associative" or "chunked" (`scan_backends.py`), or "kernel", where
+        `kernels.py` says that there is one; "auto" is the kernel there, elsewhere the one that was
+        measured to be the fastest near this B*E and T on this kind of device.
 
     Returns:
       `h` in the dtype of `b`, and the last state in scan order, at least float32. Accumulation
@@ -66,28 +83,45 @@ def linear_scan(
         wide_a = jnp.where(reset[..., None], 0, wide_a)
     if h0 is None:
         h0 = jnp.zeros(b[:, 0].shape, dtype)
-    backend = resolve_backend(backend, b.shape[0] * b.shape[2], b.shape[1])
-    h, h_last = _solve(wide_a, b.astype(dtype), h0.astype(dtype), reverse, backend)
+    solver: str | KernelTarget | None = None
+    if backend in ("auto", "kernel"):
+        solver = find_kernel(backend, dtype, b.shape)
+    if solver is None:
+        solver = resolve_backend(backend, b.shape[0] * b.shape[2], b.shape[1])
+    h, h_last = _solve(wide_a, b.astype(dtype), h0.astype(dtype), reverse, solver)
     return h.astype(b.dtype), h_last
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _solve(a: Array, b: Array, h0: Array, reverse: bool, backend: str) -> tuple[Array, Array]:
-    h = BACKENDS[backend](a, b, h0, reverse)
+def _solve(
+    a: Array, b: Array, h0: Array, reverse: bool, solver: str | KernelTarget
+) -> tuple[Array, Array]:
+    if isinstance(solver, KernelTarget):
+        how: dict[str, Any] = {"outputs": 1, "reverse": reverse}
+        (h_last,), (h,) = scan_over_time(solver, "linear_scan", _step, (h0,), (a, b), **how)
+        return h, h_last
+    h = BACKENDS[solver](a, b, h0, reverse)
     return h, h[:, 0 if reverse else -1]
 
 
+def _step(carry: Arrays, at: Arrays, following: Arrays, constants: Arrays) -> tuple[Arrays, Arrays]:
+    """Of the kernel."""
+    (h,), (a, b) = carry, at
+    h = a * h + b
+    return (h,), (h,)
+
+
 def _solve_forward(
-    a: Array, b: Array, h0: Array, reverse: bool, backend: str
+    a: Array, b: Array, h0: Array, reverse: bool, solver: str | KernelTarget
 ) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
-    h, h_last = _solve(a, b, h0, reverse, backend)
-    a, h0 = own(backend, a, h0)
+    h, h_last = _solve(a, b, h0, reverse, solver)
+    a, h0 = own(solver, a, h0)
     return (h, h_last), (a, h0, h)
 
 
 def _solve_backward(
     reverse: bool,
-    backend: str,
+    solver: str | KernelTarget,
     residuals: tuple[Array, Array, Array],
     cotangents: tuple[Array, Array],
 ) -> tuple[Array, Array, Array]:
@@ -96,21 +130,21 @@ def _solve_backward(
     # A decay of 1 before the reversed scan adds the cotangent of the last state to that of h there,
     # without a copy of g.
     decay = shift(a, jnp.ones_like(h0), not reverse)
-    adjoint, first = _solve(decay, g, g_last, not reverse, backend)
+    adjoint, first = _solve(decay, g, g_last, not reverse, solver)
     return adjoint * shift(h, h0, reverse), adjoint, a[:, -1 if reverse else 0] * first
 
 
 _solve.defvjp(_solve_forward, _solve_backward)
 
 
-def own(backend: str, *inputs: Array) -> tuple[Array, ...]:
+def own(solver: str | KernelTarget, *inputs: Array) -> tuple[Array, ...]:
     """The inputs of a rule, as residuals that JAX does not know to be its inputs.
 
     JAX (0.10) looks such a residual up among the inputs by its index, which is wrong once the
     solver holds constants, the rule stands in a scan, and it is differentiated twice. The
     sequential solver holds none.
     """
-    return inputs if backend == "sequential" else jax.lax.optimization_barrier(inputs)
+    return inputs if solver == "sequential" else jax.lax.optimization_barrier(inputs)
 
 
 def shift(x: Array, first: Array | None, reverse: bool = False) -> Array:

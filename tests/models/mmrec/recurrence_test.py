@@ -82,7 +82,10 @@ def check(inputs, resets, rng, dtype, tolerance, backend):
         assert_close(got, gradients, tolerance)
 
 
-@pytest.mark.parametrize("length", [1, 3, 64, 65, 1000])
+@pytest.mark.parametrize(
+    ("backend", "length"),
+    [*(("newton", length) for length in (1, 3, 65, 1000)), ("sequential", 1), ("sequential", 1000)],
+)
 def test_matches_float64_loop(length, rng, backend):
     check(random_inputs(rng, length), random_resets(rng, length), rng, jnp.float32, 1e-5, backend)
 
