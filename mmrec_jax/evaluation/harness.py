@@ -91,7 +91,10 @@ class HarnessModel(TemplateLM):
             raise UserError(f"batch_size is {batch_size!r}; it must be a number, at least 1")
         found = read_model(workdir, step)
         if found.config.data.prompt_style == "none":
-            raise UserError(f"{workdir}: this model was trained on a task and knows no text")
+            raise UserError(
+                f'{workdir}: this model was trained on the task "{found.config.data.source}" and '
+                f"knows no text; to score it: mmrec eval loss --workdir={workdir}"
+            )
         self.step, self.batch_size = found.step, int(batch_size)
         self._model, self._params, self._ids = found.model.build(), found.params, found.tokenizer
         self.max_length = max_length or getattr(found.model, "max_length", None)
