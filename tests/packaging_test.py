@@ -1,8 +1,10 @@
 """What an installed package holds: the built files are looked at, and soak trains from a wheel."""
 
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -42,6 +44,18 @@ def test_the_wheel_holds_the_package_and_the_configs_and_nothing_else(built):
     assert held == _sources("mmrec_jax") | configs
     assert "mmrec_jax/py.typed" in held
     assert b"Project-URL" not in metadata
+
+
+def test_the_table_of_versions_begins_where_the_ranges_do():
+    page = (ROOT / "docs" / "measured.md").read_text("utf-8").partition("## Versions")[2]
+    table = re.findall(r"^\| ([a-z-]+)[^|]* \| ([\d.]+) \| [\d.]+ \|$", page, re.M)
+    assert {name for name, _ in table} == {"jax", "flax", "optax", "orbax-checkpoint", "grain"}
+    ranges = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    for name, oldest in table:
+        (low,) = (
+            re.search(r">=([\d.]+)", each)[1] for each in ranges if each.startswith(f"{name}>=")
+        )
+        assert oldest == low or oldest == f"{low}.0"
 
 
 @pytest.mark.soak
