@@ -143,6 +143,11 @@ class MMRecConfig(ExtendableConfig):
         chunk = min(max(_CHUNK_TOKENS // rows, _SHORTEST), _LONGEST)
         return dataclasses.replace(self, time_chunk=chunk)
 
+    def row_block(self, length: int) -> int:
+        """See `FamilyConfig.row_block`."""
+        chunks = -(-length // self.chunk_length)
+        return -(-length // chunks)
+
     @property
     def state_dtype(self) -> str:
         """Of states, decays, gates and logits: float32 at least."""

@@ -2,16 +2,20 @@
 
     M_t = alpha_t (I - beta_t k_t k_t^T) M_{t-1} + beta_t k_t v_t^T,      r_t = M_t^T q_t
 
-`delta_scan` works chunk by chunk (gated delta networks, arXiv 2412.06464): inside a chunk the
-writes are solved with matrix products, and only one matrix per chunk is passed on. `delta_steps`
-is the definition itself, token by token: the reference, and the path of one-token generation.
+`delta_scan` works chunk by chunk (`delta_chunk.py`): inside a chunk the writes are solved with
+matrix products, and only one matrix per chunk is passed on. `delta_steps` is the definition itself,
+token by token: the reference, and the path of one-token generation.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from mmrec_jax.models.mmrec.delta_chunk import Chunk, delta_chunks
+from mmrec_jax.models.mmrec.delta_kernel import delta_kernel, takes
+from mmrec_jax.models.mmrec.kernels import kernel_target
 from mmrec_jax.models.mmrec.scan import accumulation_dtype
 from mmrec_jax.typing import Array, Bool, Float, Int, typed
 
@@ -34,6 +38,9 @@ def delta_scan(
 ) -> tuple[Float[Array, "B T H K"], Float[Array, "B H S K"]]:
     """Writes and reads the memory for every t, in chunks.
 
+    By kernels where there are any for the devices in use and for these shapes (`kernels.py`,
+    `delta_kernel.py`), else by plain JAX.
+
     Args:
       q: queries; a read comes after the write of the same token.
       k: keys, expected to have unit length (or be zero).
@@ -51,7 +58,11 @@ def delta_scan(
     """
     batch, length, heads, _ = q.shape
     dtype = accumulation_dtype(v.dtype)
-    chunk = min(chunk, length)
+    target = kernel_target(dtype, batch)
+    if target is not None and not takes(target, q, k, v, chunk):
+        target = None
+    if target is None:
+        chunk = min(chunk, length)
     n = -(-length // chunk)
 
     def split(x: Array) -> Array:
@@ -61,49 +72,19 @@ def delta_scan(
         x = x.reshape(batch, n, chunk, *x.shape[2:])
         return jnp.moveaxis(x, (1, 3), (0, 2))
 
-    q, k, v = split(q), split(k), split(v)
-    beta = split(beta).astype(dtype)
     log_alpha = split(jnp.log(jnp.maximum(alpha.astype(dtype), _SMALLEST_ALPHA)))
     if reset is None:
-        document = jnp.zeros((n, 1, 1, chunk), jnp.int32)
+        document = jnp.zeros((n, batch, 1, chunk), jnp.int32)
     else:
         starts = split(reset[..., None])
         log_alpha = jnp.where(starts, 0, log_alpha)
         document = jnp.cumsum(starts, axis=-1, dtype=jnp.int32)
-
-    total = jnp.cumsum(log_alpha, axis=-1)  # G
-    later = jnp.arange(chunk)[:, None] - jnp.arange(chunk)[None]
-    visible = (later >= 0)[None, None, None] & (document[..., :, None] == document[..., None, :])
-    # Masked inside the exponent: exp of a large positive difference would turn gradients to NaN.
-    decay = jnp.exp(jnp.where(visible, total[..., :, None] - total[..., None, :], -jnp.inf))
-    from_start = jnp.exp(total) * (document == 0)
-    to_end = decay[..., -1, :]
-    whole = from_start[..., -1]
-
-    scores = jnp.einsum("nbhis,nbhjs->nbhij", q, k, preferred_element_type=dtype) * decay
-    removed: tuple[Array, ...] = ()
-    if error_correction:
-        overlap = jnp.einsum("nbhis,nbhjs->nbhij", k, k, preferred_element_type=dtype) * decay
-        overlap = beta[..., None] * jnp.where((later > 0)[None, None, None], overlap, 0)
-        inverse = inverse_unit_lower(overlap) * beta[..., None, :]
-        written = inverse @ v.astype(dtype)  # U
-        removed = (inverse @ (from_start[..., None] * k.astype(dtype)),)  # W
-    else:
-        written = beta[..., None] * v.astype(dtype)
-    keys_to_end = to_end[..., None] * k.astype(dtype)
-
-    def step(m: Array, inputs: tuple[Array, ...]) -> tuple[Array, tuple[Array, Array]]:
-        values, keys_c, whole_c, *removed_c = inputs
-        if removed_c:
-            values = values - removed_c[0] @ m
-        m_next = whole_c[..., None, None] * m + keys_c.swapaxes(-1, -2) @ values
-        return m_next, (m, values)
-
     if m0 is None:
         m0 = jnp.zeros((batch, heads, k.shape[-1], v.shape[-1]), dtype)
-    inputs = (written, keys_to_end, whole, *removed)
-    m_last, (m, values) = jax.lax.scan(step, m0.astype(dtype), inputs)
-    r = (from_start[..., None] * q.astype(dtype)) @ m + scores @ values
+    total = jnp.cumsum(log_alpha, axis=-1)
+    chunks = Chunk(split(q), split(k), split(v), total, split(beta).astype(dtype), document)
+    solve = delta_chunks if target is None else partial(delta_kernel, target)
+    r, m_last = solve(chunks, m0.astype(dtype), error_correction)
     r = jnp.moveaxis(r, (0, 2), (1, 3)).reshape(batch, n * chunk, heads, -1)[:, :length]
     return r.astype(v.dtype), m_last
 
@@ -168,46 +149,3 @@ def read_back(
 
     reads = jax.lax.map(jax.checkpoint(layer), (k, v, alpha, beta, reset, m0))
     return reads, jnp.take_along_axis(v, index[None], axis=2)
-
-
-# Largest block that the product form may invert: error at most 3e-6 on fully correlated keys.
-_BLOCK = 8
-
-
-@jax.custom_vjp
-def inverse_unit_lower(a: Array) -> Array:
-    """`(I + a)^{-1}` for strictly lower-triangular `a [..., C, C]`, any C, by matrix products only.
-
-    Keys of a language model are correlated, and then the textbook product `(I - A)(I + A^2)...`
-    cancels catastrophically in float32. It is exact enough only in small blocks; larger ones are
-    assembled from halves: inv [[P, 0], [A21, Q]] = [[inv P, 0], [-inv Q A21 inv P, inv Q]].
-    The gradient is that of a matrix inverse, `-X^T g X^T`, instead of that of the construction.
-    """
-    size = a.shape[-1]
-    if size <= _BLOCK:  # (I - a)(I + a^2)(I + a^4)...: as many factors as log2 of the size
-        identity = jnp.broadcast_to(jnp.eye(size, dtype=a.dtype), a.shape)
-        result, power, degree = identity - a, a, 2
-        while degree < size:
-            power = power @ power
-            result = result @ (identity + power)
-            degree *= 2
-        return result
-    half = -(-size // 2)
-    upper = inverse_unit_lower(a[..., :half, :half])
-    lower = inverse_unit_lower(a[..., half:, half:])
-    corner = -lower @ (a[..., half:, :half] @ upper)
-    top = jnp.concatenate([upper, jnp.zeros_like(a[..., :half, half:])], axis=-1)
-    return jnp.concatenate([top, jnp.concatenate([corner, lower], axis=-1)], axis=-2)
-
-
-def _forward(a: Array) -> tuple[Array, Array]:
-    inverse = inverse_unit_lower(a)
-    return inverse, inverse
-
-
-def _backward(inverse: Array, g: Array) -> tuple[Array]:
-    transposed = inverse.swapaxes(-1, -2)
-    return (jnp.tril(-transposed @ g @ transposed, -1),)
-
-
-inverse_unit_lower.defvjp(_forward, _backward)

@@ -10,12 +10,14 @@ and, by the implicit function theorem, the gradient of the whole solve is one re
 with J at the solution. Nothing is unrolled or stored beyond `h` itself.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from mmrec_jax.models import sequence
 from mmrec_jax.models.mmrec import newton, scan
 from mmrec_jax.models.mmrec.kernels import KernelTarget
 from mmrec_jax.models.mmrec.scan_kernel import Arrays, scan_over_time
@@ -42,13 +44,16 @@ def gated_scan(
       b: input, already scaled by the input multiplier; 0 at padding.
       w: weight of the state in its own gate, one per channel.
       c: bias of the gate.
-      h0: state before the first token; zero when None.
+      h0: state before the first token; zero when None. Where devices share a row
+        (`models/sequence.py`) gamma, b and reset are of this device's tokens, h0 is before those of
+        the first.
       reset: True where a document begins: the carried state (h0 included) counts as zero there,
         in the decayed term and in the gate.
       backend: "sequential" steps through time with `jax.lax.scan`, "kernel" inside a kernel
         (`kernels.py` says where there is one); "newton" solves all of it at once (`newton.py`), to
         8 ulp of every state, and steps through time after all for rows that do not get there;
-        "auto": sequential on a CPU and for one token, kernel where there is one, else newton.
+        "auto": newton where devices share a row; else sequential on a CPU and for one token,
+        kernel where there is one, else newton.
       passes: of newton, before it steps through time; None: as many as can ever be needed.
 
     Returns:
@@ -60,7 +65,9 @@ def gated_scan(
         raise ValueError(f"unknown backend {backend!r}; use auto, sequential, kernel or newton")
     dtype = scan.accumulation_dtype(jnp.result_type(gamma, b, w, c))
     solver: str | KernelTarget = backend
-    if backend in ("auto", "kernel"):
+    if backend in ("auto", "kernel") and sequence.parts() > 1:
+        solver = "newton"
+    elif backend in ("auto", "kernel"):
         target = scan.find_kernel(backend, dtype, b.shape)
         _, platform = device_kind()
         parallel = platform != "cpu" and b.shape[1] > 1
@@ -70,8 +77,12 @@ def gated_scan(
     # A weight that is 1 inside a document and 0 at its first token cuts every path from h_{t-1}.
     keep = jnp.ones(b.shape[:2], dtype) if reset is None else 1 - reset.astype(dtype)
     inputs = [x.astype(dtype) for x in (gamma, b, w, c, h0)]
-    h, info = _solve(*inputs, keep, solver, passes)
-    return h.astype(b.dtype), h[:, -1], info
+    if isinstance(solver, KernelTarget):
+        gamma, *others = inputs
+        h, info = _kernel_solve(solver, _marked(gamma, keep), *others), _stepped()
+    else:
+        h, info = _solve(*inputs, keep, solver, passes)
+    return h.astype(b.dtype), sequence.last_of(h[:, -1]), info
 
 
 def _per_channel(x: Array, like: Array) -> Array:
@@ -100,7 +111,7 @@ def _solve(
     c: Array,
     h0: Array,
     keep: Array,
-    solver: str | KernelTarget,
+    backend: str,
     passes: int | None,
 ) -> tuple[Array, dict[str, Array]]:
     inputs = (gamma, b, keep[..., None])
@@ -114,17 +125,14 @@ def _solve(
             h, _ = cell(h, *at)
             return h, h
 
-        _, h = jax.lax.scan(step, h0, tuple(x.swapaxes(0, 1) for x in inputs))
-        return h.swapaxes(0, 1)
+        def from_state(h0: Array) -> Array:
+            _, h = jax.lax.scan(step, h0, tuple(x.swapaxes(0, 1) for x in inputs))
+            return h.swapaxes(0, 1)
 
-    zero = jnp.zeros((), jnp.float32)
-    if solver != "newton":
-        stepped = "iterations", "residual", "fell_back"
-        if isinstance(solver, KernelTarget):
-            h = _kernel_solve(solver, gamma, b, w, c, h0, keep)
-        else:
-            h = sequential()
-        return h, dict.fromkeys(stepped, zero)
+        return sequence.by_turns(from_state, h0)
+
+    if backend == "sequential":
+        return sequential(), _stepped()
     solution = newton.solve(cell, inputs, h0, passes)
     solved = solution.solved[:, None, None]  # by row, so that a hard one does not change the others
     every = jnp.all(solved)
@@ -136,25 +144,29 @@ def _solve(
     }
 
 
+def _stepped() -> dict[str, Array]:
+    """The statistics of a solver that has none."""
+    return dict.fromkeys(("iterations", "residual", "fell_back"), jnp.zeros((), jnp.float32))
+
+
 def _solve_forward(
     *arguments: Any,
 ) -> tuple[tuple[Array, dict[str, Array]], tuple[Array, ...]]:
-    *inputs, solver, _ = arguments
+    *inputs, backend, _ = arguments
     # Calls the rule itself, not its body: differentiating the gradient must find this rule again.
     h, info = _solve(*arguments)
-    return (h, info), (*scan.own(solver, *inputs), h)
+    return (h, info), (*scan.own(backend, *inputs), h)
 
 
 def _solve_backward(
-    solver: str | KernelTarget,
+    backend: str,
     passes: int | None,
     residuals: tuple[Array, ...],
     cotangents: tuple[Array, dict[str, Array]],
 ) -> tuple[Array, ...]:
     gamma, b, w, c, h0, keep, h = residuals
     g, _ = cotangents  # the solver's statistics have no gradient
-    of: Any = _kernel_gradients if isinstance(solver, KernelTarget) else _gradients
-    return (*of(solver, gamma, b, w, c, h0, keep, h, g), jnp.zeros_like(keep))
+    return *_gradients(backend, gamma, b, w, c, h0, keep, h, g), jnp.zeros_like(keep)
 
 
 _solve.defvjp(_solve_forward, _solve_backward)
@@ -172,13 +184,13 @@ def _gradients(
     g: Array,
 ) -> tuple[Array, ...]:
     """With respect to gamma, b, w, c and h0, from the solution h and its cotangent g."""
-    h_prev = keep[..., None] * scan.shift(h, h0)
+    h_prev = keep[..., None] * sequence.shift(h, h0)
     gate, slope = _gate(w, c, h_prev)
     slope = b * slope
     jacobian = keep[..., None] * (gamma + _per_channel(w, h) * slope)
     backward = "sequential" if backend == "sequential" else "associative"
     adjoint, _ = scan.linear_scan(
-        scan.shift(jacobian, None, True), g, reverse=True, backend=backward
+        sequence.shift(jacobian, None, True), g, reverse=True, backend=backward
     )
     d_argument = adjoint * slope
     return (
@@ -186,11 +198,11 @@ def _gradients(
         adjoint * gate,
         jnp.sum(d_argument * h_prev, axis=(0, 1)),
         jnp.sum(d_argument, axis=(0, 1)),
-        jacobian[:, 0] * adjoint[:, 0],
+        sequence.at_begin(jacobian[:, 0] * adjoint[:, 0]),
     )
 
 
-# By a kernel, a document's first token is where the decay is negative: one array less to read.
+# By a kernel. There a document's first token is where the decay is negative: one array less.
 
 
 def _marked(gamma: Array, keep: Array) -> Array:
@@ -202,8 +214,9 @@ def _kept(gamma: Array, h_prev: Array) -> Array:
     return jnp.where(gamma < 0, 0, h_prev)
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _kernel_solve(
-    target: KernelTarget, gamma: Array, b: Array, w: Array, c: Array, h0: Array, keep: Array
+    target: KernelTarget, gamma: Array, b: Array, w: Array, c: Array, h0: Array
 ) -> Array:
     def step(
         carry: Arrays, at: Arrays, following: Arrays, constants: Arrays
@@ -214,26 +227,21 @@ def _kernel_solve(
         h = gamma * h_prev + b * gate
         return (h,), (h,)
 
-    sequences = _marked(gamma, keep), b
     _, (h,) = scan_over_time(
-        target, "gated_scan", step, (h0,), sequences, constants=(w, c), outputs=1
+        target, "gated_scan", step, (h0,), (gamma, b), constants=(w, c), outputs=1
     )
     return h
 
 
+def _kernel_forward(target: KernelTarget, *inputs: Array) -> tuple[Array, Arrays]:
+    h = _kernel_solve(target, *inputs)
+    return h, (*scan.own(target, *inputs), h)
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _kernel_gradients(
-    target: KernelTarget,
-    gamma: Array,
-    b: Array,
-    w: Array,
-    c: Array,
-    h0: Array,
-    keep: Array,
-    h: Array,
-    g: Array,
-) -> Arrays:
-    """`_gradients` in one pass, by a kernel."""
+def _kernel_backward(target: KernelTarget, residuals: Arrays, g: Array) -> Arrays:
+    """`_gradients` in one pass."""
+    gamma, b, w, c, h0, h = residuals
 
     def step(
         carry: Arrays, at: Arrays, following: Arrays, constants: Arrays
@@ -255,7 +263,7 @@ def _kernel_gradients(
         "gated_scan_gradient",
         step,
         (zero, zero, zero),
-        (_marked(gamma, keep), b, g),
+        (gamma, b, g),
         ((h, h0),),
         (w, c),
         outputs=2,
@@ -264,13 +272,24 @@ def _kernel_gradients(
     return d_gamma, d_b, jnp.sum(d_w, axis=0), jnp.sum(d_c, axis=0), d_h0
 
 
-def _plain_gradients(target: KernelTarget, *arguments: Array) -> tuple[Arrays, Any]:
-    """A kernel has no derivative: what is to be differentiated again is computed by plain JAX."""
-    return jax.vjp(partial(_gradients, "associative"), *arguments)
+def _plain_backward(
+    target: KernelTarget, residuals: Arrays, g: Array
+) -> tuple[Arrays, Callable[[Arrays], Any]]:
+    """A kernel has no derivative: what is to be differentiated again is computed without one."""
+
+    def gradients(residuals: Arrays, g: Array) -> Arrays:
+        gamma, b, w, c, h0, h = residuals
+        keep = (gamma[..., 0] >= 0).astype(gamma.dtype)
+        return _gradients("associative", gamma, b, w, c, h0, keep, h, g)
+
+    return jax.vjp(gradients, residuals, g)
 
 
-def _second_gradients(target: KernelTarget, pull: Any, cotangents: Arrays) -> Arrays:
+def _backward_of_backward(
+    target: KernelTarget, pull: Callable[[Arrays], Any], cotangents: Arrays
+) -> Any:
     return pull(cotangents)
 
 
-_kernel_gradients.defvjp(_plain_gradients, _second_gradients)
+_kernel_backward.defvjp(_plain_backward, _backward_of_backward)
+_kernel_solve.defvjp(_kernel_forward, _kernel_backward)

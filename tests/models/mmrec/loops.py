@@ -151,5 +151,43 @@ def delta_loop(
     return r, m
 
 
+def delta_loop_gradient(
+    inputs: Arrays,
+    reset: np.ndarray,
+    g: np.ndarray,
+    g_last: np.ndarray,
+    error_correction: bool = True,
+) -> Arrays:
+    """Gradients of `sum(g r) + sum(g_last m_last)`; `inputs` as the arguments of `delta_loop`."""
+    q, k, v, alpha, beta, m = (inputs[name] for name in ("q", "k", "v", "alpha", "beta", "m0"))
+    carried, length = [], k.shape[1]
+    alpha, beta = alpha[..., None, None], beta[..., None, None]
+    keep = 1.0 - reset[:, :, None, None, None]
+    keys, values = k[..., :, None], v[..., None, :]
+    for t in range(length):
+        carried.append(keep[:, t] * m)
+        kept = alpha[:, t] * carried[t]
+        error = values[:, t] - error_correction * np.sum(keys[:, t] * kept, -2, keepdims=True)
+        m = kept + beta[:, t] * keys[:, t] * error
+    d = {name: np.zeros_like(inputs[name]) for name in ("q", "k", "v", "alpha", "beta")}
+    adjoint = g_last
+    for t in reversed(range(length)):
+        kept = alpha[:, t] * carried[t]
+        error = values[:, t] - error_correction * np.sum(keys[:, t] * kept, -2, keepdims=True)
+        m = kept + beta[:, t] * keys[:, t] * error
+        d["q"][:, t] = np.sum(m * g[:, t, :, None, :], -1)
+        adjoint = adjoint + q[:, t, :, :, None] * g[:, t, :, None, :]
+        derror = beta[:, t] * np.sum(adjoint * keys[:, t], -2, keepdims=True)
+        d["v"][:, t] = derror[..., 0, :]
+        d["beta"][:, t] = np.sum(adjoint * keys[:, t] * error, (-2, -1))
+        d["k"][:, t] = np.sum(
+            beta[:, t] * adjoint * error - error_correction * kept * derror, axis=-1
+        )
+        adjoint = adjoint - error_correction * keys[:, t] * derror
+        d["alpha"][:, t] = np.sum(adjoint * carried[t], (-2, -1))
+        adjoint = keep[:, t] * alpha[:, t] * adjoint
+    return d | {"m0": adjoint}
+
+
 def _order(length: int, reverse: bool) -> list[int]:
     return list(range(length))[::-1] if reverse else list(range(length))

@@ -8,7 +8,8 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from mmrec_jax.models.mmrec.memory import delta_scan, delta_steps, inverse_unit_lower
+from mmrec_jax.models.mmrec.delta_chunk import inverse_unit_lower
+from mmrec_jax.models.mmrec.memory import delta_scan, delta_steps
 from tests.models.mmrec.derivatives import assert_second_order
 from tests.models.mmrec.loops import assert_close, delta_loop, relative_error
 
