@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tokenizers
 from tqdm import tqdm
 
 from mmrec_jax.checkpoints.load import read_model
@@ -28,11 +27,9 @@ from mmrec_jax.evaluation.continuations import (
 from mmrec_jax.inference.chat import chat_encoder, response_ends
 from mmrec_jax.inference.prefill import prefill
 from mmrec_jax.inference.sampling import Sampling
-from mmrec_jax.pretrained.published import find_published
 from mmrec_jax.serve.engine import Delta, Engine, Request
 from mmrec_jax.tokenizers.chat_template import LEARN, LEARNT, MARKED_TEXT, PART, end_of
 from mmrec_jax.tokenizers.conversation import Message
-from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.turkish.minimal_pairs import minimal_pairs
 
 try:
@@ -99,7 +96,7 @@ class HarnessModel(TemplateLM):
         self._model, self._params, self._ids = found.model.build(), found.params, found.tokenizer
         self.max_length = max_length or getattr(found.model, "max_length", None)
         if add_bos_token is None:
-            add_bos_token = find_published(workdir) is None or _begins_texts(found.tokenizer)
+            add_bos_token = found.tokenizer.begins_prompts
         self._begins = add_bos_token
         self._ends = found.tokenizer.ends
         self._controls: dict[str, int] = {}  # the longest name first
@@ -339,12 +336,3 @@ def _generation_options(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     sampling = Sampling(**{"temperature": 0.0, "top_p": 1.0, **given})
     stops = [stop for stop in kwargs["until"] if stop]
     return {"sampling": sampling, "stops": stops, "max_tokens": kwargs["max_gen_toks"]}
-
-
-def _begins_texts(tokenizer: Tokenizer) -> bool:
-    """Whether `transformers` puts the begin token before each text of a pretrained model."""
-    said = tokenizer.loader_settings.get("add_bos_token")
-    if said is not None:
-        return bool(said)
-    library = tokenizers.Tokenizer.from_str(tokenizer.content.decode("utf-8"))
-    return library.encode("a").ids[:1] == [tokenizer.bos_id]

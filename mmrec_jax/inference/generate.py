@@ -145,8 +145,10 @@ def generate(
 
 
 def document_ids(tokenizer: Tokenizer, text: str) -> np.ndarray:
-    """The ids [n] of a document that begins with `text`; errors as of `Tokenizer.encode`."""
-    return np.concatenate([[tokenizer.bos_id], tokenizer.encode(text)]).astype(np.int32)
+    """The ids [n], n > 0, of a document that begins with `text`; errors as `Tokenizer.encode`."""
+    ids = tokenizer.encode(text)
+    begin = [tokenizer.bos_id] if tokenizer.begins_prompts or not len(ids) else []
+    return np.concatenate([begin, ids]).astype(np.int32)
 
 
 def state_after(start: TextState, drawn: int, row: Rows, text: "TextStream") -> TextState:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import tokenizers
+
 from mmrec_jax.errors import UserError
 from mmrec_jax.json_object import read_json_object
 from mmrec_jax.models.transformer.config import TransformerConfig
@@ -62,6 +64,7 @@ def open_published(found: Path | str) -> Published:
     """
     if isinstance(found, Path) and found.suffix == ".gguf":
         described, tensors, tokenizer = open_gguf(found)
+        tokenizer.begins_prompts = _begins_prompts(tokenizer)
         config = from_hugging_face(described, str(found))
         return Published(str(found.resolve()), config, tokenizer, tensors)
     folder = found if isinstance(found, Path) else _download(found, _MODEL_FILES + _TOKENIZER_FILES)
@@ -112,7 +115,17 @@ def _read_tokenizer(folder: Path, descriptions: Iterable[Mapping[str, Any]]) -> 
         end = read_library(path.read_bytes(), str(path)).id_to_token(ids[0]) or ""
     tokenizer = read_tokenizer_file(path, str(folder), end=end)
     tokenizer.stop_ids = tuple(x for x in ids if x != tokenizer.eos_id)
+    tokenizer.begins_prompts = _begins_prompts(tokenizer)
     return tokenizer
+
+
+def _begins_prompts(tokenizer: Tokenizer) -> bool:
+    """Whether `transformers` puts the begin token before each text for this model."""
+    said = tokenizer.loader_settings.get("add_bos_token")
+    if said is not None:
+        return bool(said)
+    library = tokenizers.Tokenizer.from_str(tokenizer.content.decode("utf-8"))
+    return library.encode("a").ids[:1] == [tokenizer.bos_id]
 
 
 def _download(name: str, patterns: Iterable[str]) -> Path:

@@ -91,6 +91,7 @@ def load_tokenizer(directory: str | os.PathLike[str]) -> Tokenizer:
     tokenizer = _KINDS[kind].from_content(content, str(path), begin, end)
     tokenizer.chat_template = find_template(folder)
     tokenizer.stop_ids = tuple(info.get("stop_ids", ()))
+    tokenizer.begins_prompts = bool(info.get("begins_prompts", True))  # not in older ones
     tokenizer.loader_settings = _read_settings(folder / CONFIG_FILE, str(folder / CONFIG_FILE))
     return tokenizer
 

@@ -55,6 +55,8 @@ class Tokenizer(abc.ABC):
         trained on any. It is kept with the tokenizer and does not change what ids mean.
       stop_ids: ids beside `eos_id` at which the model ends a text, as a pretrained model's
         generation_config.json says; kept like the template.
+      begins_prompts: whether a text that the model is to continue begins with `bos_id`, as the
+        documents of a run do; some pretrained models read it as it is. Kept like the template.
       loader_settings: of a tokenizer that was published, what its tokenizer_config.json says but
         for the template; kept like it, for who loads it with `transformers`.
     """
@@ -72,6 +74,7 @@ class Tokenizer(abc.ABC):
     unknown_id: int | None = None
     chat_template: ChatTemplate | None = None
     stop_ids: tuple[int, ...] = ()
+    begins_prompts: bool = True
     loader_settings: Mapping[str, Any] = MappingProxyType({})
 
     @property
@@ -227,6 +230,7 @@ class Tokenizer(abc.ABC):
             "begin",
             "end",
             "stop_ids",
+            "begins_prompts",
         )
         info = {name: getattr(self, name) for name in names}
         try:
@@ -249,6 +253,7 @@ class Tokenizer(abc.ABC):
         kept = {
             "chat_template": self.chat_template,
             "stop_ids": self.stop_ids,
+            "begins_prompts": self.begins_prompts,
             "loader_settings": dict(self.loader_settings),
         }
         return _remade, (type(self), self.content, self.begin, self.end), kept

@@ -14,6 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 import mmrec_jax
 from benchmarks.pretrained_memory import write_random
 from mmrec_jax.checkpoints.load import open_model, read_model
+from mmrec_jax.inference.generate import document_ids
 from mmrec_jax.models.transformer.hugging_face import tensors
 from mmrec_jax.pretrained.published import find_published
 from mmrec_jax.tokenizers.raw_tensors import RawTensor, write_tensors
@@ -87,10 +88,37 @@ def test_on_a_mesh_each_device_has_its_part_and_what_is_kept_is_made_by_layer(tm
         np.testing.assert_array_equal(parts[f"{name}/low"], array.astype(np.float32) * 2)
         np.testing.assert_array_equal(parts[f"{name}/rows"], array[..., :1])
     gate = named_leaves(plain.params)["blocks/gate/kernel"]
-    assert gate.sharding.spec == PartitionSpec(None, "fsdp", "tensor")
+    assert gate.sharding.spec == PartitionSpec(None, ("fsdp", "sequence"), "tensor")
     assert gate.addressable_shards[0].data.shape == (2, 8, 24)
     assert ("blocks/gate/kernel", (16, 24)) in seen
     assert plain.identity == kept.identity == saved.read().identity  # of the files
+
+
+@pytest.mark.parametrize("said", [None, False, True])
+def test_a_prompt_begins_as_the_models_texts_do(tmp_path, said):
+    """Which a tokenizer_config.json says, or else what the tokenizer.json adds to texts."""
+    write_folder(tmp_path / "model")
+    path = tmp_path / "model" / "tokenizer_config.json"
+    settings = json.loads(path.read_text("utf-8"))
+    if said is not None:
+        path.write_text(json.dumps({**settings, "add_bos_token": said}), "utf-8")
+    tokenizer = open_model(tmp_path / "model").tokenizer
+    begin = [tokenizer.bos_id] if said else []
+    text = tokenizer.encode("su").tolist()
+    assert document_ids(tokenizer, "su").tolist() == [*begin, *text]
+    assert document_ids(tokenizer, "").tolist() == [tokenizer.bos_id]
+    file = tmp_path / "model" / "tokenizer.json"
+    content = json.loads(file.read_text("utf-8"))
+    name = tokenizer.id_to_piece(tokenizer.bos_id)
+    parts = (("SpecialToken", name), ("Sequence", "A"))
+    content["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [{kind: {"id": i, "type_id": 0}} for kind, i in parts],
+        "pair": [{"Sequence": {"id": i, "type_id": 0}} for i in "AB"],
+        "special_tokens": {name: {"id": name, "ids": [tokenizer.bos_id], "tokens": [name]}},
+    }
+    file.write_text(json.dumps(content), "utf-8")
+    assert open_model(tmp_path / "model").tokenizer.begins_prompts is (said is not False)
 
 
 def test_the_identity_tells_one_number_from_another(tmp_path):
