@@ -2,11 +2,16 @@
 
 import json
 
+import numpy as np
+import optax
 import pytest
 
+import mmrec_jax
 from mmrec_jax.cli import main
+from mmrec_jax.inference.sampling import Sampling
 from tests.pretrained.small_folder import small_config, write_folder
-from tests.refused import mistake
+from tests.refused import mistake, refused
+from tests.small_run import begin, linear_config, session_text
 from tests.tokenizers.small_base import turkish
 
 _NEEDS = "needs the extra parity: pip install '.[parity]'"
@@ -113,6 +118,29 @@ def test_texts_are_those_of_their_backend(models):
     contexts = (asked, turkish(1)[:60], _SHOTS + "ev", _SHOTS + "bir göl", turkish(9)[:900])
     requests = _requests("generate_until", *((text, dict(options)) for text in contexts))
     assert ours.generate_until(requests) == theirs.generate_until(requests)
+
+
+def test_a_run_is_asked_as_it_was_trained(tmp_path):
+    """Texts begin with the begin token, and a recurrent model cuts none of them."""
+    from mmrec_jax.evaluation.harness import HarnessModel
+
+    begin(linear_config(session_text()), tmp_path, step=1)
+    asked, (model, params, tokenizer) = HarnessModel(str(tmp_path)), mmrec_jax.load(tmp_path)
+    text = "bir göl, iki köprü " * 12
+    ids = [tokenizer.bos_id, *tokenizer.encode(text).tolist()]
+    assert asked.tok_encode(text) == ids
+    assert asked.max_length is None
+    logits = mmrec_jax.logits(model, params, [ids[:-1]])[0]
+    expected = -optax.softmax_cross_entropy_with_integer_labels(logits, np.array(ids[1:])).sum()
+    (found,) = asked.loglikelihood_rolling(_requests("loglikelihood_rolling", (text,)))
+    assert found == pytest.approx(float(expected), rel=1e-5)
+    request = _requests("generate_until", (text, {"until": [], "max_gen_toks": 9}))
+    greedy = Sampling(temperature=0.0)
+    expected = mmrec_jax.generate(model, params, tokenizer, text, max_tokens=9, sampling=greedy)
+    assert asked.generate_until(request) == expected
+    refused(lambda: asked.apply_chat_template([]), "the model has no chat template")
+    request = _requests("generate_until", (text, {"until": [], "num_beams": 4}))
+    refused(lambda: asked.generate_until(request), "num_beams=4")
 
 
 def test_the_command_writes_a_table_and_its_numbers(tmp_path, capsys):

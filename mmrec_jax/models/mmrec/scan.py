@@ -38,12 +38,11 @@ def find_kernel(backend: str, dtype: jnp.dtype, shape: tuple[int, ...]) -> Kerne
 
     "auto" leaves single tokens to plain JAX; "kernel" insists on one.
     """
-    batch, length, channels = shape
-    target = kernel_target(dtype, batch)
-    found = target is not None and takes(target, channels)
+    target = kernel_target(dtype, shape[0])
+    found = target is not None and takes(target, shape)
     if backend == "kernel" and not found:
-        raise ValueError(f"there is no kernel for {channels} channels in {dtype} here: use auto")
-    return target if found and (backend == "kernel" or length > 1) else None
+        raise ValueError(f"there is no kernel for {dtype} {shape} here: use auto")
+    return target if found and (backend == "kernel" or shape[1] > 1) else None
 
 
 def accumulation_dtype(dtype: jnp.dtype) -> jnp.dtype:
