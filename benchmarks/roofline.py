@@ -209,10 +209,13 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="base")
     parser.add_argument("--rows", type=int, default=4)
     parser.add_argument("--length", type=int, default=4096)
+    parser.add_argument("--time-chunk", type=int, help="of the model; as in training by default")
     parser.add_argument("--no-kernels", action="store_true")
     options = parser.parse_args()
     chip = bandwidth, rate, _ = _CHIPS[options.target]
     model = dataclasses.replace(SIZES[options.size], dtype="bfloat16")
+    if options.time_chunk:
+        model = dataclasses.replace(model, time_chunk=options.time_chunk)
     config = Config(
         model=model,
         data=TreebankConfig(seq_len=options.length),

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 # shorter ones cost more steps than they save.
 _CHUNK_TOKENS = 1024
 _SHORTEST, _LONGEST = 64, 512
-# Tokens x D that an accelerator processes at once: 16,384 tokens at base. All that a block's
-# backward pass recomputes then takes 2 to 3 GiB, and a launch is long beside what it costs.
+# Tokens x D that a GPU processes at once: 16,384 tokens at base. What a step needs beside its
+# arguments is then 3 GiB, and its kernels are longer than their launches.
 _CHUNK_NUMBERS = 2**24
 
 
@@ -77,8 +77,8 @@ class MMRecConfig(ExtendableConfig):
         None,
         "tokens of a row that a block reads at once; longer rows are read in chunks, the state "
         "carried on with its gradient, so that temporary memory does not grow with the row; None: "
-        "512, in training on CPUs fewer where a device has many rows, on accelerators more, as "
-        "many as fill it (2 to 3 GiB)",
+        "512, in training on CPUs fewer where a device has many rows, on GPUs more where it has "
+        "few",
         at_least(1),
         role="run",
     )
@@ -140,10 +140,11 @@ class MMRecConfig(ExtendableConfig):
 
         `rows` are those of a microbatch on each device. What a core works on at once should stay in
         its cache: with 8 rows of 256 tokens on each of two cores a step of the tiny model takes a
-        fifth less processor time in chunks of 128 than whole. An accelerator should rather be full:
-        at base and T = 4,096 a step in chunks of 512 launches six times as many kernels.
+        fifth less processor time in chunks of 128 than whole. A GPU should rather be full: at base
+        and T = 4,096 chunks of 512 launch six times as many kernels. What a TPU works on at once
+        should fit into its VMEM.
         """
-        if self.time_chunk is not None:
+        if self.time_chunk is not None or platform == "tpu":
             return self
         if platform == "cpu":
             chunk = min(max(_CHUNK_TOKENS // rows, _SHORTEST), _LONGEST)
