@@ -17,6 +17,7 @@ import dataclasses
 import functools
 import gc
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -91,7 +92,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--small", action="store_true", help="all of it, tiny, in seconds")
-    parser.add_argument("--seconds", type=float, default=480.0, help="begin no cell after so many")
+    parser.add_argument("--seconds", type=float, default=420.0, help="begin no cell after so many")
     parser.add_argument("--torch-python", help="a Python that has torch; this one by default")
     parser.add_argument(
         "--output", type=Path, default=_ROOT / "benchmarks/logs/accelerator", metavar="PREFIX"
@@ -100,6 +101,8 @@ def main() -> None:
     with exit_on_user_error():
         if not options.output.parent.is_dir():
             raise UserError(f"--output: the folder {options.output.parent} does not exist")
+        # torch, in processes of its own, needs memory too.
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         _measure(options)
 
 

@@ -60,7 +60,7 @@ class Instruction:
     def size(self) -> int:
         """Bytes of the result that are not in a TPU's VMEM."""
         return sum(
-            _WIDTHS.get(dtype, 1) * math.prod(_numbers(shape))
+            _bytes(dtype, shape)
             for dtype, shape, layout in _ARRAY.findall(self.result)
             if "S(1)" not in layout
         )
@@ -113,8 +113,7 @@ class Program:
             if each.operation in _FREE or each.operation.endswith("-done"):
                 continue
             if each.operation == "while" and called:
-                known = re.search(r'known_trip_count":\{"n":"(\d+)"', each.rest)
-                total = total.plus(self.cost(called[1]), int(known[1]) if known else _PASSES)
+                total = total.plus(self.cost(called[1]), self._turns(each))
             elif each.operation == "conditional":  # Newton's fall-back, which is not taken
                 names = re.findall(r"%([\w.-]+)", " ".join(_BRANCHES.findall(each.rest)))
                 total = total.plus(min((self.cost(x) for x in names), key=lambda x: x.seconds))
@@ -124,8 +123,22 @@ class Program:
                 total = total.plus(self._kernel(each, computation))
         return total
 
+    def _turns(self, loop: Instruction) -> int:
+        """Of a loop that counts to a constant; of Newton's, which does not, `_PASSES`."""
+        if known := re.search(r'known_trip_count":\{"n":"(\d+)"', loop.rest):
+            return int(known[1])
+        named = re.search(r"condition=%([\w.-]+)", loop.rest)
+        assert named is not None
+        condition = self._computations[named[1]].values()
+        limits = [x.rest.partition(")")[0] for x in condition if x.operation == "constant"]
+        counts = {x.operation for x in condition} <= {*_FREE, "compare"} and len(limits) == 1
+        return int(limits[0]) if counts else _PASSES
+
     def _kernel(self, each: Instruction, around: Computation) -> Cost:
         bandwidth, rate, launch = self._chip
+        if each.operation.endswith("-start"):  # of a copy, beside the kernels: what it copies
+            arrays = [_bytes(dtype, shape) for dtype, shape, _ in _ARRAY.findall(each.result)]
+            return Cost(0, min(arrays[:2]), 0, min(arrays[:2]) / bandwidth)
         inside = self._inside(each)
         moved = _moved(each, around, inside)
         operations = self._operations(each, around)
@@ -169,10 +182,9 @@ def _moved(each: Instruction, around: Computation, inside: Computation) -> int:
     written = each.size
     for name, part in inside.items():
         users = [x for x in inside.values() if name in x.operands]
-        slices = [x for x in users if x.operation in ("dynamic-slice", "gather")]
-        updates = [
-            x for x in users if x.operation == "dynamic-update-slice" and x.operands[0] == name
-        ]
+        sliced = [x for x in users if x.operands[0] == name]
+        slices = [x for x in sliced if x.operation in ("dynamic-slice", "gather")]
+        updates = [x for x in sliced if x.operation == "dynamic-update-slice"]
         if part.operation == "parameter" and users and len(slices) + len(updates) == len(users):
             read[int(part.rest.partition(")")[0])] = sum(x.size for x in slices)
         elif part.operation == "dynamic-update-slice":  # in place
@@ -182,6 +194,10 @@ def _moved(each: Instruction, around: Computation, inside: Computation) -> int:
 
 def _numbers(text: str) -> list[int]:
     return [int(n) for n in text.split(",") if n]
+
+
+def _bytes(dtype: str, shape: str) -> int:
+    return _WIDTHS.get(dtype, 1) * math.prod(_numbers(shape))
 
 
 def main() -> None:

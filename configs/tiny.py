@@ -2,7 +2,7 @@
 
 python train.py --config=configs/tiny.py
 
-Measured on two CPU cores: 4 minutes; validation 2.274 bits/byte (seed 0).
+Measured on two CPU cores: 4 minutes; validation 2.253 bits/byte (seed 0).
 """
 
 import dataclasses
@@ -16,7 +16,16 @@ def get_config() -> Config:
     """The run; every field can be overridden on the command line."""
     # 424 kB of text is little: a small vocabulary sees each of its tokens often, and dropout keeps
     # six epochs from becoming memorisation.
-    model = dataclasses.replace(SIZES["tiny"], vocab_size=500, dropout=0.1)
+    # Memories of about a row's length, and half of the rows begun from the state that other text
+    # left behind: the model then reads on beyond its rows without getting worse.
+    model = dataclasses.replace(
+        SIZES["tiny"],
+        vocab_size=500,
+        dropout=0.1,
+        gamma_halflife_max=64,
+        alpha_halflife_min=8,
+        alpha_halflife_max=128,
+    )
     return Config(
         model=model,
         data=TreebankConfig(seq_len=256),
@@ -26,6 +35,7 @@ def get_config() -> Config:
             batch_size=4,
             eval_every=300,
             checkpoint_every=100,
+            state_passing=0.5,
             sample_prompt="Bir gün",
         ),
     )

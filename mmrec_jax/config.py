@@ -283,10 +283,14 @@ class MeshConfig(Settings):
     data: int = setting(-1, "rows of the batch; -1: all devices that are left", _AXIS, free=True)
     fsdp: int = setting(1, "rows of the batch, parameters and optimizer state", _AXIS, free=True)
     tensor: int = setting(1, "the width of each layer", _AXIS, free=True)
+    sequence: int = setting(
+        1, "the tokens of each row, in training: for rows too long for one device", _AXIS, free=True
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        rest = [name for name in ("data", "fsdp", "tensor") if getattr(self, name) == -1]
+        names = ("data", "fsdp", "tensor", "sequence")
+        rest = [name for name in names if getattr(self, name) == -1]
         if len(rest) > 1:
             self.require(False, rest[1], f"at least 1: mesh.{rest[0]} is -1 already")
 

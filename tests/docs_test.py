@@ -240,6 +240,7 @@ def test_each_line_of_the_readme(line, folder, monkeypatch):
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("line", _TYPED)
 def test_each_line_of_the_pages(line, folder, monkeypatch):
     _type_in(folder, line, monkeypatch, whole=True)

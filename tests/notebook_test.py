@@ -6,7 +6,6 @@ import sys
 
 import nbformat
 import pytest
-from IPython.core.inputtransformer2 import TransformerManager
 from nbclient import NotebookClient
 
 from tests.small_run import ROOT
@@ -59,6 +58,8 @@ def _repository(folder, *names):
 
 def test_train_tiny_trains_plots_and_writes(tmp_path, monkeypatch, capsys):
     """Cell by cell in this process."""
+    from IPython.core.inputtransformer2 import TransformerManager
+
     notebook, names = _open("train_tiny", ROOT, tmp_path, monkeypatch), {}
     monkeypatch.chdir(tmp_path / "empty")
     monkeypatch.setenv("MPLBACKEND", "agg")

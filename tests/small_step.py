@@ -81,9 +81,9 @@ def start(model, objectives, optimizer=RECORDER, rows=None):
     return dataclasses.replace(state, params=moved(state.params), objectives=own)
 
 
-def mesh(data=1, fsdp=1, tensor=1):
+def mesh(data=1, fsdp=1, tensor=1, sequence=1):
     """The first devices, on the axes of a run."""
-    return arrange(jax.devices(), data, fsdp, tensor)
+    return arrange(jax.devices(), data, fsdp, tensor, sequence)
 
 
 def on_mesh(devices, model, objectives, optimizer=RECORDER, accumulate=1):

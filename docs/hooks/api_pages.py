@@ -7,13 +7,14 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 _PACKAGE = Path(__file__).resolve().parents[2] / "mmrec_jax"
-# Page, title, modules.
+# Page, title, modules; behind a colon those of a module's names that are meant, if not all are.
 _PAGES = (
     (
         "use",
         "Use a model",
-        "checkpoints.load inference.generate inference.sampling inference.chat inference.prefill "
-        "inference.saved_state pretrained.reading",
+        "checkpoints.load:load,open_model,read_model,SavedModel,TrainedModel "
+        "inference.generate:generate,stream inference.sampling:Sampling inference.chat:reply "
+        "inference.prefill:logits,prefill,TextState inference.saved_state:save_state,load_state",
     ),
     ("config", "Config", "config config_file config_tree settings stages registry errors"),
     (
@@ -44,10 +45,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     overview = ["# Python\n", _docstring("__init__"), "\n| Module | What is in it |\n|---|---|"]
     for name, title, modules in _PAGES:
         page = [f"# {title}\n"]
-        for module in modules.split():
+        for listed in modules.split():
+            module, _, names = listed.partition(":")
             told = _docstring(module)
+            members = f", members: [{names}]" if names else ""
             page += [f"\n## `mmrec_jax.{module}`\n\n::: mmrec_jax.{module}"]
-            page += ["    options: {heading_level: 3}"]
+            page += [f"    options: {{heading_level: 3{members}}}"]
             first = told.split("\n\n")[0].replace("\n", " ").replace("|", "\\|")
             overview.append(f"| [`mmrec_jax.{module}`]({name}.md) | {first} |")
         files.append(File.generated(config, f"api/{name}.md", content="\n".join(page)))

@@ -4,7 +4,9 @@ import argparse
 import dataclasses
 import inspect
 import json
+import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,8 @@ _DESCRIPTION = """evaluators:
              a text (a name and a number, again so many tokens later); without training for it,
              MQAR is near chance
   sample, turkish, dashboard    what a run measures at its own evaluations
+  lm         tasks of lm-evaluation-harness (extra lm-eval) with their standard errors; those of
+             turkish_pairs need no network
 and those that modules named by config.plugins of the run register. Numbers and a picture, where
 there are any, are written to NAME.json and NAME.png."""
 _EVALUATORS_OF_TASKS = {"loss": "task", "length": "task_length"}
@@ -56,6 +60,10 @@ _OPTIONS: dict[str, tuple[type, str]] = {
         "recall: texts of each length (default: 16); turkish: texts (default: the run's)",
     ),
     "seed": (int, "recall: of the draws (default: 0)"),
+    "tasks": (str, "lm: names of tasks, groups or tags (default: turkish_pairs)"),
+    "task_path": (str, "lm: a folder of tasks of your own"),
+    "limit": (int, "lm: documents of each task (default: all)"),
+    "fewshot": (int, "lm: examples before each question (default: as a task says)"),
 }
 _WRITERS = ("length", "recall", "dashboard")  # whose folder is made before anything is computed
 
@@ -70,6 +78,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--batch-size", type=int, default=8, help="rows side by side")
     for option, (kind, help_) in _OPTIONS.items():
         parser.add_argument("--" + option.replace("_", "-"), type=kind, help=help_)
+    parser.add_argument("--chat", action="store_true", help="lm: ask by the model's chat template")
     parser.set_defaults(run=_eval)
     parser = commands.add_parser(
         "inspect", help="half-lives, gates, norms and ranks of the memories: a table and a picture"
@@ -84,12 +93,42 @@ def add_parser(commands: Any) -> None:
 
 def _eval(options: argparse.Namespace) -> None:
     given = {name: x for name in _OPTIONS if (x := getattr(options, name)) is not None}
-    require_positive(options, "batch_size", *(given.keys() - {"lengths", "seed"}))
+    texts = {name for name, (kind, _) in _OPTIONS.items() if kind is str}
+    require_positive(options, "batch_size", *(given.keys() - texts - {"seed", "fewshot"}))
     if "seed" in given:
         require_seed(options)
     if "lengths" in given:
         given["lengths"] = read_lengths(options.lengths)
-    _evaluate(options, options.name, given)
+    if options.chat:
+        given["chat"] = True
+    if options.name == "lm":
+        _harness(options, given)
+    else:
+        _evaluate(options, options.name, given)
+
+
+def _harness(options: argparse.Namespace, given: dict[str, Any]) -> None:
+    """Runs tasks of lm-evaluation-harness: of the run only the model is read."""
+    from mmrec_jax.checkpoints.workdir import Workdir
+    from mmrec_jax.evaluation.harness import HarnessModel, evaluate
+    from mmrec_jax.evaluation.registry import Evaluation
+    from mmrec_jax.pretrained.published import find_published
+
+    _require_options("lm", evaluate, given)
+    if given.get("fewshot", 0) < 0:
+        raise UserError(f"--fewshot is {options.fewshot}; it must be at least 0")
+    if options.data is not None:
+        raise UserError("--data: tasks of lm have texts of their own; leave it out")
+    tasks = [name.strip() for name in given.pop("tasks", "turkish_pairs").split(",")]
+    folder = None
+    if options.out or find_published(options.workdir) is None:
+        folder = make_out(options, Workdir(Path(options.workdir)).evaluations)
+    logging.getLogger("lm_eval.api.task").setLevel(logging.ERROR)  # how tasks could be written
+    model = HarnessModel(options.workdir, options.step, batch_size=options.batch_size)
+    table, record = evaluate(model, tasks, **given)
+    print(table)
+    if folder is not None:
+        _write(folder, "lm", model.step, Evaluation(record=record), Path(options.workdir))
 
 
 def _inspect(options: argparse.Namespace) -> None:
@@ -158,7 +197,7 @@ def _evaluate(options: argparse.Namespace, name: str, given: dict[str, Any]) -> 
         _write(make_out(options, folder), stem, saved.step, found, workdir.root)
 
 
-def _require_options(name: str, evaluate: "EvaluateFn", given: dict[str, Any]) -> None:
+def _require_options(name: str, evaluate: Callable[..., Any], given: dict[str, Any]) -> None:
     """Refuses an option that would change nothing."""
     own = inspect.signature(evaluate).parameters
     for option in given.keys() - own.keys():

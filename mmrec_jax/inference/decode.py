@@ -65,21 +65,35 @@ def begin_rows(
     """
     if not 0 <= seed <= LARGEST_SEED:
         raise UserError(f"seed is {seed}; it must be in 0 to {LARGEST_SEED}")
-    count = len(samples)
+    own = {
+        "ends": np.array([*ends, *[-1] * (most_ends - len(ends))], np.int32),
+        "seed": np.uint32(seed),
+        "sample": np.array(samples, np.int32),
+        "draws": np.int32(text.draws),
+        "sampling": sampling.rows(len(samples)),
+    }
+    return _begin_rows(model, text.state, text.logits, text.seen, own)
 
-    def repeat(x: Array | np.ndarray, axis: int = 0) -> Array:
-        return jnp.repeat(jnp.array(x), count, axis=axis)  # a copy: `step` consumes its rows
+
+@jax.jit  # one program, where each array by itself would be three
+def _begin_rows(
+    model: LanguageModel, state: State, logits: Array, seen: Array, own: dict[str, Any]
+) -> Rows:
+    count = own["sample"].shape[0]
+
+    def repeat(x: Array, axis: int = 0) -> Array:
+        return jnp.repeat(x, count, axis=axis)
 
     return Rows(
-        state=jax.tree.map(repeat, text.state, model.state_batch_axes),
-        logits=repeat(text.logits),
-        seen=repeat(text.seen),
+        state=jax.tree.map(repeat, state, model.state_batch_axes),
+        logits=repeat(logits),
+        seen=repeat(seen),
         ended=jnp.zeros(count, bool),
-        ends=jnp.tile(jnp.array([*ends, *[-1] * (most_ends - len(ends))], jnp.int32), (count, 1)),
-        seed=jnp.full(count, seed, jnp.uint32),
-        sample=jnp.array(samples, jnp.int32),
-        draws=jnp.full(count, text.draws, jnp.int32),
-        sampling=RowSampling(*map(jnp.asarray, sampling.rows(count))),
+        ends=jnp.tile(own["ends"], (count, 1)),
+        seed=jnp.full(count, own["seed"]),
+        draws=jnp.full(count, own["draws"]),
+        sample=own["sample"],
+        sampling=own["sampling"],
     )
 
 

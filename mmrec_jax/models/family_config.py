@@ -31,6 +31,13 @@ class FamilyConfig(Settings):
         """With what the run leaves open set for `rows` of a microbatch on each device."""
         return self
 
+    def row_block(self, length: int) -> int | None:
+        """How many tokens of a row of `length` the model reads at once, carrying its state on.
+
+        None: it cannot read a row that several devices share (`models/sequence.py`).
+        """
+        return None
+
     def resolved(self) -> dict[str, Any]:
         """Fields that may be left to be derived, and the values that they come to."""
         return {}

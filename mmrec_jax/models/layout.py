@@ -4,12 +4,14 @@ A token begins a document if and only if its segment id differs from that of the
 the one before this call included.
 """
 
+import dataclasses
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 
+from mmrec_jax.models import sequence
 from mmrec_jax.typing import Array, Bool, Int
 
 
@@ -24,13 +26,33 @@ class Layout:
     position: Int[Array, "B"]  # tokens of that document read after the last token
 
 
-def layout(segment_ids: Int[Array, "B T"] | None, state: Any, shape: tuple[int, ...]) -> Layout:
+def layout(
+    segment_ids: Int[Array, "B T"] | None,
+    state: Any,
+    shape: tuple[int, ...],
+    block: int | None = None,
+) -> Layout:
     """Applies the rule above to one call of tokens [B, T].
 
     `state` has the `segment` [B] and the `position` [B] after the tokens before; None: none were
     read. Without ids all tokens continue the document in the state (or begin one, if there is
-    none).
+    none). Where devices share a row `block` is the model's `row_block`.
     """
+    if sequence.parts() > 1:
+        # Each device works out the whole row, which is a few integers for each token.
+        assert block is not None  # as the run's checks have it
+        assert segment_ids is not None
+        ids = sequence.whole(segment_ids, block)
+        found = _layout_of_row(ids, state, ids.shape)
+        named = "real", "start", "positions"
+        parts = {name: sequence.own(getattr(found, name), block) for name in named}
+        return dataclasses.replace(found, **parts)
+    return _layout_of_row(segment_ids, state, shape)
+
+
+def _layout_of_row(
+    segment_ids: Int[Array, "B T"] | None, state: Any, shape: tuple[int, ...]
+) -> Layout:
     rows, length = shape
     nothing = jnp.zeros(rows, jnp.int32)
     segment, position = (nothing, nothing) if state is None else (state.segment, state.position)

@@ -109,7 +109,8 @@ class LinenModel:
 
     def continues(self, segment_ids: Array, state: State) -> Array:
         """See `LanguageModel.continues`; a state has `segment` and `position` (`layout.py`)."""
-        tokens = layout(segment_ids, state, segment_ids.shape)
+        shape = segment_ids.shape
+        tokens = layout(segment_ids, state, shape, self.config.row_block(shape[1]))
         return tokens.real & ~tokens.start
 
     def partition_specs(self, params: Params) -> Any:

@@ -32,7 +32,10 @@ def device_kind() -> tuple[str, str]:
     Outside a mesh those of the default device.
     """
     device = jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0]
-    return device.device_kind.lower(), device.platform
+    kind = device.device_kind.lower()
+    # Those of a mesh do not name their platform before jax 0.10.1; the kinds of all but GPUs do.
+    platform = next((name for name in ("cpu", "tpu") if kind.startswith(name)), "gpu")
+    return kind, platform
 
 
 def row_parts() -> int:

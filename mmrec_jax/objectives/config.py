@@ -48,9 +48,15 @@ def weight_setting(default: float) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class ObjectiveConfig(Settings):
-    """What every objective has; `of_text` are those of running text, which a task has not."""
+    """What every objective has.
+
+    Attributes:
+      of_text: it is of running text, which a task has not.
+      by_token: its sums are over tokens that each stand for themselves: devices may share a row.
+    """
 
     of_text: ClassVar[bool] = False
+    by_token: ClassVar[bool] = False
 
     weight: Weight = weight_setting(1.0)
 
@@ -64,6 +70,7 @@ class CrossEntropyConfig(ObjectiveConfig):
     """The negative log-likelihood of the next token, nats/token."""
 
     group = "objectives.cross_entropy"
+    by_token = True
 
     chunk: int | None = setting(
         None,

@@ -2,7 +2,9 @@
 
 The axes of a mesh: rows of a batch are split over "data" and "fsdp"; parameters, and what the
 optimizer keeps of them, over "fsdp" and "tensor", as the model family's table says
-(`LanguageModel.partition_specs`). Everything else is on every device.
+(`LanguageModel.partition_specs`). Everything else is on every device. In the training step the
+devices of the axis "sequence" share the tokens of each row (`models/sequence.py`); between steps
+they keep parts of what "fsdp" splits.
 """
 
 import contextlib
@@ -28,8 +30,8 @@ from mmrec_jax.tree import map_named, named_leaves
 # In the order of the devices, so that neighbours share a "tensor". "fsdp" comes before "data": the
 # other way round XLA's partitioner (jaxlib 0.10.2) mixes up rows where all three axes are used and
 # a device has one row, and the loss is wrong without a word.
-AXES = ("fsdp", "data", "tensor")
-_NAMES = ("data", "fsdp", "tensor")  # as `config.mesh` has them
+AXES = ("fsdp", "data", "sequence", "tensor")
+_NAMES = ("data", "fsdp", "tensor", "sequence")  # as `config.mesh` has them
 _DEVICE_COUNT_FLAG = "xla_force_host_platform_device_count"
 
 
@@ -49,7 +51,8 @@ def split_cpu(config: Config) -> None:
     rows = math.gcd(*(each.train.batch_size // each.train.accumulate for each in staged(config)))
     sizes, fixed = _sizes(config.mesh)
     multiples = range(fixed, max(cores or 1, fixed) + 1, fixed) if -1 in sizes else [fixed]
-    fitting = [n for n in multiples if rows % max(n // config.mesh.tensor, 1) == 0]
+    of_row = config.mesh.tensor * config.mesh.sequence
+    fitting = [n for n in multiples if rows % max(n // of_row, 1) == 0]
     with contextlib.suppress(RuntimeError):  # JAX has started: it has its devices
         count = config.train.devices or max(fitting, default=fixed)
         jax.config.update("jax_num_cpu_devices", count)
@@ -72,9 +75,10 @@ def make_mesh(config: Config) -> Mesh:
             f"{len(available)} devices: leave it out"
         )
     mesh = mesh_over(config, available)
-    if count // processes % mesh.shape["tensor"]:
+    of_row = mesh.shape["tensor"] * mesh.shape["sequence"]
+    if count // processes % of_row:
         raise UserError(
-            f"config.mesh.tensor is {mesh.shape['tensor']}; it must be a divisor of the "
+            f"config.mesh.tensor x mesh.sequence is {of_row}; it must be a divisor of the "
             f"{count // processes} devices of a process"
         )
     return mesh
@@ -100,16 +104,52 @@ def mesh_over(config: Config, available: Sequence[jax.Device]) -> Mesh:
                 f"{shape[0] * shape[1]}, mesh.data x mesh.fsdp of the {count} devices (or set "
                 "config.train.devices)"
             )
-    return arrange(available, *shape)
+    mesh = arrange(available, *shape)
+    check_shared_rows(config, mesh)
+    return mesh
 
 
-def arrange(devices: Sequence[jax.Device], data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
+def check_shared_rows(config: Config, mesh: Mesh) -> None:
+    """Refuses what devices that share a row (`models/sequence.py`) cannot do.
+
+    Raises:
+      UserError: names the field.
+    """
+    parts = mesh.shape["sequence"]
+    if parts == 1:
+        return
+    where = f"config.mesh.sequence is {parts}"
+    for number, each in enumerate(staged(config)):
+        if each.data.seq_len % parts:
+            stage = f"{config.stages[number - 1].full_name}: " if number else ""
+            raise UserError(
+                f"{stage}{where}; it must be a divisor of config.data.seq_len, {each.data.seq_len}"
+            )
+    # XLA's partitioner (jaxlib 0.10.2) aborts the process where two other axes are used.
+    if sum(mesh.shape[name] > 1 for name in ("data", "fsdp", "tensor")) > 1:
+        raise UserError(f"{where}; of config.mesh.data, fsdp and tensor one may be above 1 then")
+    model = config.model
+    able = {f"objectives.{name}": one.by_token for name, one in config.objectives.items()}
+    able[f"model.family {model.family!r}"] = model.row_block(1) is not None
+    able["noise.alpha"] = not config.noise.alpha
+    able[f"optim.name {config.optim.name!r}"] = not config.optim.uses_hessian
+    for name, is_able in able.items():
+        if not is_able:
+            raise UserError(
+                f"{where}; config.{name} needs whole rows on each device: set mesh.sequence to 1, "
+                "or do without it"
+            )
+
+
+def arrange(
+    devices: Sequence[jax.Device], data: int = 1, fsdp: int = 1, tensor: int = 1, sequence: int = 1
+) -> Mesh:
     """The mesh of the first devices with axes of these sizes."""
-    used = np.asarray(devices[: data * fsdp * tensor])
-    return Mesh(used.reshape(fsdp, data, tensor), AXES)
+    used = np.asarray(devices[: data * fsdp * sequence * tensor])
+    return Mesh(used.reshape(fsdp, data, sequence, tensor), AXES)
 
 
-def mesh_shape(config: MeshConfig, count: int) -> tuple[int, int, int]:
+def mesh_shape(config: MeshConfig, count: int) -> tuple[int, int, int, int]:
     """The sizes of the axes over `count` devices; `UserError` if they do not multiply to it."""
     sizes, fixed = _sizes(config)
     if count % fixed or (-1 not in sizes and count != fixed):
@@ -118,13 +158,13 @@ def mesh_shape(config: MeshConfig, count: int) -> tuple[int, int, int]:
             f"config.mesh is {shown}, which {count} device(s) cannot be divided into; set "
             "config.mesh.data=-1, other sizes, or config.train.devices"
         )
-    data, fsdp, tensor = (count // fixed if size == -1 else size for size in sizes)
-    return data, fsdp, tensor
+    data, fsdp, tensor, sequence = (count // fixed if size == -1 else size for size in sizes)
+    return data, fsdp, tensor, sequence
 
 
-def _sizes(config: MeshConfig) -> tuple[tuple[int, int, int], int]:
+def _sizes(config: MeshConfig) -> tuple[tuple[int, int, int, int], int]:
     """As the config has them; and the product of those that are fixed."""
-    sizes = config.data, config.fsdp, config.tensor
+    sizes = config.data, config.fsdp, config.tensor, config.sequence
     return sizes, math.prod(size for size in sizes if size != -1)
 
 
@@ -141,7 +181,7 @@ def memory_remedy(config: Config) -> str:
             parts.append(f"lower config.model.{name} ({now})")
         elif now != least:
             parts.append(f"set config.model.{name} ({now}) to {least}")
-    split = f"data {mesh.data}, fsdp {mesh.fsdp}, tensor {mesh.tensor}"
+    split = ", ".join(f"{name} {getattr(mesh, name)}" for name in _NAMES)
     return f"{', '.join(parts)}, or split over more devices with config.mesh ({split})"
 
 
@@ -180,9 +220,10 @@ def _fitted(spec: PartitionSpec, shape: tuple[int, ...], mesh: Mesh) -> NamedSha
         names = names if isinstance(names, tuple) else (names,) if names else ()
         return math.prod(mesh.shape[name] for name in names)
 
+    spread = [("fsdp", "sequence") if names == "fsdp" else names for names in spec]
     kept = [
         names if size % parts(names) == 0 else None
-        for names, size in zip(spec, shape, strict=False)
+        for names, size in zip(spread, shape, strict=False)
     ]
     return NamedSharding(mesh, PartitionSpec(*kept))
 

@@ -44,6 +44,7 @@ from mmrec_jax.train.compiled_steps import enable_compile_cache
 from mmrec_jax.train.mesh import (
     abstract_on,
     by_row,
+    check_shared_rows,
     distribute,
     make_mesh,
     replicated,
@@ -169,6 +170,7 @@ def _set_up(
     origin = load_base(config, folder, meta)
     if origin is not None:
         config = with_base_model(config, origin)
+        check_shared_rows(config, mesh)
     if meta is not None:
         check_same_run(config, meta["config"], where, border["begun"])
     with process_zero_first("data"):  # it makes the tokenizer that they find

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import PartitionSpec
 
+from mmrec_jax.models import sequence
 from mmrec_jax.models.api import LanguageModel, Output, Params, State, Training
 from mmrec_jax.models.logits import by_chunks
 from mmrec_jax.objectives.api import LOSS, Batch, Objective
@@ -93,10 +95,15 @@ def make_train_step(
                 each = [weight(state.step) for weight in factors.weights[name]]
                 weights[name] = jnp.asarray(each)[state.stage]
 
+        # Of all microbatches: arguments, since a function by device may not close over arrays.
+        common = model, (state.params, state.objectives), weights, counts, key, state.step
+
         def one(
-            micro: Batch, drawn: dict[str, Batch], carried: State, index: Array
+            common: Any, micro: Batch, drawn: dict[str, Batch], carried: State, index: Array
         ) -> tuple[tuple[tuple[Trained, ...], Sums, Metrics], State]:
-            training = Training(jax.random.fold_in(key, index), state.step)
+            model, all_trained, weights, counts, key, number = common
+            own_key = sequence.own_key(jax.random.fold_in(key, index))
+            training = Training(own_key, number)
 
             def terms(trained: Trained) -> tuple[tuple[Array, Array], tuple[Sums, Metrics, State]]:
                 params, own = trained
@@ -128,24 +135,29 @@ def make_train_step(
                 return (_total(main), _total(side)), (sums, output.metrics, left)
 
             gradients, (sums, metrics, left) = _gradients(
-                terms, (state.params, state.objectives), apart=bool(orthogonal)
+                terms, all_trained, apart=bool(orthogonal)
             )
-            return (gradients, sums, metrics), left
+            return (sequence.total(gradients), sequence.total(sums), metrics), left
 
+        compute, read = one, batch
+        if (devices := sequence.mesh_parts()) > 1:
+            tokens, copies = PartitionSpec(None, sequence.SEQUENCE), PartitionSpec()
+            compute = sequence.by_device(one, copies, tokens, copies, copies, copies)
+            read = _dealt(batch, model, devices)
         if accumulate == 1:
-            whole, carried = one(batch, drawn, before, jnp.zeros((), jnp.int32))
+            whole, carried = compute(common, read, drawn, before, jnp.zeros((), jnp.int32))
         else:
             micros = (
-                split_batch(batch, accumulate),
+                split_batch(read, accumulate),
                 split_batch(drawn, accumulate),
                 split_state(before, model.state_batch_axes, accumulate),
                 jnp.arange(accumulate, dtype=jnp.int32),
             )
-            shapes, _ = jax.eval_shape(one, *jax.tree.map(lambda x: x[0], micros))
+            shapes, _ = jax.eval_shape(compute, common, *jax.tree.map(lambda x: x[0], micros))
             zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
             def add(total: Any, inputs: tuple[Batch, Any, State, Array]) -> tuple[Any, State]:
-                share, carried = one(*inputs)
+                share, carried = compute(common, *inputs)
                 return jax.tree.map(jnp.add, total, share), carried
 
             whole, stacked = jax.lax.scan(add, zeros, micros)
@@ -189,6 +201,15 @@ def make_train_step(
         return state, metrics
 
     return step
+
+
+def _dealt(batch: Batch, model: LanguageModel, devices: int) -> Batch:
+    """The tokens of each row in the order in which the devices that share it have them."""
+    length = batch["inputs"].shape[1]
+    block = model.config.row_block(length // devices)
+    assert block is not None  # as the mesh's checks have it
+    order = sequence.order(length, devices, block)
+    return jax.tree.map(lambda x: x[:, order], batch)
 
 
 def make_eval_step(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import jax
 import matplotlib.image
@@ -18,6 +19,7 @@ from mmrec_jax.tokenizers.char import CharTokenizer
 from mmrec_jax.tokenizers.chat_template import PLAIN
 from mmrec_jax.train.writer import read_metrics
 from tests.families import small
+from tests.refused import mistake
 from tests.small_run import trained
 
 
@@ -187,6 +189,13 @@ def test_the_evaluators_of_a_run_are_reached_by_their_names(run, text):
 )
 def test_a_mistake_is_one_line(refused, command, arguments, options, named):
     assert named in refused(command, *arguments, **options)
+
+
+def test_tasks_need_the_package_of_the_harness(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    monkeypatch.delitem(sys.modules, "mmrec_jax.evaluation.harness", raising=False)
+    line = mistake(capsys, "eval", "lm", "--workdir=runs/none")
+    assert "pip install 'mmrec_jax[lm-eval]'" in line
 
 
 def test_inspect_has_the_numbers_logged_in_training(tmp_path, capsys):

@@ -49,7 +49,7 @@ def test_each_kernel_compiles(name):
     def like(*shape, dtype=jnp.float32):
         return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, PartitionSpec()))
 
-    arguments = like(3, 45, 128), like(128), like(3, 45, dtype=jnp.bool_)
+    arguments = like(11, 45, 128), like(128), like(11, 45, dtype=jnp.bool_)
     with jax.set_mesh(mesh):
         program = jax.jit(jax.grad(loss)).lower(*arguments).compile().as_text()
     expected = ["gated_scan", "gated_scan_gradient", "linear_scan", "linear_scan"]

@@ -70,7 +70,7 @@ def _train(case, shape):
             return initial_state(model, objectives, optimizer, 0, 8 if carry else None)
 
         shardings = state_shardings(jax.eval_shape(begin, model), model, devices)
-        state = jax.jit(begin, out_shardings=shardings)(model)
+        state = jax.device_put(jax.jit(begin)(model), shardings)  # compiled once for all meshes
         abstract = abstract_on(jax.eval_shape(lambda: state), shardings)
         lowered = lower_step(
             config, devices, model, objectives, optimizer, abstract, optim.uses_hessian

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.core import DenyList
 
+from mmrec_jax.models import sequence
 from mmrec_jax.models.layout import Layout
 from mmrec_jax.models.mmrec.config import MMRecConfig
+from mmrec_jax.models.mmrec.delta_parts import delta_scan_of_row
 from mmrec_jax.models.mmrec.layers import (
     DROPOUT_MASK,
     Dropout,
@@ -18,7 +20,7 @@ from mmrec_jax.models.mmrec.layers import (
     l2_normalise,
     rms_norm,
 )
-from mmrec_jax.models.mmrec.memory import delta_scan, delta_steps
+from mmrec_jax.models.mmrec.memory import delta_steps
 from mmrec_jax.models.mmrec.recurrence import gated_scan
 from mmrec_jax.models.mmrec.scan import linear_scan
 from mmrec_jax.models.partition import split_rows
@@ -69,12 +71,11 @@ class Block(nn.Module):
             policy = kept if self.config.remat == "dots" else None
             forward = nn.remat(Block._forward, prevent_cse=False, policy=policy)
         length = x.shape[1]
-        chunks = -(-length // self.config.chunk_length)
+        # Even chunks; what the last one lacks is padding, which leaves the memories untouched.
+        width = self.config.row_block(length)
+        chunks = -(-length // width)
         if chunks == 1:
             return forward(self, x, state, layout.real, layout.start)
-
-        # Even chunks; what the last one lacks is padding, which leaves the memories untouched.
-        width = -(-length // chunks)
 
         def split(y: Array) -> Array:
             y = jnp.pad(y, [(0, 0), (0, chunks * width - length)] + [(0, 0)] * (y.ndim - 2))
@@ -176,10 +177,12 @@ class Block(nn.Module):
         self._record(written, RECALL)
         memory = (q, k, v, alpha, beta, m0)
         delta = config.memory == "delta"
-        if length == 1:
+        if length == 1 and sequence.parts() == 1:
             r, m_last = delta_steps(*memory, reset=start, error_correction=delta)
         else:
-            r, m_last = delta_scan(*memory, reset=start, chunk=config.chunk, error_correction=delta)
+            r, m_last = delta_scan_of_row(
+                *memory, reset=start, chunk=config.chunk, error_correction=delta
+            )
         r = rms_norm(config, "head_norm", config.head_norm_epsilon)(r)
         return r.reshape(batch, length, -1), m_last
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 # shorter ones cost more steps than they save.
 _CHUNK_TOKENS = 1024
 _SHORTEST, _LONGEST = 64, 512
+# Tokens x D that an accelerator processes at once: 16,384 tokens at base. All that a block's
+# backward pass recomputes then takes 2 to 3 GiB, and a launch is long beside what it costs.
+_CHUNK_NUMBERS = 2**24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +77,8 @@ class MMRecConfig(ExtendableConfig):
         None,
         "tokens of a row that a block reads at once; longer rows are read in chunks, the state "
         "carried on with its gradient, so that temporary memory does not grow with the row; None: "
-        "512, on CPUs fewer where a device has many rows",
+        "512, in training on CPUs fewer where a device has many rows, on accelerators more, as "
+        "many as fill it (2 to 3 GiB)",
         at_least(1),
         role="run",
     )
@@ -132,16 +136,25 @@ class MMRecConfig(ExtendableConfig):
         return MMRec(self)
 
     def fitted(self, rows: int, platform: str) -> Self:
-        """With `time_chunk` set for training, where it is None and the devices are CPUs.
+        """With `time_chunk` set for training, where it is None.
 
         `rows` are those of a microbatch on each device. What a core works on at once should stay in
         its cache: with 8 rows of 256 tokens on each of two cores a step of the tiny model takes a
-        fifth less processor time in chunks of 128 than whole.
+        fifth less processor time in chunks of 128 than whole. An accelerator should rather be full:
+        at base and T = 4,096 a step in chunks of 512 launches six times as many kernels.
         """
-        if self.time_chunk is not None or platform != "cpu":
+        if self.time_chunk is not None:
             return self
-        chunk = min(max(_CHUNK_TOKENS // rows, _SHORTEST), _LONGEST)
+        if platform == "cpu":
+            chunk = min(max(_CHUNK_TOKENS // rows, _SHORTEST), _LONGEST)
+        else:
+            chunk = max(_CHUNK_NUMBERS // (self.D * rows), _LONGEST)
         return dataclasses.replace(self, time_chunk=chunk)
+
+    def row_block(self, length: int) -> int:
+        """See `FamilyConfig.row_block`."""
+        chunks = -(-length // self.chunk_length)
+        return -(-length // chunks)
 
     @property
     def state_dtype(self) -> str:

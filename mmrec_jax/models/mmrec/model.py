@@ -61,7 +61,7 @@ class MMRecLM(nn.Module):
         )
         if state is None:
             state = zero_state(config, tokens.shape[0])
-        where = layout(segment_ids, state, tokens.shape)
+        where = layout(segment_ids, state, tokens.shape, config.row_block(tokens.shape[1]))
         x = embed(tokens)
         if perturb is not None:
             x = perturb(x)

@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mmrec_jax.models import sequence
 from mmrec_jax.models.mmrec.scan import linear_scan
 from mmrec_jax.typing import Array
 
@@ -62,35 +63,44 @@ def solve(
 
     `cell` is `(h [..., E], *inputs at t) -> f_t(h), its derivative`; inputs are `[B, T, E]` or
     `[B, T, 1]`, h0 `[B, E]`; `passes` the most over the chunks, n when None. The caller must not
-    use rows that are not solved.
+    use rows that are not solved. Where devices share a row each has n of its chunks.
     """
     batch, length = inputs[0].shape[:2]
     chunk = 1 << max(round(math.log2(length) / 2), 0)  # near the square root of T
     n = -(-length // chunk)
-    most = n if passes is None else min(passes, n)
+    borders = n * sequence.parts()
+    most = borders if passes is None else min(passes, borders)
     tolerance = _ULPS * jnp.finfo(h0.dtype).eps
 
     def split(x: Array) -> Array:
-        """[B, T, E] -> [C, B, n, E]; the tail comes after all that is asked for."""
+        """[B, T, E] -> [C, B, n, E]."""
         x = jnp.pad(x, ((0, 0), (0, n * chunk - length), (0, 0)))
         return x.reshape(batch, n, chunk, -1).transpose(2, 0, 1, 3)
 
-    chunks = tuple(split(x) for x in inputs)
+    # The tail of the last chunk leaves the state as it is, for the device that comes after.
+    inside = split(jnp.ones((batch, length, 1), bool))
+    chunks = (inside, *(split(x) for x in inputs))
 
     def sweep(first: Array) -> tuple[Array, Array, Array]:
-        """From first states [B, n, E]: all states [C, B, n, E], the last ones, and D."""
+        """From first states [B, n, E]: all states [C, B, n, E]; what first states should be; D.
+
+        The latter two are of the chunk before, of the state before the row h0 and 0.
+        """
 
         def step(carry: tuple[Array, Array], at: tuple[Array, ...]) -> Any:
-            h, slope = cell(carry[0], *at)
+            inside, *rest = at
+            h, slope = cell(carry[0], *rest)
+            if sequence.parts() > 1 and n * chunk > length:
+                h, slope = jnp.where(inside, h, carry[0]), jnp.where(inside, slope, 1)
             return (h, carry[1] * slope), h
 
         (last, derivative), h = jax.lax.scan(step, (first, jnp.ones_like(first)), chunks)
-        return h, last, derivative
+        return h, sequence.shift(last, h0), sequence.shift(derivative, None)
 
-    def gap_of(first: Array, last: Array) -> Array:
+    def gap_of(first: Array, reached: Array) -> Array:
         """Residual of each row, [B]."""
-        gap = jnp.abs(first[:, 1:] - last[:, :-1]) / (1 + jnp.abs(last[:, :-1]))
-        return jnp.max(gap, axis=(1, 2), initial=0.0)
+        gap = jnp.abs(first - reached) / (1 + jnp.abs(reached))
+        return sequence.largest(jnp.max(gap, axis=(1, 2)))
 
     def unsolved(carry: tuple[Array, ...]) -> Array:
         iteration, residual = carry[0], carry[1]
@@ -98,21 +108,20 @@ def solve(
         return (iteration < most) & ~jnp.all(residual <= tolerance)
 
     def iterate(carry: tuple[Array, ...]) -> tuple[Array, ...]:
-        iteration, residual, first, h, last, derivative = carry
+        iteration, residual, first, h, reached, derivative = carry
         # In terms of the corrections d_j: d_0 = 0, d_{j+1} = D_j d_j + (F_j - s_{j+1}).
-        slope = jnp.clip(jnp.nan_to_num(derivative), -_MAX_SLOPE, _MAX_SLOPE)[:, :-1]
-        correction, _ = linear_scan(slope, last[:, :-1] - first[:, 1:])
-        moved = first[:, 1:] + correction
-        moved = jnp.where(jnp.isfinite(moved), moved, jnp.nan_to_num(last[:, :-1]))
-        moved = jnp.concatenate([first[:, :1], moved], axis=1)
+        slope = jnp.clip(jnp.nan_to_num(derivative), -_MAX_SLOPE, _MAX_SLOPE)
+        correction, _ = linear_scan(slope, reached - first)
+        moved = first + correction
+        moved = jnp.where(jnp.isfinite(moved), moved, jnp.nan_to_num(reached))
         solved = (residual <= tolerance)[:, None, None]
         first = jnp.where(solved, first, moved)
-        h, last, derivative = sweep(first)
-        return iteration + 1, gap_of(first, last), first, h, last, derivative
+        h, reached, derivative = sweep(first)
+        return iteration + 1, gap_of(first, reached), first, h, reached, derivative
 
     first = jnp.broadcast_to(h0[:, None], (batch, n, h0.shape[-1]))
-    h, last, derivative = sweep(first)
-    carry: Any = (jnp.ones((), jnp.int32), gap_of(first, last), first, h, last, derivative)
+    h, reached, derivative = sweep(first)
+    carry: Any = (jnp.ones((), jnp.int32), gap_of(first, reached), first, h, reached, derivative)
     if most > 1:
         carry = jax.lax.while_loop(unsolved, iterate, carry)
     iterations, residual, _, h, _, _ = carry

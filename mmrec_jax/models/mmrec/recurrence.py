@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from mmrec_jax.models import sequence
 from mmrec_jax.models.mmrec import newton, scan
 from mmrec_jax.models.mmrec.kernels import KernelTarget
 from mmrec_jax.models.mmrec.scan_kernel import Arrays, scan_over_time
@@ -43,13 +44,16 @@ def gated_scan(
       b: input, already scaled by the input multiplier; 0 at padding.
       w: weight of the state in its own gate, one per channel.
       c: bias of the gate.
-      h0: state before the first token; zero when None.
+      h0: state before the first token; zero when None. Where devices share a row
+        (`models/sequence.py`) gamma, b and reset are of this device's tokens, h0 is before those of
+        the first.
       reset: True where a document begins: the carried state (h0 included) counts as zero there,
         in the decayed term and in the gate.
       backend: "sequential" steps through time with `jax.lax.scan`, "kernel" inside a kernel
         (`kernels.py` says where there is one); "newton" solves all of it at once (`newton.py`), to
         8 ulp of every state, and steps through time after all for rows that do not get there;
-        "auto": sequential on a CPU and for one token, kernel where there is one, else newton.
+        "auto": newton where devices share a row; else sequential on a CPU and for one token,
+        kernel where there is one, else newton.
       passes: of newton, before it steps through time; None: as many as can ever be needed.
 
     Returns:
@@ -61,7 +65,9 @@ def gated_scan(
         raise ValueError(f"unknown backend {backend!r}; use auto, sequential, kernel or newton")
     dtype = scan.accumulation_dtype(jnp.result_type(gamma, b, w, c))
     solver: str | KernelTarget = backend
-    if backend in ("auto", "kernel"):
+    if backend in ("auto", "kernel") and sequence.parts() > 1:
+        solver = "newton"
+    elif backend in ("auto", "kernel"):
         target = scan.find_kernel(backend, dtype, b.shape)
         _, platform = device_kind()
         parallel = platform != "cpu" and b.shape[1] > 1
@@ -76,7 +82,7 @@ def gated_scan(
         h, info = _kernel_solve(solver, _marked(gamma, keep), *others), _stepped()
     else:
         h, info = _solve(*inputs, keep, solver, passes)
-    return h.astype(b.dtype), h[:, -1], info
+    return h.astype(b.dtype), sequence.last_of(h[:, -1]), info
 
 
 def _per_channel(x: Array, like: Array) -> Array:
@@ -119,8 +125,11 @@ def _solve(
             h, _ = cell(h, *at)
             return h, h
 
-        _, h = jax.lax.scan(step, h0, tuple(x.swapaxes(0, 1) for x in inputs))
-        return h.swapaxes(0, 1)
+        def from_state(h0: Array) -> Array:
+            _, h = jax.lax.scan(step, h0, tuple(x.swapaxes(0, 1) for x in inputs))
+            return h.swapaxes(0, 1)
+
+        return sequence.by_turns(from_state, h0)
 
     if backend == "sequential":
         return sequential(), _stepped()
@@ -175,13 +184,13 @@ def _gradients(
     g: Array,
 ) -> tuple[Array, ...]:
     """With respect to gamma, b, w, c and h0, from the solution h and its cotangent g."""
-    h_prev = keep[..., None] * scan.shift(h, h0)
+    h_prev = keep[..., None] * sequence.shift(h, h0)
     gate, slope = _gate(w, c, h_prev)
     slope = b * slope
     jacobian = keep[..., None] * (gamma + _per_channel(w, h) * slope)
     backward = "sequential" if backend == "sequential" else "associative"
     adjoint, _ = scan.linear_scan(
-        scan.shift(jacobian, None, True), g, reverse=True, backend=backward
+        sequence.shift(jacobian, None, True), g, reverse=True, backend=backward
     )
     d_argument = adjoint * slope
     return (
@@ -189,7 +198,7 @@ def _gradients(
         adjoint * gate,
         jnp.sum(d_argument * h_prev, axis=(0, 1)),
         jnp.sum(d_argument, axis=(0, 1)),
-        jacobian[:, 0] * adjoint[:, 0],
+        sequence.at_begin(jacobian[:, 0] * adjoint[:, 0]),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from mmrec_jax.models import sequence
 from mmrec_jax.models.mmrec.kernels import KernelTarget, kernel_target
 from mmrec_jax.models.mmrec.scan_backends import BACKENDS
 from mmrec_jax.models.mmrec.scan_kernel import Arrays, scan_over_time, takes
@@ -37,12 +38,11 @@ def find_kernel(backend: str, dtype: jnp.dtype, shape: tuple[int, ...]) -> Kerne
 
     "auto" leaves single tokens to plain JAX; "kernel" insists on one.
     """
-    batch, length, channels = shape
-    target = kernel_target(dtype, batch)
-    found = target is not None and takes(target, channels)
+    target = kernel_target(dtype, shape[0])
+    found = target is not None and takes(target, shape)
     if backend == "kernel" and not found:
-        raise ValueError(f"there is no kernel for {channels} channels in {dtype} here: use auto")
-    return target if found and (backend == "kernel" or length > 1) else None
+        raise ValueError(f"there is no kernel for {dtype} {shape} here: use auto")
+    return target if found and (backend == "kernel" or shape[1] > 1) else None
 
 
 def accumulation_dtype(dtype: jnp.dtype) -> jnp.dtype:
@@ -65,7 +65,8 @@ def linear_scan(
     Args:
       a: decay of the carried state.
       b: input.
-      h0: state before the first token; zero when None.
+      h0: state before the first token; zero when None. Where devices share a row
+        (`models/sequence.py`) a and b are of this device's tokens, h0 is before those of the first.
       reset: True where a document begins: the carried state (h0 included) counts as zero there.
         With `reverse=True` it cuts in scan order: the state coming from t + 1 is dropped at t.
       reverse: run from the last token to the first (`h_t = a_t h_{t+1} + b_t`).
@@ -96,6 +97,18 @@ def linear_scan(
 def _solve(
     a: Array, b: Array, h0: Array, reverse: bool, solver: str | KernelTarget
 ) -> tuple[Array, Array]:
+    solve = partial(_solve_own, a, b, reverse=reverse, solver=solver)
+    if sequence.parts() > 1:
+        _, end = solve(jnp.zeros_like(h0))
+        h0, _ = sequence.states_between(jnp.prod(a, axis=1), end, h0, reverse=reverse)
+    h, h_last = solve(h0)
+    return h, sequence.last_of(h_last, reverse)
+
+
+def _solve_own(
+    a: Array, b: Array, h0: Array, *, reverse: bool, solver: str | KernelTarget
+) -> tuple[Array, Array]:
+    """Of this device's tokens; h0 is the state before them."""
     if isinstance(solver, KernelTarget):
         how: dict[str, Any] = {"outputs": 1, "reverse": reverse}
         (h_last,), (h,) = scan_over_time(solver, "linear_scan", _step, (h0,), (a, b), **how)
@@ -129,9 +142,10 @@ def _solve_backward(
     g, g_last = cotangents
     # A decay of 1 before the reversed scan adds the cotangent of the last state to that of h there,
     # without a copy of g.
-    decay = shift(a, jnp.ones_like(h0), not reverse)
-    adjoint, first = _solve(decay, g, g_last, not reverse, solver)
-    return adjoint * shift(h, h0, reverse), adjoint, a[:, -1 if reverse else 0] * first
+    decay = sequence.shift(a, jnp.ones_like(h0), not reverse)
+    adjoint, first = _solve(decay, g, sequence.total(g_last), not reverse, solver)
+    to_h0 = sequence.at_begin(a[:, -1 if reverse else 0] * first, reverse)
+    return adjoint * sequence.shift(h, h0, reverse), adjoint, to_h0
 
 
 _solve.defvjp(_solve_forward, _solve_backward)
@@ -145,9 +159,3 @@ def own(solver: str | KernelTarget, *inputs: Array) -> tuple[Array, ...]:
     sequential solver holds none.
     """
     return inputs if solver == "sequential" else jax.lax.optimization_barrier(inputs)
-
-
-def shift(x: Array, first: Array | None, reverse: bool = False) -> Array:
-    """`x_{t-1}` in scan order: `first [B, E]` (zero when None), then `x [B, T, E]` but its last."""
-    edge = jnp.zeros_like(x[:, :1]) if first is None else first[:, None].astype(x.dtype)
-    return jnp.concatenate([x[:, 1:], edge] if reverse else [edge, x[:, :-1]], axis=1)

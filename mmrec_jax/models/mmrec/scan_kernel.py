@@ -7,16 +7,16 @@ each sequence is read or written once. Rows and channels are what is spread over
   loaded while the group before is computed, so that a thread holds at most twice `_AHEAD` loaded
   numbers, the carry, the constants and the temporaries of a step: under 128 registers for the
   steps here, and no shared memory.
-* TPU (Mosaic): a block is `_TOKENS` tokens of eight rows (of all rows, and fewer tokens, where
-  their number is no multiple of eight) and `_WIDTH` channels at most: 512 KiB of VMEM for a
-  sequence, twice, so 6 MiB for six sequences. Time comes first in the arrays, so that the rows of a
-  token fill the sublanes; the carry waits in VMEM for the next block.
+* TPU (Mosaic): a block is at most `_TOKENS` tokens of `_ROWS` rows and `_WIDTH` channels: 512 KiB
+  of VMEM for a sequence, twice, so 6 MiB for six sequences. Time comes first in the arrays, so that
+  the rows of a token fill the sublanes; the carry waits in VMEM for the next block.
 
 The step's formula is the caller's: kernels and plain path share it.
 """
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -28,6 +28,7 @@ from jax.experimental.pallas import tpu as pltpu
 from jax.experimental.pallas import triton as plgpu
 
 from mmrec_jax.models.mmrec.kernels import KernelTarget, on_each_device
+from mmrec_jax.models.partition import row_parts
 from mmrec_jax.typing import Array
 
 Arrays = tuple[Array, ...]
@@ -36,12 +37,13 @@ Step = Callable[[Arrays, Arrays, Arrays, Arrays], tuple[Arrays, Arrays]]
 
 _LANES = {"gpu": 32, "tpu": 128}
 _AHEAD = 32
-_TOKENS, _WIDTH = 32, 512
+_TOKENS, _ROWS, _WIDTH = 32, 8, 512
 
 
-def takes(target: KernelTarget, channels: int) -> bool:
-    """Whether kernels for `target` take arrays of so many channels."""
-    return channels % _LANES[target.platform] == 0
+def takes(target: KernelTarget, shape: tuple[int, ...]) -> bool:
+    """Whether kernels for `target` take arrays [B, T, E]; a GPU counts their numbers in 32 bits."""
+    fitting = shape[-1] % _LANES[target.platform] == 0
+    return fitting and (target.platform == "tpu" or math.prod(shape) // row_parts() < 2**31)
 
 
 def scan_over_time(
@@ -59,7 +61,7 @@ def scan_over_time(
     """Takes `step` from token to token; all arrays are float32. It is never differentiated.
 
     Args:
-      target: the devices; it must take that many channels.
+      target: the devices; they must take such arrays.
       name: of the kernel, in programs and profiles.
       step: elementwise, all of its arguments have one shape.
       carry: before the first step, each [B, E].
@@ -182,9 +184,8 @@ def _on_gpu(scan: _Scan, interpret: bool, *arrays: Array) -> Sequence[Array]:
 def _on_tpu(scan: _Scan, interpret: bool, *arrays: Array) -> Sequence[Array]:
     start, edges, sequences, ahead, constants, *_ = scan.split(arrays)
     batch, length, channels = sequences[0].shape
-    rows = 8 if batch % 8 == 0 else batch
+    rows, tokens = min(_ROWS, batch), min(_TOKENS, length)  # of more, the last block has fewer
     width = next(n for n in (_WIDTH, _WIDTH // 2, _LANES["tpu"]) if channels % n == 0)
-    tokens = min(max(_TOKENS * 8 // (rows + -rows % 8), 1), length)
     blocks = pl.cdiv(length, tokens)
 
     def block(k: Any) -> Any:
@@ -230,7 +231,7 @@ def _on_tpu(scan: _Scan, interpret: bool, *arrays: Array) -> Sequence[Array]:
     sequences, ahead = (tuple(x.swapaxes(0, 1) for x in part) for part in (sequences, ahead))
     results = pl.pallas_call(
         kernel,
-        grid=(batch // rows, channels // width, blocks),
+        grid=(pl.cdiv(batch, rows), channels // width, blocks),
         in_specs=[*[border] * scan.following, *scan.specs(state, sequence, constant)],
         out_specs=scan.result_specs(state, sequence),
         out_shape=scan.result_shapes(start[0].shape, sequences[0].shape),

@@ -11,6 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from mmrec_jax.models.mmrec.kernels import KernelTarget, kernels_for
 from mmrec_jax.models.mmrec.recurrence import gated_scan
 from mmrec_jax.models.mmrec.scan import linear_scan
+from mmrec_jax.models.mmrec.scan_kernel import takes
 from mmrec_jax.models.partition import ROWS
 from mmrec_jax.train.mesh import arrange
 from tests.models.mmrec.derivatives import assert_vmap_and_checkpoint_change_nothing
@@ -112,6 +113,15 @@ def test_gated_scan_matches_float64_loop(length, rng):
     check(gated_scan, gated_loops, gated_inputs(rng, length), rng, jnp.float32, 1e-5)
 
 
+def test_more_rows_than_a_block_has(rng, target):
+    if target.platform == "tpu":
+        inputs = gated_inputs(rng, 3)
+        inputs |= {n: np.concatenate([x] * 5)[:9] for n, x in inputs.items() if x.ndim > 1}
+        reset = np.zeros((9, 3), bool)
+        h, _, _ = gated_scan(**{n: jnp.float32(x) for n, x in inputs.items()}, backend="kernel")
+        assert relative_error(h, gated_loop(**inputs, reset=reset)) <= 1e-5
+
+
 def test_bfloat16_inputs_accumulate_in_float32(rng):
     check(gated_scan, gated_loops, gated_inputs(rng, 75), rng, jnp.bfloat16, 2e-2)
 
@@ -172,7 +182,7 @@ def test_each_device_solves_its_own_rows(target, rng):
     assert_close(apart[1], alone[1], 1e-6)
 
 
-def test_auto_takes_the_kernel_where_it_can():
+def test_auto_takes_the_kernel_where_it_can(target):
     def used(length=4, width=WIDTH, dtype=jnp.float32, solve=gated_scan):
         x, one = jnp.ones((BATCH, length, width), dtype), jnp.ones(width, dtype)
         both = (x, x, one, one) if solve is gated_scan else (x, x)
@@ -183,6 +193,8 @@ def test_auto_takes_the_kernel_where_it_can():
         assert used(solve=solve)
         assert not used(solve=solve, length=1)
         assert not used(solve=solve, width=WIDTH + 16)
+    assert takes(target, (2, 2**23, 128)) == (target.platform == "tpu")
+    for solve in (linear_scan, gated_scan):
         with kernels_for(None):
             assert not used(solve=solve)
         with jax.enable_x64(True):
@@ -191,7 +203,7 @@ def test_auto_takes_the_kernel_where_it_can():
 
 def test_a_kernel_that_there_is_not_is_an_error():
     x = jnp.ones((1, 2, 16))
-    with pytest.raises(ValueError, match="no kernel for 16 channels"):
+    with pytest.raises(ValueError, match=r"no kernel for float32 \(1, 2, 16\)"):
         linear_scan(x, x, backend="kernel")
     with kernels_for(None), pytest.raises(ValueError, match="no kernel"):
         gated_scan(x, x, x[0, 0], x[0, 0], backend="kernel")

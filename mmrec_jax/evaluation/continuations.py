@@ -1,0 +1,167 @@
+"""Log-likelihoods of continuations: what several texts begin with is read once.
+
+A recurrent model reads the continuations of one context from one state, a transformer from one
+cache. Contexts that begin alike, as the examples before each question do, share that beginning.
+"""
+
+import functools
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from mmrec_jax.evaluation.perplexity import compiled_eval_step
+from mmrec_jax.inference.rereading import colocate, with_room, with_state
+from mmrec_jax.models.api import LanguageModel, Params, State
+from mmrec_jax.typing import Array
+
+_T = TypeVar("_T")
+_Key = TypeVar("_Key")
+_Ids = tuple[int, ...]
+# Rows are read in steps of these numbers of tokens: a program is compiled for each.
+_LENGTHS = (16, 128)
+# Contexts that agree on so many tokens share all that they have in common.
+_ALIKE = 32
+
+
+class Continuation(NamedTuple):
+    """Ids [n], n >= 1, and those that follow them [m]."""
+
+    context: _Ids
+    tokens: _Ids
+
+
+class Score(NamedTuple):
+    """What a model says of a continuation."""
+
+    logprob: float  # of all its tokens, in nats
+    greedy: bool  # whether each is the most likely one
+
+
+def score_continuations(
+    model: LanguageModel,
+    params: Params,
+    asked: Sequence[Continuation],
+    *,
+    batch_size: int = 8,
+) -> list[Score]:
+    """The score of each continuation; `batch_size` rows are read at once."""
+    reader = _Reader(with_state(model), params, batch_size)
+    scores: list[Score] = [Score(0.0, True)] * len(asked)
+    of: dict[_Ids, list[int]] = {}
+    for index, each in enumerate(asked):
+        of.setdefault(each.context, []).append(index)
+    # The last token of a context is read with its continuations: what it predicts is theirs.
+    heads = {context: context[:-1] for context in of}
+    bar = tqdm(total=len(asked), unit=" continuations", leave=False)
+    for prefix, keys in shared_beginnings(heads):
+        start = reader.read(with_room(reader.start, len(prefix)), [prefix])
+        keys.sort(key=lambda key: -len(heads[key]))
+        for chunk in _batches(keys, batch_size):
+            rests = [heads[key][len(prefix) :] for key in chunk]
+            rows = [(row, index) for row, key in enumerate(chunk) for index in of[key]]
+            rows.sort(key=lambda pair: -len(asked[pair[1]].tokens))
+            room = max(map(len, rests)) + len(asked[rows[0][1]].tokens)
+            states = with_room(reader.take(start, [0] * len(chunk)), room)
+            states = reader.read(states, rests)
+            for some in _batches(rows, batch_size):
+                before = reader.take(states, [row for row, _ in some])
+                found = reader.score(before, [asked[index] for _, index in some])
+                for (_, index), score in zip(some, found, strict=True):
+                    scores[index] = score
+                bar.update(len(some))
+    bar.close()
+    return scores
+
+
+class _Reader:
+    """A model in rows; of a batch that is not full the last ones are padding.
+
+    States have room for what is read.
+    """
+
+    def __init__(self, model: LanguageModel, params: Params, rows: int) -> None:
+        self._model, self._params, self._rows = model, params, rows
+        self.start: State = colocate(params, model.initial_state(rows))
+
+    def take(self, state: State, rows: Sequence[int]) -> State:
+        """A batch of some of its rows."""
+        indices = np.resize(np.array(rows, np.int32), self._rows)
+        return _take(self._model, state, indices)
+
+    def read(self, state: State, texts: Sequence[Sequence[int]]) -> State:
+        """The state of each row after its text."""
+        for tokens, _, real in self._steps(texts, texts):
+            state = _read(self._model, self._params, tokens, state, real)
+        return state
+
+    def score(self, state: State, asked: Sequence[Continuation]) -> list[Score]:
+        """Of each row, which has read its context but for the last token."""
+        sums, greedy = np.zeros(self._rows), np.ones(self._rows, bool)
+        inputs = [(each.context[-1], *each.tokens[:-1]) for each in asked]
+        step = compiled_eval_step()
+        for tokens, targets, real in self._steps(inputs, [each.tokens for each in asked]):
+            batch = {"inputs": tokens, "targets": targets, "segment_ids": real}
+            found, state = step(self._model, self._params, batch, state)
+            sums -= np.sum(np.asarray(found["nll"], np.float64), axis=1, where=real > 0)
+            greedy &= np.all(np.asarray(found["right"]), axis=1, where=real > 0)
+        return [Score(float(sums[row]), bool(greedy[row])) for row in range(len(asked))]
+
+    def _steps(
+        self, inputs: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
+    ) -> Iterator[tuple[NDArray[np.int32], ...]]:
+        """Rows of both, and 1 where there are tokens, [B, T] each."""
+        count = [len(each) for each in targets]
+        begin, end = 0, max(count)
+        while begin < end:
+            length = _length(end - begin)
+            arrays = np.zeros((3, self._rows, length), np.int32)
+            for row, n in enumerate(count):
+                n = max(0, min(n - begin, length))
+                arrays[0, row, :n] = inputs[row][begin : begin + n]
+                arrays[1, row, :n] = targets[row][begin : begin + n]
+                arrays[2, row, :n] = 1
+            yield arrays[0], arrays[1], arrays[2]
+            begin += length
+
+
+def _length(left: int) -> int:
+    """Of the next step, if so many tokens are left: the longest that is not half padding."""
+    fitting = [length for length in _LENGTHS if length < 2 * left]
+    return fitting[-1] if fitting else _LENGTHS[0]
+
+
+def shared_beginnings(texts: Mapping[_Key, _Ids]) -> Iterator[tuple[_Ids, list[_Key]]]:
+    """Texts in groups, each with what all of it begins with: nothing, or 32 tokens and more."""
+    groups: dict[_Ids, list[_Key]] = {}
+    for key, ids in texts.items():
+        groups.setdefault(ids[:_ALIKE] if len(ids) >= _ALIKE else (), []).append(key)
+    apart = [key for begin, keys in groups.items() if not begin or len(keys) == 1 for key in keys]
+    if apart:
+        yield (), apart
+    for begin, keys in groups.items():
+        if begin and len(keys) > 1:
+            columns = zip(*(texts[key] for key in keys), strict=False)
+            common = itertools.takewhile(lambda column: len(set(column)) == 1, columns)
+            yield tuple(column[0] for column in common), keys
+
+
+def _batches(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    return (items[begin : begin + size] for begin in range(0, len(items), size))
+
+
+@jax.jit
+def _read(
+    model: LanguageModel, params: Params, tokens: Array, state: State, segment_ids: Array
+) -> State:
+    return model.apply(params, tokens, state, segment_ids).state
+
+
+@jax.jit
+def _take(model: LanguageModel, state: State, rows: Array) -> State:
+    take = functools.partial(jax.numpy.take, indices=rows)
+    return jax.tree.map(lambda x, axis: take(x, axis=axis), state, model.state_batch_axes)
