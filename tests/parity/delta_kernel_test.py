@@ -20,6 +20,7 @@ from mmrec_jax.train.mesh import arrange
 # driver, or ptxas, makes code for it where there is a card.
 CALLS = {"v5e:2x2": "tpu_custom_call", "cuda:rtx4070": "__gpu$xla.gpu.triton"}
 CALLS["cuda:h200"] = CALLS["cuda:rtx4070"]
+LARGEST = {128: "bfloat16", 64: "float32"}  # S = K on a card
 
 
 def found(name, count):
@@ -35,22 +36,29 @@ def calls(name, program):
     return {kernel: made.count(kernel) for kernel in made}
 
 
-@pytest.mark.parametrize("name", CALLS)
-@pytest.mark.parametrize(("width", "dtype"), [(128, "bfloat16"), (32, "float32")])
-def test_both_kernels_compile(name, width, dtype):
-    """At the memories of `base`, and at those of `tiny` in an odd number of tokens and heads."""
+@pytest.mark.parametrize(
+    ("name", "heads", "width", "chunk", "dtype"),
+    [
+        *[(name, 3, width, 32, dtype) for name in CALLS for width, dtype in LARGEST.items()],
+        ("v5e:2x2", 8, 128, 64, "float32"),
+        ("v5e:2x2", 1, 256, 128, "float32"),
+    ],
+)
+def test_both_kernels_compile(name, heads, width, chunk, dtype):
+    """At the largest shapes that they take; an odd number of tokens."""
     mesh = arrange(found(name, 1).devices)
 
     def loss(q, k, v, alpha, beta, m0, reset):
-        r, m_last = delta_scan(q, k, v, alpha, beta, m0, reset=reset)
+        r, m_last = delta_scan(q, k, v, alpha, beta, m0, reset=reset, chunk=chunk)
         return jnp.sum(r.astype(jnp.float32)) + jnp.sum(m_last)
 
     def like(*shape, dtype="float32"):
         everywhere = NamedSharding(mesh, PartitionSpec())
         return jax.ShapeDtypeStruct(shape, dtype, sharding=everywhere)
 
-    tokens, decays = like(2, 75, 3, width, dtype=dtype), like(2, 75, 3)
-    inputs = (*(tokens,) * 3, decays, decays, like(2, 3, width, width), like(2, 75, dtype="bool"))
+    tokens, decays = like(2, 75, heads, width, dtype=dtype), like(2, 75, heads)
+    memory, reset = like(2, heads, width, width), like(2, 75, dtype="bool")
+    inputs = (*(tokens,) * 3, decays, decays, memory, reset)
     with jax.set_mesh(mesh):
         program = jax.jit(jax.grad(loss, range(6))).lower(*inputs).compile().as_text()
     assert calls(name, program) == {"delta_scan": 1, "delta_gradient": 1}

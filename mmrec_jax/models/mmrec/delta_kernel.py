@@ -8,10 +8,13 @@ decays and the inverse are float32.
 * GPU (Triton): a grid of rows, heads and blocks of at most `_VALUES` columns of M, which do not
   know of each other; what they say about q, k, alpha and beta is summed after. M, its cotangent and
   the border, each [S, 64] in float32, and a chunk's tiles lie in registers: with S = 128 and C = 32
-  that is 3 x 32 and about 10 x 8 registers of a thread in 8 warps, of the 255 that it may have.
-* TPU (Mosaic): a grid of rows, groups of up to `_HEADS` heads and chunks. M of a group waits in
-  VMEM for the next chunk: with S = K = 128 and C = 64 that is 512 KiB, 1.3 MiB of blocks, twice,
-  and under 6 MiB of a chunk's temporaries.
+  that is 3 x 32 and about 10 x 8 registers of a thread in 8 warps, of the 255 that it may have. The
+  operands of products pass through shared memory: XLA asks for 128 KiB with tiles [C, S] of 16 KiB,
+  so that those of `_TILE` stay within the 99 KiB of the smallest cards. C is 32 at most: with 64
+  compilation takes minutes.
+* TPU (Mosaic): a grid of rows, groups of heads and chunks. M of a group waits in VMEM for the next
+  chunk; a group has up to `_HEADS` heads, as many as fit `_VMEM`: with S = K = 128, four heads at
+  C = 64, each 0.7 MiB of memories, 0.2 MiB of blocks, twice, and 0.5 MiB of temporaries.
 """
 
 from collections.abc import Sequence
@@ -37,8 +40,8 @@ from mmrec_jax.models.mmrec.kernels import KernelTarget, on_each_device
 from mmrec_jax.typing import Array
 
 _VALUES, _HEADS = 64, 8
-_SMALLEST = {"gpu": 16, "tpu": 8}
-_LARGEST = {"gpu": (64, 128), "tpu": (128, 256)}  # C; S and K
+_TILE = 8 * 2**10  # bytes of [C, S] on a GPU, at most
+_VMEM = 8 * 2**20  # bytes of one program on a TPU, by our own estimate; a chip gives it 16 MiB
 
 
 def takes(target: KernelTarget, q: Array, k: Array, v: Array, chunk: int) -> bool:
@@ -46,11 +49,25 @@ def takes(target: KernelTarget, q: Array, k: Array, v: Array, chunk: int) -> boo
 
     They must be of one dtype, bfloat16 or float32, and C, S and K powers of two within bounds.
     """
-    least, (longest, widest) = _SMALLEST[target.platform], _LARGEST[target.platform]
     sizes = chunk, q.shape[-1], v.shape[-1]
-    even = all(size >= least and size & (size - 1) == 0 for size in sizes)
-    known = q.dtype == k.dtype == v.dtype and q.dtype in (jnp.float32, jnp.bfloat16)
-    return known and even and chunk <= longest and max(sizes[1:]) <= widest
+    if not q.dtype == k.dtype == v.dtype or q.dtype not in (jnp.float32, jnp.bfloat16):
+        return False
+    if any(size < 16 or size & (size - 1) for size in sizes):
+        return False
+    if target.platform == "tpu":
+        return _heads(1, *sizes, q.dtype) > 0
+    tile = chunk * sizes[1] * q.dtype.itemsize
+    return tile <= _TILE and chunk <= 32 and max(sizes[1:]) <= 128
+
+
+def _heads(heads: int, chunk: int, slots: int, values: int, dtype: jnp.dtype) -> int:
+    """The heads of one program on a TPU, of `heads`: the most whose backward pass fits; or 0."""
+    width, memory = max(slots, values, 128), 4 * slots * max(values, 128)
+    tile, square = 4 * chunk * width, 4 * chunk * max(chunk, 128)
+    blocks = 2 * 7 * chunk * width * dtype.itemsize
+    one = blocks + 7 * memory + 16 * tile + 8 * square + 4 * memory
+    fit = (n for n in range(_HEADS, 0, -1) if heads % n == 0 and n * one <= _VMEM)
+    return next(fit, 0)
 
 
 def delta_kernel(
@@ -347,7 +364,7 @@ def _on_tpu(
     outs: list[tuple[Any, bool]],
 ) -> list[Array]:
     (batch, heads, slots, values), n = state.shape, tiles[0][0].shape[2]
-    group = next(size for size in range(_HEADS, 0, -1) if heads % size == 0)
+    group = _heads(heads, tiles[0][0].shape[3], slots, values, tiles[0][0].dtype)
 
     def kernel(*refs: Any) -> None:
         inputs, (first, *results, last, held) = refs[: len(tiles)], refs[len(tiles) :]

@@ -111,22 +111,29 @@ def test_kernels_match_a_float64_loop(platform, length, kind, correct, dtype, to
     assert_close(gradients, expected, tolerance)
 
 
-def test_second_derivatives_and_transformations(rng):
-    """A second derivative is that of plain JAX, also of kernels in a loop over time."""
-    reset = jnp.asarray(random_resets(rng, 5))
+def loss_over_time(reset):
+    """Of a loop over time whose carry is the memory."""
 
     def loss(x):
-        def twice(m, _):
+        def step(m, _):
             r, m = delta_scan(**x | {"m0": m}, reset=reset, chunk=CHUNK)
             return m, jnp.sum(r**2)
 
-        m_last, terms = jax.lax.scan(twice, x["m0"], None, length=2)
+        m_last, terms = jax.lax.scan(step, x["m0"], None, length=2)
         return jnp.sum(terms) + jnp.sum(m_last**3)
 
-    points = [random_inputs(rng, 5) for _ in range(2)]
-    assert_vmap_and_checkpoint_change_nothing(loss, points)
+    return loss
 
-    point = {name: jnp.float32(x) for name, x in points[0].items()}
+
+@pytest.mark.soak
+def test_vmap_and_checkpoint_change_nothing(rng):
+    loss = loss_over_time(jnp.asarray(random_resets(rng, 5)))
+    assert_vmap_and_checkpoint_change_nothing(loss, [random_inputs(rng, 5) for _ in range(2)])
+
+
+def test_a_second_derivative_is_that_of_plain_jax(rng):
+    loss = loss_over_time(jnp.asarray(random_resets(rng, 5)))
+    point = {name: jnp.float32(x) for name, x in random_inputs(rng, 5).items()}
     direction = {name: jnp.float32(rng.normal(size=x.shape)) for name, x in point.items()}
 
     def product(point):
