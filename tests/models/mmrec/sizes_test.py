@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -48,3 +50,10 @@ def test_every_size_has_the_shapes_and_parameters_it_should(name, row):
     assert num_bytes(state) == 2 * (layers * (D + H * (D // H) ** 2) * 4 + 2 * 4)
     if name in ("tiny", "7b"):
         assert count(params) == pytest.approx({"tiny": 1_909_008, "7b": 7e9}[name], rel=0.08)
+
+
+def test_how_much_of_a_row_is_read_at_once_fits_the_device():
+    base = SIZES["base"]
+    assert [base.fitted(4, x).time_chunk for x in ("cpu", "tpu", "gpu")] == [256, None, 4096]
+    assert [base.fitted(rows, "gpu").time_chunk for rows in (1, 1000)] == [16_384, 512]
+    assert dataclasses.replace(base, time_chunk=7).fitted(4, "gpu").time_chunk == 7
