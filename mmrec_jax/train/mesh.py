@@ -220,7 +220,8 @@ def _fitted(spec: PartitionSpec, shape: tuple[int, ...], mesh: Mesh) -> NamedSha
         names = names if isinstance(names, tuple) else (names,) if names else ()
         return math.prod(mesh.shape[name] for name in names)
 
-    spread = [("fsdp", "sequence") if names == "fsdp" else names for names in spec]
+    share = ("fsdp", "sequence") if mesh.shape["sequence"] > 1 else "fsdp"
+    spread = [share if names == "fsdp" else names for names in spec]
     kept = [
         names if size % parts(names) == 0 else None
         for names, size in zip(spread, shape, strict=False)
