@@ -12,7 +12,15 @@ from mmrec_jax.models.mmrec.sizes import SIZES
 
 def get_config() -> Config:
     """The run; every field can be overridden on the command line."""
-    model = dataclasses.replace(SIZES["tiny"], vocab_size=500, dropout=0.1)
+    # Memories and passed states are those of configs/tiny.py.
+    model = dataclasses.replace(
+        SIZES["tiny"],
+        vocab_size=500,
+        dropout=0.1,
+        gamma_halflife_max=64,
+        alpha_halflife_min=8,
+        alpha_halflife_max=128,
+    )
     return Config(
         model=model,
         data=TreebankConfig(seq_len=256),
@@ -25,6 +33,7 @@ def get_config() -> Config:
             batch_size=4,
             eval_every=300,
             checkpoint_every=100,
+            state_passing=0.5,
             sample_prompt="Bir gün",
         ),
     )
