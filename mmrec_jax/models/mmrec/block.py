@@ -111,7 +111,7 @@ class Block(nn.Module):
         h, h_last, statistics = self._short_term(u, p, state[0], real, start)
         mixed, m_last = h.astype(config.dtype), state[1]
         if config.memory != "none":
-            r, m_last = self._long_term(mixed, p, state[1], real, start)
+            r, m_last = self._long_term(h, p, state, real, start)
             mixed = jnp.concatenate([mixed, r], axis=-1)
         branch = dense(config, config.D, "out", residual=True)(mixed * nn.silu(p["g"]))
         x = split_rows(x + drop(branch))
@@ -156,16 +156,13 @@ class Block(nn.Module):
         return h, h_last, statistics
 
     def _long_term(
-        self, h: Array, p: dict[str, Array], m0: Array, real: Array, start: Array
+        self, h: Array, p: dict[str, Array], state: LayerState, real: Array, start: Array
     ) -> tuple[Array, Array]:
         """Writes and reads the memories: reads `[B, T, H K]` and the last matrices."""
         config = self.config
         batch, length = h.shape[:2]
-        state_qk = dense(config, 2 * config.H * config.S, "qk")(rms_norm(config, "h_norm")(h))
-        q, k = jnp.split(state_qk, 2, axis=-1)
         by_memory = (batch, length, config.H, -1)
-        q = l2_normalise(nn.silu(p["q"] + q).reshape(by_memory)).astype(config.dtype)
-        k = l2_normalise(nn.silu(p["k"] + k).reshape(by_memory)).astype(config.dtype)
+        q, k = (x.reshape(by_memory) for x in self._addresses(h, p, state[0], start))
         v = p["v"].reshape(by_memory)
         bounds = (config.alpha_halflife_min, config.alpha_halflife_max)
         b_alpha = self.param("b_alpha", halflife_bias(*bounds), (config.H,), config.state_dtype)
@@ -175,7 +172,7 @@ class Block(nn.Module):
         self._record({"k": k, "v": v, "alpha_logits": alpha_logits, "beta": beta})
         written = {"k": k, "v": v, "alpha": alpha, "beta": beta, "reset": start}
         self._record(written, RECALL)
-        memory = (q, k, v, alpha, beta, m0)
+        memory = (q, k, v, alpha, beta, state[1])
         delta = config.memory == "delta"
         if length == 1 and sequence.parts() == 1:
             r, m_last = delta_steps(*memory, reset=start, error_correction=delta)
@@ -185,6 +182,28 @@ class Block(nn.Module):
             )
         r = rms_norm(config, "head_norm", config.head_norm_epsilon)(r)
         return r.reshape(batch, length, -1), m_last
+
+    def _addresses(
+        self, h: Array, p: dict[str, Array], h0: Array, start: Array
+    ) -> tuple[Array, Array]:
+        """Queries and keys `[B, T, H S]`, each of the H of length 1 or zero."""
+        config = self.config
+        norm, width = rms_norm(config, "h_norm"), config.H * config.S
+
+        def unit(x: Array) -> Array:
+            x = nn.silu(x)
+            memories = l2_normalise(x.reshape(*x.shape[:-1], config.H, config.S))
+            return memories.astype(config.dtype).reshape(x.shape)
+
+        tokens = config.addresses == "tokens"
+        project = dense(config, (2 if tokens else 1) * width, "qk")
+        q = project(norm(h.astype(config.dtype)))
+        if tokens:
+            q, k = jnp.split(q, 2, axis=-1)
+            return unit(p["q"] + q), unit(p["k"] + k)
+        q, before = unit(q), unit(project(norm(h0[:, None].astype(config.dtype))))
+        k = sequence.shift(q, before[:, 0])
+        return q, jnp.where(start[..., None], 0, k)
 
     def _record(self, values: dict[str, Array], collection: str = RECURRENCE) -> None:
         """Leaves values in a collection; no operation where nobody asks for it."""

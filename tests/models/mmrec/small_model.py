@@ -38,9 +38,9 @@ _BASE = {
 VARIANTS: dict[str, dict[str, Any]] = {
     "state-delta": {},
     "state-none": {"memory": "none"},
-    "input-delta": {"gate": "input", "use_hem": False},
+    "input-delta": {"gate": "input", "use_hem": False, "addresses": "tokens"},
     "input-decay": {"gate": "input", "memory": "decay", "use_dpg": False},
-    "none-decay": {"gate": "none", "memory": "decay"},
+    "none-decay": {"gate": "none", "memory": "decay", "addresses": "tokens"},
     "none-none": {"gate": "none", "memory": "none", "use_hem": False},
 }
 
