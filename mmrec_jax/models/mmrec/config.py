@@ -42,7 +42,7 @@ class MMRecConfig(ExtendableConfig):
     ffn_dim: int | None = setting(
         None,
         "F; when None 11 D / 3 rounded up to a multiple of 64, or 8 D / 3 with addresses=tokens, "
-        "whose other matrices are larger by as much",
+        "whose other matrices are larger by as much, and with memory=none",
         at_least(1),
     )
     dpg_rank: int | None = setting(None, "R; max(16, D // 16) when None", at_least(1))
@@ -206,7 +206,7 @@ class MMRecConfig(ExtendableConfig):
     @property
     def F(self) -> int:
         """Hidden width of the feed-forward layer."""
-        thirds = 8 if self.addresses == "tokens" else 11
+        thirds = 11 if self.H and self.addresses == "states" else 8
         return self.ffn_dim or 64 * math.ceil(thirds * self.model_dim / 3 / 64)
 
     @property
