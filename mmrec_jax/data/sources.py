@@ -77,7 +77,7 @@ def _given_validation(config: TextConfig, reading: Reading) -> list[Document] | 
     option, refusals = "config.data.validation", Refusals(config.on_error)
     limit, size, found = config.memory_mb << 20, 0, list[Document]()
     for document in read_documents(config.validation, option, reading, refusals):
-        size += len(document.utf8)
+        size += len(document.text.encode())
         if size > limit and found:
             tell(
                 f"{option}: of {config.validation} the first {len(found):,} documents are used: "

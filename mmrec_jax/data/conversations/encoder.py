@@ -117,8 +117,7 @@ class ChatEncoder:
           continued: whether they follow a response that the model wrote, whose end is then read
             first; else they begin a document.
 
-        Raises:
-          UserError: as of `conversation`.
+        Raises as `conversation`.
         """
         if continued:
             rendered = self._render((*PROBE, *messages), ask=True).partition(end_of(1))[2]
@@ -133,10 +132,7 @@ class ChatEncoder:
         """What a model reads that has read `question(messages[:index])` and written the next one.
 
         None where the template writes the conversation up to there otherwise now that more
-        follows, so that it has to be read anew.
-
-        Raises:
-          UserError: as of `conversation`.
+        follows, so that it has to be read anew. Raises as `conversation`.
         """
         before, whole = (
             self._render(part, ask=True).replace(LEARN, "").replace(LEARNT, "")

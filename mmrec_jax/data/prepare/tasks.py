@@ -1,7 +1,6 @@
 """How the files are dealt to tasks, and how a task reads its share."""
 
 import dataclasses
-import hashlib
 import itertools
 import math
 import re
@@ -37,15 +36,6 @@ class Share:
     border: Literal["line", "blank line"] | None
 
 
-def source_hash(source: Source) -> str:
-    """sha256 of the files' names, without their folders, and sizes, in hexadecimal digits."""
-    listed = [
-        f"{file.name}\0{file.stat().st_size}" if isinstance(file, Path) else str(file)
-        for file in source.files
-    ]
-    return hashlib.sha256("\n".join(listed).encode("utf-8", "surrogateescape")).hexdigest()
-
-
 def deal_tasks(sources: Sequence[Source], reading: Reading) -> list[list[Share]]:
     """The shares of each task; they depend on the files alone, not on who runs the tasks."""
     sizes = {file: text_bytes(file) for source in sources for file in source.files}
@@ -55,11 +45,7 @@ def deal_tasks(sources: Sequence[Source], reading: Reading) -> list[list[Share]]
     for file, size in sizes.items():
         border = _border(file, reading)
         count = max(1, math.ceil(size / most))
-        if not border:
-            whole = (
-                reading.documents == "file" and isinstance(file, Path) and file_kind(file) == "text"
-            )
-            count = 1 if whole else min(count, _READERS)
+        count = count if border else min(count, _READERS)
         for index in range(count):
             if tasks[-1] and filled + size / count > most:
                 tasks.append([])
