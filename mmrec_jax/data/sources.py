@@ -20,19 +20,14 @@ from mmrec_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class RunText:
-    """What a run trains on and is measured on.
+    """What a run trains on and is measured on."""
 
-    Attributes:
-      sources: the training files.
-      reading: how they are read.
-      documents: the training text by source; None: it is more than `config.data.memory_mb`.
-      validation: the documents that are held out, or those of `config.data.validation`; None: it
-        names none, and the training text is not in memory.
-    """
-
-    sources: Sequence[Source]
-    reading: Reading
+    sources: Sequence[Source]  # the training files
+    reading: Reading  # how they are read
+    # The training text by source; None: it is more than `config.data.memory_mb`
     documents: Mapping[str, Sequence[Document]] | None
+    # What is held out, or of `config.data.validation`; None: that names none, and the training text
+    # is not in memory
     validation: Sequence[Document] | None
 
 

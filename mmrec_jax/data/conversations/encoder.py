@@ -30,19 +30,12 @@ _NO_THOUGHTS = re.compile(r"<think>\s*</think>\s*")
 
 @dataclasses.dataclass(frozen=True)
 class Span:
-    """A part of an encoded conversation: text, or one token of the template.
+    """A part of an encoded conversation: text, or one token of the template."""
 
-    Attributes:
-      ids: int32 [n].
-      text: what they spell; empty for a token of the template.
-      message: the index of the message that it is the text of; None: the template's own.
-      trained: whether the model learns to write it.
-    """
-
-    ids: NDArray[np.int32]
-    text: str = ""
-    message: int | None = None
-    trained: bool = False
+    ids: NDArray[np.int32]  # [n]
+    text: str = ""  # what they spell; empty for a token of the template
+    message: int | None = None  # which message it is the text of; None: the template's own
+    trained: bool = False  # whether the model learns to write it
 
 
 class ChatEncoder:

@@ -23,16 +23,13 @@ _READ = 1 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """Part `index` of `count` of a file.
-
-    Attributes:
-      border: what parts can be cut at, so that each reads its bytes alone; None: each reads the
-        whole file and takes every `count`-th document.
-    """
+    """Part `index` of `count` of a file."""
 
     file: Path | TfdsSplit
     index: int
     count: int
+    # What parts can be cut at, so that each reads its bytes alone; None: each reads the whole file
+    # and takes every `count`-th document
     border: Literal["line", "blank line"] | None
 
 
