@@ -183,9 +183,9 @@ def _steps(p: Setup) -> tuple[int, float]:
     begins = {stage.begin: stage for stage in p.stages[1:]}
     clock = time.process_time()
     for number in range(1, p.steps + 1):
-        if (stage := begins.get(number - 1)) is not None:
-            p.state = p.enter(stage, p.state)
-            step.enter(stage, stage.begin)
+        if (following := begins.get(number - 1)) is not None:
+            p.state = p.enter(following, p.state)
+            step.enter(following, following.begin)
         p.state, metrics = step(number, p.state, shard_batch(next(p.batches), p.mesh))
         tokens += int(metrics["tokens"])
     jax.block_until_ready(p.state)
