@@ -82,6 +82,8 @@ class BpeFile:
     def from_content(cls, content: bytes, name: str) -> Self:
         """As `read`, from the bytes of a file that errors call `name`."""
         settings = read_settings(content, name)
+        if fault := _model_fault(settings["model"]):
+            raise UserError(f"{name}: {fault}; {_REMEDY}")
         library = load_library(settings, name)
         if fault := extension_fault(settings):
             raise UserError(f"{name}: {fault}; {_REMEDY}")
@@ -155,14 +157,19 @@ class BpeFile:
         return (json.dumps(settings, ensure_ascii=False, indent=1) + "\n").encode()
 
 
-def extension_fault(settings: dict[str, Any]) -> str | None:
-    """Why a tokenizer is not byte-level BPE that keeps every text as it is; None: it is."""
-    model = settings["model"]
+def _model_fault(model: dict[str, Any]) -> str | None:
     if model.get("type") != "BPE":
         return f"the model is {model.get('type')}; only byte-level BPE can be extended"
     for field in ("continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "dropout"):
         if model.get(field):
             return f"model.{field} is {model[field]!r}; only BPE without it can be extended"
+    return None
+
+
+def extension_fault(settings: dict[str, Any]) -> str | None:
+    """Why a tokenizer is not byte-level BPE that keeps every text as it is; None: it is."""
+    if fault := _model_fault(settings["model"]):
+        return fault
     parts = steps(settings, "pre_tokenizer")
     kinds = [part["type"] for part in parts] or ["none"]
     allowed = {"Split", "Digits", "Punctuation", "ByteLevel"}
