@@ -1,9 +1,6 @@
 """`mmrec tokenizer`: extend a byte-level BPE by a language, measure it, extend its embeddings."""
 
 import argparse
-import contextlib
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +80,7 @@ def _extend(options: argparse.Namespace) -> None:
     if not options.fresh and extension.finished(out, record):
         print(f"{out}: this tokenizer is there already; --fresh makes it again")
         return
-    with _progress_bars() as report:
+    with extension.progress_bars() as report:
         vocabulary = extension.learn_extension(plan, report)
     extension.write_extension(out, vocabulary, record)
     print(
@@ -116,24 +113,6 @@ def _boundaries() -> tuple[Any, str]:
     sources = sorted(Path(turkish.__path__[0]).glob("*.py"))
     made_from = f"segmenter {text_sha256(sources)}, {treebank_version()}"
     return lambda word: segment(word).boundaries(), made_from
-
-
-@contextlib.contextmanager
-def _progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """One progress bar per stage, with the time that is left."""
-    import tqdm
-
-    bars: dict[str, Any] = {}
-    with contextlib.ExitStack() as closing:
-
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in bars:
-                closing.close()  # the bar before
-                bar = tqdm.tqdm(desc=stage, total=total, unit_scale=True, file=sys.stderr)
-                bars[stage] = closing.enter_context(bar)
-            bars[stage].update(done - bars[stage].n)
-
-        yield report
 
 
 def _add_report(commands: Any) -> None:

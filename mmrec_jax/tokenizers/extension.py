@@ -4,12 +4,15 @@ Merges are learned on top of those of the base, first inside the pre-tokens (con
 across them (superwords). Both leave English, or texts that are given, as it was (`protection.py`).
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
@@ -101,6 +104,21 @@ class ExtensionPlan:
         sizes = [max(size, 1) for size in text_sizes]
         weights = [round(_UNIT * (max(sizes) / size) ** (1 - self.balance)) for size in sizes]
         return list(zip(self.files, weights, strict=True))
+
+
+@contextlib.contextmanager
+def progress_bars() -> Iterator[OnProgress]:
+    """One progress bar per stage, with the time that is left."""
+    bars: dict[str, tqdm] = {}
+    with contextlib.ExitStack() as closing:
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in bars:
+                closing.close()  # the bar before
+                bars[stage] = closing.enter_context(tqdm(desc=stage, total=total, unit_scale=True))
+            bars[stage].update(done - bars[stage].n)
+
+        yield report
 
 
 def learn_extension(plan: ExtensionPlan, report: OnProgress) -> Vocabulary:
