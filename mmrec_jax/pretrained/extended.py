@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 from numpy.typing import NDArray
 
-from mmrec_jax.config import ExtendConfig
+from mmrec_jax.adapter_config import ExtendConfig
 from mmrec_jax.models.api import Params
 from mmrec_jax.models.family_config import ExtendableConfig, FamilyConfig
 from mmrec_jax.quantised import dequantise
