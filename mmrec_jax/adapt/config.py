@@ -3,8 +3,10 @@
 import dataclasses
 from typing import Any, Literal
 
-from mmrec_jax.config import AdapterConfig, MeshConfig, NoiseConfig, OptimConfig
+from mmrec_jax.adapter_config import AdapterConfig
+from mmrec_jax.config import MeshConfig, NoiseConfig
 from mmrec_jax.models.registry import FAMILIES
+from mmrec_jax.optim.config import OptimConfig
 from mmrec_jax.settings import SEED, Settings, above, at_least, setting, union, within
 
 ALIGNED, INSTRUCTED = "align", "instruct"

@@ -17,8 +17,9 @@ from mmrec_jax.adapt.job import BASE, Job
 from mmrec_jax.adapt.pipeline import make_plan, prepare_devices
 from mmrec_jax.adapt.record import Record
 from mmrec_jax.adapt.stages import own_names, stages
+from mmrec_jax.adapter_config import ExtendConfig
 from mmrec_jax.checkpoints.load import open_model, with_base_model
-from mmrec_jax.config import Config, ExtendConfig, TrainConfig
+from mmrec_jax.config import Config, TrainConfig
 from mmrec_jax.data.files.reading import find_sources
 from mmrec_jax.data.kinds.text import TreebankConfig
 from mmrec_jax.errors import UserError

@@ -10,17 +10,12 @@ from typing import Any
 
 from mmrec_jax.adapt.config import ALIGNED, INSTRUCTED, AdaptConfig, TrainingConfig
 from mmrec_jax.adapt.text import LANGUAGES, train_folder, validation_file
+from mmrec_jax.adapter_config import ExtendConfig
 from mmrec_jax.checkpoints.load import open_model
-from mmrec_jax.config import (
-    Config,
-    ExtendConfig,
-    NoiseConfig,
-    OptimConfig,
-    TokenizerConfig,
-    TrainConfig,
-)
+from mmrec_jax.config import Config, NoiseConfig, TokenizerConfig, TrainConfig
 from mmrec_jax.data.kinds.instructions import InstructionsConfig, TreebankInstructionsConfig
 from mmrec_jax.data.kinds.text import ManualConfig, TextConfig
+from mmrec_jax.optim.config import OptimConfig
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 BASE, CONTROL = "base", "control"

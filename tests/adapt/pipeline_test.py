@@ -184,20 +184,31 @@ def test_a_full_disk_in_export_is_one_line(finished, root, flags, monkeypatch):
     ("flag", "parts"),
     [
         ("text={english}", ("config.text", "Turkish", "config.check_language")),
-        ("extension.vocab_size=100000", ("config.extension.vocab_size", "supports at most")),
         ("text=nowhere.txt", ("config.text", "nowhere.txt")),
         ("base=nowhere/at/all", ("nowhere/at/all",)),
         ("instructions={english}", ("en.txt:1",)),
         ("third.batch_size=0", ("config.third.batch_size", "at least 1")),
-        ("evaluation.tasks=no_such_task", ("no_such_task",)),
+        ("evaluation.tasks=no_such_task", ("lm-evaluation-harness",)),
     ],
 )
 def test_what_cannot_be_adapted_is_one_line(flag, parts, flags, root, tmp_path):
     english = flags[1].partition("=")[2]
-    given = [*flags, f"--config.base={root / 'base'}"]
-    config = _config(given, f"--config.{flag.format(english=english)}")
-    until = "" if "instructions" in flag else "extend"
-    refused(lambda: adapt(config, tmp_path / "run", until=until), *parts)
+    given = [*flags, f"--config.base={root / 'base'}", f"--config.{flag.format(english=english)}"]
+    refused(lambda: adapt(_config(given), tmp_path / "run"), *parts)
+    assert not list((tmp_path / "run").glob("*/checkpoints"))  # nothing has been trained
+
+
+@pytest.mark.parametrize("group", ["third", "evaluation", "pretrain"])
+def test_rows_that_devices_cannot_share_name_the_field(group, flags, tmp_path):
+    odd = [f"--config.{group}.batch_size=3", "--config.devices=2"]
+    parts = f"config.{group}.batch_size", "config.devices)"
+    refused(lambda: adapt(_config(flags, *odd), tmp_path), *parts)
+
+
+def test_too_little_text_is_told_before_the_base_is_trained(flags, tmp_path):
+    config = _config(flags, "--config.extension.vocab_size=100000")
+    refused(lambda: adapt(config, tmp_path), "config.extension.vocab_size", "supports at most")
+    assert not (tmp_path / "base").exists()
 
 
 def test_many_files_of_one_document_each_leave_no_file_empty(flags, tmp_path):
