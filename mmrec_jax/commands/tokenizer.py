@@ -38,8 +38,8 @@ def _add_extend(commands: Any) -> None:
     add(
         "--balance",
         type=float,
-        help="count every file as its size to this power: 1 every word the same, 0 every file; 0.5 "
-        "when left out",
+        help="count every file as its size to this power: 1 every word the same, 0 every file; "
+        "when left out, a word as the share of its file's words that occur there once",
     )
     add(
         "--protect",
@@ -71,7 +71,7 @@ def _extend(options: argparse.Namespace) -> None:
         field=options.field,
         vocab_size=options.vocab_size,
         superwords=options.superwords,
-        balance=extension.BALANCE if options.balance is None else options.balance,
+        balance=options.balance,
         protection=_protection(options.protect, options.field),
         boundaries=boundaries,
         morphemes=morphemes,
@@ -85,7 +85,7 @@ def _extend(options: argparse.Namespace) -> None:
     extension.write_extension(out, vocabulary, record)
     print(
         f"{out}: {vocabulary.new_tokens:,} new tokens, {plan.superwords:,} of them superwords; "
-        f"{len(plan.files)} files with --balance {plan.balance:g}; "
+        f"from {len(plan.files)} files; "
         f"ids {plan.base.next_id:,} to {plan.base.next_id + vocabulary.new_tokens - 1:,}"
     )
 

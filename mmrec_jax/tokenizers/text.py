@@ -5,7 +5,6 @@ import itertools
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import tokenizers
@@ -105,9 +104,9 @@ class WordTable:
         self._counts: list[int] = []  # by number, also of words that were forgotten
 
     def add(
-        self, encodings: Iterable[tokenizers.Encoding], added: Collection[bytes], weight: int
+        self, encodings: Iterable[tokenizers.Encoding], added: Collection[bytes]
     ) -> NDArray[np.int32]:
-        """Counts the words of some texts, each as `weight` words.
+        """Counts the words of some texts.
 
         Returns int32, the number of each word in text order, and -1 for each of the `added` tokens
         and after each text.
@@ -122,7 +121,7 @@ class WordTable:
                 number = numbers.setdefault(word, len(counts))
                 if number == len(counts):
                     counts.append(0)
-                counts[number] += weight
+                counts[number] += 1
                 order.append(number)
             order.append(-1)
         self._forget_rare()
@@ -145,11 +144,32 @@ class WordTable:
         counts = np.array([self._counts[number] for number in self._numbers.values()], np.int64)
         return ids, offsets, counts
 
+    def occurrences(self, order: NDArray[np.int32]) -> NDArray[np.int64]:
+        """How often each number of `add` is in a part of the order; forgotten words are, too."""
+        found = np.zeros(len(self._counts), np.int64)
+        for start in range(0, len(order), _STRETCH):
+            part = order[start : start + _STRETCH]
+            found += np.bincount(part[part >= 0], minlength=len(found))
+        return found
+
+    def numbers(self) -> NDArray[np.int64]:
+        """The number of each of `words`."""
+        return np.fromiter(self._numbers.values(), np.int64, len(self._numbers))
+
     def indices(self, order: NDArray[np.int32]) -> NDArray[np.int32]:
         """The index in `words` of each number of `add`; -1 for a word that was forgotten."""
         indices = np.full(len(self._counts) + 1, -1, np.int32)  # the last one: number -1
-        indices[np.fromiter(self._numbers.values(), np.int64)] = np.arange(len(self._numbers))
+        indices[self.numbers()] = np.arange(len(self._numbers))
         return indices[order]
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What was found in a file."""
+
+    size: int  # bytes of text
+    words: int
+    once: int  # words that occur in it once
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -157,52 +177,63 @@ class CountedText:
     """A text as words."""
 
     table: WordTable  # its distinct words
+    counts: NDArray[np.int64]  # what the words of `WordTable.words` count together
     # int32, the index of each word of the text in `WordTable.words`, -1 between chunks
     order: NDArray[np.int32]
     weights: NDArray[np.int64]  # int64, as long as `order`, what each counts
 
 
 def count_words(
-    files: Sequence[tuple[Path, int]],
+    files: Sequence[Path],
     field: str,
     tokenizer: tokenizers.Tokenizer,
+    weigh: Callable[[Sequence[Source]], Sequence[int]],
     on_progress: Callable[[int], None],
 ) -> CountedText:
     """Counts every pre-token of some files.
 
     Memory is that of a batch, of the distinct words, and of the order, which lies on disk and is
-    read in stretches. Each of `files` comes with what a word of it counts; `on_progress` is called
-    with the bytes of text read so far. Raises as `text_chunks`.
+    read in stretches. `weigh` says what a word of each file counts; `on_progress` is called with
+    the bytes of text read so far. Raises as `text_chunks`.
     """
     table, added, read = WordTable(), added_words(tokenizer), 0
-    borders: list[tuple[int, int]] = []  # where the words of a batch end, and what each counts
-    with tempfile.TemporaryFile() as order:
-        for path, weight in files:
+    ends, sizes = [0], []  # of the words, of the bytes of each file
+    with tempfile.TemporaryFile() as file:
+        for path in files:
+            before = read
             for batch in batched(text_chunks(path, field), _BATCH):
                 on_progress(read)
                 encodings = tokenizer.encode_batch(batch, add_special_tokens=False)
-                order.write(table.add(encodings, added, weight).tobytes())
-                borders.append((order.tell() // 4, weight))
+                file.write(table.add(encodings, added).tobytes())
                 read += sum(len(chunk.encode()) for chunk in batch)
+            ends.append(file.tell() // 4)
+            sizes.append(read - before)
         on_progress(read)
-        ends = np.array(borders, np.int64).reshape(-1, 2)
-        return CountedText(table, *_read_order(order, table, ends))
+        file.flush()
+        order = np.memmap(file, np.int32, "r") if ends[-1] else np.zeros(0, np.int32)
+        parts = [order[start:end] for start, end in itertools.pairwise(ends)]
+        sources = []
+        for part, size in zip(parts, sizes, strict=True):
+            found = table.occurrences(part)
+            sources.append(Source(size, int(found.sum()), int(np.count_nonzero(found == 1))))
+        weights = np.array(weigh(sources), np.int64)
+        counts = np.zeros(len(table.numbers()), np.int64)
+        for part, weight in zip(parts, weights, strict=True):
+            counts += weight * table.occurrences(part)[table.numbers()]
+        return CountedText(table, counts, *_read_order(order, table, ends, weights))
 
 
 def _read_order(
-    file: IO[bytes], table: WordTable, borders: NDArray[np.int64]
+    order: NDArray[np.int32], table: WordTable, ends: Sequence[int], weights: NDArray[np.int64]
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Indices and weights; of a very long text those of evenly spaced stretches."""
-    file.flush()
-    size = file.tell() // 4
-    if not size:
-        return np.zeros(0, np.int32), np.zeros(0, np.int64)
-    order = np.memmap(file, np.int32, "r")
-    every = -(-size // _MOST_WORDS)
-    indices, weights = [], []
+    size, indices, found = len(order), [], []
+    every = max(1, -(-size // _MOST_WORDS))
     for start in range(0, size, every * _STRETCH):
         part = order[start : start + _STRETCH]
-        batch = np.searchsorted(borders[:, 0], np.arange(start, start + len(part)), "right")
+        file = np.searchsorted(ends[1:], np.arange(start, start + len(part)), "right")
         indices.append(np.append(table.indices(part), np.int32(-1)))
-        weights.append(np.append(borders[batch, 1], 1))
-    return np.concatenate(indices), np.concatenate(weights)
+        found.append(np.append(weights[file], 1))
+    if not size:
+        return np.zeros(0, np.int32), np.zeros(0, np.int64)
+    return np.concatenate(indices), np.concatenate(found)
