@@ -123,9 +123,9 @@ class ExtendConfig(Settings):
     tokenizer: str = setting(
         "", "the folder or tokenizer.json that mmrec tokenizer extend made of the model's own"
     )
-    method: Literal["mean", "weighted", "average"] = setting(
+    method: Literal["mean", "average"] = setting(
         "mean",
-        "first rows: mean of the rows of the old tokens that a new one is made of; weighted by "
-        "their bytes; average of all old tokens",
+        "first rows: mean of the rows of the old tokens that a new one is made of; average of all "
+        "old tokens",
     )
     multiple: int = setting(128, "of which the rows in all are one", at_least(1))

@@ -90,7 +90,7 @@ def _expected(config: AdaptConfig) -> dict[str, dict[str, Any]]:
         if config.text:
             size = sum(source.size for source in find_sources(config.text, ""))
         else:
-            size = sum(len(each.utf8) for each in TreebankConfig().load("train"))
+            size = sum(len(each.text.encode()) for each in TreebankConfig().load("train"))
     rates = {"tokens_per_byte": _GUESS}
     return {"analyse": {**rates, "texts": {"turkish": {"bytes": size}}}, "extend": rates}
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -20,8 +19,7 @@ _READ = 1 << 16  # bytes read at once
 _CONLLU_TEXT = "# text = "
 _BATCH = 4_000_000  # characters encoded at once, in parallel
 _MOST_DISTINCT = 3_000_000  # words kept in a table; beyond, the rarest are forgotten
-_MOST_WORDS = 50_000_000  # of the order kept; beyond, evenly spaced stretches
-_STRETCH = 1_000_000
+_MOST_WORDS = 50_000_000  # of the order kept; beyond, evenly spaced batches
 
 
 def text_chunks(path: Path, field: str = "text") -> Iterator[str]:
@@ -141,16 +139,12 @@ class WordTable:
         ids = np.frombuffer(b"".join(self._numbers), np.int32)
         lengths = [len(word) // 4 for word in self._numbers]
         offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-        counts = np.array([self._counts[number] for number in self._numbers.values()], np.int64)
-        return ids, offsets, counts
+        return ids, offsets, np.array(self._counts, np.int64)[self.numbers()]
 
-    def occurrences(self, order: NDArray[np.int32]) -> NDArray[np.int64]:
-        """How often each number of `add` is in a part of the order; forgotten words are, too."""
-        found = np.zeros(len(self._counts), np.int64)
-        for start in range(0, len(order), _STRETCH):
-            part = order[start : start + _STRETCH]
-            found += np.bincount(part[part >= 0], minlength=len(found))
-        return found
+    @property
+    def size(self) -> int:
+        """How many numbers were given."""
+        return len(self._counts)
 
     def numbers(self) -> NDArray[np.int64]:
         """The number of each of `words`."""
@@ -177,7 +171,7 @@ class CountedText:
     """A text as words."""
 
     table: WordTable  # its distinct words
-    counts: NDArray[np.int64]  # what the words of `WordTable.words` count together
+    counts: NDArray[np.int64]  # what the occurrences of each of `WordTable.words` count together
     # int32, the index of each word of the text in `WordTable.words`, -1 between chunks
     order: NDArray[np.int32]
     weights: NDArray[np.int64]  # int64, as long as `order`, what each counts
@@ -192,48 +186,36 @@ def count_words(
 ) -> CountedText:
     """Counts every pre-token of some files.
 
-    Memory is that of a batch, of the distinct words, and of the order, which lies on disk and is
-    read in stretches. `weigh` says what a word of each file counts; `on_progress` is called with
-    the bytes of text read so far. Raises as `text_chunks`.
+    Memory is that of a batch, of the distinct words of each file, and of the order. `weigh` says
+    what a word of each file counts; `on_progress` is called with the bytes of text read so far.
+    Raises as `text_chunks`.
     """
     table, added, read = WordTable(), added_words(tokenizer), 0
-    ends, sizes = [0], []  # of the words, of the bytes of each file
-    with tempfile.TemporaryFile() as file:
-        for path in files:
-            before = read
-            for batch in batched(text_chunks(path, field), _BATCH):
-                on_progress(read)
-                encodings = tokenizer.encode_batch(batch, add_special_tokens=False)
-                file.write(table.add(encodings, added).tobytes())
-                read += sum(len(chunk.encode()) for chunk in batch)
-            ends.append(file.tell() // 4)
-            sizes.append(read - before)
-        on_progress(read)
-        file.flush()
-        order = np.memmap(file, np.int32, "r") if ends[-1] else np.zeros(0, np.int32)
-        parts = [order[start:end] for start, end in itertools.pairwise(ends)]
-        sources = []
-        for part, size in zip(parts, sizes, strict=True):
-            found = table.occurrences(part)
-            sources.append(Source(size, int(found.sum()), int(np.count_nonzero(found == 1))))
-        weights = np.array(weigh(sources), np.int64)
-        counts = np.zeros(len(table.numbers()), np.int64)
-        for part, weight in zip(parts, weights, strict=True):
-            counts += weight * table.occurrences(part)[table.numbers()]
-        return CountedText(table, counts, *_read_order(order, table, ends, weights))
-
-
-def _read_order(
-    order: NDArray[np.int32], table: WordTable, ends: Sequence[int], weights: NDArray[np.int64]
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Indices and weights; of a very long text those of evenly spaced stretches."""
-    size, indices, found = len(order), [], []
-    every = max(1, -(-size // _MOST_WORDS))
-    for start in range(0, size, every * _STRETCH):
-        part = order[start : start + _STRETCH]
-        file = np.searchsorted(ends[1:], np.arange(start, start + len(part)), "right")
-        indices.append(np.append(table.indices(part), np.int32(-1)))
-        found.append(np.append(weights[file], 1))
-    if not size:
-        return np.zeros(0, np.int32), np.zeros(0, np.int64)
-    return np.concatenate(indices), np.concatenate(found)
+    kept: list[tuple[NDArray[np.int32], int]] = []  # the words of each batch, and which file's
+    sources, occurrences = [], []
+    every, number = 1, 0
+    for file, path in enumerate(files):
+        before, found = read, np.zeros(0, np.int64)
+        for batch in batched(text_chunks(path, field), _BATCH):
+            on_progress(read)
+            order = table.add(tokenizer.encode_batch(batch, add_special_tokens=False), added)
+            earlier, found = found, np.bincount(order[order >= 0], minlength=len(found))
+            found[: len(earlier)] += earlier
+            if number % every == 0:
+                kept.append((order, file))
+            if sum(len(order) for order, _ in kept) > _MOST_WORDS:
+                kept, every = kept[::2], 2 * every
+            number += 1
+            read += sum(len(chunk.encode()) for chunk in batch)
+        sources.append(Source(read - before, int(found.sum()), int(np.count_nonzero(found == 1))))
+        words = np.flatnonzero(found)
+        occurrences.append((words, found[words]))
+    on_progress(read)
+    by_file = weigh(sources)
+    counts = np.zeros(table.size, np.int64)
+    for weight, (words, found) in zip(by_file, occurrences, strict=True):
+        counts[words] += weight * found
+    orders = [np.zeros(0, np.int32), *(order for order, _ in kept)]
+    weights = [np.zeros(0, np.int64), *(np.full(len(order), by_file[file]) for order, file in kept)]
+    order = table.indices(np.concatenate(orders))
+    return CountedText(table, counts[table.numbers()], order, np.concatenate(weights))
