@@ -29,7 +29,7 @@ from benchmarks.run_log import Record, RunLog
 from benchmarks.translation_pairs import write_pairs
 from mmrec_jax.config import Config, OptimConfig, TrainConfig
 from mmrec_jax.config_file import read_config
-from mmrec_jax.data.conversations.files import read_conversations
+from mmrec_jax.data.conversations.dataset import read_conversations
 from mmrec_jax.data.files.paths import find_files
 from mmrec_jax.data.kinds.text import TextConfig
 from mmrec_jax.errors import UserError, exit_on_user_error

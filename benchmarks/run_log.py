@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrec_jax.config import Config
-from mmrec_jax.config_tree import leaves
+from mmrec_jax.config_tree import leaves, to_dict
 from mmrec_jax.errors import UserError
 
 # One run: `model`, `fields` (`changed_fields` of its config) and what `comparison.train` returns.
@@ -72,6 +72,8 @@ def changed_fields(config: Config) -> dict[str, Any]:
     if set(config.objectives) != set(Config().objectives):
         # One that is on has all its fields at their defaults, one that is off has none.
         fields["objectives"] = sorted(config.objectives)
+    if config.stages:
+        fields["stages"] = to_dict(config)["stages"]
     for name in fields.keys() & _PATHS:
         paths = fields[name].split(",")
         fields[name] = ", ".join(Path(path.strip()).name for path in paths)

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmrec_jax.data.conversations.files import read_conversations
+from mmrec_jax.data.conversations.dataset import read_conversations
 from mmrec_jax.data.kinds.instructions import RecordFields
 from mmrec_jax.data.split import hash_share
 from mmrec_jax.errors import UserError

@@ -14,7 +14,7 @@ mmrec plan --config=configs/7b.py --target=v5p:2x2x2 --config.train.batch_size=8
 import dataclasses
 
 from mmrec_jax.config import Config, MeshConfig, OptimConfig, TrainConfig
-from mmrec_jax.data.kinds.prepared import PreparedConfig
+from mmrec_jax.data.kinds.text import PreparedConfig
 from mmrec_jax.models.mmrec.sizes import SIZES
 
 

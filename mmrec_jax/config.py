@@ -7,143 +7,20 @@ field.
 
 import dataclasses
 import importlib
-import itertools
 import os
-import re
 import sys
 from collections.abc import Iterable
 from typing import Any, Literal
 
+from mmrec_jax.adapter_config import AdapterConfig, ExtendConfig
 from mmrec_jax.data.kinds.registry import DATA_KINDS
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.registry import FAMILIES
 from mmrec_jax.objectives.config import WEIGHT, Objectives, Weight, highest_weight
 from mmrec_jax.objectives.registry import OBJECTIVES
-from mmrec_jax.settings import SEED, Check, Settings, above, at_least, setting, union, within
+from mmrec_jax.optim.config import OptimConfig
+from mmrec_jax.settings import SEED, Check, Settings, above, at_least, setting, union
 from mmrec_jax.stages import StageConfig, staged
-
-_ROWS = re.compile(r"(\d+(-\d+)?(,\d+(-\d+)?)*)?")
-
-
-@dataclasses.dataclass(frozen=True)
-class AdapterConfig(Settings):
-    """What is trained of the model that `config.init_from` names, instead of all its parameters.
-
-    Kinds: "lora" (arXiv 2106.09685), "rslora" (2312.03732), "dora" (2402.09353), or "whole": no
-    adapters, but what `train` and `embedding_rows` name and the rows of new tokens, alone.
-    """
-
-    group = "adapters"
-
-    kind: Literal["none", "lora", "rslora", "dora", "whole"] = setting(
-        "none", "none: all is trained"
-    )
-    init_from: str = setting(
-        "",
-        "a run on the same base: its adapters and rows are what this one begins with; adapters "
-        "that it lacks begin anew",
-    )
-    rank: int = setting(8, "of the product A B", at_least(1))
-    alpha: float = setting(16.0, "A B is scaled by alpha / rank; rslora: / sqrt(rank)", above(0))
-    pattern: str = setting(
-        "all-linear",
-        "which kernels: all-linear, or a regular expression searched in paths such as "
-        "blocks/ffn/down/kernel; embedding, norms, decays and vectors are never taken",
-    )
-    dropout: float = setting(
-        0.0, "on the adapters' input; path intercept alone", within(0, 1, "[)")
-    )
-    embedding_rows: str = setting(
-        "", "rows of the embedding, and of the head's, to train as well, such as 500-511,600"
-    )
-    train: str = setting(
-        "",
-        "parameters to train as they are, beside the adapters: a regular expression searched in "
-        "paths; the rows of new tokens are trained always",
-    )
-    train_dtype: Literal["float32", "bfloat16"] = setting(
-        "float32", "of the rows and of what is trained as it is"
-    )
-    base_dtype: Literal["", "float32", "bfloat16", "int8", "nf4"] = setting(
-        "",
-        "of what is frozen, empty: as stored; int8 and nf4 (4 bits) are of kernels alone, which "
-        "are dequantised where they are multiplied with, layer by layer",
-    )
-    embedding_dtype: Literal["", "int8"] = setting(
-        "", "of the frozen rows of embedding and head; empty: as the other vectors"
-    )
-    detach_norm: bool = setting(True, "dora: no gradient through its norm (section 4.3)")
-    path: Literal["apply", "intercept"] = setting(
-        "intercept",
-        "apply: form the adapted weights; intercept: add x A B to x W, which is cheaper",
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(
-            not self.dropout or self.path == "intercept",
-            "dropout",
-            'zero with adapters.path "apply", where there is no input to drop from',
-        )
-        for name in ("pattern", "train"):
-            try:
-                re.compile(getattr(self, name))
-            except re.error as error:
-                self.require(False, name, f"a regular expression ({error})")
-        well_formed = _ROWS.fullmatch(self.embedding_rows) is not None
-        well_formed = well_formed and all(first <= last for first, last in self.row_ranges)
-        self.require(well_formed, "embedding_rows", 'rows such as "500-511,600"')
-        apart = all(a[1] < b[0] for a, b in itertools.pairwise(sorted(self.row_ranges)))
-        self.require(apart, "embedding_rows", "rows that are each named once")
-        texts = "init_from", "embedding_rows", "train", "base_dtype", "embedding_dtype"
-        for name, off in (("dropout", 0.0), *((name, "") for name in texts)):
-            self.require(
-                self.used or getattr(self, name) == off,
-                name,
-                f'{off!r} with adapters.kind "none", which trains every parameter',
-            )
-        formed = self.path == "apply" and self.base_dtype in ("int8", "nf4")
-        expected = (
-            f'"intercept" with adapters.base_dtype "{self.base_dtype}", of one layer at a time'
-        )
-        self.require(not formed, "path", expected)
-        expected = '"" with adapters.embedding_rows, which are rows of its own dtype'
-        self.require(
-            not (self.embedding_dtype and self.embedding_rows), "embedding_dtype", expected
-        )
-        expected = '0.0 with adapters.kind "whole", which has no adapters'
-        self.require(self.kind != "whole" or not self.dropout, "dropout", expected)
-
-    @property
-    def used(self) -> bool:
-        """Whether a part of the model is trained and the rest is frozen."""
-        return self.kind != "none"
-
-    @property
-    def row_ranges(self) -> tuple[tuple[int, int], ...]:
-        """The first and the last row of each range of `embedding_rows`."""
-        ranges = [part.split("-") for part in self.embedding_rows.split(",") if part]
-        return tuple((int(part[0]), int(part[-1])) for part in ranges)
-
-
-@dataclasses.dataclass(frozen=True)
-class ExtendConfig(Settings):
-    """More tokens for the model that `config.init_from` names, whose own are a tokenizer.json.
-
-    Their rows are tables of their own, which are trained beside adapters or alone.
-    """
-
-    group = "extend"
-
-    tokenizer: str = setting(
-        "", "the folder or tokenizer.json that mmrec tokenizer extend made of the model's own"
-    )
-    method: Literal["mean", "weighted", "average"] = setting(
-        "mean",
-        "first rows: mean of the rows of the old tokens that a new one is made of; weighted by "
-        "their bytes; average of all old tokens",
-    )
-    multiple: int = setting(128, "of which the rows in all are one", at_least(1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,100 +50,6 @@ class TokenizerConfig(Settings):
         for field in ("begin", "end"):
             chosen = getattr(self, field)
             self.require(not chosen or self.kind == "file", field, 'used with kind "file" alone')
-
-
-# Of each optimizer: b1, b2, eps, gamma. Muon's b1 is that of its momentum, its b2 that of the Adam
-# which updates what is no matrix; 0 stands where an optimizer has no such number.
-_OPTIM_DEFAULTS = {
-    "adamw": (0.9, 0.95, 1e-8, 0.0),
-    "sophia_g": (0.965, 0.99, 1e-12, 0.05),
-    "sophia_h": (0.965, 0.99, 1e-12, 0.01),
-    "lion": (0.9, 0.99, 0.0, 0.0),
-    "muon": (0.95, 0.95, 1e-8, 0.0),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class OptimConfig(Settings):
-    """The optimizer and its schedule.
-
-    "sophia_g" and "sophia_h" divide by an estimate of the loss's curvature (arXiv 2305.14342):
-    g samples the Gauss-Newton diagonal from gradients, h the Hessian's from Hessian-vector
-    products. A field that is None has the default of the optimizer `name`; the number it comes to
-    is the property with the same name in capitals (`B1`, `B2`, `EPS`, `GAMMA`).
-    """
-
-    group = "optim"
-
-    name: Literal["adamw", "sophia_g", "sophia_h", "lion", "muon"] = setting(
-        "adamw", "lion wants a third to a tenth of adamw's learning rate, the others the same"
-    )
-    lr: float = setting(3e-3, "peak learning rate", above(0))
-    schedule: Literal["cosine", "linear", "constant"] = setting("cosine", "of the learning rate")
-    warmup_steps: int = setting(50, "steps in which the learning rate rises", at_least(0))
-    final_lr_fraction: float = setting(0.1, "the schedule's floor as a share of lr", within(0, 1))
-    b1: float | None = setting(
-        None, "decay of the momentum: 0.9; sophia 0.965, muon 0.95", within(0, 1, "[)")
-    )
-    b2: float | None = setting(
-        None, "decay of the second moment: 0.95; lion and sophia's h 0.99", within(0, 1, "[)")
-    )
-    eps: float | None = setting(
-        None, "1e-8; sophia 1e-12, the least divisor of its momentum", above(0)
-    )
-    gamma: float | None = setting(
-        None, "sophia: larger clips fewer coordinates; g 0.05, h 0.01", above(0)
-    )
-    moment_dtype: Literal["float32", "bfloat16"] = setting(
-        "float32", "of what the optimizer remembers of each parameter"
-    )
-    weight_decay: float = setting(
-        0.1, "decoupled; never on norms, biases, decays and gates", at_least(0)
-    )
-    clip_norm: float = setting(1.0, "of the global gradient norm; 0: no clipping", at_least(0))
-    hessian_every: int = setting(
-        10, "k: sophia estimates the curvature in steps 1, 1 + k, 1 + 2 k, ...", at_least(1)
-    )
-    estimator_batch: float = setting(
-        0.5,
-        "share of a batch's rows for that estimate: every n-th row, with n the largest divisor of "
-        "train.batch_size up to 1 / estimator_batch",
-        within(0, 1, "(]"),
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(
-            self.warmup_steps > 0 or not self.uses_hessian,
-            "warmup_steps",
-            f'at least 1 with "{self.name}": until its curvature has been averaged over some '
-            "estimates, every coordinate moves by the whole learning rate",
-        )
-
-    @property
-    def uses_hessian(self) -> bool:
-        """Whether the optimizer needs estimates of the curvature."""
-        return self.name in ("sophia_g", "sophia_h")
-
-    @property
-    def B1(self) -> float:
-        """Decay of the momentum."""
-        return _OPTIM_DEFAULTS[self.name][0] if self.b1 is None else self.b1
-
-    @property
-    def B2(self) -> float:
-        """Decay of the second moment, or of the curvature."""
-        return _OPTIM_DEFAULTS[self.name][1] if self.b2 is None else self.b2
-
-    @property
-    def EPS(self) -> float:
-        """What keeps the division finite."""
-        return _OPTIM_DEFAULTS[self.name][2] if self.eps is None else self.eps
-
-    @property
-    def GAMMA(self) -> float:
-        """Factor of the curvature in Sophia's divisor."""
-        return _OPTIM_DEFAULTS[self.name][3] if self.gamma is None else self.gamma
 
 
 _AXIS = Check(

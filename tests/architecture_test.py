@@ -19,7 +19,7 @@ _LADDER = [
     "settings",
     "models",
     "data.kinds objectives.config",
-    "objectives.registry stages",
+    "objectives.registry stages adapter_config optim.config",
     "config",
     "config_migration tokenizers.conversation optim dora",
     "tokenizers.chat_template",

@@ -30,9 +30,8 @@ from mmrec_jax.config_file import (
 )
 from mmrec_jax.config_tree import from_dict, leaves, to_dict
 from mmrec_jax.data.kinds.instructions import TreebankInstructionsConfig
-from mmrec_jax.data.kinds.prepared import PreparedConfig
 from mmrec_jax.data.kinds.tasks import KHopConfig, MqarConfig, ParityConfig
-from mmrec_jax.data.kinds.text import ManualConfig, TextConfig, TreebankConfig
+from mmrec_jax.data.kinds.text import ManualConfig, PreparedConfig, TextConfig, TreebankConfig
 from mmrec_jax.dora.adapted_model import adapter_rules
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.objectives.config import Objectives

@@ -13,9 +13,9 @@ from mmrec_jax.config import (
 )
 from mmrec_jax.config_tree import from_dict, to_dict
 from mmrec_jax.data.kinds.instructions import InstructionsConfig
-from mmrec_jax.data.kinds.prepared import PreparedConfig
 from mmrec_jax.data.kinds.tasks import MqarConfig, ParityConfig
 from mmrec_jax.data.kinds.text import (
+    PreparedConfig,
     TextConfig,
     TreebankConfig,
 )

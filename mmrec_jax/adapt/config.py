@@ -34,7 +34,7 @@ class ExtensionConfig(Settings):
         40_000, "new tokens in all; 0: the tokenizer stays as it is", at_least(0)
     )
     superwords: int = setting(10_000, "how many of them reach across spaces", at_least(0))
-    method: Literal["mean", "weighted", "average"] = setting(
+    method: Literal["mean", "average"] = setting(
         "mean", "first rows: as of `extend.method` of a run"
     )
     multiple: int = setting(128, "of which the rows in all are one", at_least(1))

@@ -124,7 +124,7 @@ def _tokens(job: Job, stage: str, which: str) -> float | None:
         return job.length(stage) * job.rates(which).mixed(share)
     with contextlib.suppress(UserError):  # the text has not been read yet, or is not here
         size = sum(source.size for source in find_sources(config.text, "")) if config.text else 0
-        size = size or sum(len(each.utf8) for each in TreebankConfig().load("train"))
+        size = size or sum(len(each.text.encode()) for each in TreebankConfig().load("train"))
         return job.runs.size(stage, _GUESS, size) * _GUESS.mixed(share)
     tokens: int | None = getattr(config, stage).tokens
     return tokens

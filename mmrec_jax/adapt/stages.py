@@ -371,7 +371,7 @@ def _measure(job: Job, opened: Opened) -> dict[str, Any]:
         language: validation_documents(job.folder("analyse"), language) for language in LANGUAGES
     }
     found = measure(opened, texts, config.batch_size, config.seq_len)
-    size = sum(len(document.utf8) for document in texts["turkish"])
+    size = sum(len(document.text.encode()) for document in texts["turkish"])
     rate = found["turkish"]["tokens"] / size
     return {**found, "seconds_per_megabyte": rate * 1e6 / found["tokens_per_second"]}
 

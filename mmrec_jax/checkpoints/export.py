@@ -14,10 +14,11 @@ from typing import Any
 
 import jax
 
+from mmrec_jax.adapter_config import AdapterConfig, ExtendConfig
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.checkpoints.tensor_file import TensorFormat
 from mmrec_jax.checkpoints.workdir import Workdir
-from mmrec_jax.config import AdapterConfig, Config, ExtendConfig
+from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.family_config import ExtendableConfig

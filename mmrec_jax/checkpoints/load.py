@@ -13,12 +13,13 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from mmrec_jax import dora
+from mmrec_jax.adapter_config import AdapterConfig, ExtendConfig
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.checkpoints.export import read_exported_facts, read_exported_params
 from mmrec_jax.checkpoints.identity import difference, identity, model_identity
 from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.checkpoints.workdir import Workdir
-from mmrec_jax.config import AdapterConfig, Config, ExtendConfig
+from mmrec_jax.config import Config
 from mmrec_jax.data.kinds.text import TreebankConfig
 from mmrec_jax.dora.adapted_model import adapter_rules
 from mmrec_jax.dora.base import base_converter

@@ -75,7 +75,8 @@ def _inspect_documents(options: argparse.Namespace) -> None:
     documents = read_documents(options.data, "--data", reading)
     shown = list(itertools.islice(documents, options.rows))
     for document in require_text(shown, options.data, "--data"):
-        print(f"{document.name}: {len(document.utf8):,} bytes: {document.text[:_SHOWN]!r}")
+        size = len(document.text.encode())
+        print(f"{document.name}: {size:,} bytes: {document.text[:_SHOWN]!r}")
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -21,9 +21,9 @@ def add_parser(commands: Any) -> None:
 
 def _quantise(options: argparse.Namespace) -> None:
     """Reads the model layer by layer, of which the numbers in few bits alone are kept."""
+    from mmrec_jax.adapter_config import AdapterConfig
     from mmrec_jax.checkpoints.export import require_new_folder
     from mmrec_jax.checkpoints.load import open_model
-    from mmrec_jax.config import AdapterConfig
     from mmrec_jax.dora.base import base_converter
     from mmrec_jax.errors import UserError
     from mmrec_jax.models.transformer.config import TransformerConfig

@@ -5,8 +5,7 @@ import dataclasses
 from pathlib import Path
 
 from mmrec_jax.config import Config
-from mmrec_jax.data.conversations.dataset import encode_examples
-from mmrec_jax.data.conversations.files import read_conversations
+from mmrec_jax.data.conversations.dataset import encode_examples, read_conversations
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.files.paths import file_kind, split_pattern

@@ -218,9 +218,9 @@ def _add_init_embeddings(commands: Any) -> None:
     add(
         "--method",
         default="mean",
-        choices=("mean", "weighted", "average"),  # `embeddings.Method`
-        help="mean of the rows of the old tokens that a new one is made of; the same weighted by "
-        "their bytes; the average of all old tokens",
+        choices=("mean", "average"),  # `embeddings.Method`
+        help="mean of the rows of the old tokens that a new one is made of; average of all old "
+        "tokens",
     )
     add("--multiple", type=int, default=128, help="pad the rows to a multiple")
     parser.set_defaults(run=_init_embeddings)
@@ -230,14 +230,16 @@ def _init_embeddings(options: argparse.Namespace) -> None:
     """Writes the extended matrices."""
     require_positive(options, "multiple")
     from mmrec_jax.pretrained.published import tokenizer_file
-    from mmrec_jax.tokenizers.bpe_file import BpeFile, unspell
-    from mmrec_jax.tokenizers.embeddings import constituents, extend_rows
-    from mmrec_jax.tokenizers.raw_tensors import RawTensor, read_tensors, write_tensors
+    from mmrec_jax.pretrained.shards import FLOATS, open_tensors, tensor_of, write_file
+    from mmrec_jax.tokenizers.bpe_file import BpeFile
+    from mmrec_jax.tokenizers.embeddings import constituents, first_rows
 
     base = BpeFile.read(tokenizer_file(options.base))
     parts = constituents(base, BpeFile.read(tokenizer_file(options.tokenizer)))
-    lengths = {index: len(unspell(token)) for token, index in base.vocab.items()}
-    tensors, metadata = read_tensors(Path(options.weights))
+    used = base.next_id
+    new = -(-(used + len(parts)) // options.multiple) * options.multiple - used
+    tensors = open_tensors(Path(options.weights))
+    written = {name: tensor_of(each) for name, each in tensors.items()}
     names = [_INPUT, *([_OUTPUT] if _OUTPUT in tensors else [])]
     if options.matrices is not None:
         names = [name.strip() for name in options.matrices.split(",")]
@@ -247,13 +249,14 @@ def _init_embeddings(options: argparse.Namespace) -> None:
                 f"{options.weights}: there is no tensor {name}; --matrices names those to extend, "
                 f"of: {', '.join(sorted(tensors)[:8])}"
             )
-        old, matrix = tensors[name], tensors[name].array()
-        if matrix is None or matrix.ndim != 2 or len(matrix) < base.next_id:
+        old = tensors[name]
+        if old.dtype not in FLOATS or len(old.shape) != 2 or old.shape[0] < used:
             raise UserError(
-                f"{options.weights}: {name} is {old.dtype} {old.shape}; the matrix of this "
-                f"tokenizer is F16, BF16, F32 or F64 and has at least {base.next_id} rows"
+                f"{options.weights}: {name} is {old.dtype} {list(old.shape)}; the matrix of this "
+                f"tokenizer is in 16, 32 or 64 bits and has at least {used} rows"
             )
-        rows = extend_rows(matrix, base.next_id, parts, lengths, options.method, options.multiple)
-        tensors[name] = RawTensor.from_array(rows)
-        print(f"{name}: {old.shape} -> {tensors[name].shape} {old.dtype}")
-    write_tensors(Path(options.out), tensors, metadata)
+        matrix = old.read(0, used)
+        rows = first_rows(matrix.__getitem__, used, parts, options.method, new, old.dtype)
+        written[name] = tensor_of(old, matrix, rows)
+        print(f"{name}: {list(old.shape)} -> {list(written[name].shape)} {old.dtype}")
+    write_file(Path(options.out), written)

@@ -13,15 +13,10 @@ _WHOLE = 2**31 - 1
 
 
 class Window(NamedTuple):
-    """Consecutive tokens of one document: n inputs and the n targets one to their right.
+    """Consecutive tokens of one document: n inputs and the n targets one to their right."""
 
-    Attributes:
-      tokens: [n + 1], of any integer type.
-      weights: float32 [n], how much each target counts in the loss; None: 1.
-    """
-
-    tokens: NDArray[np.integer]
-    weights: NDArray[np.float32] | None = None
+    tokens: NDArray[np.integer]  # [n + 1], of any integer type
+    weights: NDArray[np.float32] | None = None  # [n], of each target in the loss; None: 1
 
     @property
     def length(self) -> int:

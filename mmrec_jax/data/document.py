@@ -1,7 +1,6 @@
 """The unit of text: what is split, shuffled, and preceded by a begin token."""
 
 import dataclasses
-import functools
 import unicodedata
 
 
@@ -19,8 +18,3 @@ class Document:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", unicodedata.normalize("NFC", self.text))
-
-    @functools.cached_property
-    def utf8(self) -> bytes:
-        """The text in UTF-8."""
-        return self.text.encode("utf-8")

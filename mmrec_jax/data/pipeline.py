@@ -44,28 +44,19 @@ class Pipeline:
 
     Windows are packed into rows; with `carry_state` each row continues the same row of the batch
     before, without padding, and the segment id is the number of the document in the endless
-    stream of all epochs, so neighbours never have the same one.
-
-    Attributes:
-      groups: the stores of each part of the text; several parts are mixed by `config.stages`.
-      config: `seq_len`, `seed`, `shards`, `packing_windows` and `stages` are used.
-      batch_size: rows of a step over all processes.
-      carry_state: whether a row continues the same row of the batch before.
-      read: what was read before the first batch, as `epochs` counts it.
+    stream of all epochs, so neighbours never have the same one. Text that is smaller than a batch
+    is refused with a `UserError`.
     """
 
+    # The stores of each part of the text; several parts are mixed by `config.stages`
     groups: Sequence[Sequence[TokenStore]]
-    config: PackedConfig
-    batch_size: int
+    config: PackedConfig  # `seq_len`, `seed`, `shards`, `packing_windows` and `stages` are used
+    batch_size: int  # rows of a step over all processes
     carry_state: bool = False
+    # What was read before the first batch, as `epochs` counts it
     read: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuses too little text.
-
-        Raises:
-          UserError: it is smaller than a batch.
-        """
         if self._num_pairs < self.config.seq_len * self.batch_size:
             raise UserError(
                 f"the training text is smaller than a batch: it has {self._num_pairs} tokens and "

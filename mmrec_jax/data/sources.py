@@ -20,19 +20,14 @@ from mmrec_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class RunText:
-    """What a run trains on and is measured on.
+    """What a run trains on and is measured on."""
 
-    Attributes:
-      sources: the training files.
-      reading: how they are read.
-      documents: the training text by source; None: it is more than `config.data.memory_mb`.
-      validation: the documents that are held out, or those of `config.data.validation`; None: it
-        names none, and the training text is not in memory.
-    """
-
-    sources: Sequence[Source]
-    reading: Reading
+    sources: Sequence[Source]  # the training files
+    reading: Reading  # how they are read
+    # The training text by source; None: it is more than `config.data.memory_mb`
     documents: Mapping[str, Sequence[Document]] | None
+    # What is held out, or of `config.data.validation`; None: that names none, and the training text
+    # is not in memory
     validation: Sequence[Document] | None
 
 
@@ -77,7 +72,7 @@ def _given_validation(config: TextConfig, reading: Reading) -> list[Document] | 
     option, refusals = "config.data.validation", Refusals(config.on_error)
     limit, size, found = config.memory_mb << 20, 0, list[Document]()
     for document in read_documents(config.validation, option, reading, refusals):
-        size += len(document.utf8)
+        size += len(document.text.encode())
         if size > limit and found:
             tell(
                 f"{option}: of {config.validation} the first {len(found):,} documents are used: "

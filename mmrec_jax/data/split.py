@@ -1,6 +1,5 @@
 """Which document is trained on and which is held out, decided by a hash and by nothing else."""
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -59,12 +58,12 @@ def hold_out(
                 f"config.data.validation_fraction = {fraction} of them; set config.data.validation"
             )
         return {name: [train] if some else [] for name, some in documents.items()}, [held]
-    below = held_out([document.text.strip() for document in every], fraction)
-    validation = list(itertools.compress(every, below))
-    kept = iter(below)
-    split = {
-        name: [document for document in some if not next(kept)] for name, some in documents.items()
-    }
+    below = iter(held_out([document.text.strip() for document in every], fraction))
+    split: dict[str, list[Document]] = {name: [] for name in documents}
+    validation: list[Document] = []
+    for name, some in documents.items():
+        for document in some:
+            (validation if next(below) else split[name]).append(document)
     if not any(split.values()):
         raise UserError(
             f"holding out config.data.validation_fraction = {fraction} of {len(every)} "

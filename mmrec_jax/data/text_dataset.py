@@ -21,20 +21,14 @@ from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 @dataclasses.dataclass(frozen=True)
 class TextDataset(Dataset):
-    """Training text of one or more sources, and a validation split.
-
-    Attributes:
-      train: the stores of each part of the text.
-      validation: None where nothing is held out.
-      remarks: what `describe` says beside the sizes.
-    """
+    """Training text of one or more sources, and a validation split."""
 
     config: PackedConfig
     tokenizer: Tokenizer
-    train: tuple[TokenStore, ...]
-    validation: TokenStore | None
+    train: tuple[TokenStore, ...]  # of each part of the text
+    validation: TokenStore | None  # None where nothing is held out
     carry_state: bool = False
-    remarks: str = ""
+    remarks: str = ""  # what `describe` says beside the sizes
 
     @classmethod
     def from_documents(

@@ -3,18 +3,22 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmrec_jax.data.document import Document
-from mmrec_jax.data.long_text import encode_long
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 # (document, its tokens, tokenizer) -> the weight of each token in the loss
 Weigh = Callable[[Document, NDArray[np.int32], Tokenizer], NDArray[np.float32]]
+
+# Characters of a part. While it encodes a text a tokenizer may take 200 bytes for each.
+_PART = 1 << 18
+_TO_LAST_WORD_END = re.compile(r".*\S(?=\s)", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,14 +73,14 @@ class TokenStore:
         eos = np.array([tokenizer.eos_id], np.int32)
         for document in documents:
             try:
-                tokens = encode_long(tokenizer, document.utf8)
+                tokens = encode_long(tokenizer, document.text)
             except UserError as error:
                 raise UserError(f"{document.name}: {error}") from None
             parts += [bos, tokens, eos]
             if weigh is not None:
                 weights += [one, weigh(document, tokens, tokenizer), one]
             unspelled += tokenizer.unspelled_bytes(document.text, tokens)
-            sizes.append((len(tokens) + 2, len(document.utf8), len(document.text)))
+            sizes.append((len(tokens) + 2, len(document.text.encode()), len(document.text)))
         if not parts:
             of = f" {name!r}" if name else ""
             raise UserError(f"the corpus{of} is empty: there is no document to read tokens from")
@@ -121,3 +125,25 @@ class TokenStore:
         if self.weights is not None:
             digest.update(np.ascontiguousarray(self.weights).data)
         return digest.hexdigest()
+
+
+def cut_text(text: str, size: int) -> Iterator[str]:
+    """Parts of at most `size` characters that are together the text.
+
+    A part ends behind a word where it has one that white space follows, so that most tokenizers
+    give the parts the tokens of the whole.
+    """
+    begin = 0
+    while len(text) - begin > size:
+        word_end = _TO_LAST_WORD_END.match(text, begin, begin + size + 1)
+        end = word_end.end() if word_end else begin + size
+        yield text[begin:end]
+        begin = end
+    yield text[begin:]
+
+
+def encode_long(tokenizer: Tokenizer, text: str) -> NDArray[np.int32]:
+    """`tokenizer.encode(text)`, of a text (in NFC) of more than 262,144 characters part by part."""
+    first, *others = cut_text(text, _PART)
+    more = [tokenizer.encode(part, continues=True) for part in others]
+    return np.concatenate([tokenizer.encode(first), *more])

@@ -1,22 +1,41 @@
 """The default corpus: sentences of the Turkish Web Treebank (Apache-2.0), from the package index.
 
-The distribution `turkish-treebanks` holds 4,851 sentences of Wikipedia articles and of web pages.
-Its annotations are not used, only the `# text` lines. A document is all sentences whose `sent_id`
-agrees before `:S`. The sentences of one document were *sampled* from it (their numbers have gaps),
-so they are joined by a newline, not by a space: neighbours need not have been neighbours.
+The distribution `turkish-treebanks` holds 4,851 sentences of Wikipedia articles and of web pages,
+in CoNLL-U. It writes a word as its inflectional groups, one a row; every row but its last has the
+relation `ig` to the next one.
+
+A document is all sentences whose `sent_id` agrees before `:S`. The sentences of one document were
+*sampled* from it (their numbers have gaps), so they are joined by a newline, not by a space:
+neighbours need not have been neighbours.
 """
 
 import importlib.metadata
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from mmrec_jax.data.document import Document
 from mmrec_jax.errors import UserError
 
 _DISTRIBUTION = "turkish-treebanks"
 _REMEDY = f'install it with "pip install {_DISTRIBUTION}"'
-_SENTENCE_ID = "# sent_id = "
-_TEXT = "# text = "
+_FIELD = re.compile("^# (.+?) = (.*)$", re.MULTILINE)
+_COLUMNS = 10
+_NO_WORD = re.compile(r"\d+[-.]\d+")  # the number of a range of rows, or of an empty node
+
+
+class Sentence(NamedTuple):
+    """A sentence of the treebank."""
+
+    name: str  # of its document, ":S" and its number in it
+    text: str
+    conllu: str  # with its annotation, for `word_groups`
+
+    @property
+    def document(self) -> str:
+        """The name of the document that it is from."""
+        return self.name.rpartition(":S")[0]
 
 
 def treebank_documents() -> list[Document]:
@@ -25,27 +44,30 @@ def treebank_documents() -> list[Document]:
     Raises:
       UserError: the package is not installed or its files are gone.
     """
-    sentences: dict[str, list[tuple[int, str]]] = {}
-    for part in ("wiki", "web"):
-        identifier = ""
-        for line in treebank_file(part).read_text(encoding="utf-8").split("\n"):
-            if line.startswith(_SENTENCE_ID):
-                identifier = line.removeprefix(_SENTENCE_ID)
-            elif line.startswith(_TEXT):
-                name, _, number = identifier.rpartition(":S")
-                sentences.setdefault(name, []).append((int(number), line.removeprefix(_TEXT)))
+    documents: dict[str, list[Sentence]] = {}
+    for sentence in treebank_sentences():
+        documents.setdefault(sentence.document, []).append(sentence)
+
+    def in_order(name: str) -> list[Sentence]:
+        return sorted(documents[name], key=lambda each: int(each.name.removeprefix(f"{name}:S")))
+
     return [
-        Document(name, "\n".join(text for _, text in sorted(sentences[name])))
-        for name in sorted(sentences)
+        Document(name, "\n".join(sentence.text for sentence in in_order(name)))
+        for name in sorted(documents)
     ]
 
 
-def treebank_file(part: Literal["wiki", "web"]) -> Path:
-    """Where one part of the treebank lies, in CoNLL-U.
+def treebank_sentences() -> Iterator[Sentence]:
+    """All sentences, in the order of the files; errors as of `treebank_documents`."""
+    for part in ("wiki", "web"):
+        for block in treebank_file(part).read_text(encoding="utf-8").split("\n\n"):
+            fields = dict(_FIELD.findall(block))
+            if "sent_id" in fields:
+                yield Sentence(fields["sent_id"], fields["text"], block)
 
-    Raises:
-      UserError: the package is not installed or the file is gone.
-    """
+
+def treebank_file(part: Literal["wiki", "web"]) -> Path:
+    """Where one part of the treebank lies, in CoNLL-U; raises as `treebank_documents`."""
     distribution = _distribution()
     path = Path(str(distribution.locate_file(f"data/{part}.conllu")))
     if not path.is_file():
@@ -54,11 +76,7 @@ def treebank_file(part: Literal["wiki", "web"]) -> Path:
 
 
 def treebank_version() -> str:
-    """The name and version of the package that the treebank is read from.
-
-    Raises:
-      UserError: it is not installed.
-    """
+    """The name and version of the package, or a `UserError` where it is not installed."""
     return f"{_DISTRIBUTION} {_distribution().version}"
 
 
@@ -71,3 +89,28 @@ def _distribution() -> importlib.metadata.Distribution:
             f"the Turkish treebank needs the package {_DISTRIBUTION}, which is not installed; "
             f"{_REMEDY}, or choose another config.data.source"
         ) from None
+
+
+def word_groups(conllu: str, name: str) -> Iterator[list[list[str]]]:
+    """The words of a text in CoNLL-U, in their order, each as the columns of its rows.
+
+    Rows that repeat others as a range (`1-2`) and empty nodes (`1.1`) are left out, and so is a
+    word that the end of its sentence breaks off. Errors name the file and the line.
+
+    Raises:
+      UserError: a row does not have ten columns.
+    """
+    groups: list[list[str]] = []
+    for number, line in enumerate(conllu.split("\n"), 1):
+        if not line or line.startswith("#"):
+            groups = []
+            continue
+        row = line.split("\t")
+        if len(row) != _COLUMNS:
+            raise UserError(f"{name}:{number}: {len(row)} columns; CoNLL-U has {_COLUMNS}")
+        if _NO_WORD.fullmatch(row[0]):
+            continue
+        groups.append(row)
+        if row[7] != "ig":
+            yield groups
+            groups = []

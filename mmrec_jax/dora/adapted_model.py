@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from mmrec_jax.config import AdapterConfig
+from mmrec_jax.adapter_config import AdapterConfig
 from mmrec_jax.dora.adapter import Adapter, init, nested, nodes, partition_specs, trained
 from mmrec_jax.dora.interception import intercept
 from mmrec_jax.dora.rules import AdapterRule, RowRule, Rule, WholeRule, all_linear, choose_whole

@@ -5,7 +5,7 @@ from typing import Any
 
 import optax
 
-from mmrec_jax.config import OptimConfig
+from mmrec_jax.optim.config import OptimConfig
 from mmrec_jax.optim.moments import with_moments_in
 from mmrec_jax.optim.sophia import sophia
 from mmrec_jax.tree import map_named

@@ -14,11 +14,11 @@ import numpy as np
 from jax.sharding import Mesh
 from numpy.typing import NDArray
 
-from mmrec_jax.config import ExtendConfig
+from mmrec_jax.adapter_config import ExtendConfig
 from mmrec_jax.models.api import Params
 from mmrec_jax.models.family_config import ExtendableConfig, FamilyConfig
 from mmrec_jax.quantised import dequantise
-from mmrec_jax.tokenizers.bpe_file import BpeFile, unspell
+from mmrec_jax.tokenizers.bpe_file import BpeFile
 from mmrec_jax.tokenizers.cache import read_tokenizer_file
 from mmrec_jax.tokenizers.embeddings import Method, constituents, first_rows
 from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
@@ -36,7 +36,6 @@ class Extension:
     model: ExtendableConfig  # with the new rows
     tokenizer: Tokenizer
     parts: Mapping[int, Sequence[int]]  # the old tokens that each new one is made of
-    lengths: Mapping[int, int]  # bytes of the old tokens
     method: Method
 
     def apply(self, params: Params, mesh: Mesh | None = None) -> Params:
@@ -53,7 +52,7 @@ class Extension:
             padded[: len(index)] = index
             return np.asarray(process_local(_rows(old, padded)))[: len(index)]
 
-        new = first_rows(read, used, self.parts, self.lengths, self.method, count, old.dtype)
+        new = first_rows(read, used, self.parts, self.method, count, old.dtype)
         if mesh is None:
             return {
                 "embedding": _first(old, used),
@@ -108,10 +107,9 @@ def extend(
     parts = constituents(before, after)
     ids = before.next_id + len(parts)
     rows = -(-max(ids, found.vocab_size) // config.multiple) * config.multiple
-    lengths = {index: len(unspell(token)) for token, index in before.vocab.items()}
     new, padding = rows - before.next_id, rows - ids
     extended = dataclasses.replace(found, vocab_size=rows, new_rows=new, padding_rows=padding)
-    return Extension(extended, tokenizer, parts, lengths, config.method)
+    return Extension(extended, tokenizer, parts, config.method)
 
 
 def _require_extendable(

@@ -8,23 +8,34 @@ into an array that goes as soon as it is placed.
 import dataclasses
 import json
 import math
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from mmrec_jax.atomic_file import replacing
 from mmrec_jax.errors import UserError
 from mmrec_jax.json_object import read_json_object
-from mmrec_jax.tokenizers.raw_tensors import FLOATS, file_header
 
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
-_CODES = {"U8": np.uint8, "I8": np.int8}  # of `quantised_folder.py` alone
-_NAMES = {np.dtype(dtype): name for name, dtype in (FLOATS | _CODES).items()}
+_DTYPES = {
+    name: np.dtype(dtype)
+    for name, dtype in {
+        **{"F16": np.float16, "BF16": ml_dtypes.bfloat16, "F32": np.float32, "F64": np.float64},
+        **{"U8": np.uint8, "U16": np.uint16, "U32": np.uint32, "U64": np.uint64, "BOOL": np.bool_},
+        **{"I8": np.int8, "I16": np.int16, "I32": np.int32, "I64": np.int64, "C64": np.complex64},
+        **{"F8_E4M3": ml_dtypes.float8_e4m3fn, "F8_E5M2": ml_dtypes.float8_e5m2},
+        "F8_E8M0": ml_dtypes.float8_e8m0fnu,
+    }.items()
+}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+FLOATS = [_DTYPES[name] for name in ("F16", "BF16", "F32", "F64")]
+_CODES = [_DTYPES[name] for name in ("U8", "I8")]  # of `quantised_folder.py` alone
 _METADATA = {"format": "pt"}  # transformers refuses a file without it
 
 
@@ -52,34 +63,60 @@ class NewTensor:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
+def tensor_of(stored: StoredTensor, *parts: NDArray[Any]) -> NewTensor:
+    """A tensor with the numbers of one that is stored, or with others along its axis 0."""
+    if not parts:
+        count = stored.shape[0] if stored.shape else 1
+        return NewTensor(stored.shape, stored.dtype, lambda: iter([stored.read(0, count)]))
+    return NewTensor((sum(map(len, parts)), *stored.shape[1:]), stored.dtype, lambda: iter(parts))
+
+
 def open_shards(folder: Path) -> dict[str, StoredTensor]:
     """The tensors of a folder by name: of its index, or else of its only file.
 
     Raises:
-      UserError: a file is missing, cut off or no safetensors file, it lacks a tensor of the index,
-        or a tensor's dtype is none that models are trained in (fp8, say).
+      UserError: as `open_tensors`, or a tensor's dtype is none that models are trained in (fp8).
     """
-    index = folder / INDEX_FILE
-    if not index.is_file():
-        if not (folder / SINGLE_FILE).is_file():
-            others = [f" (save_pretrained makes one of {x.name})" for x in folder.glob("*.bin")]
+    path = folder / INDEX_FILE
+    if not path.is_file():
+        path = folder / SINGLE_FILE
+    if not path.is_file():
+        others = [f" (save_pretrained makes one of {x.name})" for x in folder.glob("*.bin")]
+        raise UserError(
+            f"{folder}: there is neither {SINGLE_FILE} nor {INDEX_FILE}{''.join(others[:1])}"
+        )
+    tensors = open_tensors(path)
+    for name, each in tensors.items():
+        if each.dtype not in (*FLOATS, *(_CODES if name.endswith("/codes") else ())):
             raise UserError(
-                f"{folder}: there is neither {SINGLE_FILE} nor {INDEX_FILE}{''.join(others[:1])}"
+                f"{path}: {name} is {_NAMES[each.dtype]}: quantised checkpoints are not read; use "
+                "the one in bfloat16, float16 or float32"
             )
-        return _open_file(folder / SINGLE_FILE)
-    files = read_json_object(index, str(index)).get("weight_map")
+    return tensors
+
+
+def open_tensors(path: Path) -> dict[str, StoredTensor]:
+    """The tensors of a file, or of all that a `*.index.json` lists, by name.
+
+    Raises:
+      UserError: a file is missing, cut off or no safetensors file, it lacks a tensor of the index,
+        or a dtype is not known.
+    """
+    if path.suffix != ".json":
+        return _open_file(path)
+    files = read_json_object(path, str(path)).get("weight_map")
     if not isinstance(files, dict) or not all(isinstance(x, str) for x in files.values()):
-        raise UserError(f"{index}: there is no weight_map here, from tensors to files")
+        raise UserError(f"{path}: there is no weight_map here, from tensors to files")
     shards = {}
     for name in sorted(set(files.values())):
-        if not (folder / name).is_file():
-            raise UserError(f"{folder / name}: this file of {INDEX_FILE} is missing; download it")
-        shards[name] = _open_file(folder / name)
+        file = path.with_name(name)
+        if not file.is_file():
+            raise UserError(f"{file}: this file of {path.name} is missing; download it")
+        shards[name] = _open_file(file)
     for tensor, name in files.items():
         if tensor not in shards[name]:
-            raise UserError(
-                f"{folder / name}: there is no {tensor}, which {INDEX_FILE} says it has"
-            )
+            file = path.with_name(name)
+            raise UserError(f"{file}: there is no {tensor}, which {path.name} says it has")
     return {tensor: shards[name][tensor] for tensor, name in files.items()}
 
 
@@ -97,14 +134,11 @@ def _open_file(path: Path) -> dict[str, StoredTensor]:
     header.pop("__metadata__", None)
     found = {}
     for name, each in header.items():
-        dtype = (FLOATS | (_CODES if name.endswith("/codes") else {})).get(each["dtype"])
+        dtype = _DTYPES.get(each["dtype"])
         if dtype is None:
-            raise UserError(
-                f"{path}: {name} is {each['dtype']}: quantised checkpoints are not read; use the "
-                "one in bfloat16, float16 or float32"
-            )
+            raise UserError(f"{path}: {name} is {each['dtype']}, which is not known here")
         shape, begin = tuple(each["shape"]), 8 + length + each["data_offsets"][0]
-        found[name] = StoredTensor(shape, np.dtype(dtype), _reader(path, shape, dtype, begin))
+        found[name] = StoredTensor(shape, dtype, _reader(path, shape, dtype, begin))
     return found
 
 
@@ -135,7 +169,7 @@ def write_shards(folder: Path, tensors: Mapping[str, NewTensor], shard_bytes: in
       The names of the files.
 
     Raises:
-      OSError: one cannot be written.
+      OSError, UserError: one cannot be written.
     """
     groups: list[list[str]] = [[]]
     size = 0
@@ -146,11 +180,11 @@ def write_shards(folder: Path, tensors: Mapping[str, NewTensor], shard_bytes: in
         groups[-1].append(name)
         size += each.num_bytes
     if len(groups) == 1:
-        _write_file(folder / SINGLE_FILE, tensors, groups[0])
+        write_file(folder / SINGLE_FILE, tensors)
         return [SINGLE_FILE]
     files = [f"model-{i:05}-of-{len(groups):05}.safetensors" for i in range(1, len(groups) + 1)]
     for file, names in zip(files, groups, strict=True):
-        _write_file(folder / file, tensors, names)
+        write_file(folder / file, {name: tensors[name] for name in names})
     total = sum(each.num_bytes for each in tensors.values())
     places = {name: file for file, names in zip(files, groups, strict=True) for name in names}
     index = {"metadata": {"total_size": total}, "weight_map": places}
@@ -158,9 +192,14 @@ def write_shards(folder: Path, tensors: Mapping[str, NewTensor], shard_bytes: in
     return [*files, INDEX_FILE]
 
 
-def _write_file(path: Path, tensors: Mapping[str, NewTensor], names: Sequence[str]) -> None:
+def write_file(path: Path, tensors: Mapping[str, NewTensor]) -> None:
+    """Replaces a file in one step: it may be one that the tensors are read from.
+
+    Raises:
+      UserError: it cannot be written.
+    """
     # Wide numbers come first, so that each lies at a multiple of its size.
-    names = sorted(names, key=lambda name: -tensors[name].dtype.itemsize)
+    names = sorted(tensors, key=lambda name: -tensors[name].dtype.itemsize)
     header: dict[str, Any] = {"__metadata__": _METADATA}
     end = 0
     for name in names:
@@ -168,11 +207,10 @@ def _write_file(path: Path, tensors: Mapping[str, NewTensor], names: Sequence[st
         end += each.num_bytes
         dtype, shape = _NAMES[each.dtype], list(each.shape)
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
-    label = file_header(header)
-    with path.open("wb") as stream:
-        stream.write(label)
+    label = json.dumps(header).encode()
+    label += b" " * (-len(label) % 8)
+    with replacing(path) as stream:
+        stream.write(len(label).to_bytes(8, "little") + label)
         for name in names:
             for part in tensors[name].parts():
                 stream.write(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
-        stream.flush()
-        os.fsync(stream.fileno())

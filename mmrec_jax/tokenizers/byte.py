@@ -27,12 +27,8 @@ class ByteTokenizer(Tokenizer):
         del content, name, begin, end  # there is only one
         return cls()
 
-    def encode_utf8(self, text: bytes) -> NDArray[np.int32]:
-        """See `Tokenizer.encode_utf8`."""
-        return np.frombuffer(text, np.uint8).astype(np.int32)
-
     def _encode(self, text: str) -> NDArray[np.int32]:
-        return self.encode_utf8(text.encode("utf-8"))
+        return np.frombuffer(text.encode(), np.uint8).astype(np.int32)
 
     def _decode(self, ids: NDArray[np.int64]) -> str:
         return ids[ids < 256].astype(np.uint8).tobytes().decode("utf-8", errors="replace")

@@ -1,6 +1,5 @@
 """One id a character, for corpora with a small alphabet."""
 
-import functools
 from collections.abc import Iterable
 from typing import ClassVar, Self
 
@@ -43,32 +42,20 @@ class CharTokenizer(Tokenizer):
         """A tokenizer for exactly the characters of `texts`, which must be NFC."""
         return cls("".join(sorted(set().union(*texts))))
 
-    @functools.cached_property
-    def _code_points(self) -> NDArray[np.uint32]:
-        return _code_points(self.characters)
-
     def _encode(self, text: str) -> NDArray[np.int32]:
-        points = _code_points(text)
-        places = np.searchsorted(self._code_points, points).astype(np.int32)
-        known = places < len(self._code_points)
-        known[known] = self._code_points[places[known]] == points[known]
-        if not known.all():
-            position = int(np.argmin(known))
-            character = text[position]
+        try:
+            return np.fromiter(map(self._ids.__getitem__, text), np.int32, len(text))
+        except KeyError as error:
+            character = str(error.args[0])
             raise UserError(
                 f"character {character!r} (U+{ord(character):04X}) at character "
-                f"{position} is not one of the {len(self.characters)} of the training text; "
-                'tokenizer.kind "unigram", "bpe" or "byte" can spell any character'
-            )
-        return places + np.int32(2)
+                f"{text.index(character)} is not one of the {len(self.characters)} of the training "
+                'text; tokenizer.kind "unigram", "bpe" or "byte" can spell any character'
+            ) from None
 
     def _decode(self, ids: NDArray[np.int64]) -> str:
-        return self._code_points[ids[ids >= 2] - 2].tobytes().decode("utf-32-le")
+        return "".join(self.characters[index - 2] for index in ids.tolist() if index >= 2)
 
     def id_to_piece(self, index: int) -> str:
         """See `Tokenizer.id_to_piece`."""
         return ("<s>", "</s>")[index] if index < 2 else self.characters[index - 2]
-
-
-def _code_points(text: str) -> NDArray[np.uint32]:
-    return np.frombuffer(text.encode("utf-32-le"), "<u4")

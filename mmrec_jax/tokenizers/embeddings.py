@@ -10,7 +10,7 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.bpe_file import BpeFile
 
 Matrix = NDArray[Any]  # float16, bfloat16, float32 or float64
-Method = Literal["mean", "weighted", "average"]
+Method = Literal["mean", "average"]
 _CHUNK, _TOKENS = 4_096, 1_024  # rows, and new tokens' rows, that are float64 at once
 
 
@@ -38,44 +38,23 @@ def constituents(base: BpeFile, extended: BpeFile) -> dict[int, list[int]]:
         raise UserError(f"{extended.name}: no merge makes the new token {error}") from None
 
 
-def extend_rows(
-    matrix: Matrix,
-    used: int,
-    parts: Mapping[int, Sequence[int]],
-    lengths: Mapping[int, int],
-    method: Method = "mean",
-    multiple: int = 1,
-) -> Matrix:
-    """A matrix with a row for every new token, computed in float64.
-
-    Methods: "mean", the mean of the rows of a token's constituents (Gee et al. 2022,
-    arXiv:2402.09977); "weighted", the same, weighted by their lengths in bytes; "average", the mean
-    of all used rows (Hewitt 2021, "Initializing new word embeddings for pretrained language
-    models").
-
-    Takes a `matrix` [rows, D] of which the first `used` belong to tokens, the others being dropped;
-    the constituents of each new token (`parts`), whose ids follow the old ones; and the `lengths`
-    of the old tokens in bytes. Returns [a multiple of `multiple`, D] in the dtype of `matrix`: the
-    used rows bit for bit, the new ones, and padding rows that are the mean of the used ones.
-    """
-    count = -(-(used + len(parts)) // multiple) * multiple - used
-    read = matrix.__getitem__
-    new = first_rows(read, used, parts, lengths, method, count, matrix.dtype)
-    return np.concatenate([matrix[:used], new])
-
-
 def first_rows(
     read: Callable[[NDArray[Any]], Matrix],
     used: int,
     parts: Mapping[int, Sequence[int]],
-    lengths: Mapping[int, int],
     method: Method,
     count: int,
     dtype: Any,
 ) -> Matrix:
-    """The rows [count, D] behind the first `used` of a matrix: see `extend_rows`.
+    """The rows [count, D] behind the first `used` of a matrix, which belong to tokens.
+
+    Methods: "mean", the mean of the rows of a token's constituents (Gee et al. 2022,
+    arXiv:2402.09977); "average", the mean of all used rows (Hewitt 2021, "Initializing new word
+    embeddings for pretrained language models").
 
     `read` gives the rows with some indices; few are asked for at once, wherever the matrix is.
+    `parts` are the constituents of each new token, whose ids follow the old ones. Rows behind the
+    new tokens' are the mean of the used ones. All is computed in float64.
     """
     indices = np.arange(used)
     chunks = (read(indices[start : start + _CHUNK]) for start in range(0, used, _CHUNK))
@@ -86,8 +65,7 @@ def first_rows(
     for start in range(0, len(tokens), _TOKENS):
         some = tokens[start : start + _TOKENS]
         old = np.concatenate([parts[token] for token in some])
-        weights = np.array([lengths[x] if method == "weighted" else 1.0 for x in old.tolist()])
-        begins = np.cumsum([0, *(len(parts[token]) for token in some[:-1])])
-        sums = np.add.reduceat(read(old).astype(np.float64) * weights[:, None], begins)
-        result[np.array(some) - used] = sums / np.add.reduceat(weights, begins)[:, None]
+        counts = np.array([len(parts[token]) for token in some])
+        sums = np.add.reduceat(read(old).astype(np.float64), np.cumsum(counts) - counts)
+        result[np.array(some) - used] = sums / counts[:, None]
     return result

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrec_jax.data.word_groups import word_groups
+from mmrec_jax.data.treebank import word_groups
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.bpe_file import unspell
 from mmrec_jax.tokenizers.learning import BEGINS, ENDS, HOLDS

@@ -20,8 +20,7 @@ from mmrec_jax.tokenizers.tokenizer import Tokenizer, looks_like_control
 
 # sentencepiece writes a space as this character and cannot tell it from the character itself.
 _META = "\u2581"
-_META_UTF8 = _META.encode()
-_META_BYTES = tuple(f"<0x{byte:02X}>" for byte in _META_UTF8)
+_META_BYTES = tuple(f"<0x{byte:02X}>" for byte in _META.encode())
 # Lines end at newlines; a line with one of the others would be skipped by the trainer or misread.
 _SEPARATORS = re.compile(f"[\n\0{_META}\u2585]")
 # Beyond this the trainer sees evenly spaced lines: its memory grows by about 20 bytes a byte.
@@ -96,20 +95,16 @@ class SentencePieceTokenizer(Tokenizer):
         spelled = b"".join(spellings[index] for index in processor.encode(probe))
         return spellings if len(self._meta_ids) == 3 and spelled == probe.encode() else None
 
-    def encode_utf8(self, text: bytes) -> NDArray[np.int32]:
-        """See `Tokenizer.encode_utf8`."""
-        if self._spellings is None or _META_UTF8 not in text:
+    def _encode(self, text: str) -> NDArray[np.int32]:
+        if self._spellings is None or _META not in text:
             # A copy: the library's own array is read-only.
             return np.array(self._processor.encode(text, return_type="numpy"), np.int32)
         ids: list[int] = []
-        for index, part in enumerate(text.split(_META_UTF8)):
+        for index, part in enumerate(text.split(_META)):
             if index:
                 ids += self._meta_ids
             ids += self._processor.encode(part)
         return np.asarray(ids, np.int32)
-
-    def _encode(self, text: str) -> NDArray[np.int32]:
-        return self.encode_utf8(text.encode("utf-8"))
 
     def _encode_continuation(self, text: str) -> NDArray[np.int32]:
         rules = self._model.normalizer_spec

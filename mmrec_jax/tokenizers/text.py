@@ -2,10 +2,8 @@
 
 import dataclasses
 import itertools
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import tokenizers
@@ -21,8 +19,7 @@ _READ = 1 << 16  # bytes read at once
 _CONLLU_TEXT = "# text = "
 _BATCH = 4_000_000  # characters encoded at once, in parallel
 _MOST_DISTINCT = 3_000_000  # words kept in a table; beyond, the rarest are forgotten
-_MOST_WORDS = 50_000_000  # of the order kept; beyond, evenly spaced stretches
-_STRETCH = 1_000_000
+_MOST_WORDS = 50_000_000  # of the order kept; beyond, evenly spaced batches
 
 
 def text_chunks(path: Path, field: str = "text") -> Iterator[str]:
@@ -170,39 +167,26 @@ def count_words(
 ) -> CountedText:
     """Counts every pre-token of some files.
 
-    Memory is that of a batch, of the distinct words, and of the order, which lies on disk and is
-    read in stretches. Each of `files` comes with what a word of it counts; `on_progress` is called
-    with the bytes of text read so far. Raises as `text_chunks`.
+    Memory is that of a batch, of the distinct words, and of the order. Each of `files` comes with
+    what a word of it counts; `on_progress` is called with the bytes of text read so far. Raises as
+    `text_chunks`.
     """
     table, added, read = WordTable(), added_words(tokenizer), 0
-    borders: list[tuple[int, int]] = []  # where the words of a batch end, and what each counts
-    with tempfile.TemporaryFile() as order:
-        for path, weight in files:
-            for batch in batched(text_chunks(path, field), _BATCH):
-                on_progress(read)
-                encodings = tokenizer.encode_batch(batch, add_special_tokens=False)
-                order.write(table.add(encodings, added, weight).tobytes())
-                borders.append((order.tell() // 4, weight))
-                read += sum(len(chunk.encode()) for chunk in batch)
-        on_progress(read)
-        ends = np.array(borders, np.int64).reshape(-1, 2)
-        return CountedText(table, *_read_order(order, table, ends))
-
-
-def _read_order(
-    file: IO[bytes], table: WordTable, borders: NDArray[np.int64]
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Indices and weights; of a very long text those of evenly spaced stretches."""
-    file.flush()
-    size = file.tell() // 4
-    if not size:
-        return np.zeros(0, np.int32), np.zeros(0, np.int64)
-    order = np.memmap(file, np.int32, "r")
-    every = -(-size // _MOST_WORDS)
-    indices, weights = [], []
-    for start in range(0, size, every * _STRETCH):
-        part = order[start : start + _STRETCH]
-        batch = np.searchsorted(borders[:, 0], np.arange(start, start + len(part)), "right")
-        indices.append(np.append(table.indices(part), np.int32(-1)))
-        weights.append(np.append(borders[batch, 1], 1))
-    return np.concatenate(indices), np.concatenate(weights)
+    kept: list[tuple[NDArray[np.int32], int]] = []  # the words of each batch, and what each counts
+    every, number = 1, 0
+    for path, weight in files:
+        for batch in batched(text_chunks(path, field), _BATCH):
+            on_progress(read)
+            order = table.add(
+                tokenizer.encode_batch(batch, add_special_tokens=False), added, weight
+            )
+            if number % every == 0:
+                kept.append((order, weight))
+            if sum(len(order) for order, _ in kept) > _MOST_WORDS:
+                kept, every = kept[::2], 2 * every
+            number += 1
+            read += sum(len(chunk.encode()) for chunk in batch)
+    on_progress(read)
+    orders = [np.zeros(0, np.int32), *(order for order, _ in kept)]
+    weights = [np.zeros(0, np.int64), *(np.full(len(order), weight) for order, weight in kept)]
+    return CountedText(table, table.indices(np.concatenate(orders)), np.concatenate(weights))

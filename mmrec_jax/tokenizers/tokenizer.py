@@ -109,16 +109,6 @@ class Tokenizer(abc.ABC):
         encode = self._encode_continuation if continues else self._encode
         return encode(unicodedata.normalize("NFC", text))
 
-    def encode_utf8(self, text: bytes) -> NDArray[np.int32]:
-        """`encode` of a text in UTF-8 that is in NFC, as `Document.utf8` is.
-
-        Neither is checked: a document has been, and tokenizers take the bytes as they are.
-
-        Raises:
-          UserError: a character that this tokenizer refuses.
-        """
-        return self._encode(text.decode("utf-8"))
-
     def __init__(self, content: bytes, name: str, begin: str = "", end: str = "") -> None:
         self.content = content
 

@@ -6,10 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mmrec_jax.config import OptimConfig
 from mmrec_jax.models.api import LanguageModel, Output, Params, State
 from mmrec_jax.objectives.api import Batch
 from mmrec_jax.objectives.cross_entropy import output_nll
+from mmrec_jax.optim.config import OptimConfig
 from mmrec_jax.optim.hessian import gnb, hutchinson
 from mmrec_jax.train.batch_split import rows_back, rows_first
 from mmrec_jax.typing import Array

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
-from mmrec_jax.config import OptimConfig
 from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.train_iterator import TrainIterator
 from mmrec_jax.models.api import LanguageModel
+from mmrec_jax.optim.config import OptimConfig
 from mmrec_jax.train.processes import gather
 
 

@@ -10,8 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from mmrec_jax.data.treebank import treebank_file
-from mmrec_jax.data.word_groups import word_groups
+from mmrec_jax.data.treebank import treebank_file, word_groups
 from mmrec_jax.turkish.letters import lower
 from mmrec_jax.turkish.roots import RootClass, stem_shapes
 from mmrec_jax.turkish.suffixes import STATES, End, Suffix, inventory, nominal_of, shapes

@@ -22,8 +22,7 @@ from typing import NamedTuple
 
 from mmrec_jax.data.seeds import hashed_seed
 from mmrec_jax.data.split import fixed_split
-from mmrec_jax.data.treebank import treebank_file
-from mmrec_jax.data.word_groups import word_groups
+from mmrec_jax.data.treebank import treebank_sentences, word_groups
 from mmrec_jax.turkish.harmony import harmony
 from mmrec_jax.turkish.letters import FRONT, ROUNDED, fill, last_vowel, lower, resolve
 from mmrec_jax.turkish.phonology import realise
@@ -52,7 +51,7 @@ class MinimalPair:
 class _Word(NamedTuple):
     form: str
     start: int  # index of its first letter in the sentence
-    groups: list[list[str]]  # its rows (`word_groups.py`)
+    groups: list[list[str]]  # its rows, see `word_groups`
     features: Mapping[str, str]  # of its last group
     head: int  # index of the word that its last group depends on; -1: the root
 
@@ -107,18 +106,15 @@ def _pair(category: str, sentence: _Sentence) -> MinimalPair | None:
 @functools.cache
 def _sentences() -> tuple[_Sentence, ...]:
     """Those that are not trained on, in the order of the files."""
-    found = []
-    for part in ("wiki", "web"):
-        path = treebank_file(part)
-        for block in path.read_text("utf-8").split("\n\n"):
-            name = re.search("^# sent_id = (.*)$", block, re.MULTILINE)
-            if name and fixed_split(name[1].rpartition(":S")[0]) != "train":
-                found.append(_sentence(name[1], block, str(path)))
-    return tuple(found)
+    return tuple(
+        _sentence(each.name, each.conllu)
+        for each in treebank_sentences()
+        if fixed_split(each.document) != "train"
+    )
 
 
-def _sentence(name: str, block: str, path: str) -> _Sentence:
-    groups = list(word_groups(block, path))
+def _sentence(name: str, conllu: str) -> _Sentence:
+    groups = list(word_groups(conllu, name))
     number = {row[0]: index for index, rows in enumerate(groups) for row in rows}
     words, text = [], ""
     for rows in groups:
@@ -132,8 +128,7 @@ def _sentence(name: str, block: str, path: str) -> _Sentence:
 @functools.cache
 def _known_forms() -> frozenset[str]:
     """All words of the treebank, in lower case."""
-    texts = (treebank_file(part).read_text("utf-8") for part in ("wiki", "web"))
-    groups = (rows for text in texts for rows in word_groups(text, "the treebank"))
+    groups = (rows for each in treebank_sentences() for rows in word_groups(each.conllu, each.name))
     return frozenset(lower("".join(row[1] for row in rows)) for rows in groups)
 
 

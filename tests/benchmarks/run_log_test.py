@@ -9,6 +9,7 @@ from mmrec_jax.models.attention.config import AttentionConfig
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.objectives.config import Objectives
 from mmrec_jax.objectives.uboo import UBOOConfig
+from mmrec_jax.stages import StageConfig
 
 CONFIG = Config(optim=OptimConfig(lr=0.1), data=TextConfig(train="/a/b.txt, c/*.txt"))
 RESULT = {"metrics": {"loss": 1.5}, "seconds": 3.0}
@@ -21,6 +22,14 @@ def test_only_changed_fields_are_kept_and_paths_lose_their_folders():
         "data.source": "text",
         "data.train": "b.txt, *.txt",
     }
+
+
+def test_a_run_with_stages_is_found_again(tmp_path):
+    staged = dataclasses.replace(CONFIG, stages=(StageConfig(step=3, seq_len=64),))
+    written = RunLog(tmp_path / "log.jsonl").append("mmrec", staged, RESULT)
+    log = RunLog(tmp_path / "log.jsonl")
+    assert log.find("mmrec", staged) == written
+    assert log.find("mmrec", CONFIG) is None
 
 
 def test_a_run_is_found_by_its_model_and_config_in_the_log_of_an_earlier_process(tmp_path):

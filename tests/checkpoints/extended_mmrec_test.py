@@ -13,7 +13,7 @@ from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.pretrained.extended import read_extended
 from mmrec_jax.tokenizers.bpe_file import BpeFile
 from mmrec_jax.tokenizers.byte import ByteTokenizer
-from mmrec_jax.tokenizers.embeddings import constituents, extend_rows
+from mmrec_jax.tokenizers.embeddings import constituents, first_rows
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.setup import set_up
 from mmrec_jax.tree import named_leaves
@@ -60,7 +60,7 @@ def test_new_rows_alone_are_trained(folder):
         np.testing.assert_array_equal(after[name], leaf, err_msg=name)
     files = (BpeFile.read(folder / x / "tokenizer.json") for x in ("base/tokenizer", "new"))
     parts, old = constituents(*files), np.asarray(before["embed/embedding"])
-    start = extend_rows(old, _OLD, parts, dict.fromkeys(range(_OLD), 1), "mean", 8)[_OLD:]
+    start = first_rows(old.__getitem__, _OLD, parts, "mean", _ROWS - _OLD, old.dtype)
     moved = np.abs(new - start).max(axis=1)
     assert len(moved) == _ROWS - _OLD
     assert np.all(moved[: _IDS - _OLD] > 1e-3)

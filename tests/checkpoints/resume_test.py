@@ -5,9 +5,8 @@ import pytest
 from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.config import Config, NoiseConfig, OptimConfig, TrainConfig
 from mmrec_jax.config_tree import to_dict
-from mmrec_jax.data.kinds.prepared import PreparedConfig
 from mmrec_jax.data.kinds.tasks import MqarConfig
-from mmrec_jax.data.kinds.text import ManualConfig, TextConfig
+from mmrec_jax.data.kinds.text import ManualConfig, PreparedConfig, TextConfig
 from mmrec_jax.objectives.config import Objectives
 from mmrec_jax.objectives.uboo import UBOOConfig
 from mmrec_jax.stages import StageConfig

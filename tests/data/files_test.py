@@ -134,7 +134,7 @@ BAD = [
     ("a.csv", 'id,text\n1,a\n2,"b\n3,c', "a", [("CSV",)]),
     ("a.csv", b"id,text\n1,\xff\n2,b", "b", [(":2", "0xff")]),
     ("a.csv", b'id,text\n1,"b\n\xff\nc"\n2,d\n3', "d", [(":3", "0xff"), (":6", "1 fields")]),
-    ("a.csv", "id,text\r1,a\r2,b\r", "", [(":1", "carriage returns")]),
+    ("a.csv", "id,text\r1,a\r2,b\r", "", [(":1", "CSV", "new-line")]),
     ("a.csv", "text,id,text\na,1,b", "", [(":1", "two fields", "'text'")]),
     ("a.csv", "id,body\n1,a", "", [(":2", "'text'", "body, id")]),
     ("a.parquet", table_bytes("parquet", {"text": [1, 2]}), "", [("row 1", "number"), ("row 2",)]),

@@ -15,7 +15,6 @@ from mmrec_jax.data.document import Document
 from mmrec_jax.data.manual import manual_documents
 from mmrec_jax.data.prepare import large_text
 from mmrec_jax.data.split import hash_share, hold_out
-from mmrec_jax.data.word_groups import word_groups
 from tests.small_data import assert_same, config_of, data_config, refused
 
 _SPLITS = ("train", "validation", "test")
@@ -29,7 +28,6 @@ def test_the_text_of_a_document_is_in_nfc_and_else_as_it_was():
     assert Document("a", "s\u0327 I\u0307").text == "\u015f \u0130"
     for text in ("\ufb01 \u00bd", " a\r\n\tb \n"):  # which NFKC would change, or a strip
         assert Document("a", text).text == text
-    assert Document("a", "s\u0327").utf8 == b"\xc5\x9f"
 
 
 @pytest.fixture
@@ -285,7 +283,9 @@ def row(number, form, relation="_"):
     ],
 )
 def test_rows_with_the_relation_ig_are_joined_to_the_next(lines, expected):
-    groups = word_groups("\n".join(lines), "a.conllu")
+    groups = treebank.word_groups("\n".join(lines), "a.conllu")
     assert [[each[1] for each in group] for group in groups] == expected
     with refused("a.conllu:3: ", 2, 10):
-        list(word_groups("\n".join(["# text = Ev.", row("1", "ev"), "2\tvar"]), "a.conllu"))
+        list(
+            treebank.word_groups("\n".join(["# text = Ev.", row("1", "ev"), "2\tvar"]), "a.conllu")
+        )

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from mmrec_jax.data import long_text
+from mmrec_jax.data import token_store
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.evaluation import evaluation_batches
 from mmrec_jax.data.inspect import fill, inspect_rows
-from mmrec_jax.data.long_text import cut_utf8, encode_long
-from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.data.token_store import TokenStore, cut_text, encode_long
 from tests.small_data import refused
 
 
@@ -65,27 +64,27 @@ def test_parts_have_the_tokens_of_the_whole(all_tokenizers, texts, monkeypatch, 
     expected = tokenizer.encode(whole)
     lengths = listen(tokenizer, monkeypatch)
     for size in (300, 1000):
-        monkeypatch.setattr(long_text, "_PART", size)
+        monkeypatch.setattr(token_store, "_PART", size)
         lengths.clear()
-        found = encode_long(tokenizer, whole.encode())
+        found = encode_long(tokenizer, whole)
         np.testing.assert_array_equal(found, expected)
         assert found.dtype == np.int32
         assert max(lengths) <= size
         assert len(lengths) >= len(whole) // size - 1
-    assert len(encode_long(tokenizer, b"")) == 0
+    assert len(encode_long(tokenizer, "")) == 0
 
 
 @pytest.mark.parametrize(
     "text",
-    ["ab " * 700, "x" * 2000, "\n" * 1500, "a" + " " * 1999, "ş\u3000" * 999, "\U0001f600" * 99],
+    ["ab " * 700, "x" * 2000, "\n" * 1500, "a" + " " * 1999, "ş\u3000" * 999, "\U0001f600" * 999],
 )
 def test_parts_are_together_the_text(all_tokenizers, monkeypatch, text):
-    parts = list(cut_utf8(text.encode(), 301))
-    assert "".join(part.decode() for part in parts) == text
-    assert max(map(len, parts)) in range(298, 302)
-    monkeypatch.setattr(long_text, "_PART", 301)
+    parts = list(cut_text(text, 301))
+    assert "".join(parts) == text
+    assert max(map(len, parts)) in (300, 301)
+    monkeypatch.setattr(token_store, "_PART", 301)
     for tokenizer in (all_tokenizers["byte"], all_tokenizers["unigram"]):
-        assert tokenizer.decode(encode_long(tokenizer, text.encode())) == text
+        assert tokenizer.decode(encode_long(tokenizer, text)) == text
 
 
 # What rows hold, shown.

@@ -7,9 +7,11 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
+from safetensors.numpy import save_file
 
 import mmrec_jax
 from benchmarks.pretrained_memory import write_random
@@ -17,7 +19,6 @@ from mmrec_jax.checkpoints.load import open_model, read_model
 from mmrec_jax.inference.generate import document_ids
 from mmrec_jax.models.transformer.hugging_face import tensors
 from mmrec_jax.pretrained.published import find_published
-from mmrec_jax.tokenizers.raw_tensors import RawTensor, write_tensors
 from mmrec_jax.train.mesh import arrange
 from mmrec_jax.tree import named_leaves
 from tests.pretrained.small_folder import random_tensors, small_config, write_folder
@@ -213,8 +214,8 @@ def test_a_fault_is_one_line_that_names_it(tmp_path, spoil, said):
 
 def test_a_quantised_tensor_is_named(tmp_path):
     write_folder(tmp_path / "model")
-    raw = {_UP: RawTensor("F8_E4M3", [24, 16], bytes(24 * 16))}
-    write_tensors(tmp_path / "model" / "model.safetensors", raw, {})
+    eight_bits = np.zeros((24, 16), ml_dtypes.float8_e4m3fn)
+    save_file({_UP: eight_bits}, tmp_path / "model" / "model.safetensors")
     refused(lambda: read_model(tmp_path / "model"), _UP, "F8_E4M3", "quantised")
 
 

@@ -4,10 +4,10 @@ import json
 
 import ml_dtypes
 import numpy as np
+from safetensors.numpy import save_file
 
 from mmrec_jax.models.transformer.config import TransformerConfig
 from mmrec_jax.models.transformer.hugging_face import tensors, to_hugging_face
-from mmrec_jax.tokenizers.raw_tensors import RawTensor, write_tensors
 from tests.tokenizers.small_base import write_base
 
 ROWS = 304  # the tokenizer has 299 ids
@@ -64,16 +64,15 @@ def write_folder(folder, config=None, dtype="float32", shards=1, made=None, desc
     _write(folder / "generation_config.json", GENERATION)
     content = {**to_hugging_face(config), "torch_dtype": dtype, "eos_token_id": 298}
     _write(folder / "config.json", content | dict(described))
-    raw = {name: RawTensor.from_array(array) for name, array in made.items()}
     if shards == 1:
-        write_tensors(folder / "model.safetensors", raw, {"format": "pt"})
+        save_file(made, folder / "model.safetensors", {"format": "pt"})
         return made
     files = {
-        name: f"model-{i % shards + 1:05}-of-{shards:05}.safetensors" for i, name in enumerate(raw)
+        name: f"model-{i % shards + 1:05}-of-{shards:05}.safetensors" for i, name in enumerate(made)
     }
     for file in set(files.values()):
-        part = {name: raw[name] for name in raw if files[name] == file}
-        write_tensors(folder / file, part, {"format": "pt"})
+        part = {name: made[name] for name in made if files[name] == file}
+        save_file(part, folder / file, {"format": "pt"})
     total = sum(array.nbytes for array in made.values())
     index = {"metadata": {"total_size": total}, "weight_map": files}
     _write(folder / "model.safetensors.index.json", index)

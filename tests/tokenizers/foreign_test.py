@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmrec_jax.data.document import Document
-from mmrec_jax.data.long_text import encode_long
-from mmrec_jax.data.token_store import TokenStore
+from mmrec_jax.data.token_store import TokenStore, encode_long
 from mmrec_jax.errors import UserError
 from mmrec_jax.inference.generate import TextStream
 from mmrec_jax.tokenizers import library
@@ -239,9 +238,9 @@ def test_a_continuation_adds_no_space(name):
 
 
 def test_a_long_text_is_encoded_in_parts_that_continue_each_other(monkeypatch):
-    monkeypatch.setattr("mmrec_jax.data.long_text._PART", 20)
+    monkeypatch.setattr("mmrec_jax.data.token_store._PART", 20)
     tokenizer, text = opened(byte_fallback()), "bir uzun metin\niki satır ve " * 9 + "uzun" * 30
-    assert tokenizer.decode(encode_long(tokenizer, text.encode())) == text
+    assert tokenizer.decode(encode_long(tokenizer, text)) == text
 
 
 def assert_streamed(tokenizer, tokens):

@@ -30,11 +30,6 @@ def test_the_commonest_analysis_counts(gold):
     assert gold(*split, *whole, *whole, *split, *whole) == {"gölde": frozenset()}
 
 
-def test_a_range_is_no_word_and_a_sentence_ends_its_words(gold):
-    lines = [row("1-2", "gölde"), row("1", "göl", "ig"), row("2", "de"), row("3", "ev", "ig"), ""]
-    assert gold(*lines, row("1", "var")) == {"gölde": frozenset([3]), "var": frozenset()}
-
-
 def test_a_treebank_without_groups_is_refused(gold):
     for lines in ([row("1", "göl"), row("2", "var")], ["# text = göl"], [""]):
         with refused("gold.conllu: "):

@@ -35,6 +35,11 @@ def test_parts_of_characters_are_found(base, merge):
     assert not unreachable_tokens(*with_merges(base, [merge]))
 
 
+def test_a_byte_is_found_though_it_is_merged_with_the_first_that_may_follow(base):
+    tokenizer, _ = with_merges(base, [("é", spell("\u9000")[1])])
+    assert not unreachable_tokens(tokenizer, {base.vocab["é"]: "é"})
+
+
 def test_tokens_that_nothing_gives_are_named(base):
     # A digit is a pre-token of its own; a space comes before letters, not after them.
     merges = [("1", "2"), ("q", "Ġ"), ("Ġ", "q"), ("q", "q")]

@@ -30,19 +30,12 @@ _NO_THOUGHTS = re.compile(r"<think>\s*</think>\s*")
 
 @dataclasses.dataclass(frozen=True)
 class Span:
-    """A part of an encoded conversation: text, or one token of the template.
+    """A part of an encoded conversation: text, or one token of the template."""
 
-    Attributes:
-      ids: int32 [n].
-      text: what they spell; empty for a token of the template.
-      message: the index of the message that it is the text of; None: the template's own.
-      trained: whether the model learns to write it.
-    """
-
-    ids: NDArray[np.int32]
-    text: str = ""
-    message: int | None = None
-    trained: bool = False
+    ids: NDArray[np.int32]  # [n]
+    text: str = ""  # what they spell; empty for a token of the template
+    message: int | None = None  # which message it is the text of; None: the template's own
+    trained: bool = False  # whether the model learns to write it
 
 
 class ChatEncoder:
@@ -117,8 +110,7 @@ class ChatEncoder:
           continued: whether they follow a response that the model wrote, whose end is then read
             first; else they begin a document.
 
-        Raises:
-          UserError: as of `conversation`.
+        Raises as `conversation`.
         """
         if continued:
             rendered = self._render((*PROBE, *messages), ask=True).partition(end_of(1))[2]
@@ -133,10 +125,7 @@ class ChatEncoder:
         """What a model reads that has read `question(messages[:index])` and written the next one.
 
         None where the template writes the conversation up to there otherwise now that more
-        follows, so that it has to be read anew.
-
-        Raises:
-          UserError: as of `conversation`.
+        follows, so that it has to be read anew. Raises as `conversation`.
         """
         before, whole = (
             self._render(part, ask=True).replace(LEARN, "").replace(LEARNT, "")

@@ -13,12 +13,10 @@ Which task a sentence gets depends on its name alone. Roots are the lemmas of th
 letters, no apostrophe), the predicate is the word whose relation is `root`.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from mmrec_jax.data.seeds import hashed_seed
-from mmrec_jax.data.treebank import treebank_file
-from mmrec_jax.data.word_groups import word_groups
+from mmrec_jax.data.treebank import Sentence, treebank_sentences, word_groups
 from mmrec_jax.tokenizers.conversation import Conversation, Message
 
 _MOST_WORDS = 4
@@ -40,12 +38,13 @@ def treebank_pairs() -> list[tuple[str, Conversation]]:
       UserError: the package is not installed or its files are gone.
     """
     pairs = []
-    for name, text, words in sorted(_sentences(), key=lambda sentence: sentence[0]):
-        task = (_roots, _predicate, _rest)[hashed_seed("treebank pair", name) % 3]
-        pair = task(text, words) if len(words) >= _SHORTEST else None
+    for sentence in sorted(treebank_sentences()):
+        task = (_roots, _predicate, _rest)[hashed_seed("treebank pair", sentence.name) % 3]
+        words = _words(sentence)
+        pair = task(sentence.text, words) if len(words) >= _SHORTEST else None
         if pair is not None:
             messages = (Message("user", pair[0]), Message("assistant", pair[1]))
-            pairs.append((name.rpartition(":S")[0], Conversation(name, messages)))
+            pairs.append((sentence.document, Conversation(sentence.name, messages)))
     return pairs
 
 
@@ -74,24 +73,14 @@ def _rest(text: str, words: list[_Word]) -> tuple[str, str] | None:
     return f"Bu cümleyi tamamla: {' '.join(parts[:half])}", " ".join(parts[half:])
 
 
-def _sentences() -> Iterator[tuple[str, str, list[_Word]]]:
-    """Name, text and words of each sentence, in the order of the files."""
-    for part in ("wiki", "web"):
-        path = treebank_file(part)
-        line = 1
-        for block in path.read_text(encoding="utf-8").split("\n\n"):
-            comments = [row.removeprefix("# ").partition(" = ") for row in block.splitlines()]
-            named = {name: value for name, _, value in comments}
-            # Columns of CoNLL-U: 1 form, 2 lemma, 3 category, 7 relation.
-            words = [
-                _Word(
-                    form="".join(row[1] for row in group),
-                    lemma=group[0][2],
-                    category=group[0][3],
-                    predicate=any(row[7] == "root" for row in group),
-                )
-                for group in word_groups(block, str(path), line)
-            ]
-            line += block.count("\n") + 2
-            if words:
-                yield named["sent_id"], named["text"], words
+def _words(sentence: Sentence) -> list[_Word]:
+    # Columns of CoNLL-U: 1 form, 2 lemma, 3 category, 7 relation.
+    return [
+        _Word(
+            form="".join(row[1] for row in group),
+            lemma=group[0][2],
+            category=group[0][3],
+            predicate=any(row[7] == "root" for row in group),
+        )
+        for group in word_groups(sentence.conllu, sentence.name)
+    ]

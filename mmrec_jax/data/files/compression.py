@@ -30,19 +30,12 @@ _HEAD = 512  # bytes in which it is seen what a file is
 _DAMAGE = (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, MemoryError)
 
 _UNPACK = "an archive: unpack it and name the files in it"
-_PACKED = "packed in a way that is not read: unpack it"
-_REFUSED_SUFFIXES = {
-    **dict.fromkeys((".tar", ".tgz", ".tbz2", ".txz", ".tzst", ".zip", ".7z", ".rar"), _UNPACK),
-    **dict.fromkeys((".lz4", ".lzma", ".br", ".lzo", ".z"), _PACKED),
-    ".pdf": "a PDF: extract its text, for example with pdftotext",
-    ".array_record": "an ArrayRecord file: name its data set, tfds:NAME:split",
-}
-_REFUSED_MAGIC = {
+_REFUSED = {
     b"PK\x03\x04": _UNPACK,
     b"7z\xbc\xaf\x27\x1c": _UNPACK,
     b"Rar!": _UNPACK,
-    b"\x04\x22\x4d\x18": _PACKED,
-    b"%PDF-": _REFUSED_SUFFIXES[".pdf"],
+    b"\x04\x22\x4d\x18": "packed in a way that is not read: unpack it",  # lz4
+    b"%PDF-": "a PDF: extract its text, for example with pdftotext",
     b"PAR1": "a Parquet file: unpack it and call it .parquet",
     b"ARROW1\0\0": "an Arrow file: unpack it and call it .arrow",
 }
@@ -68,9 +61,7 @@ def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
     Raises:
       UserError: here or while it is read: the file cannot be read, is damaged, or is no text.
     """
-    suffix, compression = Path(bare_name(path)).suffix, ""
-    if suffix in _REFUSED_SUFFIXES:
-        raise UserError(f"{path}: this is {_REFUSED_SUFFIXES[suffix]}")
+    compression = ""
     try:
         with contextlib.ExitStack() as closing:
             file: Any = closing.enter_context(open(path, "rb"))
@@ -89,7 +80,7 @@ def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
 
 
 def _refuse_by_content(path: Path, head: bytes) -> None:
-    for magic, reason in _REFUSED_MAGIC.items():
+    for magic, reason in _REFUSED.items():
         if head.startswith(magic):
             raise UserError(f"{path}: this is {reason}")
     if head[257:262] == b"ustar":

@@ -1,7 +1,8 @@
 """Rows of CSV and TSV files."""
 
-import contextlib
 import csv
+import io
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,66 +23,52 @@ def csv_rows(path: Path, limit: int, refuse: Refuse) -> Iterator[tuple[str, dict
     Raises:
       UserError: the file cannot be read or is damaged, or its first row does not name the fields.
     """
-    refused = False
+    refused: list[UserError] = []
 
     def refuse_line(error: UserError) -> None:
-        nonlocal refused
-        refused = True
+        refused.append(error)
         refuse(error)
 
-    with open_bytes(path) as stream, _field_limit(limit):
-
-        def texts() -> Iterator[str]:
-            # A refused line is a blank one: those behind it keep their numbers.
-            next_number = 1
-            for number, offset, data in lines(path, stream, limit, refuse_line):
-                yield from ["\n"] * (number - next_number)
-                next_number = number + 1
-                try:
-                    text = decoded(data, f"{path}:{number}", offset)
-                except UserError as error:
-                    refuse_line(error)
-                    text = "\n"
-                yield text
-
-        source = texts()
+    csv.field_size_limit(limit)  # of all readers there are
+    with open_bytes(path) as stream:
+        source = _lines(path, stream, limit, refuse_line)
         head = next(source, "")
         delimiter = "\t" if bare_name(path).endswith(".tsv") else max(",;\t", key=head.count)
-        if "\r" in head.removesuffix("\n").removesuffix("\r"):
-            raise UserError(
-                f"{path}:1: the lines end in carriage returns alone; convert them to newlines"
-            )
-        names = next(csv.reader([head], delimiter=delimiter), [])
+        rows = csv.reader(itertools.chain([head], source), delimiter=delimiter, strict=True)
+        try:
+            names = next(rows)
+        except csv.Error as error:
+            raise UserError(f"{path}:1: bad CSV: {error}") from None
         if not names:
             raise UserError(f"{path}: the first line must name the fields of a row")
         for name in names:
             if name and names.count(name) > 1:
                 raise UserError(f"{path}:1: two fields are named {name!r}; rename one of them")
-        rows = csv.reader(source, delimiter=delimiter, strict=True)
         while True:
-            refused = False
+            refused.clear()
             try:
                 row = next(rows, None)
             except csv.Error as error:
-                refuse(UserError(f"{path}:{rows.line_num + 1}: bad CSV: {error}"))
+                refuse(UserError(f"{path}:{rows.line_num}: bad CSV: {error}"))
                 continue
             if row is None:
                 return
-            location = f"{path}:{rows.line_num + 1}"
-            if refused:
-                continue
-            if len(row) == len(names):
+            location = f"{path}:{rows.line_num}"
+            if len(row) == len(names) and not refused:
                 yield location, dict(zip(names, row, strict=True))
-            elif row:
+            elif row and not refused:
                 message = f"this row has {len(row)} fields, the first one {len(names)}"
                 refuse(UserError(f"{location}: {message}"))
 
 
-@contextlib.contextmanager
-def _field_limit(limit: int) -> Iterator[None]:
-    """Fields of up to `limit` characters; the module has one limit for all readers."""
-    others = csv.field_size_limit(limit)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(others)
+def _lines(path: Path, stream: io.BufferedReader, limit: int, refuse: Refuse) -> Iterator[str]:
+    """Each line as text; a refused one is blank, so that those behind it keep their numbers."""
+    next_number = 1
+    for number, offset, data in lines(path, stream, limit, refuse):
+        yield from ["\n"] * (number - next_number)
+        next_number = number + 1
+        try:
+            yield decoded(data, f"{path}:{number}", offset)
+        except UserError as error:
+            refuse(error)
+            yield "\n"

@@ -32,18 +32,17 @@ def huggingface_files(name: str, option: str) -> list[Path]:
         import datasets
     except ImportError:
         raise _missing(f"{option}: hf:{name}", "datasets", "files") from None
-    match = _NAMED.fullmatch(name)
-    whole = is_saved(in_home(name)) or match is None
-    source, split = (name, "") if whole or match is None else match.groups()
-    folder = in_home(source)
-    if not (split or is_saved(folder)):
+    match = None if is_saved(in_home(name)) else _NAMED.fullmatch(name)
+    source, split = match.groups() if match else (name, "")
+    saved = is_saved(folder := in_home(source))
+    if not (split or saved):
         raise UserError(f"{option}: hf:{name} must be hf:NAME:split, a whole split")
+    found: Any
     try:
-        found: Any = (
-            datasets.load_from_disk(str(folder))
-            if is_saved(folder)
-            else datasets.load_dataset(source, split=split)
-        )
+        if saved:
+            found = datasets.load_from_disk(str(folder))
+        else:
+            found = datasets.load_dataset(source, split=split)
     except Exception as error:  # whatever the hub, its client or the data set's files raise
         raise _unreadable(f"{option}: hf:{name}", error) from None
     if isinstance(found, dict):
@@ -60,14 +59,11 @@ def huggingface_files(name: str, option: str) -> list[Path]:
 class TfdsSplit:
     """One split of a data set of TensorFlow Datasets, read without TensorFlow.
 
-    Attributes:
-      name: "NAME:split", "NAME/CONFIG:split" or "NAME/CONFIG/VERSION:split"; the data sets are in
-        $TFDS_DATA_DIR, or else ~/tensorflow_datasets.
-      option: the name of the config field or option, for error messages.
+    The data sets are in $TFDS_DATA_DIR, or else ~/tensorflow_datasets.
     """
 
-    name: str
-    option: str
+    name: str  # "NAME:split", "NAME/CONFIG:split" or "NAME/CONFIG/VERSION:split"
+    option: str  # the config field or option, for error messages
 
     def __str__(self) -> str:
         return f"tfds:{self.name}"

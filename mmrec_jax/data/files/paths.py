@@ -62,10 +62,7 @@ def matching_files(part: str, option: str) -> list[Path]:
     """The files that one path, glob or folder names, sorted.
 
     Of a folder those with a known suffix, at any depth and behind links; a name that begins with a
-    dot is passed over.
-
-    Raises:
-      UserError: as `find_files`.
+    dot is passed over. Raises as `find_files`.
     """
     # `os.path` has an answer for names that no file can have too.
     path = in_home(part)

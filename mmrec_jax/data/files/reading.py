@@ -64,12 +64,12 @@ class Source:
 
     @property
     def key(self) -> str:
-        """sha256 of the files' paths, sizes and times of change, in hexadecimal digits."""
+        """sha256 (hex) of the files' names, sizes and times of change; not of their folders."""
         listed = [self.name]
         for file in self.files:
             if isinstance(file, Path):
                 status = file.stat()
-                listed.append(f"{file.resolve()} {status.st_size} {status.st_mtime_ns}")
+                listed.append(f"{file.name} {status.st_size} {status.st_mtime_ns}")
             else:
                 listed.append(file.identity)
         return hashlib.sha256("\0".join(listed).encode("utf-8", "surrogateescape")).hexdigest()
@@ -133,11 +133,7 @@ def read_documents(
 
 
 def require_text(found: Found, pattern: str, option: str) -> Found:
-    """What was found in the files of `pattern`.
-
-    Raises:
-      UserError: there is nothing.
-    """
+    """What was found in the files of `pattern`; a `UserError` where that is nothing."""
     if not found:
         raise UserError(f"{option}: the corpus is empty: there is no text in {pattern}")
     return found

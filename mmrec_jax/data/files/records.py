@@ -36,11 +36,7 @@ def json_record(line: str, location: str) -> dict[str, Any]:
 
 
 def require_object(record: Any, location: str) -> dict[str, Any]:
-    """The value itself.
-
-    Raises:
-      UserError: it is not a JSON object.
-    """
+    """The value itself; a `UserError` where it is no JSON object."""
     if not isinstance(record, dict):
         raise UserError(f"{location}: here is a {json_type(record)}, not a JSON object")
     return record

@@ -15,17 +15,11 @@ _LISTED = 100
 
 @dataclasses.dataclass
 class Refusals:
-    """Takes the errors of records and files: raises the first, or counts all and lists some.
+    """Takes the errors of records and files: raises the first, or counts all and lists some."""
 
-    Attributes:
-      on_error: "stop" raises; "skip" counts.
-      count: errors so far.
-      messages: the first 100 of them.
-    """
-
-    on_error: OnError
-    count: int = 0
-    messages: list[str] = dataclasses.field(default_factory=list)
+    on_error: OnError  # "stop" raises; "skip" counts
+    count: int = 0  # errors so far
+    messages: list[str] = dataclasses.field(default_factory=list)  # the first 100 of them
 
     def __call__(self, error: UserError) -> None:
         """Raises `error`, or counts it."""

@@ -127,7 +127,7 @@ class InstructionsConfig(FilesConfig, ConversationsConfig):
 
     def load(self) -> "dict[Split, list[Conversation]]":
         """See the base."""
-        from mmrec_jax.data.conversations.files import load_conversations
+        from mmrec_jax.data.conversations.dataset import load_conversations
 
         return load_conversations(self)
 

@@ -9,7 +9,7 @@ DATA_KINDS: Registry[type[DataConfig]] = Registry(
         "treebank": "mmrec_jax.data.kinds.text:TreebankConfig",
         "manual": "mmrec_jax.data.kinds.text:ManualConfig",
         "text": "mmrec_jax.data.kinds.text:TextConfig",
-        "prepared": "mmrec_jax.data.kinds.prepared:PreparedConfig",
+        "prepared": "mmrec_jax.data.kinds.text:PreparedConfig",
         "instructions": "mmrec_jax.data.kinds.instructions:InstructionsConfig",
         "treebank_instructions": "mmrec_jax.data.kinds.instructions:TreebankInstructionsConfig",
         "parity": "mmrec_jax.data.kinds.tasks:ParityConfig",

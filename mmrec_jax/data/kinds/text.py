@@ -111,19 +111,11 @@ class _BuiltInConfig(PackedConfig):
     """Documents that come with the package, or with one that it needs."""
 
     def documents(self) -> "list[Document]":
-        """All documents, sorted by name.
-
-        Raises:
-          UserError: a package is missing.
-        """
+        """All documents, sorted by name; a `UserError` where a package is missing."""
         raise NotImplementedError
 
     def load(self, split: "Split") -> "list[Document]":
-        """The documents of a split, which are the same in every run.
-
-        Raises:
-          UserError: a package is missing.
-        """
+        """The documents of a split, which are the same in every run; raises as `documents`."""
         from mmrec_jax.data.split import fixed_split
 
         return [each for each in self.documents() if fixed_split(each.name) == split]
@@ -215,6 +207,40 @@ class TextConfig(FilesConfig, WeightedConfig):
         expected = f"1 with more text than config.data.memory_mb = {self.memory_mb}"
         config.turkish.require(config.turkish.suffix_weight == 1, "suffix_weight", expected)
         return open_large(config, text, cache, tokenizer)
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedConfig(WeightedConfig):
+    """Folders that `mmrec data prepare` wrote, with their own tokenizer."""
+
+    source = "prepared"
+
+    # As of `FilesConfig`: where they are is free, their tokens must be the same.
+    train: str = setting("", "the folders, separated by commas", free=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(bool(self.train), "train", "a folder that mmrec data prepare wrote")
+
+    def check(self, config: "Config") -> None:
+        """See `DataConfig.check`."""
+        super().check(config)
+        expected = f'1 with config.data.source "{self.source}"'
+        config.turkish.require(config.turkish.suffix_weight == 1, "suffix_weight", expected)
+
+    def validation_documents(self, config: "Config") -> "list[Document]":
+        """See `DataConfig.validation_documents`."""
+        from mmrec_jax.data.prepare.reading import prepared_validation
+
+        return prepared_validation(config)
+
+    def open(
+        self, config: "Config", cache: Path, tokenizer: "Tokenizer | None" = None
+    ) -> "Dataset":
+        """See `DataConfig.open`."""
+        from mmrec_jax.data.prepare.reading import open_prepared
+
+        return open_prepared(config, tokenizer)
 
 
 def _open(

@@ -39,11 +39,7 @@ class DocumentFilter:
     """
 
     def __init__(self, settings: PrepareSettings) -> None:
-        """Loads what the settings need.
-
-        Raises:
-          UserError: nobody knows the language.
-        """
+        """Loads what the settings need; raises as `language_identifier`."""
         self.languages: Counter[str] = Counter()
         self._settings = settings
         self._identifier = language_identifier(settings.language) if settings.language else None

@@ -42,18 +42,13 @@ def _cores() -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Resources:
-    """What a preparation may use; the result does not depend on it.
+    """What a preparation may use; the result does not depend on it."""
 
-    Attributes:
-      workers: tasks that run at once; one alone, in this process.
-      ram_mb: megabytes that all processes together may take.
-      executor: who runs the tasks.
-      slurm: "partition" and "time" of Slurm's jobs.
-    """
-
+    # Tasks that run at once; one alone, in this process
     workers: int = dataclasses.field(default_factory=_cores)
-    ram_mb: float = 1500
-    executor: ExecutorKind = "local"
+    ram_mb: float = 1500  # megabytes that all processes together may take
+    executor: ExecutorKind = "local"  # who runs the tasks
+    # "partition" and "time" of Slurm's jobs
     slurm: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def affordable(self, tokenizer_bytes: int, *, languages: bool) -> "Resources":

@@ -1,7 +1,6 @@
 """What a folder of prepared text holds, and whose it is."""
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +27,7 @@ class Manifest:
 
     Attributes:
       identity: what it was made from: the settings, "tokenizer" (its fingerprint), "sources" (of
-        each its name, and the hash of the names and sizes of its files).
+        each its name and `Source.key`).
       splits: of each of `SPLITS` its "documents", "tokens", "bytes", "characters", of the bytes
         those that no token spells ("unspelled_bytes"), and the "sha256" of each file.
       counts: documents and characters by what became of them.
@@ -43,13 +42,8 @@ class Manifest:
     examples: dict[str, list[str]]
 
     def write(self, folder: Path) -> None:
-        """Writes it.
-
-        Raises:
-          OSError: it cannot be written.
-        """
-        content = {"format": _FORMAT, **dataclasses.asdict(self)}
-        record = {"sha256": _checksum(content), **content}
+        """Writes it, or raises a `UserError`."""
+        record = {"format": _FORMAT, **dataclasses.asdict(self)}
         text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
         replace_file(folder / MANIFEST, text.encode("utf-8", "surrogateescape"))
 
@@ -76,18 +70,16 @@ def read_manifest(folder: Path, option: str) -> Manifest:
         ) from None
     try:
         record = json.loads(data.decode("utf-8", "surrogateescape"))
-        checksum, version = record.pop("sha256"), record["format"]
+        version = record.pop("format")
+        record.pop("sha256", None)  # of the whole, which nobody needs, in those of before
+        if version == _FORMAT:
+            return Manifest(**record)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path}: this file is damaged") from None
-    if version != _FORMAT:
-        raise UserError(
-            f"{path}: its format is {version} and this version reads {_FORMAT}; prepare the text "
-            "again with mmrec data prepare"
-        )
-    if checksum != _checksum(record):
-        raise UserError(f"{path}: this file is damaged: it does not have the checksum in it")
-    del record["format"]
-    return Manifest(**record)
+    raise UserError(
+        f"{path}: its format is {version} and this version reads {_FORMAT}; prepare the text "
+        "again with mmrec data prepare"
+    )
 
 
 def require_identity(found: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
@@ -103,7 +95,3 @@ def require_identity(found: Mapping[str, Any], wanted: Mapping[str, Any], folder
             f"--out {folder} was begun with another {listed} (see {IDENTITY} there); name a new "
             "folder, or begin anew with --fresh"
         )
-
-
-def _checksum(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

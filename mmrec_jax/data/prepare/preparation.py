@@ -30,7 +30,7 @@ from mmrec_jax.data.prepare.join import JoinTokens
 from mmrec_jax.data.prepare.manifest import Manifest, read_manifest, require_identity
 from mmrec_jax.data.prepare.settings import PrepareSettings
 from mmrec_jax.data.prepare.steps import EncodeDocuments
-from mmrec_jax.data.prepare.tasks import deal_tasks, source_hash
+from mmrec_jax.data.prepare.tasks import deal_tasks
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
@@ -66,7 +66,7 @@ def prepare_text(
             identity = {
                 **dataclasses.asdict(settings),
                 "tokenizer": tokenizer.fingerprint,
-                "sources": [[source.name, source_hash(source)] for source in sources],
+                "sources": [[source.name, source.key] for source in sources],
             }
             if done := _begin(out, identity, fresh):
                 return done

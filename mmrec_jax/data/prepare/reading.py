@@ -53,11 +53,7 @@ def open_prepared(config: Config, tokenizer: Tokenizer | None = None) -> TextDat
 
 
 def prepared_validation(config: Config) -> list[Document]:
-    """The texts of the validation split, from their tokens.
-
-    Raises:
-      UserError: as `open_prepared`, or nothing was held out.
-    """
+    """The texts of the validation split, from their tokens; raises as `open_prepared`."""
     data = open_prepared(config)
     store = data.validation
     if store is None:

@@ -47,11 +47,7 @@ class PrepareSettings(Settings):
         self.require(not 0 < self.max_chars < self.min_chars, "max_chars", longest)
 
     def require(self, condition: bool, name: str, expected: str) -> None:
-        """Refuses the value of an option.
-
-        Raises:
-          UserError: the condition does not hold.
-        """
+        """Refuses the value of an option, with a `UserError`, unless the condition holds."""
         if not condition:
             raise UserError(f"{flag(name)} is {getattr(self, name)!r}; it must be {expected}")
 

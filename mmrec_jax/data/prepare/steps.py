@@ -17,13 +17,13 @@ from datatrove.pipeline.base import PipelineStep
 
 from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.data.files.reading import Reading
-from mmrec_jax.data.long_text import encode_long
 from mmrec_jax.data.prepare.cleaning import broken_characters, clean
 from mmrec_jax.data.prepare.document_filter import DocumentFilter
 from mmrec_jax.data.prepare.manifest import SHARE_UNIT
 from mmrec_jax.data.prepare.settings import PrepareSettings
 from mmrec_jax.data.prepare.tasks import Share, read_share
 from mmrec_jax.data.split import text_share
+from mmrec_jax.data.token_store import encode_long
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.cache import load_tokenizer
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
@@ -81,9 +81,8 @@ class EncodeDocuments(PipelineStep):
                 try:
                     text, reason = self._select(found, keep, counts)
                     example = f"{name}: {text[:_EXAMPLE_CHARACTERS]}"
-                    utf8 = text.encode("utf-8")
                     if reason is None:
-                        tokens = encode_long(tokenizer, utf8)
+                        tokens = encode_long(tokenizer, text)
                 except UserError as error:
                     reason, example = "refused", f"{name}: {error}" if name else str(error)
                     if self.stop:
@@ -98,7 +97,8 @@ class EncodeDocuments(PipelineStep):
                 share = int(text_share(text) * SHARE_UNIT)
                 key = _key(text) if self.settings.dedup == "exact" else 0
                 unspelled = tokenizer.unspelled_bytes(text, tokens)
-                table.extend((len(tokens) + 2, len(utf8), len(text), share, key, unspelled))
+                size = len(text.encode())
+                table.extend((len(tokens) + 2, size, len(text), share, key, unspelled))
                 yield Document(text, name)
             stream.flush()
             os.fsync(stream.fileno())

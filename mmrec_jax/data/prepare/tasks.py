@@ -1,7 +1,6 @@
 """How the files are dealt to tasks, and how a task reads its share."""
 
 import dataclasses
-import hashlib
 import itertools
 import math
 import re
@@ -24,26 +23,14 @@ _READ = 1 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """Part `index` of `count` of a file.
-
-    Attributes:
-      border: what parts can be cut at, so that each reads its bytes alone; None: each reads the
-        whole file and takes every `count`-th document.
-    """
+    """Part `index` of `count` of a file."""
 
     file: Path | TfdsSplit
     index: int
     count: int
+    # What parts can be cut at, so that each reads its bytes alone; None: each reads the whole file
+    # and takes every `count`-th document
     border: Literal["line", "blank line"] | None
-
-
-def source_hash(source: Source) -> str:
-    """sha256 of the files' names, without their folders, and sizes, in hexadecimal digits."""
-    listed = [
-        f"{file.name}\0{file.stat().st_size}" if isinstance(file, Path) else str(file)
-        for file in source.files
-    ]
-    return hashlib.sha256("\n".join(listed).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def deal_tasks(sources: Sequence[Source], reading: Reading) -> list[list[Share]]:
@@ -55,11 +42,7 @@ def deal_tasks(sources: Sequence[Source], reading: Reading) -> list[list[Share]]
     for file, size in sizes.items():
         border = _border(file, reading)
         count = max(1, math.ceil(size / most))
-        if not border:
-            whole = (
-                reading.documents == "file" and isinstance(file, Path) and file_kind(file) == "text"
-            )
-            count = 1 if whole else min(count, _READERS)
+        count = count if border else min(count, _READERS)
         for index in range(count):
             if tasks[-1] and filled + size / count > most:
                 tasks.append([])

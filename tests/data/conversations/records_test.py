@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from mmrec_jax.data.conversations.files import load_conversations, read_conversations
+from mmrec_jax.data.conversations.dataset import load_conversations, read_conversations
 from mmrec_jax.data.conversations.records import read_record
 from mmrec_jax.data.conversations.treebank_pairs import treebank_pairs
 from mmrec_jax.data.kinds.instructions import RecordFields
