@@ -1,11 +1,15 @@
 """Whether cost grows linearly with the length: time and peak memory of one row, short to long.
 
     python -m benchmarks.linear_cost --out benchmarks/logs/linear_cost.json
+    python -m benchmarks.linear_cost --objectives [NAME ...] [--lengths 1024 8192]
 
 Training is one update on one row, gradients through all of it; evaluation reads the row 1,024
 tokens at a time and carries the state, as `mmrec eval loss` does. Every cell is a process of its
 own, so that its peak memory is its own. Each series is compared with the line a + b T that fits
 it best in relative terms.
+
+With --objectives: one update on two rows with each objective beside the cross-entropy, the memory
+of its temporaries by the compiler's account, and its processor time.
 """
 
 import argparse
@@ -14,16 +18,24 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.markdown import header, row
 from benchmarks.workload import plain_objectives, random_batch
 from mmrec_jax.config import OptimConfig
 from mmrec_jax.models.mmrec.config import MMRecConfig
+from mmrec_jax.objectives.config import ObjectiveConfig
+from mmrec_jax.objectives.long_range import LongRangeConfig
+from mmrec_jax.objectives.memory_consistency import MemoryConsistencyConfig
+from mmrec_jax.objectives.sequence import SequenceConfig
+from mmrec_jax.objectives.uboo import UBOOConfig
 from mmrec_jax.optim.build import build_optimizer
+from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_eval_step, make_train_step
 
@@ -32,6 +44,13 @@ _LENGTHS = {
     "evaluate": [1_024, 4_096, 8_192, 16_384, 65_536, 131_072],
 }
 _ROW = 1_024
+_OBJECTIVES: dict[str, ObjectiveConfig | None] = {
+    "cross_entropy": None,
+    "sequence": SequenceConfig(),
+    "long_range": LongRangeConfig(),
+    "uboo": UBOOConfig(),
+    "memory_consistency": MemoryConsistencyConfig(),
+}
 _REPEATS = 3
 
 
@@ -40,7 +59,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cell", nargs=2, metavar=("MODE", "LENGTH"), help="measure one cell only")
     parser.add_argument("--out", type=Path, help="write the figures here as JSON too")
+    parser.add_argument("--objectives", nargs="*", choices=_OBJECTIVES, metavar="NAME")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[1_024, 8_192, 32_768])
     options = parser.parse_args()
+    if options.objectives is not None:
+        _print_objectives(options.objectives or list(_OBJECTIVES), options.lengths)
+        return
     if options.cell:
         print(json.dumps(_cell(options.cell[0], int(options.cell[1]))))
         return
@@ -51,6 +75,35 @@ def main() -> None:
         print(_table(mode, lengths, cells), flush=True)
     if options.out:
         options.out.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
+
+
+def _print_objectives(names: Sequence[str], lengths: Sequence[int]) -> None:
+    columns = [f"{what}, {n:,}" for what in ("MiB", "s") for n in lengths]
+    print("\n".join(header(["objective, tokens", *columns])))
+    for name in names:
+        cells = [_objective(name, length) for length in lengths]
+        values = [f"{mib:,.0f}" for mib, _ in cells] + [f"{time:.2f}" for _, time in cells]
+        print(row([name, *values]), flush=True)
+
+
+def _objective(name: str, length: int) -> tuple[float, float]:
+    """MiB of temporaries of an update, and its seconds of processor time."""
+    config = MMRecConfig(vocab_size=500)
+    model, objectives = config.build(), plain_objectives()
+    if (objective := _OBJECTIVES[name]) is not None:
+        # Neither reads the tokens that a tokenizer makes.
+        objectives[name] = objective.build(model, ByteTokenizer())
+    optimizer = build_optimizer(OptimConfig(), 1000, model.decays)
+    state = jax.jit(lambda: initial_state(model, objectives, optimizer, 0))()
+    batch = random_batch(2, length, config.vocab_size)
+    step = jax.jit(make_train_step(optimizer, objectives), donate_argnums=1)
+    program = step.lower(model, state, batch).compile()
+    begin = time.process_time()
+    jax.block_until_ready(program(model, state, batch))
+    seconds = time.process_time() - begin
+    memory = program.memory_analysis()
+    assert memory is not None
+    return memory.temp_size_in_bytes / 2**20, seconds
 
 
 def _in_a_process(mode: str, length: int) -> dict[str, float]:
@@ -80,8 +133,8 @@ def _cell(mode: str, length: int) -> dict[str, float]:
         for _ in range(1 + _REPEATS):
             begin, memory = time.perf_counter(), model.initial_state(1)
             for first in range(0, length, _ROW):
-                row = {name: x[:, first : first + _ROW] for name, x in batch.items()}
-                predicted, memory = eval_step(model, state.params, row, memory)
+                part = {name: x[:, first : first + _ROW] for name, x in batch.items()}
+                predicted, memory = eval_step(model, state.params, part, memory)
             jax.block_until_ready((predicted, memory))
             times.append(time.perf_counter() - begin)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -25,6 +25,9 @@ def get_config() -> Config:
             num_layers=2,
             num_memories=1,  # one memory of 64 slots
             memory="delta",
+            # The symbol itself is the key: addressed by states this is learnt three times as fast
+            # (93 % of all answers after 300 steps), but ends at 97.7 %.
+            addresses="tokens",
             context=128,
             # A value is written under the key before it, so some channels must forget within a
             # token: with the default of 2 to 512 tokens 32 pairs are not learnt in this time.

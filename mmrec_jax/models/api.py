@@ -11,6 +11,9 @@ wrapper with those that it keeps (a frozen base, say).
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import flax.struct
+import jax
+
 from mmrec_jax.curves import Panel
 from mmrec_jax.models.family_config import FamilyConfig
 from mmrec_jax.typing import Array, Bool, Float, Int
@@ -26,6 +29,28 @@ class Training(NamedTuple):
     step: Array  # int32: updates done
 
 
+@flax.struct.dataclass
+class Probe:
+    """Sums that are taken inside a model, so that what they are of is never there as a whole.
+
+    `sums(params, inside, rows)` is called for each layer, with as many tokens of each row at a time
+    as the model likes; it returns a dict of arrays, which are added up over the tokens of a row.
+    What there is `inside` is one of `LanguageModel.probeable`:
+
+    "states": the hidden states `h [B, C, E]` of C tokens, and `previous`, those a token before.
+    "recall": of a long-term memory of keys and values, where `rows` has `back`, int [B, C]: another
+      token, which is so many before each one in its row. `reads [B, C, H, K]` is what the memories
+      after each token answer to the key of the other one, `values` what was written with that key.
+      Values are constants to the gradient.
+    """
+
+    params: Params  # leaves [L, ...]
+    rows: dict[str, Array]  # [B, T, ...] each
+    of: str = flax.struct.field(pytree_node=False)
+    sums: Callable[..., dict[str, Array]] = flax.struct.field(pytree_node=False)
+    reach: int = flax.struct.field(pytree_node=False, default=0)  # the most of `back`
+
+
 class Output(NamedTuple):
     """What a forward pass returns; logits are made by whoever asks for them.
 
@@ -37,7 +62,8 @@ class Output(NamedTuple):
     head: Callable[[Array], Array]
     state: State  # after the last token that is not padding
     metrics: dict[str, Array]  # scalars for the log
-    captured: dict[str, Any]  # what `capture` asked for
+    # What `capture` asked for; and by the name of each probe its sums, [L, ...]
+    captured: dict[str, Any]
 
     @property
     def logits(self) -> Float[Array, "B T V"]:
@@ -82,6 +108,7 @@ class LanguageModel(Protocol):
         training: Training | None = None,
         perturb: Callable[[Array], Array] | None = None,
         capture: Sequence[str] = (),
+        probes: Mapping[str, Probe] | None = None,
         collections: Mapping[str, Any] | None = None,
     ) -> Output:
         """Reads T tokens.
@@ -95,14 +122,14 @@ class LanguageModel(Protocol):
             before it. None: all tokens continue the state's document.
           training: switches dropout and noise on.
           perturb: what is done to the embedded tokens [B, T, D].
-          capture: names of values inside to be returned; "states" are the hidden states over time
-            of each layer, [L, B, T, E], with those before the first token, "before" [L, B, E].
-            "recall" is a function (a `Partial`) of a model with a long-term memory of keys and
-            values: of indices `earlier` int [B, T], each of a token at or before this one, it
-            returns what the memories after each token read with the key of the earlier one, and
-            the value written then, [L, B, T, H, K] each; values are constants to the gradient.
+          capture: names of values inside, of the family's own, to be returned.
+          probes: what is summed inside, by any names.
           collections: of variables beside the parameters, such as those of `dora.intercept`.
         """
+
+    @property
+    def probeable(self) -> Mapping[str, jax.ShapeDtypeStruct]:
+        """What probes may be of: [layers, channels] of "states", [layers, memories] of "recall"."""
 
     def initial_state(self, batch: int) -> State:
         """The state of rows that have read nothing."""

@@ -11,11 +11,13 @@ from flax import linen as nn
 from jax.sharding import PartitionSpec
 from jax.tree_util import Partial
 
-from mmrec_jax.models.api import Output, Params, State, Training
+from mmrec_jax.models.api import Output, Params, Probe, State, Training
 from mmrec_jax.models.layout import layout
 from mmrec_jax.quantised import row_products
 from mmrec_jax.tree import map_named
 from mmrec_jax.typing import Array
+
+PROBED = "probed"  # the collection of what probes have summed, by their names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +26,8 @@ class LinenModel:
 
     The module is called as `module(tokens, state, segment_ids, deterministic=..., perturb=...)` and
     returns hidden states [B, T, D], the state and scalar metrics. It draws dropout from the rng
-    "dropout". `head` makes logits of the hidden states.
+    "dropout". `head` makes logits of the hidden states. A module that has something `probeable` is
+    given `probes=...`, too, and leaves their sums in the collection `PROBED`.
 
     Attributes:
       decayed: found in the paths of parameters that weight decay applies to.
@@ -70,9 +73,12 @@ class LinenModel:
         training: Training | None = None,
         perturb: Callable[[Array], Array] | None = None,
         capture: Sequence[str] = (),
+        probes: Mapping[str, Probe] | None = None,
         collections: Mapping[str, Any] | None = None,
     ) -> Output:
         """See `LanguageModel.apply`."""
+        probed: dict[str, Any] = {"probes": dict(probes)} if probes else {}
+        mutable = [*capture, *([PROBED] if probes else [])]
         result: Any = self.module.apply(
             {"params": params, **(collections or {})},
             tokens,
@@ -81,23 +87,24 @@ class LinenModel:
             deterministic=training is None,
             perturb=perturb,
             rngs=None if training is None else {"dropout": training.key},
-            mutable=list(capture) or False,
+            mutable=mutable or False,
+            **probed,
         )
-        (hidden, after, metrics), collected = result if capture else (result, {})
+        (hidden, after, metrics), collected = result if mutable else (result, {})
         own = {name: params[name] for name in self.head_parameters}
         # The model is a pytree without leaves: an argument of the function, like its parameters.
         head = Partial(type(self).head, self, own)
-        return Output(hidden, head, after, metrics, self.captured(collected, state, tokens.shape))
+        captured = dict(collected)
+        return Output(hidden, head, after, metrics, captured | captured.pop(PROBED, {}))
 
     def head(self, params: Params, hidden: Array) -> Array:
         """Logits [..., V] of hidden states [..., D]; here with the embedding of the tokens."""
         return row_products(hidden, params["embed"]["embedding"])
 
-    def captured(
-        self, collected: Mapping[str, Any], state: State, shape: tuple[int, ...]
-    ) -> dict[str, Any]:
-        """`Output.captured` from the collections of the module that were asked for."""
-        return dict(collected)
+    @property
+    def probeable(self) -> Mapping[str, jax.ShapeDtypeStruct]:
+        """See `LanguageModel.probeable`; here nothing."""
+        return {}
 
     def initial_state(self, batch: int) -> State:
         """None: the model keeps nothing."""

@@ -21,6 +21,7 @@ class Wrapper:
 
     config: Any = _of_inner("config")
     init: Any = _of_inner("init")
+    probeable: Any = _of_inner("probeable")
     initial_state: Any = _of_inner("initial_state")
     state_batch_axes: Any = _of_inner("state_batch_axes")
     continues: Any = _of_inner("continues")

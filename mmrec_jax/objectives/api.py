@@ -12,7 +12,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from mmrec_jax.models.api import LanguageModel, Output, State
+from mmrec_jax.models.api import LanguageModel, Output, Probe, State
 from mmrec_jax.objectives.config import Weight
 from mmrec_jax.typing import Array
 
@@ -33,12 +33,10 @@ class Objective(abc.ABC):
     Attributes:
       weight: its factor in the loss, as a function of the updates done.
       orthogonal: whether its gradient counts without the component along that of the others.
-      capture: what it wants of the inside of the model (`LanguageModel.apply`).
     """
 
     weight: Callable[[Array], float | Array]
     orthogonal: bool = False
-    capture: tuple[str, ...] = ()
 
     def init(self, key: Array, model: LanguageModel) -> Params:
         """Parameters of its own, that training alone uses."""
@@ -53,6 +51,10 @@ class Objective(abc.ABC):
         """
         return {}
 
+    def probe(self, params: Params, batch: Batch, continues: Array) -> Probe | None:
+        """What it sums inside the model, from arguments of `sums`; None: nothing."""
+        return None
+
     @abc.abstractmethod
     def count(self, model: LanguageModel, batch: Batch, state: State) -> Array:
         """What its sums over the whole batch are divided by; known before the forward pass."""
@@ -65,7 +67,7 @@ class Objective(abc.ABC):
 
         Args:
           params: its own.
-          output: of the model.
+          output: of the model; `captured` has the sums of its own probe.
           batch: what the model has read, and what `draw` gave.
           continues: `LanguageModel.continues`.
           reread: costs a forward pass for each call.

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from mmrec_jax.errors import UserError
-from mmrec_jax.models.api import LanguageModel, Output, State
+from mmrec_jax.models.api import LanguageModel, Output, Probe, State
 from mmrec_jax.objectives.api import (
     LOSS,
     Batch,
@@ -46,11 +46,10 @@ class MemoryConsistencyConfig(ObjectiveConfig):
 
 @dataclasses.dataclass(frozen=True)
 class MemoryConsistency(Objective):
-    """The objective of any model whose long-term memory can be asked ("recall")."""
+    """The objective of any model whose long-term memory can be probed."""
 
     weight: Callable[[Array], float | Array]
     reach: int
-    capture: tuple[str, ...] = ("recall",)
 
     def init(self, key: Array, model: LanguageModel) -> Params:
         """No parameters.
@@ -59,11 +58,7 @@ class MemoryConsistency(Objective):
           UserError: the model has no long-term memory to ask.
         """
 
-        def captured(key: Array) -> dict[str, Array]:
-            tokens = jnp.zeros((1, 2), jnp.int32)
-            return model.apply(model.init(key), tokens, capture=self.capture).captured
-
-        if "recall" not in jax.eval_shape(captured, key):
+        if "recall" not in model.probeable:
             raise UserError(
                 "config.objectives.memory_consistency: this model has no long-term memory of keys "
                 "and values; leave the objective out"
@@ -73,31 +68,27 @@ class MemoryConsistency(Objective):
     def draw(
         self, key: Array, model: LanguageModel, batch: Batch, state: State
     ) -> dict[str, Array]:
-        """`earlier` [B, T]: which token each one asks for; `asked`: where there is one."""
+        """`back` [B, T]: how far before it the token is that each one asks for, 0 where none is."""
         continues = model.continues(batch["segment_ids"], state)
         now = jnp.arange(continues.shape[1])[None]
         before = now - jax.lax.cummax(jnp.where(continues, 0, now), axis=1)
         most = jnp.minimum(before, self.reach)
         distance = jax.random.randint(key, continues.shape, 0, jnp.maximum(most, 1)) + 1
-        asked = continues & (before > 0)
-        return {"earlier": jnp.where(asked, now - distance, now), "asked": asked}
+        return {"back": jnp.where(continues & (before > 0), distance, 0)}
 
     def count(self, model: LanguageModel, batch: Batch, state: State) -> Array:
         """Tokens that ask."""
-        return jnp.maximum(jnp.sum(batch["asked"]), 1)
+        return jnp.maximum(jnp.sum(batch["back"] > 0), 1)
+
+    def probe(self, params: Params, batch: Batch, continues: Array) -> Probe:
+        """See `Objective.probe`."""
+        return Probe({}, {"back": batch["back"]}, "recall", _sums, self.reach)
 
     def sums(
         self, params: Params, output: Output, batch: Batch, continues: Array, reread: Reread
     ) -> dict[str, Array]:
         """The loss, and the same sum of a memory that answers nothing."""
-        reads, values = output.captured["recall"](batch["earlier"])
-        asked = batch["asked"][None, :, :, None]
-        memories = values.shape[0] * values.shape[3]
-
-        def squares(x: Array) -> Array:
-            return jnp.sum(jnp.where(asked, jnp.sum(jnp.square(x), axis=-1), 0)) / memories
-
-        return {LOSS: squares(reads - values), "empty": squares(values)}
+        return {name: jnp.mean(each) for name, each in output.captured.items()}
 
     def metrics(self, sums: Mapping[str, Array], count: Array) -> dict[str, Array]:
         """`memory_consistency`, and `memory_consistency_skill`: 1 if all is read, 0 if nothing."""
@@ -106,3 +97,14 @@ class MemoryConsistency(Objective):
             "memory_consistency": sums[LOSS] / count,
             "memory_consistency_skill": 1 - sums[LOSS] / jnp.maximum(sums["empty"], tiny),
         }
+
+
+def _sums(params: Params, inside: dict[str, Array], rows: dict[str, Array]) -> dict[str, Array]:
+    """Of one layer, means over memories."""
+    reads, values = inside["reads"], inside["values"]
+    asked = rows["back"][..., None] > 0
+
+    def squares(x: Array) -> Array:
+        return jnp.sum(jnp.where(asked, jnp.sum(jnp.square(x), axis=-1), 0)) / x.shape[2]
+
+    return {LOSS: squares(reads - values), "empty": squares(values)}

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mmrec_jax.errors import UserError
-from mmrec_jax.models.api import LanguageModel, Output, State
+from mmrec_jax.models.api import LanguageModel, Output, Probe, State
 from mmrec_jax.objectives.api import LOSS, Batch, Objective, Params, Reread, weight_schedule
 from mmrec_jax.objectives.config import ObjectiveConfig, Weight, weight_setting
 from mmrec_jax.settings import setting
@@ -41,12 +41,11 @@ class UBOOConfig(ObjectiveConfig):
 
 @dataclasses.dataclass(frozen=True)
 class UBOO(Objective):
-    """The objective of any model that can be asked for its hidden states."""
+    """The objective of any model whose hidden states can be probed."""
 
     weight: Callable[[Array], float | Array]
     isolate: bool = False
     orthogonal: bool = False
-    capture: tuple[str, ...] = ("states",)
 
     def init(self, key: Array, model: LanguageModel) -> Params:
         """W_p of each layer, LeCun-normal.
@@ -55,17 +54,13 @@ class UBOO(Objective):
           UserError: the model has no hidden states to predict.
         """
 
-        def states(key: Array) -> dict[str, Array]:
-            tokens = jnp.zeros((1, 2), jnp.int32)
-            return model.apply(model.init(key), tokens, capture=self.capture).captured
-
-        found = jax.eval_shape(states, key).get("states")
+        found = model.probeable.get("states")
         if found is None:
             raise UserError(
                 "config.objectives.uboo: this model family has no hidden states to predict; "
                 "leave the objective out"
             )
-        layers, width = found.shape[0], found.shape[-1]
+        layers, width = found.shape
         lecun = nn.initializers.lecun_normal(batch_axis=0)
         return {"kernel": lecun(key, (layers, width, width), found.dtype)}
 
@@ -73,28 +68,34 @@ class UBOO(Objective):
         """Tokens whose predecessor is in the same document."""
         return jnp.maximum(jnp.sum(model.continues(batch["segment_ids"], state)), 1)
 
+    def probe(self, params: Params, batch: Batch, continues: Array) -> Probe:
+        """See `Objective.probe`."""
+        return Probe(params, {"continues": continues}, "states", self._sums)
+
     def sums(
         self, params: Params, output: Output, batch: Batch, continues: Array, reread: Reread
     ) -> dict[str, Array]:
         """The loss and, for `metrics`, that of W_p = I and the moments of n(h)."""
-        captured = output.captured
-        # Made again in the backward pass: each of its arrays is as large as all states.
-        sums = jax.checkpoint(self._sums)
-        return sums(params["kernel"], captured["states"], captured["before"], continues)
+        sums = dict(output.captured)
+        total = sums.pop("total")  # [L, E]
+        return {"total": total, **{name: jnp.mean(each) for name, each in sums.items()}}
 
-    def _sums(self, kernel: Array, h: Array, before: Array, continues: Array) -> dict[str, Array]:
+    def _sums(
+        self, params: Params, inside: dict[str, Array], rows: dict[str, Array]
+    ) -> dict[str, Array]:
+        """Of one layer, means over channels."""
         trunk = jax.lax.stop_gradient if self.isolate else (lambda x: x)
-        previous = normalise(trunk(jnp.concatenate([before[:, :, None], h[:, :, :-1]], axis=2)))
-        after = jax.lax.stop_gradient(normalise(h))
-        weight = continues[None, ..., None].astype(after.dtype)
-        predicted = jnp.einsum("lbte,lef->lbtf", previous, kernel)
-        numbers = h.shape[0] * h.shape[-1]
+        previous = normalise(trunk(inside["previous"]))
+        after = jax.lax.stop_gradient(normalise(inside["h"]))
+        weight = rows["continues"][..., None].astype(after.dtype)
+        predicted = previous @ params["kernel"]
+        width = after.shape[-1]
         still = weight * jnp.square(jax.lax.stop_gradient(previous) - after)
         return {
-            LOSS: jnp.sum(weight * jnp.square(predicted - after)) / numbers,
-            "identity": jnp.sum(still) / numbers,
-            "square": jnp.sum(weight * jnp.square(after)) / numbers,
-            "total": jnp.sum(weight * after, axis=(1, 2)),
+            LOSS: jnp.sum(weight * jnp.square(predicted - after)) / width,
+            "identity": jnp.sum(still) / width,
+            "square": jnp.sum(weight * jnp.square(after)) / width,
+            "total": jnp.sum(weight * after, axis=(0, 1)),
         }
 
     def metrics(self, sums: Mapping[str, Array], count: Array) -> dict[str, Array]:

@@ -70,7 +70,6 @@ def make_train_step(
     (before clipping), those of Sophia (`optim/sophia.py`), and the model's averaged over
     microbatches.
     """
-    capture = tuple(sorted({name for each in objectives.values() for name in each.capture}))
     orthogonal = {name for name, each in objectives.items() if each.orthogonal}
 
     def step(model: LanguageModel, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -108,15 +107,19 @@ def make_train_step(
             def terms(trained: Trained) -> tuple[tuple[Array, Array], tuple[Sums, Metrics, State]]:
                 params, own = trained
                 segment_ids = micro["segment_ids"]
+                continues = model.continues(segment_ids, carried)
+                asked = {
+                    name: objective.probe(own.get(name, {}), micro | drawn[name], continues)
+                    for name, objective in objectives.items()
+                }
                 output = model.apply(
                     params,
                     micro["inputs"],
                     carried,
                     segment_ids,
                     training=training,
-                    capture=capture,
+                    probes={name: probe for name, probe in asked.items() if probe is not None},
                 )
-                continues = model.continues(segment_ids, carried)
 
                 def reread(segment_ids: Array) -> Output:
                     still = jax.lax.stop_gradient(params)
@@ -124,7 +127,11 @@ def make_train_step(
 
                 sums = {
                     name: objective.sums(
-                        own.get(name, {}), output, micro | drawn[name], continues, reread
+                        own.get(name, {}),
+                        output._replace(captured=output.captured.get(name, {})),
+                        micro | drawn[name],
+                        continues,
+                        reread,
                     )
                     for name, objective in objectives.items()
                 }

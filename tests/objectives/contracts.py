@@ -106,9 +106,12 @@ def _assert_positions(objectives, model, params, whole, metrics):
 
     def sums(params):
         own = objective.init(jax.random.key(0), model)
-        output = model.apply(params, whole["inputs"], capture=objective.capture)
         continues = model.continues(whole["segment_ids"], None)
         rows = drawn(objective, model, whole)
+        probe = objective.probe(own, rows, continues)
+        probes = {} if probe is None else {"its": probe}
+        output = model.apply(params, whole["inputs"], probes=probes)
+        output = output._replace(captured=output.captured.get("its", {}))
         return objective.sums(own, output, rows, continues, lambda ids: output)
 
     chex.assert_shape(jax.eval_shape(sums, params)[LOSS], ())

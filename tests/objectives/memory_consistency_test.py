@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmrec_jax.models.mmrec.memory import read_back
+from mmrec_jax.models.api import Probe
+from mmrec_jax.models.mmrec.memory import Told, recall
 from mmrec_jax.objectives.api import LOSS
 from mmrec_jax.objectives.memory_consistency import MemoryConsistency
 from tests.families import small
@@ -56,15 +57,27 @@ def test_value_and_gradient_are_those_of_the_definition(x64, rng, written, error
         _, values = _read(_EARLIER, k, written[1], alpha, beta, m0, _RESET)
         return np.sum((reads - values)[:, _ASKED] ** 2) / LAYERS / HEADS
 
+    objective = MemoryConsistency(lambda step: 1.0, 9)
+
     @jax.jit
     def loss(k, v, alpha, beta, m0):
-        def recall(earlier):
-            options = {"chunk": 4, "error_correction": error_correction}
-            return read_back(earlier, k, v, alpha, beta, jnp.asarray(_RESET), m0, **options)
+        """In parts of four tokens, each of which knows those before that are asked for."""
+        back = jnp.asarray(np.where(_ASKED, np.arange(LENGTH) - _EARLIER, 0))
+        probe = objective.probe({}, {"back": back}, None)
 
-        rows = {"earlier": jnp.asarray(_EARLIER), "asked": jnp.asarray(_ASKED)}
-        output = logits_output(jnp.zeros((BATCH, LENGTH, 3)), recall=recall)
-        return MemoryConsistency(lambda step: 1.0, 9).sums({}, output, rows, None, None)[LOSS]
+        def layer(k, v, alpha, beta, reset, m):
+            shape, sums = (BATCH, probe.reach, HEADS), []
+            told = Told(m, jnp.zeros((*shape, SLOTS)), jnp.zeros((*shape, WIDTH)))
+            for part in (slice(0, 4), slice(4, 8), slice(8, 9)):
+                written = (x[:, part] for x in (back, k, v, alpha, beta, reset))
+                options = {"chunk": 3, "error_correction": error_correction}
+                inside, told = recall(told, *written, **options)
+                sums.append(probe.sums({}, inside, {"back": back[:, part]}))
+            return jax.tree.map(lambda *parts: sum(parts), *sums)
+
+        found = jax.vmap(layer)(k, v, alpha, beta, jnp.asarray(_RESET), m0)
+        output = logits_output(jnp.zeros((BATCH, LENGTH, 3)), **found)
+        return objective.sums({}, output, {}, None, None)[LOSS]
 
     arrays = [jnp.asarray(x) for x in written]
     value, gradients = jax.jit(jax.value_and_grad(loss, argnums=range(5)))(*arrays)
@@ -85,14 +98,22 @@ def test_a_model_is_asked_what_its_memories_were_told(time_chunk):
     tokens, ids = rng.integers(0, 20, (2, 11)), np.ones((2, 11), int)
     ids[0, 6:], ids[1, 9:] = 2, 0
     earlier = np.maximum(np.arange(11)[None] - rng.integers(0, 3, (2, 11)), 0)
+    back = jnp.asarray(np.arange(11)[None] - earlier)
+
+    def keep(params, inside, rows):
+        """Each token at its place, from 1, so that sums over chunks are the row."""
+        at = rows["place"][..., None] == 1 + jnp.arange(11)[None, None]
+        return {name: jnp.einsum("bct,bchk->bthk", at, x) for name, x in inside.items()}
 
     @jax.jit
     def ask(params):
         state = model.apply(params, tokens, None, jnp.ones((2, 11), int)).state
-        recall = model.apply(params, tokens, state, ids, capture=("recall",)).captured["recall"]
+        rows = {"back": back, "place": jnp.broadcast_to(1 + jnp.arange(11), (2, 11))}
+        probe = Probe({}, rows, "recall", keep, 3)
+        found = model.apply(params, tokens, state, ids, probes={"it": probe}).captured["it"]
         plain = small("mmrec", vocab_size=20)[0]
         told = plain.apply(params, tokens, state, ids, capture=("recurrence",)).captured
-        return recall(jnp.asarray(earlier)), told["recurrence"]["blocks"], state.m
+        return (found["reads"], found["values"]), told["recurrence"]["blocks"], state.m
 
     found, told, m0 = jax.tree.map(np.float64, ask(params))
     alpha = np.where(ids[None, ..., None] > 0, sigmoid(told["alpha_logits"]), 1)
@@ -108,10 +129,10 @@ def test_every_token_asks_for_one_before_it_in_its_document():
     objective, seen = MemoryConsistency(lambda step: 1.0, 3), set()
     for seed in range(30):
         drawn = objective.draw(jax.random.key(seed), model, rows, None)
-        ids, earlier = rows["segment_ids"], np.asarray(drawn["earlier"])
+        ids, back = rows["segment_ids"], np.asarray(drawn["back"])
         for b, t in np.ndindex(3, 12):
             possible = [s for s in range(max(t - 3, 0), t) if ids[b, s] == ids[b, t] > 0]
-            assert bool(drawn["asked"][b, t]) == bool(possible)
-            assert not possible or earlier[b, t] in possible
-            seen.add((b, t, earlier[b, t]))
+            assert (back[b, t] > 0) == bool(possible)
+            assert not possible or t - back[b, t] in possible
+            seen.add((b, t, t - back[b, t]))
     assert {(0, 5, 2), (0, 5, 3), (0, 5, 4)} <= seen

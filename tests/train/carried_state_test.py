@@ -98,11 +98,13 @@ def test_the_gradient_is_that_of_the_half_alone_from_a_constant_state(start, who
     def loss(trained, carried):
         params = {name: part for name, part in trained.items() if name != "objectives"}
         inputs = half["inputs"], carried, half["segment_ids"]
-        output = _MODEL.apply(params, *inputs, capture=("states",))
-        targets = np.arange(_ROWS)[:, None], np.arange(_HALF)[None], half["targets"]
-        nll = -jax.nn.log_softmax(output.logits)[targets]
         continues = _MODEL.continues(half["segment_ids"], carried)
         own = trained["objectives"]["uboo"]
+        probe = _OBJECTIVES["uboo"].probe(own, half, continues)
+        output = _MODEL.apply(params, *inputs, probes={"uboo": probe})
+        targets = np.arange(_ROWS)[:, None], np.arange(_HALF)[None], half["targets"]
+        nll = -jax.nn.log_softmax(output.logits)[targets]
+        output = output._replace(captured=output.captured["uboo"])
         uboo = _OBJECTIVES["uboo"].sums(own, output, half, continues, None)["loss"]
         total = jnp.sum(nll * half["weights"]) / half["weights"].sum()
         return total + 0.5 * uboo / jnp.sum(continues)

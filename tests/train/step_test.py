@@ -40,12 +40,14 @@ def _by_hand():
     def means(trained):
         own = trained["objectives"]
         params = {name: part for name, part in trained.items() if name != "objectives"}
-        output = model.apply(params, rows["inputs"], None, rows["segment_ids"], capture=("states",))
+        output = model.apply(
+            params, rows["inputs"], None, rows["segment_ids"], capture=("recurrence",)
+        )
         log_p = jax.nn.log_softmax(output.logits)
         nll = -jnp.take_along_axis(log_p, rows["targets"][..., None], axis=-1)[..., 0]
         vowels = objectives["vowel_harmony"]
         harmony = vowels.sums({}, output, rows, None, None)[LOSS]
-        h = output.captured["states"]
+        h = output.captured["recurrence"]["blocks"]["h"]
         n = h * jax.lax.rsqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True) + 1e-6)
         after = jax.lax.stop_gradient(n[:, :, 1:])
         error = jnp.einsum("lbte,lef->lbtf", n[:, :, :-1], own["uboo"]["kernel"]) - after

@@ -40,7 +40,10 @@ class MMRecConfig(ExtendableConfig):
     memory_slots: int | None = setting(None, "S; D // H when None", at_least(1))
     mem_dim: int | None = setting(None, "K; D // H when None", at_least(1))
     ffn_dim: int | None = setting(
-        None, "F; 8 D / 3 rounded up to a multiple of 64 when None", at_least(1)
+        None,
+        "F; when None 11 D / 3 rounded up to a multiple of 64, or 8 D / 3 with addresses=tokens, "
+        "whose other matrices are larger by as much, and with memory=none",
+        at_least(1),
     )
     dpg_rank: int | None = setting(None, "R; max(16, D // 16) when None", at_least(1))
     gate: Literal["state", "input", "none"] = setting(
@@ -48,6 +51,14 @@ class MMRecConfig(ExtendableConfig):
     )
     gate_init_scale: float = setting(0.0, "standard deviation of w_g at the start", role="start")
     memory: Literal["delta", "decay", "none"] = setting("delta", "rule of the long-term memory")
+    addresses: Literal["states", "tokens"] = setting(
+        "states",
+        "what the long-term memory is addressed by: states: a token is written under the state "
+        "before it and asked for by the state now, through one matrix, so that what followed a "
+        "state like this one is found; tokens: by keys and queries of the token and the state "
+        "after it, each of its own",
+        absent="tokens",
+    )
     use_hem: bool = setting(True, "one fused input projection instead of one matrix each")
     use_dpg: bool = setting(True, "decay depends on the input; off: one learned decay per channel")
     gamma_halflife_min: float = setting(
@@ -195,7 +206,8 @@ class MMRecConfig(ExtendableConfig):
     @property
     def F(self) -> int:
         """Hidden width of the feed-forward layer."""
-        return self.ffn_dim or 64 * math.ceil(8 * self.model_dim / 3 / 64)
+        thirds = 11 if self.H and self.addresses == "states" else 8
+        return self.ffn_dim or 64 * math.ceil(thirds * self.model_dim / 3 / 64)
 
     @property
     def R(self) -> int:

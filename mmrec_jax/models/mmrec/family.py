@@ -2,24 +2,19 @@
 
 import dataclasses
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, ClassVar
 
 import jax
 from jax.sharding import PartitionSpec as P
-from jax.tree_util import Partial
 
 from mmrec_jax.errors import UserError
-from mmrec_jax.models.api import Dashboard, Params, State
-from mmrec_jax.models.mmrec.block import RECALL, STATES
+from mmrec_jax.models.api import Dashboard, Params
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.dashboard.observer import observe
 from mmrec_jax.models.mmrec.dashboard.summary import format_table, panels, scalars, summarise
-from mmrec_jax.models.mmrec.memory import read_back
 from mmrec_jax.models.mmrec.model import MMRecLM
 from mmrec_jax.models.mmrec.state import BATCH_AXES, MMRecState, zero_state
 from mmrec_jax.models.vocabulary import ExtendableModel
-from mmrec_jax.typing import Array
 
 # Matrices of the blocks are [L, in, out]: the residual stream's side is split over "fsdp", the
 # inner side over "tensor", so that a block's two products need one sum over "tensor".
@@ -56,30 +51,16 @@ class MMRec(ExtendableModel):
         """The network."""
         return MMRecLM(self.config)
 
-    def captured(
-        self, collected: Mapping[str, Any], state: State, shape: tuple[int, ...]
-    ) -> dict[str, Any]:
-        """States and recall, with time on one axis whatever chunks it was cut into."""
-        (batch, length), found = shape, dict(collected)
-        before = zero_state(self.config, batch) if state is None else state
-
-        def whole(name: str) -> dict[str, Array]:
-            """Arrays [L, B, T, ...]; in chunks they are [L, chunks, B, T of a chunk, ...]."""
-            values: dict[str, Array] = collected[name]["blocks"]
-            if length <= self.config.chunk_length:
-                return values
-            return {
-                name: x.swapaxes(1, 2).reshape(len(x), batch, -1, *x.shape[4:])[:, :, :length]
-                for name, x in values.items()
-            }
-
-        if STATES in collected:
-            found |= {STATES: whole(STATES)["h"], "before": before.h}
-        if RECALL in collected:
-            delta, chunk = self.config.memory == "delta", self.config.chunk
-            read = partial(read_back, chunk=chunk, error_correction=delta)
-            found[RECALL] = Partial(read, **whole(RECALL), m0=before.m)
-        return found
+    @property
+    def probeable(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """See `LanguageModel.probeable`."""
+        c = self.config
+        sizes = {"states": c.E, "recall": c.H}
+        return {
+            name: jax.ShapeDtypeStruct((c.num_layers, size), c.state_dtype)
+            for name, size in sizes.items()
+            if size
+        }
 
     def initial_state(self, batch: int) -> MMRecState:
         """The state before the first token."""

@@ -150,7 +150,9 @@ def decay_and_multiplier(logits: Float[Array, "..."]) -> tuple[Array, Array]:
 def projection_widths(config: MMRecConfig) -> dict[str, int]:
     """Name and width of each projection, in the column order of the fused matrix."""
     c = config
-    widths = {"z": c.E, "v": c.H * c.K, "g": c.E + c.H * c.K, "q": c.H * c.S, "k": c.H * c.S}
+    widths = {"z": c.E, "v": c.H * c.K, "g": c.E + c.H * c.K}
+    if c.addresses == "tokens":
+        widths |= {"q": c.H * c.S, "k": c.H * c.S}
     widths |= {"beta": c.H, "alpha": c.H}
     if c.gate == "input":
         widths["i"] = c.E
@@ -158,7 +160,9 @@ def projection_widths(config: MMRecConfig) -> dict[str, int]:
 
 
 class InputProjection(nn.Module):
-    """HEM: maps the block's input to `z, v, g, q, k, beta, alpha` (and `i` with gate="input").
+    """HEM: maps the block's input to `z, v, g, beta, alpha`.
+
+    And to `q, k` with addresses="tokens", to `i` with gate="input".
 
     With `use_hem` the parameter is one matrix `fused`; without, one matrix per name. Slicing
     `fused` by `projection_widths` gives the same function.

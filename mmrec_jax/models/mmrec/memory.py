@@ -8,7 +8,7 @@ token by token: the reference, and the path of one-token generation.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -120,32 +120,40 @@ def delta_steps(
     return r.swapaxes(0, 1).astype(v.dtype), m_last
 
 
+class Told(NamedTuple):
+    """What `recall` needs of the tokens before, in which values are constants to the gradient."""
+
+    m: Float[Array, "B H S K"]
+    k: Float[Array, "B R H S"]  # of the last R tokens
+    v: Float[Array, "B R H K"]
+
+
 @typed
-def read_back(
-    earlier: Int[Array, "B T"],
-    k: Float[Array, "L B T H S"],
-    v: Float[Array, "L B T H K"],
-    alpha: Float[Array, "L B T H"],
-    beta: Float[Array, "L B T H"],
-    reset: Bool[Array, "L B T"],
-    m0: Float[Array, "L B H S K"],
+def recall(
+    told: Told,
+    back: Int[Array, "B T"],
+    k: Float[Array, "B T H S"],
+    v: Float[Array, "B T H K"],
+    alpha: Float[Array, "B T H"],
+    beta: Float[Array, "B T H"],
+    reset: Bool[Array, "B T"],
     *,
     chunk: int = 32,
     error_correction: bool = True,
-) -> tuple[Float[Array, "L B T H K"], Float[Array, "L B T H K"]]:
-    """`M_t^T k_s` and `v_s` of each token t and the `earlier` one s, in every layer.
+) -> tuple[dict[str, Array], Told]:
+    """`reads [B, T, H, K]`, M_t^T k_s, and `values`, v_s, of each token t and the one `back` of it.
 
-    Values are constants to the gradient, inside the memories, too. The backward pass makes the
-    memories again, one layer at a time.
+    s = t - back is one of these tokens or of the R before them. Values are constants to the
+    gradient, inside the memories, too: those memories are others than the model's own. Returns what
+    the following tokens need, too.
     """
-    v = jax.lax.stop_gradient(v.astype(accumulation_dtype(v.dtype)))
-    index = earlier[..., None, None]
-
-    def layer(written: tuple[Array, ...]) -> Array:
-        k, v, alpha, beta, reset, m0 = written
-        asked = jnp.take_along_axis(k, index, axis=1)
-        options: dict[str, Any] = {"chunk": chunk, "error_correction": error_correction}
-        return delta_scan(asked, k, v, alpha, beta, m0, reset=reset, **options)[0]
-
-    reads = jax.lax.map(jax.checkpoint(layer), (k, v, alpha, beta, reset, m0))
-    return reads, jnp.take_along_axis(v, index[None], axis=2)
+    length, reach = k.shape[1], told.k.shape[1]
+    v = jax.lax.stop_gradient(v)
+    keys, values = (jnp.concatenate(pair, axis=1) for pair in ((told.k, k), (told.v, v)))
+    index = (reach + jnp.arange(length)[None] - back)[..., None, None]
+    asked = jnp.take_along_axis(keys, index, axis=1)
+    v = v.astype(accumulation_dtype(v.dtype))
+    options: dict[str, Any] = {"chunk": chunk, "error_correction": error_correction}
+    reads, m = delta_scan(asked, k, v, alpha, beta, told.m, reset=reset, **options)
+    found = {"reads": reads, "values": jnp.take_along_axis(values, index, axis=1).astype(v.dtype)}
+    return found, Told(m, keys[:, length:], values[:, length:])

@@ -1,5 +1,6 @@
 """MMRecLM: tokens and a state in; hidden states, the next state and metrics out."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -7,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from mmrec_jax.models.api import Probe
 from mmrec_jax.models.layout import layout
+from mmrec_jax.models.linen import PROBED
 from mmrec_jax.models.mmrec.block import Block
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.layers import Dropout, rms_norm
@@ -36,6 +39,7 @@ class MMRecLM(nn.Module):
         *,
         deterministic: bool = True,
         perturb: Callable[[Array], Array] | None = None,
+        probes: dict[str, Probe] | None = None,
     ) -> tuple[Float[Array, "B T D"], MMRecState, dict[str, Array]]:
         """Processes T tokens: see `LanguageModel.apply`.
 
@@ -71,13 +75,18 @@ class MMRecLM(nn.Module):
             Block,
             variable_axes={True: 0},  # of every collection: what is laid over params comes along
             split_rngs={"params": True, "dropout": True},
-            in_axes=(0, nn.broadcast),
+            in_axes=(0, nn.broadcast, 0, nn.broadcast),
             length=config.num_layers,
             check_constancy_invariants=False,  # which there are none of: traces a layer once
         )
-        x, ((h, m), statistics) = blocks(config, deterministic, name="blocks")(
-            x, (state.h, state.m), where
+        probes = probes or {}
+        own = {name: probe.params for name, probe in probes.items()}
+        rows = {name: dataclasses.replace(probe, params=None) for name, probe in probes.items()}
+        x, ((h, m), statistics, sums) = blocks(config, deterministic, name="blocks")(
+            x, (state.h, state.m), where, own, rows
         )
+        for name, found in sums.items():
+            self.put_variable(PROBED, name, found)
         x = rms_norm(config, "final_norm")(x)
         state = MMRecState(h=h, m=m, segment=where.segment, position=where.position)
         return x, state, jax.tree.map(jnp.max, statistics)

@@ -226,8 +226,9 @@ def test_numpy_arrays_are_read_as_those_of_jax():
 
 
 def test_the_fused_projection_is_the_separate_ones_side_by_side():
-    """gate="input" has all of them; NumPy has shown that each does its part."""
-    fused, separate = config(gate="input"), config(gate="input", use_hem=False)
+    """These settings have all of them; NumPy has shown that each does its part."""
+    every = {"gate": "input", "addresses": "tokens"}
+    fused, separate = config(**every), config(**every, use_hem=False)
     params, tokens = random_parameters(fused), random_tokens()
     matrix = params["blocks"]["project"]["fused"]["kernel"]
     widths = projection_widths(fused)

@@ -56,18 +56,20 @@ class NumpyModel:
             low = np.maximum(u @ p["dpg_down"]["kernel"], 0)
             logit = logit + low @ p["dpg_up"]["kernel"]
         gamma = sigmoid(logit)
-        h = 0 * self.h[layer] if start else self.h[layer]
+        h = 0 * self.h[layer] if start else self.h[layer].copy()
         b = proj["z"] * (1 if start else np.sqrt(1 - gamma**2))
         if c.gate == "state":
             b = b * 2 * sigmoid(p["w_g"] * h + p["c_g"])
         elif c.gate == "input":
             b = b * 2 * sigmoid(proj["i"])
+        before = h
         if real:
             h = gamma * h + b
             self.h[layer] = h
         mixed = h
         if c.memory != "none":
-            mixed = np.concatenate([h, self._long_term(p, layer, proj, h, real, start)])
+            reads = self._long_term(p, layer, proj, (before, h), real, start)
+            mixed = np.concatenate([h, reads])
         silu = proj["g"] * sigmoid(proj["g"])
         return (mixed * silu) @ p["out"]["kernel"]
 
@@ -76,18 +78,20 @@ class NumpyModel:
         p: dict[str, Any],
         layer: int,
         proj: dict[str, np.ndarray],
-        h: np.ndarray,
+        states: tuple[np.ndarray, np.ndarray],
         real: bool,
         start: bool,
     ) -> np.ndarray:
         c = self.config
-        from_state = (_rms(h) * p["h_norm"]["scale"]) @ p["qk"]["kernel"]
-        q, k = np.split(from_state, 2)
+        before, now = ((_rms(h) * p["h_norm"]["scale"]) @ p["qk"]["kernel"] for h in states)
+        q, k = (now, before) if c.addresses == "states" else np.split(now, 2)
+        if c.addresses == "tokens":
+            q, k = q + proj["q"], k + proj["k"]
         reads = []
         for i in range(c.H):
             slots, values = slice(i * c.S, (i + 1) * c.S), slice(i * c.K, (i + 1) * c.K)
-            query = _unit(_silu(proj["q"][slots] + q[slots]))
-            key = _unit(_silu(proj["k"][slots] + k[slots]))
+            query = _unit(_silu(q[slots]))
+            key = _unit(_silu(k[slots]))
             alpha = sigmoid(proj["alpha"][i] + p["b_alpha"][i])
             beta = sigmoid(proj["beta"][i])
             m = 0 * self.m[layer, i] if start else self.m[layer, i]
@@ -104,7 +108,7 @@ class NumpyModel:
 def _projections(c: MMRecConfig, p: dict[str, Any], u: np.ndarray) -> dict[str, np.ndarray]:
     if not c.use_hem:
         return {name: u @ matrix["kernel"] for name, matrix in p.items()}
-    keys, values = c.H * c.S, c.H * c.K
+    keys, values = (0 if c.addresses == "states" else c.H * c.S), c.H * c.K
     widths = [c.E, values, c.E + values, keys, keys, c.H, c.H]
     widths += [c.E] if c.gate == "input" else []
     parts = np.split(u @ p["fused"]["kernel"], np.cumsum(widths)[:-1])

@@ -10,14 +10,14 @@ from mmrec_jax.tree import count, num_bytes
 
 
 def _parameters_by_hand(vocab, D, layers, H):
-    """Every matrix of the specification's "One block", counted, with the default E, S, K, F, R."""
+    """Every matrix of a block, counted, with the default E, S, K, F, R."""
     E, S, K, R = D, D // H, D // H, max(16, D // 16)
-    F = -(-(8 * D) // (3 * 64)) * 64
+    F = -(-(11 * D) // (3 * 64)) * 64
     block = D  # norm of u
-    block += D * (E + H * K + (E + H * K) + 2 * H * S + 2 * H)  # z, v, g, q and k, beta and alpha
+    block += D * (E + H * K + (E + H * K) + 2 * H)  # z, v, g, beta and alpha
     block += D * R + R * E + E  # dynamic decay and its bias
     block += 2 * E  # w_g, c_g
-    block += E + E * 2 * H * S  # norm of h, W_q and W_k
+    block += E + E * H * S  # norm of h, addresses
     block += H + K  # b_alpha, headnorm
     block += (E + H * K) * D  # W_out
     block += D + 3 * D * F  # feed-forward

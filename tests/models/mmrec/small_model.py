@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmrec_jax.models.mmrec.block import RECURRENCE
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.family import MMRec
 from mmrec_jax.models.mmrec.state import MMRecState, zero_state
@@ -38,9 +39,9 @@ _BASE = {
 VARIANTS: dict[str, dict[str, Any]] = {
     "state-delta": {},
     "state-none": {"memory": "none"},
-    "input-delta": {"gate": "input", "use_hem": False},
+    "input-delta": {"gate": "input", "use_hem": False, "addresses": "tokens"},
     "input-decay": {"gate": "input", "memory": "decay", "use_dpg": False},
-    "none-decay": {"gate": "none", "memory": "decay"},
+    "none-decay": {"gate": "none", "memory": "decay", "addresses": "tokens"},
     "none-none": {"gate": "none", "memory": "none", "use_hem": False},
 }
 
@@ -132,9 +133,12 @@ def _compiled(config: MMRecConfig):
                 state.replace(h=memories[0], m=memories[1]),
                 segment_ids,
                 perturb=lambda x: x + added.astype(x.dtype),
-                capture=("states",),
+                capture=(RECURRENCE,),
             )
-            states = output.captured["states"]
+            states = output.captured[RECURRENCE]["blocks"]["h"]
+            if states.ndim == 5:  # in chunks of time
+                states = states.swapaxes(1, 2).reshape(*g_states.shape[:2], -1, config.E)
+                states = states[:, :, : tokens.shape[1]]
             total = jnp.sum(g * output.logits) + jnp.sum(g_states * states)
             return total, (output.logits, output.state, states, output.metrics)
 
