@@ -3,15 +3,18 @@
     python -m benchmarks.harness --folder exported [--limit 4]
     python -m benchmarks.harness
 
-With a folder of `transformers` (extra `parity`): the greatest difference from the `hf` backend on
-minimal pairs, whole texts and what is written. Without: seconds of CPU of scoring the four answers
-to each of some questions behind common examples, with states shared and with each text read alone,
-for an untrained recurrent model and a transformer of the sizes of `tiny`.
+With a folder of `transformers` (extra `parity`): the results of minimal pairs, whole texts and what
+is written, beside those of the `hf` backend. Without: seconds of CPU of scoring the four answers to
+each of some questions, with states shared and with each text read alone, for an untrained recurrent
+model and a transformer of the sizes of `tiny`.
 """
 
 import argparse
+import json
+import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -24,14 +27,32 @@ from mmrec_jax.evaluation.continuations import Continuation, score_continuations
 from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.models.mmrec.sizes import SIZES
 from mmrec_jax.models.transformer.config import TransformerConfig
-from mmrec_jax.turkish.minimal_pairs import CATEGORIES, minimal_pairs
 
-_EXAMPLES, _QUESTION, _ANSWER = 384, 64, 8  # tokens
+_SHAPES = (384, 64), (0, 256), (0, 64)  # tokens of common examples, and of each question
+_ANSWER = 8  # tokens
 _QUESTIONS, _ANSWERS = 8, 4
-_WRITTEN = 16  # tokens after each beginning
+_TASKS: dict[str, dict[str, Any]] = {
+    "whole_texts": {
+        "output_type": "loglikelihood_rolling",
+        "doc_to_text": "",
+        "doc_to_target": "{{text}}",
+        "metric_list": [
+            {"metric": name} for name in ("word_perplexity", "byte_perplexity", "bits_per_byte")
+        ],
+    },
+    "writing": {
+        "output_type": "generate_until",
+        "doc_to_text": "{{text[:60]}}",
+        "doc_to_target": "{{text[60:120]}}",
+        "generation_kwargs": {"until": ["\n"], "max_gen_toks": 16},
+        "metric_list": [{"metric": "chrf"}, {"metric": "exact_match"}],
+    },
+}
 
 
-def shared_and_apart(model: LanguageModel, params: Params, *, examples: int) -> tuple[float, float]:
+def shared_and_apart(
+    model: LanguageModel, params: Params, *, examples: int, question: int
+) -> tuple[float, float]:
     """Seconds of CPU with states shared, and where no two contexts begin alike."""
     rng = np.random.default_rng(0)
 
@@ -41,7 +62,7 @@ def shared_and_apart(model: LanguageModel, params: Params, *, examples: int) -> 
     common = ids(examples)
     asked = [
         Continuation(context, ids(_ANSWER))
-        for context in [common + ids(_QUESTION) for _ in range(_QUESTIONS)]
+        for context in [common + ids(question) for _ in range(_QUESTIONS)]
         for _ in range(_ANSWERS)
     ]
     apart = [
@@ -59,67 +80,64 @@ def shared_and_apart(model: LanguageModel, params: Params, *, examples: int) -> 
 
 
 def speed() -> None:
-    """A row for each model, with examples before the questions and without."""
+    """A row for each model and shape of the questions."""
     models = {"MM-Rec": SIZES["tiny"], "transformer": TransformerConfig(vocab_size=5000)}
-    names = ["model", "tokens before all questions", "shared, s", "apart, s", "times"]
+    names = ["model", "tokens of examples", "of a question", "shared, s", "apart, s", "times"]
     print("\n".join(header(names)))
     for name, config in models.items():
         model = config.build()
         params = jax.jit(model.init)(jax.random.key(0))
-        for examples in (_EXAMPLES, 0):
-            shared, apart = shared_and_apart(model, params, examples=examples)
-            times = f"{apart / shared:.1f}"
-            print(row([name, str(examples), f"{shared:.2f}", f"{apart:.2f}", times]), flush=True)
+        for examples, question in _SHAPES:
+            shared, apart = shared_and_apart(model, params, examples=examples, question=question)
+            entries = [f"{shared:.2f}", f"{apart:.2f}", f"{apart / shared:.1f}"]
+            print(row([name, str(examples), str(question), *entries]), flush=True)
 
 
 def scores(folder: str, limit: int) -> None:
-    """The greatest difference from the `hf` backend, for each kind of request."""
-    from lm_eval.api.instance import Instance
+    """Results of three tasks beside those of the `hf` backend, in float32 and in float64."""
     from lm_eval.models.huggingface import HFLM
 
-    from mmrec_jax.evaluation.harness import HarnessModel
+    from mmrec_jax.evaluation.harness import HarnessModel, evaluate
 
-    pairs = [pair for category in CATEGORIES for pair in minimal_pairs(category)[:limit]]
-    held_out = [x.text for x in treebank_documents() if fixed_split(x.name) == "validation"]
-    asked: dict[str, list[tuple[Any, ...]]] = {
-        "loglikelihood": [("", text) for x in pairs for text in (x.right, x.wrong)],
-        "loglikelihood_rolling": [(text[:400],) for text in held_out[:limit]],
-        "generate_until": [
-            (x.right[:60], {"until": ["\n"], "max_gen_toks": _WRITTEN}) for x in pairs[:limit]
-        ],
-    }
     models = {
-        "hf": HFLM(folder, device="cpu", dtype="float32", batch_size=4),
-        "mmrec": HarnessModel(folder, batch_size=4),
+        f"hf, {dtype}": HFLM(folder, device="cpu", dtype=dtype, batch_size=4)
+        for dtype in ("float64", "float32")
     }
-    found: dict[str, dict[str, list[Any]]] = {}
-    for name, model in models.items():
-        for kind, arguments in asked.items():
-            requests = [Instance(kind, {}, args, i) for i, args in enumerate(arguments)]
+    models["mmrec"] = HarnessModel(folder, batch_size=4)
+    found: dict[tuple[str, str], list[float]] = {}
+    with tempfile.TemporaryDirectory() as tasks:
+        _write_tasks(Path(tasks))
+        names = ["turkish_pairs", *_TASKS]
+        for name, model in models.items():
             begin = time.process_time()
-            found.setdefault(kind, {})[name] = getattr(model, kind)(requests)
-            print(f"{name} {kind}: {time.process_time() - begin:.0f} s of CPU", flush=True)
-    print("\n".join(header(["requests", "number", "greatest difference"])))
-    for kind, each in found.items():
-        if kind == "generate_until":
-            differing = sum(x != y for x, y in zip(each["hf"], each["mmrec"], strict=True))
-            said = f"{differing} texts"
-        else:
-            gaps = np.abs(np.array(each["hf"], float) - np.array(each["mmrec"], float))
-            said = f"{gaps.max():.1e} nats of {np.abs(np.array(each['hf'], float)).max():.0f}"
-        print(row([kind, str(len(asked[kind])), said]))
-    right = [
-        [x[0] > y[0] for x, y in zip(each[::2], each[1::2], strict=True)]
-        for each in found["loglikelihood"].values()
-    ]
-    print(f"pairs right: {[sum(each) for each in right]} of {len(pairs)}")
+            _, record = evaluate(model, names, task_path=tasks, limit=limit)
+            print(f"{name}: {time.process_time() - begin:.0f} s of CPU", flush=True)
+            for task, metrics in record["results"].items():
+                for metric, value in metrics.items():
+                    if isinstance(value, float):
+                        found.setdefault((task, metric), []).append(value)
+    print("\n".join(header(["task", "metric", *models, "mmrec / hf, float32 - 1"])))
+    for (task, metric), values in found.items():
+        gap = values[2] / values[1] - 1 if values[1] else values[2]
+        print(row([task, metric, *(f"{x:.7g}" for x in values), f"{gap:.1e}"]))
+
+
+def _write_tasks(folder: Path) -> None:
+    """Tasks over the first 400 characters of documents that are never trained on."""
+    texts = [x.text[:400] for x in treebank_documents() if fixed_split(x.name) == "validation"]
+    data = folder / "texts.jsonl"
+    data.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
+    source = {"dataset_path": "json", "dataset_kwargs": {"data_files": str(data)}}
+    for name, task in _TASKS.items():
+        content = json.dumps({"task": name, "test_split": "train", **source, **task})
+        (folder / f"{name}.yaml").write_text(content, "utf-8")
 
 
 def main() -> None:
     """Prints a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", help="of transformers, of a decoder of which both know")
-    parser.add_argument("--limit", type=int, default=4, help="pairs of each category, texts")
+    parser.add_argument("--limit", type=int, default=8, help="of each task")
     options = parser.parse_args()
     if options.folder:
         scores(options.folder, options.limit)

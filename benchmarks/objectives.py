@@ -47,6 +47,7 @@ from mmrec_jax.objectives.sequence import SequenceConfig
 from mmrec_jax.objectives.uboo import UBOOConfig
 from mmrec_jax.stages import StageConfig
 from mmrec_jax.train.compiled_steps import CompiledSteps
+from mmrec_jax.train.memory_guided import measure
 from mmrec_jax.train.mesh import shard_batch
 from mmrec_jax.train.setup import Setup, set_up
 
@@ -183,6 +184,8 @@ def _steps(p: Setup) -> tuple[int, float]:
     step, tokens = CompiledSteps(p, p.stage, 0), 0
     for stage in reversed(p.stages):  # all programs are there before the clock runs
         step.enter(stage, stage.begin)
+    if p.config.guided.every:
+        measure(EvaluationRequest(p.model, p.state.params, p.data, p.config, {}, p.mesh, 0), None)
     begins = {stage.begin: stage for stage in p.stages[1:]}
     clock = time.process_time()
     for number in range(1, p.steps + 1):
@@ -203,7 +206,8 @@ def table(runs: Mapping[str, Sequence[Record]]) -> list[str]:
     ]
     if not metrics:
         return []
-    far = [name for name in metrics[0] if name.startswith("far_gain") and "error" not in name]
+    bins = (int(name[9:]) for name in metrics[0] if name.startswith("far_gain@"))
+    far = [*(f"far_gain@{last}" for last in bins if last > _ROW), "far_gain"]
     losses = ["loss", "loss@256", "loss@32768"]
     columns = [*losses, *far, *(f"needle_gain@{back}" for back in _BACK)]
     lines = header(["variant", *columns, "training, s of CPU", "times base"])

@@ -9,15 +9,7 @@ mmrec adapt --config=configs/adapt.py --workdir=runs/mine --config.base=RUN \
   --config.text='corpus/*.txt' --config.extension.vocab_size=8000
 """
 
-from mmrec_jax.adapt.config import (
-    AdaptConfig,
-    AlignConfig,
-    ExtensionConfig,
-    FirstConfig,
-    InstructConfig,
-    SecondConfig,
-    ThirdConfig,
-)
+from mmrec_jax.adapt.config import AdaptConfig, ExtensionConfig, TrainingConfig
 from mmrec_jax.models.transformer.config import TransformerConfig
 
 
@@ -36,9 +28,9 @@ def get_config() -> AdaptConfig:
         ),
         # 424 kB of text is little: what occurs seldom in it says nothing of other text.
         extension=ExtensionConfig(vocab_size=2000, superwords=200),
-        align=AlignConfig(epochs=0.3),
-        first=FirstConfig(epochs=1.2),
-        second=SecondConfig(epochs=1.6),
-        third=ThirdConfig(epochs=1.2),
-        instruct=InstructConfig(epochs=0.5),
+        align=TrainingConfig(epochs=0.3, lr_factor=3.0, seq_len=128),
+        first=TrainingConfig(epochs=1.2),
+        second=TrainingConfig(epochs=1.6, lr_factor=0.7),
+        third=TrainingConfig(epochs=1.2, lr_factor=0.5),
+        instruct=TrainingConfig(epochs=0.5, lr_factor=0.5),
     )

@@ -11,16 +11,7 @@ the base's, so that --dry-run needs no weights. On several chips: --config.targe
 --config.mesh.data=1 --config.mesh.fsdp=8 and a batch_size of 8 in each stage.
 """
 
-from mmrec_jax.adapt.config import (
-    AdaptConfig,
-    AlignConfig,
-    EvaluationConfig,
-    ExtensionConfig,
-    FirstConfig,
-    InstructConfig,
-    SecondConfig,
-    ThirdConfig,
-)
+from mmrec_jax.adapt.config import AdaptConfig, EvaluationConfig, ExtensionConfig, TrainingConfig
 from mmrec_jax.config import AdapterConfig, OptimConfig
 from mmrec_jax.models.transformer.config import TransformerConfig
 
@@ -56,10 +47,14 @@ def get_config() -> AdaptConfig:
             train_dtype="bfloat16",
         ),
         optim=OptimConfig(lr=2e-4, warmup_steps=100, moment_dtype="bfloat16"),
-        align=AlignConfig(tokens=3_000_000, seq_len=512, eval_every=500),
-        first=FirstConfig(tokens=30_000_000, seq_len=2048, batch_size=1, eval_every=1000),
-        second=SecondConfig(tokens=40_000_000, seq_len=2048, batch_size=1, eval_every=1000),
-        third=ThirdConfig(tokens=30_000_000, seq_len=2048, batch_size=1, eval_every=1000),
-        instruct=InstructConfig(seq_len=2048, batch_size=1, epochs=1.0),
+        align=TrainingConfig(tokens=3_000_000, seq_len=512, eval_every=500, lr_factor=3.0),
+        first=TrainingConfig(tokens=30_000_000, seq_len=2048, batch_size=1, eval_every=1000),
+        second=TrainingConfig(
+            tokens=40_000_000, seq_len=2048, batch_size=1, eval_every=1000, lr_factor=0.7
+        ),
+        third=TrainingConfig(
+            tokens=30_000_000, seq_len=2048, batch_size=1, eval_every=1000, lr_factor=0.5
+        ),
+        instruct=TrainingConfig(seq_len=2048, batch_size=1, epochs=1.0, lr_factor=0.5),
         evaluation=EvaluationConfig(seq_len=2048, batch_size=1),
     )

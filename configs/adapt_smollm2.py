@@ -6,16 +6,7 @@ mmrec adapt --config=configs/adapt_smollm2.py --workdir=runs/smollm2-tr \
 `--config.base` takes a GGUF file or a folder as well. Its pre-tokeniser knows no superwords.
 """
 
-from mmrec_jax.adapt.config import (
-    AdaptConfig,
-    AlignConfig,
-    EvaluationConfig,
-    ExtensionConfig,
-    FirstConfig,
-    InstructConfig,
-    SecondConfig,
-    ThirdConfig,
-)
+from mmrec_jax.adapt.config import AdaptConfig, EvaluationConfig, ExtensionConfig, TrainingConfig
 from mmrec_jax.config import AdapterConfig, OptimConfig
 from mmrec_jax.models.transformer.config import TransformerConfig
 
@@ -38,10 +29,10 @@ def get_config() -> AdaptConfig:
         extension=ExtensionConfig(vocab_size=8000, superwords=0),
         adapters=AdapterConfig(kind="dora", rank=16, alpha=32.0),
         optim=OptimConfig(lr=1e-3, warmup_steps=10),
-        align=AlignConfig(epochs=0.1, batch_size=2),
-        first=FirstConfig(epochs=0.3, batch_size=2),
-        second=SecondConfig(epochs=0.4, batch_size=2),
-        third=ThirdConfig(epochs=0.3, batch_size=2),
-        instruct=InstructConfig(epochs=0.2, batch_size=2),
+        align=TrainingConfig(epochs=0.1, batch_size=2, lr_factor=3.0, seq_len=128),
+        first=TrainingConfig(epochs=0.3, batch_size=2),
+        second=TrainingConfig(epochs=0.4, batch_size=2, lr_factor=0.7),
+        third=TrainingConfig(epochs=0.3, batch_size=2, lr_factor=0.5),
+        instruct=TrainingConfig(epochs=0.2, batch_size=2, lr_factor=0.5),
         evaluation=EvaluationConfig(batch_size=2),
     )

@@ -44,7 +44,7 @@ def _parts(config: Settings) -> Iterator[str]:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if isinstance(value, Settings) and "registry" not in field.metadata:
-            yield from _group(type(value), f"config.{field.name}")
+            yield from _group(type(value), f"config.{field.name}", values=value)
 
 
 def _registered(registry: Registry[type[Any]], group: str, tag: str) -> Iterator[str]:
@@ -57,22 +57,28 @@ def _objectives() -> Iterator[str]:
         yield from _group(OBJECTIVES[name], f"config.objectives.{name}")
 
 
-def _group(group: type[Settings], path: str, which: str = "") -> Iterator[str]:
-    """A heading, what the class says of itself, and a table of its fields."""
+def _group(
+    group: type[Settings], path: str, which: str = "", values: Settings | None = None
+) -> Iterator[str]:
+    """A heading, what the class says of itself, and a table of its fields.
+
+    The defaults are the class's, or those that a config's own default of it has, `values`.
+    """
     heading = f"{path}: {which}" if which else path
     yield f"\n## `{heading}`\n\n{_paragraphs(group.__doc__ or '')}\n"
-    rows = [*_rows(group)]
+    rows = [*_rows(group, values)]
     if rows:
         yield "| Field, default | Meaning |\n|---|---|"
         yield from rows
 
 
-def _rows(group: type[Settings]) -> Iterator[str]:
+def _rows(group: type[Settings], values: Settings | None) -> Iterator[str]:
     hints = type_hints(group)
     for field in dataclasses.fields(group):
         default = field.default
         if default is dataclasses.MISSING or isinstance(default, Settings | Mapping):
             continue
+        default = getattr(values, field.name, default)
         check = field.metadata.get("check")
         kind = type_words(hints[field.name]) + (f", {check.expected}" if check else "")
         comment = _cell(field.metadata.get("comment", ""))

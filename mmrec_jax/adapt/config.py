@@ -1,14 +1,16 @@
 """What `mmrec adapt` is told: a base, text, and how long each stage trains."""
 
 import dataclasses
-import math
 from typing import Any, Literal
 
-from mmrec_jax.config import AdapterConfig, MeshConfig, NoiseConfig, OptimConfig
+from mmrec_jax.adapter_config import AdapterConfig
+from mmrec_jax.config import MeshConfig, NoiseConfig
 from mmrec_jax.models.registry import FAMILIES
+from mmrec_jax.optim.config import OptimConfig
 from mmrec_jax.settings import SEED, Settings, above, at_least, setting, union, within
 
-_SOME = at_least(0)
+ALIGNED, INSTRUCTED = "align", "instruct"
+TRAINING = "first", "second", "third"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +43,10 @@ class ExtensionConfig(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class StageLength(Settings):
+class TrainingConfig(Settings):
     """How a stage trains; it begins with fresh moments and a warm-up of its own."""
 
-    epochs: float = setting(1.0, "passes over the new language's text", above(0))
+    epochs: float = setting(1.0, "passes over its text; 0: no such stage", at_least(0))
     tokens: int | None = setting(
         None, "instead of epochs: tokens, those of English text included", above(0)
     )
@@ -55,54 +57,16 @@ class StageLength(Settings):
     eval_every: int = setting(200, "steps; a checkpoint is written then, too", at_least(1))
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        divides = self.batch_size % self.accumulate == 0
-        self.require(divides, "accumulate", f"a divisor of batch_size = {self.batch_size}")
+        """Nothing: `AdaptConfig` checks each, whose messages then name the stage."""
 
-
-@dataclasses.dataclass(frozen=True)
-class AlignConfig(StageLength):
-    """The rows of the new tokens alone are trained, on short rows."""
-
-    group = "align"
-    epochs: float = setting(0.3, "passes over the new language's text; 0: no such stage", _SOME)
-    lr_factor: float = setting(3.0, "times optim.lr", above(0))
-    seq_len: int = setting(128, "tokens in a row", at_least(2))
-
-
-@dataclasses.dataclass(frozen=True)
-class FirstConfig(StageLength):
-    """Adapters and new rows, first stage."""
-
-    group = "first"
-    epochs: float = setting(3.0, "passes over the new language's text", above(0))
-
-
-@dataclasses.dataclass(frozen=True)
-class SecondConfig(StageLength):
-    """Adapters and new rows, second stage."""
-
-    group = "second"
-    epochs: float = setting(4.0, "passes over the new language's text", above(0))
-    lr_factor: float = setting(0.7, "times optim.lr", above(0))
-
-
-@dataclasses.dataclass(frozen=True)
-class ThirdConfig(StageLength):
-    """Adapters and new rows, third stage."""
-
-    group = "third"
-    epochs: float = setting(3.0, "passes over the new language's text", above(0))
-    lr_factor: float = setting(0.5, "times optim.lr", above(0))
-
-
-@dataclasses.dataclass(frozen=True)
-class InstructConfig(StageLength):
-    """Prompts and responses, with the loss on the responses; `config.noise` is of this stage."""
-
-    group = "instruct"
-    epochs: float = setting(1.0, "passes over prompts and responses; 0: no such stage", _SOME)
-    lr_factor: float = setting(0.5, "times optim.lr", above(0))
+    def named(self, name: str) -> "TrainingConfig":
+        """The same, checked as the field `name` of an adaptation."""
+        stage = dataclasses.replace(self)
+        object.__setattr__(stage, "group", name)
+        Settings.__post_init__(stage)
+        divides = stage.batch_size % stage.accumulate == 0
+        stage.require(divides, "accumulate", f"a divisor of batch_size = {stage.batch_size}")
+        return stage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +79,12 @@ class EvaluationConfig(Settings):
     sample_tokens: int = setting(48, "by the base's tokenizer; as much text by others", at_least(1))
     seq_len: int = setting(256, "tokens in a row", at_least(2))
     batch_size: int = setting(4, "rows side by side", at_least(1))
+    tasks: tuple[str, ...] = setting(
+        (),
+        "of lm-evaluation-harness (extra lm-eval), asked of the base and of the result; those of "
+        "turkish_pairs need no network",
+    )
+    limit: int | None = setting(None, "documents of each task; None: all", at_least(1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,31 +136,25 @@ class AdaptConfig(Settings):
     )
     noise: NoiseConfig = dataclasses.field(default_factory=lambda: NoiseConfig(alpha=5.0))
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
-    align: AlignConfig = AlignConfig()
-    first: FirstConfig = FirstConfig()
-    second: SecondConfig = SecondConfig()
-    third: ThirdConfig = ThirdConfig()
-    instruct: InstructConfig = InstructConfig()
+    # The rows of the new tokens alone; adapters and new rows; prompts and responses, with noise.
+    align: TrainingConfig = TrainingConfig(epochs=0.3, lr_factor=3.0, seq_len=128)
+    first: TrainingConfig = TrainingConfig(epochs=3.0)
+    second: TrainingConfig = TrainingConfig(epochs=4.0, lr_factor=0.7)
+    third: TrainingConfig = TrainingConfig(epochs=3.0, lr_factor=0.5)
+    instruct: TrainingConfig = TrainingConfig(lr_factor=0.5)
     evaluation: EvaluationConfig = EvaluationConfig()
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in (ALIGNED, *TRAINING, INSTRUCTED):
+            object.__setattr__(self, name, getattr(self, name).named(name))
+        self.first.require(bool(self.training), "epochs", "above 0, or that of second or third")
         adapters, extension = self.adapters, self.extension
         adapters.require(adapters.used, "kind", "an adapter, or whole")
         adapters.require(not adapters.init_from, "init_from", "empty: stages follow each other")
-        known = extension.superwords <= extension.vocab_size
-        expected = f"at most config.extension.vocab_size = {extension.vocab_size}"
+        known = extension.superwords < extension.vocab_size or not extension.superwords
+        expected = f"below config.extension.vocab_size = {extension.vocab_size}, or 0"
         extension.require(known, "superwords", expected)
-
-    @property
-    def aligns(self) -> bool:
-        """Whether the rows of new tokens are trained alone first."""
-        return self.extends and bool(self.align.tokens or self.align.epochs)
-
-    @property
-    def instructs(self) -> bool:
-        """Whether there is a stage of prompts and responses."""
-        return bool(self.instruct.tokens or self.instruct.epochs)
 
     @property
     def extends(self) -> bool:
@@ -198,8 +162,14 @@ class AdaptConfig(Settings):
         return self.extension.vocab_size > 0
 
     @property
-    def rows(self) -> int:
-        """The most devices that every stage's rows divide over."""
-        stages = self.align, self.first, self.second, self.third, self.instruct
-        rows = [each.batch_size // each.accumulate for each in stages]
-        return math.gcd(*rows, self.evaluation.batch_size)
+    def lengths(self) -> dict[str, TrainingConfig]:
+        """How the stages train that there are on the base, by their names, in order."""
+        every = {name: getattr(self, name) for name in (ALIGNED, *TRAINING, INSTRUCTED)}
+        if not self.extends:
+            del every[ALIGNED]
+        return {name: each for name, each in every.items() if each.tokens or each.epochs}
+
+    @property
+    def training(self) -> tuple[str, ...]:
+        """The stages that train adapters on text, in their order."""
+        return tuple(name for name in self.lengths if name in TRAINING)

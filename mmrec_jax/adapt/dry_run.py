@@ -13,12 +13,13 @@ import jax
 import jax.numpy as jnp
 
 from mmrec_jax.adapt.config import AdaptConfig
+from mmrec_jax.adapt.job import BASE, Job
 from mmrec_jax.adapt.pipeline import make_plan, prepare_devices
 from mmrec_jax.adapt.record import Record
-from mmrec_jax.adapt.runs import ALIGNED, INSTRUCTED, TRAINING, Rates
-from mmrec_jax.adapt.stages import Job, stages
-from mmrec_jax.checkpoints.load import open_model
-from mmrec_jax.config import Config, ExtendConfig, TrainConfig
+from mmrec_jax.adapt.stages import own_names, stages
+from mmrec_jax.adapter_config import ExtendConfig
+from mmrec_jax.checkpoints.load import open_model, with_base_model
+from mmrec_jax.config import Config, TrainConfig
 from mmrec_jax.data.files.reading import find_sources
 from mmrec_jax.data.kinds.text import TreebankConfig
 from mmrec_jax.errors import UserError
@@ -26,10 +27,9 @@ from mmrec_jax.models.family_config import FamilyConfig
 from mmrec_jax.plan.program import compile_program
 from mmrec_jax.plan.step import lower_steps
 from mmrec_jax.plan.target import Target, find_target
-from mmrec_jax.settings import role
 
 _GIB = 2**30
-_GUESS = Rates(turkish=0.35, english=0.28)  # tokens a byte, until a tokenizer has read the text
+_GUESS = {"turkish": 0.35, "english": 0.28}  # tokens a byte, until a tokenizer has read the text
 
 
 def dry_run(config: AdaptConfig, root: Path, *, until: str = "", start: str = "") -> Iterator[str]:
@@ -48,92 +48,57 @@ def dry_run(config: AdaptConfig, root: Path, *, until: str = "", start: str = ""
         prepare_devices(config)
     target = find_target(config.target) if config.target else _here()
     reasons = {stage.name: "not run yet" for stage in stages(config)}
-    job = Job(config, root, Record(root).results(reasons))
+    record = Record(root)
+    known = record.results(reasons)
     try:
-        plan = make_plan(config, root, Record(root), until=until, start=start)
+        plan = make_plan(config, root, record, until=until, start=start)
         reasons = {step.stage.name: step.reason for step in plan}
     except UserError as error:
         yield f"planned without what is not here: {error}"
-    model, known = _family(job)
-    yield f"base: {job.base} ({'as it is here' if known else 'as config.model says'})"
+    job = Job(config, root, {**_expected(config), **known})
+    model, is_here = _family(job)
+    yield f"base: {job.base} ({'as it is here' if is_here else 'as config.model says'})"
     yield f"memory: of each {target.kind}, {target.memory / _GIB:.2f} GiB"
-    taken: dict[Config, tuple[int, float]] = {}
+    costs: dict[Config, tuple[int, float]] = {}
     for name, reason in reasons.items():
         line = f"{name:10}  {'run: ' + reason if reason else 'done before'}"
-        found = _training(job, name, model)
-        if found is not None:
-            step, tokens = found
-            if step not in taken:
-                taken[step] = _cost(step, target, timed=not config.target)
-            size, seconds = taken[step]
+        size, steps, tokens, seconds = 0, 0, 0.0, 0.0
+        runs = job.runs(name)
+        for folder, run in runs.items():
+            step = _step(config, run, model)
+            if step not in costs:
+                with own_names(config, folder.name):
+                    costs[step] = _cost(step, target, timed=not config.target)
+            rows = run.train.batch_size * run.data.seq_len
+            size = max(size, costs[step][0])
+            number = run.train.steps or math.ceil((run.train.tokens or 0) / rows)
+            steps, tokens = steps + number, tokens + (run.train.tokens or number * rows)
+            seconds += number * costs[step][1]
+        if size:
             line += f"; {size:,} bytes ({size / target.memory:.0%})"
-            if tokens is not None:
-                steps = math.ceil(tokens / (step.train.batch_size * step.data.seq_len))
-                line += f"; about {steps:,} steps, {tokens:,.0f} tokens"
-                if seconds:
-                    line += f"; {seconds:.2f} s a step, {steps * seconds / 60:.0f} minutes"
+        if tokens > len(runs):  # a token each is read of text that is not here
+            line += f"; about {steps:,} steps, {tokens:,.0f} tokens"
+            if seconds:
+                line += f"; {seconds / steps:.2f} s a step, {seconds / 60:.0f} minutes"
         yield line
 
 
-def _training(job: Job, name: str, model: FamilyConfig) -> tuple[Config, float | None] | None:
-    """The step of a stage, and the tokens it reads if they are known; None: it trains nothing."""
-    config, runs = job.config, job.runs
-    if name == "base":
-        own = config.pretrain
-        return _step(runs.pretrain(), model), own.steps * own.batch_size * own.seq_len
-    extended = _extended(config, model) if config.extends else model
-    if name == INSTRUCTED:
-        return _step(runs.instruct(""), extended), config.instruct.tokens
-    if name == "control":
-        run = runs.text(TRAINING[0], 1.0, _GUESS, extended=False)
-        read = (ALIGNED, *TRAINING) if config.aligns else TRAINING
-        found = [_tokens(job, stage, "base") for stage in read]
-        known = [tokens for tokens in found if tokens is not None]
-        return _step(run, model), sum(known) if len(known) == len(found) else None
-    if name not in (ALIGNED, *TRAINING):
-        return None
-    run = runs.text(name, 1.0, _GUESS, extended=config.extends)
-    return _step(run, extended), _tokens(job, name, "extend")
-
-
-def _step(run: Config, model: FamilyConfig) -> Config:
-    """What decides the program of a run's step, alike where that is alike."""
-    names = [field.name for field in dataclasses.fields(model) if role(field) == "run"]
-    own = {name: getattr(run.model, name) for name in names if hasattr(run.model, name)}
-    train = run.train
-    return dataclasses.replace(
-        run,
-        model=dataclasses.replace(model, **own),
-        extend=ExtendConfig(),
-        adapters=dataclasses.replace(run.adapters, init_from=""),
-        data=TreebankConfig(seq_len=run.data.seq_len),
-        optim=dataclasses.replace(run.optim, lr=1e-3),
-        train=TrainConfig(
-            steps=1000,
-            batch_size=train.batch_size,
-            accumulate=train.accumulate,
-            devices=train.devices,
-        ),
-    )
-
-
-def _tokens(job: Job, stage: str, which: str) -> float | None:
-    """That a stage reads with the tokenizer of the "base" or the extended one; None: unknown."""
-    config, share = job.config, job.config.english_share
-    with contextlib.suppress(KeyError):
-        return job.length(stage) * job.rates(which).mixed(share)
-    with contextlib.suppress(UserError):  # the text has not been read yet, or is not here
-        size = sum(source.size for source in find_sources(config.text, "")) if config.text else 0
-        size = size or sum(len(each.text.encode()) for each in TreebankConfig().load("train"))
-        return job.runs.size(stage, _GUESS, size) * _GUESS.mixed(share)
-    tokens: int | None = getattr(config, stage).tokens
-    return tokens
+def _expected(config: AdaptConfig) -> dict[str, dict[str, Any]]:
+    """What reading the text will find, about; of text that is not here that there is none."""
+    size = 0
+    with contextlib.suppress(UserError):
+        if config.text:
+            size = sum(source.size for source in find_sources(config.text, ""))
+        else:
+            size = sum(len(each.text.encode()) for each in TreebankConfig().load("train"))
+    rates = {"tokens_per_byte": _GUESS}
+    return {"analyse": {**rates, "texts": {"turkish": {"bytes": size}}}, "extend": rates}
 
 
 def _family(job: Job) -> tuple[FamilyConfig, bool]:
     """The base's model, and whether that is known or `config.model` stands for it."""
     config = job.config
-    if config.base or "base" in job.results:
+    if config.base or BASE in job.results:
         try:
             return open_model(job.base).model, True
         except UserError:
@@ -141,12 +106,23 @@ def _family(job: Job) -> tuple[FamilyConfig, bool]:
     return dataclasses.replace(config.model, vocab_size=config.pretrain.vocab_size), False
 
 
-def _extended(config: AdaptConfig, model: FamilyConfig) -> FamilyConfig:
-    """With the rows of new tokens behind those of the base."""
-    own = config.extension
-    least = -(-(model.vocab_size + own.vocab_size) // own.multiple) * own.multiple
-    changed: Any = {"vocab_size": least, "new_rows": least - model.vocab_size}
-    return dataclasses.replace(model, **changed)
+def _step(config: AdaptConfig, run: Config, model: FamilyConfig) -> Config:
+    """What decides the program of a run's step, alike where that is alike."""
+    if run.extend.tokenizer:
+        own = config.extension
+        rows = -(-(model.vocab_size + own.vocab_size) // own.multiple) * own.multiple
+        changed: Any = {"vocab_size": rows, "new_rows": rows - model.vocab_size}
+        model = dataclasses.replace(model, **changed)
+    train = run.train
+    shape = {name: getattr(train, name) for name in ("batch_size", "accumulate", "devices")}
+    return dataclasses.replace(
+        with_base_model(run, model),
+        extend=ExtendConfig(),
+        adapters=dataclasses.replace(run.adapters, init_from=""),
+        data=TreebankConfig(seq_len=run.data.seq_len),
+        optim=dataclasses.replace(run.optim, lr=1e-3),
+        train=TrainConfig(steps=1000, **shape),
+    )
 
 
 def _cost(step: Config, target: Target, *, timed: bool) -> tuple[int, float]:
@@ -155,11 +131,11 @@ def _cost(step: Config, target: Target, *, timed: bool) -> tuple[int, float]:
     for _, lowered in lower_steps(step, target):
         size = max(size, compile_program(lowered).total)
         if timed:
-            seconds = seconds or time_step(lowered.compile())
+            seconds = seconds or _time_step(lowered.compile())
     return size, seconds
 
 
-def time_step(compiled: jax.stages.Compiled) -> float:
+def _time_step(compiled: jax.stages.Compiled) -> float:
     """Seconds of the second call, on zeros."""
     begun = 0.0
     for _ in range(2):

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from mmrec_jax.adapt.config import EvaluationConfig
 from mmrec_jax.checkpoints.load import continued_values, load_base, with_base_model
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
@@ -46,7 +47,7 @@ def open_run(config: Config) -> Opened:
     mesh = make_mesh(config)
     origin = load_base(config, Workdir(Path()), None)
     assert origin is not None  # every stage has a base
-    config = with_base_model(config, origin)
+    config = with_base_model(config, origin.model)
     base = origin.read(mesh, base_converter(config.adapters))
     family = with_vocabulary(config, origin.tokenizer)
     model = build_model(config, family, mesh, base.params, steps=1)
@@ -66,14 +67,14 @@ def open_run(config: Config) -> Opened:
 
 
 def measure(
-    opened: Opened, texts: Mapping[str, Sequence[Document]], rows: int, length: int
+    opened: Opened, texts: Mapping[str, Sequence[Document]], how: EvaluationConfig
 ) -> dict[str, Any]:
-    """Bits per byte of texts by their names, and the tokens in them; tokens a second of the last.
+    """Bits per byte of texts by their names, their tokens and bytes; the speed on the last one.
 
-    Rows of `length` tokens are read apart, `rows` of them at once.
+    Rows of `how.seq_len` tokens are read apart, `how.batch_size` of them at once.
     """
-    train = dataclasses.replace(opened.config.train, batch_size=rows, accumulate=1)
-    data = dataclasses.replace(opened.config.data, seq_len=length)
+    train = dataclasses.replace(opened.config.train, batch_size=how.batch_size, accumulate=1)
+    data = dataclasses.replace(opened.config.data, seq_len=how.seq_len)
     config = dataclasses.replace(opened.config, train=train, data=data)
     found: dict[str, Any] = {}
     for name, documents in texts.items():
@@ -85,7 +86,8 @@ def measure(
         begun = time.perf_counter()
         metrics = loss(request).metrics
         seconds = time.perf_counter() - begun  # the first text's have the compiler's in them
-        found[name] = {"bits_per_byte": metrics["bits_per_byte"], "tokens": metrics["tokens"]}
+        found[name] = {key: metrics[key] for key in ("bits_per_byte", "tokens")}
+        found[name]["bytes"] = sum(len(document.text.encode()) for document in documents)
         found["tokens_per_second"] = metrics["tokens"] / seconds
     return found
 
@@ -97,3 +99,25 @@ def continuations(opened: Opened, prompts: Sequence[str], tokens: int, seed: int
         generate(model, params, opened.tokenizer, prompt, max_tokens=tokens, seed=seed)[0]
         for prompt in prompts
     ]
+
+
+def task_scores(opened: Opened, how: EvaluationConfig) -> dict[str, float]:
+    """The metrics of the tasks of lm-evaluation-harness that `how` names, by task and metric.
+
+    Raises:
+      UserError: it is not installed, or a task's data cannot be read.
+    """
+    from mmrec_jax.evaluation.harness import OpenHarnessModel, evaluate  # an extra
+
+    model, params = process_local((opened.model, opened.params))
+    length = getattr(opened.config.model, "max_length", None)
+    asked = OpenHarnessModel(
+        model, params, opened.tokenizer, batch_size=how.batch_size, max_length=length
+    )
+    _, record = evaluate(asked, how.tasks, limit=how.limit)
+    return {
+        f"{task} {metric.partition(',')[0]}": value
+        for task, metrics in record["results"].items()
+        for metric, value in metrics.items()
+        if isinstance(value, float) and "stderr" not in metric
+    }

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import resource
 import sys
 import time
@@ -11,12 +12,11 @@ from typing import Any
 
 import jax
 
-from mmrec_jax.adapt.config import AdaptConfig
+from mmrec_jax.adapt.config import INSTRUCTED, AdaptConfig
+from mmrec_jax.adapt.job import BASE, Job
 from mmrec_jax.adapt.record import Record, StageRecord, fingerprint
-from mmrec_jax.adapt.report import write_report
-from mmrec_jax.adapt.runs import INSTRUCTED
-from mmrec_jax.adapt.stages import Job, Stage, stages
-from mmrec_jax.adapt.summary import summarise
+from mmrec_jax.adapt.report import summarise, write_report
+from mmrec_jax.adapt.stages import Stage, own_names, stages
 from mmrec_jax.adapt.text import files_key
 from mmrec_jax.checkpoints.load import open_model
 from mmrec_jax.checkpoints.lock import lock_folder, unlock_folder
@@ -24,8 +24,9 @@ from mmrec_jax.config import Config, TrainConfig
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.errors import UserError
 from mmrec_jax.train.compiled_steps import enable_compile_cache
-from mmrec_jax.train.mesh import split_cpu
+from mmrec_jax.train.mesh import make_mesh, split_cpu
 
+_FILES = "text", "english", "instructions"  # fields that name files
 _REPLACED = "replaced"  # the folders of stages that were run again, with a number each
 
 
@@ -59,17 +60,18 @@ def adapt(
         prepare_devices(config)
         record = Record(root)
         plan = make_plan(config, root, record, until=until, start=start)
-        for line in describe(plan):
-            print(line, flush=True)
+        names = [stage.name for stage in stages(config)]
+        width = max(map(len, names))
+        for step in plan:
+            print(f"  {step.stage.name:{width}}  {step.reason or 'done before'}", flush=True)
         todo = [step for step in plan if step.reason]
-        if any(step.stage.name == INSTRUCTED for step in todo):  # read last, but refused first
-            Job(config, root, {}).runs.instruct("").data.load()
+        _check(config, root, [step.stage.name for step in todo])
         for number, step in enumerate(todo, 1):
             print(f"[{number}/{len(todo)}] {step.stage.name}", flush=True)
-            _run(step, config, root, record)
-            _report(config, root, record, command)
+            _run(step, Job(config, root, record.results(names)), record)
+            _report(Job(config, root, record.results(names)), record, names, command)
         if not todo:
-            _report(config, root, record, command)
+            _report(Job(config, root, record.results(names)), record, names, command)
     finally:
         unlock_folder(root)
 
@@ -105,20 +107,38 @@ def make_plan(
     return plan
 
 
-def describe(plan: Sequence[Step]) -> list[str]:
-    """A line for each stage."""
-    width = max(len(step.stage.name) for step in plan)
-    return [
-        f"  {step.stage.name:{width}}  {'run: ' + step.reason if step.reason else 'done before'}"
-        for step in plan
-    ]
-
-
 def prepare_devices(config: AdaptConfig) -> None:
-    """Splits a CPU as far as the rows of all stages divide; before JAX begins."""
-    rows = TrainConfig(batch_size=config.rows, devices=config.devices, steps=1)
-    split_cpu(Config(mesh=config.mesh, train=rows))
+    """Splits a CPU as far as the rows of all stages divide; before JAX begins.
+
+    Raises:
+      UserError: the rows of a stage do not divide over the devices that there are.
+    """
+    shapes: dict[str, Any] = {**config.lengths, "evaluation": config.evaluation}
+    if not config.base:
+        shapes[BASE] = config.pretrain
+    rows = {name: x.batch_size // getattr(x, "accumulate", 1) for name, x in shapes.items()}
+
+    def run(rows: int) -> Config:
+        train = TrainConfig(batch_size=rows, devices=config.devices, steps=1)
+        return Config(mesh=config.mesh, train=train)
+
+    split_cpu(run(math.gcd(*rows.values())))
+    for name, each in rows.items():
+        with own_names(config, name):
+            make_mesh(run(each))
     enable_compile_cache()
+
+
+def _check(config: AdaptConfig, root: Path, names: Sequence[str]) -> None:
+    """Refuses what stages that are run late would refuse."""
+    if INSTRUCTED in names:
+        with own_names(config, INSTRUCTED):
+            (run,) = Job(config, root, {}).runs(INSTRUCTED).values()
+            run.data.load()
+    if "evaluate" in names and config.evaluation.tasks:
+        from mmrec_jax.evaluation.harness import find_tasks  # an extra
+
+        find_tasks(config.evaluation.tasks)
 
 
 def _inputs(
@@ -129,7 +149,7 @@ def _inputs(
     for field in stage.fields:
         group, _, name = field.partition(".")
         value = plain[group][name] if name else plain[group]
-        if field in stage.files:
+        if field in _FILES and value:
             inputs[f"the text of config.{field}"] = files_key(value, f"config.{field}")
         elif isinstance(value, dict):
             inputs |= {f"config.{field}.{name}": x for name, x in value.items()}
@@ -142,15 +162,14 @@ def _inputs(
     return inputs | {f"stage {name}": prints[name] for name in stage.needs if name in prints}
 
 
-def _run(step: Step, config: AdaptConfig, root: Path, record: Record) -> None:
+def _run(step: Step, job: Job, record: Record) -> None:
     name = step.stage.name
     found = record.stages.get(name)
     if found is None or found.done or found.difference(step.inputs):
-        _set_aside(root, name)
+        _set_aside(job.root, name)
         found = record.stages[name] = StageRecord(step.inputs)
     found.sessions += 1
     record.write()
-    job = Job(config, root, record.results([stage.name for stage in stages(config)]))
     begun = time.perf_counter()
     _reset_peak()
     try:
@@ -182,12 +201,11 @@ def _set_aside(root: Path, name: str) -> None:
     print(f"{folder} of before is now {target}", flush=True)
 
 
-def _report(config: AdaptConfig, root: Path, record: Record, command: str) -> None:
-    names = [stage.name for stage in stages(config)]
-    write_report(summarise(config, root, record, names, command), root)
-    finished = len(record.results(names)) == len(names)
-    if finished:
-        print(f"{root}: report.html, report.json, export/", flush=True)
+def _report(job: Job, record: Record, names: Sequence[str], command: str) -> None:
+    report = summarise(job, record, names, command)
+    write_report(report, job.root)
+    if report["finished"]:
+        print(f"{job.root}: report.html, report.json, export/", flush=True)
 
 
 def _reset_peak() -> None:

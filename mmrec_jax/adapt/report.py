@@ -4,24 +4,37 @@ The page needs nothing beside itself: no script, no font, no request. Each numbe
 in `report.json`, and its element says which: `value` of a <data>, `data-value` of a <text>.
 """
 
+import hashlib
+import importlib.metadata
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
+from mmrec_jax.adapt.config import ALIGNED
+from mmrec_jax.adapt.job import CONTROL, Job
+from mmrec_jax.adapt.record import Record, fingerprint
+from mmrec_jax.adapt.text import LANGUAGES
 from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
+from mmrec_jax.train.writer import read_metrics
 from mmrec_jax.tree import named_leaves
 
 _TEMPLATE = Path(__file__).with_name("report.html")
-_LISTS = "headline", "models", "curves", "samples", "stages"
 _MOST = 8  # tokens of a word that the picture has a row for; words of more are in the last
-_COMPARED = "turkish", "english", "turkish_tokens"  # of a model with the base
-
-
+_POINTS = 100  # of a curve
+_FILES = "extend/tokenizer.json", "export/model/*", "export/adapters/*"
+_MODELS = {
+    "base": "the base as it is",
+    "initialised": "with the first rows of the new tokens, nothing trained",
+    "aligned": "after the rows of the new tokens alone were trained",
+    "trained": "after the stages of training",
+    CONTROL: "the base without new tokens, trained on as many bytes of the same text",
+    "instructed": "after the prompts and responses",
+}
 # How numbers look, by their kind. The spaces before units do not break.
 _FORMATS: dict[str, Callable[[float], str]] = {
     "plain": lambda value: f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}",
@@ -35,20 +48,18 @@ _FORMATS: dict[str, Callable[[float], str]] = {
 }
 
 
-def write_report(report: dict[str, Any], folder: Path) -> None:
+def write_report(report: Mapping[str, Any], folder: Path) -> None:
     """Writes `report.json`, then `report.html`, each whole or not at all.
 
     Args:
-      report: plain JSON with a `title`. Any other part may be absent, None or empty (a stage that
-        has not been run, a control that is not wanted), and the page is without it then. Headlines
-        whose unit is "share", "bytes" or "seconds" are shown as percentages, in GiB, in minutes.
-      folder: has to exist. Its `report.json` has beside `report` what follows from it: relative
-        changes, from the base or from before, and the time of all stages.
+      report: as of `summarise`. Any part but the title may be empty, any number absent, and the
+        page is without it then. Headlines whose unit is "share", "bytes" or "seconds" are shown as
+        percentages, in GiB, in minutes.
+      folder: has to exist.
 
     Raises:
       UserError: a number is not finite, or a file cannot be written.
     """
-    report = _with_changes(report)
     for name, leaf in named_leaves(report).items():
         if isinstance(leaf, float) and not math.isfinite(leaf):
             raise UserError(f"report: {name} is {leaf}: a stage diverged; lower its learning rate")
@@ -62,38 +73,146 @@ def write_report(report: dict[str, Any], folder: Path) -> None:
     replace_file(folder / "report.html", page)
 
 
-def _with_changes(report: dict[str, Any]) -> dict[str, Any]:
-    """A copy with what follows from its numbers; lists that it lacks are empty."""
+def summarise(job: Job, record: Record, names: Sequence[str], command: str) -> dict[str, Any]:
+    """The report of the stages `names`, as far as they have been run, as plain JSON.
 
-    def change(before: float | None, after: float | None) -> float | None:
-        return after / before - 1 if before and after is not None else None
+    Args:
+      job: the adaptation with what its stages have found.
+      record: when they ran.
+      names: of all its stages.
+      command: what was typed.
+    """
+    base, results = job.config.base, job.results
+    known = Path(base).name if Path(base).exists() else base  # a path says nothing elsewhere
+    models = _models(results)
+    learned = results.get("extend", results.get("analyse", {}))
+    stages = [
+        {
+            "name": name,
+            "seconds": each.seconds,
+            "peak_bytes": each.peak_device_bytes or each.peak_bytes,
+            "tokens": each.result.get("tokens"),
+            "fingerprint": fingerprint(each.inputs),
+            "sessions": each.sessions,
+        }
+        for name, each in record.stages.items()
+        if name in names
+    ]
+    return {
+        "title": f"{known.rpartition('/')[2] or 'A small decoder'} learns Turkish",
+        "base": known or "trained here on the built-in English manual",
+        "command": command,
+        "mmrec_jax": importlib.metadata.version("mmrec_jax"),
+        "seed": job.config.seed,
+        "finished": all(name in results for name in names),
+        "headline": _headline(models, results),
+        "tokenizer": {
+            "new_tokens": learned.get("new_tokens", 0),
+            "texts": [_tokenized(score) for score in learned.get("scores", {}).values()],
+        },
+        "models": models,
+        "curves": _curves(job),
+        "samples": results.get("evaluate", {}).get("samples", []),
+        "stages": stages,
+        "total_seconds": sum(each["seconds"] for each in stages),
+        "files": _files(job.root),
+    }
 
-    report = report | {name: report.get(name) or [] for name in _LISTS}
-    report["headline"] = [
-        item | {"change": change(item.get("before"), item["value"])} for item in report["headline"]
-    ]
-    models = report["models"]
-    base: dict[str, Any] = next((model for model in models if model["name"] == "base"), {})
-    report["models"] = [
-        model
-        if model is base
-        else model | {f"{key}_change": change(base.get(key), model.get(key)) for key in _COMPARED}
-        for model in models
-    ]
-    if report.get("tokenizer"):
-        texts = [
-            text
-            | {"change": change(text["before"]["tokens"], text["after"]["tokens"])}
-            | {side: text[side] | {"shares": _folded(text[side])} for side in ("before", "after")}
-            for text in report["tokenizer"]["texts"]
+
+def _models(results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What was measured of each, and relative changes from the base."""
+    found = results.get("evaluate", {}).get("models") or results.get("initialise", {})
+    models: list[dict[str, Any]] = []
+    for name, words in _MODELS.items():
+        if name not in found:
+            continue
+        turkish, speed = found[name]["turkish"], found[name]["tokens_per_second"]
+        compared = {language: found[name][language]["bits_per_byte"] for language in LANGUAGES}
+        compared["turkish_tokens"] = turkish["tokens"]
+        changes = {}
+        if models:
+            changes = {f"{key}_change": x / models[0][key] - 1 for key, x in compared.items()}
+        facts = {
+            "tokens_per_second": speed,
+            "seconds_per_megabyte": turkish["tokens"] / turkish["bytes"] * 1e6 / speed,
+            "scores": found[name].get("scores"),
+        }
+        models.append({"name": name, "is": words, **compared, **changes, **facts})
+    return models
+
+
+def _headline(
+    models: Sequence[Mapping[str, Any]], results: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    by_name = {each["name"]: each for each in models}
+    found: list[dict[str, Any]] = []
+
+    def add(name: str, value: float, before: float, unit: str, definition: str) -> None:
+        facts = {"name": name, "value": value, "before": before, "unit": unit}
+        found.append({**facts, "definition": definition, "change": value / before - 1})
+
+    if "extend" in results:
+        score = results["extend"]["scores"]["turkish"]
+        numbers = score["tokens_a_word"], score["base_tokens_a_word"], "tokens/word"
+        words = "of held-out text; words are what stands between white space"
+        add("Tokens per Turkish word", *numbers, words)
+    for name in LANGUAGES if "trained" in by_name else ():
+        numbers = by_name["trained"][name], by_name["base"][name], "bits/byte"
+        words = (
+            "of held-out text after the stages of training, end tokens included; a change of "
+            "tokenizer does not change what a byte is"
+        )
+        add(f"Bits per byte, {name.capitalize()}", *numbers, words)
+    if CONTROL in by_name:
+        numbers = by_name[CONTROL]["turkish"], by_name["base"]["turkish"], "bits/byte"
+        words = "the base's own tokens, trained on as many bytes of the same text"
+        add("The same without new tokens, Turkish", *numbers, words)
+    return found
+
+
+def _tokenized(score: Mapping[str, Any]) -> dict[str, Any]:
+    """The score of a text, with what the page shows besides."""
+    return {
+        **score,
+        "name": score["name"].capitalize(),
+        "change": -score["reduction"],
+        "base_bytes_a_token": score["bytes"] / score["base_tokens"],
+        "shares": _folded(score["words_by_tokens"]),
+        "base_shares": _folded(score["base_words_by_tokens"]),
+    }
+
+
+def _folded(shares: Mapping[Any, float]) -> dict[str, float]:
+    """Shares of words by their tokens, those of many together."""
+    folded = {str(number): 0.0 for number in range(1, _MOST)} | {f"{_MOST}+": 0.0}
+    for number, share in shares.items():
+        folded[str(number) if int(number) < _MOST else f"{_MOST}+"] += share
+    return folded
+
+
+def _curves(job: Job) -> list[dict[str, Any]]:
+    """The training loss in bits/byte, over the tokens of all stages."""
+    curves, before = [], 0
+    for stage in (each for each in (ALIGNED, *job.config.training) if each in job.results):
+        found, rate = job.results[stage], sum(job.weights(extended=job.config.extends))
+        metrics = read_metrics(job.folder(stage) / "metrics.jsonl")
+        lines = [line for line in metrics if line["split"] == "train"]
+        scale = found["tokens"] / max(found["steps"], 1)
+        points = [
+            [before + line["step"] * scale, line["loss"] / math.log(2) * rate]
+            for line in lines[:: max(1, len(lines) // _POINTS)]
         ]
-        report["tokenizer"] = report["tokenizer"] | {"texts": texts}
-    report["total_seconds"] = sum(stage["seconds"] for stage in report["stages"])
-    return report
+        before += found["tokens"]
+        curves.append({"stage": stage, "points": points})
+    return curves
 
 
-def _folded(counts: dict[str, Any]) -> dict[str, float]:
-    shares = {str(number): 0.0 for number in range(1, _MOST)} | {f"{_MOST}+": 0.0}
-    for number, share in counts["words_by_tokens"].items():
-        shares[number if number in shares else f"{_MOST}+"] += share
-    return shares
+def _files(root: Path) -> dict[str, str]:
+    """sha256 (hex) of what was made."""
+    found = {}
+    for path in (path for pattern in _FILES for path in sorted(root.glob(pattern))):
+        if path.is_file():
+            with open(path, "rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256")
+            found[str(path.relative_to(root))] = digest.hexdigest()
+    return found

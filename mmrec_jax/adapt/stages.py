@@ -1,10 +1,13 @@
 """The stages of an adaptation: each a function of the job that returns what it found, for JSON."""
 
+import contextlib
 import dataclasses
+import functools
 import json
 import math
+import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from mmrec_jax import dora
-from mmrec_jax.adapt.config import AdaptConfig
-from mmrec_jax.adapt.measure import Opened, continuations, measure, open_run
-from mmrec_jax.adapt.runs import ALIGNED, INSTRUCTED, TRAINING, Rates, Runs
+from mmrec_jax.adapt.config import ALIGNED, INSTRUCTED, AdaptConfig
+from mmrec_jax.adapt.job import BASE, CONTROL, Job
+from mmrec_jax.adapt.measure import Opened, continuations, measure, open_run, task_scores
 from mmrec_jax.adapt.text import (
     LANGUAGES,
     sample,
@@ -27,13 +29,17 @@ from mmrec_jax.adapt.text import (
 )
 from mmrec_jax.checkpoints.load import open_model, read_adapters, tensor_names
 from mmrec_jax.checkpoints.publish import publish
-from mmrec_jax.config import Config
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.errors import UserError
 from mmrec_jax.evaluation.samples import beginnings
 from mmrec_jax.tokenizers.bpe_file import BpeFile
 from mmrec_jax.tokenizers.cache import load_tokenizer
-from mmrec_jax.tokenizers.extension import ExtensionPlan, learn_extension, write_extension
+from mmrec_jax.tokenizers.extension import (
+    ExtensionPlan,
+    learn_extension,
+    progress_bars,
+    write_extension,
+)
 from mmrec_jax.tokenizers.report import Encoder, score_text
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.mesh import arrange
@@ -47,258 +53,190 @@ _SHARD_BYTES = 5_000_000_000
 _COMPARED = 128  # tokens whose logits are compared after the export
 _EQUAL = 1e-5  # of the largest logit
 _CLOSE = 0.05  # nats a token, by which a model exported from few bits may differ
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """An adaptation: its config, its folder, and what its stages have found so far."""
-
-    config: AdaptConfig
-    root: Path
-    results: Mapping[str, Mapping[str, Any]]
-
-    def folder(self, stage: str) -> Path:
-        """Of a stage."""
-        return self.root / stage
-
-    @property
-    def base(self) -> str:
-        """The model that is adapted."""
-        return self.config.base or str(self.folder("base"))
-
-    @property
-    def runs(self) -> Runs:
-        """The configs of its training."""
-        return Runs(self.config, self.root, self.base)
-
-    def rates(self, which: str) -> Rates:
-        """Tokens a byte by the tokenizer of the "base" or the extended one, "extend"."""
-        stage = "extend" if which == "extend" and self.config.extends else "analyse"
-        return Rates(**self.results[stage]["tokens_per_byte"])
-
-    @property
-    def final_model(self) -> str:
-        """What the model that is exported is called."""
-        return "instructed" if self.config.instructs else "trained"
-
-    def length(self, stage: str) -> float:
-        """Bytes that a stage of training reads."""
-        size = self.results["analyse"]["texts"]["turkish"]["bytes"]
-        return self.runs.size(stage, self.rates("extend"), size)
+# What fields of a run, or options of another command, are called in an adaptation.
+_NAMES = {
+    "config.train.devices": "config.devices",
+    "config.init_from": "config.base",
+    "--vocab-size": "config.extension.vocab_size",
+    "--superwords": "config.extension.superwords",
+    "--text": "config.text",
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One of them, and what it depends on: earlier stages, fields of the config, files."""
+    """One of them, and what it depends on: earlier stages, fields of the config."""
 
     name: str
     run: Callable[[Job], dict[str, Any]]
-    needs: tuple[str, ...] = ()
+    needs: tuple[str, ...]
     fields: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()  # of the fields, those that name files
 
 
 def stages(config: AdaptConfig) -> list[Stage]:
-    """Those that a config asks for, in their order."""
+    """Those that a config asks for, in their order: what reads the text first, then what trains."""
+
+    def training(name: str, needs: tuple[str, ...], *fields: str) -> Stage:
+        return Stage(name, functools.partial(_train, stage=name), needs, fields)
+
     how = "adapters", "optim", "english_share", "seed"
     learned = "extension.vocab_size", "extension.superwords"
     rows = ("extension.method", "extension.multiple") if config.extends else ()
-    measured = "evaluation"
-    found = []
-    if not config.base:
-        found.append(Stage("base", _base, (), ("model", "pretrain", "seed")))
-    split = "documents", "field", "validation_fraction", "check_language", "text", "english"
-    found.append(Stage("analyse", _analyse, ("base",), (*learned, *split), ("text", "english")))
-    before = "analyse"
+    split = "text", "english", "documents", "field", "validation_fraction", "check_language"
+    found = [Stage("analyse", _analyse, (), (*learned, *split))]
+    if not config.base:  # its tokenizer is made at once, to be extended before anything is trained
+        found[0] = dataclasses.replace(found[0], fields=(*found[0].fields, "pretrain.vocab_size"))
     if config.extends:
-        found += [
-            Stage("extend", _extend, ("analyse",), learned),
-            Stage("initialise", _initialise, ("extend",), ("adapters", *rows, measured)),
-        ]
-        before = "extend"
-    if config.aligns:
-        found.append(Stage(ALIGNED, _align, ("extend",), (ALIGNED, *rows, *how)))
-        before = ALIGNED
-    for name in TRAINING:
-        own = name, "target_bits_per_byte", *rows, *how
-        found.append(Stage(name, _training(name, before), (before,), own))
-        before = name
+        found.append(Stage("extend", _extend, ("analyse",), learned))
+    if not config.base:
+        found.append(training(BASE, (), "model", "pretrain", "seed"))
+    before: tuple[str, ...] = ("extend" if config.extends else "analyse", BASE)
+    start = before
+    if config.extends:
+        measured = "evaluation.seq_len", "evaluation.batch_size"
+        found.append(Stage("initialise", _initialise, start, ("adapters", *rows, *measured)))
+    for name in config.lengths:
+        told: tuple[str, ...] = ("instructions", "noise") if name == INSTRUCTED else ()
+        if name in config.training:
+            told = ("target_bits_per_byte",)
+        found.append(training(name, before, name, *told, *rows, *how))
+        before = (name,)
+    compared = [stage.name for stage in found if stage.name in ("initialise", ALIGNED)]
     if config.extends and config.control:
-        every = ALIGNED, *TRAINING, "target_bits_per_byte", *how
         # Lengths in tokens are of the extended tokenizer.
-        counted = any(getattr(config, name).tokens for name in (ALIGNED, *TRAINING))
-        needs = "extend" if counted else "analyse"
-        found.append(Stage("control", _control, (needs,), every))
-    if config.instructs:
-        told = ("instruct", "instructions", "noise", *how)
-        found.append(Stage(INSTRUCTED, _instruct, (before,), told, ("instructions",)))
-        before = INSTRUCTED
-    compared = [each.name for each in found if each.name in ("initialise", ALIGNED, "control")]
-    found.append(Stage("evaluate", _evaluate, (before, *compared), (measured, "control")))
+        counted = any(each.tokens for each in config.lengths.values())
+        needs = start if counted else ("analyse", BASE)
+        every = [name for name in config.lengths if name != INSTRUCTED]
+        found.append(training(CONTROL, needs, *every, "target_bits_per_byte", *how))
+        compared.append(CONTROL)
+    found.append(Stage("evaluate", _evaluate, (*before, *compared), ("evaluation", "control")))
     found.append(Stage("export", _export, ("evaluate",)))
     return found
 
 
-def _base(job: Job) -> dict[str, Any]:
-    """A small decoder learns the built-in English manual."""
-    return _train(job.runs.pretrain(), job.folder("base"))
+@contextlib.contextmanager
+def own_names(config: AdaptConfig, stage: str) -> Iterator[None]:
+    """What is refused in the runs of a stage names the fields of the adaptation."""
+    group = "pretrain" if stage == BASE else stage
+    own = {field.name for field in dataclasses.fields(getattr(config, group))}
+
+    def renamed(found: re.Match[str]) -> str:
+        if found["field"] in own and found["group"] in ("train", "data", "model", "optim"):
+            return f"config.{group}.{found['field']}"
+        return _NAMES.get(found[0], found[0])
+
+    try:
+        yield
+    except UserError as error:
+        pattern = r"config\.(?P<group>\w+)(\.(?P<field>\w+))?|(?<!\w)--[a-z-]+"
+        raise UserError(re.sub(pattern, renamed, str(error))) from None
+
+
+def _train(job: Job, stage: str) -> dict[str, Any]:
+    """Trains or goes on; the status of a signal comes as `SystemExit`."""
+    steps = tokens = 0
+    for folder, config in job.runs(stage).items():
+        with own_names(job.config, folder.name):
+            status = run(config, folder)
+        if status:
+            raise SystemExit(status)
+        done = max((line["step"] for line in read_metrics(folder / "metrics.jsonl")), default=0)
+        steps += done
+        tokens += done * config.train.batch_size * config.data.seq_len  # and padding
+    return {"steps": steps, "tokens": tokens}
 
 
 def _analyse(job: Job) -> dict[str, Any]:
     """Splits the text and says what the base's tokenizer makes of it."""
-    config, folder = job.config, job.folder("analyse")
+    folder = job.analysed
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    base = open_model(job.base)
-    texts = {language: split_text(config, language, folder) for language in LANGUAGES}
-    base.tokenizer.save(folder / "tokenizer")
-    encoder = Encoder("base", base.tokenizer)
-    scores = {
-        language: score_text(language, _held_out(job, language), encoder, encoder)
-        for language in LANGUAGES
-    }
-    found = {
-        "texts": texts,
-        "scores": scores,
-        "tokens_per_byte": _tokens_per_byte(job, encoder),
-        "predicted_reduction": _predicted(job, encoder) if config.extends else 0.0,
-    }
+    texts = {language: split_text(job.config, language, folder) for language in LANGUAGES}
+    with own_names(job.config, BASE):
+        tokenizer = job.base_tokenizer()
+    tokenizer.save(folder / "tokenizer")
+    base = Encoder("base", tokenizer)
+    found = {"texts": texts, **_scores(job, base, base)}
     for language in LANGUAGES:
-        text, score = texts[language], scores[language]
+        text, score = texts[language], found["scores"][language]
         ceiling = "" if score["ceiling"] is None else f", at most {score['ceiling']:.0%} fewer"
         print(
             f"{language}: {text['documents']:,} documents, {text['bytes']:,} bytes to train on, "
             f"{text['held_out']:,} held out, {text['copies']:,} copies left out; "
             f"{score['tokens_a_word']:.2f} tokens a word{ceiling} without superwords"
         )
-    if config.extends:
-        print(f"new tokens will save about {found['predicted_reduction']:.0%} of the Turkish ones")
+    if job.config.extends:
+        found["predicted_reduction"] = predicted = _predicted(job, base)
+        print(f"new tokens will save about {predicted:.0%} of the Turkish ones")
     return found
 
 
 def _extend(job: Job) -> dict[str, Any]:
     """Learns the new tokens from the training text."""
-    plan = _plan(job, sorted(train_folder(job.folder("analyse"), "turkish").iterdir()))
-    bars: dict[str, tqdm] = {}
-
-    def report(stage: str, done: int, total: int) -> None:
-        bar = bars.setdefault(stage, tqdm(desc=stage, total=total, unit_scale=True))
-        bar.update(done - bar.n)
-
-    try:
-        vocabulary = learn_extension(plan, report)
-    except UserError as error:
-        options = {"--vocab-size": "extension.vocab_size", "--superwords": "extension.superwords"}
-        message = str(error)
-        for option, field in options.items():
-            message = message.replace(option, f"config.{field}")
-        raise UserError(message) from None
-    finally:
-        for bar in bars.values():
-            bar.close()
     folder = job.folder("extend")
     folder.mkdir(parents=True, exist_ok=True)
+    with own_names(job.config, "extension"):
+        plan = _plan(job, sorted(train_folder(job.analysed, "turkish").iterdir()))
+        with progress_bars() as report:
+            vocabulary = learn_extension(plan, report)
     write_extension(folder, vocabulary, plan.record())
     encoder = Encoder.read(folder / "tokenizer.json", "the extended tokenizer")
-    base = Encoder("base", load_tokenizer(job.folder("analyse") / "tokenizer"))
-    scores = {
-        language: score_text(language, _held_out(job, language), encoder, base)
-        for language in LANGUAGES
-    }
-    reduction, changed = scores["turkish"]["reduction"], scores["english"]["changed"]
+    found = _scores(job, encoder, Encoder("base", load_tokenizer(job.analysed / "tokenizer")))
+    reduction, changed = (
+        found["scores"][language][name]
+        for language, name in (("turkish", "reduction"), ("english", "changed"))
+    )
     print(
         f"{vocabulary.new_tokens:,} new tokens: {reduction:.1%} fewer for held-out Turkish; "
         f"{changed:.2%} of the English sentences have other ids"
     )
-    return {
-        "new_tokens": vocabulary.new_tokens,
-        "scores": scores,
-        "tokens_per_byte": _tokens_per_byte(job, encoder),
-    }
+    return {"new_tokens": vocabulary.new_tokens, **found}
 
 
 def _initialise(job: Job) -> dict[str, Any]:
     """Measures the base, and the base with the first rows of the new tokens."""
-    found = {}
-    for name, extended in (("base", False), ("initialised", True)):
-        found[name] = _measure(job, open_run(job.runs.untrained(extended=extended)))
-        _say(name, found[name])
-    return found
-
-
-def _align(job: Job) -> dict[str, Any]:
-    """Trains the rows of the new tokens alone."""
-    size = job.length(ALIGNED)
-    config = job.runs.text(ALIGNED, size, job.rates("extend"), extended=True)
-    return _train(config, job.folder(ALIGNED))
-
-
-def _training(name: str, before: str) -> Callable[[Job], dict[str, Any]]:
-    """A stage that trains adapters and new rows, which go on from those of the stage before."""
-
-    def train(job: Job) -> dict[str, Any]:
-        previous = str(job.folder(before)) if before in (ALIGNED, *TRAINING) else ""
-        rates, extends = job.rates("extend"), job.config.extends
-        config = job.runs.text(name, job.length(name), rates, previous=previous, extended=extends)
-        return _train(config, job.folder(name))
-
-    return train
-
-
-def _control(job: Job) -> dict[str, Any]:
-    """The base without new tokens on the same bytes, with as many stages of training."""
-    found, previous = {}, ""
-    for name in TRAINING:
-        aligned = job.length(ALIGNED) if name == TRAINING[0] and job.config.aligns else 0.0
-        size = job.length(name) + aligned
-        folder = job.folder("control") / name
-        config = job.runs.text(name, size, job.rates("base"), previous=previous, extended=False)
-        found[name] = _train(config, folder)
-        previous = str(folder)
-    return found
-
-
-def _instruct(job: Job) -> dict[str, Any]:
-    """Prompts and responses."""
-    return _train(job.runs.instruct(str(job.folder(TRAINING[-1]))), job.folder(INSTRUCTED))
+    return {
+        name: _measure(job, name, open_run(job.untrained(extended=extended)))
+        for name, extended in (("base", False), ("initialised", True))
+    }
 
 
 def _evaluate(job: Job) -> dict[str, Any]:
     """Every model on the held-out text; the base and the result write side by side."""
-    models = dict(job.results.get("initialise", {}))
-    own = {"aligned": ALIGNED, "trained": TRAINING[-1], "instructed": INSTRUCTED}
-    opened = {"base": job.runs.untrained(extended=False)}
+    config, how = job.config, job.config.evaluation
+    own = {"aligned": ALIGNED, "trained": config.training[-1], "instructed": INSTRUCTED}
+    final = "instructed" if INSTRUCTED in config.lengths else "trained"
+    runs = {"base": job.untrained(extended=False)}
     for name, stage in own.items():
         if stage in job.results:
-            opened[name] = _continued(job, job.folder(stage), extended=job.config.extends)
-    if "control" in job.results:
-        last = job.folder("control") / TRAINING[-1]
-        opened["control"] = _continued(job, last, extended=False)
-    written: dict[str, list[str]] = {}
-    config = job.config.evaluation
-    documents = validation_documents(job.folder("analyse"), "turkish")
+            runs[name] = job.trained(job.folder(stage), extended=config.extends)
+    if CONTROL in job.results:
+        runs[CONTROL] = job.trained([*job.runs(CONTROL)][-1], extended=False)
+    models = dict(job.results.get("initialise", {}))
+    documents = validation_documents(job.analysed, "turkish")
     pairs: list[tuple[str, str]] = []
-    for name, run_config in opened.items():
+    written: dict[str, list[str]] = {}
+    for name, run_config in runs.items():
         model = open_run(run_config)
         if name not in models:
-            models[name] = _measure(job, model)
-            _say(name, models[name])
+            models[name] = _measure(job, name, model)
         if name == "base":
             store = TokenStore.from_documents(documents, model.tokenizer)
-            pairs = beginnings(store, model.tokenizer, config.samples, config.sample_tokens)
-        if name in ("base", job.final_model) and pairs:
-            rates = [job.rates(which).turkish for which in ("base", "extend")]
-            shorter = rates[1] / rates[0] if name != "base" else 1.0
-            tokens = math.ceil(config.sample_tokens * shorter)
-            prompts, references = zip(*pairs, strict=True)
-            written[name] = continuations(model, prompts, tokens, job.config.seed)
-            models[name] = {**models[name], "scores": turkish_scores(written[name], references)}
+            pairs = beginnings(store, model.tokenizer, how.samples, how.sample_tokens)
+        if name in ("base", final):
+            scores = task_scores(model, how) if how.tasks else {}
+            if pairs:
+                prompts, references = zip(*pairs, strict=True)
+                rate, before = (job.weights(extended=each)[0] for each in (name != "base", False))
+                tokens = math.ceil(how.sample_tokens * rate / before)
+                written[name] = continuations(model, prompts, tokens, config.seed)
+                scores |= turkish_scores(written[name], references)
+            models[name] = {**models[name], "scores": scores}
         del model
         jax.clear_caches()
     texts = zip(pairs, *written.values(), strict=True) if written else ()
     samples = [
-        {"prompt": prompt, "reference": rest, "base": before, "adapted": after}
-        for (prompt, rest), before, after in texts
+        {"prompt": prompt, "base": before, "adapted": after} for (prompt, _), before, after in texts
     ]
     return {"models": models, "samples": samples}
 
@@ -307,7 +245,7 @@ def _export(job: Job) -> dict[str, Any]:
     """Writes the model, merged, and its adapters alone; reads it again and compares."""
     folder = job.folder("export")
     shutil.rmtree(folder, ignore_errors=True)
-    final = job.folder(INSTRUCTED if job.config.instructs else TRAINING[-1])
+    final = job.folder([*job.config.lengths][-1])
     host = arrange(jax.devices("cpu"))  # where the whole model has room
     merged = open_model(final).read(host)
     files = publish(merged, folder / "model", _SHARD_BYTES)
@@ -316,10 +254,10 @@ def _export(job: Job) -> dict[str, Any]:
     if names is not None or not new_rows:  # `peft` knows no rows of models that it does not know
         old_rows = trained.model.vocab_size - new_rows
         dora.write_peft(folder / "adapters", trained.adapters, names, old_rows)
-    document = validation_documents(job.folder("analyse"), "turkish")[0]
+    document = validation_documents(job.analysed, "turkish")[0]
     again = open_model(folder / "model").read(host)
     tokens = jnp.asarray(merged.tokenizer.encode(document.text)[None, :_COMPARED])
-    opened = open_run(_continued(job, final, extended=job.config.extends))
+    opened = open_run(job.trained(final, extended=job.config.extends))
     models = [(opened.model, opened.params)]
     models += [(each.model.build(), each.params) for each in (merged, again)]
     ids = merged.tokenizer.vocab_size  # behind them is padding, which a folder does not tell apart
@@ -345,85 +283,49 @@ def _nll(logits: NDArray[np.float64], tokens: NDArray[np.int32]) -> float:
     return float(np.mean(np.log(np.exp(shifted).sum(-1)) - chosen))
 
 
-def _train(config: Config, folder: Path) -> dict[str, Any]:
-    """Trains or goes on; the status of a signal comes as `SystemExit`."""
-    status = run(config, folder)
-    if status:
-        raise SystemExit(status)
-    lines = read_metrics(folder / "metrics.jsonl")
-    steps = max((line["step"] for line in lines), default=0)
-    validation = [line for line in lines if line["split"] == "validation"]
-    tokens = steps * config.train.batch_size * config.data.seq_len  # and padding
-    return {"steps": steps, "tokens": tokens, "validation": validation[-1] if validation else {}}
-
-
-def _continued(job: Job, folder: Path, *, extended: bool) -> Config:
-    """The config of a finished run's model, to be opened."""
-    config = job.runs.untrained(extended=extended)
-    kind = "whole" if folder.name == ALIGNED else config.adapters.kind
-    adapters = dataclasses.replace(config.adapters, kind=kind, init_from=str(folder))
-    return dataclasses.replace(config, adapters=adapters)
-
-
-def _measure(job: Job, opened: Opened) -> dict[str, Any]:
-    config = job.config.evaluation
-    texts = {
-        language: validation_documents(job.folder("analyse"), language) for language in LANGUAGES
-    }
-    found = measure(opened, texts, config.batch_size, config.seq_len)
-    size = sum(len(document.text.encode()) for document in texts["turkish"])
-    rate = found["turkish"]["tokens"] / size
-    return {**found, "seconds_per_megabyte": rate * 1e6 / found["tokens_per_second"]}
-
-
-def _say(name: str, found: Mapping[str, Any]) -> None:
+def _measure(job: Job, name: str, opened: Opened) -> dict[str, Any]:
+    texts = {language: validation_documents(job.analysed, language) for language in LANGUAGES}
+    found = measure(opened, texts, job.config.evaluation)
     turkish, english = (found[language]["bits_per_byte"] for language in LANGUAGES)
     print(f"{name}: {turkish:.4f} bits/byte in Turkish, {english:.4f} in English")
-
-
-def _held_out(job: Job, language: str) -> list[str]:
-    return [each.text for each in validation_documents(job.folder("analyse"), language)]
-
-
-def _tokens_per_byte(job: Job, encoder: Encoder) -> dict[str, float]:
-    """Of the training text, or the beginnings of its sources."""
-    found = {}
-    for language in LANGUAGES:
-        texts = list(sample(job.folder("analyse"), language, _SAMPLE))
-        size = sum(len(text.encode()) for text in texts)
-        found[language] = sum(map(len, encoder.encode(texts))) / size
     return found
 
 
+def _scores(job: Job, encoder: Encoder, base: Encoder) -> dict[str, Any]:
+    """Of the held-out text; and the tokens in a byte of the text that is trained on."""
+    scores, rates = {}, {}
+    for language in LANGUAGES:
+        held = [each.text for each in validation_documents(job.analysed, language)]
+        scores[language] = score_text(language, held, encoder, base)
+        texts = list(sample(job.analysed, language, _SAMPLE))
+        size = sum(len(text.encode()) for text in texts)
+        rates[language] = sum(map(len, encoder.encode(texts))) / size
+    return {"scores": scores, "tokens_per_byte": rates}
+
+
 def _plan(job: Job, files: list[Path]) -> ExtensionPlan:
-    config = job.config.extension
-    return ExtensionPlan(_bpe_file(job), files, config.vocab_size, config.superwords)
-
-
-def _predicted(job: Job, base: Encoder) -> float:
-    """The share of tokens that some new ones, learned from a little text, save in other text."""
-    texts = list(sample(job.folder("analyse"), "turkish", _PREDICTED_ON))
-    cut = max(1, len(texts) * 9 // 10)
-    path = job.folder("analyse") / "sample.jsonl"
-    lines = (json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts[:cut])
-    path.write_text("".join(lines), "utf-8")
-    most = sum(map(len, texts[:cut])) // _CHARACTERS_A_TOKEN
-    plan = _plan(job, [path])
-    plan = dataclasses.replace(plan, vocab_size=min(plan.vocab_size, max(1, most)), superwords=0)
-    vocabulary = learn_extension(plan, lambda *_: None)
-    folder = job.folder("analyse") / "predicted"
-    folder.mkdir()
-    write_extension(folder, vocabulary, plan.record())
-    encoder = Encoder.read(folder / "tokenizer.json", "the predicted tokenizer")
-    return float(score_text("turkish", texts[cut:] or texts, encoder, base)["reduction"])
-
-
-def _bpe_file(job: Job) -> BpeFile:
-    path = job.folder("analyse") / "tokenizer" / "tokenizer.json"
+    config, path = job.config.extension, job.analysed / "tokenizer" / "tokenizer.json"
     if not path.is_file():
         raise UserError(
             f"config.base {job.base}: its tokenizer is no byte-level BPE (tokenizer.json), which "
             "alone can be extended; set config.extension.vocab_size=0 and superwords=0, or train "
             "a base with config.tokenizer.kind=byte_bpe"
         )
-    return BpeFile.read(path)
+    return ExtensionPlan(BpeFile.read(path), files, config.vocab_size, config.superwords)
+
+
+def _predicted(job: Job, base: Encoder) -> float:
+    """The share of tokens that some new ones, learned from a little text, save in other text."""
+    texts = list(sample(job.analysed, "turkish", _PREDICTED_ON))
+    cut = max(1, len(texts) * 9 // 10)
+    path, folder = job.analysed / "sample.jsonl", job.analysed / "predicted"
+    lines = (json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts[:cut])
+    path.write_text("".join(lines), "utf-8")
+    most = sum(map(len, texts[:cut])) // _CHARACTERS_A_TOKEN
+    plan = _plan(job, [path])
+    plan = dataclasses.replace(plan, vocab_size=min(plan.vocab_size, max(1, most)), superwords=0)
+    vocabulary = learn_extension(plan, lambda *_: None)
+    folder.mkdir()
+    write_extension(folder, vocabulary, plan.record())
+    encoder = Encoder.read(folder / "tokenizer.json", "the predicted tokenizer")
+    return float(score_text("turkish", texts[cut:] or texts, encoder, base)["reduction"])

@@ -54,16 +54,16 @@ def sample(analysed: Path, language: str, characters: int) -> Iterator[str]:
 
 
 def files_key(pattern: str, option: str) -> str:
-    """sha256 (hex) of the bytes that a pattern of files means; "" of an empty one."""
+    """sha256 (hex) of the bytes that a pattern of files means."""
     digest = hashlib.sha256()
-    for source in find_sources(pattern, option) if pattern else ():
+    for source in find_sources(pattern, option):
         for file in source.files:
             if isinstance(file, TfdsSplit):
                 digest.update(file.identity.encode())
                 continue
             with open(file, "rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest() if pattern else ""
+    return digest.hexdigest()
 
 
 def split_text(config: AdaptConfig, language: str, analysed: Path) -> dict[str, Any]:

@@ -374,11 +374,11 @@ def load_base(config: Config, run: Workdir, meta: dict[str, Any] | None) -> Save
     return extended(base, config.extend, new)
 
 
-def with_base_model(config: Config, base: SavedModel) -> Config:
+def with_base_model(config: Config, base: FamilyConfig) -> Config:
     """The config with the model of the base; how it is trained stays as it is."""
-    names = [field.name for field in dataclasses.fields(base.model) if role(field) == "run"]
+    names = [field.name for field in dataclasses.fields(base) if role(field) == "run"]
     values = {name: getattr(config.model, name) for name in names if hasattr(config.model, name)}
-    return dataclasses.replace(config, model=dataclasses.replace(base.model, **values))
+    return dataclasses.replace(config, model=dataclasses.replace(base, **values))
 
 
 def _here() -> Sharding:

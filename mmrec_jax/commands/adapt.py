@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_DESCRIPTION = """Takes a base through the stages analyse, extend (new tokens), initialise (their
-first rows), align (only they are trained), first, second, third (adapters), control (the base
-without new tokens on equal bytes), instruct, evaluate and export, and writes report.html. The same
-command goes on where it was killed; what a changed field, file or base makes necessary is run
-again, and said first."""
+_DESCRIPTION = """Takes a base through the stages analyse, extend (new tokens), base (where none is
+named it is trained here), initialise (the first rows of new tokens), align (only they are trained),
+first, second, third (adapters), instruct, control (the base without new tokens on equal bytes),
+evaluate and export, and writes report.html. The same command goes on where it was killed; what a
+changed field, file or base makes necessary is run again, and said first."""
 
 
 def add_parser(commands: Any) -> None:

@@ -1,9 +1,6 @@
 """`mmrec tokenizer`: extend a byte-level BPE by a language, measure it, extend its embeddings."""
 
 import argparse
-import contextlib
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +38,8 @@ def _add_extend(commands: Any) -> None:
     add(
         "--balance",
         type=float,
-        help="count every file as its size to this power: 1 every word the same, 0 every file; 0.5 "
-        "when left out",
+        help="count every file as its size to this power: 1 every word the same, 0 every file; "
+        "when left out, a word as the share of its file's words that occur there once",
     )
     add(
         "--protect",
@@ -74,7 +71,7 @@ def _extend(options: argparse.Namespace) -> None:
         field=options.field,
         vocab_size=options.vocab_size,
         superwords=options.superwords,
-        balance=extension.BALANCE if options.balance is None else options.balance,
+        balance=options.balance,
         protection=_protection(options.protect, options.field),
         boundaries=boundaries,
         morphemes=morphemes,
@@ -83,12 +80,12 @@ def _extend(options: argparse.Namespace) -> None:
     if not options.fresh and extension.finished(out, record):
         print(f"{out}: this tokenizer is there already; --fresh makes it again")
         return
-    with _progress_bars() as report:
+    with extension.progress_bars() as report:
         vocabulary = extension.learn_extension(plan, report)
     extension.write_extension(out, vocabulary, record)
     print(
         f"{out}: {vocabulary.new_tokens:,} new tokens, {plan.superwords:,} of them superwords; "
-        f"{len(plan.files)} files with --balance {plan.balance:g}; "
+        f"from {len(plan.files)} files; "
         f"ids {plan.base.next_id:,} to {plan.base.next_id + vocabulary.new_tokens - 1:,}"
     )
 
@@ -116,24 +113,6 @@ def _boundaries() -> tuple[Any, str]:
     sources = sorted(Path(turkish.__path__[0]).glob("*.py"))
     made_from = f"segmenter {text_sha256(sources)}, {treebank_version()}"
     return lambda word: segment(word).boundaries(), made_from
-
-
-@contextlib.contextmanager
-def _progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """One progress bar per stage, with the time that is left."""
-    import tqdm
-
-    bars: dict[str, Any] = {}
-    with contextlib.ExitStack() as closing:
-
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in bars:
-                closing.close()  # the bar before
-                bar = tqdm.tqdm(desc=stage, total=total, unit_scale=True, file=sys.stderr)
-                bars[stage] = closing.enter_context(bar)
-            bars[stage].update(done - bars[stage].n)
-
-        yield report
 
 
 def _add_report(commands: Any) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mmrec_jax.evaluation.perplexity import compiled_eval_step
+from mmrec_jax.inference.prefill import prefill
 from mmrec_jax.inference.rereading import colocate, with_room, with_state
 from mmrec_jax.models.api import LanguageModel, Params, State
 from mmrec_jax.typing import Array
@@ -23,7 +24,7 @@ _T = TypeVar("_T")
 _Key = TypeVar("_Key")
 _Ids = tuple[int, ...]
 # Rows are read in steps of these numbers of tokens: a program is compiled for each.
-_LENGTHS = (16, 128)
+_LENGTHS = (8, 32, 128)
 # Contexts that agree on so many tokens share all that they have in common.
 _ALIKE = 32
 
@@ -50,7 +51,9 @@ def score_continuations(
     batch_size: int = 8,
 ) -> list[Score]:
     """The score of each continuation; `batch_size` rows are read at once."""
-    reader = _Reader(with_state(model), params, batch_size)
+    model = with_state(model)
+    reader = _Reader(model, params, batch_size)
+    empty = colocate(params, model.initial_state(1))
     scores: list[Score] = [Score(0.0, True)] * len(asked)
     of: dict[_Ids, list[int]] = {}
     for index, each in enumerate(asked):
@@ -59,7 +62,9 @@ def score_continuations(
     heads = {context: context[:-1] for context in of}
     bar = tqdm(total=len(asked), unit=" continuations", leave=False)
     for prefix, keys in shared_beginnings(heads):
-        start = reader.read(with_room(reader.start, len(prefix)), [prefix])
+        start = empty
+        if prefix:
+            start = prefill(model, params, np.array(prefix, np.int32)).state
         keys.sort(key=lambda key: -len(heads[key]))
         for chunk in _batches(keys, batch_size):
             rests = [heads[key][len(prefix) :] for key in chunk]
@@ -86,10 +91,9 @@ class _Reader:
 
     def __init__(self, model: LanguageModel, params: Params, rows: int) -> None:
         self._model, self._params, self._rows = model, params, rows
-        self.start: State = colocate(params, model.initial_state(rows))
 
     def take(self, state: State, rows: Sequence[int]) -> State:
-        """A batch of some of its rows."""
+        """A batch of some rows of a state."""
         indices = np.resize(np.array(rows, np.int32), self._rows)
         return _take(self._model, state, indices)
 

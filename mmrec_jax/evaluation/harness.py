@@ -27,9 +27,11 @@ from mmrec_jax.evaluation.continuations import (
 from mmrec_jax.inference.chat import chat_encoder, response_ends
 from mmrec_jax.inference.prefill import prefill
 from mmrec_jax.inference.sampling import Sampling
+from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.serve.engine import Delta, Engine, Request
 from mmrec_jax.tokenizers.chat_template import LEARN, LEARNT, MARKED_TEXT, PART, end_of
 from mmrec_jax.tokenizers.conversation import Message
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.turkish.minimal_pairs import minimal_pairs
 
 try:
@@ -49,9 +51,8 @@ _SAMPLED = ("temperature", "top_k", "top_p", "repetition_penalty")
 _DRAWN = 256  # tokens of a generation of which its task does not say how many
 
 
-@register_model("mmrec")
-class HarnessModel(TemplateLM):
-    """A model of any family, read from all that `mmrec_jax.load` takes.
+class OpenHarnessModel(TemplateLM):
+    """A model of any family that is in memory.
 
     A text begins with the begin token where the model was trained so: every run's; of a pretrained
     model where its tokenizer says it. Of a model with a chat template the names of control tokens
@@ -60,48 +61,32 @@ class HarnessModel(TemplateLM):
 
     def __init__(
         self,
-        workdir: str,
-        step: str = "best",
-        batch_size: int | str = 8,
+        model: LanguageModel,
+        params: Params,
+        tokenizer: Tokenizer,
+        *,
+        batch_size: int = 8,
         max_length: int | None = None,
         add_bos_token: bool | None = None,
-        device: str | None = None,
-        max_batch_size: int | None = None,
     ) -> None:
-        """Reads the model.
+        """Takes a model with its parameters on one device, or all of them on each.
 
         Args:
-          workdir: a run's folder, a Hugging Face folder or Hub id, a GGUF file.
-          step: of a run.
+          model: what is asked.
+          params: its parameters.
+          tokenizer: what it reads and writes.
           batch_size: rows that are read or written at once.
-          max_length: tokens that a text is cut to on its left; None: as the model's config says,
-            which of a recurrent one is never.
+          max_length: tokens that a text is cut to on its left; None: it is not.
           add_bos_token: whether a text begins with the begin token; None: as it was trained.
-          device: not looked at, as JAX chooses it; what the harness gives to every model.
-          max_batch_size: not looked at either: `batch_size` is no "auto".
-
-        Raises:
-          UserError: there is no such model, it knows no text, or the batch size is no number.
         """
         super().__init__()
-        if not str(batch_size).isdecimal() or int(batch_size) < 1:
-            raise UserError(f"batch_size is {batch_size!r}; it must be a number, at least 1")
-        found = read_model(workdir, step)
-        if found.config.data.prompt_style == "none":
-            raise UserError(
-                f'{workdir}: this model was trained on the task "{found.config.data.source}" and '
-                f"knows no text; to score it: mmrec eval loss --workdir={workdir}"
-            )
-        self.step, self.batch_size = found.step, int(batch_size)
-        self._model, self._params, self._ids = found.model.build(), found.params, found.tokenizer
-        self.max_length = max_length or getattr(found.model, "max_length", None)
-        if add_bos_token is None:
-            add_bos_token = found.tokenizer.begins_prompts
-        self._begins = add_bos_token
-        self._ends = found.tokenizer.ends
+        self.batch_size, self.max_length = batch_size, max_length
+        self._model, self._params, self._ids = model, params, tokenizer
+        self._begins = tokenizer.begins_prompts if add_bos_token is None else add_bos_token
+        self._ends = tokenizer.ends
         self._controls: dict[str, int] = {}  # the longest name first
-        if found.tokenizer.chat_template is not None:
-            self._ends = response_ends(chat_encoder(found.tokenizer))
+        if tokenizer.chat_template is not None:
+            self._ends = response_ends(chat_encoder(tokenizer))
             names = {self._ids.id_to_piece(index): index for index in self._ids.control_ids}
             self._controls = dict(sorted(names.items(), key=lambda each: -len(each[0])))
 
@@ -257,8 +242,76 @@ class HarnessModel(TemplateLM):
         return ["".join(parts) for parts in written]
 
 
+@register_model("mmrec")
+class HarnessModel(OpenHarnessModel):
+    """A model that is read from all that `mmrec_jax.load` takes."""
+
+    def __init__(
+        self,
+        workdir: str,
+        step: str = "best",
+        batch_size: int | str = 8,
+        max_length: int | None = None,
+        add_bos_token: bool | None = None,
+        device: str | None = None,
+        max_batch_size: int | None = None,
+    ) -> None:
+        """Reads the model.
+
+        Args:
+          workdir: a run's folder, a Hugging Face folder or Hub id, a GGUF file.
+          step: of a run.
+          batch_size: rows that are read or written at once.
+          max_length: tokens that a text is cut to on its left; None: as the model's config says,
+            which of a recurrent one is never.
+          add_bos_token: whether a text begins with the begin token; None: as it was trained.
+          device: not looked at, as JAX chooses it; what the harness gives to every model.
+          max_batch_size: not looked at either: `batch_size` is no "auto".
+
+        Raises:
+          UserError: there is no such model, it knows no text, or the batch size is no number.
+        """
+        if not str(batch_size).isdecimal() or int(batch_size) < 1:
+            raise UserError(f"batch_size is {batch_size!r}; it must be a number, at least 1")
+        found = read_model(workdir, step)
+        if found.config.data.prompt_style == "none":
+            raise UserError(
+                f'{workdir}: this model was trained on the task "{found.config.data.source}" and '
+                f"knows no text; to score it: mmrec eval loss --workdir={workdir}"
+            )
+        super().__init__(
+            found.model.build(),
+            found.params,
+            found.tokenizer,
+            batch_size=int(batch_size),
+            max_length=max_length or getattr(found.model, "max_length", None),
+            add_bos_token=add_bos_token,
+        )
+        self.step = found.step
+
+
+def find_tasks(tasks: Sequence[str], task_path: str | None = None) -> TaskManager:
+    """What knows these tasks of the harness, of this package or of a folder.
+
+    Raises:
+      UserError: there is no such folder or task.
+    """
+    if task_path is not None and not Path(task_path).is_dir():
+        raise UserError(f"{task_path}: there is no such folder of tasks")
+    folders: list[str | Path] = [TASKS, *([task_path] if task_path else [])]
+    manager = TaskManager(include_path=folders, include_defaults=False)
+    if not set(tasks) <= set(manager.all_tasks):
+        manager = TaskManager(include_path=folders)  # its own are many
+    if missing := sorted(set(tasks) - set(manager.all_tasks)):
+        raise UserError(
+            f"lm-evaluation-harness has no task {missing[0]!r} ({len(manager.all_tasks):,} names: "
+            "`lm-eval ls tasks`); a folder of other tasks is named with task_path"
+        )
+    return manager
+
+
 def evaluate(
-    model: HarnessModel,
+    model: OpenHarnessModel,
     tasks: Sequence[str],
     *,
     task_path: str | None = None,
@@ -283,17 +336,7 @@ def evaluate(
       UserError: there is no such folder or task, or its data cannot be read (most tasks get theirs
         from the Hub).
     """
-    if task_path is not None and not Path(task_path).is_dir():
-        raise UserError(f"{task_path}: there is no such folder of tasks")
-    folders: list[str | Path] = [TASKS, *([task_path] if task_path else [])]
-    manager = TaskManager(include_path=folders, include_defaults=False)
-    if not set(tasks) <= set(manager.all_tasks):
-        manager = TaskManager(include_path=folders)  # its own are many
-    if missing := sorted(set(tasks) - set(manager.all_tasks)):
-        raise UserError(
-            f"lm-evaluation-harness has no task {missing[0]!r} ({len(manager.all_tasks):,} names: "
-            "`lm-eval ls tasks`); a folder of other tasks is named with task_path"
-        )
+    manager = find_tasks(tasks, task_path)
     try:
         loaded = manager.load(list(tasks))
     except Exception as error:  # whatever the task's own code and the libraries of its data raise

@@ -88,6 +88,7 @@ def read_extended(config: ExtendConfig, model: FamilyConfig, base: Tokenizer) ->
     tokenizer.chat_template = tokenizer.chat_template or base.chat_template
     tokenizer.stop_ids = base.stop_ids
     tokenizer.begins_prompts = base.begins_prompts
+    tokenizer.generation_settings = base.generation_settings
     return tokenizer
 
 

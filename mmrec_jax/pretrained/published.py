@@ -73,10 +73,10 @@ def open_published(found: Path | str) -> Published:
     if description.get("quantization_config") == OURS:
         del description["quantization_config"]
     config = from_hugging_face(description, where)
-    ends = [description]
-    if (folder / GENERATION_FILE).is_file():
-        ends.insert(0, read_json_object(folder / GENERATION_FILE, str(folder / GENERATION_FILE)))
-    tokenizer = _read_tokenizer(folder, ends)
+    generation = folder / GENERATION_FILE
+    said = read_json_object(generation, str(generation)) if generation.is_file() else {}
+    tokenizer = _read_tokenizer(folder, [said, description])
+    tokenizer.generation_settings = said
     if tokenizer.vocab_size > config.vocab_size:
         raise UserError(
             f"{where}: vocab_size is {config.vocab_size}, but {TOKENIZER_FILE} has "

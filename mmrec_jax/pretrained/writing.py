@@ -68,7 +68,9 @@ def write_published(
     }
     described = to_hugging_face(config) | {"eos_token_id": ends[0], **marks}
     described["torch_dtype"] = str(leaves["embed/embedding"].dtype)
-    generation = {"eos_token_id": ends if ends[1:] else ends[0], **marks}
+    generation = dict(tokenizer.generation_settings)
+    generation |= {name: x for name, x in marks.items() if x is not None or name not in generation}
+    generation["eos_token_id"] = ends if ends[1:] else ends[0]
     settings |= {
         "tokenizer_class": _CLASS,
         "eos_token": tokenizer.id_to_piece(ends[0]),

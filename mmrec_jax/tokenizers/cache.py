@@ -93,6 +93,7 @@ def load_tokenizer(directory: str | os.PathLike[str]) -> Tokenizer:
     tokenizer.stop_ids = tuple(info.get("stop_ids", ()))
     tokenizer.begins_prompts = bool(info.get("begins_prompts", True))  # not in older ones
     tokenizer.loader_settings = _read_settings(folder / CONFIG_FILE, str(folder / CONFIG_FILE))
+    tokenizer.generation_settings = info.get("generation_settings", {})
     return tokenizer
 
 

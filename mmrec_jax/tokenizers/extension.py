@@ -4,12 +4,15 @@ Merges are learned on top of those of the base, first inside the pre-tokens (con
 across them (superwords). Both leave English, or texts that are given, as it was (`protection.py`).
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
@@ -30,7 +33,7 @@ from mmrec_jax.tokenizers.morphemes import Boundaries, token_morphemes
 from mmrec_jax.tokenizers.protection import Protection, Refusal, protect_english
 from mmrec_jax.tokenizers.reachability import unreachable_tokens
 from mmrec_jax.tokenizers.superwords import followers, superword_expression, superword_symbols
-from mmrec_jax.tokenizers.text import count_words, text_chunks
+from mmrec_jax.tokenizers.text import Source, count_words, text_chunks
 
 TOKENIZER_FILE = "tokenizer.json"
 MERGES_FILE = "merges.tsv"
@@ -38,9 +41,7 @@ RECORD_FILE = "extension.json"
 
 # A pair that occurs less often says nothing about other text.
 _SUBWORD_OCCURRENCES, _SUPERWORD_OCCURRENCES = 2, 4
-# A file ten times as large counts three times as much, so that statutes do not drown the rest.
-BALANCE = 0.5
-_UNIT = 10  # weight of a word of the largest file, where files are weighted
+_UNIT = 10  # weight of a word of the file whose words count least
 
 # A stage's name, the progress made, and the total.
 OnProgress = Callable[[str, int, int], None]
@@ -55,7 +56,10 @@ class ExtensionPlan:
     vocab_size: int  # new tokens in all
     superwords: int = 0  # how many of them are superwords
     field: str = "text"  # of JSON lines
-    balance: float = BALANCE  # a file counts as the size of its text to this power
+    # A file counts as the size of its text to this power. None: a word of it counts as the share of
+    # its words that occur there once, which is the chance that the next one is new (Good 1953).
+    # Statutes, which repeat themselves, then do not drown the rest.
+    balance: float | None = None
     protection: Protection = dataclasses.field(default_factory=protect_english)
     boundaries: Boundaries | None = None  # where morphemes begin, see `token_morphemes`
     morphemes: str | None = None  # what `boundaries` are from
@@ -68,7 +72,7 @@ class ExtensionPlan:
                 f"--superwords is {self.superwords}; it must be at least 0 and below "
                 f"--vocab-size = {self.vocab_size}, which counts them too"
             )
-        if not 0 <= self.balance <= 1:
+        if self.balance is not None and not 0 <= self.balance <= 1:
             raise UserError(f"--balance is {self.balance}; it must be from 0 to 1")
         if self.superwords:
             superword_expression(self.base)
@@ -94,13 +98,28 @@ class ExtensionPlan:
             for path in self.files
         ]
 
-    def weighted_files(self, text_sizes: Sequence[int]) -> list[tuple[Path, int]]:
-        """Each file and what a word of it counts."""
-        if self.balance == 1:
-            return [(path, 1) for path in self.files]
-        sizes = [max(size, 1) for size in text_sizes]
-        weights = [round(_UNIT * (max(sizes) / size) ** (1 - self.balance)) for size in sizes]
-        return list(zip(self.files, weights, strict=True))
+    def weights(self, sources: Sequence[Source]) -> list[int]:
+        """What a word of each file counts."""
+        if self.balance is None:
+            rates = [max(each.once, 1) / max(each.words, 1) for each in sources]
+        else:
+            rates = [max(each.size, 1) ** (self.balance - 1) for each in sources]
+        return [round(_UNIT * rate / min(rates)) for rate in rates]
+
+
+@contextlib.contextmanager
+def progress_bars() -> Iterator[OnProgress]:
+    """One progress bar per stage, with the time that is left."""
+    bars: dict[str, tqdm] = {}
+    with contextlib.ExitStack() as closing:
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in bars:
+                closing.close()  # the bar before
+                bars[stage] = closing.enter_context(tqdm(desc=stage, total=total, unit_scale=True))
+            bars[stage].update(done - bars[stage].n)
+
+        yield report
 
 
 def learn_extension(plan: ExtensionPlan, report: OnProgress) -> Vocabulary:
@@ -112,15 +131,15 @@ def learn_extension(plan: ExtensionPlan, report: OnProgress) -> Vocabulary:
     expression = superword_expression(plan.base) if plan.superwords else None
     tokenizer = read_library(plan.base.extended([], [], expression))
     tokenizer.encode_special_tokens = False  # all added tokens are borders, special or not
-    sizes = plan.text_sizes()
-    files = plan.weighted_files(sizes)
-    total = sum(sizes)
-    text = count_words(files, plan.field, tokenizer, lambda n: report("counting words", n, total))
+    total = sum(plan.text_sizes())
+    text = count_words(
+        *(plan.files, plan.field, tokenizer, plan.weights),
+        lambda n: report("counting words", n, total),
+    )
     if not (text.order >= 0).any():
         raise UserError("--text: there is no text in it")
     vocabulary = Vocabulary(plan.base)
     subwords = plan.vocab_size - plan.superwords
-    least = min(weight for _, weight in files)
 
     def learn(
         stage: Stage, symbols: Symbols, new_tokens: int, refuse: Refusal, at_least: int
@@ -130,18 +149,18 @@ def learn_extension(plan: ExtensionPlan, report: OnProgress) -> Vocabulary:
 
         return learn_merges(stage, vocabulary, symbols, new_tokens, refuse, at_least, progress)
 
-    ids, offsets, counts = text.table.words()
+    ids, offsets, _ = text.table.words()
     morphemes, factor = None, 1
     if plan.boundaries is not None:
         morphemes = token_morphemes(ids, offsets, vocabulary.tokens, plan.boundaries)
         factor = ALIGNED
-    inside, across = plan.protection.refusals(plan.base, tokenizer, text.table, factor)
-    symbols = word_symbols(ids, offsets, counts, morphemes)
+    inside, across = plan.protection.refusals(plan.base, tokenizer, text, factor)
+    symbols = word_symbols(ids, offsets, text.counts, morphemes)
     try:
-        words = learn("subword", symbols, subwords, inside, _SUBWORD_OCCURRENCES * factor * least)
+        words = learn("subword", symbols, subwords, inside, _SUBWORD_OCCURRENCES * factor * _UNIT)
         if plan.superwords:
             joints = superword_symbols(words, text, vocabulary)
-            learn("superword", joints, plan.superwords, across, _SUPERWORD_OCCURRENCES * least)
+            learn("superword", joints, plan.superwords, across, _SUPERWORD_OCCURRENCES * _UNIT)
     except OutOfPairs:
         found = vocabulary.new_tokens
         given, most = f"--vocab-size is {plan.vocab_size}", f"{found:,} subwords"

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from mmrec_jax.data.manual import manual_documents
 from mmrec_jax.tokenizers.bpe_file import BpeFile, unspell
 from mmrec_jax.tokenizers.learning import pair_key, split_key
-from mmrec_jax.tokenizers.text import WordTable, added_words, split_words
+from mmrec_jax.tokenizers.text import CountedText, WordTable, added_words, split_words
 
 # Whether a pair (by `pair_key`) must not be merged, which counts so much in the text.
 Refusal = Callable[[int, int], bool]
@@ -52,14 +52,14 @@ class Protection:
         return {"protected_sha256": texts, "protected_english": odds}
 
     def refusals(
-        self, base: BpeFile, tokenizer: tokenizers.Tokenizer, table: WordTable, factor: int
+        self, base: BpeFile, tokenizer: tokenizers.Tokenizer, text: CountedText, factor: int
     ) -> tuple[Refusal, Refusal]:
         """The pairs not to be merged inside words, and of a word's last token and the next word.
 
         Args:
           base: what is extended.
           tokenizer: that of `base`, with the pre-tokens of the extension.
-          table: the words of the text to learn from.
+          text: what is learned from.
           factor: what counts of pairs inside words are at most multiplied by.
         """
         inside, across = _pairs_in(self.texts, tokenizer)
@@ -67,8 +67,8 @@ class Protection:
             return (lambda pair, _: pair in inside), (lambda pair, _: pair in across)
         texts = {index: unspell(token) for token, index in base.vocab.items()}
         plain = {index: text.decode() for index, text in texts.items() if text.isascii()}
-        odds = functools.cache(_trigram_odds(_repeated(table, texts), plain.values()))
-        common = _COMMON * factor * int(table.words()[2].sum())
+        odds = functools.cache(_trigram_odds(_repeated(text.table, texts), plain.values()))
+        common = _COMMON * factor * int(text.counts.sum())
 
         def refuse_inside(pair: int, found: int) -> bool:
             left, right = split_key(pair)
@@ -100,7 +100,7 @@ def protect_english() -> Protection:
 def _repeated(table: WordTable, texts: Mapping[int, bytes]) -> Iterator[str]:
     """The words that occur more than once."""
     ids, offsets, counts = table.words()
-    spans = itertools.compress(itertools.pairwise(offsets.tolist()), counts > counts.min())
+    spans = itertools.compress(itertools.pairwise(offsets.tolist()), counts > 1)
     for start, stop in spans:
         word = b"".join(texts[index] for index in ids[start:stop].tolist())
         yield word.decode("utf-8", "replace")

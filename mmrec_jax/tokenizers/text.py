@@ -102,9 +102,9 @@ class WordTable:
         self._counts: list[int] = []  # by number, also of words that were forgotten
 
     def add(
-        self, encodings: Iterable[tokenizers.Encoding], added: Collection[bytes], weight: int
+        self, encodings: Iterable[tokenizers.Encoding], added: Collection[bytes]
     ) -> NDArray[np.int32]:
-        """Counts the words of some texts, each as `weight` words.
+        """Counts the words of some texts.
 
         Returns int32, the number of each word in text order, and -1 for each of the `added` tokens
         and after each text.
@@ -119,7 +119,7 @@ class WordTable:
                 number = numbers.setdefault(word, len(counts))
                 if number == len(counts):
                     counts.append(0)
-                counts[number] += weight
+                counts[number] += 1
                 order.append(number)
             order.append(-1)
         self._forget_rare()
@@ -139,14 +139,31 @@ class WordTable:
         ids = np.frombuffer(b"".join(self._numbers), np.int32)
         lengths = [len(word) // 4 for word in self._numbers]
         offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-        counts = np.array([self._counts[number] for number in self._numbers.values()], np.int64)
-        return ids, offsets, counts
+        return ids, offsets, np.array(self._counts, np.int64)[self.numbers()]
+
+    @property
+    def size(self) -> int:
+        """How many numbers were given."""
+        return len(self._counts)
+
+    def numbers(self) -> NDArray[np.int64]:
+        """The number of each of `words`."""
+        return np.fromiter(self._numbers.values(), np.int64, len(self._numbers))
 
     def indices(self, order: NDArray[np.int32]) -> NDArray[np.int32]:
         """The index in `words` of each number of `add`; -1 for a word that was forgotten."""
         indices = np.full(len(self._counts) + 1, -1, np.int32)  # the last one: number -1
-        indices[np.fromiter(self._numbers.values(), np.int64)] = np.arange(len(self._numbers))
+        indices[self.numbers()] = np.arange(len(self._numbers))
         return indices[order]
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What was found in a file."""
+
+    size: int  # bytes of text
+    words: int
+    once: int  # words that occur in it once
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -154,39 +171,51 @@ class CountedText:
     """A text as words."""
 
     table: WordTable  # its distinct words
+    counts: NDArray[np.int64]  # what the occurrences of each of `WordTable.words` count together
     # int32, the index of each word of the text in `WordTable.words`, -1 between chunks
     order: NDArray[np.int32]
     weights: NDArray[np.int64]  # int64, as long as `order`, what each counts
 
 
 def count_words(
-    files: Sequence[tuple[Path, int]],
+    files: Sequence[Path],
     field: str,
     tokenizer: tokenizers.Tokenizer,
+    weigh: Callable[[Sequence[Source]], Sequence[int]],
     on_progress: Callable[[int], None],
 ) -> CountedText:
     """Counts every pre-token of some files.
 
-    Memory is that of a batch, of the distinct words, and of the order. Each of `files` comes with
-    what a word of it counts; `on_progress` is called with the bytes of text read so far. Raises as
-    `text_chunks`.
+    Memory is that of a batch, of the distinct words of each file, and of the order. `weigh` says
+    what a word of each file counts; `on_progress` is called with the bytes of text read so far.
+    Raises as `text_chunks`.
     """
     table, added, read = WordTable(), added_words(tokenizer), 0
-    kept: list[tuple[NDArray[np.int32], int]] = []  # the words of each batch, and what each counts
+    kept: list[tuple[NDArray[np.int32], int]] = []  # the words of each batch, and which file's
+    sources, occurrences = [], []
     every, number = 1, 0
-    for path, weight in files:
+    for file, path in enumerate(files):
+        before, found = read, np.zeros(0, np.int64)
         for batch in batched(text_chunks(path, field), _BATCH):
             on_progress(read)
-            order = table.add(
-                tokenizer.encode_batch(batch, add_special_tokens=False), added, weight
-            )
+            order = table.add(tokenizer.encode_batch(batch, add_special_tokens=False), added)
+            earlier, found = found, np.bincount(order[order >= 0], minlength=len(found))
+            found[: len(earlier)] += earlier
             if number % every == 0:
-                kept.append((order, weight))
+                kept.append((order, file))
             if sum(len(order) for order, _ in kept) > _MOST_WORDS:
                 kept, every = kept[::2], 2 * every
             number += 1
             read += sum(len(chunk.encode()) for chunk in batch)
+        sources.append(Source(read - before, int(found.sum()), int(np.count_nonzero(found == 1))))
+        words = np.flatnonzero(found)
+        occurrences.append((words, found[words]))
     on_progress(read)
+    by_file = weigh(sources)
+    counts = np.zeros(table.size, np.int64)
+    for weight, (words, found) in zip(by_file, occurrences, strict=True):
+        counts[words] += weight * found
     orders = [np.zeros(0, np.int32), *(order for order, _ in kept)]
-    weights = [np.zeros(0, np.int64), *(np.full(len(order), weight) for order, weight in kept)]
-    return CountedText(table, table.indices(np.concatenate(orders)), np.concatenate(weights))
+    weights = [np.zeros(0, np.int64), *(np.full(len(order), by_file[file]) for order, file in kept)]
+    order = table.indices(np.concatenate(orders))
+    return CountedText(table, counts[table.numbers()], order, np.concatenate(weights))

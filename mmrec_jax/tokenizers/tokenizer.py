@@ -59,6 +59,7 @@ class Tokenizer(abc.ABC):
         documents of a run do; some pretrained models read it as it is. Kept like the template.
       loader_settings: of a tokenizer that was published, what its tokenizer_config.json says but
         for the template; kept like it, for who loads it with `transformers`.
+      generation_settings: all that its generation_config.json says, kept likewise.
     """
 
     kind: ClassVar[str]
@@ -76,6 +77,7 @@ class Tokenizer(abc.ABC):
     stop_ids: tuple[int, ...] = ()
     begins_prompts: bool = True
     loader_settings: Mapping[str, Any] = MappingProxyType({})
+    generation_settings: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def ends(self) -> tuple[int, ...]:
@@ -223,6 +225,7 @@ class Tokenizer(abc.ABC):
             "begins_prompts",
         )
         info = {name: getattr(self, name) for name in names}
+        info["generation_settings"] = dict(self.generation_settings)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             replace_file(folder / self.content_file, self.content)
@@ -245,6 +248,7 @@ class Tokenizer(abc.ABC):
             "stop_ids": self.stop_ids,
             "begins_prompts": self.begins_prompts,
             "loader_settings": dict(self.loader_settings),
+            "generation_settings": dict(self.generation_settings),
         }
         return _remade, (type(self), self.content, self.begin, self.end), kept
 

@@ -194,7 +194,7 @@ def _set_up(
         )
     origin = load_base(config, folder, meta)
     if origin is not None:
-        config = with_base_model(config, origin)
+        config = with_base_model(config, origin.model)
         check_shared_rows(config, mesh)
     if meta is not None:
         check_same_run(config, meta["config"], where, border["begun"])

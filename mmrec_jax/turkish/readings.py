@@ -3,8 +3,8 @@
 * **A number** by its last word: `3'te` (üç), `1990'larda` (doksan), `1.000'i` (bin).
 * **An abbreviation** of capitals by the name of its last letter, as the Turkish Language
   Association (TDK) has it or as English has: `ABD'ye` (de), `TBMM'nin` (me), `IBM'in` (em); K is
-  `ke` or `ka`. One that can be spoken as a word may be: `MİT'in`, `GAP'a`. One with q, w or x is
-  foreign, and not known; neither are Roman numerals.
+  `ke` or `ka`. One that can be spoken as a word may be, in English, too: `MİT'in`, `GAP'a`,
+  `HIV'in`. One with q, w or x is foreign, and not known; neither are Roman numerals.
 * **A name** as it is written, if it is spelled as Turkish is: `Ankara'da`, `Merkel'in`. How others
   are read is not known: `Shakespeare'in`, `Docker'ı`. `_FOREIGN` has the signs of a foreign
   spelling; roots of the lexicon may have the weaker ones of `_PERHAPS_FOREIGN`.
@@ -110,4 +110,5 @@ def _of_abbreviation(letters: str) -> tuple[End, ...]:
     last = letters[-1]
     names = (last,) if last in VOWELS else _LETTER_NAMES.get(last, (last + "e",))
     spoken = (letters,) if len(letters) > 2 and _SPEAKABLE.fullmatch(letters) else ()
-    return tuple(dict.fromkeys(map(end_of, (*spoken, *names))))
+    english = tuple(each.replace("ı", "i") for each in spoken)
+    return tuple(dict.fromkeys(map(end_of, (*spoken, *english, *names))))

@@ -15,9 +15,9 @@ import pytest
 
 import mmrec_jax
 from mmrec_jax.adapt.dry_run import dry_run
+from mmrec_jax.adapt.job import Job
 from mmrec_jax.adapt.pipeline import adapt, make_plan
 from mmrec_jax.adapt.record import Record
-from mmrec_jax.adapt.runs import Rates, Runs
 from mmrec_jax.adapt.text import split_text, train_folder
 from mmrec_jax.config_file import read_any_config
 from tests.refused import refused
@@ -64,7 +64,7 @@ def flags(tmp_path_factory):
 @pytest.fixture(scope="module")
 def root(flags, tmp_path_factory):
     root = tmp_path_factory.mktemp("adapted") / "run [a]"
-    adapt(_config(flags), root, until="extend")
+    adapt(_config(flags), root, until="base")
     return root
 
 
@@ -82,6 +82,13 @@ def test_every_stage_is_run_once_and_what_is_exported_is_what_was_trained(finish
     assert [*models] == ["base", "initialised", "aligned", "trained", "instructed"]
     assert models["trained"]["turkish"] < models["aligned"]["turkish"] < models["base"]["turkish"]
     assert models["trained"]["turkish_tokens"] < models["base"]["turkish_tokens"]
+    change = models["trained"]["turkish"] / models["base"]["turkish"] - 1
+    assert models["trained"]["turkish_change"] == pytest.approx(change)
+    for text in finished["tokenizer"]["texts"]:
+        assert text["change"] == pytest.approx(text["tokens"] / text["base_tokens"] - 1)
+        assert sum(text["shares"].values()) == pytest.approx(1)
+        assert sum(text["base_shares"].values()) == pytest.approx(1)
+    assert finished["total_seconds"] == sum(each["seconds"] for each in finished["stages"])
     assert len(finished["samples"]) == 2
     assert not _to_run(_config(flags), root)
 
@@ -99,17 +106,29 @@ def test_every_stage_is_run_once_and_what_is_exported_is_what_was_trained(finish
 
 
 def test_equal_bytes_are_read_with_and_without_new_tokens(flags):
-    runs = Runs(_config(flags), Path("somewhere"), "base")
-    few, many = Rates(turkish=0.2, english=0.25), Rates(turkish=0.4, english=0.3)
-    size = runs.size("third", few, 1000)
-    tokens = [
-        runs.text("third", size, rates, extended=rates is few).train.tokens for rates in (few, many)
-    ]
-    assert tokens[0] == 800  # as the config says, by the extended tokenizer
-    assert tokens[1] == round(800 / (0.9 * 0.2 + 0.1 * 0.25) * (0.9 * 0.4 + 0.1 * 0.3))
-    long = dataclasses.replace(_config(flags).third, tokens=None, epochs=2.0)
-    config = dataclasses.replace(_config(flags), third=long)
-    assert Runs(config, Path("somewhere"), "base").size("third", few, 900) == pytest.approx(2000)
+    few, many = {"turkish": 0.2, "english": 0.25}, {"turkish": 0.4, "english": 0.3}
+    results = {
+        "analyse": {"tokens_per_byte": many, "texts": {"turkish": {"bytes": 900}}},
+        "extend": {"tokens_per_byte": few},
+    }
+
+    def lengths(config):
+        job = Job(config, Path("somewhere"), results)
+        alone = [job.runs(stage) for stage in (*config.training, "align")]
+        return [
+            [run.train.tokens for runs in found for run in runs.values()]
+            for found in (alone, [job.runs("control")])
+        ]
+
+    config = _config(flags)
+    own, control = lengths(config)
+    assert own == [800, 800, 800, 500]  # as the config says, by the extended tokenizer
+    ratio = (0.9 * 0.4 + 0.1 * 0.3) / (0.9 * 0.2 + 0.1 * 0.25)
+    assert control == [round(1300 * ratio), *[round(800 * ratio)] * 2]
+    long = dataclasses.replace(config.third, tokens=None, epochs=2.0)
+    own, control = lengths(dataclasses.replace(config, third=long))
+    assert own[2] == round(2000 * (0.9 * 0.2 + 0.1 * 0.25))  # 1,800 bytes and English
+    assert control[2] == round(2000 * (0.9 * 0.4 + 0.1 * 0.3))
 
 
 def test_a_changed_field_runs_its_stage_and_what_follows(finished, root, flags):
@@ -165,18 +184,31 @@ def test_a_full_disk_in_export_is_one_line(finished, root, flags, monkeypatch):
     ("flag", "parts"),
     [
         ("text={english}", ("config.text", "Turkish", "config.check_language")),
-        ("extension.vocab_size=100000", ("config.extension.vocab_size", "supports at most")),
         ("text=nowhere.txt", ("config.text", "nowhere.txt")),
         ("base=nowhere/at/all", ("nowhere/at/all",)),
         ("instructions={english}", ("en.txt:1",)),
+        ("third.batch_size=0", ("config.third.batch_size", "at least 1")),
+        ("evaluation.tasks=no_such_task", ("lm-evaluation-harness",)),
     ],
 )
 def test_what_cannot_be_adapted_is_one_line(flag, parts, flags, root, tmp_path):
     english = flags[1].partition("=")[2]
-    given = [*flags, f"--config.base={root / 'base'}"]
-    config = _config(given, f"--config.{flag.format(english=english)}")
-    until = "" if "instructions" in flag else "extend"
-    refused(lambda: adapt(config, tmp_path / "run", until=until), *parts)
+    given = [*flags, f"--config.base={root / 'base'}", f"--config.{flag.format(english=english)}"]
+    refused(lambda: adapt(_config(given), tmp_path / "run"), *parts)
+    assert not list((tmp_path / "run").glob("*/checkpoints"))  # nothing has been trained
+
+
+@pytest.mark.parametrize("group", ["third", "evaluation", "pretrain"])
+def test_rows_that_devices_cannot_share_name_the_field(group, flags, tmp_path):
+    odd = [f"--config.{group}.batch_size=3", "--config.devices=2"]
+    parts = f"config.{group}.batch_size", "config.devices)"
+    refused(lambda: adapt(_config(flags, *odd), tmp_path), *parts)
+
+
+def test_too_little_text_is_told_before_the_base_is_trained(flags, tmp_path):
+    config = _config(flags, "--config.extension.vocab_size=100000")
+    refused(lambda: adapt(config, tmp_path), "config.extension.vocab_size", "supports at most")
+    assert not (tmp_path / "base").exists()
 
 
 def test_many_files_of_one_document_each_leave_no_file_empty(flags, tmp_path):

@@ -3,18 +3,12 @@
 The texts are given with --config.text=FILE, --config.english=FILE and --config.instructions=FILE.
 """
 
-import dataclasses
-
 from mmrec_jax.adapt.config import (
     AdaptConfig,
-    AlignConfig,
     BaseConfig,
     EvaluationConfig,
     ExtensionConfig,
-    FirstConfig,
-    InstructConfig,
-    SecondConfig,
-    ThirdConfig,
+    TrainingConfig,
 )
 from mmrec_jax.config import AdapterConfig, OptimConfig
 from mmrec_jax.models.transformer.config import TransformerConfig
@@ -35,10 +29,10 @@ def get_config() -> AdaptConfig:
         extension=ExtensionConfig(vocab_size=20, superwords=2, multiple=16),
         adapters=AdapterConfig(kind="dora", rank=2),
         optim=OptimConfig(lr=1e-2, warmup_steps=1),
-        align=AlignConfig(tokens=500, **short),
-        first=FirstConfig(tokens=800, **short),
-        second=SecondConfig(tokens=800, **short),
-        third=ThirdConfig(tokens=800, **short),
-        instruct=dataclasses.replace(InstructConfig(**short), seq_len=128, tokens=2000),
+        align=TrainingConfig(tokens=500, **short),
+        first=TrainingConfig(tokens=800, **short),
+        second=TrainingConfig(tokens=800, **short),
+        third=TrainingConfig(tokens=800, **short),
+        instruct=TrainingConfig(**short | {"seq_len": 128}, tokens=2000),
         evaluation=EvaluationConfig(samples=2, sample_tokens=4, seq_len=32, batch_size=4),
     )

@@ -166,3 +166,20 @@ def test_the_command_writes_a_table_and_its_numbers(tmp_path, capsys):
 def test_what_cannot_be_asked_is_refused(models, flags, message, capsys):
     *_, root = models
     assert message in mistake(capsys, "eval", "lm", f"--workdir={root / 'qwen'}", *flags)
+
+
+def test_a_model_of_an_adaptation_is_asked_as_if_it_were_read_alone(tmp_path):
+    from mmrec_jax.adapt.config import AdaptConfig, EvaluationConfig
+    from mmrec_jax.adapt.job import Job
+    from mmrec_jax.adapt.measure import open_run, task_scores
+    from mmrec_jax.evaluation.harness import HarnessModel, evaluate
+
+    write_folder(tmp_path / "qwen", small_config(max_length=512))
+    read = {"analyse": {"tokens_per_byte": {"turkish": 0.5, "english": 0.5}}}
+    job = Job(AdaptConfig(base=str(tmp_path / "qwen"), devices=1), tmp_path, read)
+    task = "turkish_pairs_case"
+    how = EvaluationConfig(tasks=(task,), limit=40)
+    found = task_scores(open_run(job.untrained(extended=False)), how)
+    _, expected = evaluate(HarnessModel(str(tmp_path / "qwen")), [task], limit=40)
+    assert found == {f"{task} acc": expected["results"][task]["acc,none"]}
+    assert 0 < found[f"{task} acc"] < 1

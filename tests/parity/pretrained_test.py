@@ -30,6 +30,7 @@ transformers = pytest.importorskip("transformers", reason=_NEEDS)
 _SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3}
 _SIZES |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128}
 _SIZES["vocab_size"] = 304
+_SAMPLING = {"do_sample": True, "temperature": 0.6, "top_k": 20, "top_p": 0.95}
 _TEXTS = [
     *turkish(20).splitlines(),
     "The cat's  12 dogs\n\n\tdidn't.",
@@ -46,7 +47,7 @@ def _theirs(folder, kind, tied, dtype="float32"):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    model.generation_config.eos_token_id = [298, 296]
+    model.generation_config.update(eos_token_id=[298, 296], **_SAMPLING)
     model.save_pretrained(folder, max_shard_size="20KB")
     write_base(folder)
     tokenizer = transformers.PreTrainedTokenizerFast(
@@ -81,6 +82,7 @@ def test_their_folder_is_read_and_ours_is_theirs(tmp_path, kind, tied):
     again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     assert again.config.eos_token_id == 298
     assert again.generation_config.eos_token_id == [298, 296]
+    assert _SAMPLING.items() <= again.generation_config.to_dict().items()
     np.testing.assert_array_equal(_their_logits(again, tokens), expected)
     before, after = (open_shards(tmp_path / each) for each in ("in", "out"))
     assert before.keys() == after.keys()

@@ -11,6 +11,8 @@ from mmrec_jax.models.transformer.hugging_face import tensors, to_hugging_face
 from tests.tokenizers.small_base import write_base
 
 ROWS = 304  # the tokenizer has 299 ids
+GENERATION = {"eos_token_id": [298, 296], "bos_token_id": 297, "do_sample": True}
+GENERATION |= {"temperature": 0.6, "top_k": 20, "top_p": 0.95}
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content']"
     " + '<|im_end|>' + '\n' }}{% endfor %}"
@@ -59,7 +61,7 @@ def write_folder(folder, config=None, dtype="float32", shards=1, made=None, desc
     write_base(folder)
     ends = {"eos_token": "<|im_end|>", "bos_token": None, "pad_token": "<|endoftext|>"}
     _write(folder / "tokenizer_config.json", {**ends, "chat_template": CHATML})
-    _write(folder / "generation_config.json", {"eos_token_id": [298, 296]})
+    _write(folder / "generation_config.json", GENERATION)
     content = {**to_hugging_face(config), "torch_dtype": dtype, "eos_token_id": 298}
     _write(folder / "config.json", content | dict(described))
     if shards == 1:

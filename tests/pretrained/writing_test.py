@@ -19,7 +19,13 @@ from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.setup import set_up
 from mmrec_jax.tree import named_leaves
-from tests.pretrained.small_folder import DTYPES, random_tensors, small_config, write_folder
+from tests.pretrained.small_folder import (
+    DTYPES,
+    GENERATION,
+    random_tensors,
+    small_config,
+    write_folder,
+)
 from tests.refused import refused
 from tests.small_run import CONFIG_FILE, flags, session_text
 
@@ -60,6 +66,7 @@ def test_what_is_written_again_is_bit_for_bit_what_was_read(tmp_path, kind, dtyp
     files = ("config", "generation_config", "tokenizer_config")
     content = [json.loads((tmp_path / "out" / f"{name}.json").read_text()) for name in files]
     assert [each.get("eos_token_id") for each in content] == [298, [298, 296], None]
+    assert content[1] == {**GENERATION, "pad_token_id": 296}
     assert content[2]["eos_token"] == "<|im_end|>"
     assert content[2]["pad_token"] == "<|endoftext|>"
     assert content[0]["tie_word_embeddings"] is tied

@@ -24,6 +24,7 @@ from mmrec_jax.tokenizers.extension import (
 from mmrec_jax.tokenizers.library import read_library
 from mmrec_jax.tokenizers.protection import protect_texts
 from mmrec_jax.tokenizers.report import Encoder, score_boundaries
+from mmrec_jax.tokenizers.text import Source
 from mmrec_jax.turkish import segmenter
 from tests.refused import mistake
 from tests.tokenizers.small_base import ENGLISH, SPECIAL, small_base, turkish, write_base
@@ -253,10 +254,17 @@ def test_files_are_weighted_by_the_text_that_is_read(tmp_path):
     plan = ExtensionPlan(base, files, 10, balance=0.0, protection=protect_texts([]))
     reports = []
     learn_extension(plan, lambda *report: reports.append(report))
-    assert [weight for _, weight in plan.weighted_files(plan.text_sizes())] == [10, 10, 10, 10, 30]
+    sources = [Source(size, 100, 1) for size in plan.text_sizes()]
+    assert plan.weights(sources) == [10, 10, 10, 10, 30]
     size = 4 * len(text.encode()) + len(forms["short.txt"])
     counted = [report[1:] for report in reports if report[0] == "counting words"]
     assert counted[-1] == (size, size)
+
+
+def test_by_default_a_word_counts_as_the_share_of_those_that_occur_once():
+    plan = ExtensionPlan(BpeFile.from_content(small_base(), "base.json"), [], 10)
+    sources = [Source(9, 1000, 20), Source(9, 1000, 70), Source(9, 100, 2), Source(9, 0, 0)]
+    assert plan.weights(sources) == [10, 35, 10, 500]
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,7 @@ _KINDS = [
     ),
     ("3,5'i 3,5'u 18:00'de 18:00'da 12:30'da XIV'ün", "3,4'u 18:10'de 12:30'de"),
     (  # abbreviations, by the name of their last letter, or spoken as a word
-        "ABD'ye ABD'nin TBMM'nin AVM'ye PKK'ya PKK'ye MİT'in GAP'a UNESCO'ya DNA'sı IBM'in A'dan",
+        "ABD'ye ABD'nin TBMM'nin AVM'ye PKK'ya PKK'ye MİT'in GAP'a UNESCO'ya DNA'sı HIV'in A'dan",
         "ABD'ya ABD'nın TBMM'nın AVM'ya PKK'yu CHP'lı MİT'un UNESCO'ye DNA'si IBM'ın A'den",
     ),
     ("İSTANBUL'DA km'ye km'ya kg'dan A.Ş.'ye X'in", "İSTANBUL'DE A.Ş.'ya"),
