@@ -177,7 +177,9 @@ def test_configs_cannot_be_changed_and_are_hashable():
 def test_derived_sizes_follow_the_model_specification():
     model = MMRecConfig(model_dim=320, num_memories=4)
     assert (model.D, model.E, model.H, model.S, model.K) == (320, 320, 4, 80, 80)
-    assert model.F == 896  # 8 * 320 / 3 = 853.3, up to a multiple of 64
+    assert model.F == 1216  # 11 * 320 / 3 = 1173.3, up to a multiple of 64
+    tokens = dataclasses.replace(model, addresses="tokens")
+    assert tokens.F == dataclasses.replace(model, memory="none").F == 896  # 8 * 320 / 3 = 853.3
     assert model.R == 20
     assert MMRecConfig(model_dim=128).R == 16
     assert MMRecConfig(memory="none").H == 0
