@@ -35,11 +35,12 @@ def refuses():
     offsets = [0, *itertools.accumulate(map(len, words))]
     columns = (list(itertools.chain(*words)), offsets, list(counts.words.values()))
     table = SimpleNamespace(words=lambda: tuple(map(np.array, columns)))
+    text = SimpleNamespace(table=table, counts=np.array(columns[-1]))
     total = sum(counts.words.values())
     base, tokenizer = SimpleNamespace(vocab=vocab), read_library(small_base())
 
     def refuses(where, left, right, share, english=True):
-        inside, across = Protection([ENGLISH], english).refusals(base, tokenizer, table, 1)
+        inside, across = Protection([ENGLISH], english).refusals(base, tokenizer, text, 1)
         pair = pair_key(*(vocab.get(spell(part), len(vocab)) for part in (left, right)))
         return {"inside": inside, "across": across}[where](pair, int(share * total))
 
