@@ -88,7 +88,7 @@ def _print_objectives(names: Sequence[str], lengths: Sequence[int]) -> None:
 
 def _objective(name: str, length: int) -> tuple[float, float]:
     """MiB of temporaries of an update, and its seconds of processor time."""
-    config = MMRecConfig(vocab_size=500)
+    config = MMRecConfig(vocab_size=1000)
     model, objectives = config.build(), plain_objectives()
     if (objective := _OBJECTIVES[name]) is not None:
         # Neither reads the tokens that a tokenizer makes.

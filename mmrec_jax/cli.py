@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with exit_on_user_error():
             options.run(options)
+            print(end="", flush=True)
     except BrokenPipeError:
         os._exit(0)
 
