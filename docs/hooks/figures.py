@@ -18,7 +18,7 @@ _STATES = (
     ("Qwen3 (attention)", "#e64a19", 16_777_216),
 )
 # Tokens per second in training beside attention in torch, 1.4 M parameters: "Training speed".
-_SPEEDS = ((256, 0.85), (1024, 1.02), (4096, 1.68), (16384, 5.3))
+_SPEEDS = ((256, 0.75), (1024, 0.98), (4096, 1.88), (16384, 5.2))
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
