@@ -68,7 +68,7 @@ def _values(base):
     ("family", "kind", "fields", "options", "rule"),
     [
         pytest.param("attention", "nf4", {}, {}, "dora", marks=pytest.mark.soak),
-        ("attention", "int8", {}, {"dropout": 0.3}, "dora"),
+        pytest.param("attention", "int8", {}, {"dropout": 0.3}, "dora", marks=pytest.mark.soak),
         pytest.param(
             *("mmrec", "nf4", {"remat": "full", "time_chunk": 4}, {"detach_norm": False}, "dora"),
             marks=pytest.mark.soak,

@@ -82,6 +82,7 @@ def test_the_mean_is_the_gauss_newton_diagonal(regression, case):
     np.testing.assert_array_less(np.abs(mean - exact), 5 * error + 1e-6 * exact.max())
 
 
+@pytest.mark.soak
 def test_hutchinson_goes_through_the_scanned_model(x64):
     """`u * (H u)` against central differences of the gradient along the same signs.
 

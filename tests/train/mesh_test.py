@@ -92,7 +92,7 @@ def _train(case, shape):
         pytest.param("adamw", (1, 8, 1), marks=pytest.mark.soak),
         ("dora", (2, 2, 2)),
         ("sophia", (2, 2, 2)),  # a constraint on activations made XLA mix up rows here
-        ("sophia", (2, 2, 1)),  # and is in force here
+        pytest.param("sophia", (2, 2, 1), marks=pytest.mark.soak),  # and is in force here
     ],
 )
 def test_in_float64_every_mesh_trains_as_one_device(case, shape):

@@ -96,6 +96,7 @@ def test_two_processes_are_one_and_one_goes_on_from_them(one, tmp_path):
     assert _data(cut, 4) == position
 
 
+@pytest.mark.soak
 def test_two_processes_with_half_of_each_matrix_go_on_from_one_with_all_of_it(one, tmp_path):
     """They evaluate, draw their dashboard's numbers and write a sample, too."""
     (folder, expected, position), sample = one, "samples/step_0000004.txt"

@@ -63,6 +63,7 @@ def _check(mesh, accumulate, fields, tolerance):
     assert kept.size * np.prod(mesh[1:]) == 2 * 64 * 16
 
 
+@pytest.mark.soak
 def test_the_linear_model_on_two_times_four_devices():
     _check((2, 1, 1, 4), 2, _LINEAR, 1e-5)
 
