@@ -40,7 +40,7 @@ RECURRENCE = "recurrence"
 
 
 class Block(nn.Module):
-    """`x, (h, M) -> x, (h, M), statistics` (the model specification's "One block")."""
+    """`x, (h, M) -> x, (h, M), statistics` (docs/how-it-works.md, "One block")."""
 
     config: MMRecConfig
     deterministic: bool = True
@@ -228,7 +228,11 @@ class Block(nn.Module):
     def _addresses(
         self, h: Array, p: dict[str, Array], h0: Array, start: Array
     ) -> tuple[Array, Array]:
-        """Queries and keys `[B, T, H S]`, each of the H of length 1 or zero."""
+        """Queries and keys `[B, T, H S]`, each of the H of length 1 or zero.
+
+        With addresses="states" the key of a token is the query of the one before it: `h0` is that
+        of the first, and the first token of a document, which has none before it, is not written.
+        """
         config = self.config
         norm, width = rms_norm(config, "h_norm"), config.H * config.S
 

@@ -160,9 +160,9 @@ def projection_widths(config: MMRecConfig) -> dict[str, int]:
 
 
 class InputProjection(nn.Module):
-    """HEM: maps the block's input to `z, v, g, beta, alpha`.
+    """HEM: maps the block's input to `z, v, g, beta, alpha`, and to what the config asks for.
 
-    And to `q, k` with addresses="tokens", to `i` with gate="input".
+    That is `q, k` with addresses="tokens", and `i` with gate="input".
 
     With `use_hem` the parameter is one matrix `fused`; without, one matrix per name. Slicing
     `fused` by `projection_widths` gives the same function.
