@@ -1,5 +1,6 @@
 """Every kind of file: what is read from it, and that nothing is dropped unsaid."""
 
+import csv
 import gzip
 
 import pyarrow
@@ -167,6 +168,7 @@ def test_a_row_with_a_line_that_is_too_long_is_left_out_and_lines_keep_their_num
     assert texts(path, refusals, limit=20) == ["d"]
     for message, line in zip(refusals.messages, (2, 4, 7, 8), strict=True):
         assert f"{path}:{line}: " in message
+    assert next(csv.reader([long])) == [long]  # other readers of the process have their own limit
 
 
 def test_what_is_skipped_is_counted_and_the_first_are_listed(tmp_path, capsys):

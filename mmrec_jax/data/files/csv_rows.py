@@ -29,14 +29,13 @@ def csv_rows(path: Path, limit: int, refuse: Refuse) -> Iterator[tuple[str, dict
         refused.append(error)
         refuse(error)
 
-    csv.field_size_limit(limit)  # of all readers there are
     with open_bytes(path) as stream:
         source = _lines(path, stream, limit, refuse_line)
         head = next(source, "")
         delimiter = "\t" if bare_name(path).endswith(".tsv") else max(",;\t", key=head.count)
         rows = csv.reader(itertools.chain([head], source), delimiter=delimiter, strict=True)
         try:
-            names = next(rows)
+            names = _next(rows, limit)
         except csv.Error as error:
             raise UserError(f"{path}:1: bad CSV: {error}") from None
         if not names:
@@ -47,7 +46,7 @@ def csv_rows(path: Path, limit: int, refuse: Refuse) -> Iterator[tuple[str, dict
         while True:
             refused.clear()
             try:
-                row = next(rows, None)
+                row = _next(rows, limit)
             except csv.Error as error:
                 refuse(UserError(f"{path}:{rows.line_num}: bad CSV: {error}"))
                 continue
@@ -59,6 +58,15 @@ def csv_rows(path: Path, limit: int, refuse: Refuse) -> Iterator[tuple[str, dict
             elif row and not refused:
                 message = f"this row has {len(row)} fields, the first one {len(names)}"
                 refuse(UserError(f"{location}: {message}"))
+
+
+def _next(rows: Iterator[list[str]], limit: int) -> list[str] | None:
+    """The next row, None behind the last."""
+    before = csv.field_size_limit(limit)  # of all readers of the process: put back for the others
+    try:
+        return next(rows, None)
+    finally:
+        csv.field_size_limit(before)
 
 
 def _lines(path: Path, stream: io.BufferedReader, limit: int, refuse: Refuse) -> Iterator[str]:
