@@ -33,8 +33,7 @@ from mmrec_jax.models.transformer.config import TransformerConfig
 from mmrec_jax.models.transformer.hugging_face import tensors
 from mmrec_jax.pretrained.extended import extend, read_extended
 from mmrec_jax.pretrained.published import find_published, open_published
-from mmrec_jax.pretrained.quantised_folder import is_quantised, read_quantised
-from mmrec_jax.pretrained.reading import Convert, read_params
+from mmrec_jax.pretrained.reading import Convert, is_quantised, read_params
 from mmrec_jax.quantised import Quantised, dequantise
 from mmrec_jax.settings import role
 from mmrec_jax.tokenizers.cache import load_tokenizer
@@ -219,10 +218,10 @@ def _open_published(found: Path | str, step: Step) -> SavedModel:
             array = jax.ShapeDtypeStruct(shape, dtype)
             return _here() if mesh is None else shardings(array, specs[path], mesh)
 
-        if not is_quantised(published):
-            return read_params(published, model, place, convert)
-        params, parameters = read_quantised(published, model, place)
-        return _converted(params, convert or (lambda _, leaf: dequantise(leaf))), parameters
+        params, parameters = read_params(published, model, place, convert)
+        if is_quantised(published):
+            params = _converted(params, convert or (lambda _, leaf: dequantise(leaf)))
+        return params, parameters
 
     config = Config(model=model, data=data)
     return SavedModel(Path(published.name), config, model, 0, published.tokenizer, read)
