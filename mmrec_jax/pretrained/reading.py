@@ -10,7 +10,6 @@ tree: `blocks/q/kernel/codes` and `blocks/q/kernel/scales` of all layers for a q
 """
 
 import functools
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -48,18 +47,15 @@ def read_params(
     config: TransformerConfig,
     place: Place,
     convert: Convert | None = None,
-) -> tuple[Params, dict[str, list[Any]]]:
+) -> Params:
     """The parameters, each where `place` says, in the dtype of the file.
 
     Args:
       published: whose tensors are read.
       config: of the model that they are the parameters of.
       place: gives the sharding of each array; over several processes each reads every tensor.
-      convert: what is kept instead of each layer's numbers; None: these.
-
-    Returns:
-      The tree of the family, and of each parameter what tells it from another: the file's dtype,
-      the stacked shape, and a sha256 (hex) of the file's bytes of its layers, one after another.
+      convert: what is kept instead of each layer's numbers; None: these. What `mmrec quantise`
+        wrote comes as it is stored.
 
     Raises:
       UserError: a tensor is missing, of another shape, or not known; or a file was cut off.
@@ -72,11 +68,12 @@ def read_params(
     layers: dict[str, list[tuple[Tensor, StoredTensor]]] = {}
     for name, tensor in table.items():
         layers.setdefault(tensor.path, []).append((tensor, published.tensors[name]))
-    params, digests = {}, {}
-    for path, parts in layers.items():
-        shape = abstract[path].shape
-        params[path], digests[path] = _read_parameter(path, parts, shape, place, convert)
-    return nested(params), digests
+    return nested(
+        {
+            path: _read_parameter(path, parts, abstract[path].shape, place, convert)
+            for path, parts in layers.items()
+        }
+    )
 
 
 def is_quantised(published: Published) -> bool:
@@ -86,25 +83,21 @@ def is_quantised(published: Published) -> bool:
 
 def _read_quantised(
     published: Published, abstract: Mapping[str, jax.ShapeDtypeStruct], place: Place
-) -> tuple[Params, dict[str, list[Any]]]:
-    """As `read_params`, of what `mmrec quantise` wrote, as it is stored."""
+) -> Params:
+    """The parameters of what `mmrec quantise` wrote, as they are stored."""
     arrays: dict[str, Array] = {}
-    found: dict[str, list[Any]] = {}
     for name, stored in published.tensors.items():
         parts = [(Tensor(name, layer=None, transposed=False), stored)]
         path = name.removesuffix("/codes").removesuffix("/scales")
-        arrays[name], found[name] = _read_parameter(path, parts, stored.shape, place, None)
+        arrays[name] = _read_parameter(path, parts, stored.shape, place, None)
     params: dict[str, Array | Quantised] = {}
-    digests = {}
     for path, like in abstract.items():
-        codes, scales = f"{path}/codes", f"{path}/scales"
-        if codes in arrays and scales in arrays:
-            kind: Any = _KINDS[arrays[codes].dtype]
-            params[path] = Quantised(arrays[codes], arrays[scales], kind, like.dtype)
-            both = f"{found[codes][2]} {found[scales][2]}"
-            digests[path] = [f"{kind} of {like.dtype}", list(like.shape), both]
-        elif path in arrays:
-            params[path], digests[path] = arrays[path], found[path]
+        if path in arrays:
+            params[path] = arrays[path]
+        elif f"{path}/codes" in arrays and f"{path}/scales" in arrays:
+            codes: Array = arrays[f"{path}/codes"]
+            kind: Any = _KINDS[np.dtype(codes.dtype)]
+            params[path] = Quantised(codes, arrays[f"{path}/scales"], kind, like.dtype)
         else:
             raise UserError(f"{published.name}: {path} is missing from its weights")
         if params[path].shape != like.shape:
@@ -112,7 +105,7 @@ def _read_quantised(
                 f"{published.name}: {path} is {list(params[path].shape)}; by its config it is "
                 f"{list(like.shape)}"
             )
-    return nested(params), digests
+    return nested(params)
 
 
 def _require_tensors(
@@ -170,7 +163,7 @@ def _read_parameter(
     shape: tuple[int, ...],
     place: Place,
     convert: Convert | None,
-) -> tuple[Any, list[Any]]:
+) -> Any:
     """One parameter from the tensors of its layers, or from parts of its only one."""
     dtype = np.result_type(*(stored.dtype for _, stored in parts))
     layers = shape[:1] if parts[0][0].layer is not None else ()
@@ -190,18 +183,15 @@ def _read_parameter(
         transposed=parts[0][0].transposed,
         shardings=every,
     )
-    digest = hashlib.sha256()
     for tensor, stored in parts:
         for first, last in _row_ranges(stored, whole=tensor.layer is not None):
             rows = stored.read(first, last)
-            digest.update(rows.reshape(-1).view(np.uint8).data)
             to = _over_rows(every[0], rows.shape[0])
             placed = jax.make_array_from_callback(rows.shape, to, rows.__getitem__)
             at = first if tensor.layer is None else tensor.layer
             buffers = jax.block_until_ready(write(buffers, placed, np.int32(at)))
             del rows, placed  # before the next ones are read
-    stored_dtype = ", ".join(sorted({str(stored.dtype) for _, stored in parts}))
-    return buffers, [stored_dtype, list(shape), digest.hexdigest()]
+    return buffers
 
 
 def _kept(x: Array, path: str, convert: Convert | None) -> Any:
