@@ -127,10 +127,7 @@ def open_model(workdir: str | os.PathLike[str], step: Step = "best") -> SavedMod
         if config.adapters.used:
             trained = read_adapters(workdir, chosen, mesh=mesh)
             base = open_model(_base_of(trained, run), trained.base["step"])
-            if config.extend.tokenizer:
-                base = extended(base, config.extend, tokenizer)
-            kept = base_converter(config.adapters)
-            params = merge_adapters(base.read(mesh, kept), trained)
+            params = merge_adapters(base, trained, tokenizer, mesh).params
         else:
             abstract = _abstract(model, mesh)
             if run.model_file.is_file():
@@ -155,29 +152,25 @@ def read_model(
     Raises:
       UserError: as `open_model`; the parameters are damaged; or adapters belong to another base.
     """
-    found = open_model(workdir, step).read()
-    return found if adapter is None else with_adapter(found, adapter)
+    found = open_model(workdir, step)
+    return found.read() if adapter is None else with_adapter(found, adapter)
 
 
-def with_adapter(base: TrainedModel, adapter: str | os.PathLike[str]) -> TrainedModel:
+def with_adapter(base: SavedModel, adapter: str | os.PathLike[str]) -> TrainedModel:
     """The model with the adapters of a run, or of a folder of `peft`'s, merged.
 
-    The parameters of `base` are taken over.
+    Raises:
+      UserError: they belong to another base or have another tokenizer, or a file is damaged.
     """
     if (Path(adapter) / PEFT_FILE).is_file():
-        found = read_peft(adapter, base.params, tensor_names(base.model))
-        return dataclasses.replace(base, params=_merged(base.params, found))
-    trained = read_adapters(adapter)
-    params = _converted(base.params, base_converter(trained.config.adapters))
-    base = dataclasses.replace(base, params=params)
+        read = base.read()
+        found = read_peft(adapter, read.params, tensor_names(base.model))
+        return dataclasses.replace(read, params=_merged(read.params, found))
     # The same tokenizer, with whatever fine-tuning keeps beside it.
     own = load_tokenizer(Workdir(Path(adapter)).tokenizer)
-    if trained.config.extend.tokenizer:
-        base = dataclasses.replace(base, read_params=lambda *_: params)
-        base = extended(base, trained.config.extend, own).read()
-    check_same_tokenizer(own.fingerprint, base.tokenizer.fingerprint, str(base.root))
-    params = merge_adapters(base, trained)
-    return dataclasses.replace(base, params=params, tokenizer=own)
+    merged = merge_adapters(base, read_adapters(adapter), own)
+    check_same_tokenizer(own.fingerprint, merged.tokenizer.fingerprint, str(base.root))
+    return dataclasses.replace(merged, tokenizer=own)
 
 
 def extended(base: SavedModel, config: ExtendConfig, tokenizer: Tokenizer) -> SavedModel:
@@ -268,16 +261,22 @@ def continued_values(
     return values
 
 
-def merge_adapters(base: TrainedModel, trained: TrainedAdapters) -> Any:
-    """The parameters of the base, which are taken over, with the adapters merged.
+def merge_adapters(
+    base: SavedModel, trained: TrainedAdapters, tokenizer: Tokenizer, mesh: Mesh | None = None
+) -> TrainedModel:
+    """The base as the run of the adapters kept it, with their `tokenizer`, and them merged.
 
     It is a `UserError` if it is another base.
     """
-    check_same_base(trained.base, base, trained.where)
-    return _merged(base.params, trained.adapters)
+    if trained.config.extend.tokenizer:
+        base = extended(base, trained.config.extend, tokenizer)
+    read = base.read(mesh, base_converter(trained.config.adapters))
+    check_same_base(trained.base, read, trained.where)
+    return dataclasses.replace(read, params=_merged(read.params, trained.adapters))
 
 
 def _merged(params: Params, adapters: Any) -> Params:
+    """The parameters, which are taken over, with adapters."""
     leaves = named_leaves(params)
     quantised = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, Quantised)}
     places = map_named(lambda name, x: (x.codes if name in quantised else x).sharding, params)
