@@ -1,7 +1,6 @@
 """The loop: batch, update, and now and then evaluate, save, report."""
 
 import contextlib
-import dataclasses
 import math
 import sys
 import time
@@ -162,10 +161,6 @@ class _Loop:
                         previous = None
                     self._cross_border(following, step - 1, bar)
                     self._begin_window()
-                if guided := p.guide(step - 1, self.state):
-                    self.writer.write(step, "memory_guided", guided)
-                    self.input = InputMonitor(p.batches)
-                    self._begin_window()
                 self._profile(step)
                 batch = shard_batch(next(self.input), p.mesh)
                 read = p.batches.metrics()  # of this batch: the next one is taken before it is told
@@ -278,7 +273,7 @@ class _Loop:
         return validation
 
     def _save(self, step: int, *, evaluated: bool) -> None:
-        p, guidance = self.p, getattr(self.p.data, "guidance", None)
+        p = self.p
         require_workdir(p.workdir)
         p.checkpointer.save(
             step,
@@ -290,7 +285,6 @@ class _Loop:
                 "validation": self.validation or None,
                 "base": p.base,
                 "stages": {"begun": p.stage.number, "read": p.read},
-                "guided": guidance and dataclasses.asdict(guidance),
             },
             validation_loss=self.validation.get("loss") if evaluated else None,
         )

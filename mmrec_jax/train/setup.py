@@ -29,13 +29,10 @@ from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.files.paths import require_outside
-from mmrec_jax.data.guidance import Guidance
-from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.train_iterator import TrainIterator, joined_progress
 from mmrec_jax.dora.adapted_model import adapt, adapter_rules, first_values
 from mmrec_jax.dora.base import base_converter
 from mmrec_jax.errors import UserError
-from mmrec_jax.evaluation.registry import EvaluationRequest
 from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.models.family_config import FamilyConfig
 from mmrec_jax.models.growing_state import GrowingState
@@ -44,7 +41,6 @@ from mmrec_jax.objectives.api import Objective
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.train.compiled_steps import enable_compile_cache
-from mmrec_jax.train.memory_guided import measure
 from mmrec_jax.train.mesh import (
     abstract_on,
     by_row,
@@ -101,29 +97,6 @@ class Setup:
         """Shapes, dtypes and shardings of the state in a stage."""
         return _of_stage(self.abstract, stage, self.model, self.mesh)
 
-    def guide(self, step: int, state: TrainState) -> dict[str, float]:
-        """After a step that ends a round of memory-guided sampling, measures; numbers for the log.
-
-        Other batches follow then.
-        """
-        every = self.config.guided.every
-        if not every or not step or step % every:
-            return {}
-        assert isinstance(self.data, TextDataset)  # as it was set up
-        empty: Mapping[str, Objective] = {}
-        run = self.model, state.params, self.data, self.config, empty, self.mesh, step
-        guidance = measure(EvaluationRequest(*run), self.data.guidance)
-        self.data = dataclasses.replace(self.data, guidance=guidance)
-        self._reopen()
-        weights = guidance.weights.values()
-        return {"documents": len(weights), "least": min(weights), "most": max(weights)}
-
-    def _reopen(self) -> None:
-        """Other batches, behind what has been read."""
-        self.read = joined_progress(gather(self.batches.progress()))
-        self.batches.close()
-        self.batches = open_batches(self.data, self.stage, self.read)
-
     def enter(self, stage: Stage, state: TrainState) -> TrainState:
         """Goes on in another stage, with its batches; states begin from nothing if they must."""
         before, self.stage = self.stage, stage
@@ -135,7 +108,9 @@ class Setup:
             begin = jax.jit(lambda: self.model.initial_state(rows), out_shardings=layout)
             state = dataclasses.replace(state, carried=begin())
         if not stage.same_data(before):
-            self._reopen()
+            self.read = joined_progress(gather(self.batches.progress()))
+            self.batches.close()
+            self.batches = open_batches(self.data, stage, self.read)
         return state
 
 
@@ -186,11 +161,10 @@ def _set_up(
     require_same(str(start), f"{folder.checkpoints}: the processes see different steps; try again")
     where = str(folder.checkpoints / str(start))
     border = (meta or {}).get("stages", {"begun": 0, "read": {}})
-    if meta is not None and meta["format"] == 1:
+    if meta is not None and (foreign := _foreign(meta)):
         raise UserError(
-            f"{where} was written by mmrec_jax 0.1, whose runs cannot be continued: begin another "
-            f"one with --config.init_from={folder.root} and a new --workdir, or start anew with "
-            "--fresh"
+            f"{where} was written {foreign}, whose runs cannot be continued: begin another one "
+            f"with --config.init_from={folder.root} and a new --workdir, or start anew with --fresh"
         )
     origin = load_base(config, folder, meta)
     if origin is not None:
@@ -207,11 +181,6 @@ def _set_up(
     for other in stages[1:]:  # refused before any compute
         open_batches(data, other, {}).close()
     stage = stages[border["begun"]]
-    if not isinstance(data, TextDataset):
-        expected = f"0 with config.data.source {config.data.source!r}, which has no documents"
-        config.guided.require(not config.guided.every, "every", expected)
-    elif (guided := (meta or {}).get("guided")) is not None:
-        data = dataclasses.replace(data, guidance=Guidance.from_json(guided))
     batches = open_batches(data, stage, border["read"])
     base, record = None, (meta or {}).get("base")
     # A run that trained all parameters and goes on has them in its checkpoint.
@@ -284,6 +253,14 @@ def _set_up(
         start=start,
         meta=meta,
     )
+
+
+def _foreign(meta: Mapping[str, Any]) -> str:
+    """What wrote a checkpoint that this version only reads models of; empty if it goes on."""
+    if meta["format"] == 1:
+        return "by mmrec_jax 0.1"
+    guided = meta["config"].get("guided", {}).get("every")
+    return "with config.guided.every, a sampling that was removed" if guided else ""
 
 
 def load_data(config: Config, folder: Workdir, tokenizer: Tokenizer | None = None) -> Dataset:
