@@ -176,13 +176,7 @@ class TrainConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = [name for name in LENGTHS if getattr(self, name) is not None]
-        if len(given) != 1:
-            found = ", ".join(given) or "none of them"
-            raise UserError(
-                f"config.train.steps/epochs/tokens: {found} is set; it must be exactly one of the "
-                "three"
-            )
+        self.require_one_of(*LENGTHS)
         self.require(
             self.batch_size % self.accumulate == 0,
             "accumulate",
@@ -194,6 +188,11 @@ class TrainConfig(Settings):
             reason = "a run has one target" if name == "target_loss" else "of the whole split"
             both = self.target_bits_per_byte is not None and getattr(self, name) is not None
             self.require(not both, name, f"None with train.target_bits_per_byte: {reason}")
+
+    @property
+    def microbatch_rows(self) -> int:
+        """Rows over all devices that are computed at once."""
+        return self.batch_size // self.accumulate
 
     @property
     def passes_states(self) -> bool:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -47,7 +46,6 @@ from mmrec_jax.train.mesh import (
     check_shared_rows,
     distribute,
     make_mesh,
-    replicated,
     row_devices,
     split_cpu,
     state_shardings,
@@ -91,7 +89,7 @@ class Setup:
 
     def model_of(self, stage: Stage) -> LanguageModel:
         """The model with what it leaves open set for the batches of a stage."""
-        return self.models[_microbatch_rows(stage.config)]
+        return self.models[stage.config.train.microbatch_rows]
 
     def abstract_state(self, stage: Stage) -> TrainState:
         """Shapes, dtypes and shardings of the state in a stage."""
@@ -100,8 +98,6 @@ class Setup:
     def enter(self, stage: Stage, state: TrainState) -> TrainState:
         """Goes on in another stage, with its batches; states begin from nothing if they must."""
         before, self.stage = self.stage, stage
-        number = distribute(jnp.asarray(stage.number, jnp.int32), replicated(self.mesh))
-        state = dataclasses.replace(state, stage=number)
         if state.carried is not None and stage.shape != before.shape:
             rows, carried = stage.config.train.batch_size, self.abstract_state(stage).carried
             layout = jax.tree.map(lambda x: x.sharding, carried)
@@ -194,10 +190,10 @@ def _set_up(
     table = _noise_table(config, data.tokenizer)
     params = None if base is None else base.params
     models = {
-        _microbatch_rows(each.config): build_model(each.config, family, mesh, params, steps, table)
-        for each in reversed(stages)
+        each.train.microbatch_rows: build_model(each, family, mesh, params, steps, table)
+        for each in (stage.config for stage in reversed(stages))
     }
-    model = models[_microbatch_rows(config)]
+    model = models[config.train.microbatch_rows]
     given = first_params(config, family, params)
     if base is not None and not start:
         given |= continued_values(config.adapters, model, base)
@@ -218,9 +214,6 @@ def _set_up(
         abstract = _of_stage(parts.state, stage, model, mesh)
         restored, position = checkpointer.restore(start, to_items(abstract))
         state = from_items(restored, abstract)
-        if len(stages) > 1:
-            number = distribute(jnp.asarray(stage.number, jnp.int32), replicated(mesh))
-            state = dataclasses.replace(state, stage=number)
         batches.set_state(position)
         checkpointer.set_aside_later(start)
     else:
@@ -313,7 +306,7 @@ def build_model(
     Under `jax.eval_shape` of a base's shapes it holds shapes, to plan with. `family` has the rows
     of the vocabulary. It is a `UserError` if an adapter rule does not fit the base.
     """
-    rows = _microbatch_rows(config) // row_devices(mesh)
+    rows = config.train.microbatch_rows // row_devices(mesh)
     model = family.fitted(rows, mesh.devices.flat[0].platform).build()
     adapters, noise = config.adapters, config.noise
     if adapters.used:
@@ -370,8 +363,7 @@ def assemble(
 
     def new_state(model: LanguageModel, given: dict[str, Any]) -> TrainState:
         rows = train.batch_size if keeps else None
-        parts = model, objectives, optimizer, train.seed, rows
-        return initial_state(*parts, given=given, staged=bool(config.stages))
+        return initial_state(model, objectives, optimizer, train.seed, rows, given=given)
 
     state = jax.eval_shape(new_state, model, given)
     state = abstract_on(state, state_shardings(state, model, mesh))
@@ -405,10 +397,6 @@ def _of_stage(abstract: TrainState, stage: Stage, model: LanguageModel, mesh: Me
     return dataclasses.replace(abstract, carried=abstract_on(carried, sharding))
 
 
-def _microbatch_rows(config: Config) -> int:
-    return config.train.batch_size // config.train.accumulate
-
-
 def open_batches(data: Dataset, stage: Stage, read: Mapping[str, float]) -> TrainIterator:
     """This process's batches of a stage, behind what those before it have read.
 
@@ -423,4 +411,4 @@ def open_batches(data: Dataset, stage: Stage, read: Mapping[str, float]) -> Trai
             read=read,
         )
     except UserError as error:
-        raise UserError(f"{stage.name}: {error}" if stage.number else str(error)) from None
+        raise UserError(f"{stage.where}{error}") from None
