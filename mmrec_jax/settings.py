@@ -125,7 +125,7 @@ class Settings:
         if len(given) != 1:
             raise UserError(
                 f"{self.full_name}.{'/'.join(names)}: {', '.join(given) or 'none of them'} is "
-                "set; it must be exactly one of them"
+                "set; it must be exactly one of these"
             )
 
     @property
