@@ -74,11 +74,11 @@ def delta_kernel(
     target: KernelTarget, chunk: Chunk, m0: Array, error_correction: bool
 ) -> tuple[Array, Array]:
     """`delta_chunks` (arguments and results as there) by kernels; reads in the dtype of v."""
-    r, m_last, _ = _solve(*chunk, m0, error_correction, target, False)
+    r, m_last, _ = _solve(*chunk, m0, error_correction, target)
     return r, m_last
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(7, 8, 9))
+@partial(jax.custom_vjp, nondiff_argnums=(7, 8))
 def _solve(
     q: Array,
     k: Array,
@@ -89,32 +89,29 @@ def _solve(
     m0: Array,
     error_correction: bool,
     target: KernelTarget,
-    borders: bool,
-) -> tuple[Array, Array, list[Array]]:
-    """Reads, the last memory, and, for a gradient, `borders`: the memory before each chunk."""
+) -> tuple[Array, Array, Array]:
+    """Reads, the last memory, and the memory before each chunk."""
     chunk = Chunk(q, k, v, total, beta, document)
 
     def run(*arrays: Array) -> list[Array]:
         *tiles, m0 = arrays
-        return _walk(target, error_correction, False, borders, tiles, m0)
+        return _walk(target, error_correction, False, tiles, m0)
 
     with jax.named_scope("delta_scan"):
-        r, *m, m_last = on_each_device(run, (*_by_row(chunk), m0))
+        r, m, m_last = on_each_device(run, (*_by_row(chunk), m0))
     return jnp.moveaxis(r, 2, 0), m_last, m
 
 
 def _solve_forward(
     *inputs: Any,
-) -> tuple[tuple[Array, Array, list[Array]], tuple[Array, ...]]:
-    *others, borders = inputs
-    r, m_last, m = _solve(*others, True)
-    return (r, m_last, m if borders else []), (*jax.lax.optimization_barrier(inputs[:7]), *m)
+) -> tuple[tuple[Array, Array, Array], tuple[Array, ...]]:
+    r, m_last, m = _solve(*inputs)
+    return (r, m_last, m), (*jax.lax.optimization_barrier(inputs[:7]), m)
 
 
 def _solve_backward(
     error_correction: bool,
     target: KernelTarget,
-    borders: bool,
     kept: tuple[Array, ...],
     cotangents: tuple[Array, Array, Array],
 ) -> tuple[Array | None, ...]:
@@ -147,7 +144,7 @@ def _pull(
 
     def run(*arrays: Array) -> list[Array]:
         *tiles, dm = arrays
-        return _walk(target, error_correction, True, False, tiles, dm)
+        return _walk(target, error_correction, True, tiles, dm)
 
     with jax.named_scope("delta_gradient"):
         *found, dm0 = on_each_device(run, (*_by_row(chunk), m, jnp.moveaxis(g, 0, 2), dm_last))
@@ -227,15 +224,15 @@ def _values(chunk: Chunk, m: Array, error_correction: bool) -> tuple[Any, Solved
 
 
 def _forward(
-    error_correction: bool, borders: bool, tiles: Sequence[Array], m: Array
+    error_correction: bool, tiles: Sequence[Array], m: Array
 ) -> tuple[tuple[Array, ...], Array]:
-    """(q, k, v, total, beta, document), M -> (reads, M if `borders`), the memory after."""
+    """(q, k, v, total, beta, document), M -> (reads, M), the memory after."""
     chunk = Chunk(*tiles)
     multiply = _multiply(chunk.q.dtype)
     link, solved, values = _values(chunk, m, error_correction)
     r = multiply(link.from_start * chunk.q, m) + multiply(solved.scores, values)
     after = link.whole[..., None] * m + multiply(link.to_end * chunk.k, values, left=True)
-    return (r, m) if borders else (r,), after
+    return (r, m), after
 
 
 def _backward(
@@ -258,7 +255,6 @@ def _walk(
     target: KernelTarget,
     error_correction: bool,
     backward: bool,
-    borders: bool,
     tiles: Sequence[Array],
     state: Array,
 ) -> list[Array]:
@@ -270,17 +266,15 @@ def _walk(
       What each chunk gives, like the tiles, and the last state.
     """
     q, k, v, total, beta = tiles[:5]
+    borders = jax.ShapeDtypeStruct((*q.shape[:3], *state.shape[2:]), jnp.float32)
     # Whether an array is split with the columns of M, or belongs to all of them.
     by_column = [False, False, True, False, False, False]
-    like: list[Any] = [v]
-    if borders:
-        like.append(jax.ShapeDtypeStruct((*q.shape[:3], *state.shape[2:]), jnp.float32))
-    out_by_column = [True] * len(like)
-    step = partial(_forward, error_correction, borders)
+    like: list[Any] = [v, borders]
+    out_by_column = [True, True]
     if backward:
-        step = partial(_backward, error_correction)
         by_column += [True, True]
         like, out_by_column = [q, k, v, total, beta], by_column[:5]
+    step = partial(_backward if backward else _forward, error_correction)
     outs = [
         (jax.ShapeDtypeStruct(x.shape, x.dtype), y)
         for x, y in zip(like, out_by_column, strict=True)
