@@ -1,13 +1,9 @@
 """`mmrec adapters`, `merge` and `export`: what a run trained, and copies that need no base."""
 
 import argparse
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmrec_jax.commands.options import add_model_options
-
-if TYPE_CHECKING:
-    from mmrec_jax.checkpoints.load import TrainedModel
 
 
 def add_parser(commands: Any) -> None:
@@ -96,12 +92,15 @@ def _export_adapters(options: argparse.Namespace) -> None:
 
 def _merge(options: argparse.Namespace) -> None:
     """Writes a folder that every command reads like a run."""
-    from mmrec_jax.checkpoints.export import write_merged
-    from mmrec_jax.checkpoints.load import read_adapters
+    from mmrec_jax.checkpoints.export import require_new_folder
+    from mmrec_jax.checkpoints.load import read_adapters, read_model
+    from mmrec_jax.checkpoints.publish import write_merged
 
     read_adapters(options.workdir, options.step)
-    merged, _ = _write(options, write_merged)
-    print(f"{options.out}: step {merged.step:,} of {merged.root}, merged; read it with --workdir")
+    require_new_folder(options.out)
+    trained = read_model(options.workdir, options.step)
+    write_merged(trained, options.out)
+    print(f"{options.out}: step {trained.step:,} of {trained.root}, merged; read it with --workdir")
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -114,23 +113,3 @@ def _export(options: argparse.Namespace) -> None:
     trained = read_model(options.workdir, options.step)
     files = publish(trained, options.out, round(options.shard_gb * 1e9))
     print(f"{options.out}: {', '.join(files)}")
-
-
-def _write(options: argparse.Namespace, write: Callable[..., Any]) -> "tuple[TrainedModel, Any]":
-    """The model, and what the function of `checkpoints/export.py` that writes it returns."""
-    from mmrec_jax.checkpoints.export import require_new_folder, stand_alone
-    from mmrec_jax.checkpoints.load import read_model
-    from mmrec_jax.checkpoints.workdir import Workdir
-
-    require_new_folder(options.out)
-    trained = read_model(options.workdir, options.step)
-    done = write(
-        options.out,
-        stand_alone(trained.config),
-        trained.params,
-        trained.tokenizer,
-        Workdir(trained.root).tokenizer,
-        vocab_size=trained.model.vocab_size,
-        step=trained.step,
-    )
-    return trained, done

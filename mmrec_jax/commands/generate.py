@@ -89,9 +89,7 @@ def run(options: argparse.Namespace) -> None:
     workdir = options.workdir
     saved = open_model(workdir, options.step)
     require_text_model(saved.config, workdir)
-    trained = saved.read()
-    if options.adapter:
-        trained = with_adapter(trained, options.adapter)
+    trained = with_adapter(saved, options.adapter) if options.adapter else saved.read()
     model, params, tokenizer = trained.model.build(), trained.params, trained.tokenizer
     state = None
     if options.load_state:

@@ -55,9 +55,7 @@ def run(options: argparse.Namespace) -> None:
     saved = open_model(options.workdir, options.step)
     require_text_model(saved.config, options.workdir)
     listening = _listen(options.host, options.port)
-    trained = saved.read()
-    if options.adapter:
-        trained = with_adapter(trained, options.adapter)
+    trained = with_adapter(saved, options.adapter) if options.adapter else saved.read()
     name = options.name or Path(options.workdir).name
     model = trained.model.build(), trained.params, trained.tokenizer
     service = Service(*model, name, limits)
