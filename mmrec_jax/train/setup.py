@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,6 @@ from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.train.compiled_steps import enable_compile_cache
 from mmrec_jax.train.mesh import (
     abstract_on,
-    by_row,
     check_shared_rows,
     distribute,
     make_mesh,
@@ -82,10 +82,15 @@ class Setup:
     base: dict[str, Any] | None  # what the run began with, for its checkpoints
     batches: TrainIterator
     checkpointer: Checkpointer
-    state: TrainState
+    making: Future[TrainState]  # `state`
     abstract: TrainState  # its shapes, dtypes and shardings
     start: int  # updates done in earlier sessions
     meta: dict[str, Any] | None  # of the checkpoint that the run continues from
+
+    @property
+    def state(self) -> TrainState:
+        """That the session begins with; waits until it is there."""
+        return self.making.result()
 
     def model_of(self, stage: Stage) -> LanguageModel:
         """The model with what it leaves open set for the batches of a stage."""
@@ -106,7 +111,7 @@ class Setup:
         if not stage.same_data(before):
             self.read = joined_progress(gather(self.batches.progress()))
             self.batches.close()
-            self.batches = open_batches(self.data, stage, self.read)
+            self.batches = stage.batches(self.data, self.read)
         return state
 
 
@@ -175,9 +180,9 @@ def _set_up(
     enable_compile_cache()
     stages, steps = plan_stages(config, data)
     for other in stages[1:]:  # refused before any compute
-        open_batches(data, other, {}).close()
+        other.batches(data, {}).close()
     stage = stages[border["begun"]]
-    batches = open_batches(data, stage, border["read"])
+    batches = stage.batches(data, border["read"])
     base, record = None, (meta or {}).get("base")
     # A run that trained all parameters and goes on has them in its checkpoint.
     if origin is not None and (config.adapters.used or not start):
@@ -213,7 +218,8 @@ def _set_up(
     if start:
         abstract = _of_stage(parts.state, stage, model, mesh)
         restored, position = checkpointer.restore(start, to_items(abstract))
-        state = from_items(restored, abstract)
+        making = Future[TrainState]()
+        making.set_result(from_items(restored, abstract))
         batches.set_state(position)
         checkpointer.set_aside_later(start)
     else:
@@ -221,7 +227,12 @@ def _set_up(
         places = named_leaves(sharding.params)
         given = {name: distribute(leaf, places[name]) for name, leaf in given.items()}
         make = jax.jit(parts.new_state, out_shardings=sharding, donate_argnums=1)
-        state = make(model, given)
+        # The step can be compiled meanwhile: this program takes the compiler seconds, too.
+        background = ThreadPoolExecutor(1)
+        making = background.submit(make, model, given)
+        background.shutdown(wait=False)
+        if jax.process_count() > 1:  # which must all do the same one after the other
+            making.result()
     if is_process_zero():
         folder.write_config(config, model.config.vocab_size)
         data.tokenizer.save(folder.tokenizer)
@@ -241,7 +252,7 @@ def _set_up(
         base=record,
         batches=batches,
         checkpointer=checkpointer,
-        state=state,
+        making=making,
         abstract=parts.state,
         start=start,
         meta=meta,
@@ -392,23 +403,5 @@ def _of_stage(abstract: TrainState, stage: Stage, model: LanguageModel, mesh: Me
     if abstract.carried is None:
         return abstract
     carried = jax.eval_shape(lambda: model.initial_state(stage.config.train.batch_size))
-    axes = model.state_batch_axes
-    sharding = jax.tree.map(lambda _, axis: by_row(mesh, axis), carried, axes)
-    return dataclasses.replace(abstract, carried=abstract_on(carried, sharding))
-
-
-def open_batches(data: Dataset, stage: Stage, read: Mapping[str, float]) -> TrainIterator:
-    """This process's batches of a stage, behind what those before it have read.
-
-    Raises:
-      UserError: there is too little data for them, or the rows do not divide evenly.
-    """
-    try:
-        return data.with_config(stage.config.data).batches(
-            stage.config.train.batch_size,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            read=read,
-        )
-    except UserError as error:
-        raise UserError(f"{stage.where}{error}") from None
+    state = dataclasses.replace(abstract, carried=carried)
+    return abstract_on(state, state_shardings(state, model, mesh))
