@@ -14,14 +14,6 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.serve.limits import Limits
 
 _SECONDS = 10  # that what is being written has to end in, after SIGTERM
-_HELP = {
-    "slots": "samples written at once",
-    "max_waiting": "requests that may wait for a slot",
-    "max_prompt": "tokens of a prompt",
-    "max_tokens": "that a request may ask for",
-    "max_body_kb": "of a request",
-    "state_mb": "for the states of conversations that may go on",
-}
 
 
 def add_parser(commands: Any) -> None:
@@ -34,7 +26,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--port", type=int, default=8000, help="0: any free one")
     for field in dataclasses.fields(Limits):
         flag = "--" + field.name.replace("_", "-")
-        parser.add_argument(flag, type=int, default=field.default, help=_HELP[field.name])
+        parser.add_argument(flag, type=int, default=field.default, help=field.metadata["comment"])
     parser.set_defaults(run=run)
 
 

@@ -4,7 +4,7 @@
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -37,6 +37,9 @@ class Rows:
     sample: Int[Array, "B"]
     draws: Int[Array, "B"]
     sampling: RowSampling
+
+    def __len__(self) -> int:
+        return self.ended.shape[0]
 
 
 class Drawn(NamedTuple):
@@ -98,7 +101,7 @@ def _begin_rows(
 
 
 def idle_rows(model: LanguageModel, count: int, *, most_ends: int) -> Rows:
-    """Rows in which nothing is written, until `put_row`."""
+    """Rows in which nothing is written, until `take_rows` puts others in their place."""
     vocab_size = model.config.vocab_size
     nothing = TextState(
         state=model.initial_state(1),
@@ -151,47 +154,22 @@ def top_logprobs(rows: Rows, ids: np.int32, count: int) -> tuple[Array, Array]:
     return jax.lax.top_k(jax.nn.log_softmax(_possible(rows.logits, ids)), count)
 
 
-def put_row(model: LanguageModel, rows: Rows, index: int, row: Rows) -> Rows:
-    """`rows` with the one of `row` at `index`; consumes `rows`."""
-    rows, row = _with_one_room(rows, row)
-    return _put_row(model, rows, np.int32(index), row)
-
-
-@partial(jax.jit, donate_argnames="rows")
-def _put_row(model: LanguageModel, rows: Rows, index: Array, row: Rows) -> Rows:
-    put = jax.lax.dynamic_update_slice_in_dim
-    axes = _batch_axes(model)
-    return jax.tree.map(lambda x, new, axis: put(x, new, index, axis), rows, row, axes)
-
-
-def take_rows(model: LanguageModel, rows: Rows, row: Rows, indices: Sequence[int]) -> Rows:
-    """Those of `rows` at the indices, in their order; the one of `row` comes behind the last."""
-    rows, row = _with_one_room(rows, row)
-    return _take_rows(model, rows, row, np.array(indices, np.int32))
-
-
-@jax.jit
-def _take_rows(model: LanguageModel, rows: Rows, row: Rows, indices: Array) -> Rows:
-    def taken(x: Array, other: Array, axis: int) -> Array:
-        return jnp.take(jnp.concatenate([x, other], axis), indices, axis)
-
-    return jax.tree.map(taken, rows, row, _batch_axes(model))
-
-
-def _with_one_room(rows: Rows, row: Rows) -> Iterator[Rows]:
-    """Both, with states of the same room if they grow."""
-    states = rows.state, row.state
-    if isinstance(rows.state, GrowingState):
+def take_rows(model: LanguageModel, parts: Sequence[Rows], indices: Sequence[int]) -> Rows:
+    """The rows at the indices, in their order, of all parts one behind another."""
+    states = [part.state for part in parts]
+    if isinstance(states[0], GrowingState):
         room = max(state.room for state in states)
-        states = tuple(state.resized(room) for state in states)
-    return (dataclasses.replace(x, state=y) for x, y in zip((rows, row), states, strict=True))
+        states = [state.resized(room) for state in states]
+    parts = [dataclasses.replace(x, state=state) for x, state in zip(parts, states, strict=True)]
+    return _take_rows(model, parts, np.array(indices, np.int32))
 
 
 @jax.jit
-def row_at(model: LanguageModel, rows: Rows, index: np.int32) -> Rows:
-    """One of the rows, as rows."""
-    take = jax.lax.dynamic_index_in_dim
-    return jax.tree.map(lambda x, axis: take(x, index, axis), rows, _batch_axes(model))
+def _take_rows(model: LanguageModel, parts: Sequence[Rows], indices: Array) -> Rows:
+    def taken(axis: int, *arrays: Array) -> Array:
+        return jnp.take(jnp.concatenate(arrays, axis), indices, axis)
+
+    return jax.tree.map(taken, _batch_axes(model), *parts)
 
 
 def _batch_axes(model: LanguageModel) -> Any:

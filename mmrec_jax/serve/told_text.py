@@ -19,13 +19,14 @@ class ToldText:
     """The text of drawn tokens up to the first of some stop strings, which may cross tokens.
 
     Attributes:
+      stream: what decodes the tokens.
       stopped: whether a stop string was found; nothing is told after that.
     """
 
     def __init__(self, stream: TextStream, stops: Sequence[str] = ()) -> None:
         """`stops` are not empty."""
         self.stopped = False
-        self._stream, self._stops = stream, stops
+        self.stream, self._stops = stream, stops
         self._held = ""  # text that a stop string may begin in
         self._told = 0
         self._scores: list[TokenScore] = []  # of tokens whose text is not told yet
@@ -34,11 +35,11 @@ class ToldText:
         """What is certain with the next token: text, and the scores of the tokens in it."""
         if score is not None:
             self._scores.append(score._replace(offset=self._told + len(self._held)))
-        return self._tell(self._stream.push(token), last=False)
+        return self._tell(self.stream.push(token), last=False)
 
     def finish(self) -> tuple[str, list[TokenScore]]:
         """The rest, of a text that was not stopped."""
-        return self._tell(self._stream.finish(), last=True)
+        return self._tell(self.stream.finish(), last=True)
 
     def _tell(self, added: str, last: bool) -> tuple[str, list[TokenScore]]:
         text = self._held + added

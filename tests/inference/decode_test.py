@@ -36,7 +36,7 @@ def test_rows_are_written_as_each_would_be_alone(name):
 
     def put(which, slot):
         row = decode.begin_rows(model, texts[which], [0], ends=(), most_ends=2, **_SETTINGS[which])
-        return decode.put_row(model, rows, slot, row)
+        return decode.take_rows(model, [rows, row], [3 if at == slot else at for at in range(3)])
 
     def step(count, **slots):
         nonlocal rows
@@ -49,7 +49,7 @@ def test_rows_are_written_as_each_would_be_alone(name):
     step(5, t0=2)
     rows = put(2, 0)
     step(5, t0=2, t2=0)
-    rows = decode.put_row(model, rows, 0, decode.idle_rows(model, 1, most_ends=2))
+    rows = decode.take_rows(model, [rows, decode.idle_rows(model, 1, most_ends=2)], [3, 1, 2])
     rows = put(1, 0)
     step(2, t0=2, t1=0)
     step(10, t1=0)
