@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mmrec_jax.commands.options import add_model_options, require_positive, require_text_model
+from mmrec_jax.commands.options import add_model_options, read_text_model, require_positive
 from mmrec_jax.errors import UserError
 from mmrec_jax.serve.limits import Limits
 
@@ -40,16 +40,11 @@ def run(options: argparse.Namespace) -> None:
             raise UserError(f"mmrec serve needs {package}: pip install 'mmrec_jax[serve]'")
     import uvicorn
 
-    from mmrec_jax.checkpoints.load import open_model, with_adapter
     from mmrec_jax.serve.app import create_app
     from mmrec_jax.serve.service import Service
 
-    saved = open_model(options.workdir, options.step)
-    require_text_model(saved.config, options.workdir)
     listening = _listen(options.host, options.port)
-    trained = saved.read()
-    if options.adapter:
-        trained = with_adapter(trained, options.adapter)
+    trained = read_text_model(options)
     name = options.name or Path(options.workdir).name
     model = trained.model.build(), trained.params, trained.tokenizer
     service = Service(*model, name, limits)

@@ -36,25 +36,21 @@ class Continuation(NamedTuple):
     tokens: _Ids
 
 
-class Score(NamedTuple):
-    """What a model says of a continuation."""
-
-    logprob: float  # of all its tokens, in nats
-    greedy: bool  # whether each is the most likely one
-
-
 def score_continuations(
     model: LanguageModel,
     params: Params,
     asked: Sequence[Continuation],
     *,
     batch_size: int = 8,
-) -> list[Score]:
-    """The score of each continuation; `batch_size` rows are read at once."""
+) -> list[tuple[float, bool]]:
+    """Of each continuation: the log-probability of all its tokens, whether each is the likeliest.
+
+    Log-probabilities are in nats; `batch_size` rows are read at once.
+    """
     model = with_state(model)
     reader = _Reader(model, params, batch_size)
     empty = colocate(params, model.initial_state(1))
-    scores: list[Score] = [Score(0.0, True)] * len(asked)
+    scores = [(0.0, True)] * len(asked)
     of: dict[_Ids, list[int]] = {}
     for index, each in enumerate(asked):
         of.setdefault(each.context, []).append(index)
@@ -103,7 +99,7 @@ class _Reader:
             state = _read(self._model, self._params, tokens, state, real)
         return state
 
-    def score(self, state: State, asked: Sequence[Continuation]) -> list[Score]:
+    def score(self, state: State, asked: Sequence[Continuation]) -> list[tuple[float, bool]]:
         """Of each row, which has read its context but for the last token."""
         sums, greedy = np.zeros(self._rows), np.ones(self._rows, bool)
         inputs = [(each.context[-1], *each.tokens[:-1]) for each in asked]
@@ -113,7 +109,7 @@ class _Reader:
             found, state = step(self._model, self._params, batch, state)
             sums -= np.sum(np.asarray(found["nll"], np.float64), axis=1, where=real > 0)
             greedy &= np.all(np.asarray(found["right"]), axis=1, where=real > 0)
-        return [Score(float(sums[row]), bool(greedy[row])) for row in range(len(asked))]
+        return list(zip(sums.tolist(), greedy.tolist(), strict=True))[: len(asked)]
 
     def _steps(
         self, inputs: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]

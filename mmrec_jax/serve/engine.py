@@ -153,7 +153,8 @@ class Engine:
         self._thread.start()
         ids = np.full(_CHUNK // 2 + 1, self._tokenizer.bos_id, np.int32)  # both lengths of chunks
         for size in self._sizes:
-            self.write([Request(ids, max_tokens=2, samples=size, scores=1)])
+            warm = Request(ids, max_tokens=2, samples=size, scores=1)
+            collections.deque(self.write([warm]), maxlen=0)
         self.counts.clear()
 
     def submit(self, requests: Sequence[Request], deliver: Callable[[Delta], None]) -> None:
@@ -174,8 +175,8 @@ class Engine:
             self._waiting.extend(requests)
             self._changed.notify()
 
-    def write(self, requests: Sequence[Request]) -> list[str]:
-        """The text of each sample of requests; returns once all are written.
+    def write(self, requests: Sequence[Request]) -> Iterator[Delta]:
+        """What is added to the samples of requests, until all have ended.
 
         Raises:
           Busy: too many wait already.
@@ -183,18 +184,16 @@ class Engine:
         """
         told: queue.SimpleQueue[Delta] = queue.SimpleQueue()
         self.submit(requests, told.put)
-        texts = [""] * sum(request.samples for request in requests)
-        left = len(texts)
+        left = sum(request.samples for request in requests)
         while left:
             delta = told.get()
-            texts[delta.index] += delta.text
             left -= bool(delta.finish)
             if delta.finish == "error":
                 raise UserError(
                     f"{self.slots} samples cannot be written at once, as is said above; if memory "
                     "ran out, fewer take less (--slots, --batch-size)"
                 )
-        return texts
+            yield delta
 
     def close(self) -> None:
         """Ends the thread; what is waiting or being written ends with an error."""
