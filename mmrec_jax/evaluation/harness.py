@@ -215,8 +215,9 @@ class HarnessModel(TemplateLM):
                 before = prefill(self._model, self._params, np.array(prefix, np.int32))
             for index in sorted(members, key=lambda index: -len(texts[index])):
                 rest = np.array(texts[index][len(prefix) :], np.int32)
-                more = {"ends": self._ends, "before": before, "seed": index}
-                asked[index] = Request(rest, **more, **options[index])
+                asked[index] = Request(
+                    rest, ends=self._ends, before=before, seed=index, **options[index]
+                )
         engine = Engine(
             self._model,
             self._params,
@@ -230,7 +231,7 @@ class HarnessModel(TemplateLM):
         with contextlib.closing(engine), bar:
             engine.start()
             for delta in engine.write(list(asked.values())):
-                written[order[delta.index]] += delta.text
+                written[order[delta.sample]] += delta.text
                 bar.update(bool(delta.finish))
         return written
 

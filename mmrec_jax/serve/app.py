@@ -113,7 +113,7 @@ class _Answer:
             async for delta in deltas:
                 if delta.finish == "error" or await http.is_disconnected():
                     return _error(*_FAILED)
-                parts[delta.index].append(delta)
+                parts[delta.sample].append(delta)
         choices = [self._choice(_joined(each)) for each in parts]
         return JSONResponse(
             {**self._head, "object": self._kind, "choices": choices, "usage": self._usage()}
@@ -147,7 +147,7 @@ class _Answer:
 
     def _choice(self, delta: Delta, chunk: bool = False) -> dict[str, Any]:
         choice = self._body.choice(self._service.tokenizer, delta, chunk)
-        return {"index": delta.index, **choice, "finish_reason": delta.finish or None}
+        return {"index": delta.sample, **choice, "finish_reason": delta.finish or None}
 
     def _usage(self) -> dict[str, Any]:
         read = sum(request.length for request in self._requests)

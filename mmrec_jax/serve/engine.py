@@ -48,7 +48,7 @@ class Busy(Exception):
 class Delta(NamedTuple):
     """What is added to one of the samples of the requests that were submitted together."""
 
-    index: int  # of the sample among all of them
+    sample: int  # its index among all of them
     text: str = ""
     scores: Sequence[TokenScore] = ()
     tokens: int = 0  # drawn; one at which the text ended is not counted
