@@ -159,7 +159,7 @@ def _paths(
     for stop in range(start + 1, len(letters) + 1):
         if any(start < boundary < stop for boundary in boundaries):
             break
-        for (suffix, _, _), after in table.get(letters[start:stop], ()):
+        for (suffix, _, _), after, _ in table.get(letters[start:stop], ()):
             if (suffix.kind == "derivation") == (start in boundaries):
                 for rest in _paths(letters, stop, suffix.target, after, boundaries):
                     yield [suffix, *rest]

@@ -56,7 +56,7 @@ _REPLACED: dict[str, Sequence[tuple[str, str]]] = {
     ],
     # hak"+Hm: hakk+Hm, hak"+DA: hak+DA
     "gemination": [(rf'K"{_BEFORE_VOWEL}', "kk"), (rf'(.)"{_BEFORE_VOWEL}', r"\1\1"), ('"', "")],
-    # oğu?l+SH: oğl+SH, ilga+HnHz: ilga+nHz; -Hyor alone drops the vowel before it: ara+Hyor: ar+Hyor
+    # oğu?l+SH: oğl+SH, ilga+HnHz: ilga+nHz; -Hyor alone drops a wide vowel: ara+Hyor: ar+Hyor
     "vowel_drop": [
         (rf"[^+]\?(?=[^+]*[^+']{_BEFORE_VOWEL})", ""),
         (r"\?", ""),

@@ -22,7 +22,6 @@ from mmrec_jax.turkish.letters import (
     LETTERS,
     VOWELS,
     disharmony,
-    fill,
     last_vowel,
     lower,
     normalise,
@@ -36,9 +35,6 @@ from mmrec_jax.turkish.suffixes import (
     Template,
     advance,
     end_of,
-    fold,
-    lengths,
-    loose_templates,
     nominal_of,
     shapes,
 )
@@ -50,7 +46,6 @@ _CACHED_PATHS = 1 << 18
 # Costs of a vowel that breaks harmony where it may, in a suffix and in an unknown root, nats.
 _DISHARMONY = 3.0
 _ROOT_DISHARMONY = 1.5
-_BORROWED = ("Foll", "Doct")  # -ist and -izm are not misspelt as -üst
 _NO_END = End(False, False, "d")
 # A name or number, an apostrophe and suffixes; a number and two letters or more.
 _NAME = re.compile(rf"(?P<head>.+)[{APOSTROPHES}](?P<suffixes>.+)", re.DOTALL)
@@ -234,43 +229,20 @@ class Segmenter:
             return self._paths[key]
         best: _Found = None
         limit = math.inf
-        for length, template, after, penalty in _steps(rest, state, end, loose):
-            suffix = template.suffix
-            cost = penalty + self._costs[state, suffix.form, suffix.label]
-            if cost < limit:
-                tail = self._path(rest[length:], suffix.target, after, loose)
-                if tail is not None and cost + tail[0] < limit:
-                    limit = cost + tail[0]
-                    best = (limit, _Path(length, template, tail[1]))
+        table = shapes(state, end, loose)
+        for length in range(1, min(len(rest), _LONGEST_SUFFIX) + 1):
+            for template, after, broken in table.get(rest[:length], ()):
+                suffix = template.suffix
+                cost = broken * _DISHARMONY + self._costs[state, suffix.form, suffix.label]
+                if cost < limit:
+                    tail = self._path(rest[length:], suffix.target, after, loose)
+                    if tail is not None and cost + tail[0] < limit:
+                        limit = cost + tail[0]
+                        best = (limit, _Path(length, template, tail[1]))
         if len(self._paths) >= _CACHED_PATHS:
             self._paths.clear()
         self._paths[key] = best
         return best
-
-
-def _steps(rest: str, state: str, end: End, loose: bool) -> list[tuple[int, Template, End, float]]:
-    """What `rest` may begin with: length, suffix, its new end, and a cost besides its arc's."""
-    if not loose:
-        table = shapes(state, end)
-        return [
-            (length, template, after, 0.0)
-            for length in lengths(state, end).get(rest[0], ())
-            if length <= len(rest)
-            for template, after in table.get(rest[:length], ())
-        ]
-    steps = []
-    for length in range(1, min(len(rest), _LONGEST_SUFFIX) + 1):
-        letters = rest[:length]
-        for template in loose_templates(state, end.last).get(fold(letters), ()):
-            if template.suffix.label in _BORROWED and letters != template.letters:
-                continue
-            broken, before = 0, end
-            for sign, letter in zip(template.letters, letters, strict=True):
-                broken += fill(sign, front=before.front, rounded=before.rounded) != letter
-                before = advance(before, letter, "")
-            after = advance(end, letters, template.last)
-            steps.append((length, template, after, broken * _DISHARMONY))
-    return steps
 
 
 def _ends(letters: str) -> list[End | None]:
