@@ -31,7 +31,7 @@ from benchmarks.markdown import header, row
 from benchmarks.run_log import Record, RunLog
 from mmrec_jax.checkpoints.lock import unlock_folder
 from mmrec_jax.commands.options import require_positive
-from mmrec_jax.config import Config, GuidedConfig, OptimConfig, TokenizerConfig, TrainConfig
+from mmrec_jax.config import Config, OptimConfig, TokenizerConfig, TrainConfig
 from mmrec_jax.data.files.paths import find_files
 from mmrec_jax.data.kinds.text import TextConfig
 from mmrec_jax.errors import exit_on_user_error
@@ -47,7 +47,6 @@ from mmrec_jax.objectives.sequence import SequenceConfig
 from mmrec_jax.objectives.uboo import UBOOConfig
 from mmrec_jax.stages import StageConfig
 from mmrec_jax.train.compiled_steps import CompiledSteps
-from mmrec_jax.train.memory_guided import measure
 from mmrec_jax.train.mesh import shard_batch
 from mmrec_jax.train.setup import Setup, set_up
 
@@ -79,14 +78,11 @@ def variants(base: Config) -> dict[str, Config]:
         StageConfig(tokens=n * third, seq_len=_ROW << n, batch_size=_ROWS >> n) for n in (1, 2)
     )
     passing = dataclasses.replace(base.train, state_passing=0.5)
-    quarter = (base.train.tokens or 0) // (4 * _ROW * _ROWS)  # steps
-    guided = GuidedConfig(every=max(quarter, 1), windows=64, reset_every=128)
     return {
         "base": base,
         **objectives,
         "curriculum": dataclasses.replace(base, stages=longer),
         "state_passing": dataclasses.replace(base, train=passing),
-        "memory_guided": dataclasses.replace(base, guided=guided),
     }
 
 
@@ -184,15 +180,12 @@ def _steps(p: Setup) -> tuple[int, float]:
     step, tokens = CompiledSteps(p, p.stage, 0), 0
     for stage in reversed(p.stages):  # all programs are there before the clock runs
         step.enter(stage, stage.begin)
-    if p.config.guided.every:
-        measure(EvaluationRequest(p.model, p.state.params, p.data, p.config, {}, p.mesh, 0), None)
     begins = {stage.begin: stage for stage in p.stages[1:]}
     clock = time.process_time()
     for number in range(1, p.steps + 1):
         if (following := begins.get(number - 1)) is not None:
             p.state = p.enter(following, p.state)
             step.enter(following, following.begin)
-        p.guide(number - 1, p.state)
         p.state, metrics = step(number, p.state, shard_batch(next(p.batches), p.mesh))
         tokens += int(metrics["tokens"])
     jax.block_until_ready(p.state)

@@ -176,13 +176,7 @@ class TrainConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = [name for name in LENGTHS if getattr(self, name) is not None]
-        if len(given) != 1:
-            found = ", ".join(given) or "none of them"
-            raise UserError(
-                f"config.train.steps/epochs/tokens: {found} is set; it must be exactly one of the "
-                "three"
-            )
+        self.require_one_of(*LENGTHS)
         self.require(
             self.batch_size % self.accumulate == 0,
             "accumulate",
@@ -196,37 +190,17 @@ class TrainConfig(Settings):
             self.require(not both, name, f"None with train.target_bits_per_byte: {reason}")
 
     @property
+    def microbatch_rows(self) -> int:
+        """Rows over all devices that are computed at once."""
+        return self.batch_size // self.accumulate
+
+    @property
     def passes_states(self) -> bool:
         """Whether rows ever begin from the states of other rows."""
         return highest_weight(self.state_passing) > 0
 
 
 LENGTHS = ("steps", "epochs", "tokens")
-
-
-@dataclasses.dataclass(frozen=True)
-class GuidedConfig(Settings):
-    """Memory-guided sampling: documents on which long context helps are read more often."""
-
-    group = "guided"
-
-    every: int = setting(
-        0, "steps between two measurements (train/memory_guided.py); 0: all alike", at_least(0)
-    )
-    windows: int = setting(64, "of data.seq_len tokens that each measures", at_least(1))
-    reset_every: int = setting(
-        256, "tokens after which the state is reset to see what long context is worth", at_least(1)
-    )
-    cap: float = setting(5.0, "the most that one token weighs", at_least(1.0))
-
-    def check(self, config: "Config") -> None:
-        """Refuses, with a `UserError`, a run that it does not suit."""
-        data, expected = config.data, "0 with config.data.source"
-        self.require("task" not in data.evaluators, "every", f"{expected} {data.source!r}, a task")
-        expected = "0 with config.train.carry_state, which reads document after document"
-        self.require(not config.train.carry_state, "every", expected)
-        expected = f"below config.data.seq_len = {data.seq_len}, or no row is reset"
-        self.require(self.reset_every < data.seq_len, "reset_every", expected)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,7 +251,6 @@ class Config(Settings):
     mesh: MeshConfig = MeshConfig()
     noise: NoiseConfig = NoiseConfig()
     train: TrainConfig = TrainConfig(steps=1000)
-    guided: GuidedConfig = GuidedConfig()
     turkish: TurkishConfig = TurkishConfig()
     stages: tuple[StageConfig, ...] = setting(
         (),
@@ -304,8 +277,6 @@ class Config(Settings):
             self.optim.require(
                 False, "name", "another one with adapters: muon is for whole matrices"
             )
-        if self.guided.every:
-            self.guided.check(self)
         staged(self)
 
 

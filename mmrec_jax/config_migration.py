@@ -37,6 +37,7 @@ def upgrade(plain: Mapping[str, Any]) -> dict[str, Any]:
             f"the config has version {version}; this mmrec_jax reads versions up to {VERSION}: "
             "install a newer one"
         )
+    plain.pop("guided", None)  # a sampling that is gone: `train/setup.py` refuses to go on with it
     plain = _from_1(plain) if version == 1 else plain
     if version < VERSION and isinstance(plain.get("data"), dict):
         plain["data"] = _data_from_2(plain["data"])

@@ -119,6 +119,15 @@ class Settings:
             found = getattr(self, name)
             raise UserError(f"{self.full_name}.{name} is {found!r}; it must be {expected}")
 
+    def require_one_of(self, *names: str) -> None:
+        """Refuses, with a `UserError`, a group in which not exactly one of the fields is given."""
+        given = [name for name in names if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise UserError(
+                f"{self.full_name}.{'/'.join(names)}: {', '.join(given) or 'none of them'} is "
+                "set; it must be exactly one of these"
+            )
+
     @property
     def full_name(self) -> str:
         """What messages call the group."""

@@ -1,7 +1,6 @@
 """Stages of a run: what changes in its config from a step, a number of tokens or of epochs on."""
 
 import dataclasses
-import itertools
 from typing import TYPE_CHECKING, Any
 
 from mmrec_jax.errors import UserError
@@ -11,7 +10,7 @@ from mmrec_jax.settings import Settings, above, at_least, setting
 if TYPE_CHECKING:
     from mmrec_jax.config import Config
 
-BEGINNINGS = ("step", "tokens", "epochs")
+_BEGINNINGS = ("step", "tokens", "epochs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,26 +47,20 @@ class StageConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = [name for name in BEGINNINGS if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise UserError(
-                f"{self.full_name}.step/tokens/epochs: {', '.join(given) or 'none of them'} is "
-                "set; it must be exactly one of the three"
-            )
+        self.require_one_of(*_BEGINNINGS)
         for name, weight in self.objectives:
             self.require(WEIGHT.holds(weight), "objectives", f"of {name} {WEIGHT.expected}")
 
     @property
-    def full_name(self) -> str:
-        """See `Settings.full_name`: a stage is known by where it begins."""
-        given = (f"{n}={getattr(self, n)}" for n in BEGINNINGS if getattr(self, n) is not None)
-        return f"config.stages[{next(given, '')}]"
+    def unit(self) -> str:
+        """The field that says where it begins; empty where none does, which is refused."""
+        return next((name for name in _BEGINNINGS if getattr(self, name) is not None), "")
 
     @property
-    def beginning(self) -> tuple[str, float]:
-        """What it begins at, and the unit."""
-        unit = next(name for name in BEGINNINGS if getattr(self, name) is not None)
-        return unit, getattr(self, unit)
+    def full_name(self) -> str:
+        """See `Settings.full_name`: a stage is known by where it begins."""
+        unit = self.unit
+        return f"config.stages[{f'{unit}={getattr(self, unit)}' if unit else ''}]"
 
     def after(self, before: "Config") -> "Config":
         """The config of the run in this stage, from that of the stage before, without stages.
@@ -75,12 +68,9 @@ class StageConfig(Settings):
         Raises:
           UserError: names the stage and the field that does not suit the run.
         """
-        data: dict[str, Any] = {"seq_len": self.seq_len}
-        train = {"batch_size": self.batch_size, "accumulate": self.accumulate}
         if self.data_weights is not None:
             expected = "None where config.data.weights is empty: the sources are not mixed"
             self.require(bool(before.data.weights), "data_weights", expected)
-            data["weights"] = self.data_weights
         if self.seq_len is not None:
             expected = f'None with config.data.source "{before.data.source}", whose examples fit '
             expected += "in rows of one length"
@@ -94,36 +84,34 @@ class StageConfig(Settings):
             return dataclasses.replace(
                 before,
                 stages=(),
-                data=_with(before.data, data),
-                train=_with(before.train, train),
+                data=_with(before.data, seq_len=self.seq_len, weights=self.data_weights),
+                train=_with(before.train, batch_size=self.batch_size, accumulate=self.accumulate),
                 objectives=Objectives(**{"cross_entropy": None, **objectives}),
             )
         except UserError as error:
             raise UserError(f"{self.full_name}: {error}") from None
 
 
-def _with(group: Any, fields: dict[str, Any]) -> Any:
-    """The group with those of the fields that are given."""
+def _with(group: Any, **fields: Any) -> Any:
+    """The group with those of the fields that are not None."""
     given = {name: value for name, value in fields.items() if value is not None}
     return dataclasses.replace(group, **given)
 
 
-def staged(config: "Config") -> tuple["Config", ...]:
+def staged(config: "Config") -> tuple[tuple[str, "Config"], ...]:
     """The config before the first stage and in each, which have no stages themselves.
 
+    Each has before it what messages of it begin with: the name of the stage.
+
     Raises:
-      UserError: a stage does not suit the run, or begins before the one before it.
+      UserError: a stage does not suit the run.
     """
     if not config.stages:
-        return (config,)
+        return (("", config),)
     if any(isinstance(each, tuple) for each in config.data.weights):
         expected = "numbers alone with config.stages, whose data_weights change them"
         config.data.require(False, "weights", expected)
-    configs = [dataclasses.replace(config, stages=())]
+    configs = [("", dataclasses.replace(config, stages=()))]
     for stage in config.stages:
-        configs.append(stage.after(configs[-1]))
-    for before, stage in itertools.pairwise(config.stages):
-        (unit, begin), (other, earlier) = stage.beginning, before.beginning
-        expected = f"above {earlier}, where the stage before begins"
-        stage.require(unit != other or earlier < begin, unit, expected)
+        configs.append((f"{stage.full_name}: ", stage.after(configs[-1][1])))
     return tuple(configs)

@@ -65,6 +65,11 @@ def test_what_cannot_be_a_stored_config_is_named(change, parts):
     refused(lambda: from_dict(to_dict(Config()) | change), *parts)
 
 
+def test_sampling_by_weights_of_documents_which_is_gone_is_left_out():
+    guided = {"every": 0, "windows": 64, "reset_every": 256, "cap": 5.0}
+    assert from_dict(to_dict(Config()) | {"guided": guided}) == Config()
+
+
 def test_a_field_that_a_stored_config_lacks_is_as_it_was_before_it_existed():
     plain = to_dict(Config())
     del plain["mesh"], plain["noise"]["alpha"]

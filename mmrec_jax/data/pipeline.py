@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.chunks import Chunks, Window, document_runs
-from mmrec_jax.data.guidance import Guidance, GuidedChunks
 from mmrec_jax.data.kinds.text import PackedConfig
 from mmrec_jax.data.mixture import MixedRows
 from mmrec_jax.data.packing import Row, batch_of, one_segment, pack, segments_row
@@ -36,7 +35,6 @@ _READY_BATCHES = 4
 _FILL_BATCHES, _FILL_TOKENS = 64, 2**20
 _CHUNK = 2**16  # tokens of a long document that are read at once
 _LARGEST_ID = 2**31 - 1
-_Chunks = Chunks | GuidedChunks
 _AT_ONCE = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
 
 
@@ -57,7 +55,6 @@ class Pipeline:
     carry_state: bool = False
     # What was read before the first batch, as `epochs` counts it
     read: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    guidance: Guidance | None = None  # which documents are read more often, without `carry_state`
 
     def __post_init__(self) -> None:
         if self._num_pairs < self.config.seq_len * self.batch_size:
@@ -165,7 +162,7 @@ class Pipeline:
         """Which of the `length` parts of an epoch, counted on in later epochs, is read first."""
         return round(self.read.get(name, 0) * length)
 
-    def _epoch(self, group: Sequence[TokenStore], chunks: _Chunks) -> tuple[str, int, float]:
+    def _epoch(self, group: Sequence[TokenStore], chunks: Chunks) -> tuple[str, int, float]:
         """Its name, the chunks in it, and about how many of them a row holds."""
         per_row = self.config.seq_len / float(np.mean(chunks.lengths))
         return self._name(group), len(chunks), per_row
@@ -179,16 +176,8 @@ class Pipeline:
         return sum(store.num_pairs for group in self.groups for store in group)
 
     @functools.cached_property
-    def _chunks(self) -> Sequence[_Chunks]:
-        whole = [Chunks(group, self.config.seq_len) for group in self.groups]
-        if self.guidance is None:
-            return whole
-        counts = [sum(store.num_documents for store in group) for group in self.groups]
-        firsts = itertools.accumulate([0, *counts[:-1]])
-        return [
-            GuidedChunks(chunks, self.guidance, first, self.config.seed)
-            for chunks, first in zip(whole, firsts, strict=True)
-        ]
+    def _chunks(self) -> list[Chunks]:
+        return [Chunks(group, self.config.seq_len) for group in self.groups]
 
     @functools.cached_property
     def _documents(self) -> tuple[Chunks, NDArray[np.int64]]:
@@ -238,7 +227,7 @@ class _ShardedBatches(TrainIterator):
 
 
 def _packed_rows(
-    chunks: _Chunks, config: PackedConfig, seed: int, first: int, shards: int
+    chunks: Chunks, config: PackedConfig, seed: int, first: int, shards: int
 ) -> grain.IterDataset[Row]:
     """Rows of windows that each begin from the zero state; each epoch has an order of its own."""
     seq_len = config.seq_len

@@ -10,7 +10,6 @@ from mmrec_jax.data.batch import Batch
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.evaluation import longest_documents
-from mmrec_jax.data.guidance import Guidance
 from mmrec_jax.data.kinds.config import DataConfig
 from mmrec_jax.data.kinds.text import PackedConfig, WeightedConfig
 from mmrec_jax.data.pipeline import Pipeline
@@ -30,7 +29,6 @@ class TextDataset(Dataset):
     validation: TokenStore | None  # None where nothing is held out
     carry_state: bool = False
     remarks: str = ""  # what `describe` says beside the sizes
-    guidance: Guidance | None = None  # which training documents are read more often
 
     @classmethod
     def from_documents(
@@ -124,5 +122,4 @@ class TextDataset(Dataset):
             expected = "empty with config.train.carry_state, which reads document after document"
             self.config.require(not self.carry_state, "weights", expected)
             groups = [(store,) for store in self.train]
-        guided = self.guidance
-        return Pipeline(groups, self.config, batch_size, self.carry_state, read or {}, guided)
+        return Pipeline(groups, self.config, batch_size, self.carry_state, read or {})

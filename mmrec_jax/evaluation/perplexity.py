@@ -40,7 +40,7 @@ def loss(request: EvaluationRequest) -> Evaluation:
     batches = evaluation_batches(
         store, train.batch_size, request.config.data.seq_len, carry=train.eval_carry
     )
-    sums, predict = MetricSums(), Predictor(request, carry=train.eval_carry)
+    sums, predict = MetricSums(), _Predictor(request, carry=train.eval_carry)
     complete = True
     for index, batch in enumerate(batches):
         if index == train.eval_batches:
@@ -71,7 +71,7 @@ def task(request: EvaluationRequest) -> Evaluation:
     result: dict[str, float] = {}
     for length in data.config.eval_lengths:
         sums, finals, right = MetricSums(), 0, 0
-        predict = Predictor(request, carry=True)
+        predict = _Predictor(request, carry=True)
         for batch, final in data.scoring(length, request.config.train.batch_size):
             predicted = predict(batch)
             for each in (sums, whole):
@@ -123,7 +123,7 @@ class MetricSums:
         return self.nll / self.weight
 
 
-class Predictor:
+class _Predictor:
     """What the model says of one batch after another, on the host."""
 
     def __init__(self, request: EvaluationRequest, *, carry: bool) -> None:
@@ -134,7 +134,6 @@ class Predictor:
         self._step = compiled_eval_step(request.objectives.values())
 
     def __call__(self, batch: Batch) -> dict[str, Any]:
-        """`make_eval_step`'s `tokens` of the batch."""
         if self._carry:
             self._state = self._sharded_state(*batch["inputs"].shape)
         sharded = shard_whole_batch(batch, self._request.mesh)

@@ -31,7 +31,7 @@ def lower_steps(config: Config, target: Target) -> Iterator[tuple[str, jax.stage
       UserError: the config does not fit the devices, or asks for what there is not.
     """
     done = set()
-    for number, stage in enumerate(staged(config)):
+    for number, (_, stage) in enumerate(staged(config)):
         shape = stage.train.batch_size, stage.train.accumulate, stage.data.seq_len
         if shape not in done:
             done.add(shape)

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
@@ -18,10 +19,11 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel
 from mmrec_jax.objectives.api import Batch, Objective, weight_schedule
 from mmrec_jax.train.estimator import make_estimator
-from mmrec_jax.train.mesh import abstract_batch, replicated
+from mmrec_jax.train.mesh import abstract_batch, distribute, replicated
 from mmrec_jax.train.stages import factors
 from mmrec_jax.train.state import TrainState
 from mmrec_jax.train.step import Factors, Metrics, make_train_step
+from mmrec_jax.typing import Array
 
 if TYPE_CHECKING:
     from mmrec_jax.train.setup import Setup
@@ -48,6 +50,10 @@ class CompiledSteps:
     def enter(self, stage: "Stage", step: int) -> None:
         """Steps after `step` are of this stage; returns when the program of the first is there."""
         self._stage = stage
+        self._number: tuple[Array, ...] = ()
+        if len(self._p.stages) > 1:
+            number = jnp.asarray(stage.number, jnp.int32)
+            self._number = (distribute(number, replicated(self._p.mesh)),)
         following = self._p.stages[stage.number + 1 : stage.number + 2]
         for each, begin in ((stage, step), *((each, each.begin) for each in following)):
             first = self._refreshes(begin + 1)
@@ -58,7 +64,8 @@ class CompiledSteps:
     def __call__(self, number: int, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """The state after step `number`, and its metrics."""
         program = self._program(self._stage, self._refreshes(number)).result()
-        after: tuple[TrainState, Metrics] = program(self._p.model_of(self._stage), state, batch)
+        model = self._p.model_of(self._stage)
+        after: tuple[TrainState, Metrics] = program(model, state, batch, *self._number)
         return after
 
     def close(self) -> None:
@@ -92,7 +99,7 @@ def lower_step(
     refresh: bool,
     factors: Factors | None = None,
 ) -> jax.stages.Lowered:
-    """One update of a run, `(model, state, batch) -> (state, metrics)`; donates the state.
+    """One update of a run, `make_train_step`'s; donates the state.
 
     The model has the tokenizer's vocabulary and its time chunk fitted; of its arrays and of `state`
     shapes, dtypes and shardings suffice, and the devices of the mesh need not be here. With
@@ -108,8 +115,11 @@ def lower_step(
     step = make_train_step(*parts)
     shardings = jax.tree.map(lambda x: x.sharding, state)
     program = jax.jit(step, donate_argnums=1, out_shardings=(shardings, replicated(mesh)))
+    number: tuple[Any, ...] = ()
+    if factors is not None:
+        number = (jax.ShapeDtypeStruct((), jnp.int32, sharding=replicated(mesh)),)
     with jax.set_mesh(mesh):
-        return program.lower(model, state, abstract_batch(config, mesh))
+        return program.lower(model, state, abstract_batch(config, mesh), *number)
 
 
 # Programs that compile faster than this are not worth a file.

@@ -1,7 +1,6 @@
 """The loop: batch, update, and now and then evaluate, save, report."""
 
 import contextlib
-import dataclasses
 import math
 import sys
 import time
@@ -28,7 +27,7 @@ from mmrec_jax.train.monitor import (
 )
 from mmrec_jax.train.processes import all_reduce_max, gather, is_process_zero
 from mmrec_jax.train.setup import Setup, set_up
-from mmrec_jax.train.stages import Stage, planned_positions
+from mmrec_jax.train.stages import Stage
 from mmrec_jax.train.state import to_items
 from mmrec_jax.train.writer import check_writers, open_writers, require_workdir
 from mmrec_jax.tree import count
@@ -133,18 +132,15 @@ class _Loop:
         self._enter(stage)
         self.input = InputMonitor(self.p.batches)
         self.train_step.enter(stage, step)
-        bar.total = bar.n + planned_positions(self.p.stages[stage.number :], step, self.p.steps)
 
     def _train(self, interrupt: Interrupt) -> None:
         p, train = self.p, self.p.config.train
         dtype = getattr(p.config.model, "dtype", "float32")
         self.peak_flops = matmul_flops_per_second(dtype) * p.mesh.size
         step = p.start
-        # It counts positions, of which a step reads more or fewer in each stage.
-        done = planned_positions(p.stages, 0, step)
         bar = tqdm(
-            total=done + planned_positions(p.stages[p.stage.number :], step, p.steps),
-            initial=done,
+            total=p.steps,
+            initial=step,
             bar_format="{desc}{percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]",
             dynamic_ncols=True,
             mininterval=0.2 if sys.stderr.isatty() else 15,
@@ -161,10 +157,6 @@ class _Loop:
                         self._take(step - 1, *previous, bar)
                         previous = None
                     self._cross_border(following, step - 1, bar)
-                    self._begin_window()
-                if guided := p.guide(step - 1, self.state):
-                    self.writer.write(step, "memory_guided", guided)
-                    self.input = InputMonitor(p.batches)
                     self._begin_window()
                 self._profile(step)
                 batch = shard_batch(next(self.input), p.mesh)
@@ -241,9 +233,8 @@ class _Loop:
             self._require_finite(step, term, values.get(term, 0.0))
         self.window_tokens += int(values.pop("tokens"))
         stage = self.p.stage
-        batch_size, _, seq_len = stage.shape
         bar.set_description_str(report.progress(self.p, step), refresh=False)
-        bar.update(batch_size * seq_len)
+        bar.update(1)
         warning = self.health.warning(step, values)
         if warning and is_process_zero():
             report.warned(bar, warning)
@@ -251,7 +242,9 @@ class _Loop:
             return
         rate = self.window_tokens / max(time.perf_counter() - self.window_start, 1e-9)
         bar.set_postfix_str(f"loss {values['loss']:.3f}, {rate:,.0f} tokens/s", refresh=False)
-        flops = training_flops_per_token(self.p.model_of(stage), *self.sizes, seq_len)
+        flops = training_flops_per_token(
+            self.p.model_of(stage), *self.sizes, stage.config.data.seq_len
+        )
         values |= {
             "tokens_per_second": rate,
             "flop_utilisation": rate * flops / self.peak_flops,
@@ -278,7 +271,7 @@ class _Loop:
         return validation
 
     def _save(self, step: int, *, evaluated: bool) -> None:
-        p, guidance = self.p, getattr(self.p.data, "guidance", None)
+        p = self.p
         require_workdir(p.workdir)
         p.checkpointer.save(
             step,
@@ -290,7 +283,6 @@ class _Loop:
                 "validation": self.validation or None,
                 "base": p.base,
                 "stages": {"begun": p.stage.number, "read": p.read},
-                "guided": guidance and dataclasses.asdict(guidance),
             },
             validation_loss=self.validation.get("loss") if evaluated else None,
         )

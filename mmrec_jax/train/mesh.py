@@ -48,7 +48,7 @@ def split_cpu(config: Config) -> None:
     if chosen or jax.distributed.is_initialized():
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    rows = math.gcd(*(each.train.batch_size // each.train.accumulate for each in staged(config)))
+    rows = math.gcd(*(each.train.microbatch_rows for _, each in staged(config)))
     sizes, fixed = _sizes(config.mesh)
     multiples = range(fixed, max(cores or 1, fixed) + 1, fixed) if -1 in sizes else [fixed]
     of_row = config.mesh.tensor * config.mesh.sequence
@@ -95,10 +95,9 @@ def mesh_over(config: Config, available: Sequence[jax.Device]) -> Mesh:
     if count > len(available):
         raise UserError(f"config.train.devices is {count}; there are {len(available)} here")
     shape = mesh_shape(config.mesh, count)
-    for number, each in enumerate(staged(config)):
-        rows = each.train.batch_size // each.train.accumulate
+    for where, each in staged(config):
+        rows = each.train.microbatch_rows
         if rows % (shape[0] * shape[1]):
-            where = f"{config.stages[number - 1].full_name}: " if number else ""
             raise UserError(
                 f"{where}config.train.batch_size / accumulate is {rows}; it must be a multiple of "
                 f"{shape[0] * shape[1]}, mesh.data x mesh.fsdp of the {count} devices (or set "
@@ -119,9 +118,8 @@ def check_shared_rows(config: Config, mesh: Mesh) -> None:
     if parts == 1:
         return
     where = f"config.mesh.sequence is {parts}"
-    for number, each in enumerate(staged(config)):
+    for stage, each in staged(config):
         if each.data.seq_len % parts:
-            stage = f"{config.stages[number - 1].full_name}: " if number else ""
             raise UserError(
                 f"{stage}{where}; it must be a divisor of config.data.seq_len, {each.data.seq_len}"
             )
@@ -258,7 +256,6 @@ def state_shardings(state: TrainState, model: LanguageModel, mesh: Mesh) -> Trai
         opt_state=map_named(like_its_parameter, state.opt_state),
         key=everywhere,  # type: ignore[arg-type]
         carried=carried,
-        stage=None if state.stage is None else everywhere,  # type: ignore[arg-type]
     )
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -29,13 +28,10 @@ from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.files.paths import require_outside
-from mmrec_jax.data.guidance import Guidance
-from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.train_iterator import TrainIterator, joined_progress
 from mmrec_jax.dora.adapted_model import adapt, adapter_rules, first_values
 from mmrec_jax.dora.base import base_converter
 from mmrec_jax.errors import UserError
-from mmrec_jax.evaluation.registry import EvaluationRequest
 from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.models.family_config import FamilyConfig
 from mmrec_jax.models.growing_state import GrowingState
@@ -44,14 +40,12 @@ from mmrec_jax.objectives.api import Objective
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.train.compiled_steps import enable_compile_cache
-from mmrec_jax.train.memory_guided import measure
 from mmrec_jax.train.mesh import (
     abstract_on,
     by_row,
     check_shared_rows,
     distribute,
     make_mesh,
-    replicated,
     row_devices,
     split_cpu,
     state_shardings,
@@ -95,47 +89,24 @@ class Setup:
 
     def model_of(self, stage: Stage) -> LanguageModel:
         """The model with what it leaves open set for the batches of a stage."""
-        return self.models[_microbatch_rows(stage.config)]
+        return self.models[stage.config.train.microbatch_rows]
 
     def abstract_state(self, stage: Stage) -> TrainState:
         """Shapes, dtypes and shardings of the state in a stage."""
         return _of_stage(self.abstract, stage, self.model, self.mesh)
 
-    def guide(self, step: int, state: TrainState) -> dict[str, float]:
-        """After a step that ends a round of memory-guided sampling, measures; numbers for the log.
-
-        Other batches follow then.
-        """
-        every = self.config.guided.every
-        if not every or not step or step % every:
-            return {}
-        assert isinstance(self.data, TextDataset)  # as it was set up
-        empty: Mapping[str, Objective] = {}
-        run = self.model, state.params, self.data, self.config, empty, self.mesh, step
-        guidance = measure(EvaluationRequest(*run), self.data.guidance)
-        self.data = dataclasses.replace(self.data, guidance=guidance)
-        self._reopen()
-        weights = guidance.weights.values()
-        return {"documents": len(weights), "least": min(weights), "most": max(weights)}
-
-    def _reopen(self) -> None:
-        """Other batches, behind what has been read."""
-        self.read = joined_progress(gather(self.batches.progress()))
-        self.batches.close()
-        self.batches = open_batches(self.data, self.stage, self.read)
-
     def enter(self, stage: Stage, state: TrainState) -> TrainState:
         """Goes on in another stage, with its batches; states begin from nothing if they must."""
         before, self.stage = self.stage, stage
-        number = distribute(jnp.asarray(stage.number, jnp.int32), replicated(self.mesh))
-        state = dataclasses.replace(state, stage=number)
         if state.carried is not None and stage.shape != before.shape:
             rows, carried = stage.config.train.batch_size, self.abstract_state(stage).carried
             layout = jax.tree.map(lambda x: x.sharding, carried)
             begin = jax.jit(lambda: self.model.initial_state(rows), out_shardings=layout)
             state = dataclasses.replace(state, carried=begin())
         if not stage.same_data(before):
-            self._reopen()
+            self.read = joined_progress(gather(self.batches.progress()))
+            self.batches.close()
+            self.batches = open_batches(self.data, stage, self.read)
         return state
 
 
@@ -186,11 +157,10 @@ def _set_up(
     require_same(str(start), f"{folder.checkpoints}: the processes see different steps; try again")
     where = str(folder.checkpoints / str(start))
     border = (meta or {}).get("stages", {"begun": 0, "read": {}})
-    if meta is not None and meta["format"] == 1:
+    if meta is not None and (foreign := _foreign(meta)):
         raise UserError(
-            f"{where} was written by mmrec_jax 0.1, whose runs cannot be continued: begin another "
-            f"one with --config.init_from={folder.root} and a new --workdir, or start anew with "
-            "--fresh"
+            f"{where} was written {foreign}, whose runs cannot be continued: begin another one "
+            f"with --config.init_from={folder.root} and a new --workdir, or start anew with --fresh"
         )
     origin = load_base(config, folder, meta)
     if origin is not None:
@@ -207,11 +177,6 @@ def _set_up(
     for other in stages[1:]:  # refused before any compute
         open_batches(data, other, {}).close()
     stage = stages[border["begun"]]
-    if not isinstance(data, TextDataset):
-        expected = f"0 with config.data.source {config.data.source!r}, which has no documents"
-        config.guided.require(not config.guided.every, "every", expected)
-    elif (guided := (meta or {}).get("guided")) is not None:
-        data = dataclasses.replace(data, guidance=Guidance.from_json(guided))
     batches = open_batches(data, stage, border["read"])
     base, record = None, (meta or {}).get("base")
     # A run that trained all parameters and goes on has them in its checkpoint.
@@ -225,10 +190,10 @@ def _set_up(
     table = _noise_table(config, data.tokenizer)
     params = None if base is None else base.params
     models = {
-        _microbatch_rows(each.config): build_model(each.config, family, mesh, params, steps, table)
-        for each in reversed(stages)
+        each.train.microbatch_rows: build_model(each, family, mesh, params, steps, table)
+        for each in (stage.config for stage in reversed(stages))
     }
-    model = models[_microbatch_rows(config)]
+    model = models[config.train.microbatch_rows]
     given = first_params(config, family, params)
     if base is not None and not start:
         given |= continued_values(config.adapters, model, base)
@@ -249,9 +214,6 @@ def _set_up(
         abstract = _of_stage(parts.state, stage, model, mesh)
         restored, position = checkpointer.restore(start, to_items(abstract))
         state = from_items(restored, abstract)
-        if len(stages) > 1:
-            number = distribute(jnp.asarray(stage.number, jnp.int32), replicated(mesh))
-            state = dataclasses.replace(state, stage=number)
         batches.set_state(position)
         checkpointer.set_aside_later(start)
     else:
@@ -284,6 +246,14 @@ def _set_up(
         start=start,
         meta=meta,
     )
+
+
+def _foreign(meta: Mapping[str, Any]) -> str:
+    """What wrote a checkpoint that this version only reads models of; empty if it goes on."""
+    if meta["format"] == 1:
+        return "by mmrec_jax 0.1"
+    guided = meta["config"].get("guided", {}).get("every")
+    return "with config.guided.every, a sampling that was removed" if guided else ""
 
 
 def load_data(config: Config, folder: Workdir, tokenizer: Tokenizer | None = None) -> Dataset:
@@ -336,7 +306,7 @@ def build_model(
     Under `jax.eval_shape` of a base's shapes it holds shapes, to plan with. `family` has the rows
     of the vocabulary. It is a `UserError` if an adapter rule does not fit the base.
     """
-    rows = _microbatch_rows(config) // row_devices(mesh)
+    rows = config.train.microbatch_rows // row_devices(mesh)
     model = family.fitted(rows, mesh.devices.flat[0].platform).build()
     adapters, noise = config.adapters, config.noise
     if adapters.used:
@@ -393,8 +363,7 @@ def assemble(
 
     def new_state(model: LanguageModel, given: dict[str, Any]) -> TrainState:
         rows = train.batch_size if keeps else None
-        parts = model, objectives, optimizer, train.seed, rows
-        return initial_state(*parts, given=given, staged=bool(config.stages))
+        return initial_state(model, objectives, optimizer, train.seed, rows, given=given)
 
     state = jax.eval_shape(new_state, model, given)
     state = abstract_on(state, state_shardings(state, model, mesh))
@@ -428,10 +397,6 @@ def _of_stage(abstract: TrainState, stage: Stage, model: LanguageModel, mesh: Me
     return dataclasses.replace(abstract, carried=abstract_on(carried, sharding))
 
 
-def _microbatch_rows(config: Config) -> int:
-    return config.train.batch_size // config.train.accumulate
-
-
 def open_batches(data: Dataset, stage: Stage, read: Mapping[str, float]) -> TrainIterator:
     """This process's batches of a stage, behind what those before it have read.
 
@@ -446,4 +411,4 @@ def open_batches(data: Dataset, stage: Stage, read: Mapping[str, float]) -> Trai
             read=read,
         )
     except UserError as error:
-        raise UserError(f"{stage.name}: {error}" if stage.number else str(error)) from None
+        raise UserError(f"{stage.where}{error}") from None

@@ -12,14 +12,16 @@ begun anyway. Validation is that of the config before the stages: its numbers co
 """
 
 import dataclasses
+import functools
+import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from mmrec_jax.config import LENGTHS, Config
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.errors import UserError
 from mmrec_jax.objectives.api import weight_schedule
+from mmrec_jax.settings import Settings
 from mmrec_jax.stages import staged
 from mmrec_jax.train.step import Factors
 
@@ -30,7 +32,7 @@ class Stage:
 
     Attributes:
       number: how many of `config.stages` have begun.
-      name: what messages call it.
+      where: what messages of it begin with.
       config: of the run while it lasts.
       begin: updates before it, unless the one before ends early.
       lr_factor: of the learning rate.
@@ -38,11 +40,11 @@ class Stage:
     """
 
     number: int
-    name: str
+    where: str
     config: Config
-    begin: int
-    lr_factor: float
-    target_loss: float | None
+    begin: int = 0
+    lr_factor: float = 1.0
+    target_loss: float | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -63,83 +65,48 @@ def plan_stages(config: Config, data: Dataset) -> tuple[tuple[Stage, ...], int]:
       UserError: a stage does not suit the data, or begins at the end of the run or before the one
         before it.
     """
-    count, stages = _Counter(data), list[Stage]()
-    for number, each in enumerate(staged(config)):
-        chosen = config.stages[number - 1] if number else None
-        factor, target = 1.0, None
-        if chosen is None:
-            name, begin = "config", 0
-        else:
-            name = chosen.full_name
-            try:
-                each.data.check(each)
-            except UserError as error:
-                raise UserError(f"{name}: {error}") from None
-            unit, amount = chosen.beginning
-            if unit == "epochs" and data.tokens_per_epoch is None:
-                chosen.require(False, unit, "None: every example of this data is new")
-            begin = count.steps(unit, amount)
-            before = stages[-1]
-            in_order = begin > before.begin or number == 1
-            expected = f"after step {before.begin}, at which {before.name} begins"
-            chosen.require(in_order, unit, f"{expected}; it comes to step {begin}")
-            given = chosen.lr_factor
-            factor = before.lr_factor if given is None else given
-            target = chosen.target_loss
-            if not data.evaluators:
-                chosen.require(target is None, "target_loss", "None where no document is held out")
-        stages.append(Stage(number, name, each, begin, factor, target))
-        count.enter(stages[-1])
-    unit = next(name for name in LENGTHS if getattr(config.train, name) is not None)
-    if unit == "epochs" and data.tokens_per_epoch is None:
-        expected = f'None with config.data.source "{config.data.source}": every example is new; '
-        config.train.require(False, unit, expected + "use train.steps or train.tokens")
-    steps = max(1, count.steps(unit, getattr(config.train, unit)))
-    for stage, chosen in zip(stages[1:], config.stages, strict=True):
-        unit, _ = chosen.beginning
-        expected = f"before the end of the run, step {steps}; it comes to step {stage.begin}"
-        chosen.require(stage.begin < steps, unit, expected)
-    return tuple(stages), steps
+    (where, before), *others = staged(config)
+    stages = [Stage(0, where, before)]
 
+    @functools.cache
+    def tokens_per_step(number: int) -> float:
+        own = stages[number].config
+        return data.with_config(own.data).tokens_per_step(own.train.batch_size)
 
-def planned_positions(stages: Sequence[Stage], step: int, end: int) -> int:
-    """How many positions of rows the steps behind `step` up to `end` read; `stages[0]` is on."""
-    count = 0
-    for number, stage in enumerate(stages):
-        until = end if number + 1 == len(stages) else min(max(stages[number + 1].begin, step), end)
-        batch_size, _, seq_len = stage.shape
-        count += max(until - step, 0) * batch_size * seq_len
-        step = max(step, until)
-    return count
-
-
-class _Counter:
-    """Steps until so much was read, by what a step of each stage reads; measured if it is asked."""
-
-    def __init__(self, data: Dataset) -> None:
-        self._data, self._stages = data, list[Stage]()
-        self._rates = dict[Any, float]()
-
-    def enter(self, stage: Stage) -> None:
-        self._stages.append(stage)
-
-    def steps(self, unit: str, amount: float) -> int:
+    def steps_until(asked: Settings, unit: str) -> int:
+        """Updates until so much is read as a field says, in the stages so far."""
+        wanted = getattr(asked, unit)
         if unit in ("step", "steps"):
-            return int(amount)
-        wanted = amount * (self._data.tokens_per_epoch or 0) if unit == "epochs" else amount
-        for stage, end in zip(self._stages, (*self._stages[1:], None), strict=True):
-            if end is None:
-                return stage.begin + max(0, math.ceil(wanted / self._rate(stage) - 1e-9))
-            wanted -= (end.begin - stage.begin) * self._rate(stage)
-        return 0
+            return int(wanted)
+        if unit == "epochs":
+            epoch = data.tokens_per_epoch
+            expected = "None: every example of this data is new; say it in steps or tokens"
+            asked.require(epoch is not None, unit, expected)
+            wanted *= epoch
+        for stage, following in itertools.pairwise(stages):
+            wanted -= (following.begin - stage.begin) * tokens_per_step(stage.number)
+        last = stages[-1]
+        return last.begin + max(0, math.ceil(wanted / tokens_per_step(last.number) - 1e-9))
 
-    def _rate(self, stage: Stage) -> float:
-        config = stage.config
-        key = stage.shape, config.data.weights
-        if key not in self._rates:
-            data = self._data.with_config(config.data)
-            self._rates[key] = data.tokens_per_step(config.train.batch_size)
-        return self._rates[key]
+    for chosen, (where, each) in zip(config.stages, others, strict=True):
+        try:
+            each.data.check(each)
+        except UserError as error:
+            raise UserError(f"{where}{error}") from None
+        if not data.evaluators:
+            expected = "None where no document is held out"
+            chosen.require(chosen.target_loss is None, "target_loss", expected)
+        begin, last = steps_until(chosen, chosen.unit), stages[-1]
+        expected = f"after step {last.begin}, where the stage before begins; it comes to {begin}"
+        chosen.require(begin > last.begin or last.number == 0, chosen.unit, expected)
+        factor = last.lr_factor if chosen.lr_factor is None else chosen.lr_factor
+        stages.append(Stage(len(stages), where, each, begin, factor, chosen.target_loss))
+    unit = next(name for name in LENGTHS if getattr(config.train, name) is not None)
+    steps, last = max(1, steps_until(config.train, unit)), stages[-1]
+    if config.stages:
+        expected = f"before the end of the run, step {steps}; it comes to step {last.begin}"
+        config.stages[-1].require(last.begin < steps, config.stages[-1].unit, expected)
+    return tuple(stages), steps
 
 
 def factors(stages: Sequence[Stage]) -> Factors | None:

@@ -29,9 +29,6 @@ class TrainState:
     key: Array  # uint32; randomness of step n is fold_in(key, n)
     # What the model remembers of each row of the last batch; None where nothing is carried on.
     carried: State = None
-    # int32 scalar: how many stages have begun; None in a run without. A checkpoint has it beside
-    # the arrays, so that stages may be added to a run.
-    stage: Array | None = None
 
 
 def initial_state(
@@ -42,13 +39,11 @@ def initial_state(
     carried_rows: int | None = None,
     *,
     given: Mapping[str, Array] | None = None,
-    staged: bool = False,
 ) -> TrainState:
     """The state before the first update. Traceable: use under `jax.jit` or `jax.eval_shape`.
 
     `carried_rows` are the rows of a batch where the model's state is carried from step to step;
-    `given` what some parameters, by path, begin with (in any dtype) instead of the model's start;
-    `staged` is for a run with stages.
+    `given` what some parameters, by path, begin with (in any dtype) instead of the model's start.
     """
     key, given = jax.random.key(seed), given or {}
     own_key = jax.random.fold_in(key, 3)
@@ -64,7 +59,6 @@ def initial_state(
         opt_state=optimizer.init(joined(params, own)),
         key=jax.random.key_data(jax.random.fold_in(key, 1)),
         carried=None if carried_rows is None else model.initial_state(carried_rows),
-        stage=jnp.zeros((), jnp.int32) if staged else None,
     )
 
 

@@ -26,7 +26,7 @@ Metrics = dict[str, Array]
 Sums = dict[str, dict[str, Array]]  # of each objective
 Trained = tuple[Params, dict[str, Params]]  # of the model, and of the objectives
 Schedule = Callable[[Array], float | Array]  # of the updates done
-Step = Callable[[LanguageModel, TrainState, Batch], tuple[TrainState, Metrics]]
+Step = Callable[..., tuple[TrainState, Metrics]]
 
 # The estimator's key is `fold_in(key of the step, this)`, and so are those of rounding parameters
 # and of what objectives draw, and of the rows that begin from passed states: no microbatch has
@@ -51,6 +51,8 @@ def make_train_step(
 ) -> Step:
     """A pure step `(model, state, batch) -> (state, metrics)`.
 
+    With `factors` it takes one argument more, an int32 scalar: the number of the stage.
+
     The batch is split into `accumulate` microbatches whose gradients add up to exactly the
     gradient of the whole batch: every objective is divided by its count over the whole batch.
 
@@ -63,8 +65,6 @@ def make_train_step(
     parameters before the update. A run has two such steps, a plain one and one that refreshes,
     rather than one with a condition, whose memory every step would pay for.
 
-    With `factors` the state has the number of the stage that it is in.
-
     Metrics, scalars: those of the objectives, `loss` (what is minimised, where no objective calls
     one of its own so, as cross-entropy does), `tokens` (read, padding not counted), `grad_norm`
     (before clipping), those of Sophia (`optim/sophia.py`), and the model's averaged over
@@ -72,7 +72,9 @@ def make_train_step(
     """
     orthogonal = {name for name, each in objectives.items() if each.orthogonal}
 
-    def step(model: LanguageModel, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def step(
+        model: LanguageModel, state: TrainState, batch: Batch, stage: Array | int = 0
+    ) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         before = state.carried
         if state_passing is not None:
@@ -92,7 +94,7 @@ def make_train_step(
         if factors is not None:
             for name in weights:
                 each = [weight(state.step) for weight in factors.weights[name]]
-                weights[name] = jnp.asarray(each)[state.stage]
+                weights[name] = jnp.asarray(each)[stage]
 
         # Of all microbatches: arguments, since a function by device may not close over arrays.
         common = model, (state.params, state.objectives), weights, counts, key, state.step
@@ -183,7 +185,7 @@ def make_train_step(
         trained = joined(state.params, state.objectives)
         updates, opt_state = optimizer.update(gradients, state.opt_state, trained, **extra)
         if factors is not None:  # every optimizer ends with the learning rate
-            factor = jnp.asarray(factors.lr)[state.stage]
+            factor = jnp.asarray(factors.lr)[stage]
             updates = jax.tree.map(lambda x: (factor * x).astype(x.dtype), updates)
         rounding = jax.random.fold_in(key, _ROUNDING)
         params, own = parted(apply_updates(trained, updates, rounding))

@@ -11,6 +11,7 @@ from mmrec_jax.config import Config, OptimConfig
 from mmrec_jax.stages import StageConfig
 from mmrec_jax.train import compiled_steps
 from mmrec_jax.train.compiled_steps import CompiledSteps, enable_compile_cache
+from mmrec_jax.train.mesh import one_device
 from mmrec_jax.train.stages import plan_stages
 from tests.refused import refused
 
@@ -21,7 +22,7 @@ def compiled(monkeypatch):
     done = []
 
     def lower_step(config, mesh, model, objectives, optimizer, state, refresh, factors):
-        def program(model, state, batch):
+        def program(model, state, batch, stage=0):
             return state, {"refresh": jnp.float32(refresh)}
 
         def compile():
@@ -35,8 +36,8 @@ def compiled(monkeypatch):
 
 
 def _setup(config, *stages):
-    parts = dict.fromkeys(("mesh", "objectives", "optimizer", "model_of", "abstract_state"), str)
-    return SimpleNamespace(config=config, stages=stages, **parts)
+    parts = dict.fromkeys(("objectives", "optimizer", "model_of", "abstract_state"), str)
+    return SimpleNamespace(config=config, stages=stages, mesh=one_device(), **parts)
 
 
 @pytest.mark.parametrize(

@@ -152,12 +152,8 @@ def test_stopped_and_then_killed_at_any_moment_it_is_the_same_run(tmp_path, kill
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_killed_at_any_moment_of_three_stages_it_is_the_same_run(tmp_path):
-    """Twenty kills; rows, batches, objectives and the learning rate change, states are passed.
-
-    Documents are measured and read more often.
-    """
-    guided = {"guided__every": 6, "guided__windows": 8, "guided__reset_every": 8}
-    options = [*_OPTIONS, *flags(stages=_STAGES, train__state_passing=0.5, **guided)]
+    """Twenty kills; rows, batches, objectives and the learning rate change, states are passed."""
+    options = [*_OPTIONS, *flags(stages=_STAGES, train__state_passing=0.5)]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = train(whole, *options)
     assert done.returncode == 0, done.stderr

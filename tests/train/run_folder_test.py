@@ -11,10 +11,13 @@ import mmrec_jax
 from mmrec_jax.checkpoints.load import read_model
 from mmrec_jax.checkpoints.lock import lock_folder, unlock_folder
 from mmrec_jax.cli import main
+from mmrec_jax.config_tree import to_dict
 from mmrec_jax.train.loop import run
+from tests import small_run
 from tests.refused import refused
 from tests.small_run import (
     assert_same_bits,
+    begin,
     command,
     flags,
     linear_config,
@@ -156,3 +159,20 @@ def test_a_lock_is_of_one_process_and_leaves_no_folder_behind(tmp_path):
     lock_folder(folder)
     unlock_folder(folder, discard=True)
     assert folder.exists()
+
+
+@pytest.mark.parametrize("every", [0, 500])
+def test_a_run_is_continued_unless_its_sampling_is_gone(every, tmp_path, monkeypatch):
+    """`config.guided` was in every config for a while; the model is read either way."""
+    config, guided = linear_config(session_text(), train__steps=1), {"guided": {"every": every}}
+    monkeypatch.setattr(small_run, "to_dict", lambda config: to_dict(config) | guided)
+    begin(config, tmp_path, step=1)
+    stored = json.loads((tmp_path / "config.json").read_text("utf-8"))
+    stored["config"] |= guided
+    (tmp_path / "config.json").write_text(json.dumps(stored), "utf-8")
+    assert read_model(tmp_path).params
+    if every:
+        remedies = "--fresh", "--config.init_from", "--workdir"
+        refused(lambda: run(config, tmp_path), "checkpoints/1", "config.guided.every", *remedies)
+    else:
+        assert run(config, tmp_path) == 0
