@@ -100,23 +100,6 @@ def _begin_rows(
     )
 
 
-def idle_rows(model: LanguageModel, count: int, *, most_ends: int) -> Rows:
-    """Rows in which nothing is written, until `take_rows` puts others in their place."""
-    vocab_size = model.config.vocab_size
-    nothing = TextState(
-        state=model.initial_state(1),
-        logits=np.zeros((1, vocab_size), np.float32),
-        seen=np.zeros((1, vocab_size), bool),
-        length=0,
-        draws=0,
-        tail=(),
-    )
-    greedy = Sampling(temperature=0.0)
-    options: dict[str, Any] = {"sampling": greedy, "seed": 0, "ends": (), "most_ends": most_ends}
-    rows = begin_rows(model, nothing, range(count), **options)
-    return dataclasses.replace(rows, ended=jnp.ones(count, bool))
-
-
 def step(model: LanguageModel, params: Params, rows: Rows, ids: np.int32) -> tuple[Drawn, Rows]:
     """Draws one of the first `ids` tokens for each row and applies the model; consumes `rows`.
 
@@ -154,22 +137,30 @@ def top_logprobs(rows: Rows, ids: np.int32, count: int) -> tuple[Array, Array]:
     return jax.lax.top_k(jax.nn.log_softmax(_possible(rows.logits, ids)), count)
 
 
-def take_rows(model: LanguageModel, parts: Sequence[Rows], indices: Sequence[int]) -> Rows:
-    """The rows at the indices, in their order, of all parts one behind another."""
+def take_rows(
+    model: LanguageModel, parts: Sequence[Rows], indices: Sequence[int], count: int
+) -> Rows:
+    """The rows at the indices, in their order, of all parts one behind another.
+
+    Up to `count`, at least as many, other rows follow in which nothing is written.
+    """
     states = [part.state for part in parts]
     if isinstance(states[0], GrowingState):
         room = max(state.room for state in states)
         states = [state.resized(room) for state in states]
     parts = [dataclasses.replace(x, state=state) for x, state in zip(parts, states, strict=True)]
-    return _take_rows(model, parts, np.array(indices, np.int32))
+    others = [indices[0]] * (count - len(indices))
+    return _take_rows(model, parts, np.array([*indices, *others], np.int32), len(indices))
 
 
 @jax.jit
-def _take_rows(model: LanguageModel, parts: Sequence[Rows], indices: Array) -> Rows:
+def _take_rows(model: LanguageModel, parts: Sequence[Rows], indices: Array, written: int) -> Rows:
     def taken(axis: int, *arrays: Array) -> Array:
         return jnp.take(jnp.concatenate(arrays, axis), indices, axis)
 
-    return jax.tree.map(taken, _batch_axes(model), *parts)
+    rows: Rows = jax.tree.map(taken, _batch_axes(model), *parts)
+    others = jnp.arange(len(indices)) >= written
+    return dataclasses.replace(rows, ended=rows.ended | others)
 
 
 def _batch_axes(model: LanguageModel) -> Any:

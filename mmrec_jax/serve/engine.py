@@ -23,7 +23,6 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.inference.decode import (
     Rows,
     begin_rows,
-    idle_rows,
     step,
     take_rows,
     top_logprobs,
@@ -221,17 +220,14 @@ class Engine:
         self._reading: Request | None = None
         self._chunks = self._read()
         self._writing: list[_Writing] = []
-        idle = idle_rows(self._model, 1, most_ends=self._most_ends)
-        self._rows = self._idle = colocate(self._params, idle)
-        self._regroup([])
+        self._rows: Rows | None = None
 
-    def _regroup(self, kept: Sequence[int], new: Rows | None = None) -> None:
-        """Makes the batch, in one of its sizes, of some of its rows and perhaps a new one."""
-        rows, old = (self._rows, self._idle if new is None else new, self._idle), len(self._rows)
-        indices = [*kept] if new is None else [*kept, old]
+    def _regroup(self, kept: Sequence[int], *new: Rows) -> None:
+        """Makes the batch, in one of its sizes, of some of its rows and new ones."""
+        parts = new if self._rows is None else (self._rows, *new)
+        indices = [*kept, *range(sum(map(len, parts)) - sum(map(len, new)), sum(map(len, parts)))]
         size = next(size for size in self._sizes if size >= len(indices))
-        indices += [old + 1] * (size - len(indices))
-        self._rows = take_rows(self._model, rows, indices)
+        self._rows = take_rows(self._model, parts, indices, size) if indices else None
 
     def _fail(self, *requests: Request) -> None:
         """Ends what is being read and written with an error, and these requests."""
@@ -257,8 +253,7 @@ class Engine:
                 assert text is not None
                 self.counts["reused_tokens"] += text.length - len(request.ids)
                 self._reading = None
-                for sample in range(request.samples):
-                    self._put(request, sample, text)
+                self._put(request, text)
             yield
 
     def _next_request(self) -> Request | None:
@@ -270,30 +265,32 @@ class Engine:
                 return self._waiting.popleft()
         return None
 
-    def _put(self, request: Request, sample: int, text: TextState) -> None:
-        row = begin_rows(
+    def _put(self, request: Request, text: TextState) -> None:
+        rows = begin_rows(
             self._model,
             text,
-            [sample],
+            range(request.samples),
             sampling=request.sampling,
             seed=request.seed,
             ends=request.ends,
             most_ends=self._most_ends,
         )
-        self._regroup(range(self.running), colocate(self._params, row))
-        told = ToldText(TextStream(self._tokenizer, text.tail, text.pending), request.stops)
-        self._writing.append(_Writing(request, sample, text, told))
+        self._regroup(range(self.running), colocate(self._params, rows))
+        for sample in range(request.samples):
+            told = ToldText(TextStream(self._tokenizer, text.tail, text.pending), request.stops)
+            self._writing.append(_Writing(request, sample, text, told))
 
     def _write(self) -> None:
         """One token of each sample."""
-        begin = time.monotonic()
+        begin, rows = time.monotonic(), self._rows
+        assert rows is not None
         likely: list[list[tuple[int, float]]] = [[] for _ in self._writing]
         if any(each.request.scores for each in self._writing):
             most = min(MOST_TOP_LOGPROBS, int(self._vocabulary))
-            found = top_logprobs(self._rows, self._vocabulary, most)
+            found = top_logprobs(rows, self._vocabulary, most)
             values, ids = (np.asarray(x).tolist() for x in found)
             likely = [list(zip(*each, strict=True)) for each in zip(ids, values, strict=True)]
-        drawn, self._rows = step(self._model, self._params, self._rows, self._vocabulary)
+        drawn, self._rows = step(self._model, self._params, rows, self._vocabulary)
         tokens, logprobs = np.asarray(drawn.tokens), np.asarray(drawn.logprobs)
         kept = []
         for row, each in enumerate(self._writing):
@@ -301,7 +298,9 @@ class Engine:
             if (most_likely := each.request.scores) is not None:
                 top = tuple(likely[row][:most_likely])
                 score = TokenScore(int(tokens[row]), float(logprobs[row]), top)
-            if not each.request.cancelled and self._advance(each, row, int(tokens[row]), score):
+            if each.request.cancelled:
+                continue
+            if self._advance(self._rows, row, each, int(tokens[row]), score):
                 kept.append(row)
         if len(kept) < self.running:
             self._writing = [self._writing[row] for row in kept]
@@ -309,7 +308,9 @@ class Engine:
         self.counts["decode_steps"] += 1
         self.counts["decode_seconds"] += time.monotonic() - begin  # type: ignore[assignment]
 
-    def _advance(self, each: _Writing, row: int, token: int, score: TokenScore | None) -> bool:
+    def _advance(
+        self, batch: Rows, row: int, each: _Writing, token: int, score: TokenScore | None
+    ) -> bool:
         """Tells of the next token of a sample; whether more follow."""
         request, told, ended = each.request, each.told, token in each.request.ends
         if not ended:
@@ -321,7 +322,7 @@ class Engine:
         if not told.stopped:
             state = None
             if request.keep and not told.stream.pending:  # else the state has read more than text
-                alone = take_rows(self._model, [self._rows], [row])
+                alone = take_rows(self._model, [batch], [row], 1)
                 state = state_after(each.start, each.drawn, alone, told.stream)
             each.deliver(*told.finish())
             if request.keep and state and not told.stopped:

@@ -5,12 +5,11 @@ features. Its Wikipedia part is counted; the web part is left for evaluation.
 """
 
 import collections
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from mmrec_jax.data.treebank import treebank_file, word_groups
+from mmrec_jax.data import treebank
 from mmrec_jax.turkish.letters import lower
 from mmrec_jax.turkish.roots import RootClass, stem_shapes
 from mmrec_jax.turkish.suffixes import STATES, End, Suffix, inventory, nominal_of, shapes
@@ -35,38 +34,33 @@ class AnnotatedWord(NamedTuple):
     root_class: RootClass  # of its root, as `suffixes.py` has it
     boundaries: tuple[int, ...]  # where its derivational groups begin, without the first
     part: str  # part of speech of its last group, such as "NOUN"
-    annotation: str  # the features of its last group, as in the file
-
-    @property
-    def nominal(self) -> tuple[str, str, str]:
-        """Number, possessive and case, "" if it has none; "Bare" is "Nom"."""
-        values: dict[str, str] = {}
-        for entry in self.annotation.split("|"):
-            name, _, value = entry.partition("=")
-            values.setdefault(name, value)  # a predicate has two numbers, the noun's first
-        case, number = values.get("Case", ""), values.get("PersonNumber", "")
-        return (
-            number if number.startswith("A") else "",
-            values.get("Possessive", ""),
-            "Nom" if case == "Bare" else case,
-        )
+    nominal: tuple[str, str, str]  # its number, possessive and case, "" if it has none
 
 
 def annotated_words(conllu: str, name: str) -> Iterator[AnnotatedWord]:
     """The words of a CoNLL-U text that have a letter, in order; errors call the text `name`."""
-    for groups in word_groups(conllu, name):
-        if not any(letter.isalpha() for letter in groups[0][1]):
+    for word in treebank.annotated_words(conllu, name):
+        _, form, _, part, tag, *_ = word.groups[0]
+        if not any(map(str.isalpha, form)):
             continue
-        part, tag = groups[0][3], groups[0][4]
-        nominal = part in _NOMINAL or tag == "NOMP"
+        root_class: RootClass = "V" if part == "VERB" else "X"
+        if part in _NOMINAL or tag == "NOMP":
+            root_class = "N"
         yield AnnotatedWord(
-            word="".join(row[1] for row in groups),
-            lemma=lower(groups[0][2]),
-            root_class="N" if nominal else "V" if part == "VERB" else "X",
-            boundaries=tuple(itertools.accumulate(len(row[1]) for row in groups[:-1])),
-            part=groups[-1][3],
-            annotation=groups[-1][5],
+            word.form, lower(word.lemma), root_class, word.boundaries, word.part, nominal(word)
         )
+
+
+def nominal(word: treebank.Word) -> tuple[str, str, str]:
+    """Number, possessive and case by the annotation, "" if there is none; "Bare" is "Nom"."""
+    number, possessive, case = (
+        word.features.get(name, "") for name in ("PersonNumber", "Possessive", "Case")
+    )
+    return (
+        number if number.startswith("A") else "",
+        possessive,
+        "Nom" if case == "Bare" else case,
+    )
 
 
 def count_roots(words: Iterable[AnnotatedWord]) -> dict[tuple[str, RootClass], int]:
@@ -171,5 +165,5 @@ def treebank_words() -> Iterator[AnnotatedWord]:
     Raises:
       UserError: the package `turkish-treebanks` is not installed or its file is gone.
     """
-    path = treebank_file("wiki")
+    path = treebank.treebank_file("wiki")
     return annotated_words(path.read_text(encoding="utf-8"), str(path))

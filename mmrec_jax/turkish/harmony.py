@@ -13,9 +13,9 @@ from mmrec_jax.turkish.letters import (
     NUMBER,
     VOWELS,
     WORD,
+    fill,
     lower,
     normalise,
-    resolve,
 )
 from mmrec_jax.turkish.readings import readings
 from mmrec_jax.turkish.segmenter import treebank_segmenter
@@ -132,7 +132,7 @@ def _particle(particle: str, before: str) -> Iterator[SuffixVowel]:
 
 
 def _wanted(rule: str, ends: Iterable[End]) -> list[str]:
-    return [resolve(rule, front=end.front, rounded=end.rounded) for end in ends]
+    return [fill(rule, front=end.front, rounded=end.rounded) for end in ends]
 
 
 def _judged(index: int, vowel: str, rule: str | None, wanted: Sequence[str]) -> SuffixVowel:

@@ -18,10 +18,10 @@ from typing import NamedTuple
 from mmrec_jax.turkish.counts import Arc, arc_costs, count_arcs, count_roots, treebank_words
 from mmrec_jax.turkish.letters import (
     APOSTROPHES,
-    FRONT,
     LETTERS,
     VOWELS,
     disharmony,
+    follow,
     last_vowel,
     lower,
     normalise,
@@ -104,7 +104,7 @@ class Segmentation:
                 form = form[:-1] + "k"
             following = self.suffixes[index + 1 : index + 2]
             if morph.template == "l" and following and following[0].template == "Hyor":
-                form += "e" if last_vowel(form) in FRONT else "a"
+                form += follow(form, "A")
         return form
 
     @property
@@ -157,36 +157,33 @@ class Segmenter:
 
     def _best(self, letters: str, loose: bool) -> tuple[float, Root, int, _Path | None]:
         """The cheapest analysis: its cost, root, the root's length and the path after it."""
-        limit = math.inf
-        unanalysed = Root("X", letters, 0.0, _NO_END)
-        best: tuple[float, Root, int, _Path | None] = (limit, unanalysed, len(letters), None)
-        known = self.lexicon.known
+        best: tuple[float, Root, int, _Path | None]
+        best = math.inf, Root("X", letters, 0.0, _NO_END), len(letters), None
+
+        def consider(root: Root, length: int) -> None:
+            nonlocal best
+            found = self._path(letters[length:], root.root_class, root.end, loose)
+            if found is not None and root.cost + found[0] < best[0]:
+                best = (root.cost + found[0], root, length, found[1])
+
         for length in range(len(letters), 0, -1):
-            for root in known(letters[:length]):
-                if root.cost < limit:
-                    found = self._path(letters[length:], root.root_class, root.end, loose)
-                    if found is not None and root.cost + found[0] < limit:
-                        limit = root.cost + found[0]
-                        best = (limit, root, length, found[1])
+            for root in self.lexicon.known(letters[:length]):
+                if root.cost < best[0]:
+                    consider(root, length)
         ends: list[End | None] = []
-        breaks = disharmony(letters) if loose else None
+        breaks = disharmony(letters) if loose else [0] * (len(letters) + 1)
         for root_class in _OPEN_CLASSES:
             # Costs grow with the length: those that already exceed the limit are not computed.
-            costs = self.lexicon.unknown_costs(letters, root_class, limit)
+            costs = self.lexicon.unknown_costs(letters, root_class, best[0])
             for length in range(2, len(costs)):
-                cost = costs[length] + (_ROOT_DISHARMONY * breaks[length] if breaks else 0)
-                if cost < limit:
+                cost = costs[length] + _ROOT_DISHARMONY * breaks[length]
+                if cost < best[0]:
                     ends = ends or _ends(letters)
                     end = ends[length]
-                    if end is None:
-                        continue
-                    if root_class == "N" and not end.front:
+                    if end is not None and root_class == "N" and not end.front:
                         end = noun_ends(letters[:length])[0]
-                    found = self._path(letters[length:], root_class, end, loose)
-                    if found is not None and cost + found[0] < limit:
-                        limit = cost + found[0]
-                        root = Root(root_class, letters[:length], cost, end)
-                        best = (limit, root, length, found[1])
+                    if end is not None:
+                        consider(Root(root_class, letters[:length], cost, end), length)
         return best
 
     def _segment_name(self, word: str, name: re.Match[str], loose: bool) -> Segmentation:

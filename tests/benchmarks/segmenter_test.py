@@ -12,8 +12,7 @@ def _file(folder, name, *rows):
 
 
 def _noun(word, boundaries, case, part="NOUN"):
-    features = f"PersonNumber=A3sg|Possessive=Pnon|Case={case}"
-    return AnnotatedWord(word, word, "N", boundaries, part, features)
+    return AnnotatedWord(word, word, "N", boundaries, part, ("A3sg", "Pnon", case))
 
 
 def test_gold_files(tmp_path):

@@ -31,28 +31,26 @@ def test_rows_are_written_as_each_would_be_alone(name):
         for text, setting in zip(texts, _SETTINGS, strict=True)
     ]
     model = with_state(model)
-    rows = decode.idle_rows(model, 3, most_ends=2)
     drawn = [[], [], []]
 
-    def put(which, slot):
-        row = decode.begin_rows(model, texts[which], [0], ends=(), most_ends=2, **_SETTINGS[which])
-        return decode.take_rows(model, [rows, row], [3 if at == slot else at for at in range(3)])
+    def begun(which):
+        return decode.begin_rows(model, texts[which], [0], ends=(), most_ends=2, **_SETTINGS[which])
 
-    def step(count, **slots):
+    def step(count, *written):
         nonlocal rows
         for _ in range(count):
             tokens, rows = decode.step(model, params, rows, _IDS)
-            for which, slot in slots.items():
-                drawn[int(which[1])].append(int(tokens.tokens[slot]))
+            for row, which in enumerate(written):
+                drawn[which].append(int(tokens.tokens[row]))
 
-    rows = put(0, 2)
-    step(5, t0=2)
-    rows = put(2, 0)
-    step(5, t0=2, t2=0)
-    rows = decode.take_rows(model, [rows, decode.idle_rows(model, 1, most_ends=2)], [3, 1, 2])
-    rows = put(1, 0)
-    step(2, t0=2, t1=0)
-    step(10, t1=0)
+    rows = decode.take_rows(model, [begun(0)], [0], 3)
+    step(5, 0)
+    rows = decode.take_rows(model, [rows, begun(2)], [3, 0], 3)
+    step(5, 2, 0)
+    rows = decode.take_rows(model, [rows, begun(1)], [1, 3], 3)
+    step(2, 0, 1)
+    rows = decode.take_rows(model, [rows], [1], 1)
+    step(10, 1)
     assert drawn[0] == expected[0]
     assert drawn[1] == expected[1]
     assert drawn[2] == expected[2][:5]
