@@ -1,13 +1,9 @@
 """`mmrec adapters`, `merge` and `export`: what a run trained, and copies that need no base."""
 
 import argparse
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmrec_jax.commands.options import add_model_options
-
-if TYPE_CHECKING:
-    from mmrec_jax.checkpoints.load import TrainedModel
 
 
 def add_parser(commands: Any) -> None:
@@ -23,13 +19,13 @@ def add_parser(commands: Any) -> None:
     )
     add_model_options(show)
     show.set_defaults(run=_show_adapters)
-    for name, help_, out, run in (
-        ("merge", "adapters and their base as one full checkpoint", "the new folder", _merge),
-        ("export", "safetensors, config and tokenizer in a folder", "the new folder", _export),
+    for name, help_, run in (
+        ("merge", "adapters and their base as one full checkpoint", _merge),
+        ("export", "safetensors, config and tokenizer in a folder", _export),
     ):
         parser = commands.add_parser(name, help=help_)
         add_model_options(parser)
-        parser.add_argument("--out", required=True, help=out)
+        parser.add_argument("--out", required=True, help="the new folder")
         parser.set_defaults(run=run)
     parser.add_argument(
         "--shard-gb",
@@ -96,11 +92,22 @@ def _export_adapters(options: argparse.Namespace) -> None:
 
 def _merge(options: argparse.Namespace) -> None:
     """Writes a folder that every command reads like a run."""
-    from mmrec_jax.checkpoints.export import write_merged
-    from mmrec_jax.checkpoints.load import read_adapters
+    from mmrec_jax.checkpoints.export import require_new_folder, stand_alone, write_merged
+    from mmrec_jax.checkpoints.load import read_adapters, read_model
+    from mmrec_jax.checkpoints.workdir import Workdir
 
     read_adapters(options.workdir, options.step)
-    merged, _ = _write(options, write_merged)
+    require_new_folder(options.out)
+    merged = read_model(options.workdir, options.step)
+    write_merged(
+        options.out,
+        stand_alone(merged.config),
+        merged.params,
+        merged.tokenizer,
+        Workdir(merged.root).tokenizer,
+        vocab_size=merged.model.vocab_size,
+        step=merged.step,
+    )
     print(f"{options.out}: step {merged.step:,} of {merged.root}, merged; read it with --workdir")
 
 
@@ -114,23 +121,3 @@ def _export(options: argparse.Namespace) -> None:
     trained = read_model(options.workdir, options.step)
     files = publish(trained, options.out, round(options.shard_gb * 1e9))
     print(f"{options.out}: {', '.join(files)}")
-
-
-def _write(options: argparse.Namespace, write: Callable[..., Any]) -> "tuple[TrainedModel, Any]":
-    """The model, and what the function of `checkpoints/export.py` that writes it returns."""
-    from mmrec_jax.checkpoints.export import require_new_folder, stand_alone
-    from mmrec_jax.checkpoints.load import read_model
-    from mmrec_jax.checkpoints.workdir import Workdir
-
-    require_new_folder(options.out)
-    trained = read_model(options.workdir, options.step)
-    done = write(
-        options.out,
-        stand_alone(trained.config),
-        trained.params,
-        trained.tokenizer,
-        Workdir(trained.root).tokenizer,
-        vocab_size=trained.model.vocab_size,
-        step=trained.step,
-    )
-    return trained, done

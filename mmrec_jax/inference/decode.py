@@ -68,36 +68,19 @@ def begin_rows(
     """
     if not 0 <= seed <= LARGEST_SEED:
         raise UserError(f"seed is {seed}; it must be in 0 to {LARGEST_SEED}")
-    own = {
-        "ends": np.array([*ends, *[-1] * (most_ends - len(ends))], np.int32),
-        "seed": np.uint32(seed),
-        "sample": np.array(samples, np.int32),
-        "draws": np.int32(text.draws),
-        "sampling": sampling.rows(len(samples)),
-    }
-    return _begin_rows(model, text.state, text.logits, text.seen, own)
-
-
-@jax.jit  # one program, where each array by itself would be three
-def _begin_rows(
-    model: LanguageModel, state: State, logits: Array, seen: Array, own: dict[str, Any]
-) -> Rows:
-    count = own["sample"].shape[0]
-
-    def repeat(x: Array, axis: int = 0) -> Array:
-        return jnp.repeat(x, count, axis=axis)
-
-    return Rows(
-        state=jax.tree.map(repeat, state, model.state_batch_axes),
-        logits=repeat(logits),
-        seen=repeat(seen),
-        ended=jnp.zeros(count, bool),
-        ends=jnp.tile(own["ends"], (count, 1)),
-        seed=jnp.full(count, own["seed"]),
-        draws=jnp.full(count, own["draws"]),
-        sample=own["sample"],
-        sampling=own["sampling"],
+    row = Rows(
+        state=text.state,
+        logits=text.logits,
+        seen=text.seen,
+        ended=np.zeros(1, bool),
+        ends=np.array([[*ends, *[-1] * (most_ends - len(ends))]], np.int32),
+        seed=np.array([seed], np.uint32),
+        sample=np.zeros(1, np.int32),
+        draws=np.array([text.draws], np.int32),
+        sampling=sampling.rows(1),
     )
+    rows = take_rows(model, [row], [0] * len(samples), len(samples))
+    return dataclasses.replace(rows, sample=jnp.array(samples, jnp.int32))
 
 
 def step(model: LanguageModel, params: Params, rows: Rows, ids: np.int32) -> tuple[Drawn, Rows]:

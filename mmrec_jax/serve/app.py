@@ -5,7 +5,6 @@ import contextlib
 import json
 import secrets
 import time
-from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
@@ -23,7 +22,6 @@ from mmrec_jax.serve.protocol import ChatBody, CompletionBody, GenerationBody
 from mmrec_jax.serve.service import Service
 
 _FAILED = 500, "the server failed, and its log says why", "server_error"
-_PATHS = "/v1/completions", "/v1/chat/completions", "/v1/models", "/health", "/metrics"
 
 
 def create_app(service: Service) -> FastAPI:
@@ -37,10 +35,14 @@ def create_app(service: Service) -> FastAPI:
     most = service.limits.max_body_kb * 1024
     pages: dict[str, Any] = {"docs_url": None, "redoc_url": None, "openapi_url": None}
     app = FastAPI(lifespan=lifespan, max_body_size=most, **pages)
+
+    async def handle(_: HttpRequest, error: Exception) -> Response:
+        response = _told(error)
+        service.engine.counts[f"refused_requests_{response.status_code}"] += 1
+        return response
+
     for kind in (UserError, Busy, RequestValidationError, HTTPException, Exception):
-        app.add_exception_handler(kind, _handle)
-    responses: Counter[tuple[str, int]] = Counter()
-    app.add_middleware(_Counting, responses=responses)
+        app.add_exception_handler(kind, handle)
     model: dict[str, Any] = {"id": service.name, "object": "model", "owned_by": "mmrec_jax"}
     model["created"] = int(time.time())
 
@@ -79,7 +81,7 @@ def create_app(service: Service) -> FastAPI:
 
     @app.get("/metrics")
     async def metrics() -> Response:
-        return PlainTextResponse(metrics_text(service, responses))
+        return PlainTextResponse(metrics_text(service))
 
     return app
 
@@ -169,7 +171,7 @@ def _event(values: dict[str, Any]) -> str:
     return f"data: {json.dumps(values, ensure_ascii=False)}\n\n"
 
 
-async def _handle(_: HttpRequest, error: Exception) -> Response:
+def _told(error: Exception) -> Response:
     """No error is told in another form, nor with a traceback."""
     match error:
         case UserError():
@@ -196,19 +198,3 @@ def _error(
 
 def _error_body(message: str, kind: str, param: str | None = None) -> dict[str, Any]:
     return {"error": {"message": message, "type": kind, "param": param, "code": None}}
-
-
-class _Counting:
-    """ASGI middleware that counts responses by path and status."""
-
-    def __init__(self, app: Any, responses: Counter[tuple[str, int]]) -> None:
-        self._app, self._responses = app, responses
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def counted(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                path = scope["path"] if scope["path"] in _PATHS else "other"
-                self._responses[path, message["status"]] += 1
-            await send(message)
-
-        await self._app(scope, receive, counted)

@@ -172,6 +172,7 @@ class Engine:
             if not self.alive or self.waiting + len(requests) > self._most_waiting:
                 raise Busy
             self._waiting.extend(requests)
+            self.counts["requests"] += len(requests)
             self._changed.notify()
 
     def write(self, requests: Sequence[Request]) -> Iterator[Delta]:

@@ -113,16 +113,10 @@ class Segmentation:
         return nominal_of((morph.label, morph.kind) for morph in self.suffixes)
 
 
-class _Path(NamedTuple):
-    """The arcs from some position to the end of a word."""
-
-    length: int
-    template: Template
-    rest: "_Path | None"
-
-
-# The cost of a path and the path, None at the end of the word; None: there is no path.
-_Found = tuple[float, _Path | None] | None
+# The suffixes from some position to the end of a word, each with its length.
+_Path = tuple[tuple[int, Template], ...]
+# The cost of the cheapest path and the path; None: there is none.
+_Found = tuple[float, _Path] | None
 
 
 class Segmenter:
@@ -155,10 +149,10 @@ class Segmenter:
         _, root, length, path = self._best(letters, loose)
         return _result(word, root, length, (length, path))
 
-    def _best(self, letters: str, loose: bool) -> tuple[float, Root, int, _Path | None]:
+    def _best(self, letters: str, loose: bool) -> tuple[float, Root, int, _Path]:
         """The cheapest analysis: its cost, root, the root's length and the path after it."""
-        best: tuple[float, Root, int, _Path | None]
-        best = math.inf, Root("X", letters, 0.0, _NO_END), len(letters), None
+        best: tuple[float, Root, int, _Path]
+        best = math.inf, Root("X", letters, 0.0, _NO_END), len(letters), ()
 
         def consider(root: Root, length: int) -> None:
             nonlocal best
@@ -192,12 +186,10 @@ class Segmenter:
         roots = [root for root in self.lexicon.known(head) if root.root_class == "N"]
         # `Savaşı'nda`: the name may itself end in suffixes, which determine the case after it.
         _, root, length, path = self._best(head, loose)
-        if not roots and path is not None and self.lexicon.known(head[:length]):
-            last = path
-            while last.rest is not None:
-                last = last.rest
-            end = advance(root.end, head, last.template.last)
-            found = self._path(rest, last.template.suffix.target, end, loose)
+        if not roots and path and self.lexicon.known(head[:length]):
+            _, last = path[-1]
+            end = advance(root.end, head, last.last)
+            found = self._path(rest, last.suffix.target, end, loose)
             if found is not None:
                 return _result(word, root, length, (length, path), (start, found[1]))
         # Before small letters alone capitals are an abbreviation: `İSTANBUL'DA` is none.
@@ -220,7 +212,7 @@ class Segmenter:
         if not rest:
             if end.last in ("g", "y"):
                 return None
-            return self._costs[state, "", ""], None
+            return self._costs[state, "", ""], ()
         key = (rest, state, end, loose)
         if key in self._paths:
             return self._paths[key]
@@ -235,7 +227,7 @@ class Segmenter:
                     tail = self._path(rest[length:], suffix.target, after, loose)
                     if tail is not None and cost + tail[0] < limit:
                         limit = cost + tail[0]
-                        best = (limit, _Path(length, template, tail[1]))
+                        best = (limit, ((length, template), *tail[1]))
         if len(self._paths) >= _CACHED_PATHS:
             self._paths.clear()
         self._paths[key] = best
@@ -259,14 +251,14 @@ def _ends(letters: str) -> list[End | None]:
     return ends
 
 
-def _result(word: str, root: Root, length: int, *paths: tuple[int, _Path | None]) -> Segmentation:
+def _result(word: str, root: Root, length: int, *paths: tuple[int, _Path]) -> Segmentation:
     """The root and the suffixes of some paths, each given with its start in the word."""
     morphs = []
     for start, path in paths:
-        while path is not None:
-            stop, (suffix, template, _) = start + path.length, path.template
+        for letters, (suffix, template, _) in path:
+            stop = start + letters
             morphs.append(Morph(start, stop, word[start:stop], template, suffix.label, suffix.kind))
-            start, path = stop, path.rest
+            start = stop
     # A noun may have lost its vowel (kabir, kabr-i), which its lemma has; a verb is as it is
     # written (söyle-, söyl-üyor), if it has a vowel left (de-, d-iyor).
     written = lower(word[:length])

@@ -139,9 +139,11 @@ def test_the_models_and_its_health_and_metrics_are_told(port):
     assert ask(port, "/health") == (200, '{"status":"ok"}')
     answer(port, _TEXT, prompt="a", model="small", max_tokens=1)
     lines = dict(line.rsplit(" ", 1) for line in ask(port, "/metrics")[1].splitlines())
-    assert float(lines['mmrec_responses_total{path="/v1/completions",status="200"}']) >= 1
+    assert float(lines["mmrec_requests_total"]) >= 1
     assert float(lines["mmrec_generated_tokens_total"]) >= 1
     assert lines["mmrec_slots"] == "4"
+    ask(port, _TEXT, {"model": "other", "prompt": "a"})
+    assert "mmrec_refused_requests_404_total 1" in ask(port, "/metrics")[1]
 
 
 _REFUSED = [
