@@ -17,7 +17,6 @@ from starlette.exceptions import HTTPException
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.serve.engine import Busy, Delta, Request
-from mmrec_jax.serve.metrics import metrics_text
 from mmrec_jax.serve.protocol import ChatBody, CompletionBody, GenerationBody
 from mmrec_jax.serve.service import Service
 
@@ -81,9 +80,27 @@ def create_app(service: Service) -> FastAPI:
 
     @app.get("/metrics")
     async def metrics() -> Response:
-        return PlainTextResponse(metrics_text(service))
+        return PlainTextResponse(_metrics_text(service))
 
     return app
+
+
+def _metrics_text(service: Service) -> str:
+    """What the server has done and is doing, in Prometheus' text format."""
+    engine, conversations = service.engine, service.conversations
+    counters = {f"{name}_total": count for name, count in sorted(engine.counts.items())}
+    gauges = {
+        "slots": engine.slots,
+        "running_samples": engine.running,
+        "waiting_requests": engine.waiting,
+        "kept_conversations": len(conversations),
+        "kept_bytes": conversations.num_bytes,
+    }
+    lines = []
+    for kind, values in (("counter", counters), ("gauge", gauges)):
+        for name, value in values.items():
+            lines += [f"# TYPE mmrec_{name} {kind}", f"mmrec_{name} {value}"]
+    return "\n".join([*lines, ""])
 
 
 class _Answer:

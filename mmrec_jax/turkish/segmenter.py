@@ -47,6 +47,9 @@ _CACHED_PATHS = 1 << 18
 _DISHARMONY = 3.0
 _ROOT_DISHARMONY = 1.5
 _NO_END = End(False, False, "d")
+# A stem has a vowel, and after a circumflex a l is palatal and has no plain a, ı, o or u after it
+# (`hâlâ`, but `hâl-e`).
+_STEM = re.compile(f"(?!.*[âû]l[aıou]).*[{VOWELS}]", re.DOTALL)
 # A name or number, an apostrophe and suffixes; a number and two letters or more.
 _NAME = re.compile(rf"(?P<head>.+)[{APOSTROPHES}](?P<suffixes>.+)", re.DOTALL)
 _NUMBER = re.compile(rf"(?P<head>\d+(?:[.,:]\d+)*)(?P<suffixes>(?=..){LETTERS.pattern})")
@@ -164,20 +167,16 @@ class Segmenter:
             for root in self.lexicon.known(letters[:length]):
                 if root.cost < best[0]:
                     consider(root, length)
-        ends: list[End | None] = []
         breaks = disharmony(letters) if loose else [0] * (len(letters) + 1)
         for root_class in _OPEN_CLASSES:
             # Costs grow with the length: those that already exceed the limit are not computed.
             costs = self.lexicon.unknown_costs(letters, root_class, best[0])
             for length in range(2, len(costs)):
                 cost = costs[length] + _ROOT_DISHARMONY * breaks[length]
-                if cost < best[0]:
-                    ends = ends or _ends(letters)
-                    end = ends[length]
-                    if end is not None and root_class == "N" and not end.front:
-                        end = noun_ends(letters[:length])[0]
-                    if end is not None:
-                        consider(Root(root_class, letters[:length], cost, end), length)
+                stem = letters[:length]
+                if cost < best[0] and _STEM.match(stem):
+                    end = noun_ends(stem)[0] if root_class == "N" else end_of(stem)
+                    consider(Root(root_class, stem, cost, end), length)
         return best
 
     def _segment_name(self, word: str, name: re.Match[str], loose: bool) -> Segmentation:
@@ -232,23 +231,6 @@ class Segmenter:
             self._paths.clear()
         self._paths[key] = best
         return best
-
-
-def _ends(letters: str) -> list[End | None]:
-    """The end of each prefix of a word, index 0 the empty one; None before the first vowel.
-
-    None too from where no root can end: after a circumflex a l is palatal and has no plain a, ı, o
-    or u after it (`hâlâ`, but `hâl-e`).
-    """
-    ends: list[End | None] = [None]
-    end: End | None = None
-    for index, letter in enumerate(letters):
-        if letter in "aıou" and letters[index - 2 : index] in ("âl", "ûl"):
-            return ends + [None] * (len(letters) - index)
-        if end is not None or letter in VOWELS:
-            end = advance(end or _NO_END, letter, end_of(letter).last)
-        ends.append(end)
-    return ends
 
 
 def _result(word: str, root: Root, length: int, *paths: tuple[int, _Path]) -> Segmentation:
