@@ -8,10 +8,10 @@ FOLDER gets random bfloat16 shards of Qwen3's shape, if it has none, and is then
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +59,10 @@ def write_random(folder: Path, gigabytes: float) -> None:
     rng = np.random.default_rng(0)
 
     def new(shape: tuple[int, ...]) -> NewTensor:
-        def parts() -> Iterator[NDArray[Any]]:
-            for first in range(0, shape[0], 4096):
-                rows = min(4096, shape[0] - first)
-                numbers = rng.standard_normal((rows, *shape[1:]), np.float32) * 0.02
-                yield numbers.astype(ml_dtypes.bfloat16)
+        def numbers() -> NDArray[Any]:
+            return (rng.standard_normal(shape, np.float32) * 0.02).astype(ml_dtypes.bfloat16)
 
-        return NewTensor(shape, np.dtype(ml_dtypes.bfloat16), parts)
+        return NewTensor(2 * math.prod(shape), numbers)
 
     folder.mkdir(parents=True, exist_ok=True)
     write_shards(folder, {name: new(x) for name, x in _shapes(config).items()}, 2_000_000_000)

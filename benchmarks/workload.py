@@ -25,6 +25,7 @@ def plain_objectives(chunk: int | None = None) -> dict[str, Any]:
     `chunk` is `config.objectives.cross_entropy.chunk`.
     """
     # Not above: processes that measure torch have no JAX.
+    from mmrec_jax.objectives.config import CrossEntropyConfig
     from mmrec_jax.objectives.cross_entropy import CrossEntropy
 
-    return {"cross_entropy": CrossEntropy(lambda step: 1.0, chunk)}
+    return {"cross_entropy": CrossEntropy(CrossEntropyConfig(chunk=chunk))}

@@ -3,9 +3,10 @@
 A `Quantised` matrix is one leaf, named as the matrix is; of a tree without any all is as in JAX.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import flax.traverse_util
 import jax
 
 from mmrec_jax.quantised import Quantised
@@ -29,6 +30,11 @@ def named_leaves(tree: Any) -> dict[str, Any]:
     """Leaf by path, in tree order."""
     leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_leaf)
     return {path_name(path): leaf for path, leaf in leaves}
+
+
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"a/b": x}` as `{"a": {"b": x}}`."""
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
 
 
 def _is_leaf(x: Any) -> bool:

@@ -77,9 +77,6 @@ def test_each_platform_finds_the_same_numbers(rng):
 def test_what_cannot_be_quantised_is_refused():
     with pytest.raises(UserError, match=r"\[3, 7, 4\] has 7"):
         quantise(jnp.ones((3, 7, 4)), "nf4")
-    for value in (np.nan, np.inf):
-        with pytest.raises(UserError, match="not finite"):
-            quantise(jnp.ones((8, 2)).at[3, 1].set(value), "nf4")
 
 
 def test_a_product_keeps_the_codes_alone_and_its_gradient_is_that_of_the_values(rng):

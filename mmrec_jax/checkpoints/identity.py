@@ -31,11 +31,6 @@ def identity(config: FamilyConfig, params: Any) -> dict[str, Any]:
         name: [_dtype(leaf), list(leaf.shape), _sha256(leaf)]
         for name, leaf in sorted(named_leaves(params).items())
     }
-    return model_identity(config, parameters)
-
-
-def model_identity(config: FamilyConfig, parameters: dict[str, Any]) -> dict[str, Any]:
-    """The identity of a model of whose parameters all is known: see `identity`."""
     other = {field.name for field in dataclasses.fields(config) if role(field) != "function"}
     fields = {name: value for name, value in to_dict(config).items() if name not in other}
     fields |= config.resolved()

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -16,12 +17,12 @@ from mmrec_jax import dora
 from mmrec_jax.adapter_config import AdapterConfig, ExtendConfig
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.checkpoints.export import read_exported_facts, read_exported_params
-from mmrec_jax.checkpoints.identity import difference, identity, model_identity
+from mmrec_jax.checkpoints.identity import difference, identity
 from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
 from mmrec_jax.data.kinds.text import TreebankConfig
-from mmrec_jax.dora.adapted_model import adapter_rules
+from mmrec_jax.dora.adapted_model import NEW_ROWS, adapter_rules
 from mmrec_jax.dora.base import base_converter
 from mmrec_jax.dora.peft_format import CONFIG_FILE as PEFT_FILE
 from mmrec_jax.dora.peft_format import Names, read_peft
@@ -33,8 +34,7 @@ from mmrec_jax.models.transformer.config import TransformerConfig
 from mmrec_jax.models.transformer.hugging_face import tensors
 from mmrec_jax.pretrained.extended import extend, read_extended
 from mmrec_jax.pretrained.published import find_published, open_published
-from mmrec_jax.pretrained.quantised_folder import is_quantised, read_quantised
-from mmrec_jax.pretrained.reading import Convert, read_params
+from mmrec_jax.pretrained.reading import Convert, is_quantised, read_params
 from mmrec_jax.quantised import Quantised, dequantise
 from mmrec_jax.settings import role
 from mmrec_jax.tokenizers.cache import load_tokenizer
@@ -58,8 +58,7 @@ class SavedModel:
     model: FamilyConfig  # with the vocabulary of its tokenizer
     step: int
     tokenizer: Tokenizer
-    # The parameters, and what `identity` has of each if that was found on the way
-    read_params: "Callable[[Mesh | None, Convert | None], tuple[Params, dict[str, Any] | None]]"
+    read_params: "Callable[[Mesh | None, Convert | None], Params]"
 
     def read(self, mesh: Mesh | None = None, convert: Convert | None = None) -> "TrainedModel":
         """With the parameters on the first device, or as the model's table says on `mesh`.
@@ -70,12 +69,12 @@ class SavedModel:
         Raises:
           UserError: the files are damaged, or hold what cannot be quantised.
         """
-        params, parameters = self.read_params(mesh, convert)
+        params = self.read_params(mesh, convert)
         for name, leaf in named_leaves(params).items():
             if isinstance(leaf, Quantised) and not jnp.all(jnp.isfinite(leaf.scales)):
                 raise UserError(f"{self.root}: {name} has numbers that are not finite")
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(SavedModel)}
-        return TrainedModel(**fields, params=params, parameters=parameters)
+        return TrainedModel(**fields, params=params)
 
     def require_text(self) -> None:
         """Refuses a model that was trained on a task and writes no text, with a `UserError`."""
@@ -93,14 +92,13 @@ class TrainedModel(SavedModel):
     """A model with its parameters, adapters merged."""
 
     params: Any
-    parameters: dict[str, Any] | None  # of its identity; None: to be found from `params`
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
-        """What no other model shares: see `identity.py`."""
-        if self.parameters is None:
-            return identity(self.model, self.params)
-        return model_identity(self.model, self.parameters)
+        """What no other base shares, without the rows of new tokens: see `identity.py`."""
+        leaves = named_leaves(self.params)
+        old = {name: leaf for name, leaf in leaves.items() if not re.search(NEW_ROWS, name)}
+        return identity(self.model, old)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,14 +133,11 @@ def open_model(workdir: str | os.PathLike[str], step: Step = "best") -> SavedMod
         tokenizer.fingerprint, meta["tokenizer"], str(run.checkpoints / str(chosen))
     )
 
-    def read(mesh: Mesh | None, convert: Convert | None) -> tuple[Params, dict[str, Any] | None]:
+    def read(mesh: Mesh | None, convert: Convert | None) -> Params:
         if config.adapters.used:
             trained = read_adapters(workdir, chosen, mesh=mesh)
             base = open_model(_base_of(trained, run), trained.base["step"])
-            if config.extend.tokenizer:
-                base = extended(base, config.extend, tokenizer)
-            kept = base_converter(config.adapters)
-            params = merge_adapters(base.read(mesh, kept), trained)
+            params = merge_adapters(base, trained, tokenizer, mesh).params
         else:
             abstract = _abstract(model, mesh)
             if run.model_file.is_file():
@@ -151,10 +146,7 @@ def open_model(workdir: str | os.PathLike[str], step: Step = "best") -> SavedMod
                 params = _restore_format_1(run, chosen, abstract, config, model.build())
             else:
                 params = _restore(run, chosen, abstract)
-        if convert is None:
-            return params, None
-        parameters = identity(model, params)["parameters"]  # before they are something else
-        return _converted(params, convert), parameters
+        return params if convert is None else _converted(params, convert)
 
     return SavedModel(run.root, config, model, chosen, tokenizer, read)
 
@@ -170,45 +162,37 @@ def read_model(
     Raises:
       UserError: as `open_model`; the parameters are damaged; or adapters belong to another base.
     """
-    found = open_model(workdir, step).read()
-    return found if adapter is None else with_adapter(found, adapter)
+    found = open_model(workdir, step)
+    return found.read() if adapter is None else with_adapter(found, adapter)
 
 
-def with_adapter(base: TrainedModel, adapter: str | os.PathLike[str]) -> TrainedModel:
+def with_adapter(base: SavedModel, adapter: str | os.PathLike[str]) -> TrainedModel:
     """The model with the adapters of a run, or of a folder of `peft`'s, merged.
 
-    The parameters of `base` are taken over.
+    Raises:
+      UserError: they belong to another base or have another tokenizer, or a file is damaged.
     """
     if (Path(adapter) / PEFT_FILE).is_file():
-        found = read_peft(adapter, base.params, tensor_names(base.model))
-        return dataclasses.replace(base, params=_merged(base.params, found), parameters=None)
-    trained = read_adapters(adapter)
-    params, parameters = base.params, base.identity["parameters"]
-    params = _converted(params, base_converter(trained.config.adapters))
-    base = dataclasses.replace(base, params=params, parameters=parameters)
+        read = base.read()
+        found = read_peft(adapter, read.params, tensor_names(base.model))
+        return dataclasses.replace(read, params=_merged(read.params, found))
     # The same tokenizer, with whatever fine-tuning keeps beside it.
     own = load_tokenizer(Workdir(Path(adapter)).tokenizer)
-    if trained.config.extend.tokenizer:
-        base = dataclasses.replace(base, read_params=lambda *_: (params, parameters))
-        base = extended(base, trained.config.extend, own).read()
-    check_same_tokenizer(own.fingerprint, base.tokenizer.fingerprint, str(base.root))
-    params = merge_adapters(base, trained)
-    return dataclasses.replace(base, params=params, parameters=None, tokenizer=own)
+    merged = merge_adapters(base, read_adapters(adapter), own)
+    check_same_tokenizer(own.fingerprint, merged.tokenizer.fingerprint, str(base.root))
+    return dataclasses.replace(merged, tokenizer=own)
 
 
 def extended(base: SavedModel, config: ExtendConfig, tokenizer: Tokenizer) -> SavedModel:
-    """The model with rows for all tokens of `tokenizer`; its identity has none of them.
+    """The model with rows for all tokens of `tokenizer`.
 
     Raises:
       UserError: as `pretrained.extended.extend`.
     """
     extension = extend(config, base.model, base.tokenizer, tokenizer)
 
-    def read(mesh: Mesh | None, convert: Convert | None) -> tuple[Params, dict[str, Any]]:
-        params, parameters = base.read_params(mesh, convert)
-        if parameters is None:
-            parameters = identity(base.model, params)["parameters"]
-        return extension.apply(params, mesh), parameters
+    def read(mesh: Mesh | None, convert: Convert | None) -> Params:
+        return extension.apply(base.read_params(mesh, convert), mesh)
 
     facts = base.root, base.config, extension.model, base.step, tokenizer
     return SavedModel(*facts, read_params=read)
@@ -222,17 +206,17 @@ def _open_published(found: Path | str, step: Step) -> SavedModel:
     model = published.config
     data = TreebankConfig(seq_len=min(_LONGEST, model.max_length))
 
-    def read(mesh: Mesh | None, convert: Convert | None) -> tuple[Params, dict[str, Any]]:
+    def read(mesh: Mesh | None, convert: Convert | None) -> Params:
         specs = named_leaves(model.build().partition_specs(_abstract(model)))
 
         def place(path: str, shape: tuple[int, ...], dtype: Any) -> Sharding:
             array = jax.ShapeDtypeStruct(shape, dtype)
             return _here() if mesh is None else shardings(array, specs[path], mesh)
 
-        if not is_quantised(published):
-            return read_params(published, model, place, convert)
-        params, parameters = read_quantised(published, model, place)
-        return _converted(params, convert or (lambda _, leaf: dequantise(leaf))), parameters
+        params = read_params(published, model, place, convert)
+        if is_quantised(published):
+            params = _converted(params, convert or (lambda _, leaf: dequantise(leaf)))
+        return params
 
     config = Config(model=model, data=data)
     return SavedModel(Path(published.name), config, model, 0, published.tokenizer, read)
@@ -287,16 +271,22 @@ def continued_values(
     return values
 
 
-def merge_adapters(base: TrainedModel, trained: TrainedAdapters) -> Any:
-    """The parameters of the base, which are taken over, with the adapters merged.
+def merge_adapters(
+    base: SavedModel, trained: TrainedAdapters, tokenizer: Tokenizer, mesh: Mesh | None = None
+) -> TrainedModel:
+    """The base as the run of the adapters kept it, with their `tokenizer`, and them merged.
 
     It is a `UserError` if it is another base.
     """
-    check_same_base(trained.base, base, trained.where)
-    return _merged(base.params, trained.adapters)
+    if trained.config.extend.tokenizer:
+        base = extended(base, trained.config.extend, tokenizer)
+    read = base.read(mesh, base_converter(trained.config.adapters))
+    check_same_base(trained.base, read, trained.where)
+    return dataclasses.replace(read, params=_merged(read.params, trained.adapters))
 
 
 def _merged(params: Params, adapters: Any) -> Params:
+    """The parameters, which are taken over, with adapters."""
     leaves = named_leaves(params)
     quantised = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, Quantised)}
     places = map_named(lambda name, x: (x.codes if name in quantised else x).sharding, params)

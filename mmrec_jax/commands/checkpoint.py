@@ -19,13 +19,13 @@ def add_parser(commands: Any) -> None:
     )
     add_model_options(show)
     show.set_defaults(run=_show_adapters)
-    for name, help_, run in (
-        ("merge", "adapters and their base as one full checkpoint", _merge),
-        ("export", "safetensors, config and tokenizer in a folder", _export),
+    for name, help_, out, run in (
+        ("merge", "adapters and their base as one full checkpoint", "the new folder", _merge),
+        ("export", "safetensors, config and tokenizer in a folder", "the new folder", _export),
     ):
         parser = commands.add_parser(name, help=help_)
         add_model_options(parser)
-        parser.add_argument("--out", required=True, help="the new folder")
+        parser.add_argument("--out", required=True, help=out)
         parser.set_defaults(run=run)
     parser.add_argument(
         "--shard-gb",
@@ -92,23 +92,15 @@ def _export_adapters(options: argparse.Namespace) -> None:
 
 def _merge(options: argparse.Namespace) -> None:
     """Writes a folder that every command reads like a run."""
-    from mmrec_jax.checkpoints.export import require_new_folder, stand_alone, write_merged
+    from mmrec_jax.checkpoints.export import require_new_folder
     from mmrec_jax.checkpoints.load import read_adapters, read_model
-    from mmrec_jax.checkpoints.workdir import Workdir
+    from mmrec_jax.checkpoints.publish import write_merged
 
     read_adapters(options.workdir, options.step)
     require_new_folder(options.out)
-    merged = read_model(options.workdir, options.step)
-    write_merged(
-        options.out,
-        stand_alone(merged.config),
-        merged.params,
-        merged.tokenizer,
-        Workdir(merged.root).tokenizer,
-        vocab_size=merged.model.vocab_size,
-        step=merged.step,
-    )
-    print(f"{options.out}: step {merged.step:,} of {merged.root}, merged; read it with --workdir")
+    trained = read_model(options.workdir, options.step)
+    write_merged(trained, options.out)
+    print(f"{options.out}: step {trained.step:,} of {trained.root}, merged; read it with --workdir")
 
 
 def _export(options: argparse.Namespace) -> None:

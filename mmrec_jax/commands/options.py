@@ -70,8 +70,7 @@ def read_text_model(options: argparse.Namespace) -> "TrainedModel":
 
     saved = open_model(options.workdir, options.step)
     saved.require_text()
-    trained = saved.read()
-    return with_adapter(trained, options.adapter) if options.adapter else trained
+    return with_adapter(saved, options.adapter) if options.adapter else saved.read()
 
 
 def read_lengths(text: str) -> tuple[int, ...]:

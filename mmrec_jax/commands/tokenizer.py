@@ -208,8 +208,10 @@ def _add_init_embeddings(commands: Any) -> None:
 def _init_embeddings(options: argparse.Namespace) -> None:
     """Writes the extended matrices."""
     require_positive(options, "multiple")
+    import numpy as np
+
     from mmrec_jax.pretrained.published import tokenizer_file
-    from mmrec_jax.pretrained.shards import FLOATS, open_tensors, tensor_of, write_file
+    from mmrec_jax.pretrained.shards import FLOATS, open_tensors, write_file
     from mmrec_jax.tokenizers.bpe_file import BpeFile
     from mmrec_jax.tokenizers.embeddings import constituents, first_rows
 
@@ -218,10 +220,10 @@ def _init_embeddings(options: argparse.Namespace) -> None:
     used = base.next_id
     new = -(-(used + len(parts)) // options.multiple) * options.multiple - used
     tensors = open_tensors(Path(options.weights))
-    written = {name: tensor_of(each) for name, each in tensors.items()}
     names = [_INPUT, *([_OUTPUT] if _OUTPUT in tensors else [])]
     if options.matrices is not None:
         names = [name.strip() for name in options.matrices.split(",")]
+    written = {}
     for name in names:
         if name not in tensors:
             raise UserError(
@@ -236,6 +238,7 @@ def _init_embeddings(options: argparse.Namespace) -> None:
             )
         matrix = old.read(0, used)
         rows = first_rows(matrix.__getitem__, used, parts, options.method, new, old.dtype)
-        written[name] = tensor_of(old, matrix, rows)
+        written[name] = np.concatenate([matrix, rows])
         print(f"{name}: {list(old.shape)} -> {list(written[name].shape)} {old.dtype}")
+    written |= {name: each.read() for name, each in tensors.items() if name not in written}
     write_file(Path(options.out), written)

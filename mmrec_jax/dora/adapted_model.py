@@ -9,13 +9,13 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from mmrec_jax.adapter_config import AdapterConfig
-from mmrec_jax.dora.adapter import Adapter, init, nested, nodes, partition_specs, trained
+from mmrec_jax.dora.adapter import Adapter, init, nodes, partition_specs, trained
 from mmrec_jax.dora.interception import intercept
 from mmrec_jax.dora.rules import AdapterRule, RowRule, Rule, WholeRule, all_linear, choose_whole
 from mmrec_jax.dora.transform import apply, squares
 from mmrec_jax.models.api import LanguageModel, Output, Params
 from mmrec_jax.models.wrapper import Inputs, Wrapper
-from mmrec_jax.tree import map_named, named_leaves
+from mmrec_jax.tree import map_named, named_leaves, nested
 from mmrec_jax.typing import Array
 
 Rules = tuple[Rule, ...]

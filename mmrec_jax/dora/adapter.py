@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.struct
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +22,7 @@ from mmrec_jax.dora.rules import (
     choose_whole,
 )
 from mmrec_jax.errors import UserError
-from mmrec_jax.tree import named_leaves, path_name
+from mmrec_jax.tree import named_leaves, nested, path_name
 from mmrec_jax.typing import Array
 
 
@@ -123,11 +122,6 @@ def map_nodes(function: Callable[[str, Node], Any], adapters: Any) -> dict[str, 
     """Nested dicts of `function(path, node)`; what is None is left out."""
     results = {name: function(name, node) for name, node in nodes(adapters).items()}
     return nested({name: value for name, value in results.items() if value is not None})
-
-
-def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"a/b": x}` as `{"a": {"b": x}}`."""
-    return flax.traverse_util.unflatten_dict(flat, sep="/")
 
 
 def with_whole(params: Any, adapters: Any) -> Any:

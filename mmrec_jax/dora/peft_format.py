@@ -20,11 +20,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from mmrec_jax.atomic_file import replace_file
-from mmrec_jax.dora.adapter import Adapter, Node, Rows, Whole, nested, nodes, require_fit
+from mmrec_jax.dora.adapter import Adapter, Node, Rows, Whole, nodes, require_fit
 from mmrec_jax.dora.rules import STACKED
 from mmrec_jax.errors import UserError
 from mmrec_jax.json_object import read_json_object
-from mmrec_jax.tree import named_leaves
+from mmrec_jax.tree import named_leaves, nested
 
 # Of a tensor's name: our path, the layer if it is one of several, and whether theirs is transposed.
 Names = Mapping[str, tuple[str, int | None, bool]]

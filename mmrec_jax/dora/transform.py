@@ -11,7 +11,6 @@ from mmrec_jax.dora.adapter import (
     Rows,
     Whole,
     map_nodes,
-    nested,
     nodes,
     require_fit,
     with_whole,
@@ -19,7 +18,7 @@ from mmrec_jax.dora.adapter import (
 from mmrec_jax.dora.kernel import column_norm, column_squares, magnitude_ratio, wide
 from mmrec_jax.errors import UserError
 from mmrec_jax.quantised import Quantised, dequantise
-from mmrec_jax.tree import map_named, named_leaves
+from mmrec_jax.tree import map_named, named_leaves, nested
 from mmrec_jax.typing import Array
 
 

@@ -7,6 +7,7 @@ context is worth.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,6 +36,9 @@ class Estimate:
 
     mean: float
     error: float | None
+
+    def __format__(self, spec: str) -> str:
+        return f"{self.mean:{spec}}" + ("" if self.error is None else f" ±{self.error:.4f}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +99,10 @@ def loss_by_position(
             values = (np.ones(len(at)), carried[row, own], reset[row, own])
             for total, each in zip(sums, (*values, values[2] - values[1]), strict=True):
                 total[first + row] = np.histogram(at, edges, weights=each)[0]
-    return _summary(sums, edges, reset_every)
+    bins = [_bin(sums[..., i], *ends) for i, ends in enumerate(itertools.pairwise(edges))]
+    far, longest = np.array(edges[:-1]) >= reset_every, edges[-1]
+    beyond = _bin(sums[..., far].sum(axis=-1), reset_every, longest) if far.any() else None
+    return PositionLoss(reset_every, longest, tuple(bins), beyond)
 
 
 def longest_windows(store: TokenStore, max_length: int, max_tokens: int) -> list[Window]:
@@ -110,36 +117,17 @@ def longest_windows(store: TokenStore, max_length: int, max_tokens: int) -> list
     return [windows[index] for index in order[:count].tolist()]
 
 
-def _edges(reset_every: int, longest: int) -> NDArray[np.int64]:
+def _edges(reset_every: int, longest: int) -> list[int]:
     """Borders inside, that of the reset among them, and the end."""
     inside = {0, reset_every, *_BORDERS}
-    return np.array([*sorted(edge for edge in inside if edge < longest), longest])
-
-
-def _summary(sums: NDArray[np.float64], edges: NDArray[np.int64], reset_every: int) -> PositionLoss:
-    bins = tuple(
-        _bin(sums[:, :, i], int(edges[i]), int(edges[i + 1])) for i in range(len(edges) - 1)
-    )
-    longest, beyond = int(edges[-1]), None
-    if longest > reset_every:
-        far = sums[:, :, edges[:-1] >= reset_every].sum(axis=-1)
-        beyond = _bin(far, reset_every, longest)
-    return PositionLoss(reset_every=reset_every, longest=longest, bins=bins, beyond=beyond)
+    return [*sorted(edge for edge in inside if edge < longest), longest]
 
 
 def _bin(sums: NDArray[np.float64], begin: int, end: int) -> PositionBin:
     """`sums`: [4, windows], tokens and the three losses."""
     sums = sums[:, sums[0] > 0]
-    carried, reset, far_gain = (_ratio(sums[0], nll) for nll in sums[1:])
-    return PositionBin(
-        first=begin + 1,
-        last=end,
-        tokens=int(sums[0].sum()),
-        documents=sums.shape[1],
-        carried=carried,
-        reset=reset,
-        far_gain=far_gain,
-    )
+    losses = (_ratio(sums[0], nll) for nll in sums[1:])
+    return PositionBin(begin + 1, end, int(sums[0].sum()), sums.shape[1], *losses)
 
 
 def _ratio(tokens: NDArray[np.float64], nll: NDArray[np.float64]) -> Estimate:
@@ -201,16 +189,23 @@ def length(
     lines.append(
         f"{'context':>15} {'tokens':>9} {'texts':>5} {'carried':>16} {'reset':>16} {'far gain':>17}"
     )
-    lines += [_row(each, f"{each.first:,}-{each.last:,}") for each in result.bins]
+    metrics: dict[str, float] = {}
+    for each in result.bins:
+        lines.append(_row(each, f"{each.first:,}-{each.last:,}"))
+        metrics[f"loss@{each.last}"] = each.carried.mean
+        metrics[f"far_gain@{each.last}"] = each.far_gain.mean
     if result.beyond is not None:
         lines.append(_row(result.beyond, f"beyond {result.reset_every:,}"))
+        metrics["far_gain"] = result.beyond.far_gain.mean
+        if result.beyond.far_gain.error is not None:
+            metrics["far_gain_error"] = result.beyond.far_gain.error
     lines.append(
         f"carried: loss in nats/token, state from the text's beginning; reset: the same tokens, "
         f"state reset every {result.reset_every:,}; far gain: reset - carried; ±: standard error "
         "over texts"
     )
     return Evaluation(
-        metrics=_metrics(result),
+        metrics=metrics,
         text="\n".join(lines),
         record={"text": request.source, **dataclasses.asdict(result)},
         panels=loss_panels(result),
@@ -218,30 +213,12 @@ def length(
     )
 
 
-def _metrics(result: PositionLoss) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for each in result.bins:
-        found |= {
-            f"loss@{each.last}": each.carried.mean,
-            f"far_gain@{each.last}": each.far_gain.mean,
-        }
-    if result.beyond is not None:
-        found["far_gain"] = result.beyond.far_gain.mean
-        if result.beyond.far_gain.error is not None:
-            found["far_gain_error"] = result.beyond.far_gain.error
-    return found
-
-
 def _row(each: PositionBin, label: str) -> str:
+    carried, reset, far_gain = f"{each.carried:.4f}", f"{each.reset:.4f}", f"{each.far_gain:+.4f}"
     return (
-        f"{label:>15} {each.tokens:>9,} {each.documents:>5,} {_estimate(each.carried, ''):>16} "
-        f"{_estimate(each.reset, ''):>16} {_estimate(each.far_gain, '+'):>17}"
+        f"{label:>15} {each.tokens:>9,} {each.documents:>5,} {carried:>16} {reset:>16} "
+        f"{far_gain:>17}"
     )
-
-
-def _estimate(estimate: Estimate, sign: str) -> str:
-    error = "" if estimate.error is None else f" ±{estimate.error:.4f}"
-    return f"{estimate.mean:{sign}.4f}{error}"
 
 
 def task_length(
@@ -285,20 +262,21 @@ def task_length(
     )
 
 
-def _curve(xs: list[float], estimates: list[Estimate]) -> Curve:
-    errors = [each.error or 0.0 for each in estimates]  # none of a single document
-    return xs, [each.mean for each in estimates], errors
-
-
 def loss_panels(result: PositionLoss) -> list[Panel]:
     """Both losses, and what the longer context is worth."""
     centres = [(each.first * each.last) ** 0.5 for each in result.bins]
     x, trained = "tokens of context", result.reset_every
+
+    def curve(name: str) -> Curve:
+        found: list[Estimate] = [getattr(each, name) for each in result.bins]
+        errors = [each.error or 0.0 for each in found]  # none of a single document
+        return centres, [each.mean for each in found], errors
+
     losses = {
-        "state carried from the beginning": _curve(centres, [x.carried for x in result.bins]),
-        f"state reset every {trained:,} tokens": _curve(centres, [x.reset for x in result.bins]),
+        "state carried from the beginning": curve("carried"),
+        f"state reset every {trained:,} tokens": curve("reset"),
     }
-    far_gain = {"difference, token by token": _curve(centres, [x.far_gain for x in result.bins])}
+    far_gain = {"difference, token by token": curve("far_gain")}
     return [
         Panel(x, "loss (nats/token)", losses, trained=trained),
         Panel(x, "far gain (nats/token)", far_gain, trained=trained),

@@ -163,12 +163,8 @@ def long_rows_nll(
     model, predict = with_state(model), compiled_eval_step()
     rows, length = batch["inputs"].shape
     state, parts = colocate(params, model.initial_state(rows)), []
-    bar = tqdm(
-        total=int(np.count_nonzero(batch["segment_ids"])),
-        unit=" tokens",
-        unit_scale=True,
-        leave=False,
-    )
+    tokens = int(np.count_nonzero(batch["segment_ids"]))
+    bar = tqdm(total=tokens, unit=" tokens", unit_scale=True, leave=False)
     for begin in range(0, length, chunk_length):
         chunk = {name: x[:, begin : begin + chunk_length] for name, x in batch.items()}
         padding = (0, 0), (0, chunk_length - chunk["inputs"].shape[1])

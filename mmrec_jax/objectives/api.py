@@ -31,12 +31,17 @@ class Objective(abc.ABC):
     """A term of the loss.
 
     Attributes:
+      config: what it was told.
       weight: its factor in the loss, as a function of the updates done.
       orthogonal: whether its gradient counts without the component along that of the others.
     """
 
-    weight: Callable[[Array], float | Array]
     orthogonal: bool = False
+
+    def __init__(self, config: Any) -> None:
+        """`config` is an `ObjectiveConfig`."""
+        self.config = config
+        self.weight = weight_schedule(config.weight)
 
     def init(self, key: Array, model: LanguageModel) -> Params:
         """Parameters of its own, that training alone uses."""

@@ -82,10 +82,9 @@ class CrossEntropyConfig(ObjectiveConfig):
 
     def build(self, model: "LanguageModel", tokenizer: "Tokenizer") -> "Objective":
         """See `ObjectiveConfig.build`."""
-        from mmrec_jax.objectives.api import weight_schedule
         from mmrec_jax.objectives.cross_entropy import CrossEntropy
 
-        return CrossEntropy(weight_schedule(self.weight), self.chunk)
+        return CrossEntropy(self)
 
 
 class Objectives(Mapping[str, Any]):

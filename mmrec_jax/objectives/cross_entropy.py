@@ -1,7 +1,6 @@
 """Cross-entropy of the next token."""
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -43,15 +42,11 @@ def output_nll(
     return by_chunks(nll, counted_alone(output, weights > 0), targets, weights, chunk=chunk)[0]
 
 
-@dataclasses.dataclass(frozen=True)
 class CrossEntropy(Objective):
     """The mean over targets by weight; reported as `loss`, in nats/token.
 
     It has no `positions`: every evaluation has it as it is.
     """
-
-    weight: Callable[[Array], float | Array]
-    chunk: int | None = None
 
     def count(self, model: LanguageModel, batch: Batch, state: State) -> Array:
         """The weights of the whole batch; a batch in which nothing counts has loss 0."""
@@ -62,7 +57,7 @@ class CrossEntropy(Objective):
         self, params: Params, output: Output, batch: Batch, continues: Array, reread: Reread
     ) -> dict[str, Array]:
         """See `Objective.sums`."""
-        return {LOSS: output_nll(output, batch["targets"], batch["weights"], self.chunk)}
+        return {LOSS: output_nll(output, batch["targets"], batch["weights"], self.config.chunk)}
 
     def metrics(self, sums: Mapping[str, Array], count: Array) -> dict[str, Array]:
         """See `Objective.metrics`."""

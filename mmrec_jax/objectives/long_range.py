@@ -9,25 +9,17 @@ step of `configs/tiny.py`, and no memory.
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel, Output, State
 from mmrec_jax.models.logits import by_chunks, counted_alone
-from mmrec_jax.objectives.api import (
-    LOSS,
-    Batch,
-    Objective,
-    Params,
-    Reread,
-    weight_schedule,
-)
-from mmrec_jax.objectives.config import ObjectiveConfig, Weight, weight_setting
-from mmrec_jax.objectives.cross_entropy import token_nll
+from mmrec_jax.objectives.api import LOSS, Batch, Params, Reread
+from mmrec_jax.objectives.config import ObjectiveConfig
+from mmrec_jax.objectives.cross_entropy import CrossEntropy, token_nll
 from mmrec_jax.settings import at_least, setting
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.typing import Array, Bool, Int
@@ -43,20 +35,14 @@ class LongRangeConfig(ObjectiveConfig):
         256, "tokens of a row that the short pass reads before its state is reset", at_least(1)
     )
     cap: float = setting(5.0, "the most that one token weighs", at_least(1.0))
-    weight: Weight = weight_setting(1.0)
 
     def build(self, model: LanguageModel, tokenizer: Tokenizer) -> "LongRange":
         """See `ObjectiveConfig.build`."""
-        return LongRange(weight_schedule(self.weight), self.reset_every, self.cap)
+        return LongRange(self)
 
 
-@dataclasses.dataclass(frozen=True)
-class LongRange(Objective):
+class LongRange(CrossEntropy):
     """The objective of any model; `long_range_gain` is what the short pass lacks."""
-
-    weight: Callable[[Array], float | Array]
-    reset_every: int
-    cap: float
 
     def count(self, model: LanguageModel, batch: Batch, state: State) -> Array:
         """The weights of the whole batch, as of the cross-entropy.
@@ -65,20 +51,17 @@ class LongRange(Objective):
           UserError: no row is long enough to be reset.
         """
         length = batch["inputs"].shape[1]
-        if state is None and length <= self.reset_every:
-            raise UserError(
-                f"config.objectives.long_range.reset_every is {self.reset_every}: in rows of "
-                f"{length} tokens nothing is reset; set it below config.data.seq_len"
-            )
-        weight = jnp.sum(batch["weights"])
-        return jnp.where(weight > 0, weight, 1)
+        expected = f"below config.data.seq_len: in rows of {length} tokens nothing is reset"
+        resets = state is not None or length > self.config.reset_every
+        self.config.require(resets, "reset_every", expected)
+        return super().count(model, batch, state)
 
     def sums(
         self, params: Params, output: Output, batch: Batch, continues: Array, reread: Reread
     ) -> dict[str, Array]:
         """The loss and, for `metrics`, the sums of the weights and of what is gained."""
         targets, weights = batch["targets"], batch["weights"]
-        short = reread(reset_segments(batch["segment_ids"], continues, self.reset_every))
+        short = reread(reset_segments(batch["segment_ids"], continues, self.config.reset_every))
         _, short_nll = by_chunks(_nll, short, targets)
 
         def weighted(
@@ -86,7 +69,7 @@ class LongRange(Objective):
         ) -> tuple[Array, Any]:
             nll = token_nll(logits, targets)
             gain = jax.lax.stop_gradient(short_nll - nll)
-            factor = jnp.exp(jnp.minimum(gain, math.log(self.cap)))
+            factor = jnp.exp(jnp.minimum(gain, math.log(self.config.cap)))
             counted = weights > 0
             loss = jnp.sum(jnp.where(counted, weights * factor * nll, 0))
             beside = {"weight": factor, "gain": gain}

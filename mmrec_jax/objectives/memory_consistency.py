@@ -9,21 +9,14 @@ under which keys, and what is forgotten.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel, Output, Probe, State
-from mmrec_jax.objectives.api import (
-    LOSS,
-    Batch,
-    Objective,
-    Params,
-    Reread,
-    weight_schedule,
-)
+from mmrec_jax.objectives.api import LOSS, Batch, Objective, Params, Reread
 from mmrec_jax.objectives.config import ObjectiveConfig, Weight, weight_setting
 from mmrec_jax.settings import at_least, setting
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
@@ -41,15 +34,11 @@ class MemoryConsistencyConfig(ObjectiveConfig):
 
     def build(self, model: LanguageModel, tokenizer: Tokenizer) -> "MemoryConsistency":
         """See `ObjectiveConfig.build`."""
-        return MemoryConsistency(weight_schedule(self.weight), self.reach)
+        return MemoryConsistency(self)
 
 
-@dataclasses.dataclass(frozen=True)
 class MemoryConsistency(Objective):
     """The objective of any model whose long-term memory can be probed."""
-
-    weight: Callable[[Array], float | Array]
-    reach: int
 
     def init(self, key: Array, model: LanguageModel) -> Params:
         """No parameters.
@@ -72,7 +61,7 @@ class MemoryConsistency(Objective):
         continues = model.continues(batch["segment_ids"], state)
         now = jnp.arange(continues.shape[1])[None]
         before = now - jax.lax.cummax(jnp.where(continues, 0, now), axis=1)
-        most = jnp.minimum(before, self.reach)
+        most = jnp.minimum(before, self.config.reach)
         distance = jax.random.randint(key, continues.shape, 0, jnp.maximum(most, 1)) + 1
         return {"back": jnp.where(continues & (before > 0), distance, 0)}
 
@@ -82,7 +71,7 @@ class MemoryConsistency(Objective):
 
     def probe(self, params: Params, batch: Batch, continues: Array) -> Probe:
         """See `Objective.probe`."""
-        return Probe({}, {"back": batch["back"]}, "recall", _sums, self.reach)
+        return Probe({}, {"back": batch["back"]}, "recall", _sums, self.config.reach)
 
     def sums(
         self, params: Params, output: Output, batch: Batch, continues: Array, reread: Reread

@@ -9,7 +9,7 @@ training alone. Negatives are tokens, drawn from the whole batch before it is cu
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -18,14 +18,7 @@ import jax.numpy as jnp
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel, Output, State
 from mmrec_jax.models.logits import by_chunks
-from mmrec_jax.objectives.api import (
-    LOSS,
-    Batch,
-    Objective,
-    Params,
-    Reread,
-    weight_schedule,
-)
+from mmrec_jax.objectives.api import LOSS, Batch, Objective, Params, Reread
 from mmrec_jax.objectives.config import ObjectiveConfig, Weight, weight_setting
 from mmrec_jax.settings import at_least, setting
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
@@ -46,18 +39,11 @@ class SequenceConfig(ObjectiveConfig):
 
     def build(self, model: LanguageModel, tokenizer: Tokenizer) -> "Sequence":
         """See `ObjectiveConfig.build`."""
-        sizes = self.prefixes, self.tokens, self.negatives
-        return Sequence(weight_schedule(self.weight), *sizes)
+        return Sequence(self)
 
 
-@dataclasses.dataclass(frozen=True)
 class Sequence(Objective):
     """The objective of any model."""
-
-    weight: Callable[[Array], float | Array]
-    prefixes: int
-    tokens: int
-    negatives: int
 
     def init(self, key: Array, model: LanguageModel) -> Params:
         """W, zero: at the start the prefix is scored by its prediction of the next token."""
@@ -78,22 +64,22 @@ class Sequence(Objective):
         Raises:
           UserError: the batch has one row, or rows too short to continue.
         """
-        rows, length = batch["inputs"].shape
-        if rows == 1 or length <= self.tokens:
+        config, (rows, length) = self.config, batch["inputs"].shape
+        if rows == 1 or length <= config.tokens:
             raise UserError(
-                f"config.objectives.sequence needs several rows of more than its {self.tokens} "
+                f"config.objectives.sequence needs several rows of more than its {config.tokens} "
                 f"tokens, and a batch has {rows} of {length}; change config.train.batch_size or "
                 "objectives.sequence.tokens, or leave it out"
             )
         place, others = jax.random.split(key)
-        ends = length - self.tokens  # prefixes end before that
+        ends = length - config.tokens  # prefixes end before that
         following = jnp.cumsum(model.continues(batch["segment_ids"], state), axis=1)
-        whole = following[:, self.tokens :] - following[:, :ends] == self.tokens
+        whole = following[:, config.tokens :] - following[:, :ends] == config.tokens
         order = jnp.where(whole, jax.random.uniform(place, whole.shape), -1)
-        chosen, prefix = jax.lax.top_k(order, min(self.prefixes, ends))
-        at = prefix[..., None] + 1 + jnp.arange(self.tokens)[None, None]
+        chosen, prefix = jax.lax.top_k(order, min(config.prefixes, ends))
+        at = prefix[..., None] + 1 + jnp.arange(config.tokens)[None, None]
         own = batch["inputs"][jnp.arange(rows)[:, None, None], at]
-        shifts = 1 + jax.random.permutation(others, rows - 1)[: self.negatives]
+        shifts = 1 + jax.random.permutation(others, rows - 1)[: config.negatives]
         row = (jnp.arange(rows)[:, None] + jnp.append(0, shifts)[None]) % rows  # [B, 1 + k]
         return {
             "prefix": prefix,

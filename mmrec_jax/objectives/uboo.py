@@ -9,7 +9,7 @@ so the error of the trivial prediction W_p = I and the variance of n(h) are repo
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from flax import linen as nn
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel, Output, Probe, State
-from mmrec_jax.objectives.api import LOSS, Batch, Objective, Params, Reread, weight_schedule
+from mmrec_jax.objectives.api import LOSS, Batch, Objective, Params, Reread
 from mmrec_jax.objectives.config import ObjectiveConfig, Weight, weight_setting
 from mmrec_jax.settings import setting
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
@@ -36,16 +36,15 @@ class UBOOConfig(ObjectiveConfig):
 
     def build(self, model: LanguageModel, tokenizer: Tokenizer) -> "UBOO":
         """See `ObjectiveConfig.build`."""
-        return UBOO(weight_schedule(self.weight), self.isolate, self.orthogonal)
+        return UBOO(self)
 
 
-@dataclasses.dataclass(frozen=True)
 class UBOO(Objective):
     """The objective of any model whose hidden states can be probed."""
 
-    weight: Callable[[Array], float | Array]
-    isolate: bool = False
-    orthogonal: bool = False
+    def __init__(self, config: UBOOConfig) -> None:
+        super().__init__(config)
+        self.orthogonal = config.orthogonal
 
     def init(self, key: Array, model: LanguageModel) -> Params:
         """W_p of each layer, LeCun-normal.
@@ -84,7 +83,7 @@ class UBOO(Objective):
         self, params: Params, inside: dict[str, Array], rows: dict[str, Array]
     ) -> dict[str, Array]:
         """Of one layer, means over channels."""
-        trunk = jax.lax.stop_gradient if self.isolate else (lambda x: x)
+        trunk = jax.lax.stop_gradient if self.config.isolate else (lambda x: x)
         previous = normalise(trunk(inside["previous"]))
         after = jax.lax.stop_gradient(normalise(inside["h"]))
         weight = rows["continues"][..., None].astype(after.dtype)

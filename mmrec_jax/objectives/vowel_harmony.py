@@ -12,7 +12,7 @@ and loans are as they are.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -21,7 +21,7 @@ import numpy as np
 
 from mmrec_jax.models.api import LanguageModel, Output, State
 from mmrec_jax.models.logits import by_chunks
-from mmrec_jax.objectives.api import LOSS, Batch, Objective, Params, Reread, weight_schedule
+from mmrec_jax.objectives.api import LOSS, Batch, Objective, Params, Reread
 from mmrec_jax.objectives.config import ObjectiveConfig, Weight, weight_setting
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.turkish.vowel_table import VowelTable, broken_classes, vowel_table
@@ -39,24 +39,21 @@ class VowelHarmonyConfig(ObjectiveConfig):
 
     def build(self, model: LanguageModel, tokenizer: Tokenizer) -> "VowelHarmony":
         """See `ObjectiveConfig.build`."""
-        table, size = vowel_table(tokenizer), model.config.vocab_size
-        return VowelHarmony(table, size, weight_schedule(self.weight))
+        return VowelHarmony(self, vowel_table(tokenizer), model.config.vocab_size)
 
 
 class VowelHarmony(Objective):
     """The objective for one vocabulary."""
 
-    def __init__(
-        self, table: VowelTable, vocab_size: int, weight: Callable[[Array], float | Array]
-    ) -> None:
+    def __init__(self, config: VowelHarmonyConfig, table: VowelTable, vocab_size: int) -> None:
         """`vocab_size`: V of the logits; ids from the table's length on are padding."""
+        super().__init__(config)
         padding = (0, vocab_size - len(table.first))
         columns = (table.continues, table.first, table.sets, table.last)
         self._continues, self._first, self._sets, self._last = (
             np.pad(column, padding) for column in columns
         )
         self._broken = broken_classes()
-        self.weight = weight
 
     def count(self, model: LanguageModel, batch: Batch, state: State) -> Array:
         """Where the objective is taken, which depends on the tokens alone."""

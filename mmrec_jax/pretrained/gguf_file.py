@@ -3,16 +3,18 @@
 The tokenizer is the one that `transformers` makes of the same file; its weights are dequantised.
 """
 
-import json
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tokenizers
 from numpy.typing import NDArray
+from tokenizers import decoders, models, pre_tokenizers
 
 from mmrec_jax.errors import UserError
+from mmrec_jax.models.transformer.config import TransformerConfig
+from mmrec_jax.models.transformer.hugging_face import from_hugging_face, tensors
 from mmrec_jax.pretrained.shards import StoredTensor
 from mmrec_jax.tokenizers.bpe_file import ALPHABET, spell
 from mmrec_jax.tokenizers.chat_template import ChatTemplate
@@ -30,20 +32,6 @@ _FIELDS = {
     "attention.layer_norm_rms_epsilon": "rms_norm_eps",
     "rope.freq_base": "rope_theta",
 }
-_WHOLE = {"token_embd": "embed_tokens", "output_norm": "norm"}
-_IN_LAYER = {
-    "attn_norm": "input_layernorm",
-    "ffn_norm": "post_attention_layernorm",
-    "attn_q_norm": "self_attn.q_norm",
-    "attn_k_norm": "self_attn.k_norm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
 _QWEN2 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -58,14 +46,14 @@ _SPLITS = {
 _CONTROL, _USER_DEFINED = 3, 4  # token types
 
 
-def open_gguf(path: Path) -> tuple[dict[str, Any], dict[str, StoredTensor], Tokenizer]:
-    """A file's config as of a config.json, its tensors by the names of `transformers`, tokenizer.
+def open_gguf(path: Path) -> tuple[TransformerConfig, dict[str, StoredTensor], Tokenizer]:
+    """A file's config, its tensors by the names of `transformers`, and its tokenizer.
 
     Tensors are dequantised, to float32, when they are read.
 
     Raises:
-      UserError: the package is missing, the file cannot be read or is damaged, or its tokenizer is
-        of a kind that is not known.
+      UserError: the package is missing, the file cannot be read or is damaged, its model is none
+        that the family `transformer` computes, or its tokenizer is of a kind that is not known.
     """
     try:
         import gguf
@@ -82,44 +70,38 @@ def open_gguf(path: Path) -> tuple[dict[str, Any], dict[str, StoredTensor], Toke
     except Exception as error:  # the package checks nothing, and meets what is wrong anywhere
         raise UserError(f"{path}: this GGUF file is cut off or damaged ({error})") from None
     kind = facts.get("general.architecture")
-    config = {
+    described = {
         theirs: facts[f"{kind}.{ours}"]
         for ours, theirs in _FIELDS.items()
         if f"{kind}.{ours}" in facts
     }
     if (scaling := facts.get(f"{kind}.rope.scaling.type", "none")) != "none":
-        config["rope_scaling"] = {"rope_type": scaling}
-    config |= {
+        described["rope_scaling"] = {"rope_type": scaling}
+    described |= {
         "model_type": kind,
         "vocab_size": len(facts.get("tokenizer.ggml.tokens", ())),
         "tie_word_embeddings": "output.weight" not in stored,
-        "rms_norm_eps": _shortest(config.get("rms_norm_eps", 1e-6)),
+        "rms_norm_eps": _shortest(described.get("rms_norm_eps", 1e-6)),
     }
-    heads = {
-        name: config.get(f"num_{long}_heads")
-        for name, long in (("attn_q", "attention"), ("attn_k", "key_value"))
-    }
-    tensors = {}
-    for name, each in stored.items():
-        part = name.split(".")[-2]
-        permuted = heads.get(part) if kind == "llama" else None
-        tensors[_their_name(name)] = _tensor(each, permuted, gguf.dequantize)
-    return config, tensors, _tokenizer(path, facts)
+    config = from_hugging_face(described, str(path))
+    permuted = (
+        {"q_proj": config.num_heads, "k_proj": config.num_kv_heads} if kind == "llama" else {}
+    )
+    (architecture,) = (each for each, name in gguf.MODEL_ARCH_NAMES.items() if name == kind)
+    names = gguf.get_tensor_name_map(architecture, config.num_layers)
+    found = {}
+    for theirs in tensors(config):
+        module, _, part = theirs.rpartition(".")
+        own = stored.pop(f"{names.get_name(module)}.{part}", None)
+        if own is not None:
+            found[theirs] = _tensor(own, permuted.get(module.split(".")[-1]), gguf.dequantize)
+    others = {name: _tensor(each, None, gguf.dequantize) for name, each in stored.items()}
+    return config, found | others, _tokenizer(path, facts)
 
 
 def _shortest(number: float) -> float:
     """What was meant by a number that was stored as float32: 1e-05, not 9.999999747e-06."""
     return float(str(np.float32(number)))
-
-
-def _their_name(name: str) -> str:
-    if name == "output.weight":
-        return "lm_head.weight"
-    if found := re.fullmatch(r"blk\.(\d+)\.(\w+)\.(weight|bias)", name):
-        layer, part, kind = found.groups()
-        return f"model.layers.{layer}.{_IN_LAYER.get(part, part)}.{kind}"
-    part, _, kind = name.partition(".")
-    return f"model.{_WHOLE[part]}.{kind}" if part in _WHOLE else name
 
 
 def _tensor(
@@ -148,42 +130,24 @@ def _tokenizer(path: Path, facts: Mapping[str, Any]) -> Tokenizer:
             "folder instead"
         )
     # A token in other characters than those that bytes are spelled in is no word of BPE.
-    spelled = [set(token) <= ALPHABET for token in own.get("tokens", ())]
-    words = [
-        t if known else spell(t) for t, known in zip(own.get("tokens", ()), spelled, strict=True)
-    ]
+    names, kinds = own.get("tokens", ()), own.get("token_type", ())
+    spelled = [set(token) <= ALPHABET for token in names]
+    words = [t if known else spell(t) for t, known in zip(names, spelled, strict=True)]
     added = [
-        {
-            "id": index,
-            "content": words[index],
-            **dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False),
-            "special": kind == _CONTROL,
-        }
-        for index, kind in enumerate(own.get("token_type", ()))
+        tokenizers.AddedToken(words[index], special=kind == _CONTROL, normalized=False)
+        for index, kind in enumerate(kinds)
         if kind in (_CONTROL, _USER_DEFINED) and spelled[index]
     ]
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
-    pre_tokenizer: dict[str, Any] = {**byte_level, "use_regex": True}
-    if split:
-        parts = {"type": "Split", "pattern": {"Regex": split}, "behavior": "Isolated"}
-        steps = [{**parts, "invert": False}, {**byte_level, "use_regex": False}]
-        pre_tokenizer = {"type": "Sequence", "pretokenizers": steps}
-    model = {
-        "type": "BPE",
-        **dict.fromkeys(("dropout", "unk_token"), None),
-        **dict.fromkeys(("continuing_subword_prefix", "end_of_word_suffix"), ""),
-        **dict.fromkeys(("fuse_unk", "byte_fallback", "ignore_merges"), False),
-        "vocab": {word: index for index, word in enumerate(words)},
-        "merges": [merge.split(" ") for merge in own.get("merges", ())],
-    }
-    settings = {
-        "version": "1.0",
-        **dict.fromkeys(("truncation", "padding", "normalizer", "post_processor"), None),
-        "added_tokens": added,
-        "pre_tokenizer": pre_tokenizer,
-        "decoder": {**byte_level, "use_regex": True},
-        "model": model,
-    }
+    try:
+        merges = [tuple(merge.split(" ")) for merge in own.get("merges", ())]
+        library = tokenizers.Tokenizer(models.BPE({x: i for i, x in enumerate(words)}, merges))
+    except Exception as error:  # the library has no class of its own
+        raise UserError(f"{path}: its tokenizer is damaged ({error})") from None
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not split)
+    parts = [pre_tokenizers.Split(tokenizers.Regex(split), "isolated")] if split else []
+    library.pre_tokenizer = pre_tokenizers.Sequence([*parts, byte_level])
+    library.decoder = decoders.ByteLevel()
+    library.add_tokens(added)
     ids = {
         "bos": "bos_token_id",
         "eos": "eos_token_id",
@@ -192,7 +156,7 @@ def _tokenizer(path: Path, facts: Mapping[str, Any]) -> Tokenizer:
     }
     named = {f"{name}_token": words[own[key]] for name, key in ids.items() if key in own}
     tokenizer = HuggingFaceTokenizer.from_content(
-        json.dumps(settings).encode(),
+        library.to_str().encode(),
         str(path),
         named.get("bos_token", ""),
         named.get("eos_token", ""),

@@ -63,9 +63,8 @@ def open_published(found: Path | str) -> Published:
         the family `transformer` computes.
     """
     if isinstance(found, Path) and found.suffix == ".gguf":
-        described, tensors, tokenizer = open_gguf(found)
+        config, tensors, tokenizer = open_gguf(found)
         tokenizer.begins_prompts = _begins_prompts(tokenizer)
-        config = from_hugging_face(described, str(found))
         return Published(str(found.resolve()), config, tokenizer, tensors)
     folder = found if isinstance(found, Path) else _download(found, _MODEL_FILES + _TOKENIZER_FILES)
     where = str(folder / MODEL_FILE)

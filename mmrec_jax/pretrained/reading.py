@@ -1,22 +1,23 @@
 """From the tensors of a file to stacked parameters on their devices.
 
 A stacked parameter `[L, in, out]` is made on its devices and filled layer by layer, each update
-taking over the buffer of the one before: the host holds two parts of tensors at most (one is read
-while the other is placed), a device its share of the parameters and of one layer.
+taking over the buffer of the one before: the host holds a part of one tensor, a device its share of
+the parameters and of one layer.
+
+A folder of `mmrec quantise` is as one of Hugging Face, but for its tensors, which are those of our
+tree: `blocks/q/kernel/codes` and `blocks/q/kernel/scales` of all layers for a quantised matrix,
+`final_norm/scale` for what is not quantised.
 """
 
 import functools
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
-from numpy.typing import NDArray
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import Params
@@ -24,7 +25,8 @@ from mmrec_jax.models.transformer.config import TransformerConfig
 from mmrec_jax.models.transformer.hugging_face import Tensor, tensors
 from mmrec_jax.pretrained.published import Published
 from mmrec_jax.pretrained.shards import StoredTensor
-from mmrec_jax.tree import named_leaves
+from mmrec_jax.quantised import Quantised
+from mmrec_jax.tree import named_leaves, nested
 from mmrec_jax.typing import Array
 
 # Where the array of a parameter, or one of the arrays that stand for it, goes: its path, the
@@ -36,6 +38,7 @@ Convert = Callable[[str, Array], Any]
 
 _TABLE_BYTES = 1 << 26  # of a table's rows that are read at once
 _HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
+_KINDS = {np.dtype(np.uint8): "nf4", np.dtype(np.int8): "int8"}  # of codes
 _IGNORED = ".rotary_emb.inv_freq"  # in older files: computed from rope_theta
 
 
@@ -44,38 +47,65 @@ def read_params(
     config: TransformerConfig,
     place: Place,
     convert: Convert | None = None,
-) -> tuple[Params, dict[str, list[Any]]]:
+) -> Params:
     """The parameters, each where `place` says, in the dtype of the file.
 
     Args:
       published: whose tensors are read.
       config: of the model that they are the parameters of.
       place: gives the sharding of each array; over several processes each reads every tensor.
-      convert: what is kept instead of each layer's numbers; None: these.
-
-    Returns:
-      The tree of the family, and of each parameter what tells it from another: the file's dtype,
-      the stacked shape, and a sha256 (hex) of the file's bytes of its layers, one after another.
+      convert: what is kept instead of each layer's numbers; None: these. What `mmrec quantise`
+        wrote comes as it is stored.
 
     Raises:
       UserError: a tensor is missing, of another shape, or not known; or a file was cut off.
     """
     abstract = named_leaves(jax.eval_shape(config.build().init, jax.random.key(0)))
+    if is_quantised(published):
+        return _read_quantised(published, abstract, place)
     table = tensors(config)
     _require_tensors(published, table, abstract)
     layers: dict[str, list[tuple[Tensor, StoredTensor]]] = {}
     for name, tensor in table.items():
         layers.setdefault(tensor.path, []).append((tensor, published.tensors[name]))
-    params: Params = {}
-    digests = {}
-    for path, parts in layers.items():
-        leaf, digests[path] = read_parameter(path, parts, abstract[path].shape, place, convert)
-        *groups, last = path.split("/")
-        node = params
-        for group in groups:
-            node = node.setdefault(group, {})
-        node[last] = leaf
-    return params, digests
+    return nested(
+        {
+            path: _read_parameter(path, parts, abstract[path].shape, place, convert)
+            for path, parts in layers.items()
+        }
+    )
+
+
+def is_quantised(published: Published) -> bool:
+    """Whether a pretrained model is one that `mmrec quantise` wrote."""
+    return any(name.endswith("/codes") for name in published.tensors)
+
+
+def _read_quantised(
+    published: Published, abstract: Mapping[str, jax.ShapeDtypeStruct], place: Place
+) -> Params:
+    """The parameters of what `mmrec quantise` wrote, as they are stored."""
+    arrays: dict[str, Array] = {}
+    for name, stored in published.tensors.items():
+        parts = [(Tensor(name, layer=None, transposed=False), stored)]
+        path = name.removesuffix("/codes").removesuffix("/scales")
+        arrays[name] = _read_parameter(path, parts, stored.shape, place, None)
+    params: dict[str, Array | Quantised] = {}
+    for path, like in abstract.items():
+        if path in arrays:
+            params[path] = arrays[path]
+        elif f"{path}/codes" in arrays and f"{path}/scales" in arrays:
+            codes: Array = arrays[f"{path}/codes"]
+            kind: Any = _KINDS[np.dtype(codes.dtype)]
+            params[path] = Quantised(codes, arrays[f"{path}/scales"], kind, like.dtype)
+        else:
+            raise UserError(f"{published.name}: {path} is missing from its weights")
+        if params[path].shape != like.shape:
+            raise UserError(
+                f"{published.name}: {path} is {list(params[path].shape)}; by its config it is "
+                f"{list(like.shape)}"
+            )
+    return nested(params)
 
 
 def _require_tensors(
@@ -127,13 +157,13 @@ def _row_ranges(stored: StoredTensor, *, whole: bool = False) -> Iterator[tuple[
     yield from ((first, min(first + size, rows)) for first in range(0, rows, size))
 
 
-def read_parameter(
+def _read_parameter(
     path: str,
     parts: list[tuple[Tensor, StoredTensor]],
     shape: tuple[int, ...],
     place: Place,
     convert: Convert | None,
-) -> tuple[Any, list[Any]]:
+) -> Any:
     """One parameter from the tensors of its layers, or from parts of its only one."""
     dtype = np.result_type(*(stored.dtype for _, stored in parts))
     layers = shape[:1] if parts[0][0].layer is not None else ()
@@ -153,14 +183,15 @@ def read_parameter(
         transposed=parts[0][0].transposed,
         shardings=every,
     )
-    digest = hashlib.sha256()
-    for rows, at in _read_ahead(parts, digest):
-        to = _over_rows(every[0], rows.shape[0])
-        placed = jax.make_array_from_callback(rows.shape, to, rows.__getitem__)
-        buffers = jax.block_until_ready(write(buffers, placed, np.int32(at)))
-        del rows, placed  # before the next ones are waited for
-    stored_dtype = ", ".join(sorted({str(stored.dtype) for _, stored in parts}))
-    return buffers, [stored_dtype, list(shape), digest.hexdigest()]
+    for tensor, stored in parts:
+        for first, last in _row_ranges(stored, whole=tensor.layer is not None):
+            rows = stored.read(first, last)
+            to = _over_rows(every[0], rows.shape[0])
+            placed = jax.make_array_from_callback(rows.shape, to, rows.__getitem__)
+            at = first if tensor.layer is None else tensor.layer
+            buffers = jax.block_until_ready(write(buffers, placed, np.int32(at)))
+            del rows, placed  # before the next ones are read
+    return buffers
 
 
 def _kept(x: Array, path: str, convert: Convert | None) -> Any:
@@ -194,35 +225,6 @@ def _write(
     value = _kept((rows.T if transposed else rows).astype(dtype), path, convert)
     to = jax.tree.unflatten(jax.tree.structure(buffers), shardings)
     return jax.tree.map(update, buffers, value, to)
-
-
-def _read_ahead(
-    parts: list[tuple[Tensor, StoredTensor]], digest: Any
-) -> Iterator[tuple[NDArray[Any], int]]:
-    """The layers, or rows of a table, and where on axis 0 they go; one is read while one is used.
-
-    `digest` is updated with their bytes.
-    """
-
-    def read(stored: StoredTensor, first: int, last: int) -> NDArray[Any]:
-        rows = stored.read(first, last)
-        digest.update(rows.reshape(-1).view(np.uint8).data)
-        return rows
-
-    jobs = (
-        ((stored, first, last), first if tensor.layer is None else tensor.layer)
-        for tensor, stored in parts
-        for first, last in _row_ranges(stored, whole=tensor.layer is not None)
-    )
-    with ThreadPoolExecutor(1) as reader:
-        job: Any = next(jobs)
-        ahead = reader.submit(read, *job[0])
-        while job is not None:
-            rows, at = ahead.result(), job[1]
-            if (job := next(jobs, None)) is not None:
-                ahead = reader.submit(read, *job[0])
-            yield rows, at
-            del rows
 
 
 def _over_rows(sharding: Sharding, rows: int) -> Sharding:

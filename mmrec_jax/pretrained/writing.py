@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,18 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import Params
 from mmrec_jax.models.transformer.config import TransformerConfig
 from mmrec_jax.models.transformer.hugging_face import Tensor, tensors, to_hugging_face
+from mmrec_jax.models.vocabulary import one_table
 from mmrec_jax.pretrained.published import GENERATION_FILE, MODEL_FILE, OURS, TOKENIZER_FILE
-from mmrec_jax.pretrained.quantised_folder import quantised_tensors
 from mmrec_jax.pretrained.shards import NewTensor, write_shards
 from mmrec_jax.quantised import Quantised
 from mmrec_jax.tokenizers.cache import token_name
 from mmrec_jax.tokenizers.chat_template import CONFIG_FILE, TEMPLATE_FILE
 from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
-from mmrec_jax.tree import named_leaves
+from mmrec_jax.tree import named_leaves, path_name
 from mmrec_jax.typing import Array
 
 SHARD_BYTES = 5_000_000_000
-_TABLE_ROWS = 8192  # of a table that come to the host at once
 _CLASS = "PreTrainedTokenizerFast"  # which takes a tokenizer.json as it is
 
 
@@ -41,8 +39,8 @@ def write_published(
     """Writes a model into a new folder; `MODEL_FILE` comes last and marks it complete.
 
     Old and new rows of a vocabulary become one matrix, and where the head has a matrix of its own
-    the embedding is written as untied. Tensors keep their dtypes, and come to the host one by one.
-    Quantised parameters make it a folder of `quantised_folder.py`, which only we read.
+    the embedding is written as untied. Tensors keep their dtypes, and come to the host file by
+    file. Quantised parameters make it a folder that only we read (`reading.py`).
 
     Returns:
       The names of the files.
@@ -57,6 +55,7 @@ def write_published(
             "transformers reads; --config.tokenizer.kind=byte_bpe trains one with the run"
         )
     config = dataclasses.replace(config, tie_embeddings="head" not in params)
+    params = one_table(params)
     leaves = named_leaves(params)
     template, settings = tokenizer.chat_template, dict(tokenizer.loader_settings)
     stops = ChatEncoder(template, tokenizer).stops if template else ()
@@ -83,10 +82,12 @@ def write_published(
         _write_json(folder / CONFIG_FILE, settings)
         if template is not None:
             (folder / TEMPLATE_FILE).write_text(template.source, "utf-8")
+        arrays, table = leaves, tensors(config)
         if any(isinstance(leaf, Quantised) for leaf in leaves.values()):
-            new, described["quantization_config"] = quantised_tensors(leaves), OURS
-        else:
-            new = {name: _new_tensor(leaves, each) for name, each in tensors(config).items()}
+            described["quantization_config"] = OURS
+            arrays = {path_name(p): x for p, x in jax.tree_util.tree_leaves_with_path(params)}
+            table = {name: Tensor(name, layer=None, transposed=False) for name in arrays}
+        new = {name: _new_tensor(arrays[each.path], each) for name, each in table.items()}
         files = write_shards(folder, new, shard_bytes)
         _write_json(folder / GENERATION_FILE, generation)
         _write_json(folder / MODEL_FILE, described)
@@ -100,34 +101,16 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
-def _new_tensor(leaves: dict[str, Array], tensor: Tensor) -> NewTensor:
-    leaf = leaves[tensor.path]
-    dtype = np.dtype(leaf.dtype)
-    if tensor.layer is None and leaf.ndim == 2:
-        tables = [leaf, *_new_rows(leaves, tensor.path)]
-        rows = sum(len(table) for table in tables)
-        return NewTensor((rows, leaf.shape[1]), dtype, lambda: _table(tables, dtype))
-    one = leaf.shape if tensor.layer is None else leaf.shape[1:]
-    shape = one[::-1] if tensor.transposed else one
+def _new_tensor(array: Array, tensor: Tensor) -> NewTensor:
+    """A parameter as a tensor of theirs, or a layer of one."""
 
-    def parts() -> Iterator[NDArray[Any]]:
-        layer = leaf if tensor.layer is None else _layer(leaf, tensor.layer)
-        yield np.asarray(layer.T if tensor.transposed else layer)
+    def read() -> NDArray[Any]:
+        one = np.asarray(array if tensor.layer is None else _layer(array, tensor.layer))
+        return one.T if tensor.transposed else one
 
-    return NewTensor(shape, dtype, parts)
-
-
-def _new_rows(leaves: dict[str, Array], path: str) -> list[Array]:
-    beside = f"{path.rpartition('/')[0]}/new_embedding"
-    return [leaves[beside]] if beside in leaves else []
-
-
-def _table(tables: list[Array], dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
-    for table in tables:
-        for first in range(0, len(table), _TABLE_ROWS):
-            yield np.asarray(table[first : first + _TABLE_ROWS], dtype)
+    return NewTensor(array.nbytes // (1 if tensor.layer is None else len(array)), read)
 
 
 @jax.jit
-def _layer(leaf: Array, index: Array | int) -> Array:
-    return jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False)
+def _layer(array: Array, index: Array | int) -> Array:
+    return jax.lax.dynamic_index_in_dim(array, index, keepdims=False)

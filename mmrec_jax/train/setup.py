@@ -42,7 +42,6 @@ from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.train.compiled_steps import enable_compile_cache
 from mmrec_jax.train.mesh import (
     abstract_on,
-    by_row,
     check_shared_rows,
     distribute,
     make_mesh,
@@ -106,7 +105,7 @@ class Setup:
         if not stage.same_data(before):
             self.read = joined_progress(gather(self.batches.progress()))
             self.batches.close()
-            self.batches = open_batches(self.data, stage, self.read)
+            self.batches = stage.batches(self.data, self.read)
         return state
 
 
@@ -175,9 +174,9 @@ def _set_up(
     enable_compile_cache()
     stages, steps = plan_stages(config, data)
     for other in stages[1:]:  # refused before any compute
-        open_batches(data, other, {}).close()
+        other.batches(data, {}).close()
     stage = stages[border["begun"]]
-    batches = open_batches(data, stage, border["read"])
+    batches = stage.batches(data, border["read"])
     base, record = None, (meta or {}).get("base")
     # A run that trained all parameters and goes on has them in its checkpoint.
     if origin is not None and (config.adapters.used or not start):
@@ -392,23 +391,5 @@ def _of_stage(abstract: TrainState, stage: Stage, model: LanguageModel, mesh: Me
     if abstract.carried is None:
         return abstract
     carried = jax.eval_shape(lambda: model.initial_state(stage.config.train.batch_size))
-    axes = model.state_batch_axes
-    sharding = jax.tree.map(lambda _, axis: by_row(mesh, axis), carried, axes)
-    return dataclasses.replace(abstract, carried=abstract_on(carried, sharding))
-
-
-def open_batches(data: Dataset, stage: Stage, read: Mapping[str, float]) -> TrainIterator:
-    """This process's batches of a stage, behind what those before it have read.
-
-    Raises:
-      UserError: there is too little data for them, or the rows do not divide evenly.
-    """
-    try:
-        return data.with_config(stage.config.data).batches(
-            stage.config.train.batch_size,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            read=read,
-        )
-    except UserError as error:
-        raise UserError(f"{stage.where}{error}") from None
+    state = dataclasses.replace(abstract, carried=carried)
+    return abstract_on(state, state_shardings(state, model, mesh))

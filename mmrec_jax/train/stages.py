@@ -15,10 +15,13 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import jax
 
 from mmrec_jax.config import LENGTHS, Config
 from mmrec_jax.data.dataset import Dataset
+from mmrec_jax.data.train_iterator import TrainIterator
 from mmrec_jax.errors import UserError
 from mmrec_jax.objectives.api import weight_schedule
 from mmrec_jax.settings import Settings
@@ -56,6 +59,22 @@ class Stage:
         """Whether one's batches are the other's."""
         own, its = self.config, other.config
         return self.shape == other.shape and own.data.weights == its.data.weights
+
+    def batches(self, data: Dataset, read: Mapping[str, float]) -> TrainIterator:
+        """This process's batches, behind what the stages before have read.
+
+        Raises:
+          UserError: there is too little data for them, or the rows do not divide evenly.
+        """
+        try:
+            return data.with_config(self.config.data).batches(
+                self.config.train.batch_size,
+                process_index=jax.process_index(),
+                process_count=jax.process_count(),
+                read=read,
+            )
+        except UserError as error:
+            raise UserError(f"{self.where}{error}") from None
 
 
 def plan_stages(config: Config, data: Dataset) -> tuple[tuple[Stage, ...], int]:

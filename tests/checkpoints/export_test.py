@@ -1,5 +1,7 @@
 """The files of an exported model; `init_from_test.py` writes and reads a real one."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +13,9 @@ from mmrec_jax.checkpoints.export import (
     EXPORT_FORMAT,
     read_exported_facts,
     read_exported_params,
-    write_exported,
 )
+from mmrec_jax.checkpoints.load import TrainedModel
+from mmrec_jax.checkpoints.publish import publish
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
 from mmrec_jax.tokenizers.byte import ByteTokenizer
@@ -22,15 +25,20 @@ _PARAMS = {"out": {"kernel": np.arange(6.0, dtype=np.float32).reshape(2, 3)}}
 
 
 @pytest.fixture
-def place(tmp_path):
+def trained(tmp_path):
+    """A model of which the files of its tokenizer are there."""
     ByteTokenizer().save(tmp_path / "tokenizer")
     (tmp_path / "tokenizer" / "beside.json").write_text("{}")
     params = _PARAMS | {"half": jnp.asarray([1.5, -2.0], jnp.bfloat16)}
-    options = {"vocab_size": 258, "step": 7}
-    folder = tmp_path / "out"
-    tokenizer = ByteTokenizer()
-    write_exported(folder, Config(), params, tokenizer, tmp_path / "tokenizer", **options)
-    return Workdir(folder)
+    config, tokenizer = Config(), ByteTokenizer()
+    model = dataclasses.replace(config.model, vocab_size=tokenizer.vocab_size)
+    return TrainedModel(tmp_path, config, model, 7, tokenizer, lambda *_: params, params)
+
+
+@pytest.fixture
+def place(trained, tmp_path):
+    publish(trained, tmp_path / "out", 0)
+    return Workdir(tmp_path / "out")
 
 
 def _like(**shapes):
@@ -50,13 +58,12 @@ def test_everything_is_there(place):
         assert sorted(content.keys()) == ["half", "out/kernel"]
 
 
-def test_a_wrong_or_damaged_file_is_one_line(place, tmp_path):
+def test_a_wrong_or_damaged_file_is_one_line(trained, place):
     file = place.model_file
     missing = {"other": jax.ShapeDtypeStruct((1,), jnp.float32)}
     for like, part in ((_like(kernel=(2, 4)), "out/kernel is float32 [2, 3]"), (missing, "other")):
         refused(lambda like=like: read_exported_params(file, like), str(file), part)
-    write = (place.root, Config(), _PARAMS, ByteTokenizer(), tmp_path)
-    refused(lambda: write_exported(*write, vocab_size=1, step=1), "something here already")
+    refused(lambda: publish(trained, place.root, 0), "something here already")
     content, facts = bytearray(file.read_bytes()), read_exported_facts(file)
     for index in (9, len(content) // 2, len(content) - 1):  # `tensor_file_test.py` has every bit
         content[index] ^= 4

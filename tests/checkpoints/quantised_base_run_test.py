@@ -104,6 +104,10 @@ def test_a_merged_base_is_the_quantised_one(folder):
 def test_a_stored_base_makes_the_same_run_and_reads_as_its_values(folder, stored):
     assert run(_config(stored), folder / "again") == 0
     assert metrics(folder / "again", "train") == metrics(folder / "fine", "train")
+    fine = mmrec_jax.load(folder / "fine")[1]
+    for adapter in ("fine", "again"):  # trained on the same codes, whoever stored them
+        merged = mmrec_jax.load(stored, adapter=folder / adapter)[1]
+        jax.tree.map(np.testing.assert_array_equal, merged, fine)
     expected = map_named(_values, read_model(folder / "base").params)
     for name, leaf in named_leaves(mmrec_jax.load(stored)[1]).items():
         np.testing.assert_array_equal(leaf, named_leaves(expected)[name], err_msg=name)

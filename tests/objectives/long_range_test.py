@@ -46,7 +46,7 @@ def test_value_and_gradient_are_those_of_the_definition(rng):
     weights = rng.choice([0.0, 1.0, 0.25], (3, 12))
     rows = {"targets": targets, "weights": weights, "segment_ids": np.ones((3, 12), int)}
     rows = jax.tree.map(jnp.asarray, rows)
-    objective = LongRange(lambda step: 1.0, _EVERY, _CAP)
+    objective = LongRange(LongRangeConfig(reset_every=_EVERY, cap=_CAP))
 
     def sums(logits, short):
         def reread(ids):

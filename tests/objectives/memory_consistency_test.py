@@ -8,7 +8,7 @@ import pytest
 from mmrec_jax.models.api import Probe
 from mmrec_jax.models.mmrec.memory import Told, recall
 from mmrec_jax.objectives.api import LOSS
-from mmrec_jax.objectives.memory_consistency import MemoryConsistency
+from mmrec_jax.objectives.memory_consistency import MemoryConsistency, MemoryConsistencyConfig
 from tests.families import small
 from tests.models.mmrec.loops import relative_error, sigmoid, slope
 from tests.small_step import batch, linear_model, logits_output
@@ -57,7 +57,7 @@ def test_value_and_gradient_are_those_of_the_definition(x64, rng, written, error
         _, values = _read(_EARLIER, k, written[1], alpha, beta, m0, _RESET)
         return np.sum((reads - values)[:, _ASKED] ** 2) / LAYERS / HEADS
 
-    objective = MemoryConsistency(lambda step: 1.0, 9)
+    objective = MemoryConsistency(MemoryConsistencyConfig(reach=9))
 
     @jax.jit
     def loss(k, v, alpha, beta, m0):
@@ -126,7 +126,7 @@ def test_a_model_is_asked_what_its_memories_were_told(time_chunk):
 
 def test_every_token_asks_for_one_before_it_in_its_document():
     rows, model = batch(lengths=(12, 9, 1), width=12), linear_model()
-    objective, seen = MemoryConsistency(lambda step: 1.0, 3), set()
+    objective, seen = MemoryConsistency(MemoryConsistencyConfig(reach=3)), set()
     for seed in range(30):
         drawn = objective.draw(jax.random.key(seed), model, rows, None)
         ids, back = rows["segment_ids"], np.asarray(drawn["back"])

@@ -12,7 +12,7 @@ from tests.models.mmrec.loops import relative_error, slope
 from tests.small_step import batch, linear_model, logits_output
 
 _MODEL = linear_model()
-_OBJECTIVE = Sequence(lambda step: 1.0, prefixes=4, tokens=2, negatives=3)
+_OBJECTIVE = Sequence(SequenceConfig(prefixes=4, tokens=2, negatives=3))
 
 
 def _by_hand(logits, kernel, drawn):

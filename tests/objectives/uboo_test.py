@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmrec_jax.objectives.api import LOSS
-from mmrec_jax.objectives.uboo import UBOO, normalise
+from mmrec_jax.objectives.uboo import UBOO, UBOOConfig, normalise
 from tests.models.mmrec.loops import relative_error
 from tests.small_step import logits_output
 
@@ -40,7 +40,7 @@ def case(rng):
 
 @functools.partial(jax.jit, static_argnames="isolate")
 def sums(h, before, kernel, continues=CONTINUES, isolate=False):
-    objective = UBOO(lambda step: 1.0, isolate)
+    objective = UBOO(UBOOConfig(isolate=isolate))
     probe = objective.probe({"kernel": kernel}, {}, jnp.asarray(continues))
     inside = {"h": h, "previous": jnp.concatenate([before[:, :, None], h[:, :, :-1]], axis=2)}
     found = jax.vmap(probe.sums, in_axes=(0, 0, None))(probe.params, inside, probe.rows)
@@ -50,7 +50,7 @@ def sums(h, before, kernel, continues=CONTINUES, isolate=False):
 
 def metrics(*inputs, count=8, **options):
     found = sums(*inputs, **options)
-    return UBOO(lambda step: 1.0).metrics(found, count) | {"sum": found[LOSS]}
+    return UBOO(UBOOConfig()).metrics(found, count) | {"sum": found[LOSS]}
 
 
 def test_values_by_hand(case):

@@ -5,7 +5,12 @@ import pytest
 
 from mmrec_jax.models import logits as logits_module
 from mmrec_jax.objectives.api import LOSS
-from mmrec_jax.objectives.vowel_harmony import VowelHarmony, broken_share, last_vowel_classes
+from mmrec_jax.objectives.vowel_harmony import (
+    VowelHarmony,
+    VowelHarmonyConfig,
+    broken_share,
+    last_vowel_classes,
+)
 from mmrec_jax.turkish.vowel_table import VowelTable, broken_classes
 from tests.small_step import logits_output
 
@@ -70,7 +75,7 @@ def _batch(rng, rows=4, length=24):
 
 
 def _positions(logits, batch):
-    objective = VowelHarmony(_TABLE, _V, lambda step: 1.0)
+    objective = VowelHarmony(VowelHarmonyConfig(), _TABLE, _V)
     return objective.positions(logits_output(logits), batch)
 
 
@@ -87,7 +92,7 @@ def test_value_gradient_and_mass_are_those_of_the_definition(rng, scale, chunk, 
     logits = rng.normal(size=(4, 24, _V)) * scale
 
     def total(logits):
-        objective = VowelHarmony(_TABLE, _V, lambda step: 1.0)
+        objective = VowelHarmony(VowelHarmonyConfig(), _TABLE, _V)
         output, rows = logits_output(logits), _on_device(batch)
         sums = objective.sums({}, output, rows, None, None)
         return sum(sums.values()), (sums, objective.positions(output, rows))

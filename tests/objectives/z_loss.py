@@ -1,12 +1,11 @@
 """An objective in one file: the square of log Z keeps logits from drifting (arXiv 2204.02311)."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from mmrec_jax.objectives.api import LOSS, Objective, weight_schedule
+from mmrec_jax.objectives.api import LOSS, Objective
 from mmrec_jax.objectives.config import ObjectiveConfig, Weight, weight_setting
 from mmrec_jax.objectives.registry import OBJECTIVES
 
@@ -18,13 +17,10 @@ class ZLossConfig(ObjectiveConfig):
     weight: Weight = weight_setting(1e-2)
 
     def build(self, model, tokenizer) -> "ZLoss":
-        return ZLoss(weight_schedule(self.weight))
+        return ZLoss(self)
 
 
-@dataclasses.dataclass(frozen=True)
 class ZLoss(Objective):
-    weight: Any
-
     def count(self, model, batch, state):
         return jnp.maximum(jnp.sum(batch["weights"] > 0), 1)
 

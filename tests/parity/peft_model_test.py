@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mmrec_jax import dora
-from mmrec_jax.dora.adapter import nested
 from mmrec_jax.models.transformer.hugging_face import from_hugging_face, tensors
+from mmrec_jax.tree import nested
 
 _NEEDS = "needs the extra parity: pip install '.[parity]'"
 torch = pytest.importorskip("torch", reason=_NEEDS)

@@ -104,10 +104,7 @@ def test_the_command_extends_both_matrices_and_copies_the_rest(files, command, t
 
 def test_tensors_of_any_dtype_are_copied_bit_for_bit_from_shards(files, command, tmp_path):
     eight_bits = np.frombuffer(b"\x81\xff\x00", np.uint8).reshape(3, 1)
-    odd = {
-        name: eight_bits.view(name)
-        for name in (np.uint8, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2)
-    }
+    odd = {name: eight_bits.view(name) for name in (np.uint8, np.int8, np.bool_)}
     odd = {f"odd.{np.dtype(name)}": each for name, each in odd.items()}
     odd["long"] = np.array(7, np.int64)
     save_file({_INPUT: np.ones((299, 2), np.float32)}, tmp_path / "one.safetensors")
@@ -119,7 +116,7 @@ def test_tensors_of_any_dtype_are_copied_bit_for_bit_from_shards(files, command,
     found = open_tensors(tmp_path / "new.safetensors")
     for name, each in odd.items():
         assert (found[name].shape, found[name].dtype) == (each.shape, each.dtype)
-        assert found[name].read(0, each.size).tobytes() == each.tobytes()
+        assert found[name].read().tobytes() == each.tobytes()
     with safe_open(tmp_path / "new.safetensors", framework="numpy") as library:
         assert library.metadata() == {"format": "pt"}
         assert library.get_tensor(_INPUT).shape == (302, 2)

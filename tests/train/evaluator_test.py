@@ -17,6 +17,7 @@ from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.dora.adapted_model import adapt
 from mmrec_jax.evaluation.registry import EVALUATORS, Evaluation, format_metrics
 from mmrec_jax.models.noise import with_embedding_noise
+from mmrec_jax.objectives.config import CrossEntropyConfig
 from mmrec_jax.objectives.cross_entropy import CrossEntropy
 from mmrec_jax.tokenizers.byte import ByteTokenizer
 from mmrec_jax.tokenizers.chat_template import PLAIN
@@ -58,7 +59,7 @@ def _setup(path, model, data=None, scored=0, **train):
     train = {"dashboard": False, "sample_tokens": 0, "sample_prompt": "göl", **train}
     return SimpleNamespace(
         model=model,
-        objectives={"cross_entropy": CrossEntropy(lambda step: 1.0)},
+        objectives={"cross_entropy": CrossEntropy(CrossEntropyConfig())},
         data=data or _data(),
         mesh=one_device(),
         workdir=SimpleNamespace(samples=path / "samples"),
