@@ -37,11 +37,7 @@ class Continuation(NamedTuple):
 
 
 def score_continuations(
-    model: LanguageModel,
-    params: Params,
-    asked: Sequence[Continuation],
-    *,
-    batch_size: int = 8,
+    model: LanguageModel, params: Params, asked: Sequence[Continuation], *, batch_size: int = 8
 ) -> list[tuple[float, bool]]:
     """Of each continuation: the log-probability of all its tokens, whether each is the likeliest.
 

@@ -17,11 +17,7 @@ from tqdm import tqdm
 
 from mmrec_jax.checkpoints.load import read_model
 from mmrec_jax.errors import UserError
-from mmrec_jax.evaluation.continuations import (
-    Continuation,
-    score_continuations,
-    shared_beginnings,
-)
+from mmrec_jax.evaluation.continuations import Continuation, score_continuations, shared_beginnings
 from mmrec_jax.inference.chat import chat_encoder, response_ends
 from mmrec_jax.inference.prefill import prefill
 from mmrec_jax.inference.sampling import Sampling

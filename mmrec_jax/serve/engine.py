@@ -20,13 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmrec_jax.errors import UserError
-from mmrec_jax.inference.decode import (
-    Rows,
-    begin_rows,
-    step,
-    take_rows,
-    top_logprobs,
-)
+from mmrec_jax.inference.decode import Rows, begin_rows, step, take_rows, top_logprobs
 from mmrec_jax.inference.generate import TextStream, state_after
 from mmrec_jax.inference.prefill import TextState, prefill
 from mmrec_jax.inference.rereading import colocate, with_state

@@ -56,11 +56,7 @@ def nominal(word: treebank.Word) -> tuple[str, str, str]:
     number, possessive, case = (
         word.features.get(name, "") for name in ("PersonNumber", "Possessive", "Case")
     )
-    return (
-        number if number.startswith("A") else "",
-        possessive,
-        "Nom" if case == "Bare" else case,
-    )
+    return (number if number.startswith("A") else "", possessive, "Nom" if case == "Bare" else case)
 
 
 def count_roots(words: Iterable[AnnotatedWord]) -> dict[tuple[str, RootClass], int]:

@@ -8,15 +8,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from mmrec_jax.turkish.letters import (
-    FOREIGN_LETTER,
-    NUMBER,
-    VOWELS,
-    WORD,
-    fill,
-    lower,
-    normalise,
-)
+from mmrec_jax.turkish.letters import FOREIGN_LETTER, NUMBER, VOWELS, WORD, fill, lower, normalise
 from mmrec_jax.turkish.readings import readings
 from mmrec_jax.turkish.segmenter import treebank_segmenter
 from mmrec_jax.turkish.suffixes import End, end_of

@@ -70,10 +70,7 @@ _REPLACED: dict[str, Sequence[tuple[str, str]]] = {
         (r"\+[SNY]", "+"),
     ],
     # ipuç+DA: ipuç+tA, koala+DA: koala+dA
-    "consonant_change": [
-        (rf"{_AFTER_VOICELESS}((?:{_MARKS}*\+[SY]?)?)D", r"\1t"),
-        ("D", "d"),
-    ],
+    "consonant_change": [(rf"{_AFTER_VOICELESS}((?:{_MARKS}*\+[SY]?)?)D", r"\1t"), ("D", "d")],
     # yE+yAcAk: yi+yAcAk; only ye- and de- have that sign
     "vowel_change": [(r"E(?=\+y)", "i"), (r"E(?![^+])", "e")],
     # bubi+SH+NA: bubi+Si+Ne; see `_harmonise`
