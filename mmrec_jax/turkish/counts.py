@@ -19,8 +19,8 @@ _SMOOTHING = 0.3
 _ROUNDS = 4
 # An encyclopaedia hardly uses the first and second person. The least number of each for one third
 # person: the shares in the fiction of UD_Turkish-FrameNet's training split.
-_POSSESSIVES = {"P1sg": 0.1, "P2sg": 0.05, "P1pl": 0.02, "P2pl": 0.01}
-_PERSONS = {"V1sg": 0.2, "V2sg": 0.1, "V1pl": 0.1, "V2pl": 0.02}
+_LEAST = {"P1sg": 0.1, "P2sg": 0.05, "P1pl": 0.02, "P2pl": 0.01}
+_LEAST |= {"V1sg": 0.2, "V2sg": 0.1, "V1pl": 0.1, "V2pl": 0.02}
 
 # (state, form, label) of a suffix; with an empty form and label, the end of a word in that state.
 Arc = tuple[str, str, str]
@@ -107,14 +107,10 @@ def _with_persons(counts: Mapping[Arc, float]) -> dict[Arc, float]:
     raised = dict(counts)
     for suffix in inventory():
         for state in suffix.sources:
-            least = 0
-            if suffix.label in _POSSESSIVES:
-                third = counts.get((state, "SH", "P3sg"), 0)
-                least = round(_POSSESSIVES[suffix.label] * third)
-            elif suffix.label in _PERSONS and state in ("VT", "VZ"):
-                least = round(_PERSONS[suffix.label] * counts.get((state, "", ""), 0))
-            arc = (state, suffix.form, suffix.label)
-            if least > counts.get(arc, 0):
+            arc, tense = (state, suffix.form, suffix.label), state in ("VT", "VZ")
+            third = (state, "", "") if tense else (state, "SH", "P3sg")
+            least = round(_LEAST.get(suffix.label, 0) * counts.get(third, 0))
+            if suffix.label.startswith("V") == tense and least > counts.get(arc, 0):
                 raised[arc] = least
     return raised
 

@@ -42,7 +42,6 @@ from mmrec_jax.turkish.suffixes import (
 # A longer word is not analysed: the longest that anybody quotes has 70 letters.
 LONGEST_WORD = 128
 _LONGEST_SUFFIX = 8
-_CACHED_PATHS = 1 << 18
 # Costs of a vowel that breaks harmony where it may, in a suffix and in an unknown root, nats.
 _DISHARMONY = 3.0
 _ROOT_DISHARMONY = 1.5
@@ -129,7 +128,7 @@ class Segmenter:
         """`counts`: how often each suffix followed each state, and each state ended a word."""
         self.lexicon = lexicon
         self._costs = arc_costs(counts)
-        self._paths: dict[tuple[str, str, End, bool], _Found] = {}
+        self._path = functools.lru_cache(maxsize=1 << 18)(self._cheapest)
         self._cached = functools.lru_cache(maxsize=1 << 16)(self._segment)
 
     def segment(self, word: str, loose: bool = False) -> Segmentation:
@@ -206,15 +205,10 @@ class Segmenter:
                 return dataclasses.replace(whole, ends=read)
         return Segmentation(word, len(word), "X", lower(word), ())
 
-    def _path(self, rest: str, state: str, end: End, loose: bool) -> _Found:
+    def _cheapest(self, rest: str, state: str, end: End, loose: bool) -> _Found:
         """The cheapest path from a state to the end of the word."""
         if not rest:
-            if end.last in ("g", "y"):
-                return None
-            return self._costs[state, "", ""], ()
-        key = (rest, state, end, loose)
-        if key in self._paths:
-            return self._paths[key]
+            return None if end.last in ("g", "y") else (self._costs[state, "", ""], ())
         best: _Found = None
         limit = math.inf
         table = shapes(state, end, loose)
@@ -227,9 +221,6 @@ class Segmenter:
                     if tail is not None and cost + tail[0] < limit:
                         limit = cost + tail[0]
                         best = (limit, ((length, template), *tail[1]))
-        if len(self._paths) >= _CACHED_PATHS:
-            self._paths.clear()
-        self._paths[key] = best
         return best
 
 
