@@ -68,18 +68,18 @@ def begin_rows(
     """
     if not 0 <= seed <= LARGEST_SEED:
         raise UserError(f"seed is {seed}; it must be in 0 to {LARGEST_SEED}")
-    row = Rows(
-        state=text.state,
-        logits=text.logits,
-        seen=text.seen,
-        ended=np.zeros(1, bool),
-        ends=np.array([[*ends, *[-1] * (most_ends - len(ends))]], np.int32),
-        seed=np.array([seed], np.uint32),
-        sample=np.zeros(1, np.int32),
-        draws=np.array([text.draws], np.int32),
-        sampling=sampling.rows(1),
-    )
-    rows = take_rows(model, [row], [0] * len(samples), len(samples))
+    row: dict[str, Any] = {
+        "state": text.state,
+        "logits": text.logits,
+        "seen": text.seen,
+        "ended": np.zeros(1, bool),
+        "ends": np.array([[*ends, *[-1] * (most_ends - len(ends))]], np.int32),
+        "seed": np.array([seed], np.uint32),
+        "sample": np.zeros(1, np.int32),
+        "draws": np.array([text.draws], np.int32),
+        "sampling": sampling.rows(1),
+    }
+    rows = take_rows(model, [Rows(**row)], [0] * len(samples), len(samples))
     return dataclasses.replace(rows, sample=jnp.array(samples, jnp.int32))
 
 

@@ -4,7 +4,7 @@ What a request asks for and this server does not do is refused by its name, unle
 in the way that changes nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -32,7 +32,9 @@ _NEUTRAL: Mapping[str, Any] = {
 
 
 def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+    """What may be said once or as a list, as a list; ids are one prompt."""
+    several = isinstance(value, list) and not (value and isinstance(value[0], int))
+    return value if several else [value]
 
 
 _Stop = Annotated[str, Field(min_length=1, max_length=256)]
@@ -89,15 +91,9 @@ class CompletionBody(GenerationBody):
 
     names = "cmpl", "text_completion", "text_completion"
 
-    prompt: str | _Ids | Annotated[list[str | _Ids], Field(min_length=1)]
+    prompt: Annotated[list[str | _Ids], Field(min_length=1), BeforeValidator(_listed)]
     max_tokens: int = Field(16, ge=1)
     logprobs: _Likely | None = None
-
-    @property
-    def prompts(self) -> Sequence[str | list[int]]:
-        """Each of them, a text or ids."""
-        several = isinstance(self.prompt, list) and not isinstance(self.prompt[0], int)
-        return self.prompt if several else [self.prompt]  # type: ignore[return-value, list-item]
 
     def choice(self, tokenizer: Tokenizer, delta: Delta, chunk: bool) -> dict[str, Any]:
         """See `GenerationBody.choice`."""

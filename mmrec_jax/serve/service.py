@@ -46,7 +46,7 @@ class Service:
           UserError: the tokenizer cannot spell a prompt, or a limit is exceeded.
         """
         requests = []
-        for prompt in body.prompts:
+        for prompt in body.prompt:
             if isinstance(prompt, str):
                 ids = document_ids(self.tokenizer, prompt)
             else:
