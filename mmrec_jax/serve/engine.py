@@ -83,11 +83,9 @@ class _Writing:
     start: TextState
     told: ToldText
     drawn: int = 0
-    text: str = ""
 
-    def deliver(self, text: str = "", scores: Sequence[TokenScore] = (), **others: Any) -> None:
-        self.text += text
-        self.request.deliver(Delta(self.request.first + self.sample, text, scores, **others))
+    def deliver(self, *added: Any, **others: Any) -> None:
+        self.request.deliver(Delta(self.request.first + self.sample, *added, **others))
 
 
 class Engine:
@@ -322,6 +320,6 @@ class Engine:
             each.deliver(*told.finish())
             if request.keep and state and not told.stopped:
                 # What follows has a seed of its own.
-                request.keep(each.text, dataclasses.replace(state, draws=0))
+                request.keep(told.text, dataclasses.replace(state, draws=0))
         each.deliver(finish="stop" if ended or told.stopped else "length")
         return False

@@ -20,21 +20,21 @@ class ToldText:
 
     Attributes:
       stream: what decodes the tokens.
+      text: what was told.
       stopped: whether a stop string was found; nothing is told after that.
     """
 
     def __init__(self, stream: TextStream, stops: Sequence[str] = ()) -> None:
         """`stops` are not empty."""
-        self.stopped = False
+        self.stopped, self.text = False, ""
         self.stream, self._stops = stream, stops
         self._held = ""  # text that a stop string may begin in
-        self._told = 0
         self._scores: list[TokenScore] = []  # of tokens whose text is not told yet
 
     def push(self, token: int, score: TokenScore | None = None) -> tuple[str, list[TokenScore]]:
         """What is certain with the next token: text, and the scores of the tokens in it."""
         if score is not None:
-            self._scores.append(score._replace(offset=self._told + len(self._held)))
+            self._scores.append(score._replace(offset=len(self.text) + len(self._held)))
         return self._tell(self.stream.push(token), last=False)
 
     def finish(self) -> tuple[str, list[TokenScore]]:
@@ -47,9 +47,9 @@ class ToldText:
         self.stopped = bool(found)
         cut = min(found) if found else len(text) - (0 if last else self._may_begin_stop(text))
         self._held = text[cut:]
-        self._told += cut
+        self.text += text[:cut]
         whole = last and not self.stopped
-        count = sum(whole or score.offset < self._told for score in self._scores)
+        count = sum(whole or score.offset < len(self.text) for score in self._scores)
         ready, self._scores = self._scores[:count], self._scores[count:]
         return text[:cut], ready
 
