@@ -49,13 +49,11 @@ class _Body(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_what_changes_nothing(cls, values: Any) -> Any:
-        def changes(name: str, value: Any) -> bool:
-            neutral = name in _NEUTRAL and value == _NEUTRAL[name]
-            return value is not None and name not in _NO_MATTER and not neutral
-
-        if not isinstance(values, dict):
-            return values
-        return {name: value for name, value in values.items() if changes(name, value)}
+        if isinstance(values, dict):
+            values = {name: x for name, x in values.items() if x is not None}
+            values = {name: x for name, x in values.items() if x != _NEUTRAL.get(name)}
+            values = {name: x for name, x in values.items() if name not in _NO_MATTER}
+        return values
 
 
 class StreamOptions(_Body):
