@@ -49,6 +49,7 @@ from mmrec_jax.stages import StageConfig
 from mmrec_jax.train.compiled_steps import CompiledSteps
 from mmrec_jax.train.mesh import shard_batch
 from mmrec_jax.train.setup import Setup, set_up
+from mmrec_jax.train.state import TrainState
 
 TOKENS = 400_000
 _OBJECTIVES = {
@@ -157,9 +158,9 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     p = set_up(config, workdir, fresh=True)
     try:
         with contextlib.closing(p.checkpointer), contextlib.closing(p.batches):
-            tokens, seconds = _steps(p)
+            state, tokens, seconds = _steps(p)
             request = EvaluationRequest(
-                p.model, p.state.params, p.data, config, p.objectives, p.mesh, p.steps
+                p.model, state.params, p.data, config, p.objectives, p.mesh, p.steps
             )
             metrics: dict[str, float] = {}
             for evaluate in _EVALUATORS:
@@ -175,21 +176,21 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     }
 
 
-def _steps(p: Setup) -> tuple[int, float]:
-    """Takes all steps; returns the tokens read and the processor time."""
-    step, tokens = CompiledSteps(p, p.stage, 0), 0
+def _steps(p: Setup) -> tuple[TrainState, int, float]:
+    """Takes all steps; returns the last state, the tokens read and the processor time."""
+    step, state, tokens = CompiledSteps(p, p.stage, 0), p.state, 0
     for stage in reversed(p.stages):  # all programs are there before the clock runs
         step.enter(stage, stage.begin)
     begins = {stage.begin: stage for stage in p.stages[1:]}
     clock = time.process_time()
     for number in range(1, p.steps + 1):
         if (following := begins.get(number - 1)) is not None:
-            p.state = p.enter(following, p.state)
+            state = p.enter(following, state)
             step.enter(following, following.begin)
-        p.state, metrics = step(number, p.state, shard_batch(next(p.batches), p.mesh))
+        state, metrics = step(number, state, shard_batch(next(p.batches), p.mesh))
         tokens += int(metrics["tokens"])
-    jax.block_until_ready(p.state)
-    return tokens, time.process_time() - clock
+    jax.block_until_ready(state)
+    return state, tokens, time.process_time() - clock
 
 
 def table(runs: Mapping[str, Sequence[Record]]) -> list[str]:

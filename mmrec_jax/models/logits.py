@@ -15,11 +15,12 @@ import jax.numpy as jnp
 from jax.custom_derivatives import CustomVJPPrimal
 
 from mmrec_jax.models.api import Output
-from mmrec_jax.models.partition import row_parts
+from mmrec_jax.models.partition import device_kind, row_parts
 from mmrec_jax.typing import Array, Bool
 
-# Of logits that a device has at once where nothing else is said: what fits is not cut.
-_BYTES = 2**26
+# Of logits that a device has at once where nothing else is said: what fits is not cut. With few
+# chunks an accelerator seldom adds to the head's gradient, which is as large as they are.
+_BYTES = {"cpu": 2**26, "gpu": 2**28, "tpu": 2**28}
 
 # (logits [B, C, V], *rows [B, C, ...]) -> (a scalar, a tree of arrays [B, C, ...])
 Function = Callable[..., tuple[Array, Any]]
@@ -31,8 +32,9 @@ def by_chunks(
     """What `function` makes of the logits of an output and of `rows` [B, T, ...] beside them.
 
     It is called with `chunk` tokens of each row at a time (the last time with fewer), None: with
-    all if their logits take 64 MiB on a device, else with as many as do. Reverse mode alone
-    differentiates it, to any order, with respect to the output's hidden states and head.
+    all if their logits take 64 MiB on a CPU or 256 MiB on an accelerator, else with as many as do.
+    Reverse mode alone differentiates it, to any order, with respect to the output's hidden states
+    and head.
 
     Args:
       function: see `Function`; each token for itself, and without arrays of its own that are
@@ -62,7 +64,8 @@ def _fitting(output: Output) -> int:
     length = output.hidden.shape[1]
     one = jax.eval_shape(output.head, output.hidden[:, :1])
     size = length * one.size * one.dtype.itemsize // row_parts()
-    count = min(max(-(-size // _BYTES), 1), length)
+    _, platform = device_kind()
+    count = min(max(-(-size // _BYTES[platform]), 1), length)
     return -(-length // count)
 
 

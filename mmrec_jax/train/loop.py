@@ -86,7 +86,6 @@ class _Loop:
         self.begin = begin
         self.writer = open_writers(setup.config, setup.workdir, resume_step=setup.start)
         self.validation: dict[str, float] = (setup.meta or {}).get("validation") or {}
-        self.state = setup.state
         self.tracing = False
         self.health = SophiaHealth(setup.config.optim)
 
@@ -97,8 +96,9 @@ class _Loop:
 
     def run(self, interrupt: Interrupt) -> None:
         p = self.p
-        trained = count(self.state.params)
-        unwrapped = jax.eval_shape(lambda model, own: model.unwrap(own)[1], p.model, p.state.params)
+        own = p.abstract.params
+        trained = count(own)
+        unwrapped = jax.eval_shape(lambda model, own: model.unwrap(own)[1], p.model, own)
         whole = count(unwrapped)
         report.opening(p, whole)
         if p.start >= p.steps or self._reached_target():
@@ -106,9 +106,12 @@ class _Loop:
             return
         self.sizes = trained, 0 if trained == whole else whole
         if following := self._following(p.start):
+            self.state = p.state
             self._enter(following)
         self.input = InputMonitor(p.batches)
         self._compile()
+        if not following:
+            self.state = p.state
         with interrupt:  # there is something to save only now
             self._train(interrupt)
 

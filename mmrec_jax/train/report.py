@@ -40,7 +40,8 @@ def opening(p: Setup, parameters: int) -> None:
     if p.base is not None:
         _say(f"begins with step {p.base['step']:,} of {p.base['run']}")
     if config.adapters.used:
-        trained, found = count(p.state.params), dora.nodes(p.state.params).values()
+        params = p.abstract.params
+        trained, found = count(params), dora.nodes(params).values()
         adapted = sum(isinstance(node, dora.Adapter) for node in found)
         kind, rank = config.adapters.kind, config.adapters.rank
         what = [f"{kind} of rank {rank} on {adapted} parameters"] if adapted else []

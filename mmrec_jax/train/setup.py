@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +82,15 @@ class Setup:
     base: dict[str, Any] | None  # what the run began with, for its checkpoints
     batches: TrainIterator
     checkpointer: Checkpointer
-    state: TrainState
+    making: Future[TrainState]  # `state`
     abstract: TrainState  # its shapes, dtypes and shardings
     start: int  # updates done in earlier sessions
     meta: dict[str, Any] | None  # of the checkpoint that the run continues from
+
+    @property
+    def state(self) -> TrainState:
+        """That the session begins with; waits until it is there."""
+        return self.making.result()
 
     def model_of(self, stage: Stage) -> LanguageModel:
         """The model with what it leaves open set for the batches of a stage."""
@@ -212,7 +218,8 @@ def _set_up(
     if start:
         abstract = _of_stage(parts.state, stage, model, mesh)
         restored, position = checkpointer.restore(start, to_items(abstract))
-        state = from_items(restored, abstract)
+        making = Future[TrainState]()
+        making.set_result(from_items(restored, abstract))
         batches.set_state(position)
         checkpointer.set_aside_later(start)
     else:
@@ -220,7 +227,12 @@ def _set_up(
         places = named_leaves(sharding.params)
         given = {name: distribute(leaf, places[name]) for name, leaf in given.items()}
         make = jax.jit(parts.new_state, out_shardings=sharding, donate_argnums=1)
-        state = make(model, given)
+        # The step can be compiled meanwhile: this program takes the compiler seconds, too.
+        background = ThreadPoolExecutor(1)
+        making = background.submit(make, model, given)
+        background.shutdown(wait=False)
+        if jax.process_count() > 1:  # which must all do the same one after the other
+            making.result()
     if is_process_zero():
         folder.write_config(config, model.config.vocab_size)
         data.tokenizer.save(folder.tokenizer)
@@ -240,7 +252,7 @@ def _set_up(
         base=record,
         batches=batches,
         checkpointer=checkpointer,
-        state=state,
+        making=making,
         abstract=parts.state,
         start=start,
         meta=meta,
