@@ -7,9 +7,8 @@ features. Its Wikipedia part is counted; the web part is left for evaluation.
 import collections
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
 
-from mmrec_jax.data import treebank
+from mmrec_jax.data.treebank import Word, annotated_words, treebank_file
 from mmrec_jax.turkish.letters import lower
 from mmrec_jax.turkish.roots import RootClass, stem_shapes
 from mmrec_jax.turkish.suffixes import STATES, End, Suffix, inventory, nominal_of, shapes
@@ -26,44 +25,30 @@ _LEAST |= {"V1sg": 0.2, "V2sg": 0.1, "V1pl": 0.1, "V2pl": 0.02}
 Arc = tuple[str, str, str]
 
 
-class AnnotatedWord(NamedTuple):
-    """A word of a treebank in the scheme of the Turkish Web Treebank."""
-
-    word: str  # as it is written
-    lemma: str  # of its root, in lower case
-    root_class: RootClass  # of its root, as `suffixes.py` has it
-    boundaries: tuple[int, ...]  # where its derivational groups begin, without the first
-    part: str  # part of speech of its last group, such as "NOUN"
-    nominal: tuple[str, str, str]  # its number, possessive and case, "" if it has none
+def words_with_letters(conllu: str, name: str) -> Iterator[Word]:
+    """The words of a CoNLL-U text that begin with a group with a letter; errors name it `name`."""
+    found = annotated_words(conllu, name)
+    return (word for word in found if any(map(str.isalpha, word.groups[0][1])))
 
 
-def annotated_words(conllu: str, name: str) -> Iterator[AnnotatedWord]:
-    """The words of a CoNLL-U text that have a letter, in order; errors call the text `name`."""
-    for word in treebank.annotated_words(conllu, name):
-        _, form, _, part, tag, *_ = word.groups[0]
-        if not any(map(str.isalpha, form)):
-            continue
-        root_class: RootClass = "V" if part == "VERB" else "X"
-        if part in _NOMINAL or tag == "NOMP":
-            root_class = "N"
-        yield AnnotatedWord(
-            word.form, lower(word.lemma), root_class, word.boundaries, word.part, nominal(word)
-        )
+def root_of(word: Word) -> tuple[str, RootClass]:
+    """The lemma of a word's root, in lower case, and its class, as `suffixes.py` has it."""
+    part, tag = word.groups[0][3:5]
+    root_class: RootClass = "V" if part == "VERB" else "X"
+    return lower(word.lemma), "N" if part in _NOMINAL or tag == "NOMP" else root_class
 
 
-def nominal(word: treebank.Word) -> tuple[str, str, str]:
+def annotated_nominal(word: Word) -> tuple[str, str, str]:
     """Number, possessive and case by the annotation, "" if there is none; "Bare" is "Nom"."""
-    number, possessive, case = (
-        word.features.get(name, "") for name in ("PersonNumber", "Possessive", "Case")
-    )
+    names = "PersonNumber", "Possessive", "Case"
+    number, possessive, case = (word.features.get(name, "") for name in names)
     return (number if number.startswith("A") else "", possessive, "Nom" if case == "Bare" else case)
 
 
-def count_roots(words: Iterable[AnnotatedWord]) -> dict[tuple[str, RootClass], int]:
+def count_roots(words: Iterable[Word]) -> dict[tuple[str, RootClass], int]:
     """How often each (lemma, class) is the root of a word."""
-    return collections.Counter(
-        (word.lemma, word.root_class) for word in words if any(map(str.isalpha, word.lemma))
-    )
+    roots = map(root_of, words)
+    return collections.Counter(root for root in roots if any(map(str.isalpha, root[0])))
 
 
 def arc_costs(counts: Mapping[Arc, float]) -> dict[Arc, float]:
@@ -78,7 +63,7 @@ def arc_costs(counts: Mapping[Arc, float]) -> dict[Arc, float]:
     return costs
 
 
-def count_arcs(words: Iterable[AnnotatedWord]) -> dict[Arc, float]:
+def count_arcs(words: Iterable[Word]) -> dict[Arc, float]:
     """Counts the arcs of the likeliest path of each word that agrees with its annotation.
 
     A path agrees if it begins with the lemma, its derivations begin at the word's boundaries, and
@@ -87,7 +72,7 @@ def count_arcs(words: Iterable[AnnotatedWord]) -> dict[Arc, float]:
     Words without such a path are not counted.
     """
     frequency = collections.Counter(
-        (lower(word.word), word.lemma, word.root_class, word.boundaries, word.nominal)
+        (lower(word.form), *root_of(word), word.boundaries, annotated_nominal(word))
         for word in words
     )
     examples = [(list(_agreeing(*word)), count) for word, count in frequency.items()]
@@ -151,11 +136,11 @@ def _paths(
                     yield [suffix, *rest]
 
 
-def treebank_words() -> Iterator[AnnotatedWord]:
+def treebank_words() -> Iterator[Word]:
     """The words of the treebank's Wikipedia part.
 
     Raises:
       UserError: the package `turkish-treebanks` is not installed or its file is gone.
     """
-    path = treebank.treebank_file("wiki")
-    return annotated_words(path.read_text(encoding="utf-8"), str(path))
+    path = treebank_file("wiki")
+    return words_with_letters(path.read_text(encoding="utf-8"), str(path))
