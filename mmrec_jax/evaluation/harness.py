@@ -214,14 +214,8 @@ class HarnessModel(TemplateLM):
                 asked[index] = Request(
                     rest, ends=self._ends, before=before, seed=index, **options[index]
                 )
-        engine = Engine(
-            self._model,
-            self._params,
-            self._ids,
-            slots=self.batch_size,
-            most_ends=len(self._ends),
-            most_waiting=len(texts),
-        )
+        most = {"slots": self.batch_size, "most_waiting": len(texts)}
+        engine = Engine(self._model, self._params, self._ids, **most)
         written, order = [""] * len(texts), list(asked)
         bar = tqdm(total=len(texts), unit=" texts", leave=False)
         with contextlib.closing(engine), bar:

@@ -22,6 +22,8 @@ from mmrec_jax.models.growing_state import GrowingState
 from mmrec_jax.settings import LARGEST_SEED
 from mmrec_jax.typing import Array, Bool, Float, Int, Integer
 
+_ENDS = 16  # that there is room for: texts and conversations have others, and one program
+
 
 @flax.struct.dataclass
 class Rows:
@@ -57,11 +59,10 @@ def begin_rows(
     sampling: Sampling,
     seed: int,
     ends: Sequence[int],
-    most_ends: int,
 ) -> Rows:
     """Rows that continue `text`, which is left as it is: one for each number of a sample.
 
-    `most_ends`, at least as many as `ends`, is the same for all rows of a batch.
+    Those of at most 16 `ends` may stand in one batch.
 
     Raises:
       UserError: a seed that JAX would take for another one.
@@ -73,7 +74,7 @@ def begin_rows(
         "logits": text.logits,
         "seen": text.seen,
         "ended": np.zeros(1, bool),
-        "ends": np.array([[*ends, *[-1] * (most_ends - len(ends))]], np.int32),
+        "ends": np.array([[*ends, *[-1] * (_ENDS - len(ends))]], np.int32),
         "seed": np.array([seed], np.uint32),
         "sample": np.zeros(1, np.int32),
         "draws": np.array([text.draws], np.int32),

@@ -102,17 +102,16 @@ class Engine:
         tokenizer: Tokenizer,
         *,
         slots: int,
-        most_ends: int,
         most_waiting: int,
     ) -> None:
-        """`most_ends` as of `decode.begin_rows`; `start` begins."""
+        """`start` begins."""
         self.counts: collections.Counter[str] = collections.Counter()
         self.slots = slots
         self._sizes = [slots]
         while self._sizes[0] > 1:
             self._sizes.insert(0, -(-self._sizes[0] // _GROWTH))
         self._model, self._params, self._tokenizer = with_state(model), params, tokenizer
-        self._most_ends, self._most_waiting = most_ends, most_waiting
+        self._most_waiting = most_waiting
         self._vocabulary = np.int32(tokenizer.vocab_size)
         self._waiting: collections.deque[Request] = collections.deque()
         self._changed = threading.Condition()
@@ -266,7 +265,6 @@ class Engine:
             sampling=request.sampling,
             seed=request.seed,
             ends=request.ends,
-            most_ends=self._most_ends,
         )
         self._regroup(range(self.running), colocate(self._params, rows))
         for sample in range(request.samples):

@@ -29,15 +29,8 @@ class Service:
         self.name, self.limits, self.tokenizer = name, limits, tokenizer
         self.conversations = Conversations(limits.state_mb * 2**20)
         self._encoder = chat_encoder(tokenizer) if tokenizer.chat_template else None
-        self._response_ends = response_ends(self._encoder) if self._encoder else ()
-        self.engine = Engine(
-            model,
-            params,
-            tokenizer,
-            slots=limits.slots,
-            most_ends=max(len(self._response_ends), len(tokenizer.ends)),
-            most_waiting=limits.max_waiting,
-        )
+        most = {"slots": limits.slots, "most_waiting": limits.max_waiting}
+        self.engine = Engine(model, params, tokenizer, **most)
 
     def completions(self, body: CompletionBody) -> list[Request]:
         """One request for each prompt.
@@ -73,7 +66,7 @@ class Service:
             if response.text == text:  # else what the model wrote is not what it will be shown
                 self.conversations.keep([*messages, response], state)
 
-        more: dict[str, Any] = {"ends": self._response_ends, "keep": keep}
+        more: dict[str, Any] = {"ends": response_ends(encoder), "keep": keep}
         more["scores"] = body.top_logprobs if body.logprobs else None
         ids = encoder.question(messages)
         for index, state in self.conversations.states(messages):

@@ -34,7 +34,7 @@ def test_rows_are_written_as_each_would_be_alone(name):
     drawn = [[], [], []]
 
     def begun(which):
-        return decode.begin_rows(model, texts[which], [0], ends=(), most_ends=2, **_SETTINGS[which])
+        return decode.begin_rows(model, texts[which], [0], ends=(), **_SETTINGS[which])
 
     def step(count, *written):
         nonlocal rows
@@ -61,7 +61,7 @@ def test_log_probabilities_are_those_of_the_model_alone():
     model, params = small("gru")
     text = prefill(model, params, np.arange(9))
     options = {"sampling": Sampling(temperature=40.0, top_k=9), "seed": 0, "ends": ()}
-    rows = decode.begin_rows(model, text, range(4), most_ends=1, **options)
+    rows = decode.begin_rows(model, text, range(4), **options)
     logits = text.logits[0, :200].astype(np.float64)
     expected = logits - np.log(np.sum(np.exp(logits - logits.max()))) - logits.max()
     values, ids = decode.top_logprobs(rows, np.int32(200), 5)

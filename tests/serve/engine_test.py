@@ -59,7 +59,7 @@ def _assert_idle(engine):
 
 @pytest.fixture(scope="module")
 def engine():
-    options = {"slots": 32, "most_ends": 2, "most_waiting": 40}
+    options = {"slots": 32, "most_waiting": 40}
     engine = Engine(*small("gru"), _TOKENIZER, **options)
     engine.start()
     yield engine
@@ -139,14 +139,14 @@ def test_an_engine_that_cannot_write_says_so_at_once(monkeypatch, capsys):
         raise MemoryError("of the test")
 
     monkeypatch.setattr(serving, "step", fails)
-    engine = Engine(*small("gru"), _TOKENIZER, slots=1, most_ends=1, most_waiting=3)
+    engine = Engine(*small("gru"), _TOKENIZER, slots=1, most_waiting=3)
     refused(engine.start, "--slots")
     engine.close()
     assert "of the test" in capsys.readouterr().err
 
 
 def test_an_engine_that_is_closed_ends_what_it_has_and_takes_no_more():
-    engine = Engine(*small("gru"), _TOKENIZER, slots=1, most_ends=1, most_waiting=3)
+    engine = Engine(*small("gru"), _TOKENIZER, slots=1, most_waiting=3)
     engine.start()
     running, waiting = (_submit(engine, "a", 10**6)[0] for _ in range(2))
     assert running.begun.wait(240)
