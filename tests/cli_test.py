@@ -104,6 +104,8 @@ def test_inspect_prints_documents(tmp_path, capsys):
         (["generate", "--workdir=nowhere", "--seed=4294967296"], "--seed is 4294967296"),
         (["generate", "--workdir=nowhere", "--temperature=inf"], "temperature is inf"),
         (["generate", "--workdir=nowhere", "--top-p=0"], "top_p is 0.0; it must be"),
+        (["export", "--workdir=x", "--out=y", "--shard-gb=nan"], "--shard-gb is nan"),
+        (["quantise", "x", "--out=y", "--shard-gb=-1"], "--shard-gb is -1.0"),
         (["eval", "loss", "--workdir=TRAINED", "--data=missing.txt"], "no file missing.txt"),
         (["eval", "loss", "--workdir=TRAINED", "--data=TEXT", "--step=7"], "no checkpoint 7"),
         (["data", "inspect", "--config=missing.py"], "missing.py: there is no such file"),

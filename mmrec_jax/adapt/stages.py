@@ -49,7 +49,6 @@ from mmrec_jax.turkish.scores import turkish_scores
 _SAMPLE = 2_000_000  # characters of each source that tokens are counted in
 _PREDICTED_ON = 1_000_000  # characters that a small extension is learned from, to predict
 _CHARACTERS_A_TOKEN = 500  # of that text, for each new token
-_SHARD_BYTES = 5_000_000_000
 _COMPARED = 128  # tokens whose logits are compared after the export
 _EQUAL = 1e-5  # of the largest logit
 _CLOSE = 0.05  # nats a token, by which a model exported from few bits may differ
@@ -248,7 +247,7 @@ def _export(job: Job) -> dict[str, Any]:
     final = job.folder([*job.config.lengths][-1])
     host = arrange(jax.devices("cpu"))  # where the whole model has room
     merged = open_model(final).read(host)
-    files = publish(merged, folder / "model", _SHARD_BYTES)
+    files = publish(merged, folder / "model")
     trained, names = read_adapters(final), tensor_names(merged.model)
     new_rows = getattr(trained.model, "new_rows", 0)
     if names is not None or not new_rows:  # `peft` knows no rows of models that it does not know

@@ -15,11 +15,11 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.models.family_config import ExtendableConfig
 from mmrec_jax.models.transformer.config import TransformerConfig
 from mmrec_jax.models.vocabulary import one_table
-from mmrec_jax.pretrained.writing import write_published
+from mmrec_jax.pretrained.writing import SHARD_BYTES, write_published
 from mmrec_jax.tree import named_leaves
 
 
-def publish(trained: TrainedModel, folder: str | Path, shard_bytes: int) -> list[str]:
+def publish(trained: TrainedModel, folder: str | Path, shard_bytes: int = SHARD_BYTES) -> list[str]:
     """Writes a model, its adapters merged, into a new folder.
 
     Old and new rows of a vocabulary become one table. A transformer's folder is one of Hugging

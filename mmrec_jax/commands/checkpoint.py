@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from mmrec_jax.commands.options import add_model_options
+from mmrec_jax.commands.options import add_model_options, add_shard_option, shard_bytes
 
 
 def add_parser(commands: Any) -> None:
@@ -27,12 +27,7 @@ def add_parser(commands: Any) -> None:
         add_model_options(parser)
         parser.add_argument("--out", required=True, help=out)
         parser.set_defaults(run=run)
-    parser.add_argument(
-        "--shard-gb",
-        type=float,
-        default=5.0,
-        help="of a transformer, whose folder is one of Hugging Face: 1e9 bytes in a file, at most",
-    )
+    add_shard_option(parser)
 
 
 def _show_adapters(options: argparse.Namespace) -> None:
@@ -109,7 +104,8 @@ def _export(options: argparse.Namespace) -> None:
     from mmrec_jax.checkpoints.load import read_model
     from mmrec_jax.checkpoints.publish import publish
 
+    size = shard_bytes(options)
     require_new_folder(options.out)
     trained = read_model(options.workdir, options.step)
-    files = publish(trained, options.out, round(options.shard_gb * 1e9))
+    files = publish(trained, options.out, size)
     print(f"{options.out}: {', '.join(files)}")

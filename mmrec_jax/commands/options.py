@@ -1,6 +1,7 @@
 """Options that several subcommands have, and their checks."""
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,23 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "or a GGUF file",
     )
     parser.add_argument("--step", default="best", type=_step, help='a step, "best" or "last"')
+
+
+def add_shard_option(parser: argparse.ArgumentParser) -> None:
+    """`--shard-gb`: see `shard_bytes`."""
+    parser.add_argument(
+        "--shard-gb",
+        type=float,
+        default=5.0,
+        help="of the folder of a transformer: 1e9 bytes in a file at most, and on the host",
+    )
+
+
+def shard_bytes(options: argparse.Namespace) -> int:
+    """Bytes of a file of tensors, of `--shard-gb`."""
+    if not 0 < options.shard_gb < math.inf:
+        raise UserError(f"--shard-gb is {options.shard_gb}; it must be a size above 0")
+    return round(options.shard_gb * 1e9)
 
 
 def add_text_options(parser: argparse.ArgumentParser, what: str) -> None:

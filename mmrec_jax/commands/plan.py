@@ -6,8 +6,6 @@ import dataclasses
 import importlib.metadata
 import json
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -58,8 +56,8 @@ def run(options: argparse.Namespace) -> None:
     count = config.train.devices or len(target.devices)
     programs: dict[str, Program] = {}
     for name, lowered in lower_steps(config, target):
-        with _progress(f"compiling the {name} for {count} x {target.kind}"):
-            programs[name] = compile_program(lowered)
+        print(f"compiling the {name} for {count} x {target.kind}", file=sys.stderr, flush=True)
+        programs[name] = compile_program(lowered)
     needed = max(program.total for program in programs.values())
     fits = needed <= target.memory
     if options.json:
@@ -116,27 +114,3 @@ def _versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
-
-
-@contextlib.contextmanager
-def _progress(what: str) -> Iterator[None]:
-    """A line on standard error, which counts seconds in a terminal."""
-    done, begun = threading.Event(), time.monotonic()
-
-    def count() -> None:
-        while not done.wait(1):
-            print(
-                f"\r{what}: {time.monotonic() - begun:.0f} s", end="", file=sys.stderr, flush=True
-            )
-
-    print(what, end="" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
-    thread = threading.Thread(target=count, daemon=True)
-    if sys.stderr.isatty():
-        thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        if thread.ident:
-            thread.join()
-            print(file=sys.stderr)

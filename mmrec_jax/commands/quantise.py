@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from mmrec_jax.commands.options import add_shard_option, shard_bytes
+
 
 def add_parser(commands: Any) -> None:
     """Adds the subcommand to those of `mmrec`."""
@@ -15,7 +17,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--embedding-dtype", choices=("int8",), default="", help="of embedding and head"
     )
-    parser.add_argument("--shard-gb", type=float, default=5.0, help="1e9 bytes in a file, at most")
+    add_shard_option(parser)
     parser.set_defaults(run=_quantise)
 
 
@@ -30,6 +32,7 @@ def _quantise(options: argparse.Namespace) -> None:
     from mmrec_jax.pretrained.writing import write_published
     from mmrec_jax.tree import num_bytes
 
+    size = shard_bytes(options)
     target = require_new_folder(options.out)
     saved = open_model(options.model)
     if not isinstance(saved.model, TransformerConfig) or saved.model.new_rows:
@@ -39,7 +42,6 @@ def _quantise(options: argparse.Namespace) -> None:
         )
     kept = AdapterConfig("lora", base_dtype=options.dtype, embedding_dtype=options.embedding_dtype)
     trained = saved.read(convert=base_converter(kept))
-    shard_bytes = round(options.shard_gb * 1e9)
-    files = write_published(target.root, saved.model, trained.params, saved.tokenizer, shard_bytes)
-    size = num_bytes(trained.params)
-    print(f"{options.out}: {size:,} bytes of parameters in {', '.join(files)}")
+    facts = saved.model, trained.params, saved.tokenizer, size
+    files = write_published(target.root, *facts)
+    print(f"{options.out}: {num_bytes(trained.params):,} bytes of parameters in {', '.join(files)}")

@@ -10,8 +10,7 @@ import jax
 
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 _OPERATION = re.compile(rf"^\s*\S.* = (.*?) ({'|'.join(KINDS)})(?:-start)?\(", re.MULTILINE)
-_ARRAY = re.compile(r"(f64|f32|s32|u32|bf16|f16|pred|s8|u8)\[([\d,]*)\]")
-_WIDTHS = {"f64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2, "pred": 1, "s8": 1, "u8": 1}
+_ARRAY = re.compile(r"\b(?:pred|[a-z]+(\d+)\w*)\[([\d,]*)\]")  # f8e4m3fn[4,16] too
 # What the compilers say of a program that does not fit: "(20.62G)" or "Used 16.84G of 15.75G".
 _NEEDED = re.compile(r"(?:Used |\()([\d.]+)([KMGT])(?:\) exceeds| of )")
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -67,7 +66,7 @@ def count_collectives(program: str) -> Collectives:
     for result, kind in _OPERATION.findall(program):
         counts[kind] += 1
         sizes[kind] += sum(
-            _WIDTHS[dtype] * math.prod(int(n) for n in shape.split(",") if n)
-            for dtype, shape in _ARRAY.findall(result)
+            int(bits or 8) * math.prod(int(n) for n in shape.split(",") if n) // 8
+            for bits, shape in _ARRAY.findall(result)
         )
     return {kind: (counts[kind], sizes[kind]) for kind in KINDS}

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, SingleDeviceSharding
 from numpy.typing import NDArray
 
 from mmrec_jax.adapter_config import ExtendConfig
@@ -53,13 +53,12 @@ class Extension:
             return np.asarray(process_local(_rows(old, padded)))[: len(index)]
 
         new = first_rows(read, used, self.parts, self.method, count, old.dtype)
-        if mesh is None:
-            return {
-                "embedding": _first(old, used),
-                "new_embedding": jax.device_put(new, jax.local_devices()[0]),
-            }
         shapes = {"embedding": jax.eval_shape(lambda x: _first(x, used), old), "new_embedding": new}
-        where = shardings(shapes, self.model.build().partition_specs(shapes), mesh)
+        if mesh is None:
+            here = SingleDeviceSharding(jax.local_devices()[0])
+            where = jax.tree.map(lambda _: here, shapes)
+        else:
+            where = shardings(shapes, self.model.build().partition_specs(shapes), mesh)
         cut = jax.jit(lambda x: _first(x, used), out_shardings=where["embedding"])(old)
         placed = jax.make_array_from_callback(new.shape, where["new_embedding"], new.__getitem__)
         return {"embedding": cut, "new_embedding": placed}

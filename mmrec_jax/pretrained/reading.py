@@ -167,8 +167,9 @@ def _read_parameter(
     """One parameter from the tensors of its layers, or from parts of its only one."""
     dtype = np.result_type(*(stored.dtype for _, stored in parts))
     layers = shape[:1] if parts[0][0].layer is not None else ()
+    keep = convert or _as_it_is
     one = jax.eval_shape(
-        lambda x: _kept(x, path, convert), jax.ShapeDtypeStruct(shape[len(layers) :], dtype)
+        functools.partial(keep, path), jax.ShapeDtypeStruct(shape[len(layers) :], dtype)
     )
     whole = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*layers, *x.shape), x.dtype), one)
     shardings = jax.tree.map(lambda x: place(path, x.shape, x.dtype), whole)
@@ -177,15 +178,13 @@ def _read_parameter(
     write = functools.partial(
         _write,
         path=path if convert else "",  # else the same for parameters of the same shape
-        convert=convert,
-        dtype=dtype,
-        layered=bool(layers),
+        keep=keep,
         transposed=parts[0][0].transposed,
         shardings=every,
     )
     for tensor, stored in parts:
         for first, last in _row_ranges(stored, whole=tensor.layer is not None):
-            rows = stored.read(first, last)
+            rows = stored.read(first, last).astype(dtype, copy=False)
             to = _over_rows(every[0], rows.shape[0])
             placed = jax.make_array_from_callback(rows.shape, to, rows.__getitem__)
             at = first if tensor.layer is None else tensor.layer
@@ -194,13 +193,13 @@ def _read_parameter(
     return buffers
 
 
-def _kept(x: Array, path: str, convert: Convert | None) -> Any:
-    return x if convert is None else convert(path, x)
+def _as_it_is(path: str, x: Array) -> Array:
+    return x
 
 
 @functools.partial(
     jax.jit,
-    static_argnames=("path", "convert", "dtype", "layered", "transposed", "shardings"),
+    static_argnames=("path", "keep", "transposed", "shardings"),
     donate_argnames="buffers",
 )
 def _write(
@@ -209,20 +208,18 @@ def _write(
     at: Array,
     *,
     path: str,
-    convert: Convert | None,
-    dtype: np.dtype[Any],
-    layered: bool,
+    keep: Convert,
     transposed: bool,
     shardings: tuple[Sharding, ...],
 ) -> Any:
     """The buffers with one layer, or rows of a table, at `at`; compiled once for all alike."""
 
     def update(buffer: Array, x: Array, sharding: Sharding) -> Array:
-        x = x[None] if layered else x
+        x = x.reshape(-1, *buffer.shape[1:])  # a layer has no axis of layers
         whole = jax.lax.dynamic_update_slice_in_dim(buffer, x, at, axis=0)
         return jax.lax.with_sharding_constraint(whole, sharding)
 
-    value = _kept((rows.T if transposed else rows).astype(dtype), path, convert)
+    value = keep(path, rows.T if transposed else rows)
     to = jax.tree.unflatten(jax.tree.structure(buffers), shardings)
     return jax.tree.map(update, buffers, value, to)
 

@@ -37,7 +37,7 @@ def trained(tmp_path):
 
 @pytest.fixture
 def place(trained, tmp_path):
-    publish(trained, tmp_path / "out", 0)
+    publish(trained, tmp_path / "out")
     return Workdir(tmp_path / "out")
 
 
@@ -63,7 +63,7 @@ def test_a_wrong_or_damaged_file_is_one_line(trained, place):
     missing = {"other": jax.ShapeDtypeStruct((1,), jnp.float32)}
     for like, part in ((_like(kernel=(2, 4)), "out/kernel is float32 [2, 3]"), (missing, "other")):
         refused(lambda like=like: read_exported_params(file, like), str(file), part)
-    refused(lambda: publish(trained, place.root, 0), "something here already")
+    refused(lambda: publish(trained, place.root), "something here already")
     content, facts = bytearray(file.read_bytes()), read_exported_facts(file)
     for index in (9, len(content) // 2, len(content) - 1):  # `tensor_file_test.py` has every bit
         content[index] ^= 4

@@ -56,9 +56,10 @@ def test_collectives_of_a_text():
       %a = (f32[4,8]{1,0}, bf16[3]{0}) all-gather-start(%x, %y), dimensions={0}
       %b = (f32[4,8]{1,0}, bf16[3]{0}) all-gather-done(%a)
       %d = pred[8]{0} fusion(%all-gather.1), calls=%all-gather
-      ROOT %c = u32[] all-reduce(%b), to_apply=%sum
+      %e = s64[2]{0} all-reduce(%b), to_apply=%sum
+      ROOT %c = f8e4m3fn[] all-reduce(%b), to_apply=%sum
     """
     found = count_collectives(text)
     assert found.pop("all-gather") == (1, 4 * 8 * 4 + 3 * 2)
-    assert found.pop("all-reduce") == (1, 4)
+    assert found.pop("all-reduce") == (2, 2 * 8 + 1)
     assert set(found.values()) == {(0, 0)}

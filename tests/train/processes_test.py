@@ -11,12 +11,14 @@ import types
 
 import pytest
 
+from mmrec_jax.checkpoints.load import read_adapters
 from mmrec_jax.errors import UserError
 from mmrec_jax.train import loop
 from mmrec_jax.train.interrupt import Interrupt
 from mmrec_jax.train.processes import (
     init_distributed,
 )
+from tests.pretrained.small_folder import write_folder
 from tests.small_run import LINEAR, command, flags, metrics, started, train
 
 _RUN = {
@@ -109,6 +111,27 @@ def test_two_processes_with_half_of_each_matrix_go_on_from_one_with_all_of_it(on
         assert after == pytest.approx(before, abs=1e-4, rel=1e-4)
     assert (two / sample).read_text("utf-8") == (folder / sample).read_text("utf-8")
     assert _data(two, 4) == position
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("base_dtype", ["", "nf4"])
+def test_two_processes_read_a_pretrained_base_as_one_does(tmp_path, base_dtype):
+    """Each reads every tensor, and places its own part of it; the identity is that of all parts."""
+    write_folder(tmp_path / "base", dtype="bfloat16", shards=2)
+    fields = {"init_from": tmp_path / "base", "adapters__kind": "dora", "adapters__rank": 2}
+    fields |= {"adapters__base_dtype": base_dtype, "mesh__data": 1, "mesh__fsdp": 2}
+    fields |= {"train__steps": 4, "train__eval_every": 4, "train__sample_tokens": 0}
+    options = flags(**fields, data__seq_len=32, objectives__uboo=None)
+    two = tmp_path / "two"
+    with _started(2, lambda where: command(two, *options, f"--distributed={where}")) as pair:
+        _finish(pair)
+    result = train(tmp_path / "one", *options, devices=2)
+    assert result.returncode == 0, result.stderr
+    for before, after in zip(metrics(tmp_path / "one"), metrics(two), strict=True):
+        assert before.pop("split") == after.pop("split")
+        assert after == pytest.approx(before, abs=1e-4, rel=1e-4)
+    one, two = (read_adapters(tmp_path / each, "last") for each in ("one", "two"))
+    assert one.base["identity"] == two.base["identity"]
 
 
 def test_a_signal_to_one_process_stops_all_at_one_step(tmp_path):

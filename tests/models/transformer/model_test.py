@@ -26,9 +26,10 @@ def _gradient(shape, accumulate=1, **fields):
     return jax.device_get((after.opt_state, metrics["loss"]))
 
 
-def test_a_mesh_of_three_axes_has_the_gradient_of_one_device():
-    """In two microbatches, with everything that has a rule of its own."""
-    fields = {**_QWEN3, "new_rows": 4, "attention_bias": "qkvo"}
+@pytest.mark.parametrize("fields", [{**_QWEN3, "attention_bias": "qkvo"}, {}])
+def test_a_mesh_of_three_axes_has_the_gradient_of_one_device(fields):
+    """In two microbatches, with everything that has a rule of its own; and tied."""
+    fields = {**fields, "new_rows": 4}
     assert_close(_gradient((2, 2, 2), 2, **fields), _gradient((1, 1, 1), **fields), 1e-5)
 
 
