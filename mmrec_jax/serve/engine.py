@@ -181,8 +181,8 @@ class Engine:
             left -= bool(delta.finish)
             if delta.finish == "error":
                 raise UserError(
-                    f"{self.slots} samples cannot be written at once, as is said above; if memory "
-                    "ran out, fewer take less (--slots, --batch-size)"
+                    "a text could not be written, as is said above; if memory ran out, fewer "
+                    "samples at once take less (--slots, --batch-size)"
                 )
             yield delta
 
