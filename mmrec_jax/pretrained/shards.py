@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -117,9 +118,9 @@ def _unreadable(path: Path, name: str, dtype: str) -> UserError:
 
 
 def _read(path: Path, name: str, first: int = 0, last: int | None = None) -> NDArray[Any]:
-    """Without a map of the file, whose pages would count as the process's own."""
+    """Opens the file each time: pages that were read count as the process's own until then."""
     try:
-        with safe_open(path, framework="numpy", backend="pread") as file:
+        with safe_open(path, framework="numpy") as file:
             found = file.get_tensor(name) if last is None else file.get_slice(name)[first:last]
             return np.asarray(found)
     except (OSError, SafetensorError) as error:
@@ -164,5 +165,9 @@ def write_file(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
         with replacing(path) as stream:
             # transformers refuses a file without this metadata
             save_file(laid_out, stream.name, {"format": "pt"})
+            # The library has put another file in its place, which its owner alone may read.
+            os.chmod(stream.name, os.fstat(stream.fileno()).st_mode)
+            with open(stream.name, "rb") as written:
+                os.fsync(written.fileno())
     except SafetensorError as error:
         raise UserError(f"{path}: cannot be written: {error}") from None

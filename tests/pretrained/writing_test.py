@@ -53,7 +53,9 @@ def test_what_is_written_again_is_bit_for_bit_what_was_read(tmp_path, kind, dtyp
         assert stored.dtype == DTYPES[dtype]
         found = stored.read(0, stored.shape[0])
         assert found.tobytes() == made[name].tobytes(), name
+    mode = (tmp_path / "out" / "config.json").stat().st_mode  # others may read it
     for file in set(index["weight_map"].values()):
+        assert (tmp_path / "out" / file).stat().st_mode == mode
         assert (tmp_path / "out" / file).stat().st_size < 40_000
         with safe_open(tmp_path / "out" / file, "numpy") as content:
             assert content.metadata() == {"format": "pt"}
