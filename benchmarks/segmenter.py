@@ -15,9 +15,9 @@ from collections.abc import Iterable, Sequence, Sized
 from pathlib import Path
 
 from benchmarks.markdown import header, row
-from mmrec_jax.data.treebank import treebank_file
+from mmrec_jax.data.treebank import Word, treebank_file
 from mmrec_jax.errors import UserError
-from mmrec_jax.turkish.counts import AnnotatedWord, annotated_words
+from mmrec_jax.turkish.counts import annotated_nominal, words_with_letters
 from mmrec_jax.turkish.harmony import harmony
 from mmrec_jax.turkish.letters import lower, words
 from mmrec_jax.turkish.phonology import RULES, apply_rules
@@ -52,8 +52,8 @@ def main() -> None:
 
 
 def _print_web(path: Path) -> None:
-    words = list(annotated_words(read(path), str(path)))
-    running, distinct = words_per_second([word.word for word in words])
+    words = list(words_with_letters(read(path), str(path)))
+    running, distinct = words_per_second([word.form for word in words])
     score, nouns = derivations(words), nouns_of(words)
     if not score.gold or not nouns:
         raise UserError(f"{path}: no derivations and nouns as the Turkish Web Treebank marks them")
@@ -97,25 +97,25 @@ class DerivationScore:
         return 2 * self.both / (self.ours + self.gold)
 
 
-def derivations(words: Iterable[AnnotatedWord]) -> DerivationScore:
+def derivations(words: Iterable[Word]) -> DerivationScore:
     """Compares the derivational boundaries of some words with their annotation."""
     ours = gold = both = 0
     for word in words:
-        found = set(segment(word.word).boundaries("derivation"))
+        found = set(segment(word.form).boundaries("derivation"))
         ours += len(found)
         gold += len(word.boundaries)
         both += len(found & set(word.boundaries))
     return DerivationScore(ours, gold, both)
 
 
-def nouns_of(words: Iterable[AnnotatedWord]) -> list[AnnotatedWord]:
+def nouns_of(words: Iterable[Word]) -> list[Word]:
     """The words whose last group is a noun."""
     return [word for word in words if word.part == "NOUN"]
 
 
-def nominal_shares(nouns: Sequence[AnnotatedWord]) -> tuple[float, float, float, float]:
+def nominal_shares(nouns: Sequence[Word]) -> tuple[float, float, float, float]:
     """Of how many nouns number, possessive and case are all right, and each of them alone."""
-    pairs = [(segment(word.word).nominal, word.nominal) for word in nouns]
+    pairs = [(segment(word.form).nominal, annotated_nominal(word)) for word in nouns]
     together = sum(ours == gold for ours, gold in pairs)
     number, possessive, case = (
         sum(ours[part] == gold[part] for ours, gold in pairs) / len(nouns) for part in range(3)

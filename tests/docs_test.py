@@ -87,6 +87,7 @@ _EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optio
 # Of the runs that are trained here: a few steps of a model that compiles in seconds.
 _CHEAP = flags(
     train__steps=2,
+    train__epochs=None,
     train__eval_every=2,
     train__eval_batches=1,
     train__batch_size=4,

@@ -107,13 +107,12 @@ def task_scores(opened: Opened, how: EvaluationConfig) -> dict[str, float]:
     Raises:
       UserError: it is not installed, or a task's data cannot be read.
     """
-    from mmrec_jax.evaluation.harness import OpenHarnessModel, evaluate  # an extra
+    from mmrec_jax.evaluation.harness import HarnessModel, evaluate  # an extra
 
     model, params = process_local((opened.model, opened.params))
     length = getattr(opened.config.model, "max_length", None)
-    asked = OpenHarnessModel(
-        model, params, opened.tokenizer, batch_size=how.batch_size, max_length=length
-    )
+    read = model, params, opened.tokenizer
+    asked = HarnessModel(read, batch_size=how.batch_size, max_length=length)
     _, record = evaluate(asked, how.tasks, limit=how.limit)
     return {
         f"{task} {metric.partition(',')[0]}": value

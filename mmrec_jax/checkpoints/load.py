@@ -76,6 +76,16 @@ class SavedModel:
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(SavedModel)}
         return TrainedModel(**fields, params=params)
 
+    def require_text(self) -> None:
+        """Refuses a model that was trained on a task and writes no text, with a `UserError`."""
+        data = self.config.data
+        if data.prompt_style == "none":
+            raise UserError(
+                f'{self.root}: this model was trained on the task "{data.source}": it answers what '
+                "it reads and writes no text of its own. To score it: mmrec eval loss "
+                f"--workdir={self.root}"
+            )
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel(SavedModel):

@@ -8,9 +8,9 @@ from typing import Any
 
 from mmrec_jax.commands.options import (
     add_model_options,
+    read_text_model,
     require_positive,
     require_seed,
-    require_text_model,
 )
 from mmrec_jax.errors import UserError
 
@@ -76,7 +76,6 @@ def run(options: argparse.Namespace) -> None:
     )
     import jax
 
-    from mmrec_jax.checkpoints.load import open_model, with_adapter
     from mmrec_jax.inference.chat import reply
     from mmrec_jax.inference.generate import generate
     from mmrec_jax.inference.prefill import TextState
@@ -86,10 +85,7 @@ def run(options: argparse.Namespace) -> None:
     from mmrec_jax.tokenizers.conversation import Message
     from mmrec_jax.tree import count, num_bytes
 
-    workdir = options.workdir
-    saved = open_model(workdir, options.step)
-    require_text_model(saved.config, workdir)
-    trained = with_adapter(saved, options.adapter) if options.adapter else saved.read()
+    trained = read_text_model(options)
     model, params, tokenizer = trained.model.build(), trained.params, trained.tokenizer
     state = None
     if options.load_state:
@@ -142,7 +138,7 @@ def run(options: argparse.Namespace) -> None:
         )
     if options.save_state:
         written = save_state(
-            options.save_state, states[0], model, params, tokenizer, step=saved.step
+            options.save_state, states[0], model, params, tokenizer, step=trained.step
         )
         print(
             f"[{options.save_state}: {written:,} bytes, the state after "

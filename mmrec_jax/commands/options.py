@@ -3,10 +3,13 @@
 import argparse
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmrec_jax.config import Config
 from mmrec_jax.errors import UserError
 from mmrec_jax.settings import LARGEST_SEED
+
+if TYPE_CHECKING:
+    from mmrec_jax.checkpoints.load import TrainedModel
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -79,14 +82,13 @@ def require_seed(options: argparse.Namespace) -> None:
         raise UserError(f"--seed is {options.seed}; it must be in 0 to {LARGEST_SEED}")
 
 
-def require_text_model(config: Config, workdir: str) -> None:
-    """Refuses a model that was trained on a task and writes no text."""
-    if config.data.prompt_style == "none":
-        raise UserError(
-            f'{workdir}: this model was trained on the task "{config.data.source}": it answers '
-            "what it reads and writes no text of its own. To score it: mmrec eval loss "
-            f"--workdir={workdir}"
-        )
+def read_text_model(options: argparse.Namespace) -> "TrainedModel":
+    """The model of `add_model_options`, which writes text, with the adapter of `--adapter`."""
+    from mmrec_jax.checkpoints.load import open_model, with_adapter
+
+    saved = open_model(options.workdir, options.step)
+    saved.require_text()
+    return with_adapter(saved, options.adapter) if options.adapter else saved.read()
 
 
 def read_lengths(text: str) -> tuple[int, ...]:

@@ -9,19 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mmrec_jax.commands.options import add_model_options, require_positive, require_text_model
+from mmrec_jax.commands.options import add_model_options, read_text_model, require_positive
 from mmrec_jax.errors import UserError
 from mmrec_jax.serve.limits import Limits
 
 _SECONDS = 10  # that what is being written has to end in, after SIGTERM
-_HELP = {
-    "slots": "samples written at once",
-    "max_waiting": "requests that may wait for a slot",
-    "max_prompt": "tokens of a prompt",
-    "max_tokens": "that a request may ask for",
-    "max_body_kb": "of a request",
-    "state_mb": "for the states of conversations that may go on",
-}
 
 
 def add_parser(commands: Any) -> None:
@@ -34,7 +26,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--port", type=int, default=8000, help="0: any free one")
     for field in dataclasses.fields(Limits):
         flag = "--" + field.name.replace("_", "-")
-        parser.add_argument(flag, type=int, default=field.default, help=_HELP[field.name])
+        parser.add_argument(flag, type=int, default=field.default, help=field.metadata["comment"])
     parser.set_defaults(run=run)
 
 
@@ -48,14 +40,11 @@ def run(options: argparse.Namespace) -> None:
             raise UserError(f"mmrec serve needs {package}: pip install 'mmrec_jax[serve]'")
     import uvicorn
 
-    from mmrec_jax.checkpoints.load import open_model, with_adapter
     from mmrec_jax.serve.app import create_app
     from mmrec_jax.serve.service import Service
 
-    saved = open_model(options.workdir, options.step)
-    require_text_model(saved.config, options.workdir)
     listening = _listen(options.host, options.port)
-    trained = with_adapter(saved, options.adapter) if options.adapter else saved.read()
+    trained = read_text_model(options)
     name = options.name or Path(options.workdir).name
     model = trained.model.build(), trained.params, trained.tokenizer
     service = Service(*model, name, limits)

@@ -9,7 +9,10 @@ A document is all sentences whose `sent_id` agrees before `:S`. The sentences of
 neighbours need not have been neighbours.
 """
 
+import dataclasses
+import functools
 import importlib.metadata
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +33,7 @@ class Sentence(NamedTuple):
 
     name: str  # of its document, ":S" and its number in it
     text: str
-    conllu: str  # with its annotation, for `word_groups`
+    conllu: str  # with its annotation, for `annotated_words`
 
     @property
     def document(self) -> str:
@@ -91,8 +94,41 @@ def _distribution() -> importlib.metadata.Distribution:
         ) from None
 
 
-def word_groups(conllu: str, name: str) -> Iterator[list[list[str]]]:
-    """The words of a text in CoNLL-U, in their order, each as the columns of its rows.
+@dataclasses.dataclass(frozen=True)
+class Word:
+    """A word as its inflectional groups, at least one: the columns of their rows."""
+
+    groups: list[list[str]]
+
+    @functools.cached_property
+    def form(self) -> str:
+        """As it is written."""
+        return "".join(group[1] for group in self.groups)
+
+    @property
+    def boundaries(self) -> tuple[int, ...]:
+        """Where its groups begin, without the first."""
+        return tuple(itertools.accumulate(len(group[1]) for group in self.groups[:-1]))
+
+    @property
+    def lemma(self) -> str:
+        """Of its root."""
+        return self.groups[0][2]
+
+    @property
+    def part(self) -> str:
+        """The part of speech of its last group, such as "NOUN"."""
+        return self.groups[-1][3]
+
+    @functools.cached_property
+    def features(self) -> dict[str, str]:
+        """Those of its last group; of two of one name the first: a predicate's number as a noun."""
+        entries = reversed(self.groups[-1][5].split("|"))
+        return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+
+
+def annotated_words(conllu: str, name: str) -> Iterator[Word]:
+    """The words of a text in CoNLL-U, in their order.
 
     Rows that repeat others as a range (`1-2`) and empty nodes (`1.1`) are left out, and so is a
     word that the end of its sentence breaks off. Errors name the file and the line.
@@ -112,5 +148,5 @@ def word_groups(conllu: str, name: str) -> Iterator[list[list[str]]]:
             continue
         groups.append(row)
         if row[7] != "ig":
-            yield groups
+            yield Word(groups)
             groups = []

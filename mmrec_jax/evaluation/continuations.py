@@ -36,25 +36,16 @@ class Continuation(NamedTuple):
     tokens: _Ids
 
 
-class Score(NamedTuple):
-    """What a model says of a continuation."""
-
-    logprob: float  # of all its tokens, in nats
-    greedy: bool  # whether each is the most likely one
-
-
 def score_continuations(
-    model: LanguageModel,
-    params: Params,
-    asked: Sequence[Continuation],
-    *,
-    batch_size: int = 8,
-) -> list[Score]:
-    """The score of each continuation; `batch_size` rows are read at once."""
+    model: LanguageModel, params: Params, asked: Sequence[Continuation], *, batch_size: int = 8
+) -> list[tuple[float, bool]]:
+    """Of each continuation: the log-probability of all its tokens, whether each is the likeliest.
+
+    Log-probabilities are in nats; `batch_size` rows are read at once.
+    """
     model = with_state(model)
-    reader = _Reader(model, params, batch_size)
     empty = colocate(params, model.initial_state(1))
-    scores: list[Score] = [Score(0.0, True)] * len(asked)
+    scores = [(0.0, True)] * len(asked)
     of: dict[_Ids, list[int]] = {}
     for index, each in enumerate(asked):
         of.setdefault(each.context, []).append(index)
@@ -62,75 +53,57 @@ def score_continuations(
     heads = {context: context[:-1] for context in of}
     bar = tqdm(total=len(asked), unit=" continuations", leave=False)
     for prefix, keys in shared_beginnings(heads):
-        start = empty
-        if prefix:
-            start = prefill(model, params, np.array(prefix, np.int32)).state
+        start = prefill(model, params, np.array(prefix, np.int32)).state if prefix else empty
         keys.sort(key=lambda key: -len(heads[key]))
         for chunk in _batches(keys, batch_size):
             rests = [heads[key][len(prefix) :] for key in chunk]
             rows = [(row, index) for row, key in enumerate(chunk) for index in of[key]]
             rows.sort(key=lambda pair: -len(asked[pair[1]].tokens))
             room = max(map(len, rests)) + len(asked[rows[0][1]].tokens)
-            states = with_room(reader.take(start, [0] * len(chunk)), room)
-            states = reader.read(states, rests)
+            states = with_room(_take(model, start, np.zeros(batch_size, int)), room)
+            rests += [()] * (batch_size - len(chunk))
+            for tokens, _, real in _steps(rests, rests):
+                states = _read(model, params, tokens, states, real)
             for some in _batches(rows, batch_size):
-                before = reader.take(states, [row for row, _ in some])
-                found = reader.score(before, [asked[index] for _, index in some])
-                for (_, index), score in zip(some, found, strict=True):
+                full = [some[index % len(some)] for index in range(batch_size)]  # one shape
+                before = _take(model, states, np.array([row for row, _ in full]))
+                found = _scores(model, params, before, [asked[index] for _, index in full])
+                for (_, index), score in zip(full, found, strict=True):
                     scores[index] = score
                 bar.update(len(some))
     bar.close()
     return scores
 
 
-class _Reader:
-    """A model in rows; of a batch that is not full the last ones are padding.
+def _scores(
+    model: LanguageModel, params: Params, state: State, asked: Sequence[Continuation]
+) -> list[tuple[float, bool]]:
+    """Of each row of a state, which has read its context but for the last token."""
+    sums, greedy = np.zeros(len(asked)), np.ones(len(asked), bool)
+    inputs = [(each.context[-1], *each.tokens[:-1]) for each in asked]
+    step = compiled_eval_step()
+    for tokens, targets, real in _steps(inputs, [each.tokens for each in asked]):
+        batch = {"inputs": tokens, "targets": targets, "segment_ids": real}
+        found, state = step(model, params, batch, state)
+        sums -= np.sum(np.asarray(found["nll"], np.float64), axis=1, where=real > 0)
+        greedy &= np.all(np.asarray(found["right"]), axis=1, where=real > 0)
+    return list(zip(sums.tolist(), greedy.tolist(), strict=True))
 
-    States have room for what is read.
-    """
 
-    def __init__(self, model: LanguageModel, params: Params, rows: int) -> None:
-        self._model, self._params, self._rows = model, params, rows
-
-    def take(self, state: State, rows: Sequence[int]) -> State:
-        """A batch of some rows of a state."""
-        indices = np.resize(np.array(rows, np.int32), self._rows)
-        return _take(self._model, state, indices)
-
-    def read(self, state: State, texts: Sequence[Sequence[int]]) -> State:
-        """The state of each row after its text."""
-        for tokens, _, real in self._steps(texts, texts):
-            state = _read(self._model, self._params, tokens, state, real)
-        return state
-
-    def score(self, state: State, asked: Sequence[Continuation]) -> list[Score]:
-        """Of each row, which has read its context but for the last token."""
-        sums, greedy = np.zeros(self._rows), np.ones(self._rows, bool)
-        inputs = [(each.context[-1], *each.tokens[:-1]) for each in asked]
-        step = compiled_eval_step()
-        for tokens, targets, real in self._steps(inputs, [each.tokens for each in asked]):
-            batch = {"inputs": tokens, "targets": targets, "segment_ids": real}
-            found, state = step(self._model, self._params, batch, state)
-            sums -= np.sum(np.asarray(found["nll"], np.float64), axis=1, where=real > 0)
-            greedy &= np.all(np.asarray(found["right"]), axis=1, where=real > 0)
-        return [Score(float(sums[row]), bool(greedy[row])) for row in range(len(asked))]
-
-    def _steps(
-        self, inputs: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
-    ) -> Iterator[tuple[NDArray[np.int32], ...]]:
-        """Rows of both, and 1 where there are tokens, [B, T] each."""
-        count = [len(each) for each in targets]
-        begin, end = 0, max(count)
-        while begin < end:
-            length = _length(end - begin)
-            arrays = np.zeros((3, self._rows, length), np.int32)
-            for row, n in enumerate(count):
-                n = max(0, min(n - begin, length))
-                arrays[0, row, :n] = inputs[row][begin : begin + n]
-                arrays[1, row, :n] = targets[row][begin : begin + n]
-                arrays[2, row, :n] = 1
-            yield arrays[0], arrays[1], arrays[2]
-            begin += length
+def _steps(
+    inputs: Sequence[_Ids], targets: Sequence[_Ids]
+) -> Iterator[tuple[NDArray[np.int32], ...]]:
+    """Rows of both, and 1 where there are tokens, [B, T] each."""
+    begin, end = 0, max(map(len, targets))
+    while begin < end:
+        length = _length(end - begin)
+        arrays = np.zeros((3, len(inputs), length), np.int32)
+        for row, pair in enumerate(zip(inputs, targets, strict=True)):
+            for array, ids in zip(arrays, pair, strict=False):
+                part = ids[begin : begin + length]
+                array[row, : len(part)], arrays[2, row, : len(part)] = part, 1
+        yield tuple(arrays)
+        begin += length
 
 
 def _length(left: int) -> int:

@@ -5,10 +5,8 @@ then knows `--model mmrec --model_args workdir=...` and the tasks of this packag
 """
 
 import contextlib
-import functools
 import hashlib
 import os
-import queue
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,16 +17,12 @@ from tqdm import tqdm
 
 from mmrec_jax.checkpoints.load import read_model
 from mmrec_jax.errors import UserError
-from mmrec_jax.evaluation.continuations import (
-    Continuation,
-    score_continuations,
-    shared_beginnings,
-)
+from mmrec_jax.evaluation.continuations import Continuation, score_continuations, shared_beginnings
 from mmrec_jax.inference.chat import chat_encoder, response_ends
 from mmrec_jax.inference.prefill import prefill
 from mmrec_jax.inference.sampling import Sampling
 from mmrec_jax.models.api import LanguageModel, Params
-from mmrec_jax.serve.engine import Delta, Engine, Request
+from mmrec_jax.serve.engine import Engine, Request
 from mmrec_jax.tokenizers.chat_template import LEARN, LEARNT, MARKED_TEXT, PART, end_of
 from mmrec_jax.tokenizers.conversation import Message
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
@@ -51,42 +45,59 @@ _SAMPLED = ("temperature", "top_k", "top_p", "repetition_penalty")
 _DRAWN = 256  # tokens of a generation of which its task does not say how many
 
 
-class OpenHarnessModel(TemplateLM):
-    """A model of any family that is in memory.
+@register_model("mmrec")
+class HarnessModel(TemplateLM):
+    """A model of any family.
 
     A text begins with the begin token where the model was trained so: every run's; of a pretrained
     model where its tokenizer says it. Of a model with a chat template the names of control tokens
     in a text are these tokens, as with `transformers`.
+
+    Attributes:
+      step: of the run that the model is read from.
     """
 
     def __init__(
         self,
-        model: LanguageModel,
-        params: Params,
-        tokenizer: Tokenizer,
-        *,
-        batch_size: int = 8,
+        workdir: str | tuple[LanguageModel, Params, Tokenizer],
+        step: str = "best",
+        batch_size: int | str = 8,
         max_length: int | None = None,
         add_bos_token: bool | None = None,
+        device: str | None = None,
+        max_batch_size: int | None = None,
     ) -> None:
-        """Takes a model with its parameters on one device, or all of them on each.
+        """Reads the model, or takes one that is in memory: on one device, or all of it on each.
 
         Args:
-          model: what is asked.
-          params: its parameters.
-          tokenizer: what it reads and writes.
+          workdir: a run's folder, a Hugging Face folder or Hub id, a GGUF file; or what was read.
+          step: of a run.
           batch_size: rows that are read or written at once.
-          max_length: tokens that a text is cut to on its left; None: it is not.
+          max_length: tokens that a text is cut to on its left; None: as the config says of a model
+            that is read here, which of a recurrent one is never.
           add_bos_token: whether a text begins with the begin token; None: as it was trained.
+          device: not looked at, as JAX chooses it; what the harness gives to every model.
+          max_batch_size: not looked at either: `batch_size` is no "auto".
+
+        Raises:
+          UserError: there is no such model, it knows no text, or the batch size is no number.
         """
         super().__init__()
-        self.batch_size, self.max_length = batch_size, max_length
-        self._model, self._params, self._ids = model, params, tokenizer
-        self._begins = tokenizer.begins_prompts if add_bos_token is None else add_bos_token
-        self._ends = tokenizer.ends
+        if not str(batch_size).isdecimal() or int(batch_size) < 1:
+            raise UserError(f"batch_size is {batch_size!r}; it must be a number, at least 1")
+        if isinstance(workdir, str):
+            found = read_model(workdir, step)
+            found.require_text()
+            self.step = found.step
+            max_length = max_length or getattr(found.model, "max_length", None)
+            workdir = found.model.build(), found.params, found.tokenizer
+        self._model, self._params, self._ids = workdir
+        self.batch_size, self.max_length = int(batch_size), max_length
+        self._begins = self._ids.begins_prompts if add_bos_token is None else add_bos_token
+        self._ends = self._ids.ends
         self._controls: dict[str, int] = {}  # the longest name first
-        if tokenizer.chat_template is not None:
-            self._ends = response_ends(chat_encoder(tokenizer))
+        if self._ids.chat_template is not None:
+            self._ends = response_ends(chat_encoder(self._ids))
             names = {self._ids.id_to_piece(index): index for index in self._ids.control_ids}
             self._controls = dict(sorted(names.items(), key=lambda each: -len(each[0])))
 
@@ -150,35 +161,34 @@ class OpenHarnessModel(TemplateLM):
         disable_tqdm: bool = False,
         **kwargs: Any,
     ) -> list[tuple[float, bool]]:
-        asked = [self._fitted(context, tokens) for _, context, tokens in requests]
-        scores = score_continuations(self._model, self._params, asked, batch_size=self.batch_size)
-        return [(score.logprob, score.greedy) for score in scores]
+        asked = [
+            Continuation(self._with_room(context, len(tokens) - 1), tuple(tokens))
+            for _, context, tokens in requests
+        ]
+        return score_continuations(self._model, self._params, asked, batch_size=self.batch_size)
 
-    def _fitted(self, context: Sequence[int], tokens: Sequence[int]) -> Continuation:
-        """Without what is more than `max_length` tokens before the last one."""
-        if self.max_length is not None:
-            left = self.max_length + 1 - len(tokens)
-            if left < 1:
-                raise UserError(
-                    f"a continuation of {len(tokens):,} tokens is longer than the model's "
-                    f"max_length, {self.max_length:,}"
-                )
-            context = context[-left:]
-        return Continuation(tuple(context), tuple(tokens))
+    def _with_room(self, context: Sequence[int], count: int) -> tuple[int, ...]:
+        """Without what is on its left more than `max_length` together with `count` tokens."""
+        room = len(context) if self.max_length is None else self.max_length - count
+        if room < 1:
+            raise UserError(
+                f"{count:,} tokens leave no room for a context: the model's max_length is "
+                f"{self.max_length:,}"
+            )
+        return tuple(context[-room:])
 
     def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> list[float]:
         """Log-likelihoods of whole texts, in disjoint windows if they exceed `max_length`."""
-        windows, owners = [], []
+        windows = []
         for owner, request in enumerate(requests):
             ids = self.tok_encode(request.args[0], add_special_tokens=False)
             found = utils.get_rolling_token_windows(
                 ids, self.prefix_token_id, self.max_length or max(1, len(ids)), context_len=1
             )
-            for context, tokens in map(utils.make_disjoint_window, found):
-                windows.append((None, context, tokens))
-                owners.append(owner)
+            windows += [(owner, *utils.make_disjoint_window(each)) for each in found]
         totals = [0.0] * len(requests)
-        for owner, (logprob, _) in zip(owners, self._loglikelihood_tokens(windows), strict=True):
+        scores = self._loglikelihood_tokens(windows)
+        for (owner, *_), (logprob, _) in zip(windows, scores, strict=True):
             totals[owner] += logprob
         return totals
 
@@ -191,103 +201,29 @@ class OpenHarnessModel(TemplateLM):
         texts: dict[int, tuple[int, ...]] = {}
         options = []
         for index, request in enumerate(requests):
-            kwargs = normalize_gen_kwargs(request.args[1], _DRAWN)
-            options.append(_generation_options(kwargs))
+            options.append(_generation_options(request.args[1]))
             ids = self.tok_encode(request.args[0]) or [self.prefix_token_id]
-            room = (self.max_length or len(ids) + kwargs["max_gen_toks"]) - kwargs["max_gen_toks"]
-            if room < 1:
-                raise UserError(
-                    f"max_gen_toks {kwargs['max_gen_toks']:,} leaves no room for a context: the "
-                    f"model's max_length is {self.max_length:,}"
+            texts[index] = self._with_room(ids, options[-1]["max_tokens"])
+        asked: dict[int, Request] = {}
+        for prefix, members in shared_beginnings({i: ids[:-1] for i, ids in texts.items()}):
+            before = None
+            if prefix:
+                before = prefill(self._model, self._params, np.array(prefix, np.int32))
+            for index in sorted(members, key=lambda index: -len(texts[index])):
+                rest = np.array(texts[index][len(prefix) :], np.int32)
+                asked[index] = Request(
+                    rest, ends=self._ends, before=before, seed=index, **options[index]
                 )
-            texts[index] = tuple(ids[-room:])
-        engine = Engine(
-            self._model,
-            self._params,
-            self._ids,
-            slots=self.batch_size,
-            most_ends=len(self._ends),
-            most_waiting=len(texts),
-        )
-        written: list[list[str]] = [[] for _ in texts]
-        ended: queue.SimpleQueue[str] = queue.SimpleQueue()
-
-        def deliver(index: int, delta: Delta) -> None:
-            written[index].append(delta.text)
-            if delta.finish:
-                ended.put(delta.finish)
-
-        with contextlib.closing(engine):
+        most = {"slots": self.batch_size, "most_waiting": len(texts)}
+        engine = Engine(self._model, self._params, self._ids, **most)
+        written, order = [""] * len(texts), list(asked)
+        bar = tqdm(total=len(texts), unit=" texts", leave=False)
+        with contextlib.closing(engine), bar:
             engine.start()
-            heads = {index: ids[:-1] for index, ids in texts.items()}
-            for prefix, members in shared_beginnings(heads):
-                before = None
-                if prefix:
-                    before = prefill(self._model, self._params, np.array(prefix, np.int32))
-                for index in sorted(members, key=lambda index: -len(texts[index])):
-                    asked = Request(
-                        np.array(texts[index][len(prefix) :], np.int32),
-                        functools.partial(deliver, index),
-                        ends=self._ends,
-                        before=before,
-                        seed=index,
-                        **options[index],
-                    )
-                    engine.submit([asked])
-            if "error" in [ended.get() for _ in tqdm(texts, unit=" texts", leave=False)]:
-                raise UserError(
-                    "a text was not written, as is said above; if memory ran out, a smaller batch "
-                    "takes less"
-                )
-        return ["".join(parts) for parts in written]
-
-
-@register_model("mmrec")
-class HarnessModel(OpenHarnessModel):
-    """A model that is read from all that `mmrec_jax.load` takes."""
-
-    def __init__(
-        self,
-        workdir: str,
-        step: str = "best",
-        batch_size: int | str = 8,
-        max_length: int | None = None,
-        add_bos_token: bool | None = None,
-        device: str | None = None,
-        max_batch_size: int | None = None,
-    ) -> None:
-        """Reads the model.
-
-        Args:
-          workdir: a run's folder, a Hugging Face folder or Hub id, a GGUF file.
-          step: of a run.
-          batch_size: rows that are read or written at once.
-          max_length: tokens that a text is cut to on its left; None: as the model's config says,
-            which of a recurrent one is never.
-          add_bos_token: whether a text begins with the begin token; None: as it was trained.
-          device: not looked at, as JAX chooses it; what the harness gives to every model.
-          max_batch_size: not looked at either: `batch_size` is no "auto".
-
-        Raises:
-          UserError: there is no such model, it knows no text, or the batch size is no number.
-        """
-        if not str(batch_size).isdecimal() or int(batch_size) < 1:
-            raise UserError(f"batch_size is {batch_size!r}; it must be a number, at least 1")
-        found = read_model(workdir, step)
-        if found.config.data.prompt_style == "none":
-            raise UserError(
-                f'{workdir}: this model was trained on the task "{found.config.data.source}" and '
-                f"knows no text; to score it: mmrec eval loss --workdir={workdir}"
-            )
-        super().__init__(
-            found.model.build(),
-            found.params,
-            found.tokenizer,
-            batch_size=int(batch_size),
-            max_length=max_length or getattr(found.model, "max_length", None),
-            add_bos_token=add_bos_token,
-        )
-        self.step = found.step
+            for delta in engine.write(list(asked.values())):
+                written[order[delta.sample]] += delta.text
+                bar.update(bool(delta.finish))
+        return written
 
 
 def find_tasks(tasks: Sequence[str], task_path: str | None = None) -> TaskManager:
@@ -311,7 +247,7 @@ def find_tasks(tasks: Sequence[str], task_path: str | None = None) -> TaskManage
 
 
 def evaluate(
-    model: OpenHarnessModel,
+    model: HarnessModel,
     tasks: Sequence[str],
     *,
     task_path: str | None = None,
@@ -367,15 +303,16 @@ def turkish_pairs(category: str, **_: Any) -> dict[str, datasets.Dataset]:
     return {"test": datasets.Dataset.from_list(rows)}
 
 
-def _generation_options(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def _generation_options(given: dict[str, Any]) -> dict[str, Any]:
     """What the engine is asked, of the harness's options."""
+    kwargs: Mapping[str, Any] = normalize_gen_kwargs(given, _DRAWN)
     known = {*_SAMPLED, "do_sample", "until", "max_gen_toks"}
     # What is 1, on or off is left as the harness's own models have it: beams, a cache, ...
     others = {k: v for k, v in kwargs.items() if k not in known and v not in (None, 0, 1)}
     if others:
         name, value = next(iter(others.items()))
         raise UserError(f"a task asks for {name}={value!r}, which these models have not")
-    given = {name: kwargs[name] for name in _SAMPLED if name in kwargs}
-    sampling = Sampling(**{"temperature": 0.0, "top_p": 1.0, **given})
+    sampled = {name: kwargs[name] for name in _SAMPLED if name in kwargs}
+    sampling = Sampling(**{"temperature": 0.0, "top_p": 1.0, **sampled})
     stops = [stop for stop in kwargs["until"] if stop]
     return {"sampling": sampling, "stops": stops, "max_tokens": kwargs["max_gen_toks"]}

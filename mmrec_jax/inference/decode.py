@@ -4,7 +4,7 @@
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,6 +22,8 @@ from mmrec_jax.models.growing_state import GrowingState
 from mmrec_jax.settings import LARGEST_SEED
 from mmrec_jax.typing import Array, Bool, Float, Int, Integer
 
+_ENDS = 16  # that there is room for: texts and conversations have others, and one program
+
 
 @flax.struct.dataclass
 class Rows:
@@ -37,6 +39,9 @@ class Rows:
     sample: Int[Array, "B"]
     draws: Int[Array, "B"]
     sampling: RowSampling
+
+    def __len__(self) -> int:
+        return self.ended.shape[0]
 
 
 class Drawn(NamedTuple):
@@ -54,64 +59,29 @@ def begin_rows(
     sampling: Sampling,
     seed: int,
     ends: Sequence[int],
-    most_ends: int,
 ) -> Rows:
     """Rows that continue `text`, which is left as it is: one for each number of a sample.
 
-    `most_ends`, at least as many as `ends`, is the same for all rows of a batch.
+    Those of at most 16 `ends` may stand in one batch.
 
     Raises:
       UserError: a seed that JAX would take for another one.
     """
     if not 0 <= seed <= LARGEST_SEED:
         raise UserError(f"seed is {seed}; it must be in 0 to {LARGEST_SEED}")
-    own = {
-        "ends": np.array([*ends, *[-1] * (most_ends - len(ends))], np.int32),
-        "seed": np.uint32(seed),
-        "sample": np.array(samples, np.int32),
-        "draws": np.int32(text.draws),
-        "sampling": sampling.rows(len(samples)),
+    row: dict[str, Any] = {
+        "state": text.state,
+        "logits": text.logits,
+        "seen": text.seen,
+        "ended": np.zeros(1, bool),
+        "ends": np.array([[*ends, *[-1] * (_ENDS - len(ends))]], np.int32),
+        "seed": np.array([seed], np.uint32),
+        "sample": np.zeros(1, np.int32),
+        "draws": np.array([text.draws], np.int32),
+        "sampling": sampling.rows(1),
     }
-    return _begin_rows(model, text.state, text.logits, text.seen, own)
-
-
-@jax.jit  # one program, where each array by itself would be three
-def _begin_rows(
-    model: LanguageModel, state: State, logits: Array, seen: Array, own: dict[str, Any]
-) -> Rows:
-    count = own["sample"].shape[0]
-
-    def repeat(x: Array, axis: int = 0) -> Array:
-        return jnp.repeat(x, count, axis=axis)
-
-    return Rows(
-        state=jax.tree.map(repeat, state, model.state_batch_axes),
-        logits=repeat(logits),
-        seen=repeat(seen),
-        ended=jnp.zeros(count, bool),
-        ends=jnp.tile(own["ends"], (count, 1)),
-        seed=jnp.full(count, own["seed"]),
-        draws=jnp.full(count, own["draws"]),
-        sample=own["sample"],
-        sampling=own["sampling"],
-    )
-
-
-def idle_rows(model: LanguageModel, count: int, *, most_ends: int) -> Rows:
-    """Rows in which nothing is written, until `put_row`."""
-    vocab_size = model.config.vocab_size
-    nothing = TextState(
-        state=model.initial_state(1),
-        logits=np.zeros((1, vocab_size), np.float32),
-        seen=np.zeros((1, vocab_size), bool),
-        length=0,
-        draws=0,
-        tail=(),
-    )
-    greedy = Sampling(temperature=0.0)
-    options: dict[str, Any] = {"sampling": greedy, "seed": 0, "ends": (), "most_ends": most_ends}
-    rows = begin_rows(model, nothing, range(count), **options)
-    return dataclasses.replace(rows, ended=jnp.ones(count, bool))
+    rows = take_rows(model, [Rows(**row)], [0] * len(samples), len(samples))
+    return dataclasses.replace(rows, sample=jnp.array(samples, jnp.int32))
 
 
 def step(model: LanguageModel, params: Params, rows: Rows, ids: np.int32) -> tuple[Drawn, Rows]:
@@ -151,47 +121,30 @@ def top_logprobs(rows: Rows, ids: np.int32, count: int) -> tuple[Array, Array]:
     return jax.lax.top_k(jax.nn.log_softmax(_possible(rows.logits, ids)), count)
 
 
-def put_row(model: LanguageModel, rows: Rows, index: int, row: Rows) -> Rows:
-    """`rows` with the one of `row` at `index`; consumes `rows`."""
-    rows, row = _with_one_room(rows, row)
-    return _put_row(model, rows, np.int32(index), row)
+def take_rows(
+    model: LanguageModel, parts: Sequence[Rows], indices: Sequence[int], count: int
+) -> Rows:
+    """The rows at the indices, in their order, of all parts one behind another.
 
-
-@partial(jax.jit, donate_argnames="rows")
-def _put_row(model: LanguageModel, rows: Rows, index: Array, row: Rows) -> Rows:
-    put = jax.lax.dynamic_update_slice_in_dim
-    axes = _batch_axes(model)
-    return jax.tree.map(lambda x, new, axis: put(x, new, index, axis), rows, row, axes)
-
-
-def take_rows(model: LanguageModel, rows: Rows, row: Rows, indices: Sequence[int]) -> Rows:
-    """Those of `rows` at the indices, in their order; the one of `row` comes behind the last."""
-    rows, row = _with_one_room(rows, row)
-    return _take_rows(model, rows, row, np.array(indices, np.int32))
-
-
-@jax.jit
-def _take_rows(model: LanguageModel, rows: Rows, row: Rows, indices: Array) -> Rows:
-    def taken(x: Array, other: Array, axis: int) -> Array:
-        return jnp.take(jnp.concatenate([x, other], axis), indices, axis)
-
-    return jax.tree.map(taken, rows, row, _batch_axes(model))
-
-
-def _with_one_room(rows: Rows, row: Rows) -> Iterator[Rows]:
-    """Both, with states of the same room if they grow."""
-    states = rows.state, row.state
-    if isinstance(rows.state, GrowingState):
+    Up to `count`, at least as many, other rows follow in which nothing is written.
+    """
+    states = [part.state for part in parts]
+    if isinstance(states[0], GrowingState):
         room = max(state.room for state in states)
-        states = tuple(state.resized(room) for state in states)
-    return (dataclasses.replace(x, state=y) for x, y in zip((rows, row), states, strict=True))
+        states = [state.resized(room) for state in states]
+    parts = [dataclasses.replace(x, state=state) for x, state in zip(parts, states, strict=True)]
+    others = [indices[0]] * (count - len(indices))
+    return _take_rows(model, parts, np.array([*indices, *others], np.int32), len(indices))
 
 
 @jax.jit
-def row_at(model: LanguageModel, rows: Rows, index: np.int32) -> Rows:
-    """One of the rows, as rows."""
-    take = jax.lax.dynamic_index_in_dim
-    return jax.tree.map(lambda x, axis: take(x, index, axis), rows, _batch_axes(model))
+def _take_rows(model: LanguageModel, parts: Sequence[Rows], indices: Array, written: int) -> Rows:
+    def taken(axis: int, *arrays: Array) -> Array:
+        return jnp.take(jnp.concatenate(arrays, axis), indices, axis)
+
+    rows: Rows = jax.tree.map(taken, _batch_axes(model), *parts)
+    others = jnp.arange(len(indices)) >= written
+    return dataclasses.replace(rows, ended=rows.ended | others)
 
 
 def _batch_axes(model: LanguageModel) -> Any:

@@ -37,16 +37,8 @@ def stream(
     are padding of the vocabulary and never drawn.
     """
     model = with_state(model)
-    # Two ends at least, so that one compiled step serves a text and a conversation.
-    rows = begin_rows(
-        model,
-        state,
-        range(samples),
-        sampling=sampling or Sampling(),
-        seed=seed,
-        ends=ends,
-        most_ends=max(2, len(ends)),
-    )
+    sampling = sampling or Sampling()
+    rows = begin_rows(model, state, range(samples), sampling=sampling, seed=seed, ends=ends)
     rows = colocate(params, rows)
     most = np.int32(state.logits.shape[1] if ids is None else ids)
     for _ in range(max_tokens):

@@ -5,8 +5,7 @@ import contextlib
 import json
 import secrets
 import time
-from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 from fastapi import FastAPI
@@ -17,21 +16,11 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response, Streami
 from starlette.exceptions import HTTPException
 
 from mmrec_jax.errors import UserError
-from mmrec_jax.serve.engine import Busy, Delta, Engine, Request
-from mmrec_jax.serve.metrics import metrics_text
-from mmrec_jax.serve.protocol import (
-    ChatBody,
-    CompletionBody,
-    GenerationBody,
-    chat_choice,
-    completion_choice,
-)
+from mmrec_jax.serve.engine import Busy, Delta, Request
+from mmrec_jax.serve.protocol import ChatBody, CompletionBody, GenerationBody
 from mmrec_jax.serve.service import Service
 
-_Deltas = AsyncGenerator[tuple[int, Delta], None]
-_Choice = Callable[..., dict[str, Any]]
 _FAILED = 500, "the server failed, and its log says why", "server_error"
-_PATHS = "/v1/completions", "/v1/chat/completions", "/v1/models", "/health", "/metrics"
 
 
 def create_app(service: Service) -> FastAPI:
@@ -42,11 +31,17 @@ def create_app(service: Service) -> FastAPI:
         yield
         await run_in_threadpool(service.engine.close)
 
-    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    most = service.limits.max_body_kb * 1024
+    pages: dict[str, Any] = {"docs_url": None, "redoc_url": None, "openapi_url": None}
+    app = FastAPI(lifespan=lifespan, max_body_size=most, **pages)
+
+    async def handle(_: HttpRequest, error: Exception) -> Response:
+        response = _told(error)
+        service.engine.counts[f"refused_requests_{response.status_code}"] += 1
+        return response
+
     for kind in (UserError, Busy, RequestValidationError, HTTPException, Exception):
-        app.add_exception_handler(kind, _handle)
-    responses: Counter[tuple[str, int]] = Counter()
-    app.add_middleware(_Gate, most=service.limits.max_body_kb * 1024, responses=responses)
+        app.add_exception_handler(kind, handle)
     model: dict[str, Any] = {"id": service.name, "object": "model", "owned_by": "mmrec_jax"}
     model["created"] = int(time.time())
 
@@ -54,17 +49,20 @@ def create_app(service: Service) -> FastAPI:
         if name not in (None, service.name):
             raise HTTPException(404, f"there is no such model; this server's is {service.name}")
 
+    async def answer(
+        ask: Callable[[Any], list[Request]], body: GenerationBody, http: HttpRequest
+    ) -> Response:
+        require_model(body.model)
+        requests = await run_in_threadpool(ask, body)
+        return await _Answer(service, body, requests).respond(http)
+
     @app.post("/v1/completions")
     async def completions(body: CompletionBody, http: HttpRequest) -> Response:
-        require_model(body.model)
-        requests = await run_in_threadpool(service.completions, body)
-        return await _Answer(service, body, requests, completion_choice).respond(http)
+        return await answer(service.completions, body, http)
 
     @app.post("/v1/chat/completions")
     async def chat(body: ChatBody, http: HttpRequest) -> Response:
-        require_model(body.model)
-        requests = await run_in_threadpool(service.chat, body)
-        return await _Answer(service, body, requests, chat_choice).respond(http)
+        return await answer(service.chat, body, http)
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
@@ -82,71 +80,97 @@ def create_app(service: Service) -> FastAPI:
 
     @app.get("/metrics")
     async def metrics() -> Response:
-        return PlainTextResponse(metrics_text(service.engine, service.conversations, responses))
+        return PlainTextResponse(_metrics_text(service))
 
     return app
+
+
+def _metrics_text(service: Service) -> str:
+    """What the server has done and is doing, in Prometheus' text format."""
+    engine, conversations = service.engine, service.conversations
+    counters = {f"{name}_total": count for name, count in sorted(engine.counts.items())}
+    gauges = {
+        "slots": engine.slots,
+        "running_samples": engine.running,
+        "waiting_requests": engine.waiting,
+        "kept_conversations": len(conversations),
+        "kept_bytes": conversations.num_bytes,
+    }
+    lines = []
+    for kind, values in (("counter", counters), ("gauge", gauges)):
+        for name, value in values.items():
+            lines += [f"# TYPE mmrec_{name} {kind}", f"mmrec_{name} {value}"]
+    return "\n".join([*lines, ""])
 
 
 class _Answer:
     """The response to one body, whole or as a stream of events."""
 
-    def __init__(
-        self, service: Service, body: GenerationBody, requests: list[Request], choice: _Choice
-    ) -> None:
-        self._service, self._body, self._requests, self._form = service, body, requests, choice
+    def __init__(self, service: Service, body: GenerationBody, requests: list[Request]) -> None:
+        self._service, self._body, self._requests = service, body, requests
+        prefix, self._kind, self._chunk_kind = body.names
+        number = f"{prefix}-{secrets.token_hex(12)}"
+        self._head = {"id": number, "created": int(time.time()), "model": service.name}
+        self._samples = sum(request.samples for request in requests)
         self._drawn = 0
-        chat = choice is chat_choice
-        self._kind = "chat.completion" if chat else "text_completion"
-        self._chunk_kind = "chat.completion.chunk" if chat else "text_completion"
-        self._head = {
-            "id": f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}",
-            "created": int(time.time()),
-            "model": service.name,
-        }
 
     async def respond(self, http: HttpRequest) -> Response:
         """Submits the requests; `Busy` if too many wait."""
-        deltas = _submit(self._service.engine, self._requests)
+        queue: asyncio.Queue[Delta] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def deliver(delta: Delta) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(queue.put_nowait, delta)
+
+        self._service.engine.submit(self._requests, deliver)
+        deltas = self._deltas(queue)
         if self._body.stream:
             return StreamingResponse(self._events(deltas), media_type="text/event-stream")
-        parts: list[list[Delta]] = [[] for _ in range(self._body.n * len(self._requests))]
+        parts: list[list[Delta]] = [[] for _ in range(self._samples)]
         async with contextlib.aclosing(deltas):
-            async for index, delta in deltas:
+            async for delta in deltas:
                 if delta.finish == "error" or await http.is_disconnected():
                     return _error(*_FAILED)
-                parts[index].append(delta)
-        choices = []
-        for index, each in enumerate(parts):
-            self._drawn += sum(delta.tokens for delta in each)
-            scores = [score for delta in each for score in delta.scores]
-            whole = Delta(index, "".join(delta.text for delta in each), scores)
-            choices.append(self._choice(index, whole._replace(finish=each[-1].finish)))
+                parts[delta.sample].append(delta)
+        choices = [self._choice(_joined(each)) for each in parts]
         return JSONResponse(
             {**self._head, "object": self._kind, "choices": choices, "usage": self._usage()}
         )
 
-    async def _events(self, deltas: _Deltas) -> AsyncIterator[str]:
+    async def _deltas(self, queue: asyncio.Queue[Delta]) -> AsyncGenerator[Delta, None]:
+        """What is added, until all samples have ended; whoever leaves before that cancels them."""
+        left = self._samples
+        try:
+            while left:
+                delta = await queue.get()
+                left -= bool(delta.finish)
+                self._drawn += delta.tokens
+                yield delta
+        finally:
+            for request in self._requests:
+                request.cancelled = True
+
+    async def _events(self, deltas: AsyncGenerator[Delta, None]) -> AsyncIterator[str]:
         head = {**self._head, "object": self._chunk_kind}
         async with contextlib.aclosing(deltas):
-            async for index, delta in deltas:
+            async for delta in deltas:
                 if delta.finish == "error":
                     yield _event(_error_body(*_FAILED[1:]))
                     return
-                self._drawn += delta.tokens
                 if delta.text or delta.scores or delta.finish:
-                    yield _event({**head, "choices": [self._choice(index, delta, chunk=True)]})
+                    yield _event({**head, "choices": [self._choice(delta, chunk=True)]})
         if self._body.stream_options.include_usage:
             yield _event({**head, "choices": [], "usage": self._usage()})
         yield "data: [DONE]\n\n"
 
-    def _choice(self, index: int, delta: Delta, chunk: bool = False) -> dict[str, Any]:
-        scores = None if self._body.scores is None else delta.scores
-        choice = self._form(self._service.tokenizer, delta.text, scores, chunk)
-        return {"index": index, **choice, "finish_reason": delta.finish or None}
+    def _choice(self, delta: Delta, chunk: bool = False) -> dict[str, Any]:
+        choice = self._body.choice(self._service.tokenizer, delta, chunk)
+        return {"index": delta.sample, **choice, "finish_reason": delta.finish or None}
 
     def _usage(self) -> dict[str, Any]:
-        reused = sum(each.before.length for each in self._requests if each.before)
-        read = sum(len(each.ids) for each in self._requests) + reused
+        read = sum(request.length for request in self._requests)
+        reused = read - sum(len(request.ids) for request in self._requests)
         return {
             "prompt_tokens": read,
             "completion_tokens": self._drawn,
@@ -155,49 +179,16 @@ class _Answer:
         }
 
 
-def _submit(engine: Engine, requests: Sequence[Request]) -> _Deltas:
-    """Queues the requests; then what is added to their choices, by index, until all have ended.
-
-    Whoever leaves before that cancels them.
-
-    Raises:
-      Busy: too many wait already.
-    """
-    queue: asyncio.Queue[tuple[int, Delta]] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-
-    def deliver_from(first: int) -> Callable[[Delta], None]:
-        def deliver(delta: Delta) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(queue.put_nowait, (first + delta.sample, delta))
-
-        return deliver
-
-    count = 0
-    for request in requests:
-        request.deliver = deliver_from(count)
-        count += request.samples
-    engine.submit(requests)
-
-    async def deltas() -> _Deltas:
-        left = count
-        try:
-            while left:
-                index, delta = await queue.get()
-                left -= bool(delta.finish)
-                yield index, delta
-        finally:
-            for request in requests:
-                request.cancelled = True
-
-    return deltas()
+def _joined(deltas: list[Delta]) -> Delta:
+    scores = [score for delta in deltas for score in delta.scores]
+    return deltas[-1]._replace(text="".join(delta.text for delta in deltas), scores=scores)
 
 
 def _event(values: dict[str, Any]) -> str:
     return f"data: {json.dumps(values, ensure_ascii=False)}\n\n"
 
 
-async def _handle(_: HttpRequest, error: Exception) -> Response:
+def _told(error: Exception) -> Response:
     """No error is told in another form, nor with a traceback."""
     match error:
         case UserError():
@@ -224,36 +215,3 @@ def _error(
 
 def _error_body(message: str, kind: str, param: str | None = None) -> dict[str, Any]:
     return {"error": {"message": message, "type": kind, "param": param, "code": None}}
-
-
-class _Gate:
-    """ASGI middleware: only bodies of a limited size pass, and responses are counted."""
-
-    def __init__(self, app: Any, most: int, responses: Counter[tuple[str, int]]) -> None:
-        self._app, self._most, self._responses = app, most, responses
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def counted(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                path = scope["path"] if scope["path"] in _PATHS else "other"
-                self._responses[path, message["status"]] += 1
-            await send(message)
-
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        body, more = bytearray(), True
-        while more and len(body) <= self._most:
-            message = await receive()
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-        messages = [{"type": "http.request", "body": bytes(body)}]
-
-        async def replayed() -> Any:
-            return messages.pop() if messages else await receive()
-
-        if len(body) <= self._most:
-            await self._app(scope, replayed, counted)
-        else:
-            response = _error(413, f"the body has more than {self._most:,} bytes")
-            await response(scope, receive, counted)

@@ -15,21 +15,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mmrec_jax.errors import UserError
-from mmrec_jax.inference.decode import (
-    Rows,
-    begin_rows,
-    idle_rows,
-    put_row,
-    row_at,
-    step,
-    take_rows,
-    top_logprobs,
-)
+from mmrec_jax.inference.decode import Rows, begin_rows, step, take_rows, top_logprobs
 from mmrec_jax.inference.generate import TextStream, state_after
 from mmrec_jax.inference.prefill import TextState, prefill
 from mmrec_jax.inference.rereading import colocate, with_state
@@ -48,9 +39,9 @@ class Busy(Exception):
 
 
 class Delta(NamedTuple):
-    """What is added to one sample of a request."""
+    """What is added to one of the samples of the requests that were submitted together."""
 
-    sample: int
+    sample: int  # its index among all of them
     text: str = ""
     scores: Sequence[TokenScore] = ()
     tokens: int = 0  # drawn; one at which the text ended is not counted
@@ -59,10 +50,9 @@ class Delta(NamedTuple):
 
 @dataclasses.dataclass
 class Request:
-    """A text to be continued. Its functions are called from the engine's thread."""
+    """A text to be continued."""
 
     ids: np.ndarray  # int32 [n], n >= 1, to be read after `before`
-    deliver: Callable[[Delta], None]
     max_tokens: int
     ends: Sequence[int] = ()
     stops: Sequence[str] = ()
@@ -71,10 +61,17 @@ class Request:
     seed: int = 0
     samples: int = 1
     scores: int | None = None  # how many likely tokens beside the score of the one drawn
-    # Called with a sample's text and the state after it, if it can be continued
+    # Called in the engine's thread with a sample's text and the state after it, if it can go on
     keep: Callable[[str, TextState], None] | None = None
     cancelled: bool = False
-    submitted: float = 0.0  # seconds of the monotonic clock
+    # Set when it is submitted: who is told, and the index of its first sample
+    deliver: Callable[[Delta], None] = dataclasses.field(init=False)
+    first: int = dataclasses.field(init=False)
+
+    @property
+    def length(self) -> int:
+        """Tokens of the text."""
+        return len(self.ids) + (self.before.length if self.before else 0)
 
 
 @dataclasses.dataclass
@@ -84,14 +81,11 @@ class _Writing:
     request: Request
     sample: int
     start: TextState
-    stream: TextStream
     told: ToldText
     drawn: int = 0
-    text: str = ""
 
-    def deliver(self, text: str = "", scores: Sequence[TokenScore] = (), **others: object) -> None:
-        self.text += text
-        self.request.deliver(Delta(self.sample, text, scores, **others))  # type: ignore[arg-type]
+    def deliver(self, *added: Any, **others: Any) -> None:
+        self.request.deliver(Delta(self.request.first + self.sample, *added, **others))
 
 
 class Engine:
@@ -108,15 +102,16 @@ class Engine:
         tokenizer: Tokenizer,
         *,
         slots: int,
-        most_ends: int,
         most_waiting: int,
     ) -> None:
-        """`most_ends` as of `decode.begin_rows`; `start` begins."""
+        """`start` begins."""
         self.counts: collections.Counter[str] = collections.Counter()
         self.slots = slots
-        self._sizes = [1, *sorted(_sizes(slots))]
+        self._sizes = [slots]
+        while self._sizes[0] > 1:
+            self._sizes.insert(0, -(-self._sizes[0] // _GROWTH))
         self._model, self._params, self._tokenizer = with_state(model), params, tokenizer
-        self._most_ends, self._most_waiting = most_ends, most_waiting
+        self._most_waiting = most_waiting
         self._vocabulary = np.int32(tokenizer.vocab_size)
         self._waiting: collections.deque[Request] = collections.deque()
         self._changed = threading.Condition()
@@ -137,7 +132,7 @@ class Engine:
     @property
     def running(self) -> int:
         """Samples that are being written."""
-        return sum(each is not None for each in self._writing)
+        return len(self._writing)
 
     def start(self) -> None:
         """Begins; what every text needs is compiled first.
@@ -148,33 +143,52 @@ class Engine:
         self._thread.start()
         ids = np.full(_CHUNK // 2 + 1, self._tokenizer.bos_id, np.int32)  # both lengths of chunks
         for size in self._sizes:
-            ended: queue.SimpleQueue[str] = queue.SimpleQueue()
-
-            def deliver(delta: Delta, ended: queue.SimpleQueue[str] = ended) -> None:
-                if delta.finish:
-                    ended.put(delta.finish)
-
-            self.submit([Request(ids, deliver, max_tokens=2, samples=size, scores=1)])
-            if ended.get() == "error":
-                raise UserError(
-                    f"{size} samples cannot be written at once, as is said above; if memory ran "
-                    "out, fewer --slots take less"
-                )
+            whole = Request(ids, max_tokens=2, samples=size, scores=1)
+            collections.deque(self.write([whole]), maxlen=0)
+        # Texts come one by one, and leave so once all are there: each size from each beside it.
+        count = min(self.slots, self._most_waiting)
+        single = [Request(ids[:1], max_tokens=count + 1) for _ in range(count)]
+        collections.deque(self.write(single), maxlen=0)
         self.counts.clear()
 
-    def submit(self, requests: Sequence[Request]) -> None:
+    def submit(self, requests: Sequence[Request], deliver: Callable[[Delta], None]) -> None:
         """Queues requests, each of at most as many samples as there are slots.
+
+        `deliver` is called from the engine's thread.
 
         Raises:
           Busy: too many wait already; none of these was queued.
         """
+        first = 0
+        for request in requests:
+            request.deliver, request.first = deliver, first
+            first += request.samples
         with self._changed:
             if not self.alive or self.waiting + len(requests) > self._most_waiting:
                 raise Busy
-            for request in requests:
-                request.submitted = time.monotonic()
-                self._waiting.append(request)
+            self._waiting.extend(requests)
+            self.counts["requests"] += len(requests)
             self._changed.notify()
+
+    def write(self, requests: Sequence[Request]) -> Iterator[Delta]:
+        """What is added to the samples of requests, until all have ended.
+
+        Raises:
+          Busy: too many wait already.
+          UserError: a text could not be written.
+        """
+        told: queue.SimpleQueue[Delta] = queue.SimpleQueue()
+        self.submit(requests, told.put)
+        left = sum(request.samples for request in requests)
+        while left:
+            delta = told.get()
+            left -= bool(delta.finish)
+            if delta.finish == "error":
+                raise UserError(
+                    "a text could not be written, as is said above; if memory ran out, fewer "
+                    "samples at once take less (--slots, --batch-size)"
+                )
+            yield delta
 
     def close(self) -> None:
         """Ends the thread; what is waiting or being written ends with an error."""
@@ -188,7 +202,7 @@ class Engine:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self.waiting or self.running)
             if self._closed:
-                break
+                return self._fail(*self._waiting)
             try:
                 next(self._chunks)
                 if self.running:
@@ -197,60 +211,45 @@ class Engine:
                 # The step has consumed its rows: what was in them is lost, and the rest goes on.
                 traceback.print_exc(file=sys.stderr)
                 self._fail()
-        self._fail()
-        while self._waiting:
-            _deliver_error(self._waiting.popleft())
 
     def _clear(self) -> None:
         self._reading: Request | None = None
         self._chunks = self._read()
-        self._writing: list[_Writing | None] = [None]
-        self._rows, self._idle = self._idle_rows(), self._idle_rows()
+        self._writing: list[_Writing] = []
+        self._rows: Rows | None = None
 
-    def _idle_rows(self) -> Rows:
-        rows: Rows = idle_rows(self._model, 1, most_ends=self._most_ends)
-        return colocate(self._params, rows)
+    def _regroup(self, kept: Sequence[int], *new: Rows) -> None:
+        """Makes the batch, in one of its sizes, of some of its rows and new ones."""
+        parts = new if self._rows is None else (self._rows, *new)
+        indices = [*kept, *range(sum(map(len, parts)) - sum(map(len, new)), sum(map(len, parts)))]
+        size = next(size for size in self._sizes if size >= len(indices))
+        self._rows = take_rows(self._model, parts, indices, size) if indices else None
 
-    def _fit(self, count: int) -> None:
-        """Gives the batch the size for so many samples, those that are being written included."""
-        size = next(size for size in self._sizes if size >= count)
-        if size == len(self._writing):
-            return
-        kept = [slot for slot, each in enumerate(self._writing) if each is not None]
-        new = size - len(kept)
-        indices = [*kept, *[len(self._writing)] * new]
-        self._rows = take_rows(self._model, self._rows, self._idle, indices)
-        self._writing = [*(self._writing[slot] for slot in kept), *[None] * new]
-
-    def _fail(self) -> None:
-        """Ends what is being read and written with an error."""
-        if self._reading is not None:
-            _deliver_error(self._reading)
+    def _fail(self, *requests: Request) -> None:
+        """Ends what is being read and written with an error, and these requests."""
+        for request in (*requests, *([self._reading] if self._reading else [])):
+            for sample in range(request.samples):
+                request.deliver(Delta(request.first + sample, finish="error"))
         for each in self._writing:
-            if each is not None:
-                each.deliver(finish="error")
+            each.deliver(finish="error")
         self._clear()
 
     def _read(self) -> Iterator[None]:
         """Reads prompts in their order, a chunk at a time, and puts each that was read in rows."""
         while True:
             self._reading = request = self._next_request()
-            if request is None:
-                yield
-                continue
-            text = request.before
-            for begin in range(0, len(request.ids), _CHUNK):
-                chunk = request.ids[begin : begin + _CHUNK]
-                text = prefill(self._model, self._params, chunk, text)
-                self.counts["prompt_tokens"] += len(chunk)
-                if begin + _CHUNK < len(request.ids):
-                    yield
-            assert text is not None
-            self.counts["reused_tokens"] += text.length - len(request.ids)
-            self._reading = None
-            self._fit(self.running + request.samples)
-            for sample in range(request.samples):
-                self._put(request, sample, text)
+            if request is not None:
+                text = request.before
+                for begin in range(0, len(request.ids), _CHUNK):
+                    if begin:
+                        yield
+                    chunk = request.ids[begin : begin + _CHUNK]
+                    text = prefill(self._model, self._params, chunk, text)
+                    self.counts["prompt_tokens"] += len(chunk)
+                assert text is not None
+                self.counts["reused_tokens"] += text.length - len(request.ids)
+                self._reading = None
+                self._put(request, text)
             yield
 
     def _next_request(self) -> Request | None:
@@ -262,75 +261,67 @@ class Engine:
                 return self._waiting.popleft()
         return None
 
-    def _put(self, request: Request, sample: int, text: TextState) -> None:
-        slot = self._writing.index(None)
-        row = begin_rows(
+    def _put(self, request: Request, text: TextState) -> None:
+        rows = begin_rows(
             self._model,
             text,
-            [sample],
+            range(request.samples),
             sampling=request.sampling,
             seed=request.seed,
             ends=request.ends,
-            most_ends=self._most_ends,
         )
-        self._rows = put_row(self._model, self._rows, slot, colocate(self._params, row))
-        stream = TextStream(self._tokenizer, text.tail, text.pending)
-        told = ToldText(stream, request.stops)
-        self._writing[slot] = _Writing(request, sample, text, stream, told)
+        self._regroup(range(self.running), colocate(self._params, rows))
+        for sample in range(request.samples):
+            told = ToldText(TextStream(self._tokenizer, text.tail, text.pending), request.stops)
+            self._writing.append(_Writing(request, sample, text, told))
 
     def _write(self) -> None:
         """One token of each sample."""
-        begin = time.monotonic()
-        self._fit(self.running)
+        begin, rows = time.monotonic(), self._rows
+        assert rows is not None
         likely: list[list[tuple[int, float]]] = [[] for _ in self._writing]
-        if any(each is not None and each.request.scores for each in self._writing):
+        if any(each.request.scores for each in self._writing):
             most = min(MOST_TOP_LOGPROBS, int(self._vocabulary))
-            found = top_logprobs(self._rows, self._vocabulary, most)
+            found = top_logprobs(rows, self._vocabulary, most)
             values, ids = (np.asarray(x).tolist() for x in found)
             likely = [list(zip(*each, strict=True)) for each in zip(ids, values, strict=True)]
-        drawn, self._rows = step(self._model, self._params, self._rows, self._vocabulary)
+        drawn, self._rows = step(self._model, self._params, rows, self._vocabulary)
         tokens, logprobs = np.asarray(drawn.tokens), np.asarray(drawn.logprobs)
-        for slot, each in enumerate(self._writing):
-            if each is None:
-                continue
+        kept = []
+        for row, each in enumerate(self._writing):
             score = None
             if (most_likely := each.request.scores) is not None:
-                top = tuple(likely[slot][:most_likely])
-                score = TokenScore(int(tokens[slot]), float(logprobs[slot]), top)
-            if each.request.cancelled or self._advance(each, slot, int(tokens[slot]), score):
-                self._writing[slot] = None
-                self._rows = put_row(self._model, self._rows, slot, self._idle)
+                top = tuple(likely[row][:most_likely])
+                score = TokenScore(int(tokens[row]), float(logprobs[row]), top)
+            if each.request.cancelled:
+                continue
+            if self._advance(self._rows, row, each, int(tokens[row]), score):
+                kept.append(row)
+        if len(kept) < self.running:
+            self._writing = [self._writing[row] for row in kept]
+            self._regroup(kept)
         self.counts["decode_steps"] += 1
         self.counts["decode_seconds"] += time.monotonic() - begin  # type: ignore[assignment]
 
-    def _advance(self, each: _Writing, slot: int, token: int, score: TokenScore | None) -> bool:
-        """Tells of the next token of a sample; whether it was the last one."""
-        request, ended = each.request, token in each.request.ends
+    def _advance(
+        self, batch: Rows, row: int, each: _Writing, token: int, score: TokenScore | None
+    ) -> bool:
+        """Tells of the next token of a sample; whether more follow."""
+        request, told, ended = each.request, each.told, token in each.request.ends
         if not ended:
             self.counts["generated_tokens"] += 1
             each.drawn += 1
-            each.deliver(*each.told.push(token, score), tokens=1)
-            if not each.told.stopped and each.drawn < request.max_tokens:
-                return False
-        if not each.told.stopped:
-            pending = each.stream.pending  # bytes whose text would not be what the state has read
-            row = row_at(self._model, self._rows, np.int32(slot)) if request.keep else None
-            state = state_after(each.start, each.drawn, row, each.stream) if row else None
-            each.deliver(*each.told.finish())
-            if request.keep and state and not pending and not each.told.stopped:
+            each.deliver(*told.push(token, score), tokens=1)
+            if not told.stopped and each.drawn < request.max_tokens:
+                return True
+        if not told.stopped:
+            state = None
+            if request.keep and not told.stream.pending:  # else the state has read more than text
+                alone = take_rows(self._model, [batch], [row], 1)
+                state = state_after(each.start, each.drawn, alone, told.stream)
+            each.deliver(*told.finish())
+            if request.keep and state and not told.stopped:
                 # What follows has a seed of its own.
-                request.keep(each.text, dataclasses.replace(state, draws=0))
-        each.deliver(finish="stop" if ended or each.told.stopped else "length")
-        return True
-
-
-def _sizes(slots: int) -> Iterator[int]:
-    """From all slots down to two."""
-    while slots > 1:
-        yield slots
-        slots = -(-slots // _GROWTH)
-
-
-def _deliver_error(request: Request) -> None:
-    for sample in range(request.samples):
-        request.deliver(Delta(sample, finish="error"))
+                request.keep(told.text, dataclasses.replace(state, draws=0))
+        each.deliver(finish="stop" if ended or told.stopped else "length")
+        return False

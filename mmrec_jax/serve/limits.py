@@ -2,14 +2,16 @@
 
 import dataclasses
 
+from mmrec_jax.settings import Settings, setting
+
 
 @dataclasses.dataclass(frozen=True)
-class Limits:
+class Limits(Settings):
     """Each is at least 1."""
 
-    slots: int = 32  # samples written at once
-    max_waiting: int = 128  # requests that wait for a slot; another one is refused with status 429
-    max_prompt: int = 8192  # tokens of a prompt
-    max_tokens: int = 4096  # that a request may ask for
-    max_body_kb: int = 1024  # of a request
-    state_mb: int = 256  # of the states of conversations, the least recently used of which go first
+    slots: int = setting(32, "samples written at once")
+    max_waiting: int = setting(128, "requests that may wait for a slot; more get status 429")
+    max_prompt: int = setting(8192, "tokens of a prompt")
+    max_tokens: int = setting(4096, "that a request may ask for")
+    max_body_kb: int = setting(1024, "of a request")
+    state_mb: int = setting(256, "for the states of conversations that may go on")

@@ -4,13 +4,12 @@ What a request asks for and this server does not do is refused by its name, unle
 in the way that changes nothing.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from mmrec_jax.serve.engine import MOST_TOP_LOGPROBS
-from mmrec_jax.serve.told_text import TokenScore
+from mmrec_jax.serve.engine import MOST_TOP_LOGPROBS, Delta
 from mmrec_jax.settings import LARGEST_SEED
 from mmrec_jax.tokenizers.conversation import Message
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
@@ -30,7 +29,16 @@ _NEUTRAL: Mapping[str, Any] = {
     "annotations": [],
     "response_format": {"type": "text"},
 }
+
+
+def _listed(value: Any) -> Any:
+    """What may be said once or as a list, as a list; ids are one prompt."""
+    several = isinstance(value, list) and not (value and isinstance(value[0], int))
+    return value if several else [value]
+
+
 _Stop = Annotated[str, Field(min_length=1, max_length=256)]
+_Stops = Annotated[list[_Stop], Field(max_length=4), BeforeValidator(_listed)]
 _Ids = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
 _Likely = Annotated[int, Field(ge=0, le=MOST_TOP_LOGPROBS)]
 
@@ -41,13 +49,11 @@ class _Body(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_what_changes_nothing(cls, values: Any) -> Any:
-        def changes(name: str, value: Any) -> bool:
-            neutral = name in _NEUTRAL and value == _NEUTRAL[name]
-            return value is not None and name not in _NO_MATTER and not neutral
-
-        if not isinstance(values, dict):
-            return values
-        return {name: value for name, value in values.items() if changes(name, value)}
+        if isinstance(values, dict):
+            values = {name: x for name, x in values.items() if x is not None}
+            values = {name: x for name, x in values.items() if x != _NEUTRAL.get(name)}
+            values = {name: x for name, x in values.items() if name not in _NO_MATTER}
+        return values
 
 
 class StreamOptions(_Body):
@@ -59,6 +65,9 @@ class StreamOptions(_Body):
 class GenerationBody(_Body):
     """What both kinds of request have; `top_k` and `repetition_penalty` are not OpenAI's."""
 
+    # What the id of a response begins with, and what a response and a part of it are called
+    names: ClassVar[tuple[str, str, str]]
+
     model: str | None = None
     temperature: float = 1.0
     top_p: float = 1.0
@@ -66,38 +75,34 @@ class GenerationBody(_Body):
     repetition_penalty: float = 1.0
     seed: int | None = Field(None, ge=0, le=LARGEST_SEED)
     n: int = Field(1, ge=1)
-    stop: _Stop | Annotated[list[_Stop], Field(max_length=4)] = []
+    stop: _Stops = []
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
 
-    @property
-    def stops(self) -> list[str]:
-        """The stop strings."""
-        return [self.stop] if isinstance(self.stop, str) else self.stop
-
-    @property
-    def scores(self) -> int | None:
-        """How many likely tokens are told beside each one; None: no scores at all."""
+    def choice(self, tokenizer: Tokenizer, delta: Delta, chunk: bool) -> dict[str, Any]:
+        """What a choice of the response, or of a part of it, has beside its index and its end."""
         raise NotImplementedError
 
 
 class CompletionBody(GenerationBody):
     """A request to `/v1/completions`."""
 
-    prompt: str | _Ids | Annotated[list[str | _Ids], Field(min_length=1)]
+    names = "cmpl", "text_completion", "text_completion"
+
+    prompt: Annotated[list[str | _Ids], Field(min_length=1), BeforeValidator(_listed)]
     max_tokens: int = Field(16, ge=1)
     logprobs: _Likely | None = None
 
-    @property
-    def prompts(self) -> Sequence[str | list[int]]:
-        """Each of them, a text or ids."""
-        several = isinstance(self.prompt, list) and not isinstance(self.prompt[0], int)
-        return self.prompt if several else [self.prompt]  # type: ignore[return-value, list-item]
-
-    @property
-    def scores(self) -> int | None:
-        """See `GenerationBody.scores`."""
-        return self.logprobs
+    def choice(self, tokenizer: Tokenizer, delta: Delta, chunk: bool) -> dict[str, Any]:
+        """See `GenerationBody.choice`."""
+        name, scores = tokenizer.id_to_piece, delta.scores
+        logprobs = {
+            "tokens": [name(score.token) for score in scores],
+            "token_logprobs": [score.logprob for score in scores],
+            "top_logprobs": [{name(i): logprob for i, logprob in score.top} for score in scores],
+            "text_offset": [score.offset for score in scores],
+        }
+        return {"text": delta.text, "logprobs": logprobs if scores else None}
 
 
 class TextPart(_Body):
@@ -124,44 +129,24 @@ class ChatMessage(_Body):
 class ChatBody(GenerationBody):
     """A request to `/v1/chat/completions`."""
 
+    names = "chatcmpl", "chat.completion", "chat.completion.chunk"
+
     messages: list[ChatMessage] = Field(min_length=1)
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
     logprobs: bool = False
     top_logprobs: _Likely = 0
 
-    @property
-    def scores(self) -> int | None:
-        """See `GenerationBody.scores`."""
-        return self.top_logprobs if self.logprobs else None
+    def choice(self, tokenizer: Tokenizer, delta: Delta, chunk: bool) -> dict[str, Any]:
+        """See `GenerationBody.choice`."""
 
+        def entry(token: int, logprob: float) -> dict[str, Any]:
+            return {"token": tokenizer.id_to_piece(token), "logprob": logprob, "bytes": None}
 
-def completion_choice(
-    tokenizer: Tokenizer, text: str, scores: Sequence[TokenScore] | None, chunk: bool
-) -> dict[str, Any]:
-    """What a choice of `/v1/completions` has beside its index and its end; in chunks the same."""
-    name = tokenizer.id_to_piece
-    logprobs = scores and {
-        "tokens": [name(score.token) for score in scores],
-        "token_logprobs": [score.logprob for score in scores],
-        "top_logprobs": [{name(i): logprob for i, logprob in score.top} for score in scores],
-        "text_offset": [score.offset for score in scores],
-    }
-    return {"text": text, "logprobs": logprobs or None}
-
-
-def chat_choice(
-    tokenizer: Tokenizer, text: str, scores: Sequence[TokenScore] | None, chunk: bool
-) -> dict[str, Any]:
-    """What a choice of `/v1/chat/completions` has beside its index and its end."""
-
-    def entry(token: int, logprob: float) -> dict[str, Any]:
-        return {"token": tokenizer.id_to_piece(token), "logprob": logprob, "bytes": None}
-
-    content = [
-        entry(score.token, score.logprob) | {"top_logprobs": [entry(*each) for each in score.top]}
-        for score in scores or ()
-    ]
-    said = {"role": "assistant", "content": text}
-    logprobs = None if scores is None else {"content": content}
-    return {"delta" if chunk else "message": said, "logprobs": logprobs}
+        content = [
+            entry(score.token, score.logprob) | {"top_logprobs": [entry(*x) for x in score.top]}
+            for score in delta.scores
+        ]
+        said = {"role": "assistant", "content": delta.text}
+        logprobs = {"content": content} if self.logprobs else None
+        return {"delta" if chunk else "message": said, "logprobs": logprobs}

@@ -1,7 +1,7 @@
 """From the bodies of requests to what the engine is to write."""
 
 import secrets
-from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from mmrec_jax.inference.prefill import TextState
 from mmrec_jax.inference.sampling import Sampling
 from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.serve.conversations import Conversations
-from mmrec_jax.serve.engine import Delta, Engine, Request
+from mmrec_jax.serve.engine import Engine, Request
 from mmrec_jax.serve.limits import Limits
 from mmrec_jax.serve.protocol import ChatBody, CompletionBody, GenerationBody
 from mmrec_jax.tokenizers.conversation import Message
@@ -29,15 +29,8 @@ class Service:
         self.name, self.limits, self.tokenizer = name, limits, tokenizer
         self.conversations = Conversations(limits.state_mb * 2**20)
         self._encoder = chat_encoder(tokenizer) if tokenizer.chat_template else None
-        ends = response_ends(self._encoder) if self._encoder else ()
-        self.engine = Engine(
-            model,
-            params,
-            tokenizer,
-            slots=limits.slots,
-            most_ends=max(len(ends), len(tokenizer.ends)),
-            most_waiting=limits.max_waiting,
-        )
+        most = {"slots": limits.slots, "most_waiting": limits.max_waiting}
+        self.engine = Engine(model, params, tokenizer, **most)
 
     def completions(self, body: CompletionBody) -> list[Request]:
         """One request for each prompt.
@@ -45,15 +38,16 @@ class Service:
         Raises:
           UserError: the tokenizer cannot spell a prompt, or a limit is exceeded.
         """
-        ends, requests = self.tokenizer.ends, []
-        for prompt in body.prompts:
+        requests = []
+        for prompt in body.prompt:
             if isinstance(prompt, str):
                 ids = document_ids(self.tokenizer, prompt)
             else:
                 ids = np.array(prompt, np.int32)
-                self._require("an id of the prompt", ids.max(), self.tokenizer.vocab_size - 1)
-            requests.append(self._request(body, ids, ends, body.max_tokens))
-        self._require("n, times the number of prompts,", body.n * len(requests), self.limits.slots)
+                _require("an id of the prompt", ids.max(), self.tokenizer.vocab_size - 1)
+            more = {"scores": body.logprobs, "ends": self.tokenizer.ends}
+            requests.append(self._request(body, ids, body.max_tokens, **more))
+        _require("n, times the number of prompts,", body.n * len(requests), self.limits.slots)
         return requests
 
     def chat(self, body: ChatBody) -> list[Request]:
@@ -72,46 +66,35 @@ class Service:
             if response.text == text:  # else what the model wrote is not what it will be shown
                 self.conversations.keep([*messages, response], state)
 
-        ids, before = encoder.question(messages), None
+        more: dict[str, Any] = {"ends": response_ends(encoder), "keep": keep}
+        more["scores"] = body.top_logprobs if body.logprobs else None
+        ids = encoder.question(messages)
         for index, state in self.conversations.states(messages):
             rest = encoder.after_response(messages, index)
             if rest is not None:
-                ids, before = rest, state
+                ids, more["before"] = rest, state
                 break
         most = body.max_completion_tokens or body.max_tokens or self.limits.max_tokens
-        return [self._request(body, ids, response_ends(encoder), most, before, keep)]
+        return [self._request(body, ids, most, **more)]
 
     def _request(
-        self,
-        body: GenerationBody,
-        ids: np.ndarray,
-        ends: Sequence[int],
-        max_tokens: int,
-        before: TextState | None = None,
-        keep: Callable[[str, TextState], None] | None = None,
+        self, body: GenerationBody, ids: np.ndarray, max_tokens: int, **more: Any
     ) -> Request:
-        length = len(ids) + (before.length if before else 0)
-        self._require("the prompt's number of tokens", length, self.limits.max_prompt)
-        self._require("max_tokens", max_tokens, self.limits.max_tokens)
-        self._require("n", body.n, self.limits.slots)
-        return Request(
-            ids=ids,
-            deliver=_ignore,
-            max_tokens=max_tokens,
-            ends=ends,
-            stops=body.stops,
-            before=before,
+        request = Request(
+            ids,
+            max_tokens,
+            stops=body.stop,
             sampling=Sampling(body.temperature, body.top_k, body.top_p, body.repetition_penalty),
             seed=secrets.randbits(32) if body.seed is None else body.seed,
             samples=body.n,
-            scores=body.scores,
-            keep=keep,
+            **more,
         )
+        _require("the prompt's number of tokens", request.length, self.limits.max_prompt)
+        _require("max_tokens", max_tokens, self.limits.max_tokens)
+        _require("n", body.n, self.limits.slots)
+        return request
 
-    def _require(self, what: str, count: int, most: int) -> None:
-        if count > most:
-            raise UserError(f"{what} is {count:,}; the most is {most:,}")
 
-
-def _ignore(delta: Delta) -> None:
-    """Until the request is submitted."""
+def _require(what: str, count: int, most: int) -> None:
+    if count > most:
+        raise UserError(f"{what} is {count:,}; the most is {most:,}")

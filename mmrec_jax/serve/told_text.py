@@ -19,26 +19,27 @@ class ToldText:
     """The text of drawn tokens up to the first of some stop strings, which may cross tokens.
 
     Attributes:
+      stream: what decodes the tokens.
+      text: what was told.
       stopped: whether a stop string was found; nothing is told after that.
     """
 
     def __init__(self, stream: TextStream, stops: Sequence[str] = ()) -> None:
         """`stops` are not empty."""
-        self.stopped = False
-        self._stream, self._stops = stream, stops
+        self.stopped, self.text = False, ""
+        self.stream, self._stops = stream, stops
         self._held = ""  # text that a stop string may begin in
-        self._told = 0
         self._scores: list[TokenScore] = []  # of tokens whose text is not told yet
 
     def push(self, token: int, score: TokenScore | None = None) -> tuple[str, list[TokenScore]]:
         """What is certain with the next token: text, and the scores of the tokens in it."""
         if score is not None:
-            self._scores.append(score._replace(offset=self._told + len(self._held)))
-        return self._tell(self._stream.push(token), last=False)
+            self._scores.append(score._replace(offset=len(self.text) + len(self._held)))
+        return self._tell(self.stream.push(token), last=False)
 
     def finish(self) -> tuple[str, list[TokenScore]]:
         """The rest, of a text that was not stopped."""
-        return self._tell(self._stream.finish(), last=True)
+        return self._tell(self.stream.finish(), last=True)
 
     def _tell(self, added: str, last: bool) -> tuple[str, list[TokenScore]]:
         text = self._held + added
@@ -46,9 +47,9 @@ class ToldText:
         self.stopped = bool(found)
         cut = min(found) if found else len(text) - (0 if last else self._may_begin_stop(text))
         self._held = text[cut:]
-        self._told += cut
+        self.text += text[:cut]
         whole = last and not self.stopped
-        count = sum(whole or score.offset < self._told for score in self._scores)
+        count = sum(whole or score.offset < len(self.text) for score in self._scores)
         ready, self._scores = self._scores[:count], self._scores[count:]
         return text[:cut], ready
 

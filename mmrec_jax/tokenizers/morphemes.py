@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrec_jax.data.treebank import word_groups
+from mmrec_jax.data.treebank import annotated_words
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.bpe_file import unspell
 from mmrec_jax.tokenizers.learning import BEGINS, ENDS, HOLDS
@@ -58,7 +58,7 @@ def _byte_offsets(data: bytes, boundaries: Boundaries) -> list[int]:
 
 
 def read_gold_boundaries(path: Path) -> dict[str, frozenset[int]]:
-    """The boundaries of the words of a treebank that splits them, see `word_groups`.
+    """The boundaries of the words of a treebank that splits them, see `annotated_words`.
 
     In the Turkish Web Treebank (https://pypi.org/project/turkish-treebanks) they are those of
     *derivations*. A word that occurs with several analyses has the boundaries of the commonest one,
@@ -73,9 +73,9 @@ def read_gold_boundaries(path: Path) -> dict[str, frozenset[int]]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: cannot be read: {reason}") from None
-    for groups in word_groups(text, str(path)):
-        ends = frozenset(itertools.accumulate(len(row[1]) for row in groups[:-1]))
-        counts = found.setdefault("".join(row[1] for row in groups), {})
+    for word in annotated_words(text, str(path)):
+        ends = frozenset(word.boundaries)
+        counts = found.setdefault(word.form, {})
         counts[ends] = counts.get(ends, 0) + 1
     if not any(ends for counts in found.values() for ends in counts):
         raise UserError(

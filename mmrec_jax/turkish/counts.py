@@ -5,12 +5,10 @@ features. Its Wikipedia part is counted; the web part is left for evaluation.
 """
 
 import collections
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
 
-from mmrec_jax.data.treebank import treebank_file, word_groups
+from mmrec_jax.data.treebank import Word, annotated_words, treebank_file
 from mmrec_jax.turkish.letters import lower
 from mmrec_jax.turkish.roots import RootClass, stem_shapes
 from mmrec_jax.turkish.suffixes import STATES, End, Suffix, inventory, nominal_of, shapes
@@ -20,60 +18,37 @@ _SMOOTHING = 0.3
 _ROUNDS = 4
 # An encyclopaedia hardly uses the first and second person. The least number of each for one third
 # person: the shares in the fiction of UD_Turkish-FrameNet's training split.
-_POSSESSIVES = {"P1sg": 0.1, "P2sg": 0.05, "P1pl": 0.02, "P2pl": 0.01}
-_PERSONS = {"V1sg": 0.2, "V2sg": 0.1, "V1pl": 0.1, "V2pl": 0.02}
+_LEAST = {"P1sg": 0.1, "P2sg": 0.05, "P1pl": 0.02, "P2pl": 0.01}
+_LEAST |= {"V1sg": 0.2, "V2sg": 0.1, "V1pl": 0.1, "V2pl": 0.02}
 
 # (state, form, label) of a suffix; with an empty form and label, the end of a word in that state.
 Arc = tuple[str, str, str]
 
 
-class AnnotatedWord(NamedTuple):
-    """A word of a treebank in the scheme of the Turkish Web Treebank."""
-
-    word: str  # as it is written
-    lemma: str  # of its root, in lower case
-    root_class: RootClass  # of its root, as `suffixes.py` has it
-    boundaries: tuple[int, ...]  # where its derivational groups begin, without the first
-    part: str  # part of speech of its last group, such as "NOUN"
-    annotation: str  # the features of its last group, as in the file
-
-    @property
-    def nominal(self) -> tuple[str, str, str]:
-        """Number, possessive and case, "" if it has none; "Bare" is "Nom"."""
-        values: dict[str, str] = {}
-        for entry in self.annotation.split("|"):
-            name, _, value = entry.partition("=")
-            values.setdefault(name, value)  # a predicate has two numbers, the noun's first
-        case, number = values.get("Case", ""), values.get("PersonNumber", "")
-        return (
-            number if number.startswith("A") else "",
-            values.get("Possessive", ""),
-            "Nom" if case == "Bare" else case,
-        )
+def words_with_letters(conllu: str, name: str) -> Iterator[Word]:
+    """The words of a CoNLL-U text that begin with a group with a letter; errors name it `name`."""
+    found = annotated_words(conllu, name)
+    return (word for word in found if any(map(str.isalpha, word.groups[0][1])))
 
 
-def annotated_words(conllu: str, name: str) -> Iterator[AnnotatedWord]:
-    """The words of a CoNLL-U text that have a letter, in order; errors call the text `name`."""
-    for groups in word_groups(conllu, name):
-        if not any(letter.isalpha() for letter in groups[0][1]):
-            continue
-        part, tag = groups[0][3], groups[0][4]
-        nominal = part in _NOMINAL or tag == "NOMP"
-        yield AnnotatedWord(
-            word="".join(row[1] for row in groups),
-            lemma=lower(groups[0][2]),
-            root_class="N" if nominal else "V" if part == "VERB" else "X",
-            boundaries=tuple(itertools.accumulate(len(row[1]) for row in groups[:-1])),
-            part=groups[-1][3],
-            annotation=groups[-1][5],
-        )
+def root_of(word: Word) -> tuple[str, RootClass]:
+    """The lemma of a word's root, in lower case, and its class, as `suffixes.py` has it."""
+    part, tag = word.groups[0][3:5]
+    root_class: RootClass = "V" if part == "VERB" else "X"
+    return lower(word.lemma), "N" if part in _NOMINAL or tag == "NOMP" else root_class
 
 
-def count_roots(words: Iterable[AnnotatedWord]) -> dict[tuple[str, RootClass], int]:
+def annotated_nominal(word: Word) -> tuple[str, str, str]:
+    """Number, possessive and case by the annotation, "" if there is none; "Bare" is "Nom"."""
+    names = "PersonNumber", "Possessive", "Case"
+    number, possessive, case = (word.features.get(name, "") for name in names)
+    return (number if number.startswith("A") else "", possessive, "Nom" if case == "Bare" else case)
+
+
+def count_roots(words: Iterable[Word]) -> dict[tuple[str, RootClass], int]:
     """How often each (lemma, class) is the root of a word."""
-    return collections.Counter(
-        (word.lemma, word.root_class) for word in words if any(map(str.isalpha, word.lemma))
-    )
+    roots = map(root_of, words)
+    return collections.Counter(root for root in roots if any(map(str.isalpha, root[0])))
 
 
 def arc_costs(counts: Mapping[Arc, float]) -> dict[Arc, float]:
@@ -88,7 +63,7 @@ def arc_costs(counts: Mapping[Arc, float]) -> dict[Arc, float]:
     return costs
 
 
-def count_arcs(words: Iterable[AnnotatedWord]) -> dict[Arc, float]:
+def count_arcs(words: Iterable[Word]) -> dict[Arc, float]:
     """Counts the arcs of the likeliest path of each word that agrees with its annotation.
 
     A path agrees if it begins with the lemma, its derivations begin at the word's boundaries, and
@@ -97,7 +72,7 @@ def count_arcs(words: Iterable[AnnotatedWord]) -> dict[Arc, float]:
     Words without such a path are not counted.
     """
     frequency = collections.Counter(
-        (lower(word.word), word.lemma, word.root_class, word.boundaries, word.nominal)
+        (lower(word.form), *root_of(word), word.boundaries, annotated_nominal(word))
         for word in words
     )
     examples = [(list(_agreeing(*word)), count) for word, count in frequency.items()]
@@ -117,14 +92,10 @@ def _with_persons(counts: Mapping[Arc, float]) -> dict[Arc, float]:
     raised = dict(counts)
     for suffix in inventory():
         for state in suffix.sources:
-            least = 0
-            if suffix.label in _POSSESSIVES:
-                third = counts.get((state, "SH", "P3sg"), 0)
-                least = round(_POSSESSIVES[suffix.label] * third)
-            elif suffix.label in _PERSONS and state in ("VT", "VZ"):
-                least = round(_PERSONS[suffix.label] * counts.get((state, "", ""), 0))
-            arc = (state, suffix.form, suffix.label)
-            if least > counts.get(arc, 0):
+            arc, tense = (state, suffix.form, suffix.label), state in ("VT", "VZ")
+            third = (state, "", "") if tense else (state, "SH", "P3sg")
+            least = round(_LEAST.get(suffix.label, 0) * counts.get(third, 0))
+            if suffix.label.startswith("V") == tense and least > counts.get(arc, 0):
                 raised[arc] = least
     return raised
 
@@ -159,17 +130,17 @@ def _paths(
     for stop in range(start + 1, len(letters) + 1):
         if any(start < boundary < stop for boundary in boundaries):
             break
-        for (suffix, _, _), after in table.get(letters[start:stop], ()):
+        for (suffix, _, _), after, _ in table.get(letters[start:stop], ()):
             if (suffix.kind == "derivation") == (start in boundaries):
                 for rest in _paths(letters, stop, suffix.target, after, boundaries):
                     yield [suffix, *rest]
 
 
-def treebank_words() -> Iterator[AnnotatedWord]:
+def treebank_words() -> Iterator[Word]:
     """The words of the treebank's Wikipedia part.
 
     Raises:
       UserError: the package `turkish-treebanks` is not installed or its file is gone.
     """
     path = treebank_file("wiki")
-    return annotated_words(path.read_text(encoding="utf-8"), str(path))
+    return words_with_letters(path.read_text(encoding="utf-8"), str(path))

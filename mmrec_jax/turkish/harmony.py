@@ -8,15 +8,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from mmrec_jax.turkish.letters import (
-    FOREIGN_LETTER,
-    NUMBER,
-    VOWELS,
-    WORD,
-    lower,
-    normalise,
-    resolve,
-)
+from mmrec_jax.turkish.letters import FOREIGN_LETTER, NUMBER, VOWELS, WORD, fill, lower, normalise
 from mmrec_jax.turkish.readings import readings
 from mmrec_jax.turkish.segmenter import treebank_segmenter
 from mmrec_jax.turkish.suffixes import End, end_of
@@ -132,7 +124,7 @@ def _particle(particle: str, before: str) -> Iterator[SuffixVowel]:
 
 
 def _wanted(rule: str, ends: Iterable[End]) -> list[str]:
-    return [resolve(rule, front=end.front, rounded=end.rounded) for end in ends]
+    return [fill(rule, front=end.front, rounded=end.rounded) for end in ends]
 
 
 def _judged(index: int, vowel: str, rule: str | None, wanted: Sequence[str]) -> SuffixVowel:

@@ -64,13 +64,6 @@ def last_vowel(text: str) -> str:
     return next((letter for letter in reversed(normalise(text)) if letter in VOWELS), "")
 
 
-def resolve(fold: str, *, front: bool, rounded: bool) -> str:
-    """The vowel that `A` or `H` becomes: `resolve("H", front=True, rounded=False) == "i"`."""
-    if fold == "A":
-        return "e" if front else "a"
-    return _FOUR_FOLD[front, rounded]
-
-
 def disharmony(letters: str) -> list[int]:
     """How many vowels of each prefix do not follow from those before, index 0 the empty one.
 
@@ -80,8 +73,7 @@ def disharmony(letters: str) -> list[int]:
     for letter in letters:
         broken = False
         if letter in VOWELS:
-            fold = "A" if letter in "ae" else "H"
-            wanted = resolve(fold, front=before in FRONT, rounded=before in ROUNDED)
+            wanted = follow(before, "A" if letter in "ae" else "H")
             broken, before = before != "" and letter != wanted, letter
         counts.append(counts[-1] + broken)
     return counts
@@ -94,12 +86,20 @@ def fill(letters: str, *, front: bool, rounded: bool) -> str:
     """
     filled = []
     for letter in letters:
-        if letter in ("A", "H"):
-            letter = resolve(letter, front=front, rounded=rounded)
+        if letter == "A":
+            letter = "e" if front else "a"
+        elif letter == "H":
+            letter = _FOUR_FOLD[front, rounded]
         if letter in VOWELS:
             front, rounded = letter in FRONT, letter in ROUNDED
         filled.append(letter)
     return "".join(filled)
+
+
+def follow(text: str, letters: str) -> str:
+    """`fill` after a text in lower case: `follow("göz", "lHk") == "lük"`."""
+    vowel = last_vowel(text)
+    return fill(letters, front=vowel in FRONT, rounded=vowel in ROUNDED)
 
 
 def voice_last(stem: str) -> str:

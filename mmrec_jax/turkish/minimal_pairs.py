@@ -17,14 +17,14 @@ import dataclasses
 import functools
 import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from mmrec_jax.data.seeds import hashed_seed
 from mmrec_jax.data.split import fixed_split
-from mmrec_jax.data.treebank import treebank_sentences, word_groups
+from mmrec_jax.data.treebank import Word, annotated_words, treebank_sentences
 from mmrec_jax.turkish.harmony import harmony
-from mmrec_jax.turkish.letters import FRONT, ROUNDED, fill, last_vowel, lower, resolve
+from mmrec_jax.turkish.letters import follow, last_vowel, lower
 from mmrec_jax.turkish.phonology import realise
 from mmrec_jax.turkish.segmenter import Segmentation, segment
 
@@ -48,16 +48,10 @@ class MinimalPair:
     wrong: str
 
 
-class _Word(NamedTuple):
-    form: str
+@dataclasses.dataclass(frozen=True)
+class _Word(Word):
     start: int  # index of its first letter in the sentence
-    groups: list[list[str]]  # its rows, see `word_groups`
-    features: Mapping[str, str]  # of its last group
     head: int  # index of the word that its last group depends on; -1: the root
-
-    @property
-    def part(self) -> str:
-        return self.groups[-1][3]
 
     @property
     def is_common(self) -> bool:
@@ -98,7 +92,7 @@ def _pair(category: str, sentence: _Sentence) -> MinimalPair | None:
         before, rest = text[: word.start], text[word.start + len(word.form) :]
         if category == "question_particle":
             before, rest = f"{before}{word.form} ", "?"
-            return MinimalPair(before + _particle(word.form) + rest, before + wrong + rest)
+            return MinimalPair(before + follow(word.form, "mH") + rest, before + wrong + rest)
         return MinimalPair(text, before + wrong + rest)
     return None
 
@@ -107,29 +101,27 @@ def _pair(category: str, sentence: _Sentence) -> MinimalPair | None:
 def _sentences() -> tuple[_Sentence, ...]:
     """Those that are not trained on, in the order of the files."""
     return tuple(
-        _sentence(each.name, each.conllu)
+        _sentence(each.name, list(annotated_words(each.conllu, each.name)))
         for each in treebank_sentences()
         if fixed_split(each.document) != "train"
     )
 
 
-def _sentence(name: str, conllu: str) -> _Sentence:
-    groups = list(word_groups(conllu, name))
-    number = {row[0]: index for index, rows in enumerate(groups) for row in rows}
+def _sentence(name: str, found: Sequence[Word]) -> _Sentence:
+    number = {group[0]: index for index, word in enumerate(found) for group in word.groups}
     words, text = [], ""
-    for rows in groups:
-        form, last = "".join(row[1] for row in rows), rows[-1]
-        features = dict(x.split("=", 1) for x in reversed(last[5].split("|")) if "=" in x)
-        words.append(_Word(form, len(text), rows, features, number.get(last[6], -1)))
-        text += form if "SpaceAfter=No" in last[9] else form + " "
+    for word in found:
+        last = word.groups[-1]
+        words.append(_Word(word.groups, len(text), number.get(last[6], -1)))
+        text += word.form if "SpaceAfter=No" in last[9] else word.form + " "
     return _Sentence(name, text.rstrip(), words)
 
 
 @functools.cache
 def _known_forms() -> frozenset[str]:
     """All words of the treebank, in lower case."""
-    groups = (rows for each in treebank_sentences() for rows in word_groups(each.conllu, each.name))
-    return frozenset(lower("".join(row[1] for row in rows)) for rows in groups)
+    found = (annotated_words(each.conllu, each.name) for each in treebank_sentences())
+    return frozenset(lower(word.form) for words in found for word in words)
 
 
 def _vowel_harmony(sentence: _Sentence, index: int) -> str | None:
@@ -138,7 +130,7 @@ def _vowel_harmony(sentence: _Sentence, index: int) -> str | None:
     vowels = harmony(word.form) if word.is_common else ()
     harmonic = itertools.takewhile(lambda vowel: vowel.rule is not None, vowels)
     places = [vowel.index for vowel in harmonic]
-    if not places or not all(x.holds for x in vowels) or places[0] < len(word.groups[0][2]):
+    if not places or not all(x.holds for x in vowels) or places[0] < len(word.lemma):
         return None
     wrong = "".join(_FLIPPED[x] if i in places else x for i, x in enumerate(word.form))
     known = wrong in _known_forms() or all(x.holds for x in harmony(wrong))
@@ -176,21 +168,20 @@ def _case(sentence: _Sentence, index: int) -> str | None:
     if word.head < 0 or word.part not in ("NOUN", "ADJ"):
         return None
     governor = sentence.words[word.head]
-    lemma = governor.groups[0][2]
+    lemma = governor.lemma
     if case == "Abl" and lemma in _WITH_ABLATIVE.split() and re.search("[dt][ae]n$", form):
         return form[:-1]
-    before = last_vowel(lower(form[:-1]))
-    ends = {"front": before in FRONT, "rounded": before in ROUNDED}
-    if case != "Dat" or not before or form[-1] != resolve("A", **ends):
+    stem = lower(form[:-1])
+    if case != "Dat" or not last_vowel(stem) or form[-1] != follow(stem, "A"):
         return None
     causes = any("Derivation=Cau" in row[5] for row in governor.groups)
     if governor.groups[0][3] == "VERB" and lemma in _MOVES.split() and not causes:
         # After a consonant the accusative would be a possessive, too, and the word a subject.
         third = word.features.get("Possessive") in ("P3sg", "P3pl")
-        governed = third or form[:-1] == word.groups[0][2] + "y"
+        governed = third or form[:-1] == word.lemma + "y"
     else:
         governed = lemma in _WITH_DATIVE.split()
-    return form[:-1] + resolve("H", **ends) if governed else None
+    return form[:-1] + follow(stem, "H") if governed else None
 
 
 def _agreement(sentence: _Sentence, index: int) -> str | None:
@@ -222,20 +213,14 @@ def _done_by_me(word: _Word) -> str | None:
         return None
     if word.features["TenseAspectMood"] == "Past":
         return word.form + "m"
-    vowel = last_vowel(word.form)
-    return word.form + resolve("H", front=vowel in FRONT, rounded=vowel in ROUNDED) + "m"
+    return word.form + follow(word.form, "Hm")
 
 
 def _question_particle(sentence: _Sentence, index: int) -> str | None:
     """The particle with the vowel that stands after a vowel of the other class."""
     last = index == len(sentence.words) - 2 and sentence.words[-1].form == "."
     word = sentence.words[index]
-    return "m" + _FLIPPED[_particle(word.form)[1]] if last and _is_plain_verb(word) else None
-
-
-def _particle(form: str) -> str:
-    vowel = last_vowel(form)
-    return fill("mH", front=vowel in FRONT, rounded=vowel in ROUNDED)
+    return "m" + _FLIPPED[follow(word.form, "H")] if last and _is_plain_verb(word) else None
 
 
 CATEGORIES: Mapping[str, _Rule] = {
@@ -262,5 +247,5 @@ def _inflected(word: _Word) -> Segmentation | None:
         return None
     found = segment(word.form)
     gold = [word.features.get(x, "") for x in ("PersonNumber", "Possessive", "Case")]
-    agrees = gold == list(found.nominal) and lower(word.groups[0][2]) == found.lemma
+    agrees = gold == list(found.nominal) and lower(word.lemma) == found.lemma
     return found if agrees else None

@@ -22,159 +22,86 @@ syntactically expressive morphological analyzer for Turkish"), the rules Lewis's
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from mmrec_jax.turkish.letters import FRONT, ROUNDED, VOICELESS, VOWELS, fill, normalise, voice_last
+from mmrec_jax.turkish.letters import FRONT, ROUNDED, VOICELESS, VOWELS, fill, normalise
 
 # Signs that stand for a vowel, with the letter and whether it counts as front.
 _SIGN_VOWELS = {"{": "a", "[": "â", "}": "u", "%": "o", "E": "e"}
 _FRONT = FRONT | frozenset(_SIGN_VOWELS)
 _ROUNDED = ROUNDED | frozenset("}%")
-_ANY_VOWEL = frozenset(VOWELS) | frozenset(_SIGN_VOWELS) | frozenset("AH")
-_VOICELESS = VOICELESS | frozenset("ÇK")
-_MARKS = frozenset("~\"?^'*")
-# A suffix that begins with a vowel, or with a buffer that is dropped after a consonant.
-_VOWEL_FIRST = re.compile("[SNY]?[AH]")
-
-
-def insert_y(parts: list[str]) -> list[str]:
-    """`su^+Hm` becomes `suy+Hm`."""
-    stem = parts[0]
-    if "^" not in stem:
-        return parts
-    suffix = parts[1] if len(parts) > 1 else ""
-    plain = stem.replace("^", "")
-    wanted = suffix[:1] in ("H", "A", "S", "N", "Y") and not stem.endswith("'")
-    return [plain + "y" * wanted, *parts[1:]]
-
-
-def voice(parts: list[str]) -> list[str]:
-    """`lHk+SH` becomes `lHğ+SH`, `kitap~+Hm` `kitab+Hm`, and `kitap~+CH` `kitap+çH`."""
-    spoken = [_spoken(part) for part in parts]
-    changed = []
-    for index, part in enumerate(parts):
-        if index and part.startswith(("C", "NC")) and spoken[index - 1][-1:] in _VOICELESS:
-            part = part.replace("C", "ç", 1)
-        following = parts[index + 1] if index + 1 < len(parts) else ""
-        if _VOWEL_FIRST.match(following):
-            part = _voice_end(part)
-        if index == 0:
-            part = part.replace("~", "").replace("Ç", "ç").replace("K", "k")
-        changed.append(part)
-    return changed
-
-
-def double(parts: list[str]) -> list[str]:
-    """`hak"+Hm` becomes `hakk+Hm`, `hak"+DA` `hak+DA`."""
-    stem, *suffixes = parts
-    if '"' not in stem:
-        return parts
-    plain = stem.replace('"', "")
-    if suffixes and _VOWEL_FIRST.match(suffixes[0]) and not stem.endswith("'"):
-        plain = plain.replace("K", "k")
-        plain += plain[-1]
-    return [plain, *suffixes]
-
-
-def drop_vowels(parts: list[str]) -> list[str]:
-    """`oğu?l+SH` becomes `oğl+SH`, `ilga+HnHz` `ilga+nHz`, `ara+Hyor` `ar+Hyor`."""
-    stem, *suffixes = parts
-    if "?" in stem:
-        drops = suffixes and _VOWEL_FIRST.match(suffixes[0]) and not stem.endswith("'")
-        stem = re.sub("(.)[?]", "" if drops else r"\1", stem)
-    parts = [stem, *suffixes]
-    for index in range(1, len(parts)):
-        before = _spoken(parts[index - 1])
-        if parts[index].startswith("H") and before[-1:] in _ANY_VOWEL and before:
-            # Only -Hyor drops the vowel before it, and only a wide one.
-            if parts[index] == "Hyor" and before[-1] in "aeA":
-                parts[index - 1] = parts[index - 1][:-1]
-            else:
-                parts[index] = parts[index][1:]
-    return parts
-
-
-def drop_buffers(parts: list[str]) -> list[str]:
-    """`ilga+SH` becomes `ilga+sH`, `koşaç+SH` `koşaç+H`."""
-    parts = list(parts)
-    for index in range(1, len(parts)):
-        if parts[index][:1] in ("S", "N", "Y"):
-            after_vowel = _spoken(parts[index - 1])[-1:] in _ANY_VOWEL
-            buffer = parts[index][0].lower() if after_vowel else ""
-            parts[index] = buffer + parts[index][1:]
-    return parts
-
-
-def assimilate(parts: list[str]) -> list[str]:
-    """`ipuç+DA` becomes `ipuç+tA`, `koala+DA` `koala+dA`."""
-    parts = list(parts)
-    for index in range(1, len(parts)):
-        while "D" in parts[index]:
-            start = parts[index].partition("D")[0]
-            before = _spoken(parts[index - 1]) + start.lstrip("SNY")
-            voiceless = before[-1:] in _VOICELESS and not start.endswith("N")
-            parts[index] = parts[index].replace("D", "t" if voiceless else "d", 1)
-    return parts
-
-
-def raise_vowels(parts: list[str]) -> list[str]:
-    """`yE+yAcAk` becomes `yi+yAcAk`: only `ye-` and `de-` have that sign."""
-    stem, *suffixes = parts
-    if not stem.endswith("E"):
-        return parts
-    raised = bool(suffixes) and suffixes[0].startswith("y")
-    return [stem[:-1] + ("i" if raised else "e"), *suffixes]
-
-
-def harmonise(parts: list[str]) -> list[str]:
-    """`bubi+SH+NA` becomes `bubi+Si+Ne`."""
-    stem, *suffixes = parts
-    before = next((x for x in reversed(_spoken(stem)) if x in _ANY_VOWEL), "")
-    joined = "".join("+" + suffix for suffix in suffixes)
-    filled = fill(joined, front=before in _FRONT, rounded=before in _ROUNDED)
-    return (stem + filled).split("+")
-
-
-# In order: each sees the result of those before it.
-RULES: dict[str, Callable[[list[str]], list[str]]] = {
-    "y_insertion": insert_y,
-    "consonant_voicing": voice,
-    "gemination": double,
-    "vowel_drop": drop_vowels,
-    "consonant_drop": drop_buffers,
-    "consonant_change": assimilate,
-    "vowel_change": raise_vowels,
-    "vowel_harmony": harmonise,
+_ANY_VOWEL = VOWELS + "".join(_SIGN_VOWELS) + "AH"
+_AFTER_VOWEL = rf"(?<=[{re.escape(_ANY_VOWEL)}])"
+_AFTER_VOICELESS = f"(?<=[{''.join(sorted(VOICELESS))}ÇK])"
+_MARKS = "[~\"?^'*]"
+# Before a suffix that begins with a vowel, or with a buffer that is dropped after a consonant.
+_BEFORE_VOWEL = r"(?=\+[SNY]?[AH])"
+_HARMONY = "vowel_harmony"
+# Patterns and what takes their place, one after another; the rules in order: each sees the result
+# of those before it. A name's apostrophe stands between its stem and "+", so that nothing matches.
+_REPLACED: dict[str, Sequence[tuple[str, str]]] = {
+    # su^+Hm: suy+Hm
+    "y_insertion": [(r"\^(?=\+[HASNY])", "y"), (r"\^", "")],
+    # lHk+SH: lHğ+SH, kitap~+Hm: kitab+Hm, kitap~+CH: kitap+çH
+    "consonant_voicing": [
+        (rf"{_AFTER_VOICELESS}({_MARKS}*\+N?)C", r"\1ç"),
+        (rf'p~("?){_BEFORE_VOWEL}', r"b\1"),
+        (rf't~("?){_BEFORE_VOWEL}', r"d\1"),
+        (rf'ç("?){_BEFORE_VOWEL}', r"c\1"),
+        (rf'nk("?){_BEFORE_VOWEL}', r"ng\1"),
+        (rf'k("?){_BEFORE_VOWEL}', r"ğ\1"),
+        ("~", ""),
+        ("Ç", "ç"),
+        ("K", "k"),
+    ],
+    # hak"+Hm: hakk+Hm, hak"+DA: hak+DA
+    "gemination": [(rf'K"{_BEFORE_VOWEL}', "kk"), (rf'(.)"{_BEFORE_VOWEL}', r"\1\1"), ('"', "")],
+    # oğu?l+SH: oğl+SH, ilga+HnHz: ilga+nHz; -Hyor alone drops a wide vowel: ara+Hyor: ar+Hyor
+    "vowel_drop": [
+        (rf"[^+]\?(?=[^+]*[^+']{_BEFORE_VOWEL})", ""),
+        (r"\?", ""),
+        (rf"[aeA](\+Hyor)(?![^+])|{_AFTER_VOWEL}({_MARKS}*\+)H", r"\1\2"),
+    ],
+    # ilga+SH: ilga+sH, koşaç+SH: koşaç+H
+    "consonant_drop": [
+        (rf"{_AFTER_VOWEL}({_MARKS}*\+)S", r"\1s"),
+        (rf"{_AFTER_VOWEL}({_MARKS}*\+)N", r"\1n"),
+        (rf"{_AFTER_VOWEL}({_MARKS}*\+)Y", r"\1y"),
+        (r"\+[SNY]", "+"),
+    ],
+    # ipuç+DA: ipuç+tA, koala+DA: koala+dA
+    "consonant_change": [(rf"{_AFTER_VOICELESS}((?:{_MARKS}*\+[SY]?)?)D", r"\1t"), ("D", "d")],
+    # yE+yAcAk: yi+yAcAk; only ye- and de- have that sign
+    "vowel_change": [(r"E(?=\+y)", "i"), (r"E(?![^+])", "e")],
+    # bubi+SH+NA: bubi+Si+Ne; see `_harmonise`
+    _HARMONY: [],
 }
+RULES = tuple(_REPLACED)
 
 
 def apply_rules(lexical: str, rules: Sequence[str]) -> str:
     """A lexical form after some of `RULES`, by name, in the order given; "+" is kept."""
-    parts = normalise(lexical).split("+")
+    form = normalise(lexical)
     for rule in rules:
-        parts = RULES[rule](parts)
-    return "+".join(parts)
+        for pattern, replacement in _REPLACED[rule]:
+            form = re.sub(pattern, replacement, form)
+        if rule == _HARMONY:
+            form = _harmonise(form)
+    return form
 
 
 def realise(lexical: str) -> str:
     """The letters of a lexical form: `realise("kitap~+SH+NDA") == "kitabında"`."""
-    surface = apply_rules(lexical, tuple(RULES)).replace("+", "")
+    surface = apply_rules(lexical, RULES).replace("+", "")
     surface = re.sub(r"\*[^*]*\*", "", surface)
     # A C that is left follows no voiceless consonant.
     for sign, letter in {**_SIGN_VOWELS, "K": "k", "Ç": "ç", "C": "c"}.items():
         surface = surface.replace(sign, letter)
-    return "".join(letter for letter in surface if letter == "'" or letter not in _MARKS)
+    return re.sub(r"[~\"?^*]", "", surface)
 
 
-def _spoken(part: str) -> str:
-    """A part without marks, a foreign word's end as it is pronounced."""
-    return "".join(letter for letter in part if letter not in _MARKS)
-
-
-def _voice_end(part: str) -> str:
-    """The last consonant voiced; not that of a name or of a word that is pronounced otherwise."""
-    match = re.fullmatch('(.*?)(p~|t~|k|ç)("?)', part, re.DOTALL)
-    if match is None:
-        return part
-    before, consonant, mark = match.groups()
-    return voice_last(before + consonant[0]) + mark
+def _harmonise(form: str) -> str:
+    stem, plus, suffixes = form.partition("+")
+    before = next((x for x in reversed(stem) if x in _ANY_VOWEL), "")
+    filled = fill(suffixes, front=before in _FRONT, rounded=before in _ROUNDED)
+    return f"{stem}{plus}{filled}"

@@ -99,16 +99,12 @@ def noun_ends(lemma: str) -> tuple[End, ...]:
     `metropol-ü`, `istiklâl-i`). A few are written both ways (`futbol-u`, `futbol-ü`).
     """
     plain = end_of(lemma)
-    if plain.front:
-        return (plain,)
     front = plain._replace(front=True)
     if lemma in EITHER_SUFFIXES:
         return plain, front
-    if lemma in FRONT_SUFFIXES:
-        return (front,)
-    if lemma.endswith(("âl", "ûl")):
-        return (front,)
     palatal = lemma.endswith(("al", "ol", "ul")) and not _BACK_L.fullmatch(lemma)
+    if lemma in FRONT_SUFFIXES or lemma.endswith(("âl", "ûl")):
+        return (front,)
     return (front,) if palatal and disharmony(lemma)[-1] else (plain,)
 
 

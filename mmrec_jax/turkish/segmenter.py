@@ -18,11 +18,10 @@ from typing import NamedTuple
 from mmrec_jax.turkish.counts import Arc, arc_costs, count_arcs, count_roots, treebank_words
 from mmrec_jax.turkish.letters import (
     APOSTROPHES,
-    FRONT,
     LETTERS,
     VOWELS,
     disharmony,
-    fill,
+    follow,
     last_vowel,
     lower,
     normalise,
@@ -36,9 +35,6 @@ from mmrec_jax.turkish.suffixes import (
     Template,
     advance,
     end_of,
-    fold,
-    lengths,
-    loose_templates,
     nominal_of,
     shapes,
 )
@@ -46,12 +42,13 @@ from mmrec_jax.turkish.suffixes import (
 # A longer word is not analysed: the longest that anybody quotes has 70 letters.
 LONGEST_WORD = 128
 _LONGEST_SUFFIX = 8
-_CACHED_PATHS = 1 << 18
 # Costs of a vowel that breaks harmony where it may, in a suffix and in an unknown root, nats.
 _DISHARMONY = 3.0
 _ROOT_DISHARMONY = 1.5
-_BORROWED = ("Foll", "Doct")  # -ist and -izm are not misspelt as -üst
 _NO_END = End(False, False, "d")
+# A stem has a vowel, and after a circumflex a l is palatal and has no plain a, ı, o or u after it
+# (`hâlâ`, but `hâl-e`).
+_STEM = re.compile(f"(?!.*[âû]l[aıou]).*[{VOWELS}]", re.DOTALL)
 # A name or number, an apostrophe and suffixes; a number and two letters or more.
 _NAME = re.compile(rf"(?P<head>.+)[{APOSTROPHES}](?P<suffixes>.+)", re.DOTALL)
 _NUMBER = re.compile(rf"(?P<head>\d+(?:[.,:]\d+)*)(?P<suffixes>(?=..){LETTERS.pattern})")
@@ -109,7 +106,7 @@ class Segmentation:
                 form = form[:-1] + "k"
             following = self.suffixes[index + 1 : index + 2]
             if morph.template == "l" and following and following[0].template == "Hyor":
-                form += "e" if last_vowel(form) in FRONT else "a"
+                form += follow(form, "A")
         return form
 
     @property
@@ -118,16 +115,10 @@ class Segmentation:
         return nominal_of((morph.label, morph.kind) for morph in self.suffixes)
 
 
-class _Path(NamedTuple):
-    """The arcs from some position to the end of a word."""
-
-    length: int
-    template: Template
-    rest: "_Path | None"
-
-
-# The cost of a path and the path, None at the end of the word; None: there is no path.
-_Found = tuple[float, _Path | None] | None
+# The suffixes from some position to the end of a word, each with its length.
+_Path = tuple[tuple[int, Template], ...]
+# The cost of the cheapest path and the path; None: there is none.
+_Found = tuple[float, _Path] | None
 
 
 class Segmenter:
@@ -137,7 +128,7 @@ class Segmenter:
         """`counts`: how often each suffix followed each state, and each state ended a word."""
         self.lexicon = lexicon
         self._costs = arc_costs(counts)
-        self._paths: dict[tuple[str, str, End, bool], _Found] = {}
+        self._path = functools.lru_cache(maxsize=1 << 18)(self._cheapest)
         self._cached = functools.lru_cache(maxsize=1 << 16)(self._segment)
 
     def segment(self, word: str, loose: bool = False) -> Segmentation:
@@ -160,38 +151,31 @@ class Segmenter:
         _, root, length, path = self._best(letters, loose)
         return _result(word, root, length, (length, path))
 
-    def _best(self, letters: str, loose: bool) -> tuple[float, Root, int, _Path | None]:
+    def _best(self, letters: str, loose: bool) -> tuple[float, Root, int, _Path]:
         """The cheapest analysis: its cost, root, the root's length and the path after it."""
-        limit = math.inf
-        unanalysed = Root("X", letters, 0.0, _NO_END)
-        best: tuple[float, Root, int, _Path | None] = (limit, unanalysed, len(letters), None)
-        known = self.lexicon.known
+        best: tuple[float, Root, int, _Path]
+        best = math.inf, Root("X", letters, 0.0, _NO_END), len(letters), ()
+
+        def consider(root: Root, length: int) -> None:
+            nonlocal best
+            found = self._path(letters[length:], root.root_class, root.end, loose)
+            if found is not None and root.cost + found[0] < best[0]:
+                best = (root.cost + found[0], root, length, found[1])
+
         for length in range(len(letters), 0, -1):
-            for root in known(letters[:length]):
-                if root.cost < limit:
-                    found = self._path(letters[length:], root.root_class, root.end, loose)
-                    if found is not None and root.cost + found[0] < limit:
-                        limit = root.cost + found[0]
-                        best = (limit, root, length, found[1])
-        ends: list[End | None] = []
-        breaks = disharmony(letters) if loose else None
+            for root in self.lexicon.known(letters[:length]):
+                if root.cost < best[0]:
+                    consider(root, length)
+        breaks = disharmony(letters) if loose else [0] * (len(letters) + 1)
         for root_class in _OPEN_CLASSES:
             # Costs grow with the length: those that already exceed the limit are not computed.
-            costs = self.lexicon.unknown_costs(letters, root_class, limit)
+            costs = self.lexicon.unknown_costs(letters, root_class, best[0])
             for length in range(2, len(costs)):
-                cost = costs[length] + (_ROOT_DISHARMONY * breaks[length] if breaks else 0)
-                if cost < limit:
-                    ends = ends or _ends(letters)
-                    end = ends[length]
-                    if end is None:
-                        continue
-                    if root_class == "N" and not end.front:
-                        end = noun_ends(letters[:length])[0]
-                    found = self._path(letters[length:], root_class, end, loose)
-                    if found is not None and cost + found[0] < limit:
-                        limit = cost + found[0]
-                        root = Root(root_class, letters[:length], cost, end)
-                        best = (limit, root, length, found[1])
+                cost = costs[length] + _ROOT_DISHARMONY * breaks[length]
+                stem = letters[:length]
+                if cost < best[0] and _STEM.match(stem):
+                    end = noun_ends(stem)[0] if root_class == "N" else end_of(stem)
+                    consider(Root(root_class, stem, cost, end), length)
         return best
 
     def _segment_name(self, word: str, name: re.Match[str], loose: bool) -> Segmentation:
@@ -200,12 +184,10 @@ class Segmenter:
         roots = [root for root in self.lexicon.known(head) if root.root_class == "N"]
         # `Savaşı'nda`: the name may itself end in suffixes, which determine the case after it.
         _, root, length, path = self._best(head, loose)
-        if not roots and path is not None and self.lexicon.known(head[:length]):
-            last = path
-            while last.rest is not None:
-                last = last.rest
-            end = advance(root.end, head, last.template.last)
-            found = self._path(rest, last.template.suffix.target, end, loose)
+        if not roots and path and self.lexicon.known(head[:length]):
+            _, last = path[-1]
+            end = advance(root.end, head, last.last)
+            found = self._path(rest, last.suffix.target, end, loose)
             if found is not None:
                 return _result(word, root, length, (length, path), (start, found[1]))
         # Before small letters alone capitals are an abbreviation: `İSTANBUL'DA` is none.
@@ -223,81 +205,33 @@ class Segmenter:
                 return dataclasses.replace(whole, ends=read)
         return Segmentation(word, len(word), "X", lower(word), ())
 
-    def _path(self, rest: str, state: str, end: End, loose: bool) -> _Found:
+    def _cheapest(self, rest: str, state: str, end: End, loose: bool) -> _Found:
         """The cheapest path from a state to the end of the word."""
         if not rest:
-            if end.last in ("g", "y"):
-                return None
-            return self._costs[state, "", ""], None
-        key = (rest, state, end, loose)
-        if key in self._paths:
-            return self._paths[key]
+            return None if end.last in ("g", "y") else (self._costs[state, "", ""], ())
         best: _Found = None
         limit = math.inf
-        for length, template, after, penalty in _steps(rest, state, end, loose):
-            suffix = template.suffix
-            cost = penalty + self._costs[state, suffix.form, suffix.label]
-            if cost < limit:
-                tail = self._path(rest[length:], suffix.target, after, loose)
-                if tail is not None and cost + tail[0] < limit:
-                    limit = cost + tail[0]
-                    best = (limit, _Path(length, template, tail[1]))
-        if len(self._paths) >= _CACHED_PATHS:
-            self._paths.clear()
-        self._paths[key] = best
+        table = shapes(state, end, loose)
+        for length in range(1, min(len(rest), _LONGEST_SUFFIX) + 1):
+            for template, after, broken in table.get(rest[:length], ()):
+                suffix = template.suffix
+                cost = broken * _DISHARMONY + self._costs[state, suffix.form, suffix.label]
+                if cost < limit:
+                    tail = self._path(rest[length:], suffix.target, after, loose)
+                    if tail is not None and cost + tail[0] < limit:
+                        limit = cost + tail[0]
+                        best = (limit, ((length, template), *tail[1]))
         return best
 
 
-def _steps(rest: str, state: str, end: End, loose: bool) -> list[tuple[int, Template, End, float]]:
-    """What `rest` may begin with: length, suffix, its new end, and a cost besides its arc's."""
-    if not loose:
-        table = shapes(state, end)
-        return [
-            (length, template, after, 0.0)
-            for length in lengths(state, end).get(rest[0], ())
-            if length <= len(rest)
-            for template, after in table.get(rest[:length], ())
-        ]
-    steps = []
-    for length in range(1, min(len(rest), _LONGEST_SUFFIX) + 1):
-        letters = rest[:length]
-        for template in loose_templates(state, end.last).get(fold(letters), ()):
-            if template.suffix.label in _BORROWED and letters != template.letters:
-                continue
-            broken, before = 0, end
-            for sign, letter in zip(template.letters, letters, strict=True):
-                broken += fill(sign, front=before.front, rounded=before.rounded) != letter
-                before = advance(before, letter, "")
-            after = advance(end, letters, template.last)
-            steps.append((length, template, after, broken * _DISHARMONY))
-    return steps
-
-
-def _ends(letters: str) -> list[End | None]:
-    """The end of each prefix of a word, index 0 the empty one; None before the first vowel.
-
-    None too from where no root can end: after a circumflex a l is palatal and has no plain a, ı, o
-    or u after it (`hâlâ`, but `hâl-e`).
-    """
-    ends: list[End | None] = [None]
-    end: End | None = None
-    for index, letter in enumerate(letters):
-        if letter in "aıou" and letters[index - 2 : index] in ("âl", "ûl"):
-            return ends + [None] * (len(letters) - index)
-        if end is not None or letter in VOWELS:
-            end = advance(end or _NO_END, letter, end_of(letter).last)
-        ends.append(end)
-    return ends
-
-
-def _result(word: str, root: Root, length: int, *paths: tuple[int, _Path | None]) -> Segmentation:
+def _result(word: str, root: Root, length: int, *paths: tuple[int, _Path]) -> Segmentation:
     """The root and the suffixes of some paths, each given with its start in the word."""
     morphs = []
     for start, path in paths:
-        while path is not None:
-            stop, (suffix, template, _) = start + path.length, path.template
+        for letters, (suffix, template, _) in path:
+            stop = start + letters
             morphs.append(Morph(start, stop, word[start:stop], template, suffix.label, suffix.kind))
-            start, path = stop, path.rest
+            start = stop
     # A noun may have lost its vowel (kabir, kabr-i), which its lemma has; a verb is as it is
     # written (söyle-, söyl-üyor), if it has a vowel left (de-, d-iyor).
     written = lower(word[:length])

@@ -24,6 +24,7 @@ Turkish Web Treebank. A word is a root of class N, V or X and a path from the st
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
@@ -33,7 +34,7 @@ Kind = Literal["derivation", "inflection"]
 _After = Literal["", "v", "c"]
 
 _VOWELS = frozenset(VOWELS)
-_FOLDED = str.maketrans("aeıiuü", "AAHHHH")
+_BORROWED = ("Foll", "Doct")  # -ist and -izm are not misspelt as -üst
 _POSSESSIVES = frozenset({"P1sg", "P2sg", "P3sg", "P1pl", "P2pl", "P3pl"})
 _CASES = frozenset({"Acc", "Dat", "Loc", "Abl", "Gen", "Ins"})
 
@@ -192,38 +193,38 @@ def advance(end: End, letters: str, last: str) -> End:
     return End(end.front, end.rounded, last)
 
 
+class Shape(NamedTuple):
+    """How a suffix is written after some end."""
+
+    template: Template
+    end: End  # the new one
+    broken: int  # how many of its vowels are not those that harmony asks for
+
+
 @functools.cache
-def shapes(source: str, end: End) -> dict[str, list[tuple[Template, End]]]:
-    """What may follow `end` in the state `source`, in vowel harmony: by letters, with new ends."""
-    found: dict[str, list[tuple[Template, End]]] = {}
+def shapes(source: str, end: End, loose: bool = False) -> dict[str, list[Shape]]:
+    """What may follow `end` in the state `source`, by letters; `loose`: out of harmony, too."""
+    found: dict[str, list[Shape]] = {}
     for template in _templates(source, end.last):
-        letters = fill(template.letters, front=end.front, rounded=end.rounded)
-        after = advance(end, letters, template.last)
-        found.setdefault(letters, []).append((template, after))
+        right = fill(template.letters, front=end.front, rounded=end.rounded)
+        written = [right]
+        if loose and template.suffix.label not in _BORROWED:
+            choices = [next((x for x in ("ae", "ıiuü") if y in x), y) for y in right]
+            written = list(map("".join, itertools.product(*choices)))
+        for letters in written:
+            shape = Shape(
+                template, advance(end, letters, template.last), _broken(template, letters, end)
+            )
+            found.setdefault(letters, []).append(shape)
     return found
 
 
-@functools.cache
-def lengths(source: str, end: End) -> dict[str, tuple[int, ...]]:
-    """The lengths of the keys of `shapes`, by their first letter."""
-    found: dict[str, set[int]] = {}
-    for letters in shapes(source, end):
-        found.setdefault(letters[0], set()).add(len(letters))
-    return {letter: tuple(sorted(sizes)) for letter, sizes in found.items()}
-
-
-@functools.cache
-def loose_templates(source: str, last: str) -> dict[str, list[Template]]:
-    """What may follow if vowel harmony is ignored, by `fold` of its letters."""
-    found: dict[str, list[Template]] = {}
-    for template in _templates(source, last):
-        found.setdefault(fold(template.letters), []).append(template)
-    return found
-
-
-def fold(letters: str) -> str:
-    """The letters with a/e as A and ı/i/u/ü as H: equal for all allomorphs of a suffix."""
-    return letters.translate(_FOLDED)
+def _broken(template: Template, letters: str, before: End) -> int:
+    count = 0
+    for sign, letter in zip(template.letters, letters, strict=True):
+        count += fill(sign, front=before.front, rounded=before.rounded) != letter
+        before = advance(before, letter, "")
+    return count
 
 
 @functools.cache

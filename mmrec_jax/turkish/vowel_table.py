@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
-from mmrec_jax.turkish.letters import APOSTROPHES, FRONT, ROUNDED, VOWELS, lower, resolve
+from mmrec_jax.turkish.letters import APOSTROPHES, VOWELS, follow, lower
 
 VOWEL_CLASSES = "aeıiuüoö"
 _JUDGED = 6
@@ -52,9 +52,7 @@ def broken_classes() -> NDArray[np.bool_]:
     table = np.zeros((len(VOWEL_CLASSES) + 1, _JUDGED + 1), bool)
     for i, before in enumerate(VOWEL_CLASSES, 1):
         for j, vowel in enumerate(VOWEL_CLASSES[:_JUDGED], 1):
-            rule = "A" if vowel in "ae" else "H"
-            expected = resolve(rule, front=before in FRONT, rounded=before in ROUNDED)
-            table[i, j] = vowel != expected
+            table[i, j] = vowel != follow(before, "A" if vowel in "ae" else "H")
     return table
 
 

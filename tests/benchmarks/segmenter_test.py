@@ -1,8 +1,10 @@
 """Gold files of morphology are read as they are meant, and shares are of what they say."""
 
+import itertools
+
 from benchmarks import segmenter as measures
 from benchmarks.segmenter import inflected_forms, lemmas, rule_pairs
-from mmrec_jax.turkish.counts import AnnotatedWord
+from mmrec_jax.data.treebank import Word
 
 
 def _file(folder, name, *rows):
@@ -12,8 +14,9 @@ def _file(folder, name, *rows):
 
 
 def _noun(word, boundaries, case, part="NOUN"):
+    groups = [word[i:j] for i, j in itertools.pairwise((0, *boundaries, len(word)))]
     features = f"PersonNumber=A3sg|Possessive=Pnon|Case={case}"
-    return AnnotatedWord(word, word, "N", boundaries, part, features)
+    return Word([["1", group, word, part, "NN", features] for group in groups])
 
 
 def test_gold_files(tmp_path):

@@ -46,7 +46,7 @@ def run(monkeypatch, tmp_path, capsys):
         config = Config(data=DATA_KINDS[source](seq_len=32, **fields), **others)
         model, params = small(family, vocab_size=tokenizer.vocab_size)
         saved = loading.SavedModel(
-            tmp_path / "run", config, model.config, 40, tokenizer, lambda *_: (params, None)
+            tmp_path / "run", config, model.config, 40, tokenizer, lambda *_: params
         )
         monkeypatch.setattr(loading, "open_model", lambda *_: saved)
         main([*command.split(), f"--workdir={tmp_path}/run", *map(str, arguments)])

@@ -283,9 +283,8 @@ def row(number, form, relation="_"):
     ],
 )
 def test_rows_with_the_relation_ig_are_joined_to_the_next(lines, expected):
-    groups = treebank.word_groups("\n".join(lines), "a.conllu")
-    assert [[each[1] for each in group] for group in groups] == expected
+    found = treebank.annotated_words("\n".join(lines), "a.conllu")
+    assert [[group[1] for group in word.groups] for word in found] == expected
     with refused("a.conllu:3: ", 2, 10):
-        list(
-            treebank.word_groups("\n".join(["# text = Ev.", row("1", "ev"), "2\tvar"]), "a.conllu")
-        )
+        lines = ["# text = Ev.", row("1", "ev"), "2\tvar"]
+        list(treebank.annotated_words("\n".join(lines), "a.conllu"))

@@ -33,11 +33,11 @@ def test_scores_are_those_of_each_text_read_alone(name):
     likely = likely[len(question) :]
     asked += [Continuation(question, x) for x in (likely, (*likely[:-1], likely[-1] ^ 1))]
     found = score_continuations(*family, asked, batch_size=4)
-    for each, score in zip(asked, found, strict=True):
-        logprob, greedy = _direct(family, each)
-        assert score.logprob == pytest.approx(logprob, rel=1e-5, abs=1e-4)
-        assert score.greedy == greedy
-    assert [score.greedy for score in found[-2:]] == [True, False]
+    for each, (logprob, greedy) in zip(asked, found, strict=True):
+        expected, likeliest = _direct(family, each)
+        assert logprob == pytest.approx(expected, rel=1e-5, abs=1e-4)
+        assert greedy == likeliest
+    assert [greedy for _, greedy in found[-2:]] == [True, False]
 
 
 def test_what_texts_begin_with_is_found():

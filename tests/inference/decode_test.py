@@ -31,28 +31,26 @@ def test_rows_are_written_as_each_would_be_alone(name):
         for text, setting in zip(texts, _SETTINGS, strict=True)
     ]
     model = with_state(model)
-    rows = decode.idle_rows(model, 3, most_ends=2)
     drawn = [[], [], []]
 
-    def put(which, slot):
-        row = decode.begin_rows(model, texts[which], [0], ends=(), most_ends=2, **_SETTINGS[which])
-        return decode.put_row(model, rows, slot, row)
+    def begun(which):
+        return decode.begin_rows(model, texts[which], [0], ends=(), **_SETTINGS[which])
 
-    def step(count, **slots):
+    def step(count, *written):
         nonlocal rows
         for _ in range(count):
             tokens, rows = decode.step(model, params, rows, _IDS)
-            for which, slot in slots.items():
-                drawn[int(which[1])].append(int(tokens.tokens[slot]))
+            for row, which in enumerate(written):
+                drawn[which].append(int(tokens.tokens[row]))
 
-    rows = put(0, 2)
-    step(5, t0=2)
-    rows = put(2, 0)
-    step(5, t0=2, t2=0)
-    rows = decode.put_row(model, rows, 0, decode.idle_rows(model, 1, most_ends=2))
-    rows = put(1, 0)
-    step(2, t0=2, t1=0)
-    step(10, t1=0)
+    rows = decode.take_rows(model, [begun(0)], [0], 3)
+    step(5, 0)
+    rows = decode.take_rows(model, [rows, begun(2)], [3, 0], 3)
+    step(5, 2, 0)
+    rows = decode.take_rows(model, [rows, begun(1)], [1, 3], 3)
+    step(2, 0, 1)
+    rows = decode.take_rows(model, [rows], [1], 1)
+    step(10, 1)
     assert drawn[0] == expected[0]
     assert drawn[1] == expected[1]
     assert drawn[2] == expected[2][:5]
@@ -63,7 +61,7 @@ def test_log_probabilities_are_those_of_the_model_alone():
     model, params = small("gru")
     text = prefill(model, params, np.arange(9))
     options = {"sampling": Sampling(temperature=40.0, top_k=9), "seed": 0, "ends": ()}
-    rows = decode.begin_rows(model, text, range(4), most_ends=1, **options)
+    rows = decode.begin_rows(model, text, range(4), **options)
     logits = text.logits[0, :200].astype(np.float64)
     expected = logits - np.log(np.sum(np.exp(logits - logits.max()))) - logits.max()
     values, ids = decode.top_logprobs(rows, np.int32(200), 5)

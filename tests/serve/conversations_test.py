@@ -4,7 +4,7 @@ from mmrec_jax.inference.prefill import TextState
 from mmrec_jax.serve.conversations import Conversations
 from mmrec_jax.tokenizers.conversation import Message
 
-_BYTES = 100 + 8 + 2
+_BYTES = 100 + 8 + 2 + 1  # of the state, and of its message's text
 
 
 def _state(length):

@@ -3,11 +3,13 @@ import math
 import pytest
 
 from mmrec_jax.turkish.counts import (
-    annotated_words,
+    annotated_nominal,
     arc_costs,
     count_arcs,
     count_roots,
+    root_of,
     treebank_words,
+    words_with_letters,
 )
 from mmrec_jax.turkish.suffixes import STATES, inventory
 
@@ -27,17 +29,17 @@ CONLLU = "\n".join(
 
 
 def test_groups_are_joined_to_words():
-    house, weighty, stayed = words = list(annotated_words(CONLLU, "made_up.conllu"))
-    assert (house.word, house.lemma, house.root_class) == ("Evdekileri", "ev", "N")
+    house, weighty, stayed = words = list(words_with_letters(CONLLU, "made_up.conllu"))
+    assert (house.form, *root_of(house)) == ("Evdekileri", "ev", "N")
     assert house.boundaries == (4,)
-    assert house.nominal == ("A3pl", "Pnon", "Acc")
-    assert (weighty.word, weighty.boundaries, weighty.part) == ("önemli", (4,), "ADJ")
-    assert (stayed.root_class, stayed.nominal) == ("V", ("", "", ""))
+    assert annotated_nominal(house) == ("A3pl", "Pnon", "Acc")
+    assert (weighty.form, weighty.boundaries, weighty.part) == ("önemli", (4,), "ADJ")
+    assert (root_of(stayed)[1], annotated_nominal(stayed)) == ("V", ("", "", ""))
     assert count_roots(words) == {("ev", "N"): 1, ("önem", "N"): 1, ("kal", "V"): 1}
 
 
 def test_the_arcs_of_annotated_words_are_counted():
-    counts = count_arcs(annotated_words(CONLLU, "made_up.conllu"))
+    counts = count_arcs(words_with_letters(CONLLU, "made_up.conllu"))
     taken = "N-DA-Loc NC-ki-Rel NK-lAr-A3pl NP-YH-Acc NE-- N-lH-With N-- V-DH-Past VT--"
     assert {"-".join(arc): count for arc, count in counts.items()} == dict.fromkeys(
         taken.split(), 1
@@ -46,7 +48,7 @@ def test_the_arcs_of_annotated_words_are_counted():
 
 def test_a_boundary_must_be_a_derivation():
     moved = CONLLU.replace("önem\tönem", "öne\töne").replace("\tli\t_", "\tmli\t_")
-    assert ("N", "lH", "With") not in count_arcs(annotated_words(moved, "made_up.conllu"))
+    assert ("N", "lH", "With") not in count_arcs(words_with_letters(moved, "made_up.conllu"))
 
 
 def test_the_treebank_is_read_whole_and_has_counts_of_all_persons():

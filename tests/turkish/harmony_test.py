@@ -5,7 +5,7 @@ import pytest
 from benchmarks.harmony_detector import detect, twins
 from benchmarks.segmenter import inflected_forms, inharmonic
 from mmrec_jax.data.treebank import treebank_file
-from mmrec_jax.turkish.counts import annotated_words
+from mmrec_jax.turkish.counts import words_with_letters
 from mmrec_jax.turkish.harmony import harmony, text_harmony, vowel_harmony_score
 from tests.turkish.gold import gold_file
 
@@ -117,8 +117,8 @@ def test_words_of_any_length_are_read():
 def test_the_detector_on_words_that_were_not_counted():
     """An eighth of the distinct words of the treebank's web part, and their twins."""
     path = treebank_file("web")
-    words = annotated_words(path.read_text("utf-8"), str(path))
-    pairs = list(twins((word.word, word.lemma) for word in words))[::8]
+    words = words_with_letters(path.read_text("utf-8"), str(path))
+    pairs = list(twins((word.form, word.lemma) for word in words))[::8]
     found = detect(pairs)
     assert len(pairs) > 900
     assert found.precision >= 0.97

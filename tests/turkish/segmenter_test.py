@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.segmenter import derivations, nominal_shares, nouns_of
 from mmrec_jax.data.treebank import treebank_file
-from mmrec_jax.turkish.counts import annotated_words
+from mmrec_jax.turkish.counts import words_with_letters
 from mmrec_jax.turkish.segmenter import segment
 from mmrec_jax.turkish.suffixes import end_of
 
@@ -90,7 +90,7 @@ def test_any_text_is_at_least_a_root(text):
 def test_words_whose_annotation_was_not_counted():
     """Every third word of the treebank's web part."""
     path = treebank_file("web")
-    words = list(annotated_words(path.read_text(encoding="utf-8"), str(path)))[::3]
+    words = list(words_with_letters(path.read_text(encoding="utf-8"), str(path)))[::3]
     score, nouns = derivations(words), nouns_of(words)
     assert (score.gold > 1500, len(nouns) > 3000) == (True, True)
     assert score.f1 >= 0.9

@@ -13,22 +13,13 @@ Which task a sentence gets depends on its name alone. Roots are the lemmas of th
 letters, no apostrophe), the predicate is the word whose relation is `root`.
 """
 
-from typing import NamedTuple
-
 from mmrec_jax.data.seeds import hashed_seed
-from mmrec_jax.data.treebank import Sentence, treebank_sentences, word_groups
+from mmrec_jax.data.treebank import Word, annotated_words, treebank_sentences
 from mmrec_jax.tokenizers.conversation import Conversation, Message
 
 _MOST_WORDS = 4
 _SHORTEST = 4  # words of a sentence
 _INFLECTED = ("NOUN", "VERB", "ADJ")
-
-
-class _Word(NamedTuple):
-    form: str
-    lemma: str
-    category: str
-    predicate: bool
 
 
 def treebank_pairs() -> list[tuple[str, Conversation]]:
@@ -40,7 +31,7 @@ def treebank_pairs() -> list[tuple[str, Conversation]]:
     pairs = []
     for sentence in sorted(treebank_sentences()):
         task = (_roots, _predicate, _rest)[hashed_seed("treebank pair", sentence.name) % 3]
-        words = _words(sentence)
+        words = list(annotated_words(sentence.conllu, sentence.name))
         pair = task(sentence.text, words) if len(words) >= _SHORTEST else None
         if pair is not None:
             messages = (Message("user", pair[0]), Message("assistant", pair[1]))
@@ -48,11 +39,13 @@ def treebank_pairs() -> list[tuple[str, Conversation]]:
     return pairs
 
 
-def _roots(text: str, words: list[_Word]) -> tuple[str, str] | None:
+def _roots(text: str, words: list[Word]) -> tuple[str, str] | None:
     chosen = [
         word
         for word in words
-        if word.category in _INFLECTED and word.form.isalpha() and len(word.form) > len(word.lemma)
+        if word.groups[0][3] in _INFLECTED
+        and word.form.isalpha()
+        and len(word.form) > len(word.lemma)
     ][:_MOST_WORDS]
     if not chosen:
         return None
@@ -60,27 +53,14 @@ def _roots(text: str, words: list[_Word]) -> tuple[str, str] | None:
     return f"Bu sözcüklerin köklerini yaz: {forms}", ", ".join(word.lemma for word in chosen)
 
 
-def _predicate(text: str, words: list[_Word]) -> tuple[str, str] | None:
-    found = [word.form for word in words if word.predicate]
+def _predicate(text: str, words: list[Word]) -> tuple[str, str] | None:
+    found = [word.form for word in words if word.groups[-1][7] == "root"]
     return (f"Bu cümlenin yüklemi hangi sözcük? {text}", found[0]) if found else None
 
 
-def _rest(text: str, words: list[_Word]) -> tuple[str, str] | None:
+def _rest(text: str, words: list[Word]) -> tuple[str, str] | None:
     parts = text.split(" ")
     half = len(parts) // 2
     if half < 2:
         return None
     return f"Bu cümleyi tamamla: {' '.join(parts[:half])}", " ".join(parts[half:])
-
-
-def _words(sentence: Sentence) -> list[_Word]:
-    # Columns of CoNLL-U: 1 form, 2 lemma, 3 category, 7 relation.
-    return [
-        _Word(
-            form="".join(row[1] for row in group),
-            lemma=group[0][2],
-            category=group[0][3],
-            predicate=any(row[7] == "root" for row in group),
-        )
-        for group in word_groups(sentence.conllu, sentence.name)
-    ]
