@@ -25,7 +25,7 @@ GENERATION_FILE = "generation_config.json"
 TOKENIZER_FILE = "tokenizer.json"
 _TOKENIZER_FILES = (TOKENIZER_FILE, CONFIG_FILE, TEMPLATE_FILE)
 _MODEL_FILES = (MODEL_FILE, GENERATION_FILE, "model*.safetensors", "model.safetensors.index.json")
-# The quantization_config of `quantised_folder.py`: transformers does not know it, and refuses it.
+# The quantization_config of `mmrec quantise`: transformers does not know it, and refuses it.
 OURS = {"quant_method": "mmrec_jax"}
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 

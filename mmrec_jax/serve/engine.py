@@ -143,8 +143,12 @@ class Engine:
         self._thread.start()
         ids = np.full(_CHUNK // 2 + 1, self._tokenizer.bos_id, np.int32)  # both lengths of chunks
         for size in self._sizes:
-            warm = Request(ids, max_tokens=2, samples=size, scores=1)
-            collections.deque(self.write([warm]), maxlen=0)
+            whole = Request(ids, max_tokens=2, samples=size, scores=1)
+            collections.deque(self.write([whole]), maxlen=0)
+        # Texts come one by one, and leave so once all are there: each size from each beside it.
+        count = min(self.slots, self._most_waiting)
+        single = [Request(ids[:1], max_tokens=count + 1) for _ in range(count)]
+        collections.deque(self.write(single), maxlen=0)
         self.counts.clear()
 
     def submit(self, requests: Sequence[Request], deliver: Callable[[Delta], None]) -> None:
