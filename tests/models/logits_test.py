@@ -127,7 +127,7 @@ def test_values_of_tokens_are_those_of_whole_logits(case, monkeypatch):
         return jnp.zeros(()), {"nll": token_nll(logits, targets), "best": jnp.argmax(logits, -1)}
 
     whole = by_chunks(scores, output, batch["targets"])[1]
-    monkeypatch.setattr(logits_module, "_BYTES", 5 * _ROWS * (_OLD + _NEW) * 4)
+    monkeypatch.setitem(logits_module._BYTES, "cpu", 5 * _ROWS * (_OLD + _NEW) * 4)
     program = jax.make_jaxpr(lambda output: by_chunks(scores, output, batch["targets"]))(output)
     assert "length=2" in str(program)  # chunks of 4 tokens, and one of 3
     found = by_chunks(scores, output, batch["targets"])[1]

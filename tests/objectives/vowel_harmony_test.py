@@ -87,7 +87,7 @@ def _on_device(batch):
 @pytest.mark.parametrize(("scale", "chunk"), [(1.0, 24), (30.0, 24), (1.0, 6)])
 def test_value_gradient_and_mass_are_those_of_the_definition(rng, scale, chunk, monkeypatch):
     """Of whole logits, and of chunks of 6 tokens."""
-    monkeypatch.setattr(logits_module, "_BYTES", 4 * chunk * _V * 4)
+    monkeypatch.setitem(logits_module._BYTES, "cpu", 4 * chunk * _V * 4)
     batch = _batch(rng)
     logits = rng.normal(size=(4, 24, _V)) * scale
 
