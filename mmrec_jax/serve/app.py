@@ -31,9 +31,8 @@ def create_app(service: Service) -> FastAPI:
         yield
         await run_in_threadpool(service.engine.close)
 
-    most = service.limits.max_body_kb * 1024
-    pages: dict[str, Any] = {"docs_url": None, "redoc_url": None, "openapi_url": None}
-    app = FastAPI(lifespan=lifespan, max_body_size=most, **pages)
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(_BodyLimit, most=service.limits.max_body_kb * 1024)
 
     async def handle(_: HttpRequest, error: Exception) -> Response:
         response = _told(error)
@@ -101,6 +100,29 @@ def _metrics_text(service: Service) -> str:
         for name, value in values.items():
             lines += [f"# TYPE mmrec_{name} {kind}", f"mmrec_{name} {value}"]
     return "\n".join([*lines, ""])
+
+
+class _BodyLimit:
+    """ASGI middleware: no more of a body is read than may be.
+
+    FastAPI's own `max_body_size` puts a text of its own in the place of our response.
+    """
+
+    def __init__(self, app: Any, most: int) -> None:
+        self._app, self._most = app, most
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        count = 0
+
+        async def counted() -> Any:
+            nonlocal count
+            message = await receive()
+            count += len(message.get("body", b""))
+            if count > self._most:
+                raise HTTPException(413, f"the body has more than {self._most:,} bytes")
+            return message
+
+        await self._app(scope, counted, send)
 
 
 class _Answer:

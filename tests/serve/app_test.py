@@ -183,7 +183,11 @@ def test_a_request_that_is_wrong_is_refused_in_one_line(port, path, body, status
 
 
 def test_a_body_that_is_too_large_is_not_read(port):
-    assert ask(port, _TEXT, {"prompt": "a" * 20_000})[0] == 413
+    large = {"prompt": "a" * 20_000}
+    _assert_error(ask(port, _TEXT, large), {413}, "16,384 bytes")
+    _assert_error(ask(port, "/v1/nothing", large), {404})
+    parts = iter([b"a" * 10_000] * 2)  # of which no header says how many bytes they are
+    _assert_error(ask(port, _TEXT, parts), {413}, "16,384 bytes")
 
 
 def _assert_error(found, statuses, named=""):

@@ -39,13 +39,13 @@ def served(family="gru", **limits):
 
 
 def ask(port, path, body=None):
-    """Status and text of the response to a body, which is sent as it is if it is bytes."""
+    """Status and text of the response to a body, which is JSON if it is a dict."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=240)
     with contextlib.closing(connection):
         if body is None:
             connection.request("GET", path)
         else:
-            raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+            raw = json.dumps(body).encode() if isinstance(body, dict) else body
             connection.request("POST", path, raw, {"Content-Type": "application/json"})
         response = connection.getresponse()
         return response.status, response.read().decode()
