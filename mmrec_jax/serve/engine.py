@@ -248,8 +248,8 @@ class Engine:
                     self.counts["prompt_tokens"] += len(chunk)
                 assert text is not None
                 self.counts["reused_tokens"] += text.length - len(request.ids)
-                self._reading = None
                 self._put(request, text)
+                self._reading = None  # not before: whoever waits for it is told if that fails
             yield
 
     def _next_request(self) -> Request | None:

@@ -134,6 +134,18 @@ def test_a_failure_ends_what_is_written_and_no_more(engine, monkeypatch, capsys)
     assert "of the test" in capsys.readouterr().err
 
 
+def test_a_text_for_which_there_is_no_memory_is_not_waited_for(engine, monkeypatch, capsys):
+    def fails(*arguments):
+        monkeypatch.undo()
+        raise MemoryError("of the test")
+
+    monkeypatch.setattr(serving, "take_rows", fails)
+    assert _submit(engine, "a", 3)[0].finish == "error"
+    assert _submit(engine, "b", 3)[0].finish == "length"
+    assert "of the test" in capsys.readouterr().err
+    _assert_idle(engine)
+
+
 def test_an_engine_that_cannot_write_says_so_at_once(monkeypatch, capsys):
     def fails(*arguments):
         raise MemoryError("of the test")
