@@ -4,7 +4,7 @@ from mmrec_jax.inference.prefill import TextState
 from mmrec_jax.serve.conversations import Conversations
 from mmrec_jax.tokenizers.conversation import Message
 
-_BYTES = 100 + 8 + 2 + 1  # of the state, and of its message's text
+_BYTES = 100 + 8 + 2  # of the state
 
 
 def _state(length):
@@ -42,3 +42,17 @@ def test_the_least_recently_used_go_when_the_bytes_are_used_up():
     kept.keep(_talk("c", ""), _state(2))  # in place of the former one
     assert (len(kept), kept.num_bytes) == (2, 2 * _BYTES)
     Conversations(_BYTES - 1).keep(_talk("a", ""), _state(1))  # too large for it: not kept
+
+
+def test_each_of_many_messages_is_looked_at_once():
+    class Watched:
+        role, looks = "user", 0
+
+        @property
+        def text(self):
+            self.looks += 1
+            return "a"
+
+    messages = [Watched() for _ in range(50)]
+    assert _lengths(Conversations(_BYTES), messages) == []
+    assert {message.looks for message in messages} == {1}
