@@ -85,10 +85,12 @@ def _read_quantised(
     published: Published, abstract: Mapping[str, jax.ShapeDtypeStruct], place: Place
 ) -> Params:
     """The parameters of what `mmrec quantise` wrote, as they are stored."""
+    paths = {x: x.removesuffix("/codes").removesuffix("/scales") for x in published.tensors}
+    if unknown := sorted(name for name, path in paths.items() if path not in abstract):
+        raise UserError(f"{published.name}: {_listed(unknown)} not known: a model of another kind")
     arrays: dict[str, Array] = {}
     for name, stored in published.tensors.items():
-        parts = [(Tensor(name, layer=None, transposed=False), stored)]
-        path = name.removesuffix("/codes").removesuffix("/scales")
+        parts, path = [(Tensor(name, layer=None, transposed=False), stored)], paths[name]
         arrays[name] = _read_parameter(path, parts, stored.shape, place, None)
     params: dict[str, Array | Quantised] = {}
     for path, like in abstract.items():

@@ -1,5 +1,8 @@
 """Runs of adapters on a quantised base: trained, continued, read, exported, and stored once."""
 
+import json
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -153,6 +156,13 @@ def test_what_does_not_fit_is_one_line(stored, tmp_path, capsys):
     refused(lambda: _config(stored, **without, adapters__embedding_dtype="int8"), "embedding_dtype")
     refused(lambda: _config(stored, **_KEPT, adapters__path="apply"), "adapters.path", "nf4")
     refused(lambda: _config(stored, **_KEPT, adapters__embedding_rows="1"), "embedding_dtype")
+
+
+def test_a_stored_tensor_that_the_config_has_not_is_named(stored, tmp_path):
+    spoilt = shutil.copytree(stored, tmp_path / "spoilt")
+    described = json.loads((spoilt / "config.json").read_text()) | {"tie_word_embeddings": True}
+    (spoilt / "config.json").write_text(json.dumps(described))
+    refused(lambda: read_model(spoilt), str(spoilt), "head/embedding/codes", "not known")
 
 
 def _is_quantised(leaf):
