@@ -75,7 +75,7 @@ class CrossEntropyConfig(ObjectiveConfig):
     chunk: int | None = setting(
         None,
         "tokens of a row whose logits are made at once, which saves memory; None: all where they "
-        "take 64 MiB on a device, else as many as do",
+        "take 64 MiB on a CPU or 256 MiB on an accelerator, else as many as do",
         at_least(1),
         free=True,
     )
