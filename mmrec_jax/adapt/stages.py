@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import json
 import math
 import re
 import shutil
@@ -47,8 +46,6 @@ from mmrec_jax.train.writer import read_metrics
 from mmrec_jax.turkish.scores import turkish_scores
 
 _SAMPLE = 2_000_000  # characters of each source that tokens are counted in
-_PREDICTED_ON = 1_000_000  # characters that a small extension is learned from, to predict
-_CHARACTERS_A_TOKEN = 500  # of that text, for each new token
 _COMPARED = 128  # tokens whose logits are compared after the export
 _EQUAL = 1e-5  # of the largest logit
 _CLOSE = 0.05  # nats a token, by which a model exported from few bits may differ
@@ -154,19 +151,19 @@ def _analyse(job: Job) -> dict[str, Any]:
     with own_names(job.config, BASE):
         tokenizer = job.base_tokenizer()
     tokenizer.save(folder / "tokenizer")
+    if job.config.extends:
+        _plan(job, [])  # refuses what cannot be extended
     base = Encoder("base", tokenizer)
     found = {"texts": texts, **_scores(job, base, base)}
     for language in LANGUAGES:
         text, score = texts[language], found["scores"][language]
-        ceiling = "" if score["ceiling"] is None else f", at most {score['ceiling']:.0%} fewer"
+        most = score["ceiling"]  # of a tokenizer of another kind it is not known
+        ceiling = "" if most is None else f", new ones save {most:.0%} at most without superwords"
         print(
             f"{language}: {text['documents']:,} documents, {text['bytes']:,} bytes to train on, "
             f"{text['held_out']:,} held out, {text['copies']:,} copies left out; "
-            f"{score['tokens_a_word']:.2f} tokens a word{ceiling} without superwords"
+            f"{score['tokens_a_word']:.2f} tokens a word{ceiling}"
         )
-    if job.config.extends:
-        found["predicted_reduction"] = predicted = _predicted(job, base)
-        print(f"new tokens will save about {predicted:.0%} of the Turkish ones")
     return found
 
 
@@ -174,10 +171,9 @@ def _extend(job: Job) -> dict[str, Any]:
     """Learns the new tokens from the training text."""
     folder = job.folder("extend")
     folder.mkdir(parents=True, exist_ok=True)
-    with own_names(job.config, "extension"):
-        plan = _plan(job, sorted(train_folder(job.analysed, "turkish").iterdir()))
-        with progress_bars() as report:
-            vocabulary = learn_extension(plan, report)
+    plan = _plan(job, sorted(train_folder(job.analysed, "turkish").iterdir()))
+    with own_names(job.config, "extension"), progress_bars() as report:
+        vocabulary = learn_extension(plan, report)
     write_extension(folder, vocabulary, plan.record())
     encoder = Encoder.read(folder / "tokenizer.json", "the extended tokenizer")
     found = _scores(job, encoder, Encoder("base", load_tokenizer(job.analysed / "tokenizer")))
@@ -310,21 +306,5 @@ def _plan(job: Job, files: list[Path]) -> ExtensionPlan:
             "alone can be extended; set config.extension.vocab_size=0 and superwords=0, or train "
             "a base with config.tokenizer.kind=byte_bpe"
         )
-    return ExtensionPlan(BpeFile.read(path), files, config.vocab_size, config.superwords)
-
-
-def _predicted(job: Job, base: Encoder) -> float:
-    """The share of tokens that some new ones, learned from a little text, save in other text."""
-    texts = list(sample(job.analysed, "turkish", _PREDICTED_ON))
-    cut = max(1, len(texts) * 9 // 10)
-    path, folder = job.analysed / "sample.jsonl", job.analysed / "predicted"
-    lines = (json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts[:cut])
-    path.write_text("".join(lines), "utf-8")
-    most = sum(map(len, texts[:cut])) // _CHARACTERS_A_TOKEN
-    plan = _plan(job, [path])
-    plan = dataclasses.replace(plan, vocab_size=min(plan.vocab_size, max(1, most)), superwords=0)
-    vocabulary = learn_extension(plan, lambda *_: None)
-    folder.mkdir()
-    write_extension(folder, vocabulary, plan.record())
-    encoder = Encoder.read(folder / "tokenizer.json", "the predicted tokenizer")
-    return float(score_text("turkish", texts[cut:] or texts, encoder, base)["reduction"])
+    with own_names(job.config, "extension"):
+        return ExtensionPlan(BpeFile.read(path), files, config.vocab_size, config.superwords)
