@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mmrec_jax import dora
 from mmrec_jax.adapt.config import ALIGNED, INSTRUCTED, PRETRAINED, AdaptConfig
 from mmrec_jax.adapt.job import BASE, CONTROL, Job
-from mmrec_jax.adapt.measure import Opened, continuations, measure, open_run, task_scores
+from mmrec_jax.adapt.measure import measure, open_run, task_scores
 from mmrec_jax.adapt.text import (
     LANGUAGES,
     sample,
@@ -30,7 +30,8 @@ from mmrec_jax.checkpoints.load import open_model, read_adapters, tensor_names
 from mmrec_jax.checkpoints.publish import publish
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.errors import UserError
-from mmrec_jax.evaluation.samples import beginnings
+from mmrec_jax.evaluation.registry import EvaluationRequest
+from mmrec_jax.evaluation.samples import beginnings, continuations
 from mmrec_jax.tokenizers.bpe_file import BpeFile
 from mmrec_jax.tokenizers.cache import load_tokenizer
 from mmrec_jax.tokenizers.extension import (
@@ -216,15 +217,17 @@ def _evaluate(job: Job) -> dict[str, Any]:
         if name not in models:
             models[name] = _measure(job, name, model)
         if name == "base":
-            store = TokenStore.from_documents(documents, model.tokenizer)
-            pairs = beginnings(store, model.tokenizer, how.samples, how.sample_tokens)
+            tokenizer = model.data.tokenizer
+            store = TokenStore.from_documents(documents, tokenizer)
+            pairs = beginnings(store, tokenizer, how.samples, how.sample_tokens)
         if name in ("base", final):
+            model = model.local()
             scores = task_scores(model, how) if how.tasks else {}
             if pairs:
                 prompts, references = zip(*pairs, strict=True)
                 rate, before = (job.weights(extended=each)[0] for each in (name != "base", False))
                 tokens = math.ceil(how.sample_tokens * rate / before)
-                written[name] = continuations(model, prompts, tokens, config.seed)
+                written[name] = continuations(model, prompts, tokens)
                 scores |= turkish_scores(written[name], references)
             models[name] = {**models[name], "scores": scores}
         del model
@@ -278,7 +281,7 @@ def _nll(logits: NDArray[np.float64], tokens: NDArray[np.int32]) -> float:
     return float(np.mean(np.log(np.exp(shifted).sum(-1)) - chosen))
 
 
-def _measure(job: Job, name: str, opened: Opened) -> dict[str, Any]:
+def _measure(job: Job, name: str, opened: EvaluationRequest) -> dict[str, Any]:
     texts = {language: validation_documents(job.analysed, language) for language in LANGUAGES}
     found = measure(opened, texts, job.config.evaluation)
     turkish, english = (found[language]["bits_per_byte"] for language in LANGUAGES)
