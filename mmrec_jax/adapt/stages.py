@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
+import optax
 
 from mmrec_jax import dora
 from mmrec_jax.adapt.config import ALIGNED, INSTRUCTED, PRETRAINED, AdaptConfig
@@ -260,11 +260,14 @@ def _export(job: Job) -> dict[str, Any]:
     models += [(each.model.build(), each.params) for each in (merged, again)]
     ids = merged.tokenizer.vocab_size  # behind them is padding, which a folder does not tell apart
     evaluated, *logits = (
-        np.asarray(model.apply(params, tokens).logits, np.float64)[0, :, :ids]
+        np.asarray(model.apply(params, tokens).logits, np.float32)[0, :, :ids]
         for model, params in models
     )
     difference = float(np.abs(logits[0] - logits[1]).max() / np.abs(logits[0]).max())
-    losses = [_nll(each, np.asarray(tokens[0])) for each in (evaluated, logits[1])]
+    losses = [
+        float(optax.softmax_cross_entropy_with_integer_labels(each[:-1], tokens[0, 1:]).mean())
+        for each in (evaluated, logits[1])
+    ]
     if difference > _EQUAL or abs(losses[0] - losses[1]) > _CLOSE:
         raise UserError(
             f"{folder}: what was read again is another model: its logits differ by {difference:g}, "
@@ -272,13 +275,6 @@ def _export(job: Job) -> dict[str, Any]:
         )
     print(f"{folder}: model ({', '.join(files)}); read again, its logits are the same")
     return {"files": files, "logit_difference": difference, "losses": losses}
-
-
-def _nll(logits: NDArray[np.float64], tokens: NDArray[np.int32]) -> float:
-    """Nats a token."""
-    shifted = logits[:-1] - logits[:-1].max(-1, keepdims=True)
-    chosen = np.take_along_axis(shifted, tokens[1:, None], -1)[:, 0]
-    return float(np.mean(np.log(np.exp(shifted).sum(-1)) - chosen))
 
 
 def _measure(job: Job, name: str, opened: EvaluationRequest) -> dict[str, Any]:
