@@ -33,14 +33,15 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.evaluation.registry import EvaluationRequest
 from mmrec_jax.evaluation.samples import beginnings, continuations
 from mmrec_jax.tokenizers.bpe_file import BpeFile
-from mmrec_jax.tokenizers.cache import load_tokenizer
+from mmrec_jax.tokenizers.cache import load_tokenizer, read_tokenizer_file
 from mmrec_jax.tokenizers.extension import (
     ExtensionPlan,
     learn_extension,
     progress_bars,
     write_extension,
 )
-from mmrec_jax.tokenizers.report import Encoder, score_text
+from mmrec_jax.tokenizers.report import encode, score_text
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.mesh import arrange
 from mmrec_jax.train.writer import read_metrics
@@ -154,8 +155,7 @@ def _analyse(job: Job) -> dict[str, Any]:
     tokenizer.save(folder / "tokenizer")
     if job.config.extends:
         _plan(job, [])  # refuses what cannot be extended
-    base = Encoder("base", tokenizer)
-    found = {"texts": texts, **_scores(job, base, base)}
+    found = {"texts": texts, **_scores(job, tokenizer, tokenizer)}
     for language in LANGUAGES:
         text, score = texts[language], found["scores"][language]
         most = score["ceiling"]  # of a tokenizer of another kind it is not known
@@ -176,8 +176,8 @@ def _extend(job: Job) -> dict[str, Any]:
     with own_names(job.config, "extension"), progress_bars() as report:
         vocabulary = learn_extension(plan, report)
     write_extension(folder, vocabulary, plan.record())
-    encoder = Encoder.read(folder / "tokenizer.json", "the extended tokenizer")
-    found = _scores(job, encoder, Encoder("base", load_tokenizer(job.analysed / "tokenizer")))
+    extended = read_tokenizer_file(folder / "tokenizer.json", "the extended tokenizer")
+    found = _scores(job, extended, load_tokenizer(job.analysed / "tokenizer"))
     reduction, changed = (
         found["scores"][language][name]
         for language, name in (("turkish", "reduction"), ("english", "changed"))
@@ -285,15 +285,15 @@ def _measure(job: Job, name: str, opened: EvaluationRequest) -> dict[str, Any]:
     return found
 
 
-def _scores(job: Job, encoder: Encoder, base: Encoder) -> dict[str, Any]:
+def _scores(job: Job, tokenizer: Tokenizer, base: Tokenizer) -> dict[str, Any]:
     """Of the held-out text; and the tokens in a byte of the text that is trained on."""
     scores, rates = {}, {}
     for language in LANGUAGES:
         held = [each.text for each in validation_documents(job.analysed, language)]
-        scores[language] = score_text(language, held, encoder, base)
+        scores[language] = score_text(language, held, tokenizer, base)
         texts = list(sample(job.analysed, language, _SAMPLE))
         size = sum(len(text.encode()) for text in texts)
-        rates[language] = sum(map(len, encoder.encode(texts))) / size
+        rates[language] = sum(map(len, encode(tokenizer, texts))) / size
     return {"scores": scores, "tokens_per_byte": rates}
 
 

@@ -23,7 +23,7 @@ from mmrec_jax.tokenizers.extension import (
 )
 from mmrec_jax.tokenizers.library import read_library
 from mmrec_jax.tokenizers.protection import protect_texts
-from mmrec_jax.tokenizers.report import Encoder, score_boundaries
+from mmrec_jax.tokenizers.report import score_boundaries
 from mmrec_jax.tokenizers.text import Source
 from mmrec_jax.turkish import segmenter
 from tests.refused import mistake
@@ -227,8 +227,8 @@ def test_merges_that_keep_to_morphemes_give_tokens_that_do(folder, monkeypatch):
     for name, extra in (("plain", ()), ("aware", ("--morph-aware",))):
         sizes = ("--vocab-size=17", "--superwords=0")
         written = extend(folder, *sizes, *extra, text=text, out=name)
-        encoder = Encoder.read(written / TOKENIZER_FILE, "--tokenizer")
-        scores.append(score_boundaries(encoder, gold))
+        tokenizer = read_tokenizer_file(written / TOKENIZER_FILE, "--tokenizer")
+        scores.append(score_boundaries(tokenizer, gold))
     plain, aware = scores
     assert plain["words"] == aware["words"] == len(words)
     for name in ("precision", "recall"):
