@@ -135,6 +135,7 @@ def score_text(
         "words_by_tokens": _words_by_tokens(words, tokenizer),
         "base_words_by_tokens": _words_by_tokens(words, base),
         "bytes_a_token": size / tokens,
+        "base_bytes_a_token": size / base_tokens,
         "characters_a_token": characters / tokens,
         "reduction": 1 - tokens / base_tokens,
         "ceiling": 1 - pre_tokens / base_tokens if pre_tokens else None,
