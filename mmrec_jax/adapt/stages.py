@@ -116,18 +116,15 @@ def stages(config: AdaptConfig) -> list[Stage]:
 def own_names(config: AdaptConfig, stage: str) -> Iterator[None]:
     """What is refused in the runs of a stage names the fields of the adaptation."""
     group = PRETRAINED if stage == BASE else stage
-    own = {field.name for field in dataclasses.fields(getattr(config, group))}
-
-    def renamed(found: re.Match[str]) -> str:
-        if found["field"] in own and found["group"] in ("train", "data", "model", "optim"):
-            return f"config.{group}.{found['field']}"
-        return _NAMES.get(found[0], found[0])
-
+    names = dict(_NAMES)
+    for field in dataclasses.fields(getattr(config, group)):
+        own = f"config.{group}.{field.name}"
+        names |= {f"config.{run}.{field.name}": own for run in ("train", "data")}
     try:
         yield
     except UserError as error:
-        pattern = r"config\.(?P<group>\w+)(\.(?P<field>\w+))?|(?<!\w)--[a-z-]+"
-        raise UserError(re.sub(pattern, renamed, str(error))) from None
+        pattern = "|".join(map(re.escape, names))
+        raise UserError(re.sub(pattern, lambda found: names[found[0]], str(error))) from None
 
 
 def _train(job: Job, stage: str) -> dict[str, Any]:
