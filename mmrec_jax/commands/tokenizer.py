@@ -93,13 +93,13 @@ def _extend(options: argparse.Namespace) -> None:
 def _protection(pattern: str | None, field: str) -> Any:
     """The `Protection` that is asked for."""
     from mmrec_jax.data.files.paths import find_files
-    from mmrec_jax.tokenizers.protection import protect_english, protect_texts
+    from mmrec_jax.tokenizers.protection import Protection, protect_english
     from mmrec_jax.tokenizers.text import text_chunks
 
     if pattern is None:
         return protect_english()
     files = find_files(pattern, "--protect") if pattern else []
-    return protect_texts([chunk for path in files for chunk in text_chunks(path, field)])
+    return Protection([chunk for path in files for chunk in text_chunks(path, field)])
 
 
 def _boundaries() -> tuple[Any, str]:

@@ -22,7 +22,7 @@ from mmrec_jax.tokenizers.extension import (
     learn_extension,
 )
 from mmrec_jax.tokenizers.library import read_library
-from mmrec_jax.tokenizers.protection import protect_texts
+from mmrec_jax.tokenizers.protection import Protection
 from mmrec_jax.tokenizers.report import score_boundaries
 from mmrec_jax.tokenizers.text import Source, text_chunks
 from mmrec_jax.turkish import segmenter
@@ -251,7 +251,7 @@ def test_files_are_weighted_by_the_text_that_is_read(tmp_path):
         (tmp_path / name).write_bytes(content)
     base = BpeFile.from_content(small_base(), "base.json")
     files = [tmp_path / name for name in forms]
-    plan = ExtensionPlan(base, files, 10, balance=0.0, protection=protect_texts([]))
+    plan = ExtensionPlan(base, files, 10, balance=0.0, protection=Protection([]))
     reports = []
     learn_extension(plan, lambda *report: reports.append(report))
     sizes = [sum(len(chunk.encode()) for chunk in text_chunks(path)) for path in files]
