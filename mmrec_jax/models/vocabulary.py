@@ -83,3 +83,8 @@ def one_table(params: Params) -> Params:
         return {"embedding": jnp.concatenate([old, new.astype(old.dtype)])}
 
     return {name: joined(part) for name, part in params.items()}
+
+
+def is_of_new_rows(name: str) -> bool:
+    """Whether a parameter at a path, or what is trained in its place, is a table of new rows."""
+    return "new_embedding" in name.split("/")

@@ -5,8 +5,10 @@ from typing import Any
 
 import optax
 
+from mmrec_jax.models.vocabulary import is_of_new_rows
 from mmrec_jax.optim.config import OptimConfig
 from mmrec_jax.optim.moments import with_moments_in
+from mmrec_jax.optim.new_rows import scale_by_columns
 from mmrec_jax.optim.sophia import sophia
 from mmrec_jax.tree import map_named
 
@@ -18,16 +20,24 @@ _MUON_RMS = 0.2
 
 
 def build_optimizer(
-    config: OptimConfig, steps: int, decays: Callable[[str], bool]
+    config: OptimConfig, steps: int, decays: Callable[[str], bool], *, new_rows: bool = False
 ) -> optax.GradientTransformation:
     """Global-norm clipping, then the optimizer with masked decoupled weight decay.
 
     Sophia's `update` takes `hessian=`, which the clipping before it does not touch.
 
-    `steps` is the length of the run, where the schedule ends; `decays` as for `decay_mask`.
+    `steps` is the length of the run, where the schedule ends; `decays` as for `decay_mask`;
+    `new_rows`: whether the parameters have rows of new tokens, which `config.new_rows_lr` is for.
     """
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
-    rule = _optimizer(config, learning_rate(config, steps), decay_mask(decays))
+    lr = learning_rate(config, steps)
+    rule = _optimizer(config, lr, decay_mask(decays))
+    if new_rows and config.name == "adamw" and config.new_rows_lr:
+        own = optax.chain(
+            scale_by_columns(config.B1, config.B2, config.EPS),
+            optax.scale_by_learning_rate(lambda count: config.new_rows_lr * lr(count)),
+        )
+        rule = optax.partition({True: own, False: rule}, _of_new_rows)
     return with_moments_in(optax.chain(clip, rule), config.moment_dtype)
 
 
@@ -88,6 +98,10 @@ def _optimizer(
         decayed = optax.add_decayed_weights(**decay)
         return optax.chain(steps, decayed, optax.scale_by_learning_rate(lr))
     return sophia(lr, config.B1, config.B2, config.GAMMA, config.EPS, **decay)
+
+
+def _of_new_rows(params: Any) -> Any:
+    return map_named(lambda name, _: is_of_new_rows(name), params)
 
 
 def _matrices(params: Any) -> Any:

@@ -53,6 +53,13 @@ class OptimConfig(Settings):
     weight_decay: float = setting(
         0.1, "decoupled; never on norms, biases, decays and gates", at_least(0)
     )
+    new_rows_lr: float = setting(
+        2.0,
+        "adamw: learning rate of the rows of new tokens, as a factor of lr; they share the second "
+        "moment of a column and do not decay (`optim/new_rows.py`). 0: as any other parameter",
+        at_least(0),
+        absent=0.0,
+    )
     clip_norm: float = setting(1.0, "of the global gradient norm; 0: no clipping", at_least(0))
     hessian_every: int = setting(
         10, "k: sophia estimates the curvature in steps 1, 1 + k, 1 + 2 k, ...", at_least(1)

@@ -369,7 +369,8 @@ def assemble(
         expected = f"{off} with config.model.family {config.model.family!r}: "
         train.require(False, name, expected + "it keeps no state of a fixed size")
     objectives = build_objectives(config, model, tokenizer)
-    optimizer = build_optimizer(config.optim, steps, model.decays)
+    new_rows = bool(getattr(model.config, "new_rows", 0))
+    optimizer = build_optimizer(config.optim, steps, model.decays, new_rows=new_rows)
 
     def new_state(model: LanguageModel, given: dict[str, Any]) -> TrainState:
         rows = train.batch_size if keeps else None
