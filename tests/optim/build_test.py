@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import jax
@@ -279,3 +280,49 @@ def test_matrices_decay_and_norms_biases_decays_and_gates_do_not():
     assert others == {"scale", "b_gamma", "b_alpha", "w_g", "c_g"}
     with pytest.raises(ValueError, match="blocks/new_thing"):
         decay_mask(model.decays)({"blocks": {"new_thing": 1.0, "norm": {"scale": 1.0}}})
+
+
+def _tables():
+    rng = np.random.default_rng(0)
+    gradients = rng.normal(size=(_STEPS, 6, 4)) * np.array([1, 1, 1e-4, 0, 1e-4, 1])[:, None]
+    params = {"embed": {name: jnp.ones((6, 4)) for name in ("new_embedding", "embedding")}}
+    return params, gradients
+
+
+def _moved(config, **how):
+    """What each table was moved by in every step."""
+    params, gradients = _tables()
+    optimizer = build_optimizer(config, _STEPS, _decays, **how)
+    state, moved = optimizer.init(params), []
+    for each in gradients:
+        given = {"embed": dict.fromkeys(params["embed"], jnp.asarray(each))}
+        updates, state = optimizer.update(given, state, params)
+        moved.append(updates["embed"])
+    return [np.stack([each[name] for each in moved]) for name in ("new_embedding", "embedding")]
+
+
+def test_rows_of_new_tokens_share_the_second_moment_of_a_column():
+    config = OptimConfig(lr=0.1, schedule="constant", warmup_steps=0, clip_norm=0.0)
+    new, old = _moved(config, new_rows=True)
+    _, gradients = _tables()
+    m, v = np.zeros((6, 4)), np.zeros(4)
+    for t, g in enumerate(gradients, 1):
+        m = 0.9 * m + 0.1 * g
+        v = 0.95 * v + 0.05 * np.mean(g**2, axis=0)
+        expected = m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.95**t)) + 1e-8)
+        np.testing.assert_allclose(new[t - 1], -0.1 * 2.0 * expected, rtol=1e-4, atol=1e-9)
+    # A row of small gradients moves by little, where Adam takes a whole step, and decay another.
+    assert np.abs(new[:, 2]).max() < 1e-3
+    assert np.abs(old[0, 2]).min() > 0.08
+    assert not new[:, 3].any()
+
+
+def test_without_new_rows_or_a_rate_of_their_own_they_are_as_others():
+    config = OptimConfig(lr=0.1, warmup_steps=0)
+    for settings, how in (
+        (config, {}),
+        (dataclasses.replace(config, new_rows_lr=0.0), {"new_rows": True}),
+    ):
+        new, old = _moved(settings, **how)
+        np.testing.assert_array_equal(new, old)
+    assert OptimConfig.__dataclass_fields__["new_rows_lr"].metadata["absent"] == 0.0
