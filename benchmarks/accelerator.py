@@ -31,11 +31,11 @@ import numpy as np
 from benchmarks.cell_process import pythons, run_cell, run_process
 from benchmarks.floor import abstract_parameters
 from benchmarks.markdown import header, row
+from benchmarks.matching import matching
 from benchmarks.speed_cell import Cell, mmrec_training
 from benchmarks.timing import Step, time_steps
 from benchmarks.workload import random_batch
 from mmrec_jax.errors import UserError, exit_on_user_error
-from mmrec_jax.models.attention.config import matching
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.kernels import KernelTarget, kernel_target, kernels_for
 from mmrec_jax.models.mmrec.memory import delta_scan

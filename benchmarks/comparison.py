@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks.matching import matching, parameters_of
 from benchmarks.run_log import Record, RunLog
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config, TrainConfig
@@ -20,7 +21,7 @@ from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.errors import UserError
 from mmrec_jax.evaluation.registry import EVALUATORS, EvaluationRequest
-from mmrec_jax.models.attention.config import AttentionConfig, matching
+from mmrec_jax.models.attention.config import AttentionConfig
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.compiled_steps import enable_compile_cache, lower_step
@@ -164,10 +165,10 @@ def attention_shape(config: MMRecConfig) -> AttentionConfig:
         num_layers=config.num_layers,
         num_heads=config.num_memories,
     )
-    if abs(shape.parameters / parameters - 1) > TOLERANCE:
+    if abs(parameters_of(shape) / parameters - 1) > TOLERANCE:
         raise UserError(
             f"config.model has {parameters:,} parameters; the nearest attention model has "
-            f"{shape.parameters:,}, which is not within {TOLERANCE:.0%}"
+            f"{parameters_of(shape):,}, which is not within {TOLERANCE:.0%}"
         )
     return shape
 

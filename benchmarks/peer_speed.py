@@ -18,11 +18,11 @@ from typing import Any
 
 from benchmarks.cell_process import pythons, run_cell
 from benchmarks.floor import abstract_parameters
+from benchmarks.matching import matching, parameters_of
 from benchmarks.peer_report import draw, to_markdown
 from benchmarks.speed_cell import Cell
 from benchmarks.speed_table import Measured, describe
 from mmrec_jax.errors import UserError, exit_on_user_error
-from mmrec_jax.models.attention.config import matching
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.tree import count
 
@@ -131,7 +131,7 @@ def _config(options: argparse.Namespace, model: str) -> tuple[dict[str, Any], in
     }
     if model == "jax":
         config = matching(parameters, **shape)
-        return dataclasses.asdict(config), config.parameters
+        return dataclasses.asdict(config), parameters_of(config)
     return shape | {"parameters": parameters}, None
 
 

@@ -18,10 +18,10 @@ from typing import Any
 
 from benchmarks.cell_process import pythons, run_cell, run_process
 from benchmarks.floor import abstract_parameters, floor
+from benchmarks.matching import matching, parameters_of
 from benchmarks.speed_cell import Cell
 from benchmarks.speed_table import Measured, describe, to_markdown
 from mmrec_jax.errors import UserError, exit_on_user_error
-from mmrec_jax.models.attention.config import matching
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.tree import count
 
@@ -128,7 +128,7 @@ def _run_cell(
             num_layers=ours.num_layers,
             num_heads=options.heads or ours.H,
         )
-        parameters = config.parameters
+        parameters = parameters_of(config)
     rows = max(2, options.tokens // length)  # one a core, also of the longest
     cell = Cell(model, dataclasses.asdict(config), rows, length, options.seconds)
     return run_cell(cell, python, options.limit, size=size, parameters=parameters)

@@ -70,23 +70,18 @@ class Quantised:
         return math.prod(self.shape)
 
 
+@functools.partial(jax.jit, static_argnames=("kind", "axis"))
 def quantise(array: Float[Array, "*l i o"], kind: Kind, axis: Literal[-2, -1] = -2) -> Quantised:
     """The matrix in few bits; `axis` is the one along which numbers share a scale.
 
     Raises:
       UserError: nf4 of an odd number of inputs.
     """
-    inputs = array.shape[-2]
+    *layers, inputs, outputs = array.shape
     if kind == "nf4" and inputs % 2:
         raise UserError(f"nf4 packs two inputs into a byte; {list(array.shape)} has {inputs}")
-    return _quantise(array, kind, axis)
-
-
-@functools.partial(jax.jit, static_argnames=("kind", "axis"))
-def _quantise(array: Array, kind: Kind, axis: int) -> Quantised:
-    *layers, inputs, outputs = array.shape
     if layers:  # one at a time, so that what is computed on the way is small
-        stacked: Quantised = jax.lax.map(lambda one: _quantise(one, kind, axis), array)
+        stacked: Quantised = jax.lax.map(lambda one: quantise(one, kind, axis), array)
         return stacked
     block = _block(inputs) if kind == "nf4" else inputs
     groups = inputs // block if axis == -2 else inputs

@@ -20,6 +20,19 @@ from mmrec_jax.typing import Array
 PROBED = "probed"  # the collection of what probes have summed, by their names
 
 
+def recomputed(what: Any, remat: str, products: Any, *names: str) -> Any:
+    """A module or method of which the backward pass recomputes what `remat` says.
+
+    "none": nothing; "full": all from its input; "dots": all but the products that the policy
+    `products` keeps and what is called by `names`.
+    """
+    if remat == "none":
+        return what
+    policies = jax.checkpoint_policies
+    kept = policies.save_from_both_policies(products, policies.save_only_these_names(*names))
+    return nn.remat(what, prevent_cse=False, policy=kept if remat == "dots" else None)
+
+
 @dataclasses.dataclass(frozen=True)
 class LinenModel:
     """`LanguageModel` around a module; a subclass says which, and what its parameters are.

@@ -9,8 +9,6 @@ from mmrec_jax.settings import above, at_least, setting
 if TYPE_CHECKING:
     from mmrec_jax.models.attention.model import Attention
 
-_MULTIPLE = 16  # of F: whole vector registers
-
 
 @dataclasses.dataclass(frozen=True)
 class AttentionConfig(ExtendableConfig):
@@ -40,20 +38,3 @@ class AttentionConfig(ExtendableConfig):
     def head_dim(self) -> int:
         """Channels of a head."""
         return self.model_dim // self.num_heads
-
-    @property
-    def parameters(self) -> int:
-        """Scalars that are trained."""
-        d = self.model_dim
-        layer = 4 * d * d + 3 * d * self.ffn_dim + 2 * d
-        return self.vocab_size * d + self.num_layers * layer + d
-
-
-def matching(
-    parameters: int, *, vocab_size: int, model_dim: int, num_layers: int, num_heads: int
-) -> AttentionConfig:
-    """The config of this shape whose F brings its size nearest to `parameters`."""
-    rest = AttentionConfig(vocab_size, model_dim, num_layers, num_heads, ffn_dim=0).parameters
-    a_unit = 3 * model_dim * num_layers * _MULTIPLE
-    units = max(1, round((parameters - rest) / a_unit))
-    return AttentionConfig(vocab_size, model_dim, num_layers, num_heads, _MULTIPLE * units)

@@ -18,6 +18,7 @@ from jax.sharding import PartitionSpec as P
 
 from mmrec_jax.models.attention.config import AttentionConfig
 from mmrec_jax.models.causal_attention import causal_attention, rotate
+from mmrec_jax.models.linen import recomputed
 from mmrec_jax.models.partition import split_rows
 from mmrec_jax.models.vocabulary import ExtendableModel, Vocabulary
 from mmrec_jax.typing import Array, Float, Int, typed
@@ -48,12 +49,9 @@ class AttentionLM(nn.Module):
         """
         config = self.config
         embed = Vocabulary(config, config.model_dim, name="embed")
-        keep = jax.checkpoint_policies.save_from_both_policies(
-            jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-            jax.checkpoint_policies.save_only_these_names(_MIXED),
-        )
+        products = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
         layers = nn.scan(
-            nn.remat(_Layer, prevent_cse=False, policy=keep),
+            recomputed(_Layer, "dots", products, _MIXED),
             variable_axes={True: 0},  # of every collection: what is laid over params comes along
             split_rngs={"params": True, "dropout": True},  # the latter for adapters
             in_axes=nn.broadcast,

@@ -10,6 +10,7 @@ from flax.core import DenyList
 from mmrec_jax.models import sequence
 from mmrec_jax.models.api import Params, Probe
 from mmrec_jax.models.layout import Layout
+from mmrec_jax.models.linen import recomputed
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.delta_parts import delta_scan_of_row
 from mmrec_jax.models.mmrec.layers import (
@@ -76,14 +77,8 @@ class Block(nn.Module):
           The residual stream; and the memories after the last token, scalar statistics, and what
           the probes have summed.
         """
-        forward = Block._forward
-        if self.config.remat != "none":
-            policies = jax.checkpoint_policies
-            kept = policies.save_from_both_policies(
-                policies.dots_saveable, policies.save_only_these_names(DROPOUT_MASK)
-            )
-            policy = kept if self.config.remat == "dots" else None
-            forward = nn.remat(Block._forward, prevent_cse=False, policy=policy)
+        products = jax.checkpoint_policies.dots_saveable
+        forward = recomputed(Block._forward, self.config.remat, products, DROPOUT_MASK)
         length = x.shape[1]
         # Even chunks; what the last one lacks is padding, which leaves the memories untouched.
         width = self.config.row_block(length)

@@ -20,6 +20,7 @@ from jax.sharding import PartitionSpec as P
 
 from mmrec_jax.models.causal_attention import Keys, causal_attention, rotate
 from mmrec_jax.models.layout import layout
+from mmrec_jax.models.linen import recomputed
 from mmrec_jax.models.partition import split_rows
 from mmrec_jax.models.transformer.cache import BATCH_AXES, KVCache, empty_cache
 from mmrec_jax.models.transformer.config import TransformerConfig
@@ -76,16 +77,9 @@ class TransformerLM(nn.Module):
             table(name="head")(tokens)  # `Transformer.head` multiplies with it
         if perturb is not None:
             x = perturb(x)
-        block = _Block
-        if config.remat != "none":
-            policies = jax.checkpoint_policies
-            kept = policies.save_from_both_policies(
-                policies.dots_with_no_batch_dims_saveable, policies.save_only_these_names(_MIXED)
-            )
-            policy = kept if config.remat == "dots" else None
-            block = nn.remat(_Block, prevent_cse=False, policy=policy)
+        products = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
         blocks = nn.scan(
-            block,
+            recomputed(_Block, config.remat, products, _MIXED),
             variable_axes={True: 0},  # of every collection: what is laid over params comes along
             split_rngs={"params": True, "dropout": True},  # the latter for adapters
             in_axes=(0, nn.broadcast),
