@@ -104,7 +104,8 @@ def test_gradients_match_numpy(variant):
         ends = [[*leaves[:i], leaves[i] + s * direction, *leaves[i + 1 :]] for s in (1e-6, -1e-6)]
         plus, minus = (loss(*jax.tree.unflatten(tree, end)) for end in ends)
         finite = (plus - minus) / 2e-6
-        assert abs(np.sum(got * direction) - finite) <= 1e-5 * np.linalg.norm(got), name
+        # Of an error of 1e-5 the part along a random direction: up to three standard deviations.
+        assert abs(np.sum(got * direction) - finite) <= 3e-5 * np.linalg.norm(got), name
         layers = got if "blocks" in name else got[None]
         assert got.size == 0 or all(np.any(layer != 0) for layer in layers), name
 
