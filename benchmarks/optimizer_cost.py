@@ -187,14 +187,14 @@ def prepare(config: Config, name: str, refresh: bool, mesh: Mesh, model: Languag
     state = jax.jit(start, out_shardings=shardings)()
     step = lower_step(config, mesh, model, objectives, optimizer, state).compile()
     before = lower_refresh(config, mesh, model, state).compile() if refresh else None
-    memory = [program.memory_analysis() for program in (step, before) if program is not None]
+    memory = [each.memory_analysis() for each in (step, before) if each is not None]
     return Timed(
         step=step,
         refresh=before,
         model=model,
         state=state,
         moment_bytes=num_bytes(state.opt_state),
-        temporary_bytes=max(each.temp_size_in_bytes for each in memory),
+        temporary_bytes=max(each.temp_size_in_bytes for each in memory if each is not None),
     )
 
 
