@@ -29,8 +29,7 @@ from mmrec_jax.train.state import TrainState, initial_state
 from mmrec_jax.train.step import make_train_step
 from mmrec_jax.tree import count, num_bytes
 
-# Each path's ratios are to its own LoRA, which is named first.
-METHODS = ("lora intercept", "dora intercept", "lora apply", "dora apply", "all parameters")
+METHODS = ("lora", "dora", "all parameters")  # the ratios are to the first
 
 
 @dataclasses.dataclass
@@ -86,11 +85,10 @@ def measure(options: argparse.Namespace) -> list[str]:
 def compile_method(model: LanguageModel, name: str, rank: int, batch: Batch) -> Method:
     """A method at its start."""
     if name != METHODS[-1]:
-        kind, _, path = name.partition(" ")
-        fields: dict[str, Any] = {"kind": kind, "rank": rank, "path": path}
-        config = AdapterConfig(**fields)
+        fields: dict[str, Any] = {"kind": name, "rank": rank}
+        rules = adapter_rules(AdapterConfig(**fields), model)
         base = jax.jit(model.init)(jax.random.key(0))
-        model = adapt(model, base, adapter_rules(config, model), path=config.path)
+        model = adapt(model, base, rules)
     optimizer, objectives = build_optimizer(OptimConfig(), 1000, model.decays), plain_objectives()
     state = jax.jit(lambda model: initial_state(model, objectives, optimizer, 0))(model)
     step = make_train_step(optimizer, objectives)
@@ -107,7 +105,7 @@ def table(methods: dict[str, Method]) -> list[str]:
     titles = ("trained", "numbers", "optimizer MB", "s/step", "of LoRA's", "MB", "of LoRA's")
     lines = header(titles)
     for name, method in methods.items():
-        reference = methods.get("lora " + name.partition(" ")[2])
+        reference = None if name == METHODS[0] else methods.get(METHODS[0])
         times = sizes = ""
         if reference is not None:
             pairs = zip(method.seconds, reference.seconds, strict=True)

@@ -8,7 +8,6 @@ FOLDER gets random bfloat16 shards of Qwen3's shape, if it has none, and is then
 
 import argparse
 import json
-import math
 import subprocess
 import sys
 import time
@@ -22,7 +21,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from mmrec_jax.models.transformer.config import TransformerConfig
 from mmrec_jax.models.transformer.hugging_face import tensors, to_hugging_face
-from mmrec_jax.pretrained.shards import NewTensor, write_shards
+from mmrec_jax.pretrained.shards import SINGLE_FILE, LazyTensor, write_shards
 
 _WIDTH, _FFN, _ROWS = 4096, 12_288, 151_936  # of Qwen3-8B
 _LAYER = 2 * 192_937_984  # bytes of a layer's matrices
@@ -58,7 +57,7 @@ def write_random(folder: Path, gigabytes: float) -> None:
     )
     rng = np.random.default_rng(0)
 
-    def new(shape: tuple[int, ...]) -> NewTensor:
+    def new(shape: tuple[int, ...]) -> LazyTensor:
         def numbers() -> NDArray[Any]:
             found = np.empty(shape, ml_dtypes.bfloat16)
             for first in range(0, len(found), 4096):
@@ -66,10 +65,11 @@ def write_random(folder: Path, gigabytes: float) -> None:
                 rows[:] = rng.standard_normal(rows.shape, np.float32) * 0.02
             return found
 
-        return NewTensor(2 * math.prod(shape), numbers)
+        return LazyTensor(shape, np.dtype(ml_dtypes.bfloat16), numbers)
 
     folder.mkdir(parents=True, exist_ok=True)
-    write_shards(folder, {name: new(x) for name, x in _shapes(config).items()}, 2_000_000_000)
+    made = {name: new(x) for name, x in _shapes(config).items()}
+    write_shards(folder / SINGLE_FILE, made, 2_000_000_000)
     tokenizer = Tokenizer(models.BPE({x: i for i, x in enumerate(_letters())}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -17,6 +17,7 @@ def get_config() -> AdaptConfig:
     """The adaptation; every field can be overridden on the command line."""
     return AdaptConfig(
         model=TransformerConfig(
+            vocab_size=2048,
             model_dim=192,
             num_layers=4,
             num_heads=6,

@@ -35,9 +35,7 @@ class AdapterConfig(Settings):
         "which kernels: all-linear, or a regular expression searched in paths such as "
         "blocks/ffn/down/kernel; embedding, norms, decays and vectors are never taken",
     )
-    dropout: float = setting(
-        0.0, "on the adapters' input; path intercept alone", within(0, 1, "[)")
-    )
+    dropout: float = setting(0.0, "on the adapters' input", within(0, 1, "[)"))
     embedding_rows: str = setting(
         "", "rows of the embedding, and of the head's, to train as well, such as 500-511,600"
     )
@@ -58,18 +56,9 @@ class AdapterConfig(Settings):
         "", "of the frozen rows of embedding and head; empty: as the other vectors"
     )
     detach_norm: bool = setting(True, "dora: no gradient through its norm (section 4.3)")
-    path: Literal["apply", "intercept"] = setting(
-        "intercept",
-        "apply: form the adapted weights; intercept: add x A B to x W, which is cheaper",
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require(
-            not self.dropout or self.path == "intercept",
-            "dropout",
-            'zero with adapters.path "apply", where there is no input to drop from',
-        )
         for name in ("pattern", "train"):
             try:
                 re.compile(getattr(self, name))
@@ -87,11 +76,6 @@ class AdapterConfig(Settings):
                 name,
                 f'{off!r} with adapters.kind "none", which trains every parameter',
             )
-        formed = self.path == "apply" and self.base_dtype in ("int8", "nf4")
-        expected = (
-            f'"intercept" with adapters.base_dtype "{self.base_dtype}", of one layer at a time'
-        )
-        self.require(not formed, "path", expected)
         expected = '"" with adapters.embedding_rows, which are rows of its own dtype'
         self.require(
             not (self.embedding_dtype and self.embedding_rows), "embedding_dtype", expected

@@ -38,6 +38,8 @@ def upgrade(plain: Mapping[str, Any]) -> dict[str, Any]:
             "install a newer one"
         )
     plain.pop("guided", None)  # a sampling that is gone: `train/setup.py` refuses to go on with it
+    if isinstance(adapters := plain.get("adapters"), dict):
+        adapters.pop("path", None)  # which of two ways to compute the same
     plain = _from_1(plain) if version == 1 else plain
     if version < VERSION and isinstance(plain.get("data"), dict):
         plain["data"] = _data_from_2(plain["data"])

@@ -71,7 +71,7 @@ _WRONG = {
     NoiseConfig: [{"schedule": "linear"}, {"table": "factors.json"}],
     TokenizerConfig: [{"vocab_size": 0}, {"path": "a.model"}],
     AdapterConfig: [
-        *({"dropout": 0.1, "path": "apply"}, {"dropout": 0.1, "kind": "none"}, {"pattern": "("}),
+        *({"dropout": 0.1, "kind": "none"}, {"pattern": "("}),
         *({"embedding_rows": rows} for rows in ("3-", "5-3", "5-9,7")),
         {"embedding_rows": "3", "kind": "none"},
         {"train": "norm", "kind": "none"},

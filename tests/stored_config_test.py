@@ -68,6 +68,8 @@ def test_what_cannot_be_a_stored_config_is_named(change, parts):
 def test_sampling_by_weights_of_documents_which_is_gone_is_left_out():
     guided = {"every": 0, "windows": 64, "reset_every": 256, "cap": 5.0}
     assert from_dict(to_dict(Config()) | {"guided": guided}) == Config()
+    plain = to_dict(Config())
+    assert from_dict(plain | {"adapters": plain["adapters"] | {"path": "apply"}}) == Config()
 
 
 def test_a_field_that_a_stored_config_lacks_is_as_it_was_before_it_existed():

@@ -9,21 +9,8 @@ from mmrec_jax.models.registry import FAMILIES
 from mmrec_jax.optim.config import OptimConfig
 from mmrec_jax.settings import SEED, Settings, above, at_least, setting, union, within
 
-ALIGNED, INSTRUCTED = "align", "instruct"
+PRETRAINED, ALIGNED, INSTRUCTED = "pretrain", "align", "instruct"
 TRAINING = "first", "second", "third"
-
-
-@dataclasses.dataclass(frozen=True)
-class BaseConfig(Settings):
-    """The base that is trained on the built-in English manual, where `config.base` is empty."""
-
-    group = "pretrain"
-
-    vocab_size: int = setting(2048, "of its byte-level BPE", at_least(257))
-    steps: int = setting(400, "of training", at_least(1))
-    lr: float = setting(3e-3, "peak learning rate of AdamW", above(0))
-    batch_size: int = setting(8, "rows", at_least(1))
-    seq_len: int = setting(256, "tokens in a row", at_least(2))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +113,6 @@ class AdaptConfig(Settings):
         "", "where --dry-run plans the memory: as of mmrec plan; empty: on this machine"
     )
     model: Any = union(FAMILIES, "transformer", "the base to train, or to plan with")
-    pretrain: BaseConfig = BaseConfig()
     extension: ExtensionConfig = ExtensionConfig()
     adapters: AdapterConfig = dataclasses.field(
         default_factory=lambda: AdapterConfig(kind="dora", rank=16)
@@ -136,7 +122,9 @@ class AdaptConfig(Settings):
     )
     noise: NoiseConfig = dataclasses.field(default_factory=lambda: NoiseConfig(alpha=5.0))
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
-    # The rows of the new tokens alone; adapters and new rows; prompts and responses, with noise.
+    # The base itself; the rows of the new tokens alone; adapters and new rows; prompts and
+    # responses, with noise.
+    pretrain: TrainingConfig = TrainingConfig(tokens=819_200, lr_factor=3.0, batch_size=8)
     align: TrainingConfig = TrainingConfig(epochs=0.3, lr_factor=3.0, seq_len=128)
     first: TrainingConfig = TrainingConfig(epochs=3.0)
     second: TrainingConfig = TrainingConfig(epochs=4.0, lr_factor=0.7)
@@ -146,7 +134,7 @@ class AdaptConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in (ALIGNED, *TRAINING, INSTRUCTED):
+        for name in (PRETRAINED, ALIGNED, *TRAINING, INSTRUCTED):
             object.__setattr__(self, name, getattr(self, name).named(name))
         self.first.require(bool(self.training), "epochs", "above 0, or that of second or third")
         adapters, extension = self.adapters, self.extension

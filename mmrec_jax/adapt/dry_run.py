@@ -99,11 +99,9 @@ def _family(job: Job) -> tuple[FamilyConfig, bool]:
     """The base's model, and whether that is known or `config.model` stands for it."""
     config = job.config
     if config.base or BASE in job.results:
-        try:
+        with contextlib.suppress(UserError):
             return open_model(job.base).model, True
-        except UserError:
-            return config.model, False
-    return dataclasses.replace(config.model, vocab_size=config.pretrain.vocab_size), False
+    return config.model, False
 
 
 def _step(config: AdaptConfig, run: Config, model: FamilyConfig) -> Config:

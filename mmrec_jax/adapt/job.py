@@ -102,14 +102,14 @@ class Job:
 
     def _pretraining(self) -> Config:
         """The base on the built-in English text."""
-        own = self.config.pretrain
+        config, length = self.config, self.config.pretrain
         return Config(
-            model=dataclasses.replace(self.config.model, vocab_size=own.vocab_size),
+            model=config.model,
             tokenizer=TokenizerConfig(kind="byte_bpe"),
-            data=ManualConfig(seq_len=own.seq_len),
-            optim=OptimConfig(lr=own.lr),
-            mesh=self.config.mesh,
-            train=self._train(TrainingConfig(batch_size=own.batch_size), steps=own.steps),
+            data=ManualConfig(seq_len=length.seq_len),
+            optim=OptimConfig(lr=config.optim.lr * length.lr_factor),
+            mesh=config.mesh,
+            train=self._train(length, **_whole(length)),
         )
 
     def _run(self, stage: str, size: float, previous: str, *, extended: bool) -> Config:
@@ -124,7 +124,7 @@ class Job:
         units: dict[str, Any] = {}
         data: Any
         if stage == INSTRUCTED:
-            units["epochs" if length.tokens is None else "tokens"] = length.tokens or length.epochs
+            units = _whole(length)
             data = TreebankInstructionsConfig(seq_len=length.seq_len, seed=c.seed)
             if c.instructions:
                 files = c.instructions
@@ -175,3 +175,8 @@ class Job:
             writers=("jsonl",),
             **units,
         )
+
+
+def _whole(length: TrainingConfig) -> dict[str, Any]:
+    """How long a run trains that decides itself what an epoch is."""
+    return {"epochs": length.epochs} if length.tokens is None else {"tokens": length.tokens}

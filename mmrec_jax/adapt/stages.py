@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmrec_jax import dora
-from mmrec_jax.adapt.config import ALIGNED, INSTRUCTED, AdaptConfig
+from mmrec_jax.adapt.config import ALIGNED, INSTRUCTED, PRETRAINED, AdaptConfig
 from mmrec_jax.adapt.job import BASE, CONTROL, Job
 from mmrec_jax.adapt.measure import Opened, continuations, measure, open_run, task_scores
 from mmrec_jax.adapt.text import (
@@ -84,11 +84,11 @@ def stages(config: AdaptConfig) -> list[Stage]:
     split = "text", "english", "documents", "field", "validation_fraction", "check_language"
     found = [Stage("analyse", _analyse, (), (*learned, *split))]
     if not config.base:  # its tokenizer is made at once, to be extended before anything is trained
-        found[0] = dataclasses.replace(found[0], fields=(*found[0].fields, "pretrain.vocab_size"))
+        found[0] = dataclasses.replace(found[0], fields=(*found[0].fields, "model.vocab_size"))
     if config.extends:
         found.append(Stage("extend", _extend, ("analyse",), learned))
     if not config.base:
-        found.append(training(BASE, (), "model", "pretrain", "seed"))
+        found.append(training(BASE, (), "model", PRETRAINED, "optim.lr", "seed"))
     before: tuple[str, ...] = ("extend" if config.extends else "analyse", BASE)
     start = before
     if config.extends:
@@ -116,7 +116,7 @@ def stages(config: AdaptConfig) -> list[Stage]:
 @contextlib.contextmanager
 def own_names(config: AdaptConfig, stage: str) -> Iterator[None]:
     """What is refused in the runs of a stage names the fields of the adaptation."""
-    group = "pretrain" if stage == BASE else stage
+    group = PRETRAINED if stage == BASE else stage
     own = {field.name for field in dataclasses.fields(getattr(config, group))}
 
     def renamed(found: re.Match[str]) -> str:

@@ -15,6 +15,7 @@ import jax
 from mmrec_jax.checkpoints.tensor_file import TensorFormat
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.errors import UserError
+from mmrec_jax.train.mesh import first_device
 from mmrec_jax.tree import map_named
 
 EXPORT_FORMAT = TensorFormat("model of mmrec export", key="mmrec_jax model", version=2, unchecked=1)
@@ -44,7 +45,6 @@ def read_exported_params(path: Path, abstract: Any) -> Any:
     It is a `UserError` if the file is damaged or of other shapes.
     """
     tensors, _ = EXPORT_FORMAT.read(path)
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
     def leaf(name: str, like: jax.ShapeDtypeStruct) -> jax.Array:
         found = tensors.get(name)
@@ -53,7 +53,7 @@ def read_exported_params(path: Path, abstract: Any) -> Any:
             raise UserError(
                 f"{path}: {name} is {shown}; by the config it is {like.dtype} {list(like.shape)}"
             )
-        place = like.sharding or here
+        place = like.sharding or first_device()
         return jax.make_array_from_callback(found.shape, place, found.__getitem__)
 
     return map_named(leaf, abstract)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mmrec_jax import dora
 from mmrec_jax.adapter_config import AdapterConfig, ExtendConfig
@@ -39,7 +39,7 @@ from mmrec_jax.quantised import Quantised, dequantise
 from mmrec_jax.settings import role
 from mmrec_jax.tokenizers.cache import load_tokenizer
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
-from mmrec_jax.train.mesh import abstract_on, replicated, shardings
+from mmrec_jax.train.mesh import abstract_on, first_device, replicated, shardings
 from mmrec_jax.tree import map_named, named_leaves
 
 Step = int | Literal["best", "last"] | str
@@ -207,13 +207,7 @@ def _open_published(found: Path | str, step: Step) -> SavedModel:
     data = TreebankConfig(seq_len=min(_LONGEST, model.max_length))
 
     def read(mesh: Mesh | None, convert: Convert | None) -> Params:
-        specs = named_leaves(model.build().partition_specs(_abstract(model)))
-
-        def place(path: str, shape: tuple[int, ...], dtype: Any) -> Sharding:
-            array = jax.ShapeDtypeStruct(shape, dtype)
-            return _here() if mesh is None else shardings(array, specs[path], mesh)
-
-        params = read_params(published, model, place, convert)
+        params = read_params(published, model, mesh, convert)
         if is_quantised(published):
             params = _converted(params, convert or (lambda _, leaf: dequantise(leaf)))
         return params
@@ -242,7 +236,7 @@ def read_adapters(
     abstract = jax.eval_shape(
         lambda key, params: dora.init(key, params, rules), jax.random.key(0), _abstract(model)
     )
-    abstract = abstract_on(abstract, _here() if mesh is None else replicated(mesh))
+    abstract = abstract_on(abstract, replicated(mesh) if mesh else first_device())
     where = str(run.checkpoints / str(chosen))
     adapters = _restore(run, chosen, abstract)
     return TrainedAdapters(where, config, model, chosen, adapters, meta["base"])
@@ -381,16 +375,10 @@ def with_base_model(config: Config, base: FamilyConfig) -> Config:
     return dataclasses.replace(config, model=dataclasses.replace(base, **values))
 
 
-def _here() -> Sharding:
-    return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-
-
 def _abstract(model: FamilyConfig, mesh: Mesh | None = None) -> Params:
     """Shapes and dtypes on the first device, or as the model's table says on `mesh`."""
     built = model.build()
     abstract = jax.eval_shape(built.init, jax.random.key(0))
-    if mesh is None:
-        return abstract_on(abstract, _here())
     return abstract_on(abstract, shardings(abstract, built.partition_specs(abstract), mesh))
 
 

@@ -29,7 +29,7 @@ def add_shard_option(parser: argparse.ArgumentParser) -> None:
         "--shard-gb",
         type=float,
         default=5.0,
-        help="of the folder of a transformer: 1e9 bytes in a file at most, and on the host",
+        help="of a transformer: 1e9 bytes in a file at most, and on the host",
     )
 
 

@@ -4,7 +4,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mmrec_jax.commands.options import make_out, require_positive
+from mmrec_jax.commands.options import (
+    add_shard_option,
+    make_out,
+    require_positive,
+    shard_bytes,
+)
 from mmrec_jax.errors import UserError
 
 _INPUT = "model.embed_tokens.weight"
@@ -202,16 +207,18 @@ def _add_init_embeddings(commands: Any) -> None:
         "tokens",
     )
     add("--multiple", type=int, default=128, help="pad the rows to a multiple")
+    add_shard_option(parser)
     parser.set_defaults(run=_init_embeddings)
 
 
 def _init_embeddings(options: argparse.Namespace) -> None:
-    """Writes the extended matrices."""
+    """Writes the extended matrices beside what is copied, tensor by tensor."""
     require_positive(options, "multiple")
+    size = shard_bytes(options)
     import numpy as np
 
     from mmrec_jax.pretrained.published import tokenizer_file
-    from mmrec_jax.pretrained.shards import FLOATS, open_tensors, write_file
+    from mmrec_jax.pretrained.shards import FLOATS, LazyTensor, open_tensors, write_shards
     from mmrec_jax.tokenizers.bpe_file import BpeFile
     from mmrec_jax.tokenizers.embeddings import constituents, first_rows
 
@@ -223,7 +230,15 @@ def _init_embeddings(options: argparse.Namespace) -> None:
     names = [_INPUT, *([_OUTPUT] if _OUTPUT in tensors else [])]
     if options.matrices is not None:
         names = [name.strip() for name in options.matrices.split(",")]
-    written = {}
+
+    def extended(old: LazyTensor) -> LazyTensor:
+        def read() -> Any:
+            matrix = old.read(0, used)
+            rows = first_rows(matrix.__getitem__, used, parts, options.method, new, old.dtype)
+            return np.concatenate([matrix, rows])
+
+        return LazyTensor((used + new, old.shape[1]), old.dtype, read)
+
     for name in names:
         if name not in tensors:
             raise UserError(
@@ -236,9 +251,6 @@ def _init_embeddings(options: argparse.Namespace) -> None:
                 f"{options.weights}: {name} is {old.dtype} {list(old.shape)}; the matrix of this "
                 f"tokenizer is in 16, 32 or 64 bits and has at least {used} rows"
             )
-        matrix = old.read(0, used)
-        rows = first_rows(matrix.__getitem__, used, parts, options.method, new, old.dtype)
-        written[name] = np.concatenate([matrix, rows])
-        print(f"{name}: {list(old.shape)} -> {list(written[name].shape)} {old.dtype}")
-    written |= {name: each.read() for name, each in tensors.items() if name not in written}
-    write_file(Path(options.out), written)
+        tensors[name] = extended(old)
+        print(f"{name}: {list(old.shape)} -> {list(tensors[name].shape)} {old.dtype}")
+    print(f"{options.out}: {', '.join(write_shards(Path(options.out), tensors, size))}")

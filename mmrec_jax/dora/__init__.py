@@ -19,7 +19,7 @@ and all functions are pure:
     params = dora.unmerge(merged, adapters, norms)
 """
 
-from mmrec_jax.dora.adapter import Adapter, Rows, Whole, init, nodes, partition_specs, skipped
+from mmrec_jax.dora.adapter import Adapter, Rows, Whole, init, nodes, partition_specs
 from mmrec_jax.dora.interception import intercept
 from mmrec_jax.dora.peft_format import read_peft, write_peft
 from mmrec_jax.dora.rules import AdapterRule, RowRule, WholeRule, all_linear
@@ -40,7 +40,6 @@ __all__ = [
     "nodes",
     "partition_specs",
     "read_peft",
-    "skipped",
     "squares",
     "unmerge",
     "write_peft",

@@ -1,7 +1,7 @@
 """A model with adapters on a frozen base: a `LanguageModel` whose parameters are the adapters."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import flax.struct
 import jax
@@ -33,7 +33,6 @@ class AdaptedModel(Wrapper):
     rules: Rules = flax.struct.field(pytree_node=False)
     # Paths, shapes and dtypes in the base of what is trained whole.
     whole: tuple[tuple[str, jax.ShapeDtypeStruct], ...] = flax.struct.field(pytree_node=False)
-    path: Literal["apply", "intercept"] = flax.struct.field(pytree_node=False)
     dropout: float = flax.struct.field(pytree_node=False)
     detach_norm: bool = flax.struct.field(pytree_node=False)
 
@@ -44,9 +43,6 @@ class AdaptedModel(Wrapper):
 
     def forward(self, params: Params, inputs: Inputs, options: dict[str, Any]) -> Output:
         """With the adapters, whose dropout is for training alone."""
-        if self.path == "apply":
-            adapted = apply(self.base, params, detach_norm=self.detach_norm)
-            return self.inner.apply(adapted, *inputs, **options)
         # No module calls the head, where its adapters could be intercepted.
         head = {
             name: params[name] for name in self.inner.head_parameters if _adapts(params.get(name))
@@ -103,7 +99,6 @@ def adapt(
     base: Params,
     rules: Sequence[Rule],
     *,
-    path: Literal["apply", "intercept"] = "intercept",
     dropout: float = 0.0,
     detach_norm: bool = True,
 ) -> AdaptedModel:
@@ -111,8 +106,7 @@ def adapt(
 
     It does not hold what is trained whole: that begins with its `first_values`.
 
-    The path "apply" forms the adapted weights in each call, "intercept" adds x A B to x W; dropout,
-    on the adapters' input in training, needs the latter. See `transform.apply` and `intercept`.
+    `dropout` is on the adapters' input in training; see `intercept`.
 
     Raises:
       UserError: a rule does not fit.
@@ -123,7 +117,7 @@ def adapt(
     frozen = nested({name: leaf for name, leaf in leaves.items() if name not in whole})
     adapters = jax.eval_shape(lambda key: init(key, base, rules), jax.random.key(0))
     lengths = jax.jit(lambda base: squares(base, adapters))(frozen)
-    fixed = rules, tuple(shapes.items()), path, dropout, detach_norm
+    fixed = rules, tuple(shapes.items()), dropout, detach_norm
     return AdaptedModel(model, frozen, lengths, *fixed)
 
 

@@ -73,7 +73,7 @@ def init(key: Array, params: Any, rules: Sequence[Rule]) -> dict[str, Any]:
     made: dict[str, Node] = {}
     for name, whole in choose_whole(leaves, rules).items():
         made[name] = Whole(trained(leaves[name], whole))
-    for name, rule in choose_kernels(leaves, rules)[0].items():
+    for name, rule in choose_kernels(leaves, rules).items():
         own = jax.random.fold_in(key, zlib.crc32(name.encode()))
         made[name] = _start(own, leaves[name], rule)
     for rows_rule in rules:
@@ -101,15 +101,6 @@ def _start(key: Array, kernel: Array, rule: AdapterRule) -> Adapter:
         m=column_norm(kernel) if rule.kind == "dora" else None,
         scale=rule.scale,
     )
-
-
-def skipped(params: Any, rules: Sequence[Rule]) -> dict[str, str]:
-    """Path of each parameter that a rule's pattern is found in and none adapts, to the reason.
-
-    Raises:
-      UserError: as `init`.
-    """
-    return choose_kernels(named_leaves(params), rules)[1]
 
 
 def nodes(adapters: Any) -> dict[str, Node]:

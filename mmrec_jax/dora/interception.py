@@ -83,8 +83,7 @@ def intercept(
         if not isinstance(module, nn.Dense):
             raise UserError(
                 f"{'/'.join(module.path)}: adapters of a {type(module).__name__} cannot be "
-                "intercepted; use dora.apply (config.adapters.path=apply, on a base that is not "
-                "quantised)"
+                "intercepted; leave it out of the pattern, or use dora.apply"
             )
         (inputs,) = (*args, *kwargs.values())
         return _adapted(module, inputs, dropout, detach_norm)

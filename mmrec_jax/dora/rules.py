@@ -38,8 +38,6 @@ class AdapterRule:
 
     def __post_init__(self) -> None:
         where = f"adapter rule {self.pattern!r}"
-        for expression in (self.pattern, self.exclude):
-            _require_expression(expression, where)
         if self.kind not in ("dora", "lora", "rslora"):
             raise UserError(f"{where}: kind is {self.kind!r}; it must be dora, lora or rslora")
         if self.rank < 1:
@@ -66,9 +64,6 @@ class RowRule:
     pattern: str = r"(^|/)embedding$"
     dtype: str = ""
 
-    def __post_init__(self) -> None:
-        _require_expression(self.pattern, f"row rule {self.pattern!r}")
-
 
 @dataclasses.dataclass(frozen=True)
 class WholeRule:
@@ -82,18 +77,8 @@ class WholeRule:
     pattern: str
     dtype: str = ""
 
-    def __post_init__(self) -> None:
-        _require_expression(self.pattern, f"whole rule {self.pattern!r}")
-
 
 Rule = AdapterRule | RowRule | WholeRule
-
-
-def _require_expression(text: str, where: str) -> None:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise UserError(f"{where}: {text!r} is no regular expression: {error}") from None
 
 
 def all_linear(
@@ -107,26 +92,21 @@ def all_linear(
     return (rule,)
 
 
-def choose_kernels(
-    leaves: Mapping[str, Array], rules: Sequence[Rule]
-) -> tuple[dict[str, AdapterRule], dict[str, str]]:
+def choose_kernels(leaves: Mapping[str, Array], rules: Sequence[Rule]) -> dict[str, AdapterRule]:
     """The rule of each adapted kernel; the first that matches takes it, what is whole excepted.
 
-    Beside them the reason for each parameter that a pattern is found in and no rule adapts.
     `leaves` are all parameters, by path.
 
     Raises:
       UserError: a rule matches no kernel or one of other axes, or its rank is larger than a kernel.
     """
     chosen: dict[str, AdapterRule] = {}
-    left_out: dict[str, str] = {}
     whole = choose_whole(leaves, rules)
     leaves = {name: leaf for name, leaf in leaves.items() if name not in whole}
     for rule in (rule for rule in rules if isinstance(rule, AdapterRule)):
         matched = [name for name in leaves if re.search(rule.pattern, name)]
         reasons = {name: _reason_against(name, leaves[name].shape, rule) for name in matched}
         taken = [name for name, reason in reasons.items() if not reason]
-        left_out |= {name: reason for name, reason in reasons.items() if reason}
         if not taken:
             why = f"the parameters are {', '.join(sorted(leaves))}"
             if matched:  # one that a lower rank would do for, if there is one
@@ -139,7 +119,7 @@ def choose_kernels(
             )
         for name in taken:
             chosen.setdefault(name, rule)
-    return chosen, {name: x for name, x in left_out.items() if name not in chosen}
+    return chosen
 
 
 def _reason_against(name: str, shape: tuple[int, ...], rule: AdapterRule) -> str:

@@ -6,6 +6,7 @@ then knows `--model mmrec --model_args workdir=...` and the tasks of this packag
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,6 @@ from mmrec_jax.serve.engine import Engine, Request
 from mmrec_jax.tokenizers.chat_template import LEARN, LEARNT, MARKED_TEXT, PART, end_of
 from mmrec_jax.tokenizers.conversation import Message
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
-from mmrec_jax.turkish.minimal_pairs import minimal_pairs
 
 try:
     import datasets
@@ -297,10 +297,9 @@ def evaluate(
 
 
 def turkish_pairs(category: str, **_: Any) -> dict[str, datasets.Dataset]:
-    """The data of this package's tasks: the pairs of a category (`turkish/minimal_pairs.py`)."""
-    found = minimal_pairs(category)
-    rows = [{"sentences": [pair.right, pair.wrong]} for pair in found]
-    return {"test": datasets.Dataset.from_list(rows)}
+    """The data of a task of this package: right sentences, and the same with one wrong word."""
+    lines = (TASKS / f"{category}.jsonl").read_text("utf-8").splitlines()
+    return {"test": datasets.Dataset.from_list([*map(json.loads, lines)])}
 
 
 def _generation_options(given: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, SingleDeviceSharding
+from jax.sharding import Mesh
 from numpy.typing import NDArray
 
 from mmrec_jax.adapter_config import ExtendConfig
@@ -54,11 +54,7 @@ class Extension:
 
         new = first_rows(read, used, self.parts, self.method, count, old.dtype)
         shapes = {"embedding": jax.eval_shape(lambda x: _first(x, used), old), "new_embedding": new}
-        if mesh is None:
-            here = SingleDeviceSharding(jax.local_devices()[0])
-            where = jax.tree.map(lambda _: here, shapes)
-        else:
-            where = shardings(shapes, self.model.build().partition_specs(shapes), mesh)
+        where = shardings(shapes, self.model.build().partition_specs(shapes), mesh)
         cut = jax.jit(lambda x: _first(x, used), out_shardings=where["embedding"])(old)
         placed = jax.make_array_from_callback(new.shape, where["new_embedding"], new.__getitem__)
         return {"embedding": cut, "new_embedding": placed}

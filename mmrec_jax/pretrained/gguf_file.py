@@ -15,7 +15,7 @@ from tokenizers import decoders, models, pre_tokenizers
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.transformer.config import TransformerConfig
 from mmrec_jax.models.transformer.hugging_face import from_hugging_face, tensors
-from mmrec_jax.pretrained.shards import StoredTensor
+from mmrec_jax.pretrained.shards import LazyTensor
 from mmrec_jax.tokenizers.bpe_file import ALPHABET, spell
 from mmrec_jax.tokenizers.chat_template import ChatTemplate
 from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
@@ -46,7 +46,7 @@ _SPLITS = {
 _CONTROL, _USER_DEFINED = 3, 4  # token types
 
 
-def open_gguf(path: Path) -> tuple[TransformerConfig, dict[str, StoredTensor], Tokenizer]:
+def open_gguf(path: Path) -> tuple[TransformerConfig, dict[str, LazyTensor], Tokenizer]:
     """A file's config, its tensors by the names of `transformers`, and its tokenizer.
 
     Tensors are dequantised, to float32, when they are read.
@@ -106,7 +106,7 @@ def _shortest(number: float) -> float:
 
 def _tensor(
     stored: Any, heads: int | None, dequantise: Callable[[Any, Any], NDArray[Any]]
-) -> StoredTensor:
+) -> LazyTensor:
     """With `heads` of q or k, whose rows llama.cpp interleaves: those of a head's two halves."""
     shape = tuple(int(size) for size in reversed(stored.shape))
     order = np.arange(shape[0])
@@ -117,7 +117,7 @@ def _tensor(
         rows = dequantise(stored.data[order[first:last]], stored.tensor_type)
         return np.ascontiguousarray(rows, np.float32).reshape(-1, *shape[1:])
 
-    return StoredTensor(shape, np.dtype(np.float32), read)
+    return LazyTensor(shape, np.dtype(np.float32), read)
 
 
 def _tokenizer(path: Path, facts: Mapping[str, Any]) -> Tokenizer:

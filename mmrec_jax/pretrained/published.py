@@ -14,7 +14,7 @@ from mmrec_jax.json_object import read_json_object
 from mmrec_jax.models.transformer.config import TransformerConfig
 from mmrec_jax.models.transformer.hugging_face import from_hugging_face
 from mmrec_jax.pretrained.gguf_file import open_gguf
-from mmrec_jax.pretrained.shards import StoredTensor, open_shards
+from mmrec_jax.pretrained.shards import LazyTensor, open_shards
 from mmrec_jax.tokenizers.cache import CONFIG_FILE, read_tokenizer_file
 from mmrec_jax.tokenizers.chat_template import TEMPLATE_FILE
 from mmrec_jax.tokenizers.library import read_library
@@ -37,7 +37,7 @@ class Published:
     name: str  # as it was given; of a folder or file its whole path
     config: TransformerConfig
     tokenizer: Tokenizer
-    tensors: Mapping[str, StoredTensor]  # by the names of `transformers`
+    tensors: Mapping[str, LazyTensor]  # by the names of `transformers`
 
 
 def find_published(name: str | os.PathLike[str]) -> Path | str | None:

@@ -12,26 +12,24 @@ tree: `blocks/q/kernel/codes` and `blocks/q/kernel/scales` of all layers for a q
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec, Sharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import Params
 from mmrec_jax.models.transformer.config import TransformerConfig
 from mmrec_jax.models.transformer.hugging_face import Tensor, tensors
 from mmrec_jax.pretrained.published import Published
-from mmrec_jax.pretrained.shards import StoredTensor
-from mmrec_jax.quantised import Quantised
-from mmrec_jax.tree import named_leaves, nested
+from mmrec_jax.pretrained.shards import LazyTensor
+from mmrec_jax.quantised import quantise
+from mmrec_jax.train.mesh import shardings
+from mmrec_jax.tree import map_named, path_name
 from mmrec_jax.typing import Array
 
-# Where the array of a parameter, or one of the arrays that stand for it, goes: its path, the
-# array's whole shape and its dtype.
-Place = Callable[[str, tuple[int, ...], Any], Sharding]
 # What is kept of a parameter: of its path and one layer of it `[in, out]` (some rows of a table).
 # Traceable; an array, or a tree of arrays whose last axes follow those of its argument.
 Convert = Callable[[str, Array], Any]
@@ -45,35 +43,41 @@ _IGNORED = ".rotary_emb.inv_freq"  # in older files: computed from rope_theta
 def read_params(
     published: Published,
     config: TransformerConfig,
-    place: Place,
+    mesh: Mesh | None = None,
     convert: Convert | None = None,
 ) -> Params:
-    """The parameters, each where `place` says, in the dtype of the file.
+    """The parameters on the first device, or as the model says on `mesh`, in the file's dtype.
 
     Args:
       published: whose tensors are read.
       config: of the model that they are the parameters of.
-      place: gives the sharding of each array; over several processes each reads every tensor.
+      mesh: over several processes each reads every tensor.
       convert: what is kept instead of each layer's numbers; None: these. What `mmrec quantise`
         wrote comes as it is stored.
 
     Raises:
       UserError: a tensor is missing, of another shape, or not known; or a file was cut off.
     """
-    abstract = named_leaves(jax.eval_shape(config.build().init, jax.random.key(0)))
+    model, table = config.build(), tensors(config)
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
     if is_quantised(published):
-        return _read_quantised(published, abstract, place)
-    table = tensors(config)
+        shapes, convert = map_named(functools.partial(_as_stored, published), shapes), None
+        table = {path: Tensor(path, layer=None, transposed=False) for path in _arrays(shapes)}
+    abstract, specs = _arrays(shapes), _arrays(model.partition_specs(shapes))
     _require_tensors(published, table, abstract)
-    layers: dict[str, list[tuple[Tensor, StoredTensor]]] = {}
+    layers: dict[str, list[tuple[Tensor, LazyTensor]]] = {}
     for name, tensor in table.items():
         layers.setdefault(tensor.path, []).append((tensor, published.tensors[name]))
-    return nested(
-        {
-            path: _read_parameter(path, parts, abstract[path].shape, place, convert)
-            for path, parts in layers.items()
-        }
-    )
+    read = []
+    for path, like in abstract.items():
+        place = functools.partial(shardings, specs=specs[path], mesh=mesh)
+        read.append(_read_parameter(path, layers[path], like.shape, place, convert))
+    return jax.tree.unflatten(jax.tree.structure(shapes), read)
+
+
+def _arrays(tree: Any) -> dict[str, Any]:
+    """By path, the two of a quantised matrix apart."""
+    return {path_name(path): x for path, x in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def is_quantised(published: Published) -> bool:
@@ -81,33 +85,12 @@ def is_quantised(published: Published) -> bool:
     return any(name.endswith("/codes") for name in published.tensors)
 
 
-def _read_quantised(
-    published: Published, abstract: Mapping[str, jax.ShapeDtypeStruct], place: Place
-) -> Params:
-    """The parameters of what `mmrec quantise` wrote, as they are stored."""
-    paths = {x: x.removesuffix("/codes").removesuffix("/scales") for x in published.tensors}
-    if unknown := sorted(name for name, path in paths.items() if path not in abstract):
-        raise UserError(f"{published.name}: {_listed(unknown)} not known: a model of another kind")
-    arrays: dict[str, Array] = {}
-    for name, stored in published.tensors.items():
-        parts, path = [(Tensor(name, layer=None, transposed=False), stored)], paths[name]
-        arrays[name] = _read_parameter(path, parts, stored.shape, place, None)
-    params: dict[str, Array | Quantised] = {}
-    for path, like in abstract.items():
-        if path in arrays:
-            params[path] = arrays[path]
-        elif f"{path}/codes" in arrays and f"{path}/scales" in arrays:
-            codes: Array = arrays[f"{path}/codes"]
-            kind: Any = _KINDS[np.dtype(codes.dtype)]
-            params[path] = Quantised(codes, arrays[f"{path}/scales"], kind, like.dtype)
-        else:
-            raise UserError(f"{published.name}: {path} is missing from its weights")
-        if params[path].shape != like.shape:
-            raise UserError(
-                f"{published.name}: {path} is {list(params[path].shape)}; by its config it is "
-                f"{list(like.shape)}"
-            )
-    return nested(params)
+def _as_stored(published: Published, path: str, like: jax.ShapeDtypeStruct) -> Any:
+    """Shapes of a parameter as `mmrec quantise` wrote it."""
+    codes = published.tensors.get(f"{path}/codes")
+    kind: Any = None if codes is None else _KINDS.get(codes.dtype)
+    axis: Literal[-1, -2] = -1 if path.endswith("embedding") else -2
+    return like if kind is None else jax.eval_shape(lambda x: quantise(x, kind, axis), like)
 
 
 def _require_tensors(
@@ -144,14 +127,14 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:3]) + (more or (" are" if len(names) > 1 else " is"))
 
 
-def _equal(one: StoredTensor, other: StoredTensor) -> bool:
+def _equal(one: LazyTensor, other: LazyTensor) -> bool:
     if (one.shape, one.dtype) != (other.shape, other.dtype):
         return False
     parts = _row_ranges(one)
     return all(one.read(*part).tobytes() == other.read(*part).tobytes() for part in parts)
 
 
-def _row_ranges(stored: StoredTensor, *, whole: bool = False) -> Iterator[tuple[int, int]]:
+def _row_ranges(stored: LazyTensor, *, whole: bool = False) -> Iterator[tuple[int, int]]:
     """As many rows at once as `_TABLE_BYTES` hold, or all."""
     rows, *rest = stored.shape
     size = max(1, _TABLE_BYTES // (math.prod(rest) * stored.dtype.itemsize))
@@ -161,9 +144,9 @@ def _row_ranges(stored: StoredTensor, *, whole: bool = False) -> Iterator[tuple[
 
 def _read_parameter(
     path: str,
-    parts: list[tuple[Tensor, StoredTensor]],
+    parts: list[tuple[Tensor, LazyTensor]],
     shape: tuple[int, ...],
-    place: Place,
+    place: Callable[[jax.ShapeDtypeStruct], Sharding],
     convert: Convert | None,
 ) -> Any:
     """One parameter from the tensors of its layers, or from parts of its only one."""
@@ -174,9 +157,9 @@ def _read_parameter(
         functools.partial(keep, path), jax.ShapeDtypeStruct(shape[len(layers) :], dtype)
     )
     whole = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*layers, *x.shape), x.dtype), one)
-    shardings = jax.tree.map(lambda x: place(path, x.shape, x.dtype), whole)
-    buffers = jax.tree.map(lambda x, to: jnp.zeros(x.shape, x.dtype, device=to), whole, shardings)
-    every = tuple(jax.tree.leaves(shardings))
+    places = jax.tree.map(place, whole)
+    buffers = jax.tree.map(lambda x, to: jnp.zeros(x.shape, x.dtype, device=to), whole, places)
+    every = tuple(jax.tree.leaves(places))
     write = functools.partial(
         _write,
         path=path if convert else "",  # else the same for parameters of the same shape

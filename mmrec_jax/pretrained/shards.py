@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from mmrec_jax.atomic_file import replacing
+from mmrec_jax.atomic_file import replace_file, replacing
 from mmrec_jax.errors import UserError
 from mmrec_jax.json_object import read_json_object
 
@@ -30,24 +31,16 @@ _CODES = _INTEGERS[0], _INTEGERS[4]  # of a folder of `mmrec quantise` alone
 
 
 @dataclasses.dataclass(frozen=True)
-class StoredTensor:
-    """A tensor in a file, whose numbers are not read yet."""
+class LazyTensor:
+    """A tensor in a file, or to be written into one, whose numbers are not on the host yet."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    # All of it, or rows `first` to `last - 1` of axis 0, in the layout of the file
+    # All of it; of one in a file also rows `first` to `last - 1` of axis 0, in the file's layout
     read: Callable[..., NDArray[Any]]
 
 
-@dataclasses.dataclass(frozen=True)
-class NewTensor:
-    """A tensor to write, whose numbers come to the host when its file is written."""
-
-    num_bytes: int
-    read: Callable[[], NDArray[Any]]
-
-
-def open_shards(folder: Path) -> dict[str, StoredTensor]:
+def open_shards(folder: Path) -> dict[str, LazyTensor]:
     """The tensors of a folder by name: of its index, or else of its only file.
 
     Raises:
@@ -68,7 +61,7 @@ def open_shards(folder: Path) -> dict[str, StoredTensor]:
     return tensors
 
 
-def open_tensors(path: Path) -> dict[str, StoredTensor]:
+def open_tensors(path: Path) -> dict[str, LazyTensor]:
     """The tensors of a file, or of all that a `*.index.json` lists, by name.
 
     Raises:
@@ -93,7 +86,7 @@ def open_tensors(path: Path) -> dict[str, StoredTensor]:
     return {tensor: shards[name][tensor] for tensor, name in files.items()}
 
 
-def _open_file(path: Path) -> dict[str, StoredTensor]:
+def _open_file(path: Path) -> dict[str, LazyTensor]:
     found = {}
     try:
         with safe_open(path, framework="numpy") as file:
@@ -102,7 +95,7 @@ def _open_file(path: Path) -> dict[str, StoredTensor]:
                 if part.get_dtype() not in _DTYPES:
                     raise _unreadable(path, name, part.get_dtype())
                 shape, dtype = tuple(part.get_shape()), _DTYPES[part.get_dtype()]
-                found[name] = StoredTensor(shape, dtype, functools.partial(_read, path, name))
+                found[name] = LazyTensor(shape, dtype, functools.partial(_read, path, name))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     except SafetensorError as error:
@@ -127,38 +120,38 @@ def _read(path: Path, name: str, first: int = 0, last: int | None = None) -> NDA
         raise UserError(f"{path}: this file was changed while it was read ({error})") from None
 
 
-def write_shards(folder: Path, tensors: dict[str, NewTensor], shard_bytes: int) -> list[str]:
-    """Writes tensors into files of at most `shard_bytes` (or one tensor), and their index.
+def write_shards(path: Path, tensors: Mapping[str, LazyTensor], shard_bytes: int) -> list[str]:
+    """Writes tensors into a file or, from `shard_bytes` on, several beside it, and their index.
 
-    The host holds the tensors of one file at a time.
+    The host holds the tensors of one file at a time: `shard_bytes`, or one tensor.
 
     Returns:
       The names of the files.
 
     Raises:
-      OSError, UserError: one cannot be written.
+      UserError: one cannot be written, or one of several is there already.
     """
     split = split_state_dict_into_shards_factory(
-        tensors,
-        get_storage_size=lambda tensor: tensor.num_bytes,
-        filename_pattern="model{suffix}.safetensors",
+        dict(tensors),
+        get_storage_size=lambda tensor: math.prod(tensor.shape) * tensor.dtype.itemsize,
+        filename_pattern=f"{path.stem}{{suffix}}{path.suffix}",
         max_shard_size=shard_bytes,
     )
-    for file, names in split.filename_to_tensors.items():
-        write_file(folder / file, {name: tensors[name].read() for name in names})
+    files = {path.with_name(file): names for file, names in split.filename_to_tensors.items()}
+    if split.is_sharded and (there := next(filter(Path.exists, files), None)):
+        raise UserError(f"{there}: there is something here already; name a new file")
+    for file, names in files.items():
+        _write_file(file, {name: tensors[name].read() for name in names})
     if not split.is_sharded:
-        return [SINGLE_FILE]
-    index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
-    (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", "utf-8")
-    return [*split.filename_to_tensors, INDEX_FILE]
+        return [path.name]
+    content = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+    index = path.with_name(f"{path.name}.index.json")
+    replace_file(index, (json.dumps(content, indent=2) + "\n").encode())
+    return [*split.filename_to_tensors, index.name]
 
 
-def write_file(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Replaces a file in one step.
-
-    Raises:
-      UserError: it cannot be written.
-    """
+def _write_file(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Replaces a file in one step; `UserError` if it cannot be written."""
     # The library writes the buffers of arrays as they lie in memory.
     laid_out = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     try:

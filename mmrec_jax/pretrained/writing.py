@@ -16,7 +16,7 @@ from mmrec_jax.models.transformer.config import TransformerConfig
 from mmrec_jax.models.transformer.hugging_face import Tensor, tensors, to_hugging_face
 from mmrec_jax.models.vocabulary import one_table
 from mmrec_jax.pretrained.published import GENERATION_FILE, MODEL_FILE, OURS, TOKENIZER_FILE
-from mmrec_jax.pretrained.shards import NewTensor, write_shards
+from mmrec_jax.pretrained.shards import SINGLE_FILE, LazyTensor, write_shards
 from mmrec_jax.quantised import Quantised
 from mmrec_jax.tokenizers.cache import token_name
 from mmrec_jax.tokenizers.chat_template import CONFIG_FILE, TEMPLATE_FILE
@@ -88,7 +88,7 @@ def write_published(
             arrays = {path_name(p): x for p, x in jax.tree_util.tree_leaves_with_path(params)}
             table = {name: Tensor(name, layer=None, transposed=False) for name in arrays}
         new = {name: _new_tensor(arrays[each.path], each) for name, each in table.items()}
-        files = write_shards(folder, new, shard_bytes)
+        files = write_shards(folder / SINGLE_FILE, new, shard_bytes)
         _write_json(folder / GENERATION_FILE, generation)
         _write_json(folder / MODEL_FILE, described)
     except OSError as error:
@@ -101,14 +101,15 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
-def _new_tensor(array: Array, tensor: Tensor) -> NewTensor:
+def _new_tensor(array: Array, tensor: Tensor) -> LazyTensor:
     """A parameter as a tensor of theirs, or a layer of one."""
+    shape = array.shape[0 if tensor.layer is None else 1 :]
 
     def read() -> NDArray[Any]:
         one = np.asarray(array if tensor.layer is None else _layer(array, tensor.layer))
         return one.T if tensor.transposed else one
 
-    return NewTensor(array.nbytes // (1 if tensor.layer is None else len(array)), read)
+    return LazyTensor(shape[::-1] if tensor.transposed else shape, np.dtype(array.dtype), read)
 
 
 @jax.jit

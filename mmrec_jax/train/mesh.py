@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from mmrec_jax.config import Config, MeshConfig
 from mmrec_jax.data.batch import DTYPES
@@ -188,6 +188,11 @@ def one_device() -> Mesh:
     return arrange(jax.local_devices())
 
 
+def first_device() -> SingleDeviceSharding:
+    """The whole array on the first device of this process."""
+    return SingleDeviceSharding(jax.local_devices()[0])
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """The whole array on every device."""
     return NamedSharding(mesh, PartitionSpec())
@@ -203,10 +208,13 @@ def row_devices(mesh: Mesh) -> int:
     return math.prod(mesh.shape[name] for name in ROWS)
 
 
-def shardings(tree: Any, specs: Any, mesh: Mesh) -> Any:
-    """The sharding of each array of a tree: its spec, whole along an axis that does not divide."""
+def shardings(tree: Any, specs: Any, mesh: Mesh | None) -> Any:
+    """The sharding of each array of a tree: its spec, whole along an axis that does not divide.
+
+    None: the first device.
+    """
     return jax.tree.map(
-        lambda leaf, spec: _fitted(spec, leaf.shape, mesh),
+        lambda leaf, spec: _fitted(spec, leaf.shape, mesh) if mesh else first_device(),
         tree,
         specs,
         is_leaf=lambda x: isinstance(x, PartitionSpec),

@@ -326,7 +326,6 @@ def build_model(
             model,
             base,
             adapter_rules(adapters, model),
-            path=adapters.path,
             dropout=adapters.dropout,
             detach_norm=adapters.detach_norm,
         )

@@ -5,7 +5,6 @@ The texts are given with --config.text=FILE, --config.english=FILE and --config.
 
 from mmrec_jax.adapt.config import (
     AdaptConfig,
-    BaseConfig,
     EvaluationConfig,
     ExtensionConfig,
     TrainingConfig,
@@ -23,12 +22,18 @@ def get_config() -> AdaptConfig:
         control=False,
         validation_fraction=0.2,
         model=TransformerConfig(
-            model_dim=16, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=8, ffn_dim=24
+            vocab_size=300,
+            model_dim=16,
+            num_layers=1,
+            num_heads=2,
+            num_kv_heads=1,
+            head_dim=8,
+            ffn_dim=24,
         ),
-        pretrain=BaseConfig(vocab_size=300, steps=3, batch_size=4, seq_len=32),
         extension=ExtensionConfig(vocab_size=20, superwords=2, multiple=16),
         adapters=AdapterConfig(kind="dora", rank=2),
         optim=OptimConfig(lr=1e-2, warmup_steps=1),
+        pretrain=TrainingConfig(tokens=384, **short),
         align=TrainingConfig(tokens=500, **short),
         first=TrainingConfig(tokens=800, **short),
         second=TrainingConfig(tokens=800, **short),

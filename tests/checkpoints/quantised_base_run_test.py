@@ -154,7 +154,6 @@ def test_what_does_not_fit_is_one_line(stored, tmp_path, capsys):
     without = {"adapters__kind": "none"}
     refused(lambda: _config(stored, **without, adapters__base_dtype="nf4"), "adapters.base_dtype")
     refused(lambda: _config(stored, **without, adapters__embedding_dtype="int8"), "embedding_dtype")
-    refused(lambda: _config(stored, **_KEPT, adapters__path="apply"), "adapters.path", "nf4")
     refused(lambda: _config(stored, **_KEPT, adapters__embedding_rows="1"), "embedding_dtype")
 
 

@@ -102,7 +102,7 @@ def test_the_command_extends_both_matrices_and_copies_the_rest(files, command, t
             assert found[name][token].tobytes() == expected.tobytes()
 
 
-def test_tensors_of_any_dtype_are_copied_bit_for_bit_from_shards(files, command, tmp_path):
+def test_tensors_of_any_dtype_are_copied_bit_for_bit_from_shards(files, command, tmp_path, capsys):
     eight_bits = np.frombuffer(b"\x81\xff\x00", np.uint8).reshape(3, 1)
     odd = {name: eight_bits.view(name) for name in (np.uint8, np.int8, np.bool_)}
     odd = {f"odd.{np.dtype(name)}": each for name, each in odd.items()}
@@ -121,6 +121,10 @@ def test_tensors_of_any_dtype_are_copied_bit_for_bit_from_shards(files, command,
         assert library.metadata() == {"format": "pt"}
         assert library.get_tensor(_INPUT).shape == (302, 2)
         assert library.get_tensor("odd.uint8").tobytes() == b"\x81\xff\0"
+    sharded = command({}, f"--weights={index}", f"--out={tmp_path / 'new'}", "--shard-gb=1e-8")
+    main(sharded)
+    assert open_tensors(tmp_path / "new.index.json").keys() == found.keys()
+    assert "new-00001" in mistake(capsys, *sharded)  # which may be what is read
     index.write_text(json.dumps({"weight_map": where | {"more": "one.safetensors"}}))
     with refused(index.name, "more", "one.safetensors"):
         open_tensors(index)

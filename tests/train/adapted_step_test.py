@@ -51,9 +51,9 @@ def test_sophia_and_dropout_move_every_adapter_and_nothing_else():
     assert losses[0] != losses[1]  # what is dropped depends on the step
 
 
-def test_applied_in_microbatches_the_loss_and_gradient_are_those_by_hand():
+def test_in_microbatches_the_loss_and_gradient_are_those_by_hand():
     """Against the gradient of the weighted mean with the adapted weights formed outside."""
-    model, rows = _model("lora", rows="", path="apply"), batch()
+    model, rows = _model("lora", rows=""), batch()
     state = jax.jit(lambda: initial_state(model, build(model), RECORDER, 0))()
     state = state.replace(params=moved(state.params))
     after, metrics = jax.jit(make_train_step(RECORDER, build(model), 2))(model, state, rows)

@@ -1,5 +1,10 @@
 """Minimal pairs: a sentence of the treebank and the same one with one word that breaks a rule.
 
+    python -m benchmarks.minimal_pairs
+
+makes the files of the tasks `turkish_pairs` (`mmrec_jax/evaluation/turkish_pairs`) anew. They are
+kept, so that what is measured stays the same when the grammar of this package becomes better.
+
 The rules are those of this package, what is broken is known from the treebank's annotation:
 
 | category | right | wrong |
@@ -16,8 +21,10 @@ Sentences are of the documents that are never trained on (`data.split.fixed_spli
 import dataclasses
 import functools
 import itertools
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from mmrec_jax.data.seeds import hashed_seed
@@ -28,6 +35,7 @@ from mmrec_jax.turkish.letters import follow, last_vowel, lower
 from mmrec_jax.turkish.phonology import realise
 from mmrec_jax.turkish.segmenter import Segmentation, segment
 
+FOLDER = Path(__file__).parents[1] / "mmrec_jax" / "evaluation" / "turkish_pairs"
 _FLIPPED = dict(zip("aeıiuü", "eaiıüu", strict=True))
 # Beside these an accusative for the dative, or a locative for the ablative, has no other reading.
 _WITH_DATIVE = "göre rağmen karşı ait dair ilişkin yönelik dek değin özgü sahip"
@@ -249,3 +257,19 @@ def _inflected(word: _Word) -> Segmentation | None:
     gold = [word.features.get(x, "") for x in ("PersonNumber", "Possessive", "Case")]
     agrees = gold == list(found.nominal) and lower(word.lemma) == found.lemma
     return found if agrees else None
+
+
+def content(category: str) -> str:
+    """The file of a category: a pair in each line."""
+    pairs = (dataclasses.asdict(pair) for pair in minimal_pairs(category))
+    return "".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs)
+
+
+def main() -> None:
+    """Writes the files."""
+    for category in CATEGORIES:
+        (FOLDER / f"{category}.jsonl").write_text(content(category), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
