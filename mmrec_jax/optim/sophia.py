@@ -128,12 +128,8 @@ def refreshed(opt_state: Any, hessian: Any, b2: float) -> Any:
             return state
         new = _estimate_of(state.h, hessian)
         finite = _mean(lambda x: ~jnp.isfinite(x), new) == 0
-
-        def average(h: Array, x: Array) -> Array:
-            h = h.astype(x.dtype)
-            return jnp.where(finite, _average(h, x, b2), h)
-
-        h = jax.tree.map(average, state.h, new)
+        h = jax.tree.map(lambda h, x: h.astype(x.dtype), state.h, new)
+        h = jax.tree.map(lambda h, x: jnp.where(finite, _average(h, x, b2), h), h, new)
         return state._replace(
             h=jax.tree.map(lambda new, h: new.astype(h.dtype), h, state.h),
             # Here alone: a sum over all numbers costs a sixth of the update.

@@ -33,41 +33,36 @@ if TYPE_CHECKING:
 class CompiledSteps:
     """Takes step `number` (from 1) of a run with the programs that it needs.
 
-    Each shape of a stage (`Stage.shape`) has a step, and another program where the curvature is
-    refreshed before some. Those of the first step of a session are there once this is made; the
-    others, and those of the next stage, are compiled in the background, one after the other.
+    Those of each shape of a stage (`Stage.shape`) are compiled once: of the stage that is entered
+    before anything else, and of the next one in the background.
     """
 
-    def __init__(self, p: "Setup", stage: "Stage", step: int) -> None:
-        """Compiles for the step after `step`, in `stage`."""
+    def __init__(self, p: "Setup") -> None:
+        """Compiles for the stage that the run is in."""
         self._p = p
-        optim = p.config.optim
-        self._every = optim.hessian_every if optim.uses_hessian else None
-        self._ready: dict[tuple[Any, bool], Future[Any]] = {}
+        self._ready: dict[Any, Future[tuple[Any, Any]]] = {}
         self._background = ThreadPoolExecutor(1)
-        self.enter(stage, step)
+        self.enter(p.stage)
 
-    def enter(self, stage: "Stage", step: int) -> None:
-        """Steps after `step` are of this stage; returns when the first can be taken."""
+    def enter(self, stage: "Stage") -> None:
+        """The steps to come are of this stage; returns when its programs are there."""
         self._stage = stage
         self._number: tuple[Array, ...] = ()
         if len(self._p.stages) > 1:
             number = jnp.asarray(stage.number, jnp.int32)
             self._number = (distribute(number, replicated(self._p.mesh)),)
-        following = self._p.stages[stage.number + 1 : stage.number + 2]
-        for each, begin in ((stage, step), *((each, each.begin) for each in following)):
-            first = self._refreshes(begin + 1)
-            for refresh in (False,) if self._every is None else (first, not first):
-                self._program(each, refresh)
-        for refresh in {False, self._refreshes(step + 1)}:
-            self._program(stage, refresh).result()
+        for each in self._p.stages[stage.number : stage.number + 2]:
+            if each.shape not in self._ready:
+                self._ready[each.shape] = self._background.submit(self._compile, each)
+        self._ready[stage.shape].result()
 
     def __call__(self, number: int, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """The state after step `number`, and its metrics."""
         model = self._p.model_of(self._stage)
-        if self._refreshes(number):
-            state = self._program(self._stage, True).result()(model, state, batch)
-        step = self._program(self._stage, False).result()
+        step, refresh = self._ready[self._stage.shape].result()
+        # Before steps 1, 1 + k, 1 + 2 k, ... of the run, not of the session.
+        if refresh is not None and (number - 1) % self._p.config.optim.hessian_every == 0:
+            state = refresh(model, state, batch)
         after: tuple[TrainState, Metrics] = step(model, state, batch, *self._number)
         return after
 
@@ -75,22 +70,14 @@ class CompiledSteps:
         """Forgets programs whose compilation has not begun."""
         self._background.shutdown(wait=False, cancel_futures=True)
 
-    def _refreshes(self, number: int) -> bool:
-        """Steps 1, 1 + k, 1 + 2 k, ... of the run, not of the session."""
-        return self._every is not None and (number - 1) % self._every == 0
-
-    def _program(self, stage: "Stage", refresh: bool) -> "Future[Any]":
-        key = stage.shape, refresh
-        if key not in self._ready:
-            self._ready[key] = self._background.submit(self._compile, stage, refresh)
-        return self._ready[key]
-
-    def _compile(self, stage: "Stage", refresh: bool) -> Any:
+    def _compile(self, stage: "Stage") -> tuple[Any, Any]:
+        """A stage's step, and the refresh of the curvature where the optimizer has one."""
         p = self._p
         run, state = (stage.config, p.mesh, p.model_of(stage)), p.abstract_state(stage)
-        if refresh:
-            return lower_refresh(*run, state).compile()
-        return lower_step(*run, p.objectives, p.optimizer, state, factors(p.stages)).compile()
+        step = lower_step(*run, p.objectives, p.optimizer, state, factors(p.stages)).compile()
+        if not p.config.optim.uses_hessian:
+            return step, None
+        return step, lower_refresh(*run, state).compile()
 
 
 def lower_step(

@@ -27,7 +27,6 @@ Sums = dict[str, dict[str, Array]]  # of each objective
 Trained = tuple[Params, dict[str, Params]]  # of the model, and of the objectives
 Schedule = Callable[[Array], float | Array]  # of the updates done
 Step = Callable[..., tuple[TrainState, Metrics]]
-Refresh = Callable[[LanguageModel, TrainState, Batch], TrainState]
 
 # The estimator's key is `fold_in(key of the step, this)`, and so are those of rounding parameters
 # and of what objectives draw, and of the rows that begin from passed states: no microbatch has
@@ -195,17 +194,13 @@ def make_train_step(
     return step
 
 
-def make_refresh(estimator: Estimator, b2: float, state_passing: Schedule | None = None) -> Refresh:
-    """A pure function `(model, state, batch) -> state`: Sophia's curvature, before a step.
+def make_refresh(
+    estimator: Estimator, b2: float, state_passing: Schedule | None = None
+) -> Callable[[LanguageModel, TrainState, Batch], TrainState]:
+    """A pure `(model, state, batch) -> state` that refreshes Sophia's curvature, whose decay is b2.
 
-    The step after it, on the same batch and from the same state, is the one with the estimate at
-    its parameters. It is a program of its own: one that also takes the step, under a condition or
-    not, has the gradients and the estimate in memory at once.
-
-    Args:
-      estimator: of the curvature.
-      b2: the optimizer's decay of it.
-      state_passing: that of the step.
+    The step after it reads the same batch. They are two programs, since one that does both has the
+    gradients and the estimate in memory at once.
     """
 
     def refresh(model: LanguageModel, state: TrainState, batch: Batch) -> TrainState:

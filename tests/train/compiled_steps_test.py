@@ -36,48 +36,43 @@ def compiled(monkeypatch):
 
 def _setup(config, *stages):
     parts = dict.fromkeys(("objectives", "optimizer", "model_of", "abstract_state"), str)
-    return SimpleNamespace(config=config, stages=stages, mesh=one_device(), **parts)
+    return SimpleNamespace(
+        config=config, stages=stages, stage=stages[0], mesh=one_device(), **parts
+    )
 
 
 @pytest.mark.parametrize(
-    ("optim", "start", "taken", "programs"),
+    ("optim", "start", "taken"),
     [
-        (
-            {"name": "sophia_g", "hessian_every": 3},
-            0,
-            [1, 0, 0, 1, 0, 0, 1, 0],
-            ["refresh", "step"],
-        ),
-        ({"name": "sophia_h", "hessian_every": 3}, 4, [0, 0, 1, 0, 0, 1], ["step", "refresh"]),
-        ({"name": "sophia_g", "hessian_every": 1}, 0, [1, 1, 1], ["refresh", "step"]),
-        ({}, 0, [0, 0, 0], ["step"]),
+        ({"name": "sophia_g", "hessian_every": 3}, 0, [1, 0, 0, 1, 0, 0, 1, 0]),
+        ({"name": "sophia_h", "hessian_every": 3}, 4, [0, 0, 1, 0, 0, 1]),
+        ({"name": "sophia_g", "hessian_every": 1}, 0, [1, 1, 1]),
+        ({}, 0, [0, 0, 0]),
     ],
 )
 def test_refreshes_come_by_the_step_of_the_run_and_each_program_is_compiled_once(
-    compiled, optim, start, taken, programs
+    compiled, optim, start, taken
 ):
-    """Those of the first step are there at once."""
+    """They are there at once."""
     config = Config(optim=OptimConfig(**optim))
     stages, _ = plan_stages(config, SimpleNamespace())
-    steps = CompiledSteps(_setup(config, *stages), stages[0], start)
-    needed = programs[: 1 + taken[0]]
-    assert compiled[: len(needed)] == needed
+    steps = CompiledSteps(_setup(config, *stages))
+    programs = ["step", "refresh"] if optim else ["step"]
+    assert compiled == programs
     numbers = range(start + 1, start + 1 + len(taken))
     assert [steps(number, 0, {})[1] for number in numbers] == taken
     assert compiled == programs
 
 
 def test_the_next_stage_is_compiled_ahead_and_no_shape_twice(compiled):
-    """With Sophia each shape has two programs, the one that comes first in a stage first."""
-    optim = OptimConfig(name="sophia_g", hessian_every=3)
     borders = StageConfig(step=4, seq_len=512), StageConfig(step=9, seq_len=256)
-    config = Config(optim=optim, stages=borders)
+    config = Config(optim=OptimConfig(name="sophia_g"), stages=borders)
     stages, _ = plan_stages(config, SimpleNamespace(evaluators=()))
-    steps = CompiledSteps(_setup(config, *stages), stages[0], 0)
+    steps = CompiledSteps(_setup(config, *stages))
     steps._background.submit(lambda: None).result()  # whatever was asked for before is there
-    assert compiled == ["refresh", "step", "step", "refresh"]
+    assert compiled == 2 * ["step", "refresh"]
     for stage in stages[1:]:
-        steps.enter(stage, stage.begin)
+        steps.enter(stage)
         steps(stage.begin + 1, 0, {})
     assert len(compiled) == 4
 
