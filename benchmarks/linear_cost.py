@@ -14,7 +14,6 @@ of its temporaries by the compiler's account, and its processor time.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ from numpy.typing import NDArray
 from benchmarks.markdown import header, row
 from benchmarks.workload import plain_objectives, random_batch
 from mmrec_jax.config import OptimConfig
+from mmrec_jax.memory import peak_memory
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.objectives.config import ObjectiveConfig
 from mmrec_jax.objectives.long_range import LongRangeConfig
@@ -137,8 +137,7 @@ def _cell(mode: str, length: int) -> dict[str, float]:
                 predicted, memory = eval_step(model, state.params, part, memory)
             jax.block_until_ready((predicted, memory))
             times.append(time.perf_counter() - begin)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": min(times[1:]), "peak_mib": peak}
+    return {"seconds": min(times[1:]), "peak_mib": peak_memory() / 2**20}
 
 
 def _table(mode: str, lengths: list[int], cells: list[dict[str, float]]) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from mmrec_jax.memory import peak_memory
 from mmrec_jax.models.transformer.config import TransformerConfig
 from mmrec_jax.models.transformer.hugging_face import tensors, to_hugging_face
 from mmrec_jax.pretrained.shards import SINGLE_FILE, LazyTensor, write_shards
@@ -104,8 +105,7 @@ def quantise(folder: Path, out: Path) -> dict[str, float]:
 
 def _measured(placed: int, begin: float) -> dict[str, float]:
     seconds = time.perf_counter() - begin
-    status = Path("/proc/self/status").read_text()
-    peak = next(int(x.split()[1]) * 1024 for x in status.splitlines() if x.startswith("VmHWM"))
+    peak = peak_memory()
     return {"arrays": placed, "peak": peak, "beyond": peak - placed, "seconds": seconds}
 
 

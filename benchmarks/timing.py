@@ -4,11 +4,11 @@ Needs only the standard library: it is read by processes that have torch and by 
 """
 
 import os
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from mmrec_jax.memory import peak_memory
 
 # What is timed; it returns the loss, if it has one.
 Step = Callable[[], float | None]
@@ -57,19 +57,9 @@ def _result(
         "warm_seconds": list(warm),
         "step_seconds": list(timed),
         "loss": loss,
-        "peak_bytes": _peak_bytes(),
+        "peak_bytes": peak_memory(),
         "others": others,
     }
-
-
-def _peak_bytes() -> int:
-    """Of this program alone: `getrusage` would count the program that started it, too."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return int(lines["VmHWM"].split()[0]) * 2**10
-    unit = 1 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _others_seconds() -> float | None:

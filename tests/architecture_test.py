@@ -11,7 +11,7 @@ _PACKAGE = ROOT / "mmrec_jax"
 # Rooms from the bottom up. Each may import those of the rows above it; those of one row do not know
 # each other. A room stands below the modules of it that have a row of their own further up.
 _LADDER = [
-    "errors typing xla_flags",
+    "errors typing xla_flags memory",
     "quantised",
     "tree",
     "registry atomic_file json_object argument_parser",

@@ -17,9 +17,8 @@ from mmrec_jax.adapt.job import BASE, Job
 from mmrec_jax.adapt.pipeline import make_plan, prepare_devices
 from mmrec_jax.adapt.record import Record
 from mmrec_jax.adapt.stages import own_names, stages
-from mmrec_jax.adapter_config import ExtendConfig
 from mmrec_jax.checkpoints.load import open_model, with_base_model
-from mmrec_jax.config import Config, TrainConfig
+from mmrec_jax.config import Config
 from mmrec_jax.data.files.reading import find_sources
 from mmrec_jax.data.kinds.text import TreebankConfig
 from mmrec_jax.errors import UserError
@@ -59,21 +58,22 @@ def dry_run(config: AdaptConfig, root: Path, *, until: str = "", start: str = ""
     model, is_here = _family(job)
     yield f"base: {job.base} ({'as it is here' if is_here else 'as config.model says'})"
     yield f"memory: of each {target.kind}, {target.memory / _GIB:.2f} GiB"
-    costs: dict[Config, tuple[int, float]] = {}
+    costs: dict[Any, tuple[int, float]] = {}  # what decides a step's program: its cost
     for name, reason in reasons.items():
         line = f"{name:10}  {'run: ' + reason if reason else 'done before'}"
         size, steps, tokens, seconds = 0, 0, 0.0, 0.0
         runs = job.runs(name)
         for folder, run in runs.items():
-            step = _step(config, run, model)
-            if step not in costs:
+            step, rows = _step(config, run, model), run.train.batch_size * run.data.seq_len
+            shape = rows, run.data.seq_len, run.train.accumulate
+            program = step.model, run.adapters.kind, run.noise, shape
+            if program not in costs:
                 with own_names(config, folder.name):
-                    costs[step] = _cost(step, target, timed=not config.target)
-            rows = run.train.batch_size * run.data.seq_len
-            size = max(size, costs[step][0])
+                    costs[program] = _cost(step, target, timed=not config.target)
+            size = max(size, costs[program][0])
             number = run.train.steps or math.ceil((run.train.tokens or 0) / rows)
             steps, tokens = steps + number, tokens + (run.train.tokens or number * rows)
-            seconds += number * costs[step][1]
+            seconds += number * costs[program][1]
         if size:
             line += f"; {size:,} bytes ({size / target.memory:.0%})"
         if tokens > len(runs):  # a token each is read of text that is not here
@@ -105,22 +105,13 @@ def _family(job: Job) -> tuple[FamilyConfig, bool]:
 
 
 def _step(config: AdaptConfig, run: Config, model: FamilyConfig) -> Config:
-    """What decides the program of a run's step, alike where that is alike."""
+    """The run with the base's model, and as many rows as the extension will give it."""
     if run.extend.tokenizer:
         own = config.extension
         rows = -(-(model.vocab_size + own.vocab_size) // own.multiple) * own.multiple
         changed: Any = {"vocab_size": rows, "new_rows": rows - model.vocab_size}
         model = dataclasses.replace(model, **changed)
-    train = run.train
-    shape = {name: getattr(train, name) for name in ("batch_size", "accumulate", "devices")}
-    return dataclasses.replace(
-        with_base_model(run, model),
-        extend=ExtendConfig(),
-        adapters=dataclasses.replace(run.adapters, init_from=""),
-        data=TreebankConfig(seq_len=run.data.seq_len),
-        optim=dataclasses.replace(run.optim, lr=1e-3),
-        train=TrainConfig(steps=1000, **shape),
-    )
+    return with_base_model(run, model)
 
 
 def _cost(step: Config, target: Target, *, timed: bool) -> tuple[int, float]:

@@ -1,13 +1,13 @@
 """Models of an adaptation as they are trained, and what is measured of them."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
 
 from mmrec_jax.adapt.config import EvaluationConfig
 from mmrec_jax.checkpoints.load import continued_values, load_base, with_base_model
@@ -19,26 +19,13 @@ from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.dora.base import base_converter
 from mmrec_jax.evaluation.perplexity import loss
 from mmrec_jax.evaluation.registry import EvaluationRequest
-from mmrec_jax.inference.generate import generate
-from mmrec_jax.models.api import LanguageModel, Params
-from mmrec_jax.tokenizers.tokenizer import Tokenizer
-from mmrec_jax.train.mesh import abstract_on, distribute, make_mesh, process_local, shardings
+from mmrec_jax.train.mesh import abstract_on, distribute, make_mesh, shardings
 from mmrec_jax.train.setup import build_model, first_params, with_vocabulary
-from mmrec_jax.tree import map_named, named_leaves
+from mmrec_jax.train.state import initial_params
+from mmrec_jax.tree import named_leaves
 
 
-@dataclasses.dataclass(frozen=True)
-class Opened:
-    """A model that is ready: a frozen base, however it is stored, and the adapters on it."""
-
-    config: Config
-    model: LanguageModel
-    params: Params
-    tokenizer: Tokenizer
-    mesh: Mesh
-
-
-def open_run(config: Config) -> Opened:
+def open_run(config: Config) -> EvaluationRequest:
     """The model that a run of `config` begins with: `adapters.init_from` says with which adapters.
 
     Raises:
@@ -53,21 +40,18 @@ def open_run(config: Config) -> Opened:
     model = build_model(config, family, mesh, base.params, steps=1)
     given = first_params(config, family, base.params)
     given |= continued_values(config.adapters, model, base)
-
-    def start(model: LanguageModel, given: Mapping[str, Any]) -> Params:
-        params = model.init(jax.random.key(config.train.seed))
-        return map_named(lambda name, leaf: given.get(name, leaf).astype(leaf.dtype), params)
-
+    start = functools.partial(initial_params, seed=config.train.seed)
     shapes = jax.eval_shape(start, model, given)
     where = shardings(shapes, model.partition_specs(shapes), mesh)
     places = named_leaves(abstract_on(shapes, where))
     given = {name: distribute(leaf, places[name].sharding) for name, leaf in given.items()}
     params = jax.jit(start, out_shardings=where)(model, given)
-    return Opened(config, model, params, origin.tokenizer, mesh)
+    data = TextDataset(config.data, origin.tokenizer, (), None)
+    return EvaluationRequest(model, params, data, config, {}, mesh, step=0)
 
 
 def measure(
-    opened: Opened, texts: Mapping[str, Sequence[Document]], how: EvaluationConfig
+    opened: EvaluationRequest, texts: Mapping[str, Sequence[Document]], how: EvaluationConfig
 ) -> dict[str, Any]:
     """Bits per byte of texts by their names, their tokens and bytes; the speed on the last one.
 
@@ -78,13 +62,11 @@ def measure(
     config = dataclasses.replace(opened.config, train=train, data=data)
     found: dict[str, Any] = {}
     for name, documents in texts.items():
-        store = TokenStore.from_documents(documents, opened.tokenizer)
-        dataset = TextDataset(data, opened.tokenizer, (), store)
-        request = EvaluationRequest(
-            opened.model, opened.params, dataset, config, {}, opened.mesh, step=0
-        )
+        tokenizer = opened.data.tokenizer
+        store = TokenStore.from_documents(documents, tokenizer)
+        dataset = TextDataset(data, tokenizer, (), store)
         begun = time.perf_counter()
-        metrics = loss(request).metrics
+        metrics = loss(dataclasses.replace(opened, data=dataset, config=config)).metrics
         seconds = time.perf_counter() - begun  # the first text's have the compiler's in them
         found[name] = {key: metrics[key] for key in ("bits_per_byte", "tokens")}
         found[name]["bytes"] = sum(len(document.text.encode()) for document in documents)
@@ -92,26 +74,18 @@ def measure(
     return found
 
 
-def continuations(opened: Opened, prompts: Sequence[str], tokens: int, seed: int) -> list[str]:
-    """What the model writes after each prompt."""
-    model, params = process_local((opened.model, opened.params))
-    return [
-        generate(model, params, opened.tokenizer, prompt, max_tokens=tokens, seed=seed)[0]
-        for prompt in prompts
-    ]
-
-
-def task_scores(opened: Opened, how: EvaluationConfig) -> dict[str, float]:
+def task_scores(opened: EvaluationRequest, how: EvaluationConfig) -> dict[str, float]:
     """The metrics of the tasks of lm-evaluation-harness that `how` names, by task and metric.
+
+    `opened` is `local`.
 
     Raises:
       UserError: it is not installed, or a task's data cannot be read.
     """
     from mmrec_jax.evaluation.harness import HarnessModel, evaluate  # an extra
 
-    model, params = process_local((opened.model, opened.params))
     length = getattr(opened.config.model, "max_length", None)
-    read = model, params, opened.tokenizer
+    read = opened.model, opened.params, opened.data.tokenizer
     asked = HarnessModel(read, batch_size=how.batch_size, max_length=length)
     _, record = evaluate(asked, how.tasks, limit=how.limit)
     return {

@@ -1,10 +1,7 @@
 """Runs the stages of an adaptation that have to be run, in their order, and writes the report."""
 
-import contextlib
 import dataclasses
 import math
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +20,7 @@ from mmrec_jax.checkpoints.lock import lock_folder, unlock_folder
 from mmrec_jax.config import Config, TrainConfig
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.errors import UserError
+from mmrec_jax.memory import forget_peak, peak_memory
 from mmrec_jax.train.compiled_steps import enable_compile_cache
 from mmrec_jax.train.mesh import make_mesh, split_cpu
 
@@ -171,7 +169,7 @@ def _run(step: Step, job: Job, record: Record) -> None:
     found.sessions += 1
     record.write()
     begun = time.perf_counter()
-    _reset_peak()
+    forget_peak()
     try:
         found.result = step.stage.run(job)
         found.done = True
@@ -182,7 +180,7 @@ def _run(step: Step, job: Job, record: Record) -> None:
         ) from error
     finally:
         found.seconds += time.perf_counter() - begun
-        found.peak_bytes = max(found.peak_bytes or 0, _peak())
+        found.peak_bytes = max(found.peak_bytes or 0, peak_memory())
         statistics = jax.local_devices()[0].memory_stats() or {}
         found.peak_device_bytes = statistics.get("peak_bytes_in_use")
         record.write()
@@ -206,18 +204,3 @@ def _report(job: Job, record: Record, names: Sequence[str], command: str) -> Non
     write_report(report, job.root)
     if report["finished"]:
         print(f"{job.root}: report.html, report.json, export/", flush=True)
-
-
-def _reset_peak() -> None:
-    """Linux forgets the process's peak of memory; elsewhere it stays that of all stages so far."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak() -> int:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

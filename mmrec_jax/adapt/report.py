@@ -4,7 +4,6 @@ The page needs nothing beside itself: no script, no font, no request. Each numbe
 in `report.json`, and its element says which: `value` of a <data>, `data-value` of a <text>.
 """
 
-import hashlib
 import importlib.metadata
 import json
 import math
@@ -19,6 +18,7 @@ from mmrec_jax.adapt.job import CONTROL, Job
 from mmrec_jax.adapt.record import Record, fingerprint
 from mmrec_jax.adapt.text import LANGUAGES
 from mmrec_jax.atomic_file import replace_file
+from mmrec_jax.checkpoints.checksums import file_sha256
 from mmrec_jax.errors import UserError
 from mmrec_jax.train.writer import read_metrics
 from mmrec_jax.tree import named_leaves
@@ -53,8 +53,7 @@ def write_report(report: Mapping[str, Any], folder: Path) -> None:
 
     Args:
       report: as of `summarise`. Any part but the title may be empty, any number absent, and the
-        page is without it then. Headlines whose unit is "share", "bytes" or "seconds" are shown as
-        percentages, in GiB, in minutes.
+        page is without it then.
       folder: has to exist.
 
     Raises:
@@ -66,7 +65,7 @@ def write_report(report: Mapping[str, Any], folder: Path) -> None:
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["shown"] = lambda value, kind: _FORMATS[kind](value).replace("-", "−")
     template = environment.from_string(_TEMPLATE.read_text("utf-8"))
-    page = template.render(report, kinds=_FORMATS).encode("utf-8", "replace")
+    page = template.render(report).encode("utf-8", "replace")
     # Half a surrogate pair, which a model may write, is no UTF-8; in JSON it has an escape.
     text = json.dumps(report, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")
     replace_file(folder / "report.json", text)
@@ -108,7 +107,14 @@ def summarise(job: Job, record: Record, names: Sequence[str], command: str) -> d
         "headline": _headline(models, results),
         "tokenizer": {
             "new_tokens": learned.get("new_tokens", 0),
-            "texts": [_tokenized(score) for score in learned.get("scores", {}).values()],
+            "texts": [
+                {
+                    **score,
+                    "shares": _folded(score["words_by_tokens"]),
+                    "base_shares": _folded(score["base_words_by_tokens"]),
+                }
+                for score in learned.get("scores", {}).values()
+            ],
         },
         "models": models,
         "curves": _curves(job),
@@ -170,18 +176,6 @@ def _headline(
     return found
 
 
-def _tokenized(score: Mapping[str, Any]) -> dict[str, Any]:
-    """The score of a text, with what the page shows besides."""
-    return {
-        **score,
-        "name": score["name"].capitalize(),
-        "change": -score["reduction"],
-        "base_bytes_a_token": score["bytes"] / score["base_tokens"],
-        "shares": _folded(score["words_by_tokens"]),
-        "base_shares": _folded(score["base_words_by_tokens"]),
-    }
-
-
 def _folded(shares: Mapping[Any, float]) -> dict[str, float]:
     """Shares of words by their tokens, those of many together."""
     folded = {str(number): 0.0 for number in range(1, _MOST)} | {f"{_MOST}+": 0.0}
@@ -209,10 +203,5 @@ def _curves(job: Job) -> list[dict[str, Any]]:
 
 def _files(root: Path) -> dict[str, str]:
     """sha256 (hex) of what was made."""
-    found = {}
-    for path in (path for pattern in _FILES for path in sorted(root.glob(pattern))):
-        if path.is_file():
-            with open(path, "rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256")
-            found[str(path.relative_to(root))] = digest.hexdigest()
-    return found
+    paths = (path for pattern in _FILES for path in sorted(root.glob(pattern)))
+    return {str(path.relative_to(root)): file_sha256(path) for path in paths if path.is_file()}

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import json
 import math
 import re
 import shutil
@@ -14,12 +13,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
+import optax
 
 from mmrec_jax import dora
 from mmrec_jax.adapt.config import ALIGNED, INSTRUCTED, PRETRAINED, AdaptConfig
 from mmrec_jax.adapt.job import BASE, CONTROL, Job
-from mmrec_jax.adapt.measure import Opened, continuations, measure, open_run, task_scores
+from mmrec_jax.adapt.measure import measure, open_run, task_scores
 from mmrec_jax.adapt.text import (
     LANGUAGES,
     sample,
@@ -31,24 +30,24 @@ from mmrec_jax.checkpoints.load import open_model, read_adapters, tensor_names
 from mmrec_jax.checkpoints.publish import publish
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.errors import UserError
-from mmrec_jax.evaluation.samples import beginnings
+from mmrec_jax.evaluation.registry import EvaluationRequest
+from mmrec_jax.evaluation.samples import beginnings, continuations
 from mmrec_jax.tokenizers.bpe_file import BpeFile
-from mmrec_jax.tokenizers.cache import load_tokenizer
+from mmrec_jax.tokenizers.cache import load_tokenizer, read_tokenizer_file
 from mmrec_jax.tokenizers.extension import (
     ExtensionPlan,
     learn_extension,
     progress_bars,
     write_extension,
 )
-from mmrec_jax.tokenizers.report import Encoder, score_text
+from mmrec_jax.tokenizers.report import encode, score_text
+from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.train.loop import run
 from mmrec_jax.train.mesh import arrange
 from mmrec_jax.train.writer import read_metrics
 from mmrec_jax.turkish.scores import turkish_scores
 
 _SAMPLE = 2_000_000  # characters of each source that tokens are counted in
-_PREDICTED_ON = 1_000_000  # characters that a small extension is learned from, to predict
-_CHARACTERS_A_TOKEN = 500  # of that text, for each new token
 _COMPARED = 128  # tokens whose logits are compared after the export
 _EQUAL = 1e-5  # of the largest logit
 _CLOSE = 0.05  # nats a token, by which a model exported from few bits may differ
@@ -117,18 +116,15 @@ def stages(config: AdaptConfig) -> list[Stage]:
 def own_names(config: AdaptConfig, stage: str) -> Iterator[None]:
     """What is refused in the runs of a stage names the fields of the adaptation."""
     group = PRETRAINED if stage == BASE else stage
-    own = {field.name for field in dataclasses.fields(getattr(config, group))}
-
-    def renamed(found: re.Match[str]) -> str:
-        if found["field"] in own and found["group"] in ("train", "data", "model", "optim"):
-            return f"config.{group}.{found['field']}"
-        return _NAMES.get(found[0], found[0])
-
+    names = dict(_NAMES)
+    for field in dataclasses.fields(getattr(config, group)):
+        own = f"config.{group}.{field.name}"
+        names |= {f"config.{run}.{field.name}": own for run in ("train", "data")}
     try:
         yield
     except UserError as error:
-        pattern = r"config\.(?P<group>\w+)(\.(?P<field>\w+))?|(?<!\w)--[a-z-]+"
-        raise UserError(re.sub(pattern, renamed, str(error))) from None
+        pattern = "|".join(map(re.escape, names))
+        raise UserError(re.sub(pattern, lambda found: names[found[0]], str(error))) from None
 
 
 def _train(job: Job, stage: str) -> dict[str, Any]:
@@ -154,19 +150,18 @@ def _analyse(job: Job) -> dict[str, Any]:
     with own_names(job.config, BASE):
         tokenizer = job.base_tokenizer()
     tokenizer.save(folder / "tokenizer")
-    base = Encoder("base", tokenizer)
-    found = {"texts": texts, **_scores(job, base, base)}
+    if job.config.extends:
+        _plan(job, [])  # refuses what cannot be extended
+    found = {"texts": texts, **_scores(job, tokenizer, tokenizer)}
     for language in LANGUAGES:
         text, score = texts[language], found["scores"][language]
-        ceiling = "" if score["ceiling"] is None else f", at most {score['ceiling']:.0%} fewer"
+        most = score["ceiling"]  # of a tokenizer of another kind it is not known
+        ceiling = "" if most is None else f", new ones save {most:.0%} at most without superwords"
         print(
             f"{language}: {text['documents']:,} documents, {text['bytes']:,} bytes to train on, "
             f"{text['held_out']:,} held out, {text['copies']:,} copies left out; "
-            f"{score['tokens_a_word']:.2f} tokens a word{ceiling} without superwords"
+            f"{score['tokens_a_word']:.2f} tokens a word{ceiling}"
         )
-    if job.config.extends:
-        found["predicted_reduction"] = predicted = _predicted(job, base)
-        print(f"new tokens will save about {predicted:.0%} of the Turkish ones")
     return found
 
 
@@ -174,13 +169,12 @@ def _extend(job: Job) -> dict[str, Any]:
     """Learns the new tokens from the training text."""
     folder = job.folder("extend")
     folder.mkdir(parents=True, exist_ok=True)
-    with own_names(job.config, "extension"):
-        plan = _plan(job, sorted(train_folder(job.analysed, "turkish").iterdir()))
-        with progress_bars() as report:
-            vocabulary = learn_extension(plan, report)
+    plan = _plan(job, sorted(train_folder(job.analysed, "turkish").iterdir()))
+    with own_names(job.config, "extension"), progress_bars() as report:
+        vocabulary = learn_extension(plan, report)
     write_extension(folder, vocabulary, plan.record())
-    encoder = Encoder.read(folder / "tokenizer.json", "the extended tokenizer")
-    found = _scores(job, encoder, Encoder("base", load_tokenizer(job.analysed / "tokenizer")))
+    extended = read_tokenizer_file(folder / "tokenizer.json", "the extended tokenizer")
+    found = _scores(job, extended, load_tokenizer(job.analysed / "tokenizer"))
     reduction, changed = (
         found["scores"][language][name]
         for language, name in (("turkish", "reduction"), ("english", "changed"))
@@ -220,15 +214,17 @@ def _evaluate(job: Job) -> dict[str, Any]:
         if name not in models:
             models[name] = _measure(job, name, model)
         if name == "base":
-            store = TokenStore.from_documents(documents, model.tokenizer)
-            pairs = beginnings(store, model.tokenizer, how.samples, how.sample_tokens)
+            tokenizer = model.data.tokenizer
+            store = TokenStore.from_documents(documents, tokenizer)
+            pairs = beginnings(store, tokenizer, how.samples, how.sample_tokens)
         if name in ("base", final):
+            model = model.local()
             scores = task_scores(model, how) if how.tasks else {}
             if pairs:
                 prompts, references = zip(*pairs, strict=True)
                 rate, before = (job.weights(extended=each)[0] for each in (name != "base", False))
                 tokens = math.ceil(how.sample_tokens * rate / before)
-                written[name] = continuations(model, prompts, tokens, config.seed)
+                written[name] = continuations(model, prompts, tokens)
                 scores |= turkish_scores(written[name], references)
             models[name] = {**models[name], "scores": scores}
         del model
@@ -261,11 +257,14 @@ def _export(job: Job) -> dict[str, Any]:
     models += [(each.model.build(), each.params) for each in (merged, again)]
     ids = merged.tokenizer.vocab_size  # behind them is padding, which a folder does not tell apart
     evaluated, *logits = (
-        np.asarray(model.apply(params, tokens).logits, np.float64)[0, :, :ids]
+        np.asarray(model.apply(params, tokens).logits, np.float32)[0, :, :ids]
         for model, params in models
     )
     difference = float(np.abs(logits[0] - logits[1]).max() / np.abs(logits[0]).max())
-    losses = [_nll(each, np.asarray(tokens[0])) for each in (evaluated, logits[1])]
+    losses = [
+        float(optax.softmax_cross_entropy_with_integer_labels(each[:-1], tokens[0, 1:]).mean())
+        for each in (evaluated, logits[1])
+    ]
     if difference > _EQUAL or abs(losses[0] - losses[1]) > _CLOSE:
         raise UserError(
             f"{folder}: what was read again is another model: its logits differ by {difference:g}, "
@@ -275,14 +274,7 @@ def _export(job: Job) -> dict[str, Any]:
     return {"files": files, "logit_difference": difference, "losses": losses}
 
 
-def _nll(logits: NDArray[np.float64], tokens: NDArray[np.int32]) -> float:
-    """Nats a token."""
-    shifted = logits[:-1] - logits[:-1].max(-1, keepdims=True)
-    chosen = np.take_along_axis(shifted, tokens[1:, None], -1)[:, 0]
-    return float(np.mean(np.log(np.exp(shifted).sum(-1)) - chosen))
-
-
-def _measure(job: Job, name: str, opened: Opened) -> dict[str, Any]:
+def _measure(job: Job, name: str, opened: EvaluationRequest) -> dict[str, Any]:
     texts = {language: validation_documents(job.analysed, language) for language in LANGUAGES}
     found = measure(opened, texts, job.config.evaluation)
     turkish, english = (found[language]["bits_per_byte"] for language in LANGUAGES)
@@ -290,15 +282,15 @@ def _measure(job: Job, name: str, opened: Opened) -> dict[str, Any]:
     return found
 
 
-def _scores(job: Job, encoder: Encoder, base: Encoder) -> dict[str, Any]:
+def _scores(job: Job, tokenizer: Tokenizer, base: Tokenizer) -> dict[str, Any]:
     """Of the held-out text; and the tokens in a byte of the text that is trained on."""
     scores, rates = {}, {}
     for language in LANGUAGES:
         held = [each.text for each in validation_documents(job.analysed, language)]
-        scores[language] = score_text(language, held, encoder, base)
+        scores[language] = score_text(language, held, tokenizer, base)
         texts = list(sample(job.analysed, language, _SAMPLE))
         size = sum(len(text.encode()) for text in texts)
-        rates[language] = sum(map(len, encoder.encode(texts))) / size
+        rates[language] = sum(map(len, encode(tokenizer, texts))) / size
     return {"scores": scores, "tokens_per_byte": rates}
 
 
@@ -310,21 +302,5 @@ def _plan(job: Job, files: list[Path]) -> ExtensionPlan:
             "alone can be extended; set config.extension.vocab_size=0 and superwords=0, or train "
             "a base with config.tokenizer.kind=byte_bpe"
         )
-    return ExtensionPlan(BpeFile.read(path), files, config.vocab_size, config.superwords)
-
-
-def _predicted(job: Job, base: Encoder) -> float:
-    """The share of tokens that some new ones, learned from a little text, save in other text."""
-    texts = list(sample(job.analysed, "turkish", _PREDICTED_ON))
-    cut = max(1, len(texts) * 9 // 10)
-    path, folder = job.analysed / "sample.jsonl", job.analysed / "predicted"
-    lines = (json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts[:cut])
-    path.write_text("".join(lines), "utf-8")
-    most = sum(map(len, texts[:cut])) // _CHARACTERS_A_TOKEN
-    plan = _plan(job, [path])
-    plan = dataclasses.replace(plan, vocab_size=min(plan.vocab_size, max(1, most)), superwords=0)
-    vocabulary = learn_extension(plan, lambda *_: None)
-    folder.mkdir()
-    write_extension(folder, vocabulary, plan.record())
-    encoder = Encoder.read(folder / "tokenizer.json", "the predicted tokenizer")
-    return float(score_text("turkish", texts[cut:] or texts, encoder, base)["reduction"])
+    with own_names(job.config, "extension"):
+        return ExtensionPlan(BpeFile.read(path), files, config.vocab_size, config.superwords)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrec_jax.adapt.config import AdaptConfig
+from mmrec_jax.checkpoints.checksums import file_sha256
 from mmrec_jax.data.document import Document
 from mmrec_jax.data.files.hub import TfdsSplit
 from mmrec_jax.data.files.reading import Reading, find_sources, read_file
@@ -61,8 +62,7 @@ def files_key(pattern: str, option: str) -> str:
             if isinstance(file, TfdsSplit):
                 digest.update(file.identity.encode())
                 continue
-            with open(file, "rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
+            digest.update(bytes.fromhex(file_sha256(file)))
     return digest.hexdigest()
 
 

@@ -24,7 +24,7 @@ def write_checksums(folder: Path) -> None:
     with ThreadPoolExecutor(_THREADS) as pool:
         manifest = {
             path.relative_to(folder).as_posix(): [path.stat().st_size, sha256]
-            for path, sha256 in zip(files, pool.map(_sha256, files), strict=True)
+            for path, sha256 in zip(files, pool.map(file_sha256, files), strict=True)
         }
     replace_file(folder / FILE_NAME, json.dumps(manifest, indent=1).encode())
 
@@ -53,7 +53,7 @@ def find_damage(folder: Path, items: Collection[str] | None = None) -> str:
     names = [name for name in manifest if items is None or name.partition("/")[0] in items]
     try:
         with ThreadPoolExecutor(_THREADS) as pool:
-            hashes = pool.map(lambda name: _sha256(folder / name), names)
+            hashes = pool.map(lambda name: file_sha256(folder / name), names)
             for name, sha256 in zip(names, hashes, strict=True):
                 if sha256 != manifest[name][1]:
                     return f"{name} is damaged: its bytes are not those that were written"
@@ -70,6 +70,7 @@ def _read(folder: Path) -> dict[str, tuple[int, str]]:
     return manifest
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """The hash (hex) of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -98,13 +98,13 @@ def _extend(options: argparse.Namespace) -> None:
 def _protection(pattern: str | None, field: str) -> Any:
     """The `Protection` that is asked for."""
     from mmrec_jax.data.files.paths import find_files
-    from mmrec_jax.tokenizers.protection import protect_english, protect_texts
+    from mmrec_jax.tokenizers.protection import Protection, protect_english
     from mmrec_jax.tokenizers.text import text_chunks
 
     if pattern is None:
         return protect_english()
     files = find_files(pattern, "--protect") if pattern else []
-    return protect_texts([chunk for path in files for chunk in text_chunks(path, field)])
+    return Protection([chunk for path in files for chunk in text_chunks(path, field)])
 
 
 def _boundaries() -> tuple[Any, str]:
@@ -151,17 +151,19 @@ def _report(options: argparse.Namespace) -> None:
     from mmrec_jax.curves import Panel, draw_panels
     from mmrec_jax.data.files.paths import find_files
     from mmrec_jax.pretrained.published import tokenizer_file
+    from mmrec_jax.tokenizers.cache import read_tokenizer_file
     from mmrec_jax.tokenizers.morphemes import read_gold_boundaries
-    from mmrec_jax.tokenizers.report import Encoder, make_report, markdown, write_report
+    from mmrec_jax.tokenizers.report import make_report, markdown, write_report
     from mmrec_jax.tokenizers.text import text_chunks
 
-    encoder = Encoder.read(tokenizer_file(options.tokenizer), "--tokenizer")
-    base = Encoder.read(tokenizer_file(options.base), "--base")
+    paths = {name: tokenizer_file(getattr(options, name)) for name in ("tokenizer", "base")}
+    tokenizer, base = (read_tokenizer_file(path, f"--{name}") for name, path in paths.items())
     files = find_files(options.text, "--text")
     gold = read_gold_boundaries(Path(options.gold)) if options.gold else {}
     texts = {path: text_chunks(path, options.field) for path in files}
     out = make_out(options, Path())
-    report = make_report(encoder, base, texts, gold)
+    names = {name: str(path) for name, path in paths.items()}
+    report = names | make_report(tokenizer, base, texts, gold)
     write_report(out, report)
     panels = [
         Panel(
@@ -176,7 +178,7 @@ def _report(options: argparse.Namespace) -> None:
         )
         for text in report["texts"]
     ]
-    draw_panels(panels, encoder.name, out / "report.png")
+    draw_panels(panels, names["tokenizer"], out / "report.png")
     print(markdown(report), end="")
     print(f"\n{out}: report.json, report.md, report.png")
 

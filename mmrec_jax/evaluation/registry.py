@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
+import jax
 from jax.sharding import Mesh
 
 from mmrec_jax.config import Config
@@ -19,6 +20,7 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.objectives.api import Objective
 from mmrec_jax.registry import Registry
+from mmrec_jax.train.mesh import one_device, process_local
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +36,13 @@ class EvaluationRequest:
     mesh: Mesh  # where batches go
     step: int  # updates done
     source: str = "the validation split"  # what the data is called in texts and titles
+
+    def local(self) -> "EvaluationRequest":
+        """With a model that this process alone can compute with; all of them must ask for it."""
+        model, params = process_local((self.model, self.params))
+        split = any(len(leaf.devices()) > 1 for leaf in jax.tree.leaves((model, params)))
+        mesh = self.mesh if split else one_device()
+        return dataclasses.replace(self, model=model, params=params, mesh=mesh)
 
     @property
     def text(self) -> TokenStore:

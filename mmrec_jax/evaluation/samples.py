@@ -1,5 +1,7 @@
 """Text that a model writes at an evaluation, and the scores of such text."""
 
+from collections.abc import Sequence
+
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.evaluation.registry import Evaluation, EvaluationRequest, format_metrics
 from mmrec_jax.inference.chat import reply
@@ -44,19 +46,16 @@ def turkish(request: EvaluationRequest, *, samples: int | None = None) -> Evalua
     )
     if not pairs:
         return Evaluation()
-    written = [
-        generate(
-            request.model,
-            request.params,
-            data.tokenizer,
-            prompt,
-            max_tokens=train.sample_tokens,
-            seed=train.seed,
-        )[0]
-        for prompt, _ in pairs
-    ]
+    written = continuations(request, [prompt for prompt, _ in pairs], train.sample_tokens)
     scores = turkish_scores(written, [reference for _, reference in pairs])
     return Evaluation(scores, text=f"scored: {format_metrics(scores)}")
+
+
+def continuations(request: EvaluationRequest, prompts: Sequence[str], max_tokens: int) -> list[str]:
+    """What the model writes after each prompt."""
+    model = request.model, request.params, request.data.tokenizer
+    seed = request.config.train.seed
+    return [generate(*model, each, max_tokens=max_tokens, seed=seed)[0] for each in prompts]
 
 
 def beginnings(

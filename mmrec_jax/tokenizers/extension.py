@@ -15,6 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from mmrec_jax.atomic_file import replace_file
+from mmrec_jax.data.files.reading import text_bytes
 from mmrec_jax.errors import UserError
 from mmrec_jax.json_object import read_json_object
 from mmrec_jax.tokenizers.bpe_file import BpeFile, unspell
@@ -33,7 +34,7 @@ from mmrec_jax.tokenizers.morphemes import Boundaries, token_morphemes
 from mmrec_jax.tokenizers.protection import Protection, Refusal, protect_english
 from mmrec_jax.tokenizers.reachability import unreachable_tokens
 from mmrec_jax.tokenizers.superwords import followers, superword_expression, superword_symbols
-from mmrec_jax.tokenizers.text import Source, count_words, text_chunks
+from mmrec_jax.tokenizers.text import Source, count_words
 
 TOKENIZER_FILE = "tokenizer.json"
 MERGES_FILE = "merges.tsv"
@@ -91,13 +92,6 @@ class ExtensionPlan:
             "morphemes": self.morphemes,
         }
 
-    def text_sizes(self) -> list[int]:
-        """The bytes of text in each file, without those of its format."""
-        return [
-            sum(len(chunk.encode()) for chunk in text_chunks(path, self.field))
-            for path in self.files
-        ]
-
     def weights(self, sources: Sequence[Source]) -> list[int]:
         """What a word of each file counts."""
         if self.balance is None:
@@ -131,11 +125,12 @@ def learn_extension(plan: ExtensionPlan, report: OnProgress) -> Vocabulary:
     expression = superword_expression(plan.base) if plan.superwords else None
     tokenizer = read_library(plan.base.extended([], [], expression))
     tokenizer.encode_special_tokens = False  # all added tokens are borders, special or not
-    total = sum(plan.text_sizes())
+    total = sum(map(text_bytes, plan.files))  # about
     text = count_words(
         *(plan.files, plan.field, tokenizer, plan.weights),
         lambda n: report("counting words", n, total),
     )
+    report("counting words", total, total)
     if not (text.order >= 0).any():
         raise UserError("--text: there is no text in it")
     vocabulary = Vocabulary(plan.base)

@@ -43,7 +43,7 @@ class Protection:
     """What must keep its ids."""
 
     texts: Sequence[str]
-    english: bool  # besides, English and code that is in none of them
+    english: bool = False  # besides, English and code that is in none of them
 
     def record(self) -> dict[str, Any]:
         """All that determines what is protected, as JSON."""
@@ -85,11 +85,6 @@ class Protection:
             return odds(plain[left]) + odds(plain[right]) < _ACROSS_ODDS
 
         return refuse_inside, refuse_across
-
-
-def protect_texts(texts: Sequence[str]) -> Protection:
-    """Protects some texts and no more."""
-    return Protection(texts, english=False)
 
 
 def protect_english() -> Protection:

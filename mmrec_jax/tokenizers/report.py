@@ -1,5 +1,6 @@
 """What a tokenizer is worth beside another, measured on texts: as JSON and Markdown."""
 
+import contextlib
 import itertools
 import json
 import re
@@ -7,13 +8,13 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from mmrec_jax.atomic_file import replace_file
 from mmrec_jax.errors import UserError
-from mmrec_jax.tokenizers.bpe_file import ALPHABET
-from mmrec_jax.tokenizers.cache import read_tokenizer_file
+from mmrec_jax.tokenizers.bpe_file import BpeFile
 from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
+from mmrec_jax.tokenizers.library import read_library
 from mmrec_jax.tokenizers.reachability import unreachable_tokens
 from mmrec_jax.tokenizers.text import batched
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
@@ -44,73 +45,50 @@ _LEGEND = (
 _BOUNDARY_COLUMNS = ("tokens against gold morphemes", "precision", "recall", "words of one token")
 
 
-class Encoder:
-    """A tokenizer that encodes many texts at once."""
+def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """The ids of NFC texts, in parallel where the library can."""
+    if isinstance(tokenizer, HuggingFaceTokenizer):
+        return [encoding.ids for encoding in tokenizer.encode_batch(texts)]
+    return [tokenizer.encode(text).tolist() for text in texts]
 
-    def __init__(self, name: str, tokenizer: Tokenizer) -> None:
-        self.name, self.tokenizer = name, tokenizer
 
-    @classmethod
-    def read(cls, path: Path, option: str) -> Self:
-        """Of a file; the `UserError` about a bad one names `option`."""
-        return cls(str(path), read_tokenizer_file(path, option))
+def count_pre_tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> int:
+    """How many pre-tokens the texts are split into; 0 if that is not known."""
+    if not isinstance(tokenizer, HuggingFaceTokenizer):
+        return 0
+    return sum(len(set(each.word_ids)) for each in tokenizer.encode_batch(texts))
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of NFC texts."""
-        if isinstance(self.tokenizer, HuggingFaceTokenizer):
-            return [encoding.ids for encoding in self.tokenizer.encode_batch(texts)]
-        return [self.tokenizer.encode(text).tolist() for text in texts]
 
-    def count_pre_tokens(self, texts: Sequence[str]) -> int:
-        """How many pre-tokens the texts are split into; 0 if that is not known."""
-        if not isinstance(self.tokenizer, HuggingFaceTokenizer):
-            return 0
-        return sum(len(set(each.word_ids)) for each in self.tokenizer.encode_batch(texts))
+def token_texts(tokenizer: Tokenizer, text: str) -> list[str]:
+    """What each token of a short text adds to it; "" for one that ends inside a character."""
+    ids = tokenizer.encode(text)
+    seen, found = "", []
+    for count in range(1, len(ids) + 1):
+        decoded = tokenizer.decode(ids[:count])
+        whole = decoded if "\ufffd" not in decoded else seen
+        found.append(whole[len(seen) :])
+        seen = whole
+    return found
 
-    def byte_level_tokens(self) -> dict[int, str]:
-        """The tokens that stand for bytes, by id; none if some token does not."""
-        if not isinstance(self.tokenizer, HuggingFaceTokenizer):
-            return {}
-        library = self.tokenizer.library
-        added = {token.content for token in library.get_added_tokens_decoder().values()}
-        vocab = library.get_vocab(with_added_tokens=True)
-        tokens = {index: token for token, index in vocab.items() if token not in added}
-        return tokens if ALPHABET.issuperset("".join(tokens.values())) else {}
 
-    def unreachable(self, tokens: Mapping[int, str]) -> list[str]:
-        """Those of `byte_level_tokens` that no text gives."""
-        assert isinstance(self.tokenizer, HuggingFaceTokenizer)  # else there are no such tokens
-        return [tokens[index] for index in unreachable_tokens(self.tokenizer.library, tokens)]
+def mixed_share(tokenizer: Tokenizer, counts: Mapping[int, int]) -> float | None:
+    """The share of tokens that break palatal harmony.
 
-    def token_texts(self, text: str) -> list[str]:
-        """What each token of a short text adds to it; "" for one that ends inside a character."""
-        ids = self.tokenizer.encode(text)
-        seen, found = "", []
-        for count in range(1, len(ids) + 1):
-            decoded = self.tokenizer.decode(ids[:count])
-            whole = decoded if "\ufffd" not in decoded else seen
-            found.append(whole[len(seen) :])
-            seen = whole
-        return found
-
-    def mixed_share(self, counts: Mapping[int, int]) -> float | None:
-        """The share of tokens that break palatal harmony.
-
-        Of the tokens with two or more vowels in one word, those with front and back vowels in one
-        word; None if there are none. `counts`: how often each id occurs.
-        """
-        mixed = several = 0
-        for index, count in counts.items():
-            text = self.tokenizer.decode([index]).replace("\ufffd", "")
-            vowels = [[x in FRONT for x in lower(y) if x in VOWELS] for y in LETTERS.findall(text)]
-            if any(len(found) > 1 for found in vowels):
-                several += count
-                mixed += count * any(len(set(found)) == 2 for found in vowels)
-        return mixed / several if several else None
+    Of the tokens with two or more vowels in one word, those with front and back vowels in one
+    word; None if there are none. `counts`: how often each id occurs.
+    """
+    mixed = several = 0
+    for index, count in counts.items():
+        text = tokenizer.decode([index]).replace("\ufffd", "")
+        vowels = [[x in FRONT for x in lower(y) if x in VOWELS] for y in LETTERS.findall(text)]
+        if any(len(found) > 1 for found in vowels):
+            several += count
+            mixed += count * any(len(set(found)) == 2 for found in vowels)
+    return mixed / several if several else None
 
 
 def score_text(
-    name: str, chunks: Iterable[str], tokenizer: Encoder, base: Encoder
+    name: str, chunks: Iterable[str], tokenizer: Tokenizer, base: Tokenizer
 ) -> dict[str, Any]:
     """The counts of a text in chunks, brought to NFC, and their ratios.
 
@@ -130,11 +108,11 @@ def score_text(
         size += sum(len(chunk.encode()) for chunk in batch)
         characters += sum(map(len, batch))
         words.update(itertools.chain.from_iterable(map(str.split, batch)))
-        counts.update(itertools.chain.from_iterable(tokenizer.encode(batch)))
-        base_counts.update(itertools.chain.from_iterable(base.encode(batch)))
-        pre_tokens += base.count_pre_tokens(batch)
+        counts.update(itertools.chain.from_iterable(encode(tokenizer, batch)))
+        base_counts.update(itertools.chain.from_iterable(encode(base, batch)))
+        pre_tokens += count_pre_tokens(base, batch)
         parts = [each for chunk in batch for each in _SENTENCE_END.split(chunk) if each]
-        pairs = zip(tokenizer.encode(parts), base.encode(parts), strict=True)
+        pairs = zip(encode(tokenizer, parts), encode(base, parts), strict=True)
         sentences += len(parts)
         changed += sum(ids != old for ids, old in pairs)
     tokens, base_tokens = counts.total(), base_counts.total()
@@ -150,13 +128,14 @@ def score_text(
         "base_pre_tokens": pre_tokens or None,
         "sentences": sentences,
         "changed_sentences": changed,
-        "mixed": tokenizer.mixed_share(counts),
-        "base_mixed": base.mixed_share(base_counts),
+        "mixed": mixed_share(tokenizer, counts),
+        "base_mixed": mixed_share(base, base_counts),
         "tokens_a_word": tokens / words.total(),
         "base_tokens_a_word": base_tokens / words.total(),
         "words_by_tokens": _words_by_tokens(words, tokenizer),
         "base_words_by_tokens": _words_by_tokens(words, base),
         "bytes_a_token": size / tokens,
+        "base_bytes_a_token": size / base_tokens,
         "characters_a_token": characters / tokens,
         "reduction": 1 - tokens / base_tokens,
         "ceiling": 1 - pre_tokens / base_tokens if pre_tokens else None,
@@ -164,15 +143,15 @@ def score_text(
     }
 
 
-def _words_by_tokens(words: Mapping[str, int], encoder: Encoder) -> dict[int, float]:
+def _words_by_tokens(words: Mapping[str, int], tokenizer: Tokenizer) -> dict[int, float]:
     shares = Counter[int]()
     for batch in batched((f" {word}" for word in words), _BATCH):
-        for word, ids in zip(batch, encoder.encode(batch), strict=True):
+        for word, ids in zip(batch, encode(tokenizer, batch), strict=True):
             shares[len(ids)] += words[word[1:]]
     return {number: count / shares.total() for number, count in sorted(shares.items())}
 
 
-def score_boundaries(encoder: Encoder, gold: Mapping[str, Collection[int]]) -> dict[str, float]:
+def score_boundaries(tokenizer: Tokenizer, gold: Mapping[str, Collection[int]]) -> dict[str, float]:
     """Compares the tokens of distinct words, each after a space, with gold boundaries.
 
     `gold` has the offsets (characters) at which a morpheme begins, without the first; words without
@@ -183,7 +162,7 @@ def score_boundaries(encoder: Encoder, gold: Mapping[str, Collection[int]]) -> d
     for word, expected in gold.items():
         if not expected:
             continue
-        ends = list(itertools.accumulate(map(len, encoder.token_texts(f" {word}"))))
+        ends = list(itertools.accumulate(map(len, token_texts(tokenizer, f" {word}"))))
         shift = ends[-1] - len(word)  # 0 where the tokens do not spell the space
         found = {end - shift for end in ends} - {0, len(word)}
         words += 1
@@ -203,34 +182,34 @@ def score_boundaries(encoder: Encoder, gold: Mapping[str, Collection[int]]) -> d
 
 
 def make_report(
-    encoder: Encoder,
-    base: Encoder,
+    tokenizer: Tokenizer,
+    base: Tokenizer,
     texts: Mapping[Path, Iterable[str]],
     gold: Mapping[str, Collection[int]],
 ) -> dict[str, Any]:
     """Measures a tokenizer beside another: on texts in chunks, and on words with boundaries.
 
     `new_tokens` and `unreachable` (those of them that no text gives) are None unless both are
-    byte-level.
+    byte-level BPE.
     """
-    mine, old = encoder.byte_level_tokens(), set(base.byte_level_tokens().values())
-    new = None
-    if mine and old:
-        new = {index: token for index, token in mine.items() if token not in old}
-    scored = (("tokenizer", encoder), ("base", base)) if gold else ()
+    new = unreachable = None
+    with contextlib.suppress(UserError):
+        mine, old = (BpeFile.from_content(each.content, "") for each in (tokenizer, base))
+        new = {index: token for token, index in mine.vocab.items() if token not in old.vocab}
+        ids = unreachable_tokens(read_library(tokenizer.content), new)
+        unreachable = [new[index] for index in ids]
+    scored = (("tokenizer", tokenizer), ("base", base)) if gold else ()
     return {
-        "tokenizer": encoder.name,
-        "base": base.name,
-        "vocabulary": encoder.tokenizer.vocab_size,
+        "vocabulary": tokenizer.vocab_size,
         "new_tokens": None if new is None else len(new),
-        "unreachable": None if new is None else encoder.unreachable(new),
-        "texts": [score_text(path.name, chunks, encoder, base) for path, chunks in texts.items()],
+        "unreachable": unreachable,
+        "texts": [score_text(path.name, chunks, tokenizer, base) for path, chunks in texts.items()],
         "boundaries": {name: score_boundaries(each, gold) for name, each in scored},
     }
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """A report of `make_report` as two tables and a few lines."""
+    """A report of `make_report`, with what `tokenizer` and `base` are called, as Markdown."""
     about = f"Beside `{report['base']}`. {report['vocabulary']:,} ids."
     if report["new_tokens"] is not None:
         unreachable = len(report["unreachable"])

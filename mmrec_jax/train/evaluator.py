@@ -1,17 +1,14 @@
 """The evaluations of a run: which evaluators apply, and where what they find goes."""
 
-import dataclasses
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jax
 from tqdm import tqdm
 
 from mmrec_jax.config import Config
 from mmrec_jax.evaluation.registry import EVALUATORS, Evaluation, EvaluationRequest
 from mmrec_jax.train import report
-from mmrec_jax.train.mesh import one_device, process_local
 from mmrec_jax.train.processes import is_process_zero
 from mmrec_jax.train.state import TrainState
 
@@ -38,8 +35,9 @@ class Evaluator:
         """
         s = self._setup
         # As it is trained: a frozen base is neither copied nor, if it is quantised, dequantised.
-        whole = s.model, state.params
-        request = EvaluationRequest(*whole, s.data, s.config, s.objectives, s.mesh, step)
+        request = EvaluationRequest(
+            s.model, state.params, s.data, s.config, s.objectives, s.mesh, step
+        )
         validation: dict[str, float] = {}
         for name in s.data.evaluators:
             validation |= EVALUATORS[name](request).metrics
@@ -50,10 +48,7 @@ class Evaluator:
 
         asked = config_evaluators(s.config)
         if asked:  # several processes gather the parameters for it
-            model, params = process_local(whole)
-            split = any(len(leaf.devices()) > 1 for leaf in jax.tree.leaves((model, params)))
-            mesh = s.mesh if split else one_device()
-            request = dataclasses.replace(request, model=model, params=params, mesh=mesh)
+            request = request.local()
         found = {name: EVALUATORS[name](request) for name in asked}
         for name, result in found.items():
             if result.metrics:

@@ -1,9 +1,7 @@
 """What a run says on the terminal, from its first line to what to type next; its loss curve."""
 
 import importlib.util
-import resource
 import shlex
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
 from mmrec_jax.curves import Curve, Panel, draw_panels
 from mmrec_jax.evaluation.registry import format_metrics
+from mmrec_jax.memory import peak_memory
 from mmrec_jax.train.processes import is_process_zero
 from mmrec_jax.train.setup import Setup
 from mmrec_jax.train.stages import Stage
@@ -104,9 +103,7 @@ def closing(p: Setup, step: int, validation: dict[str, float], *, begin: float) 
         return
     draw_loss(p.workdir)
     root = p.workdir.root
-    # Linux counts in KiB, macOS in bytes.
-    unit = 2**30 if sys.platform == "darwin" else 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    peak = peak_memory() / 2**30
     best = p.checkpointer.best_step()
     _say(
         f"done: step {step:,}, validation {format_metrics(validation) or 'not evaluated yet'}; "

@@ -45,9 +45,9 @@ def initial_state(
     `carried_rows` are the rows of a batch where the model's state is carried from step to step;
     `given` what some parameters, by path, begin with (in any dtype) instead of the model's start.
     """
-    key, given = jax.random.key(seed), given or {}
+    key = jax.random.key(seed)
     own_key = jax.random.fold_in(key, 3)
-    params = map_named(lambda name, leaf: given.get(name, leaf).astype(leaf.dtype), model.init(key))
+    params = initial_params(model, given or {}, seed)
     own = {}
     for name, objective in objectives.items():
         if made := objective.init(named_key(own_key, name), model):
@@ -60,6 +60,12 @@ def initial_state(
         key=jax.random.key_data(jax.random.fold_in(key, 1)),
         carried=None if carried_rows is None else model.initial_state(carried_rows),
     )
+
+
+def initial_params(model: LanguageModel, given: Mapping[str, Array], seed: int) -> Params:
+    """The parameters before the first update; `given` as of `initial_state`. Traceable."""
+    made = model.init(jax.random.key(seed))
+    return map_named(lambda name, leaf: given.get(name, leaf).astype(leaf.dtype), made)
 
 
 def named_key(key: Array, objective: str) -> Array:

@@ -85,7 +85,6 @@ def test_every_stage_is_run_once_and_what_is_exported_is_what_was_trained(finish
     change = models["trained"]["turkish"] / models["base"]["turkish"] - 1
     assert models["trained"]["turkish_change"] == pytest.approx(change)
     for text in finished["tokenizer"]["texts"]:
-        assert text["change"] == pytest.approx(text["tokens"] / text["base_tokens"] - 1)
         assert sum(text["shares"].values()) == pytest.approx(1)
         assert sum(text["base_shares"].values()) == pytest.approx(1)
     assert finished["total_seconds"] == sum(each["seconds"] for each in finished["stages"])

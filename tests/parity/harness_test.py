@@ -179,7 +179,7 @@ def test_a_model_of_an_adaptation_is_asked_as_if_it_were_read_alone(tmp_path):
     job = Job(AdaptConfig(base=str(tmp_path / "qwen"), devices=1), tmp_path, read)
     task = "turkish_pairs_case"
     how = EvaluationConfig(tasks=(task,), limit=40)
-    found = task_scores(open_run(job.untrained(extended=False)), how)
+    found = task_scores(open_run(job.untrained(extended=False)).local(), how)
     _, expected = evaluate(HarnessModel(str(tmp_path / "qwen")), [task], limit=40)
     assert found == {f"{task} acc": expected["results"][task]["acc,none"]}
     assert 0 < found[f"{task} acc"] < 1

@@ -22,9 +22,9 @@ from mmrec_jax.tokenizers.extension import (
     learn_extension,
 )
 from mmrec_jax.tokenizers.library import read_library
-from mmrec_jax.tokenizers.protection import protect_texts
-from mmrec_jax.tokenizers.report import Encoder, score_boundaries
-from mmrec_jax.tokenizers.text import Source
+from mmrec_jax.tokenizers.protection import Protection
+from mmrec_jax.tokenizers.report import score_boundaries
+from mmrec_jax.tokenizers.text import Source, text_chunks
 from mmrec_jax.turkish import segmenter
 from tests.refused import mistake
 from tests.tokenizers.small_base import ENGLISH, SPECIAL, small_base, turkish, write_base
@@ -227,8 +227,8 @@ def test_merges_that_keep_to_morphemes_give_tokens_that_do(folder, monkeypatch):
     for name, extra in (("plain", ()), ("aware", ("--morph-aware",))):
         sizes = ("--vocab-size=17", "--superwords=0")
         written = extend(folder, *sizes, *extra, text=text, out=name)
-        encoder = Encoder.read(written / TOKENIZER_FILE, "--tokenizer")
-        scores.append(score_boundaries(encoder, gold))
+        tokenizer = read_tokenizer_file(written / TOKENIZER_FILE, "--tokenizer")
+        scores.append(score_boundaries(tokenizer, gold))
     plain, aware = scores
     assert plain["words"] == aware["words"] == len(words)
     for name in ("precision", "recall"):
@@ -251,14 +251,15 @@ def test_files_are_weighted_by_the_text_that_is_read(tmp_path):
         (tmp_path / name).write_bytes(content)
     base = BpeFile.from_content(small_base(), "base.json")
     files = [tmp_path / name for name in forms]
-    plan = ExtensionPlan(base, files, 10, balance=0.0, protection=protect_texts([]))
+    plan = ExtensionPlan(base, files, 10, balance=0.0, protection=Protection([]))
     reports = []
     learn_extension(plan, lambda *report: reports.append(report))
-    sources = [Source(size, 100, 1) for size in plan.text_sizes()]
+    sizes = [sum(len(chunk.encode()) for chunk in text_chunks(path)) for path in files]
+    sources = [Source(size, 100, 1) for size in sizes]
     assert plan.weights(sources) == [10, 10, 10, 10, 30]
-    size = 4 * len(text.encode()) + len(forms["short.txt"])
-    counted = [report[1:] for report in reports if report[0] == "counting words"]
-    assert counted[-1] == (size, size)
+    assert sum(sizes) == 4 * len(text.encode()) + len(forms["short.txt"])
+    counted = [done for name, done, _ in reports if name == "counting words"]
+    assert counted[-2] == sum(sizes)
 
 
 def test_by_default_a_word_counts_as_the_share_of_those_that_occur_once():

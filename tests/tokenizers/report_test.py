@@ -8,8 +8,9 @@ import sentencepiece
 
 from mmrec_jax.cli import main
 from mmrec_jax.tokenizers.bpe_file import BpeFile, spell
+from mmrec_jax.tokenizers.cache import read_tokenizer_file
 from mmrec_jax.tokenizers.library import read_library
-from mmrec_jax.tokenizers.report import Encoder, score_boundaries
+from mmrec_jax.tokenizers.report import mixed_share, score_boundaries
 from tests.refused import mistake
 from tests.tokenizers.conftest import model_file
 from tests.tokenizers.small_base import small_base, write_base
@@ -115,14 +116,14 @@ def test_a_mistake_is_one_line(files, tmp_path, capsys, argument, expected):
 def test_boundaries_whether_the_space_before_a_word_is_spelled_or_not(tmp_path, kept):
     path = tmp_path / "a.model"
     path.write_bytes(model_file(add_dummy_prefix=not kept, remove_extra_whitespaces=not kept))
-    encoder = Encoder.read(path, "--tokenizer")
+    tokenizer = read_tokenizer_file(path, "--tokenizer")
     processor = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
     for word in ("gölköprü", "denizağaç"):
         tokens = processor.encode(f" {word}", out_type=str)
         assert "".join(tokens) == f"\u2581{word}"
         borders = {len("".join(tokens[:count])) - 1 for count in range(1, len(tokens))} - {0}
         assert borders
-        score = score_boundaries(encoder, {word: borders})
+        score = score_boundaries(tokenizer, {word: borders})
         assert score["both"] == score["piece_boundaries"] == len(borders)
         assert score["recall"] == 1
         assert score["whole_words"] == 0
@@ -135,8 +136,8 @@ def test_vowels_are_mixed_token_by_token_and_word_by_word(tmp_path):
     path = tmp_path / "tokenizer.json"
     settings = {"model": model, "added_tokens": [], "pre_tokenizer": None}
     path.write_text(json.dumps(settings), "utf-8")
-    encoder = Encoder.read(path, "--tokenizer")
+    tokenizer = read_tokenizer_file(path, "--tokenizer")
     # Two vowels in one word: evler, kitap (mixed), İKİ, ıI, " bir oda" (of "oda"), evlar (mixed).
-    assert encoder.mixed_share(dict.fromkeys(range(8), 1)) == 2 / 6
-    assert encoder.mixed_share({0: 3, 7: 1, 5: 100}) == 1 / 4
-    assert encoder.mixed_share({5: 2, 6: 1}) is None
+    assert mixed_share(tokenizer, dict.fromkeys(range(8), 1)) == 2 / 6
+    assert mixed_share(tokenizer, {0: 3, 7: 1, 5: 100}) == 1 / 4
+    assert mixed_share(tokenizer, {5: 2, 6: 1}) is None
