@@ -180,8 +180,10 @@ def prepare(config: Config, name: str, refresh: bool, mesh: Mesh, model: Languag
     optimizer = build_optimizer(optim, 1000, model.decays)
     objectives = plain_objectives(config.objectives.cross_entropy.chunk)
 
+    rows = config.train.batch_size if config.train.passes_states else None
+
     def start() -> Any:
-        return initial_state(model, objectives, optimizer, 0)
+        return initial_state(model, objectives, optimizer, 0, rows)
 
     shardings = state_shardings(jax.eval_shape(start), model, mesh)
     state = jax.jit(start, out_shardings=shardings)()
