@@ -34,7 +34,6 @@ _NF4 = np.array(
     ],
     np.float32,
 )
-_ROWS_AT_ONCE = 16_384  # of a table, in the backward pass
 _BORDERS = (_NF4[1:] + _NF4[:-1]) / 2
 _BOUND = {"nf4": 1.0, "int8": 127.5}  # codes times this times the scale reach the largest number
 _LEAST_SCALE = float(np.finfo(np.float32).tiny) ** 0.5  # below it a block is zeros
@@ -199,20 +198,9 @@ def _row_products_forward(x: Array, table: Quantised) -> tuple[Array, tuple[Arra
 def _row_products_backward(kept: tuple[Array, Quantised], g: Array) -> tuple[Array, None]:
     like, table = kept
     g = g * table.scales.astype(g.dtype).reshape((1,) * (g.ndim - 1) + (-1,))
-    rows, size = len(table.codes), min(_ROWS_AT_ONCE, len(table.codes))
-
-    def product(start: Array | int, count: int) -> Array:
-        codes = jax.lax.dynamic_slice_in_dim(table.codes, start, count).astype(like.dtype)
-        part = jax.lax.dynamic_slice_in_dim(g, start, count, axis=-1).astype(like.dtype)
-        return jnp.dot(part, codes, preferred_element_type=g.dtype)
-
-    # In the dtype of x, some rows at a time: JAX's own rule copies the whole table into float32.
-    full = rows // size
-    found = jax.lax.fori_loop(
-        1, full, lambda i, total: total + product(i * size, size), product(0, size)
-    )
-    if rest := rows - full * size:
-        found = found + product(full * size, rest)
+    # In the dtype of x: JAX's own rule copies the whole table into float32.
+    codes = table.codes.astype(like.dtype)
+    found = jnp.dot(g.astype(like.dtype), codes, preferred_element_type=g.dtype)
     return found.astype(like.dtype), None
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmrec_jax.adapt.config import ALIGNED, INSTRUCTED, AdaptConfig, TrainingConfig
+from mmrec_jax.adapt.config import ALIGNED, INSTRUCTED, TRAINING, AdaptConfig, TrainingConfig
 from mmrec_jax.adapt.text import LANGUAGES, train_folder, validation_file
 from mmrec_jax.adapter_config import ExtendConfig
 from mmrec_jax.checkpoints.load import open_model
@@ -16,9 +16,11 @@ from mmrec_jax.config import Config, NoiseConfig, TokenizerConfig, TrainConfig
 from mmrec_jax.data.kinds.instructions import InstructionsConfig, TreebankInstructionsConfig
 from mmrec_jax.data.kinds.text import ManualConfig, TextConfig
 from mmrec_jax.optim.config import OptimConfig
+from mmrec_jax.settings import LARGEST_SEED
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 BASE, CONTROL = "base", "control"
+_READERS = ALIGNED, *TRAINING  # of the text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +132,7 @@ class Job:
                 files = c.instructions
                 data = InstructionsConfig(train=files, seq_len=length.seq_len, seed=c.seed)
         else:
-            data, units["tokens"] = self._text(length, size, extended=extended)
+            data, units["tokens"] = self._text(stage, size, extended=extended)
             if stage != ALIGNED:
                 units["target_bits_per_byte"] = c.target_bits_per_byte
         new = ExtendConfig(str(self.folder("extend")), own.method, own.multiple)
@@ -146,17 +148,16 @@ class Job:
             train=self._train(length, **units),
         )
 
-    def _text(
-        self, length: TrainingConfig, size: float, *, extended: bool
-    ) -> tuple[TextConfig, int]:
-        """The text that is trained on, and the tokens in `size` bytes of it."""
+    def _text(self, stage: str, size: float, *, extended: bool) -> tuple[TextConfig, int]:
+        """The text that a stage is trained on, and the tokens in `size` bytes of it."""
         share, weights = self.config.english_share, self.weights(extended=extended)
         languages = LANGUAGES if share else LANGUAGES[:1]
         data = TextConfig(
             train=",".join(str(train_folder(self.analysed, each)) for each in languages),
             validation=str(validation_file(self.analysed, "turkish")),
-            seq_len=length.seq_len,
-            seed=self.config.seed,
+            seq_len=getattr(self.config, stage).seq_len,
+            # In an order of its own: stages that each read a part of the text read other parts.
+            seed=(self.config.seed + _READERS.index(stage)) % (LARGEST_SEED + 1),
             weights=weights if share else (),
         )
         return data, max(1, round(size * sum(weights)))

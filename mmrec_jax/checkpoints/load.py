@@ -189,12 +189,12 @@ def extended(base: SavedModel, config: ExtendConfig, tokenizer: Tokenizer) -> Sa
     Raises:
       UserError: as `pretrained.extended.extend`.
     """
-    extension = extend(config, base.model, base.tokenizer, tokenizer)
+    model, with_rows = extend(config, base.model, base.tokenizer, tokenizer)
 
     def read(mesh: Mesh | None, convert: Convert | None) -> Params:
-        return extension.apply(base.read_params(mesh, convert), mesh)
+        return with_rows(base.read_params(mesh, convert), mesh)
 
-    facts = base.root, base.config, extension.model, base.step, tokenizer
+    facts = base.root, base.config, model, base.step, tokenizer
     return SavedModel(*facts, read_params=read)
 
 

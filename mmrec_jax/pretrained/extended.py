@@ -5,7 +5,7 @@ ones are trained while the old ones are frozen, and neither is ever copied into 
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from mmrec_jax.models.family_config import ExtendableConfig, FamilyConfig
 from mmrec_jax.quantised import dequantise
 from mmrec_jax.tokenizers.bpe_file import BpeFile
 from mmrec_jax.tokenizers.cache import read_tokenizer_file
-from mmrec_jax.tokenizers.embeddings import Method, constituents, first_rows
+from mmrec_jax.tokenizers.embeddings import constituents, first_rows
 from mmrec_jax.tokenizers.huggingface import HuggingFaceTokenizer
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 from mmrec_jax.train.mesh import process_local, shardings
@@ -29,44 +29,9 @@ _TABLES = ("embed", "head")
 _READ = 4_096  # rows that are read at once, or a multiple
 
 
-@dataclasses.dataclass(frozen=True)
-class Extension:
-    """What a base becomes."""
-
-    model: ExtendableConfig  # with the new rows
-    tokenizer: Tokenizer
-    parts: Mapping[int, Sequence[int]]  # the old tokens that each new one is made of
-    method: Method
-
-    def apply(self, params: Params, mesh: Mesh | None = None) -> Params:
-        """The base's parameters with the new rows, on its device or as the model says on `mesh`."""
-        tables = {name: self._split(params[name], mesh) for name in _TABLES if name in params}
-        return params | tables
-
-    def _split(self, table: Params, mesh: Mesh | None) -> Params:
-        old, count = table["embedding"], self.model.new_rows
-        used = self.model.old_rows
-
-        def read(index: NDArray[Any]) -> NDArray[Any]:
-            padded = np.zeros(-(-len(index) // _READ) * _READ, np.int32)  # few shapes to compile
-            padded[: len(index)] = index
-            return np.asarray(process_local(_rows(old, padded)))[: len(index)]
-
-        new = first_rows(read, used, self.parts, self.method, count, old.dtype)
-        shapes = {"embedding": jax.eval_shape(lambda x: _first(x, used), old), "new_embedding": new}
-        where = shardings(shapes, self.model.build().partition_specs(shapes), mesh)
-        cut = jax.jit(lambda x: _first(x, used), out_shardings=where["embedding"])(old)
-        placed = jax.make_array_from_callback(new.shape, where["new_embedding"], new.__getitem__)
-        return {"embedding": cut, "new_embedding": placed}
-
-
 @jax.jit
 def _rows(table: Any, index: Any) -> Any:
     return dequantise(jax.tree.map(lambda x: x[index], table))
-
-
-def _first(table: Any, rows: int) -> Any:
-    return jax.tree.map(lambda x: x[:rows], table)
 
 
 def read_extended(config: ExtendConfig, model: FamilyConfig, base: Tokenizer) -> Tokenizer:
@@ -89,8 +54,12 @@ def read_extended(config: ExtendConfig, model: FamilyConfig, base: Tokenizer) ->
 
 def extend(
     config: ExtendConfig, model: FamilyConfig, base: Tokenizer, tokenizer: Tokenizer
-) -> Extension:
+) -> tuple[ExtendableConfig, Callable[[Params, Mesh | None], Params]]:
     """How a model with the tokenizer `base` gets the tokens of `tokenizer`.
+
+    Returns:
+      The model with the new rows; and what makes its parameters of the base's, on their device or
+      as the model says on a mesh.
 
     Raises:
       UserError: the model's family has no new rows or the model has some already, or `tokenizer` is
@@ -104,7 +73,33 @@ def extend(
     rows = -(-max(ids, found.vocab_size) // config.multiple) * config.multiple
     new, padding = rows - before.next_id, rows - ids
     extended = dataclasses.replace(found, vocab_size=rows, new_rows=new, padding_rows=padding)
-    return Extension(extended, tokenizer, parts, config.method)
+
+    def split(table: Params, mesh: Mesh | None) -> Params:
+        old = table["embedding"]
+
+        def read(index: NDArray[Any]) -> NDArray[Any]:
+            padded = np.zeros(-(-len(index) // _READ) * _READ, np.int32)  # few shapes to compile
+            padded[: len(index)] = index
+            return np.asarray(process_local(_rows(old, padded)))[: len(index)]
+
+        added = first_rows(read, before.next_id, parts, config.method, new, old.dtype)
+        cut = jax.eval_shape(first, old)
+        shapes = {"embedding": cut, "new_embedding": added}
+        where = shardings(shapes, extended.build().partition_specs(shapes), mesh)
+        placed = where["new_embedding"]
+        return {
+            "embedding": jax.jit(first, out_shardings=where["embedding"])(old),
+            "new_embedding": jax.make_array_from_callback(added.shape, placed, added.__getitem__),
+        }
+
+    def first(table: Any) -> Any:
+        return jax.tree.map(lambda x: x[: before.next_id], table)
+
+    def apply(params: Params, mesh: Mesh | None) -> Params:
+        tables = {name: split(params[name], mesh) for name in _TABLES if name in params}
+        return params | tables
+
+    return extended, apply
 
 
 def _require_extendable(

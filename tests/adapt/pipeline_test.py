@@ -130,6 +130,18 @@ def test_equal_bytes_are_read_with_and_without_new_tokens(flags):
     assert control[2] == round(2000 * (0.9 * 0.4 + 0.1 * 0.3))
 
 
+def test_stages_read_the_text_each_in_an_order_of_its_own(flags):
+    rates = {"tokens_per_byte": {"turkish": 0.4, "english": 0.3}}
+    analysed = {**rates, "texts": {"turkish": {"bytes": 900}}}
+    job = Job(_config(flags), Path("somewhere"), {"analyse": analysed, "extend": rates})
+    of_control = {folder.name: run.data.seed for folder, run in job.runs("control").items()}
+    seeds = {
+        stage: run.data.seed for stage in ("align", *of_control) for run in job.runs(stage).values()
+    }
+    assert len({*seeds.values()}) == len(seeds) == 4
+    assert of_control.items() <= seeds.items()
+
+
 def test_a_changed_field_runs_its_stage_and_what_follows(finished, root, flags):
     found = _to_run(_config(flags, "--config.third.lr_factor=0.4"), root)
     assert [*found] == ["third", "instruct", "evaluate", "export"]
