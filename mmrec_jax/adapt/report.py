@@ -83,7 +83,6 @@ def summarise(job: Job, record: Record, names: Sequence[str], command: str) -> d
     """
     base, results = job.config.base, job.results
     known = Path(base).name if Path(base).exists() else base  # a path says nothing elsewhere
-    models = _models(results)
     learned = results.get("extend", results.get("analyse", {}))
     stages = [
         {
@@ -104,7 +103,6 @@ def summarise(job: Job, record: Record, names: Sequence[str], command: str) -> d
         "mmrec_jax": importlib.metadata.version("mmrec_jax"),
         "seed": job.config.seed,
         "finished": all(name in results for name in names),
-        "headline": _headline(models, results),
         "tokenizer": {
             "new_tokens": learned.get("new_tokens", 0),
             "texts": [
@@ -116,7 +114,7 @@ def summarise(job: Job, record: Record, names: Sequence[str], command: str) -> d
                 for score in learned.get("scores", {}).values()
             ],
         },
-        "models": models,
+        "models": _models(results),
         "curves": _curves(job),
         "samples": results.get("evaluate", {}).get("samples", []),
         "stages": stages,
@@ -145,35 +143,6 @@ def _models(results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
         }
         models.append({"name": name, "is": words, **compared, **changes, **facts})
     return models
-
-
-def _headline(
-    models: Sequence[Mapping[str, Any]], results: Mapping[str, Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    by_name = {each["name"]: each for each in models}
-    found: list[dict[str, Any]] = []
-
-    def add(name: str, value: float, before: float, unit: str, definition: str) -> None:
-        facts = {"name": name, "value": value, "before": before, "unit": unit}
-        found.append({**facts, "definition": definition, "change": value / before - 1})
-
-    if "extend" in results:
-        score = results["extend"]["scores"]["turkish"]
-        numbers = score["tokens_a_word"], score["base_tokens_a_word"], "tokens/word"
-        words = "of held-out text; words are what stands between white space"
-        add("Tokens per Turkish word", *numbers, words)
-    for name in LANGUAGES if "trained" in by_name else ():
-        numbers = by_name["trained"][name], by_name["base"][name], "bits/byte"
-        words = (
-            "of held-out text after the stages of training, end tokens included; a change of "
-            "tokenizer does not change what a byte is"
-        )
-        add(f"Bits per byte, {name.capitalize()}", *numbers, words)
-    if CONTROL in by_name:
-        numbers = by_name[CONTROL]["turkish"], by_name["base"]["turkish"], "bits/byte"
-        words = "the base's own tokens, trained on as many bytes of the same text"
-        add("The same without new tokens, Turkish", *numbers, words)
-    return found
 
 
 def _folded(shares: Mapping[Any, float]) -> dict[str, float]:

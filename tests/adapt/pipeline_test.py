@@ -263,7 +263,7 @@ def test_killed_ten_times_the_export_is_the_same_bit_for_bit(flags, tmp_path):
     assert start(tmp_path / "whole").wait() == 0
     seconds = time.monotonic() - begun
     killed = 0
-    for share in np.linspace(0.1, 0.5, 10):
+    for share in np.linspace(0.06, 0.3, 10):
         process = start(tmp_path / "killed")
         try:
             process.wait(timeout=share * seconds)
