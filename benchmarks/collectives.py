@@ -37,7 +37,7 @@ def step_of(config: Config, mesh: Mesh) -> tuple[str, float]:
     own = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.sharding.shard_shape(x.shape), x.dtype), held
     )
-    program = lower_step(config, mesh, model, objectives, optimizer, state, refresh=False).compile()
+    program = lower_step(config, mesh, model, objectives, optimizer, state).compile()
     text = program.as_text()
     assert text is not None  # the compiler of every platform here gives it
     return text, num_bytes(own) / num_bytes(held)

@@ -91,7 +91,7 @@ def train(model: str, config: Config, workdir: Path) -> dict[str, Any]:
     shardings = state_shardings(jax.eval_shape(new_state), network, mesh)
     state = jax.jit(new_state, out_shardings=shardings)()
     compiling = time.perf_counter()
-    lowered = lower_step(config, mesh, network, objectives, optimizer, state, refresh=False)
+    lowered = lower_step(config, mesh, network, objectives, optimizer, state)
     update = lowered.compile()
     compile_seconds = time.perf_counter() - compiling
 

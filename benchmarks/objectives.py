@@ -178,15 +178,15 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
 
 def _steps(p: Setup) -> tuple[TrainState, int, float]:
     """Takes all steps; returns the last state, the tokens read and the processor time."""
-    step, state, tokens = CompiledSteps(p, p.stage, 0), p.state, 0
+    step, state, tokens = CompiledSteps(p), p.state, 0
     for stage in reversed(p.stages):  # all programs are there before the clock runs
-        step.enter(stage, stage.begin)
+        step.enter(stage)
     begins = {stage.begin: stage for stage in p.stages[1:]}
     clock = time.process_time()
     for number in range(1, p.steps + 1):
         if (following := begins.get(number - 1)) is not None:
             state = p.enter(following, state)
-            step.enter(following, following.begin)
+            step.enter(following)
         state, metrics = step(number, state, shard_batch(next(p.batches), p.mesh))
         tokens += int(metrics["tokens"])
     jax.block_until_ready(state)

@@ -31,13 +31,13 @@ from mmrec_jax.errors import UserError, exit_on_user_error
 from mmrec_jax.models.api import LanguageModel
 from mmrec_jax.objectives.api import Batch
 from mmrec_jax.optim.build import build_optimizer
-from mmrec_jax.train.compiled_steps import lower_step
+from mmrec_jax.train.compiled_steps import lower_refresh, lower_step
 from mmrec_jax.train.mesh import make_mesh, row_devices, shard_batch, split_cpu, state_shardings
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.tree import num_bytes
 
-# The programs that each optimizer needs, by name, and whether they refresh the curvature. The plain
-# step of both Sophias is one program.
+# The kinds of steps of each optimizer, by name, and whether they refresh the curvature first. The
+# plain step of both Sophias is one program.
 STEPS = {
     "adamw": {"adamw": False},
     "sophia_g": {"sophia, plain": False, "sophia_g, refresh": True},
@@ -51,20 +51,23 @@ WARM_ROUNDS = 2  # that are not counted
 
 @dataclasses.dataclass
 class Timed:
-    """One compiled step, its state, and what was measured of it."""
+    """One kind of step, compiled, its state, and what was measured of it."""
 
-    program: Any
+    step: Any
+    refresh: Any  # the program before it, or None
     model: LanguageModel
     state: Any
     moment_bytes: int  # of the optimizer's arrays
-    temporary_bytes: int  # what the program needs beside its inputs and outputs
+    temporary_bytes: int  # what the larger program needs beside its inputs and outputs
     wall: list[float] = dataclasses.field(default_factory=list)
     processor: list[float] = dataclasses.field(default_factory=list)
 
     def take(self, batch: Any) -> None:
         """Takes one step and waits for it."""
         wall, processor = time.perf_counter(), time.process_time()
-        self.state, metrics = self.program(self.model, self.state, batch)
+        if self.refresh is not None:
+            self.state = self.refresh(self.model, self.state, batch)
+        self.state, metrics = self.step(self.model, self.state, batch)
         jax.block_until_ready((self.state, metrics))
         self.wall.append(time.perf_counter() - wall)
         self.processor.append(time.process_time() - processor)
@@ -169,7 +172,7 @@ def take_turns(steps: Mapping[Any, Timed], batch: Batch, rounds: int) -> None:
 
 
 def prepare(config: Config, name: str, refresh: bool, mesh: Mesh, model: LanguageModel) -> Timed:
-    """Compiles a step with an optimizer, its own numbers at their defaults, and makes its state."""
+    """Compiles a kind of step of an optimizer whose own numbers are at their defaults."""
     own = dict.fromkeys(("b1", "b2", "eps", "gamma"))
     changes: dict[str, Any] = {"name": name, "warmup_steps": 10, **own}
     optim = dataclasses.replace(config.optim, **changes)
@@ -177,20 +180,23 @@ def prepare(config: Config, name: str, refresh: bool, mesh: Mesh, model: Languag
     optimizer = build_optimizer(optim, 1000, model.decays)
     objectives = plain_objectives(config.objectives.cross_entropy.chunk)
 
+    rows = config.train.batch_size if config.train.passes_states else None
+
     def start() -> Any:
-        return initial_state(model, objectives, optimizer, 0)
+        return initial_state(model, objectives, optimizer, 0, rows)
 
     shardings = state_shardings(jax.eval_shape(start), model, mesh)
     state = jax.jit(start, out_shardings=shardings)()
-    program = lower_step(config, mesh, model, objectives, optimizer, state, refresh).compile()
-    memory = program.memory_analysis()
-    assert memory is not None
+    step = lower_step(config, mesh, model, objectives, optimizer, state).compile()
+    before = lower_refresh(config, mesh, model, state).compile() if refresh else None
+    memory = [each.memory_analysis() for each in (step, before) if each is not None]
     return Timed(
-        program=program,
+        step=step,
+        refresh=before,
         model=model,
         state=state,
         moment_bytes=num_bytes(state.opt_state),
-        temporary_bytes=memory.temp_size_in_bytes,
+        temporary_bytes=max(each.temp_size_in_bytes for each in memory if each is not None),
     )
 
 

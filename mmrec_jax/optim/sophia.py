@@ -79,16 +79,7 @@ def scale_by_sophia(
     ) -> tuple[Any, ScaleBySophiaState]:
         m = jax.tree.map(lambda m, g: _average(m, g, b1), state.m, gradients)
         if hessian is not None:
-            new = _estimate_of(state.h, hessian)
-            finite = _mean(lambda x: ~jnp.isfinite(x), new) == 0
-            h = jax.tree.map(lambda h, x: jnp.where(finite, _average(h, x, b2), h), state.h, new)
-            state = state._replace(
-                h=h,
-                # Here alone: a sum over all numbers costs a sixth of the update.
-                h_norm=jnp.asarray(optax.tree.norm(h), jnp.float32),
-                h_nonpositive=_mean(lambda h: h <= 0, h),
-                skipped=state.skipped + ~finite,
-            )
+            state = refreshed(state, hessian, b2)
         ratio = jax.tree.map(lambda m, h: m / jnp.maximum(gamma * h, eps), m, state.h)
         steps = jax.tree.map(lambda r: jnp.clip(r, -clip_threshold, clip_threshold), ratio)
         state = state._replace(
@@ -125,23 +116,49 @@ def sophia(
     )
 
 
+def refreshed(opt_state: Any, hessian: Any, b2: float) -> Any:
+    """An optimizer's state whose Sophias have taken in an estimate of the curvature.
+
+    An update after it is the one with `hessian=`. Where `h` is kept in fewer bits than float32, the
+    average is formed in float32 and rounded.
+    """
+
+    def refresh(state: Any) -> Any:
+        if not _is_sophia(state):
+            return state
+        new = _estimate_of(state.h, hessian)
+        finite = _mean(lambda x: ~jnp.isfinite(x), new) == 0
+        h = jax.tree.map(lambda h, x: h.astype(x.dtype), state.h, new)
+        h = jax.tree.map(lambda h, x: jnp.where(finite, _average(h, x, b2), h), h, new)
+        return state._replace(
+            h=jax.tree.map(lambda new, h: new.astype(h.dtype), h, state.h),
+            # Here alone: a sum over all numbers costs a sixth of the update.
+            h_norm=jnp.asarray(optax.tree.norm(h), jnp.float32),
+            # As `h <= 0`, for which XLA keeps zeros of every shape that it sums gradients from.
+            h_nonpositive=_mean(lambda h: jnp.sign(h) < 1, h),
+            skipped=state.skipped + ~finite,
+        )
+
+    return jax.tree.map(refresh, opt_state, is_leaf=_is_sophia)
+
+
 def sophia_metrics(opt_state: Any) -> dict[str, Array]:
     """The scalars of the Sophias inside an optimizer's state.
 
     Names begin with `sophia_`; where there are several, with `sophia_0_`, `sophia_1_` and so on, in
     the order of the state's tree.
     """
-
-    def is_sophia(x: Any) -> bool:
-        return isinstance(x, ScaleBySophiaState)
-
-    found = list(filter(is_sophia, jax.tree.leaves(opt_state, is_leaf=is_sophia)))
+    found = list(filter(_is_sophia, jax.tree.leaves(opt_state, is_leaf=_is_sophia)))
     names = ("unclipped", "update_rms", "h_norm", "h_nonpositive", "skipped")
     return {
         ("sophia_" if len(found) == 1 else f"sophia_{i}_") + name: getattr(state, name)
         for i, state in enumerate(found)
         for name in names
     }
+
+
+def _is_sophia(x: Any) -> bool:
+    return isinstance(x, ScaleBySophiaState)
 
 
 def _zeros(x: Array) -> Array:
@@ -155,7 +172,7 @@ def _average(mean: Array, new: Array, decay: float) -> Array:
 
 
 def _estimate_of(h: Any, hessian: Any) -> Any:
-    """`hessian` in the dtypes of `h`, without what is masked in `h`.
+    """`hessian` in the dtypes of `h`, float32 at least, without what is masked in `h`.
 
     `optax.masked` hands extra arguments on whole.
     """
@@ -169,7 +186,7 @@ def _estimate_of(h: Any, hessian: Any) -> Any:
         if jnp.shape(new) != h.shape:  # it could be broadcast
             name = path_name(path) or "the parameter"
             raise ValueError(f"hessian of {name} is {jnp.shape(new)}, the parameter {h.shape}")
-        return jnp.asarray(new, h.dtype)
+        return jnp.asarray(new, jnp.promote_types(h.dtype, jnp.float32))
 
     return jax.tree_util.tree_map_with_path(leaf, h, hessian, is_leaf=is_masked)
 

@@ -11,7 +11,7 @@ from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.plan.target import Target
 from mmrec_jax.stages import staged
 from mmrec_jax.tokenizers.byte import ByteTokenizer
-from mmrec_jax.train.compiled_steps import lower_step
+from mmrec_jax.train.compiled_steps import lower_refresh, lower_step
 from mmrec_jax.train.mesh import abstract_on, mesh_over, model_shardings
 from mmrec_jax.train.setup import assemble, build_model, first_params
 from mmrec_jax.tree import map_named
@@ -23,7 +23,7 @@ _STEPS = 1000
 def lower_steps(config: Config, target: Target) -> Iterator[tuple[str, jax.stages.Lowered]]:
     """The programs that a run of `config` steps with on these devices, by name.
 
-    One, or two where the optimizer estimates the curvature in some steps; and as many for each
+    The step, and the refresh before some where the optimizer has a curvature; and as many for each
     shape of a batch that stages have besides. They are those of `train.py` (but for the factors of
     stages), with every row of `config.model.vocab_size`: no tokenizer is made.
 
@@ -54,11 +54,10 @@ def _lower_shape(config: Config, target: Target) -> Iterator[tuple[str, jax.stag
     model = abstract_on(model, model_shardings(model, mesh))
     given = jax.eval_shape(lambda base: first_params(config, config.model, base), base)
     parts = assemble(config, model, tokenizer, mesh, steps, given)
-    for refresh in (False, True) if config.optim.uses_hessian else (False,):
-        lowered = lower_step(
-            config, mesh, model, parts.objectives, parts.optimizer, parts.state, refresh
-        )
-        yield ("step that estimates the curvature" if refresh else "step"), lowered
+    run = config, mesh, model
+    yield "step", lower_step(*run, parts.objectives, parts.optimizer, parts.state)
+    if config.optim.uses_hessian:
+        yield "refresh of the curvature", lower_refresh(*run, parts.state)
 
 
 def _base(config: Config) -> Params:

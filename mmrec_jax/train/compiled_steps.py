@@ -1,4 +1,4 @@
-"""The compiled training steps of a run: one for each shape of a batch, or two with an estimator.
+"""The compiled programs of a run: for each shape of a batch a step, and with Sophia a refresh.
 
 Programs are kept on disk, so that a run that continues does not compile again.
 """
@@ -22,7 +22,7 @@ from mmrec_jax.train.estimator import make_estimator
 from mmrec_jax.train.mesh import abstract_batch, distribute, replicated
 from mmrec_jax.train.stages import factors
 from mmrec_jax.train.state import TrainState
-from mmrec_jax.train.step import Factors, Metrics, make_train_step
+from mmrec_jax.train.step import Factors, Metrics, Schedule, make_refresh, make_train_step
 from mmrec_jax.typing import Array
 
 if TYPE_CHECKING:
@@ -31,62 +31,53 @@ if TYPE_CHECKING:
 
 
 class CompiledSteps:
-    """Takes step `number` (from 1) of a run with the program that it needs.
+    """Takes step `number` (from 1) of a run with the programs that it needs.
 
-    There is one for each shape of a stage (`Stage.shape`), or two with an estimator. The program of
-    the first step of a session is there once this is made; the other one, and those of the next
-    stage, are compiled in the background, one after the other.
+    Those of each shape of a stage (`Stage.shape`) are compiled once: of the stage that is entered
+    before anything else, and of the next one in the background.
     """
 
-    def __init__(self, p: "Setup", stage: "Stage", step: int) -> None:
-        """Compiles for the step after `step`, in `stage`."""
+    def __init__(self, p: "Setup") -> None:
+        """Compiles for the stage that the run is in."""
         self._p = p
-        optim = p.config.optim
-        self._every = optim.hessian_every if optim.uses_hessian else None
-        self._ready: dict[tuple[Any, bool], Future[Any]] = {}
+        self._ready: dict[Any, Future[tuple[Any, Any]]] = {}
         self._background = ThreadPoolExecutor(1)
-        self.enter(stage, step)
+        self.enter(p.stage)
 
-    def enter(self, stage: "Stage", step: int) -> None:
-        """Steps after `step` are of this stage; returns when the program of the first is there."""
+    def enter(self, stage: "Stage") -> None:
+        """The steps to come are of this stage; returns when its programs are there."""
         self._stage = stage
         self._number: tuple[Array, ...] = ()
         if len(self._p.stages) > 1:
             number = jnp.asarray(stage.number, jnp.int32)
             self._number = (distribute(number, replicated(self._p.mesh)),)
-        following = self._p.stages[stage.number + 1 : stage.number + 2]
-        for each, begin in ((stage, step), *((each, each.begin) for each in following)):
-            first = self._refreshes(begin + 1)
-            for refresh in (first,) if self._every in (None, 1) else (first, not first):
-                self._program(each, refresh)
-        self._program(stage, self._refreshes(step + 1)).result()
+        for each in self._p.stages[stage.number : stage.number + 2]:
+            if each.shape not in self._ready:
+                self._ready[each.shape] = self._background.submit(self._compile, each)
+        self._ready[stage.shape].result()
 
     def __call__(self, number: int, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """The state after step `number`, and its metrics."""
-        program = self._program(self._stage, self._refreshes(number)).result()
         model = self._p.model_of(self._stage)
-        after: tuple[TrainState, Metrics] = program(model, state, batch, *self._number)
+        step, refresh = self._ready[self._stage.shape].result()
+        # Before steps 1, 1 + k, 1 + 2 k, ... of the run, not of the session.
+        if refresh is not None and (number - 1) % self._p.config.optim.hessian_every == 0:
+            state = refresh(model, state, batch)
+        after: tuple[TrainState, Metrics] = step(model, state, batch, *self._number)
         return after
 
     def close(self) -> None:
         """Forgets programs whose compilation has not begun."""
         self._background.shutdown(wait=False, cancel_futures=True)
 
-    def _refreshes(self, number: int) -> bool:
-        """Steps 1, 1 + k, 1 + 2 k, ... of the run, not of the session."""
-        return self._every is not None and (number - 1) % self._every == 0
-
-    def _program(self, stage: "Stage", refresh: bool) -> "Future[Any]":
-        key = stage.shape, refresh
-        if key not in self._ready:
-            self._ready[key] = self._background.submit(self._compile, stage, refresh)
-        return self._ready[key]
-
-    def _compile(self, stage: "Stage", refresh: bool) -> Any:
+    def _compile(self, stage: "Stage") -> tuple[Any, Any]:
+        """A stage's step, and the refresh of the curvature where the optimizer has one."""
         p = self._p
-        state = p.abstract_state(stage)
-        parts = p.objectives, p.optimizer, state, refresh, factors(p.stages)
-        return lower_step(stage.config, p.mesh, p.model_of(stage), *parts).compile()
+        run, state = (stage.config, p.mesh, p.model_of(stage)), p.abstract_state(stage)
+        step = lower_step(*run, p.objectives, p.optimizer, state, factors(p.stages)).compile()
+        if not p.config.optim.uses_hessian:
+            return step, None
+        return step, lower_refresh(*run, state).compile()
 
 
 def lower_step(
@@ -96,23 +87,16 @@ def lower_step(
     objectives: Mapping[str, Objective],
     optimizer: optax.GradientTransformation,
     state: TrainState,
-    refresh: bool,
     factors: Factors | None = None,
 ) -> jax.stages.Lowered:
     """One update of a run, `make_train_step`'s; donates the state.
 
     The model has the tokenizer's vocabulary and its time chunk fitted; of its arrays and of `state`
-    shapes, dtypes and shardings suffice, and the devices of the mesh need not be here. With
-    `refresh` the step estimates the curvature. `config` is that of a stage, `factors` are those of
-    all.
+    shapes, dtypes and shardings suffice, and the devices of the mesh need not be here. `config` is
+    that of a stage, `factors` are those of all.
     """
-    main = config.objectives.get("cross_entropy")
-    chunk = None if main is None else main.chunk
-    estimator = make_estimator(config.optim, config.train.accumulate, chunk) if refresh else None
-    train = config.train
-    passing = weight_schedule(train.state_passing) if train.passes_states else None
-    parts = optimizer, objectives, train.accumulate, estimator, passing, factors
-    step = make_train_step(*parts)
+    passing = _state_passing(config)
+    step = make_train_step(optimizer, objectives, config.train.accumulate, passing, factors)
     shardings = jax.tree.map(lambda x: x.sharding, state)
     program = jax.jit(step, donate_argnums=1, out_shardings=(shardings, replicated(mesh)))
     number: tuple[Any, ...] = ()
@@ -120,6 +104,25 @@ def lower_step(
         number = (jax.ShapeDtypeStruct((), jnp.int32, sharding=replicated(mesh)),)
     with jax.set_mesh(mesh):
         return program.lower(model, state, abstract_batch(config, mesh), *number)
+
+
+def lower_refresh(
+    config: Config, mesh: Mesh, model: LanguageModel, state: TrainState
+) -> jax.stages.Lowered:
+    """Sophia's refresh before a step, `make_refresh`'s; the rest as for `lower_step`."""
+    main = config.objectives.get("cross_entropy")
+    chunk = None if main is None else main.chunk
+    estimator = make_estimator(config.optim, config.train.accumulate, chunk)
+    refresh = make_refresh(estimator, config.optim.B2, _state_passing(config))
+    shardings = jax.tree.map(lambda x: x.sharding, state)
+    program = jax.jit(refresh, donate_argnums=1, out_shardings=shardings)
+    with jax.set_mesh(mesh):
+        return program.lower(model, state, abstract_batch(config, mesh))
+
+
+def _state_passing(config: Config) -> Schedule | None:
+    train = config.train
+    return weight_schedule(train.state_passing) if train.passes_states else None
 
 
 # Programs that compile faster than this are not worth a file.

@@ -134,7 +134,7 @@ class _Loop:
         report.entered(bar, self.p, stage, step)
         self._enter(stage)
         self.input = InputMonitor(self.p.batches)
-        self.train_step.enter(stage, step)
+        self.train_step.enter(stage)
 
     def _train(self, interrupt: Interrupt) -> None:
         p, train = self.p, self.p.config.train
@@ -203,7 +203,7 @@ class _Loop:
     def _compile(self) -> None:
         p = self.p
         start = time.perf_counter()
-        self.train_step = CompiledSteps(p, p.stage, p.start)
+        self.train_step = CompiledSteps(p)
         self.evaluator = Evaluator(p, self.writer)
         now = time.perf_counter()
         report.compiled(now - start, now - self.begin)

@@ -15,7 +15,7 @@ from mmrec_jax.models.logits import by_chunks
 from mmrec_jax.objectives.api import LOSS, Batch, Objective
 from mmrec_jax.objectives.cross_entropy import token_nll
 from mmrec_jax.optim.rounding import apply_updates
-from mmrec_jax.optim.sophia import sophia_metrics
+from mmrec_jax.optim.sophia import refreshed, sophia_metrics
 from mmrec_jax.train.batch_split import join_states, split_batch, split_state
 from mmrec_jax.train.estimator import Estimator
 from mmrec_jax.train.state import TrainState, joined, named_key, parted
@@ -45,7 +45,6 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     objectives: Mapping[str, Objective],
     accumulate: int = 1,
-    estimator: Estimator | None = None,
     state_passing: Schedule | None = None,
     factors: Factors | None = None,
 ) -> Step:
@@ -61,10 +60,6 @@ def make_train_step(
     through the border of a batch (truncated backpropagation through time). With `state_passing`, a
     share of the rows by the updates done, only so many do (`state_passing.py`).
 
-    With an `estimator` the step refreshes the curvature of a second-order optimizer, at the
-    parameters before the update. A run has two such steps, a plain one and one that refreshes,
-    rather than one with a condition, whose memory every step would pay for.
-
     Metrics, scalars: those of the objectives, `loss` (what is minimised, where no objective calls
     one of its own so, as cross-entropy does), `tokens` (read, padding not counted), `grad_norm`
     (before clipping), those of Sophia (`optim/sophia.py`), and the model's averaged over
@@ -75,12 +70,7 @@ def make_train_step(
     def step(
         model: LanguageModel, state: TrainState, batch: Batch, stage: Array | int = 0
     ) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        before = state.carried
-        if state_passing is not None:
-            chosen = jax.random.fold_in(key, _PASSING)
-            share = state_passing(state.step)
-            before, batch = pass_states(chosen, model, share, before, batch)
+        key, before, batch = _begin(model, state, batch, state_passing)
         draws = jax.random.fold_in(key, _DRAWS)
         drawn = {
             name: objective.draw(named_key(draws, name), model, batch, before)
@@ -174,16 +164,8 @@ def make_train_step(
         parts, sums, model_metrics = whole
         # The projection is not linear: it takes the gradients of the whole batch.
         gradients = joined(*(parts[0] if len(parts) == 1 else _add_orthogonal(*parts)))
-        extra = {}
-        if estimator is not None:
-            curvature = estimator(
-                jax.random.fold_in(key, _ESTIMATOR), model, state.params, batch, before
-            )
-            # The estimate is of the main loss, which the objectives' own parameters are not in.
-            zeros = jax.tree.map(jnp.zeros_like, state.objectives)
-            extra["hessian"] = joined(curvature, zeros)
         trained = joined(state.params, state.objectives)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, trained, **extra)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, trained)
         if factors is not None:  # every optimizer ends with the learning rate
             factor = jnp.asarray(factors.lr)[stage]
             updates = jax.tree.map(lambda x: (factor * x).astype(x.dtype), updates)
@@ -210,6 +192,38 @@ def make_train_step(
         return state, metrics
 
     return step
+
+
+def make_refresh(
+    estimator: Estimator, b2: float, state_passing: Schedule | None = None
+) -> Callable[[LanguageModel, TrainState, Batch], TrainState]:
+    """A pure `(model, state, batch) -> state` that refreshes Sophia's curvature, whose decay is b2.
+
+    The step after it reads the same batch. They are two programs, since one that does both has the
+    gradients and the estimate in memory at once.
+    """
+
+    def refresh(model: LanguageModel, state: TrainState, batch: Batch) -> TrainState:
+        key, before, batch = _begin(model, state, batch, state_passing)
+        own_key = jax.random.fold_in(key, _ESTIMATOR)
+        curvature = estimator(own_key, model, state.params, batch, before)
+        # The estimate is of the main loss, which the objectives' own parameters are not in.
+        zeros = jax.tree.map(jnp.zeros_like, state.objectives)
+        opt_state = refreshed(state.opt_state, joined(curvature, zeros), b2)
+        return dataclasses.replace(state, opt_state=opt_state)
+
+    return refresh
+
+
+def _begin(
+    model: LanguageModel, state: TrainState, batch: Batch, state_passing: Schedule | None
+) -> tuple[Array, State, Batch]:
+    """The key of a step, the states that its rows begin from, and the batch as it is read."""
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    if state_passing is None:
+        return key, state.carried, batch
+    chosen = jax.random.fold_in(key, _PASSING)
+    return key, *pass_states(chosen, model, state_passing(state.step), state.carried, batch)
 
 
 def _dealt(batch: Batch, model: LanguageModel, devices: int) -> Batch:

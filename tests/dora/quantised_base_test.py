@@ -20,7 +20,7 @@ from mmrec_jax.quantised import dequantise, quantise
 from mmrec_jax.train.estimator import make_estimator
 from mmrec_jax.train.mesh import shard_params
 from mmrec_jax.train.state import initial_state
-from mmrec_jax.train.step import make_eval_step, make_train_step
+from mmrec_jax.train.step import make_eval_step, make_refresh, make_train_step
 from mmrec_jax.tree import map_named
 from tests.small_step import (
     RECORDER,
@@ -114,10 +114,11 @@ def test_sophia_moves_every_adapter_on_it_and_dropout_is_drawn():
     model, config = adapt(inner, base, _RULES, dropout=0.3), OptimConfig(name="sophia_g", lr=1e-2)
     optimizer = build_optimizer(config, 10, model.decays)
     state = jax.jit(lambda model: initial_state(model, build(inner), optimizer, 0))(model)
-    step = jax.jit(make_train_step(optimizer, build(inner), 1, make_estimator(config)))
+    refresh = jax.jit(make_refresh(make_estimator(config), config.B2))
+    step = jax.jit(make_train_step(optimizer, build(inner)))
     after = state
     for _ in range(3):
-        after, metrics = step(model, after, batch())
+        after, metrics = step(model, refresh(model, after, batch()), batch())
     assert np.isfinite(metrics["loss"])
     for old, new in zip(*map(jax.tree.leaves, (state.params, after.params)), strict=True):
         assert np.any(old != new)

@@ -7,7 +7,8 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from mmrec_jax.optim.hessian import hutchinson
-from mmrec_jax.optim.sophia import scale_by_sophia, sophia, sophia_metrics
+from mmrec_jax.optim.moments import with_moments_in
+from mmrec_jax.optim.sophia import refreshed, scale_by_sophia, sophia, sophia_metrics
 
 
 def test_metrics_describe_the_step():
@@ -72,6 +73,33 @@ def test_it_can_have_a_part_of_the_parameters(problem, wrap):
     alone, _ = _one_refresh(inner, *({"kernel": tree["kernel"]} for tree in problem))
     np.testing.assert_array_equal(updates["kernel"], alone["kernel"])
     np.testing.assert_array_equal(updates["scale"], problem[1]["scale"])
+
+
+_KEPT = {
+    **_SHARED,
+    "in bfloat16": lambda inner: with_moments_in(
+        optax.chain(optax.clip_by_global_norm(1.0), inner), "bfloat16"
+    ),
+}
+
+
+@pytest.mark.parametrize("wrap", _KEPT.values(), ids=_KEPT)
+def test_an_update_of_a_refreshed_state_is_the_one_with_the_estimate(problem, wrap):
+    """In bfloat16 but for the update itself, whose curvature has been rounded."""
+    optimizer, (params, gradient, hessian) = wrap(sophia(0.1, gamma=0.7, b2=0.5)), problem
+    _, state = _one_refresh(optimizer, *problem)
+    expected = jax.jit(optimizer.update)(gradient, state, params, hessian=hessian)
+    state = jax.jit(refreshed)(state, hessian, 0.5)
+    actual = jax.jit(optimizer.update)(gradient, state, params)
+    rtol = 1e-6 if wrap in _SHARED.values() else 2**-6
+    chex.assert_trees_all_close(actual, expected, rtol=rtol)
+    for name in ("h_norm", "h_nonpositive", "skipped"):
+        assert (
+            sophia_metrics(actual[1])[f"sophia_{name}"]
+            == sophia_metrics(expected[1])[f"sophia_{name}"]
+        )
+    of_h = [jax.tree.leaves(optax.tree.get(x, "h")) for x in (state, expected[1])]
+    chex.assert_trees_all_equal(*of_h)
 
 
 def test_multi_steps_take_the_estimate_of_the_last_micro_step_alone(problem):

@@ -15,6 +15,7 @@ from mmrec_jax.plan.step import lower_steps
 from mmrec_jax.plan.target import Target, find_target
 from tests.small_run import ROOT
 
+_HERE = Target(tuple(jax.devices()), 1)
 _FLOATS = re.compile(r"\b(?:f32|bf16|f16)\[([\d,]+)\]")
 
 
@@ -24,11 +25,11 @@ def sizes(lowered):
     return {math.prod(map(int, shape.split(","))) for shape in shapes}
 
 
-def small_config(base_dtype):
+def small_config(base_dtype, new_rows=20):
     """Five layers, whose kernels are larger than activations, vocabulary and logits."""
     model = TransformerConfig(
-        vocab_size=90,
-        new_rows=20,
+        vocab_size=70 + new_rows,
+        new_rows=new_rows,
         model_dim=64,
         num_layers=5,
         head_dim=32,
@@ -53,22 +54,29 @@ def small_config(base_dtype):
 
 def test_a_small_program_holds_one_layer_of_kernels_at_a_time():
     one, all_layers = 64 * 192, 5 * 64 * 64  # the largest kernel; the smallest, of all layers
-    here = Target(tuple(jax.devices()), 1)
-    *_, (name, lowered) = lower_steps(small_config("nf4"), here)
-    assert name == "step that estimates the curvature"  # the other step, and more
-    assert one <= max(sizes(lowered)) < all_layers
-    _, unquantised = next(iter(lower_steps(small_config("bfloat16"), here)))
+    for _, lowered in lower_steps(small_config("nf4"), _HERE):
+        assert one <= max(sizes(lowered)) < all_layers
+    _, unquantised = next(iter(lower_steps(small_config("bfloat16"), _HERE)))
     assert max(sizes(unquantised)) == 5 * one  # the test sees them where they are
+
+
+def test_a_refresh_takes_the_memory_of_a_step():
+    """Most of it is of new rows: their gradients and the estimate are not there at once."""
+    programs = lower_steps(small_config("nf4", new_rows=4000), _HERE)
+    step, refresh = (compile_program(lowered).total for _, lowered in programs)
+    assert refresh <= 1.1 * step
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_qwen3_8b_on_a_card_of_12_gb():
+@pytest.mark.parametrize("optimizer", ["adamw", "sophia_g"])
+def test_qwen3_8b_on_a_card_of_12_gb(optimizer):
     pytest.importorskip("jax_plugins.xla_cuda12", reason="needs the extra plan-cuda")
-    config = read_config(str(ROOT / "configs" / "qwen3_8b_qdora.py"))
+    chosen = [f"--config.optim.name={optimizer}"]
+    config = read_config(str(ROOT / "configs" / "qwen3_8b_qdora.py"), chosen)
     # Of all layers: k and v, q and o, gate, up and down. New rows, and what enters each layer, are
     # larger than the first of them.
     stacked = {36 * 4096 * width for width in (1024, 4096, 12_288)}
     for _, lowered in lower_steps(config, find_target("cuda:rtx4070")):
         assert not sizes(lowered) & stacked
-        assert compile_program(lowered).total <= 11.0e9
+        assert compile_program(lowered).total <= 10.0e9

@@ -5,7 +5,7 @@ import pytest
 
 from mmrec_jax.plan.step import lower_steps
 from mmrec_jax.plan.target import Target
-from mmrec_jax.train.compiled_steps import lower_step
+from mmrec_jax.train.compiled_steps import lower_refresh, lower_step
 from mmrec_jax.train.setup import set_up
 from tests.refused import refused
 from tests.small_run import begin, linear_config, small_config, write_text
@@ -29,9 +29,10 @@ def test_the_programs_are_those_that_a_run_steps_with_word_for_word(tmp_path, fi
         fields = fields | {"init_from": tmp_path / "base"}
     config = made(text, **_MESH | fields)
     run = set_up(config, tmp_path / "run", fresh=False)
-    refreshes = (False, True) if config.optim.uses_hessian else (False,)
-    parts = run.config, run.mesh, run.model, run.objectives, run.optimizer, run.state
-    real = [lower_step(*parts, refresh).as_text() for refresh in refreshes]
+    parts = run.config, run.mesh, run.model
+    real = [lower_step(*parts, run.objectives, run.optimizer, run.state).as_text()]
+    if config.optim.uses_hessian:
+        real.append(lower_refresh(*parts, run.state).as_text())
     planned = lower_steps(config, Target(tuple(jax.devices()), 1))
     assert [lowered.as_text() for _, lowered in planned] == real
     assert "sdy.sharding" in real[0]
@@ -41,7 +42,7 @@ def test_a_base_need_not_be_here(tmp_path):
     stages = [{"step": 2, "lr_factor": 0.5}, {"step": 4, "seq_len": 16}]
     config = linear_config("", init_from="nowhere", stages=stages, **_ADAPTED)
     names = [name for name, _ in lower_steps(config, Target(tuple(jax.devices()), 1))]
-    names_of_shape = ["step", "step that estimates the curvature"]
+    names_of_shape = ["step", "refresh of the curvature"]
     assert names == [*names_of_shape, *(f"{name}, stage 2" for name in names_of_shape)]
 
 

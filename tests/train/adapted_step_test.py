@@ -15,7 +15,7 @@ from mmrec_jax.dora.adapted_model import adapt, adapter_rules, first_values
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train.estimator import make_estimator
 from mmrec_jax.train.state import initial_state
-from mmrec_jax.train.step import make_train_step
+from mmrec_jax.train.step import make_refresh, make_train_step
 from mmrec_jax.tree import count, named_leaves, num_bytes
 from tests.small_step import RECORDER, assert_close, batch, build, linear_model, moved
 
@@ -38,10 +38,11 @@ def test_sophia_and_dropout_move_every_adapter_and_nothing_else():
     config = OptimConfig(name="sophia_g", lr=1e-2, warmup_steps=1)
     optimizer = build_optimizer(config, 10, model.decays)
     state = jax.jit(lambda: initial_state(model, objectives, optimizer, 0))()
-    step = jax.jit(make_train_step(optimizer, objectives, 1, make_estimator(config)))
+    refresh = jax.jit(make_refresh(make_estimator(config), config.B2))
+    step = jax.jit(make_train_step(optimizer, objectives))
     base, after = jax.tree.map(np.array, model.base), state
     for _ in range(3):
-        after, _ = step(model, after, batch())
+        after, _ = step(model, refresh(model, after, batch()), batch())
     jax.tree.map(np.testing.assert_array_equal, model.base, base)
     for name, leaf in named_leaves(state.params).items():
         assert np.any(named_leaves(after.params)[name] != leaf), name

@@ -4,7 +4,6 @@ import stat
 from types import SimpleNamespace
 
 import jax
-import jax.numpy as jnp
 import pytest
 
 from mmrec_jax.config import Config, OptimConfig
@@ -18,62 +17,63 @@ from tests.refused import refused
 
 @pytest.fixture
 def compiled(monkeypatch):
-    """Programs are replaced by ones that say whether they refresh; the list has those compiled."""
+    """Programs are replaced by ones that count refreshes; the list has those compiled."""
     done = []
 
-    def lower_step(config, mesh, model, objectives, optimizer, state, refresh, factors):
-        def program(model, state, batch, stage=0):
-            return state, {"refresh": jnp.float32(refresh)}
-
+    def replace(name, program):
         def compile():
-            done.append(refresh)
+            done.append(name)
             return program
 
-        return SimpleNamespace(compile=compile)
+        monkeypatch.setattr(
+            compiled_steps, f"lower_{name}", lambda *_: SimpleNamespace(compile=compile)
+        )
 
-    monkeypatch.setattr(compiled_steps, "lower_step", lower_step)
+    replace("step", lambda model, refreshes, batch, stage=0: (0, refreshes))
+    replace("refresh", lambda model, refreshes, batch: refreshes + 1)
     return done
 
 
 def _setup(config, *stages):
     parts = dict.fromkeys(("objectives", "optimizer", "model_of", "abstract_state"), str)
-    return SimpleNamespace(config=config, stages=stages, mesh=one_device(), **parts)
+    return SimpleNamespace(
+        config=config, stages=stages, stage=stages[0], mesh=one_device(), **parts
+    )
 
 
 @pytest.mark.parametrize(
-    ("optim", "start", "taken", "programs"),
+    ("optim", "start", "taken"),
     [
-        ({"name": "sophia_g", "hessian_every": 3}, 0, [1, 0, 0, 1, 0, 0, 1, 0], [True, False]),
-        ({"name": "sophia_h", "hessian_every": 3}, 4, [0, 0, 1, 0, 0, 1], [False, True]),
-        ({"name": "sophia_g", "hessian_every": 1}, 0, [1, 1, 1], [True]),
-        ({}, 0, [0, 0, 0], [False]),
+        ({"name": "sophia_g", "hessian_every": 3}, 0, [1, 0, 0, 1, 0, 0, 1, 0]),
+        ({"name": "sophia_h", "hessian_every": 3}, 4, [0, 0, 1, 0, 0, 1]),
+        ({"name": "sophia_g", "hessian_every": 1}, 0, [1, 1, 1]),
+        ({}, 0, [0, 0, 0]),
     ],
 )
 def test_refreshes_come_by_the_step_of_the_run_and_each_program_is_compiled_once(
-    compiled, optim, start, taken, programs
+    compiled, optim, start, taken
 ):
-    """That of the first step is there at once."""
+    """They are there at once."""
     config = Config(optim=OptimConfig(**optim))
     stages, _ = plan_stages(config, SimpleNamespace())
-    steps = CompiledSteps(_setup(config, *stages), stages[0], start)
-    assert compiled[:1] == programs[:1]
+    steps = CompiledSteps(_setup(config, *stages))
+    programs = ["step", "refresh"] if optim else ["step"]
+    assert compiled == programs
     numbers = range(start + 1, start + 1 + len(taken))
-    assert [int(steps(number, {}, {})[1]["refresh"]) for number in numbers] == taken
+    assert [steps(number, 0, {})[1] for number in numbers] == taken
     assert compiled == programs
 
 
 def test_the_next_stage_is_compiled_ahead_and_no_shape_twice(compiled):
-    """With an estimator each shape has two programs, the one that comes first in a stage first."""
-    optim = OptimConfig(name="sophia_g", hessian_every=3)
     borders = StageConfig(step=4, seq_len=512), StageConfig(step=9, seq_len=256)
-    config = Config(optim=optim, stages=borders)
+    config = Config(optim=OptimConfig(name="sophia_g"), stages=borders)
     stages, _ = plan_stages(config, SimpleNamespace(evaluators=()))
-    steps = CompiledSteps(_setup(config, *stages), stages[0], 0)
+    steps = CompiledSteps(_setup(config, *stages))
     steps._background.submit(lambda: None).result()  # whatever was asked for before is there
-    assert compiled == [True, False, False, True]
+    assert compiled == 2 * ["step", "refresh"]
     for stage in stages[1:]:
-        steps.enter(stage, stage.begin)
-        steps(stage.begin + 1, {}, {})
+        steps.enter(stage)
+        steps(stage.begin + 1, 0, {})
     assert len(compiled) == 4
 
 

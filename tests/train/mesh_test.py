@@ -15,7 +15,7 @@ from mmrec_jax.objectives.config import CrossEntropyConfig, Objectives
 from mmrec_jax.objectives.uboo import UBOOConfig
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train import mesh as mesh_module
-from mmrec_jax.train.compiled_steps import lower_step
+from mmrec_jax.train.compiled_steps import lower_refresh, lower_step
 from mmrec_jax.train.mesh import (
     abstract_on,
     by_row,
@@ -72,14 +72,17 @@ def _train(case, shape):
         shardings = state_shardings(jax.eval_shape(begin, model), model, devices)
         state = jax.device_put(jax.jit(begin)(model), shardings)  # compiled once for all meshes
         abstract = abstract_on(jax.eval_shape(lambda: state), shardings)
-        lowered = lower_step(
-            config, devices, model, objectives, optimizer, abstract, optim.uses_hessian
-        )
-        step = lowered.compile()
+        parts = config, devices, model
+        step = lower_step(*parts, objectives, optimizer, abstract).compile()
+        if optim.uses_hessian:
+            refresh = lower_refresh(*parts, abstract).compile()
         rows = [batch(width=8, seed=seed) for seed in range(4)]
         losses, first = [], None
         for number in range(steps):
-            state, metrics = step(model, state, shard_batch(rows[number % 4], devices))
+            read = shard_batch(rows[number % 4], devices)
+            if optim.uses_hessian:
+                state = refresh(model, state, read)
+            state, metrics = step(model, state, read)
             losses.append([float(metrics[name]) for name in ("loss", "uboo", "grad_norm")])
             first = first or jax.tree.map(np.asarray, state.opt_state)
     return np.asarray(losses), first, state

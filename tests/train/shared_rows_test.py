@@ -44,7 +44,7 @@ def _two_steps(mesh, accumulate, fields):
     where = state_shardings(jax.eval_shape(begin), model, devices)
     state = jax.jit(begin, out_shardings=where)()
     shapes = abstract_on(jax.eval_shape(begin), where)
-    step = lower_step(config, devices, model, objectives, RECORDER, shapes, False).compile()
+    step = lower_step(config, devices, model, objectives, RECORDER, shapes).compile()
     losses = []
     for seed in range(2):
         rows = batch((_LENGTH, 10, 2, 21), _LENGTH, seed)

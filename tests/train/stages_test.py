@@ -86,7 +86,7 @@ def test_a_stage_is_the_run_continued_by_hand_with_its_settings(whole, tmp_path)
     batches = p.data.with_config(stage.config.data).batches(4, read=read)
     halved = dataclasses.replace(p.config.optim, lr=0.5 * p.config.optim.lr)
     optimizer = build_optimizer(halved, p.steps, p.model.decays)
-    step = jax.jit(make_train_step(optimizer, p.objectives, 1, None, lambda step: 0.5))
+    step = jax.jit(make_train_step(optimizer, p.objectives, 1, lambda step: 0.5))
     # With fewer rows there are no states to pass on.
     state = dataclasses.replace(state, carried=p.model.initial_state(4))
     for batch in itertools.islice(batches, 4):

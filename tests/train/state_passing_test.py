@@ -77,7 +77,7 @@ def by_hand():
 def test_steps_in_microbatches_on_a_mesh_are_those_of_a_loop_over_rows(by_hand):
     devices = mesh(data=2)
     shardings = state_shardings(jax.eval_shape(_STATE), _MODEL, devices)
-    step = make_train_step(RECORDER, _OBJECTIVES, 2, None, _share)
+    step = make_train_step(RECORDER, _OBJECTIVES, 2, _share)
     program = jax.jit(step, out_shardings=(shardings, replicated(devices)))
     state = jax.jit(_STATE, out_shardings=shardings)()
     gradients, left = by_hand
