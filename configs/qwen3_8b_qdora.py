@@ -3,10 +3,10 @@
 mmrec plan --config=configs/qwen3_8b_qdora.py --target=cuda:rtx4070
 
 The kernels are NF4 with a DoRA adapter of rank 16 on each; the old rows of embedding and head are
-int8; the new rows of both are trained in bfloat16, and so is what AdamW remembers. Sophia-G takes
-no more memory (`--config.optim.name=sophia_g`). The tokenizer comes from `mmrec tokenizer extend`;
-`model` here is what it and the base make, so that the memory can be planned without either. On 8
-TPU v5e chips, a row on each:
+int8; the new rows of both are trained in bfloat16, and so is what AdamW remembers. Sophia-G fits
+as well (`--config.optim.name=sophia_g`). The tokenizer comes from `mmrec tokenizer extend`; `model`
+here is what it and the base make, so that the memory can be planned without either. On 8 TPU v5e
+chips, a row on each:
 
 mmrec plan --config=configs/qwen3_8b_qdora.py --target=v5e:2x4 --config.mesh.data=1 \
   --config.mesh.fsdp=8 --config.train.batch_size=8
