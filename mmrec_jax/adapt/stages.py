@@ -123,7 +123,7 @@ def own_names(config: AdaptConfig, stage: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        pattern = "|".join(map(re.escape, names))
+        pattern = rf"({'|'.join(map(re.escape, names))})(?![\w-])"
         raise UserError(re.sub(pattern, lambda found: names[found[0]], str(error))) from None
 
 

@@ -22,7 +22,7 @@ from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
 from mmrec_jax.data.kinds.text import TreebankConfig
-from mmrec_jax.dora.adapted_model import NEW_ROWS, adapter_rules
+from mmrec_jax.dora.adapted_model import adapter_rules
 from mmrec_jax.dora.base import base_converter
 from mmrec_jax.dora.peft_format import CONFIG_FILE as PEFT_FILE
 from mmrec_jax.dora.peft_format import Names, read_peft
@@ -32,6 +32,7 @@ from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.models.family_config import FamilyConfig
 from mmrec_jax.models.transformer.config import TransformerConfig
 from mmrec_jax.models.transformer.hugging_face import tensors
+from mmrec_jax.models.vocabulary import NEW_ROWS
 from mmrec_jax.pretrained.extended import extend, read_extended
 from mmrec_jax.pretrained.published import find_published, open_published
 from mmrec_jax.pretrained.reading import Convert, is_quantised, read_params

@@ -14,13 +14,12 @@ from mmrec_jax.dora.interception import intercept
 from mmrec_jax.dora.rules import AdapterRule, RowRule, Rule, WholeRule, all_linear, choose_whole
 from mmrec_jax.dora.transform import apply, squares
 from mmrec_jax.models.api import LanguageModel, Output, Params
+from mmrec_jax.models.vocabulary import NEW_ROWS
 from mmrec_jax.models.wrapper import Inputs, Wrapper
 from mmrec_jax.tree import map_named, named_leaves, nested
 from mmrec_jax.typing import Array
 
 Rules = tuple[Rule, ...]
-
-NEW_ROWS = r"(^|/)new_embedding$"  # of the tokens that a vocabulary was extended by
 
 
 @flax.struct.dataclass

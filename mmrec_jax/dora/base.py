@@ -5,8 +5,8 @@ import re
 from collections.abc import Callable
 
 from mmrec_jax.adapter_config import AdapterConfig
-from mmrec_jax.dora.adapted_model import NEW_ROWS
 from mmrec_jax.errors import UserError
+from mmrec_jax.models.vocabulary import NEW_ROWS
 from mmrec_jax.quantised import Quantised, dequantise, quantise
 from mmrec_jax.typing import Array
 

@@ -12,6 +12,9 @@ from mmrec_jax.models.linen import LinenModel
 from mmrec_jax.quantised import Quantised, row_products, rows
 from mmrec_jax.typing import Array, Float, Int
 
+# In the path of a table of new tokens' rows, and of what is trained in its place.
+NEW_ROWS = r"(^|/)new_embedding(/|$)"
+
 
 class Vocabulary(nn.Module):
     """Embeds tokens with `embedding` [old rows, D] and `new_embedding` [new rows, D].
@@ -83,8 +86,3 @@ def one_table(params: Params) -> Params:
         return {"embedding": jnp.concatenate([old, new.astype(old.dtype)])}
 
     return {name: joined(part) for name, part in params.items()}
-
-
-def is_of_new_rows(name: str) -> bool:
-    """Whether a parameter at a path, or what is trained in its place, is a table of new rows."""
-    return "new_embedding" in name.split("/")

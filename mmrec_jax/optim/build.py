@@ -1,14 +1,15 @@
 """From `OptimConfig` to one optax transformation."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import optax
 
-from mmrec_jax.models.vocabulary import is_of_new_rows
+from mmrec_jax.models.vocabulary import NEW_ROWS
 from mmrec_jax.optim.config import OptimConfig
 from mmrec_jax.optim.moments import with_moments_in
-from mmrec_jax.optim.new_rows import scale_by_columns
+from mmrec_jax.optim.new_rows import scale_by_column_rms
 from mmrec_jax.optim.sophia import sophia
 from mmrec_jax.tree import map_named
 
@@ -34,10 +35,10 @@ def build_optimizer(
     rule = _optimizer(config, lr, decay_mask(decays))
     if new_rows and config.name == "adamw" and config.new_rows_lr:
         own = optax.chain(
-            scale_by_columns(config.B1, config.B2, config.EPS),
+            scale_by_column_rms(config.B1, config.B2, config.EPS),
             optax.scale_by_learning_rate(lambda count: config.new_rows_lr * lr(count)),
         )
-        rule = optax.partition({True: own, False: rule}, _of_new_rows)
+        rule = optax.partition({True: own, False: rule}, _is_new_rows)
     return with_moments_in(optax.chain(clip, rule), config.moment_dtype)
 
 
@@ -100,8 +101,8 @@ def _optimizer(
     return sophia(lr, config.B1, config.B2, config.GAMMA, config.EPS, **decay)
 
 
-def _of_new_rows(params: Any) -> Any:
-    return map_named(lambda name, _: is_of_new_rows(name), params)
+def _is_new_rows(params: Any) -> Any:
+    return map_named(lambda name, _: bool(re.search(NEW_ROWS, name)), params)
 
 
 def _matrices(params: Any) -> Any:
