@@ -53,12 +53,7 @@ def test_every_parameter_is_the_one_that_was_written(runs, name):
 
 @pytest.mark.parametrize(
     ("name", "folder", "adapter"),
-    [
-        ("plain", "plain", None),
-        ("adapters", "plain", "adapters"),
-        ("adapters", "adapters", None),
-        ("exported", "exported", None),
-    ],
+    [("plain", "plain", None), ("adapters", "plain", "adapters"), ("exported", "exported", None)],
 )
 def test_a_model_predicts_and_writes_what_it_did(runs, name, folder, adapter):
     expected = json.loads((runs / "expected.json").read_text("utf-8"))[name]
