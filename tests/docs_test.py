@@ -91,7 +91,7 @@ _CHEAP = flags(
     train__eval_every=2,
     train__eval_batches=1,
     train__batch_size=4,
-    train__sample_tokens=2,
+    train__sample_tokens=0,
     train__devices=1,
     train__dashboard=False,
     model__num_layers=1,
@@ -286,7 +286,7 @@ def test_each_message_of_the_troubleshooting_page_is_one_of_the_package():
 @pytest.mark.parametrize(("config", "line"), _DOCUMENTED)
 def test_each_line_of_the_configs(config, line, folder, monkeypatch):
     monkeypatch.chdir(folder)
-    line = line.replace("FILE", "my_text.txt").replace("=RUN", "=runs/tiny")
+    line = line.replace("FILE", "said.txt").replace("=RUN", "=runs/tiny")
     _type(line.replace(f"--workdir=runs/{config}", "--workdir=runs/tiny"), monkeypatch)
 
 
