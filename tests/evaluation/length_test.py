@@ -21,7 +21,7 @@ def store():
     return TokenStore(tokens, offsets.astype(np.int64), counts, counts)
 
 
-@pytest.fixture(scope="module", params=["mmrec", "attention"])
+@pytest.fixture(scope="module", params=["mmrec", "transformer"])
 def family(request):
     return small(request.param, vocab_size=50)
 

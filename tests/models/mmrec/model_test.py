@@ -251,6 +251,8 @@ def test_dropout_acts_only_when_asked():
         dropped = wet.apply(params, tokens, training=Training(key, jnp.int32(0)))
         return wet.apply(params, tokens).logits, dropped.logits
 
+    # Of the embedding, and of both branches of a block.
+    assert str(logits.trace(jax.random.key(0)).jaxpr).count("random_bits[") == 3
     (plain, one), (_, same), (_, other) = (logits(jax.random.key(i)) for i in (0, 0, 1))
     assert relative_error(plain, forward(dry)(params, tokens)[0]) <= 1e-6
     np.testing.assert_array_equal(one, same)
