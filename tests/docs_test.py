@@ -156,8 +156,10 @@ def _train(command, arguments, monkeypatch):
 def _open_data(config, workdir, **_):
     assert not Workdir(workdir).config.exists(), "refused: another run is in this folder"
     origin = config.init_from and open_model(config.init_from).tokenizer
-    # One folder for all, where a tokenizer is trained once.
-    data = load_data(config, Workdir(Path("runs/tiny")), origin or None)
+    # One folder for all, where a tokenizer is trained once; best the one that a run has trained.
+    trained = Path("runs/tiny")
+    folder = trained if (trained / "checkpoints").exists() else Path("runs/data")
+    data = load_data(config, Workdir(folder), origin or None)
     assert data.describe()
 
 
