@@ -6,9 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from mmrec_jax.config import AdapterConfig, Config, MeshConfig, OptimConfig, TrainConfig
+from mmrec_jax.config import Config, MeshConfig, OptimConfig, TrainConfig
 from mmrec_jax.data.kinds.text import TextConfig
-from mmrec_jax.dora.adapted_model import adapt, adapter_rules
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.sizes import SIZES
 from mmrec_jax.objectives.config import CrossEntropyConfig, Objectives
@@ -23,21 +22,20 @@ from mmrec_jax.train.mesh import (
     make_mesh,
     mesh_shape,
     shard_batch,
-    shard_params,
     split_cpu,
     state_shardings,
 )
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.tree import named_leaves, num_bytes
 from tests.refused import refused
-from tests.small_step import TOKENIZER, assert_close, batch, mesh, moved
+from tests.small_step import TOKENIZER, assert_close, batch, mesh
 
 _SMALL = {"vocab_size": 24, "model_dim": 16, "num_layers": 2, "num_memories": 2, "chunk": 4}
 _LINEAR = {"gate": "none", "memory": "none"}
 # name: fields of the model, the optimizer, steps, microbatches, whether the state is carried
 _CASES = {
     "adamw": ({"dropout": 0.1}, OptimConfig(lr=3e-3, warmup_steps=1), 20, 1, False),
-    "adapters": (_LINEAR, OptimConfig("sophia_g", 1e-2, warmup_steps=1), 6, 2, True),
+    "sophia": (_LINEAR, OptimConfig("sophia_g", 1e-2, warmup_steps=1), 6, 2, True),
 }
 
 
@@ -58,10 +56,6 @@ def _train(case, shape):
     )
     with jax.enable_x64(True):
         devices, model = make_mesh(config), config.model.build()
-        if case == "adapters":
-            base = jax.jit(lambda: moved(model.init(jax.random.key(0))))()
-            rules = adapter_rules(AdapterConfig(kind="dora", rank=2, dropout=0.1), model)
-            model = adapt(model, shard_params(base, model, devices), rules, dropout=0.1)
         objectives = build_objectives(config, model, TOKENIZER)
         optimizer = build_optimizer(optim, steps, model.decays)
 
@@ -92,19 +86,22 @@ def _train(case, shape):
     [
         ("adamw", (2, 2, 2)),
         pytest.param("adamw", (1, 8, 1), marks=pytest.mark.soak),
-        ("adapters", (2, 2, 2)),  # a constraint on activations made XLA mix up rows here
-        pytest.param("adapters", (2, 2, 1), marks=pytest.mark.soak),  # and is in force here
+        ("sophia", (2, 2, 2)),  # a constraint on activations made XLA mix up rows here
+        pytest.param("sophia", (2, 2, 1), marks=pytest.mark.soak),  # and is in force here
     ],
 )
 def test_in_float64_every_mesh_trains_as_one_device(case, shape):
-    """With dropout, UBOO, Sophia-G, microbatches, a carried state, adapters, chunks of logits."""
+    """With dropout, UBOO, Sophia-G, microbatches, a carried state, chunks of logits.
+
+    Adapters: `tests/dora/sharding_test.py`, `tests/dora/quantised_base_test.py`.
+    """
     expected, first, _ = _train(case, (1, 1, 1))
     losses, found, state = _train(case, shape)
     np.testing.assert_allclose(losses, expected, rtol=1e-9)
     assert_close(found, first, 1e-9)
     assert expected[-1][0] < expected[0][0]
     parts = {leaf.addressable_shards[0].data.size / leaf.size for leaf in _matrices(state.params)}
-    assert min(parts) == 1 / (max(shape[1:]) if case == "adapters" else shape[1] * shape[2])
+    assert min(parts) == 1 / (shape[1] * shape[2])
     if state.carried is not None:
         assert state.carried.h.addressable_shards[0].data.shape[1] == 8 // (shape[0] * shape[1])
 
