@@ -6,8 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from mmrec_jax.config import Config, MeshConfig, OptimConfig, TrainConfig
+from mmrec_jax.config import AdapterConfig, Config, MeshConfig, OptimConfig, TrainConfig
 from mmrec_jax.data.kinds.text import TextConfig
+from mmrec_jax.dora.adapted_model import adapt, adapter_rules
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.models.mmrec.sizes import SIZES
 from mmrec_jax.objectives.config import CrossEntropyConfig, Objectives
@@ -22,6 +23,7 @@ from mmrec_jax.train.mesh import (
     make_mesh,
     mesh_shape,
     shard_batch,
+    shardings,
     split_cpu,
     state_shardings,
 )
@@ -131,6 +133,16 @@ def test_moments_lie_where_their_parameter_does_and_a_device_has_a_quarter(name)
         where,
     )
     assert num_bytes(on_one) <= 0.3 * num_bytes(state)
+
+
+def test_adapters_lie_where_their_kernels_do():
+    model = MMRecConfig(**_SMALL, **_LINEAR).build()
+    rules, key = adapter_rules(AdapterConfig(kind="dora", rank=2), model), jax.random.key(0)
+    adapted = jax.eval_shape(lambda: adapt(model, model.init(key), rules))
+    params = jax.eval_shape(adapted.init, key)
+    where = shardings(params, adapted.partition_specs(params), mesh(2, 2, 2))
+    parts = jax.tree.map(lambda x, at: np.prod(at.shard_shape(x.shape)) / x.size, params, where)
+    assert {*jax.tree.leaves(parts)} == {1 / 2, 1}
 
 
 def test_rows_are_dealt_to_the_devices_in_order():
