@@ -138,7 +138,7 @@ def test_moments_lie_where_their_parameter_does_and_a_device_has_a_quarter(name)
 def test_adapters_lie_where_their_kernels_do():
     model = MMRecConfig(**_SMALL, **_LINEAR).build()
     rules, key = adapter_rules(AdapterConfig(kind="dora", rank=2), model), jax.random.key(0)
-    adapted = jax.eval_shape(lambda: adapt(model, model.init(key), rules))
+    adapted = adapt(model, jax.jit(model.init)(key), rules)
     params = jax.eval_shape(adapted.init, key)
     where = shardings(params, adapted.partition_specs(params), mesh(2, 2, 2))
     parts = jax.tree.map(lambda x, at: np.prod(at.shard_shape(x.shape)) / x.size, params, where)
