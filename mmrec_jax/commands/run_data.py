@@ -38,6 +38,7 @@ def open_data(options: argparse.Namespace, config: Config, tokenizer: Tokenizer)
     if on_task(config, options):
         task = TaskDataset(config.data)
         return RunData(task, config.data.source, task.describe())
+    source = options.data or f"the run's validation split ({config.data.source})"
     conversations = _conversations(config, options.data)
     if conversations is not None:
         length, overlong = config.data.seq_len, config.data.overlong
@@ -47,10 +48,8 @@ def open_data(options: argparse.Namespace, config: Config, tokenizer: Tokenizer)
             f"than a row of {length:,}: {fit}"
         )
         data = TextDataset(config.data, tokenizer, (store,), store)
-        source = options.data or _own(config)
         return RunData(data, source, description, conversations=True)
-    source, documents = run_text(options, config)
-    store = TokenStore.from_documents(documents, tokenizer)
+    store = TokenStore.from_documents(_text(options, config), tokenizer)
     description = f"{store.num_documents:,} documents, {store.num_bytes:,} bytes"
     return RunData(TextDataset(config.data, tokenizer, (store,), store), source, description)
 
@@ -81,14 +80,10 @@ def _conversations(config: Config, pattern: str | None) -> list[Conversation] | 
     return read_conversations(pattern, config.data.record_fields)
 
 
-def run_text(options: argparse.Namespace, config: Config) -> tuple[str, list[Document]]:
-    """What to call the text, and its documents: of `--data`, or the run's validation split."""
-    if options.data is not None:
-        reading = Reading(options.documents, options.field)
-        documents = list(read_documents(options.data, "--data", reading))
-        return options.data, require_text(documents, options.data, "--data")
-    return _own(config), config.data.validation_documents(config)
-
-
-def _own(config: Config) -> str:
-    return f"the run's validation split ({config.data.source})"
+def _text(options: argparse.Namespace, config: Config) -> list[Document]:
+    """The documents of `--data`, or the run's validation split."""
+    if options.data is None:
+        return config.data.validation_documents(config)
+    reading = Reading(options.documents, options.field)
+    documents = list(read_documents(options.data, "--data", reading))
+    return require_text(documents, options.data, "--data")
