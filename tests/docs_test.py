@@ -25,13 +25,13 @@ from pathlib import Path
 
 import jax
 import pytest
-import zstandard
 
 from mmrec_jax import cli
 from mmrec_jax.adapt import dry_run, pipeline
 from mmrec_jax.checkpoints.load import open_model
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config_file import parse_with_overrides, read_any_config
+from mmrec_jax.data.files.compression import zstd
 from mmrec_jax.data.treebank import treebank_documents
 from mmrec_jax.plan import program, target
 from mmrec_jax.train import interrupt, loop
@@ -91,7 +91,7 @@ _CHEAP = flags(
     train__eval_every=2,
     train__eval_batches=1,
     train__batch_size=4,
-    train__sample_tokens=2,
+    train__sample_tokens=0,
     train__devices=1,
     train__dashboard=False,
     model__num_layers=1,
@@ -131,7 +131,7 @@ def write_files(folder):
     for path, said in (("said.txt", texts[1:4]), ("meant.txt", texts[:3])):
         (folder / path).write_text("\n".join(map(" ".join, map(str.split, said))), "utf-8")
     lines = "".join(json.dumps({"text": text}) + "\n" for text in texts[:300]).encode()
-    (folder / "corpus" / "one.jsonl.zst").write_bytes(zstandard.compress(lines))
+    (folder / "corpus" / "one.jsonl.zst").write_bytes(zstd.compress(lines))
     write_base(folder)
     write_folder(folder / "Qwen" / "Qwen3-0.6B")  # read in place of the one on the Hub
 
@@ -286,7 +286,7 @@ def test_each_message_of_the_troubleshooting_page_is_one_of_the_package():
 @pytest.mark.parametrize(("config", "line"), _DOCUMENTED)
 def test_each_line_of_the_configs(config, line, folder, monkeypatch):
     monkeypatch.chdir(folder)
-    line = line.replace("FILE", "my_text.txt").replace("=RUN", "=runs/tiny")
+    line = line.replace("FILE", "said.txt").replace("=RUN", "=runs/tiny")
     _type(line.replace(f"--workdir=runs/{config}", "--workdir=runs/tiny"), monkeypatch)
 
 

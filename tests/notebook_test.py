@@ -1,5 +1,7 @@
 """The notebooks run from top to bottom on a reduced budget, opened alone in an empty folder."""
 
+import contextlib
+import io
 import shutil
 import subprocess
 import sys
@@ -16,7 +18,7 @@ OVERRIDES = [
     "--config.train.sample_tokens=0",
     "--config.train.devices=1",
     "--config.train.dashboard=False",
-    "--config.data.seq_len=32",
+    "--config.data.seq_len=160",  # most examples are longer than 32
     "--config.model.num_layers=1",
     "--config.model.model_dim=32",
     "--config.model.gate=none",
@@ -25,19 +27,19 @@ OVERRIDES = [
 ]
 
 
-def _open(name, source, workdir, monkeypatch, *more):
+def _open(name, source, workdir, monkeypatch):
     """A notebook that finds the project in `source`, and an empty folder to run it in."""
     monkeypatch.setenv("MMREC_SOURCE", str(source))
     monkeypatch.setenv("MMREC_WORKDIR", str(workdir / "run"))
-    monkeypatch.setenv("MMREC_OVERRIDES", " ".join([*OVERRIDES, *more]))
+    monkeypatch.setenv("MMREC_OVERRIDES", " ".join(OVERRIDES))
     (workdir / "empty").mkdir()
     return nbformat.read(ROOT / "colabs" / f"{name}.ipynb", as_version=4)
 
 
-def _execute(name, source, workdir, monkeypatch, *more, path=str(ROOT), **client):
+def _execute(name, source, workdir, monkeypatch, path=str(ROOT), **client):
     """What a notebook printed in a kernel of its own; a plot must have been drawn."""
     monkeypatch.setenv("PYTHONPATH", path)
-    notebook = _open(name, source, workdir, monkeypatch, *more)
+    notebook = _open(name, source, workdir, monkeypatch)
     folder = {"metadata": {"path": workdir / "empty"}}
     NotebookClient(notebook, timeout=240, resources=folder, **client).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
@@ -56,21 +58,33 @@ def _repository(folder, *names):
     return f"file://{folder}"
 
 
-def test_train_tiny_trains_plots_and_writes(tmp_path, monkeypatch, capsys):
-    """Cell by cell in this process."""
+def _type(name, source, workdir, run, monkeypatch):
+    """What a notebook printed whose cells are run in this process; a plot must have been drawn."""
     from IPython.core.inputtransformer2 import TransformerManager
 
-    notebook, names = _open("train_tiny", ROOT, tmp_path, monkeypatch), {}
-    monkeypatch.chdir(tmp_path / "empty")
+    notebook, names = _open(name, source, workdir, monkeypatch), {}
+    monkeypatch.setenv("MMREC_WORKDIR", str(run))
+    monkeypatch.chdir(workdir / "empty")
     monkeypatch.setenv("MPLBACKEND", "agg")
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            exec(TransformerManager().transform_cell(cell.source), names)
-    printed = capsys.readouterr().out
-    assert "Bir gün" in printed
-    assert "bytes of state" in printed
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                exec(TransformerManager().transform_cell(cell.source), names)
     assert names["plt"].get_fignums(), "no plot was drawn"
     names["plt"].close("all")
+    return printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a notebook that trains what the other one begins with."""
+    return tmp_path_factory.mktemp("run")
+
+
+def test_train_tiny_trains_plots_and_writes(run, tmp_path, monkeypatch):
+    printed = _type("train_tiny", ROOT, tmp_path, run / "base", monkeypatch)
+    assert "Bir gün" in printed
+    assert "bytes of state" in printed
 
 
 @pytest.mark.soak
@@ -83,15 +97,14 @@ def test_adapt_teaches_exports_and_writes(tmp_path, monkeypatch):
     assert "Bits per byte, Turkish" in _execute("adapt", source, tmp_path, monkeypatch)
 
 
-def test_finetune_adapts_merges_and_responds(tmp_path, monkeypatch):
-    # Most examples are longer than a row of the other notebook.
+def test_finetune_adapts_merges_and_responds(run, tmp_path, monkeypatch):
     (tmp_path / "origin").mkdir()
     source = _repository(tmp_path / "origin", "configs")
-    printed = _execute("finetune", source, tmp_path, monkeypatch, "--config.data.seq_len=160")
+    printed = _type("finetune", source, tmp_path, run, monkeypatch)
     assert "treebank_instructions, " in printed
     assert "before training: validation loss" in printed
     assert "Bu cümleyi tamamla: Bir gün\n  → " in printed
-    assert {"base", "dora", "merged"} <= {path.name for path in (tmp_path / "run").iterdir()}
+    assert {"base", "dora", "merged"} <= {path.name for path in run.iterdir()}
 
 
 def test_no_notebook_is_left_out():

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
-import zstandard
 
+from mmrec_jax.data.files.compression import zstd
 from mmrec_jax.data.files.reading import Reading, read_documents
 from mmrec_jax.data.files.refusals import Refusals
 
@@ -19,7 +19,9 @@ TEXTS = [f"belge {n}\n{n} söz" + ", “söz”" * n for n in range(40)]
 
 
 def frames(data, **options):
-    return zstandard.ZstdCompressor(write_checksum=True, **options).compress(data)
+    parameter = zstd.CompressionParameter
+    options = {getattr(parameter, name): value for name, value in options.items()}
+    return zstd.compress(data, options={parameter.checksum_flag: 1, **options})
 
 
 PACKERS = {

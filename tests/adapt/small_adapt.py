@@ -15,7 +15,7 @@ from mmrec_jax.models.transformer.config import TransformerConfig
 
 def get_config() -> AdaptConfig:
     """The adaptation."""
-    # Alike, so that the programs of three stages are one.
+    # Alike, so that the programs of two stages are one.
     short = {"seq_len": 32, "batch_size": 4, "eval_every": 4, "lr_factor": 1.0}
     return AdaptConfig(
         devices=1,
@@ -36,7 +36,7 @@ def get_config() -> AdaptConfig:
         pretrain=TrainingConfig(tokens=384, **short),
         align=TrainingConfig(tokens=500, **short),
         first=TrainingConfig(tokens=800, **short),
-        second=TrainingConfig(tokens=800, **short),
+        second=TrainingConfig(epochs=0.0, **short),
         third=TrainingConfig(tokens=800, **short),
         instruct=TrainingConfig(**short | {"seq_len": 128}, tokens=2000),
         evaluation=EvaluationConfig(samples=2, sample_tokens=4, seq_len=32, batch_size=4),

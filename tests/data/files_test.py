@@ -6,8 +6,8 @@ import gzip
 import pyarrow
 import pyarrow.parquet
 import pytest
-import zstandard
 
+from mmrec_jax.data.files.compression import zstd
 from mmrec_jax.data.files.reading import Reading, find_sources, read_documents
 from mmrec_jax.data.files.refusals import Refusals
 from tests.small_data import refused
@@ -30,8 +30,8 @@ def test_each_compression_is_undone_however_the_file_is_called(tmp_path, name, s
 
 
 def test_a_zstandard_frame_may_have_any_legal_window(tmp_path):
-    parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=30)
-    compress = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    parameters = {zstd.CompressionParameter.window_log: 30}
+    compress = zstd.ZstdCompressor(options=parameters)
     data = compress.compress(FILES["lines.jsonl"]) + compress.flush()
     assert texts(write(tmp_path / "a.jsonl.zst", data)) == TEXTS
 

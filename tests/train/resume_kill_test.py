@@ -5,12 +5,14 @@ import os
 import random
 import signal
 import subprocess
+import threading
 import time
 
 import orbax.checkpoint as ocp
 import pytest
 
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
+from mmrec_jax.train.loop import run
 from tests.small_run import (
     assert_same_bits,
     command,
@@ -18,16 +20,21 @@ from tests.small_run import (
     flags,
     metrics,
     session_directory,
-    train,
+    session_text,
+    small_config,
     trained,
 )
 
 _STEPS = 40
 # Free to differ: less to do in each session. One checkpoint is kept, so that none is left to fall
 # back on if the newest were ever lost before its successor is complete.
-_OPTIONS = flags(
-    train__sample_tokens=0, train__dashboard=False, train__keep_last=1, train__keep_best=0
-)
+_FIELDS = {
+    "train__sample_tokens": 0,
+    "train__dashboard": False,
+    "train__keep_last": 1,
+    "train__keep_best": 0,
+    "train__devices": 1,  # of eight, like those of this process: then the last bits are the same
+}
 _STAGES = [
     {"step": 13, "seq_len": 64, "batch_size": 4, "objectives": [("uboo", 0.3)]},
     {"step": 26, "seq_len": 16, "batch_size": 16, "accumulate": 2, "lr_factor": 0.5},
@@ -64,9 +71,13 @@ def _final_state(folder):
     return {name: restored[name] for name in ("params", "training")}
 
 
-def _assert_same_run(folder, expected, options=_OPTIONS):
-    last = train(folder, *options)
-    assert last.returncode == 0, last.stderr
+def _session(folder, fields=_FIELDS):
+    """The status of a session in this process."""
+    return run(small_config(session_text(), **fields), folder)
+
+
+def _assert_same_run(folder, expected, fields=_FIELDS):
+    assert _session(folder, fields) == 0
     assert _metrics(folder) == _metrics(expected)
     for split, count in (("train", _STEPS), ("validation", 2)):  # a run worth comparing with
         losses = [line["loss"] for line in _metrics(folder) if line["split"] == split]
@@ -75,21 +86,22 @@ def _assert_same_run(folder, expected, options=_OPTIONS):
     assert_same_bits(_final_state(folder), _final_state(expected))
 
 
-def _interrupt(folder, number, ready, terminals=1, options=_OPTIONS):
-    """Starts a session and sends it a signal as soon as `ready`: its status and what it said.
+def _kill(folder, ready, terminals=1, fields=_FIELDS):
+    """Starts a session in a process and kills it as soon as `ready`: what it said.
 
     With two terminals the same command is typed in both: one is refused for the other's sake, if
     it comes so far. Which one goes on is left to chance.
     """
-    start = {"env": environment(), "cwd": session_directory(), "text": True}
+    start = {"env": environment(devices=8), "cwd": session_directory(), "text": True}
     start |= {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    sessions = [subprocess.Popen(command(folder, *options), **start) for _ in range(terminals)]
+    typed = command(folder, *flags(**fields))
+    sessions = [subprocess.Popen(typed, **start) for _ in range(terminals)]
     while not ready() and any(session.poll() is None for session in sessions):
         time.sleep(0.0005)
     running = [session for session in sessions if session.poll() is None]
     assert running, [session.communicate()[0] for session in sessions]
     for session in running:
-        session.send_signal(number)
+        session.kill()
     said, _ = running[0].communicate(timeout=120)
     for session in sessions:
         if session not in running:
@@ -97,7 +109,8 @@ def _interrupt(folder, number, ready, terminals=1, options=_OPTIONS):
             assert session.returncode == 2, refused
             assert f"process {running[0].pid} " in refused
             _REFUSED.append(refused)
-    return running[0].returncode, said
+    assert running[0].returncode == -signal.SIGKILL
+    return said
 
 
 def _after(folder, step, delay=0.0):
@@ -116,22 +129,32 @@ def _all(*conditions):
     return all(condition() for condition in conditions)
 
 
-def _stop(folder, number, step):
-    """Starts a session and stops it with a signal that it has time for."""
-    status, said = _interrupt(folder, number, _after(folder, step))
-    assert status == 128 + number, said
+def _stop(folder, number, step, capsys):
+    """Begins a session and stops it with a signal that it has time for."""
+
+    def send():
+        ready = _after(folder, step)
+        while not ready():
+            time.sleep(0.0005)
+        os.kill(os.getpid(), number)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    assert _session(folder) == 128 + number
+    sender.join()
     saved = Checkpointer(folder / "checkpoints", read_only=True).latest_step()
     assert step <= saved < _STEPS
-    assert f"{number.name}: saved at step {saved}. Type the same command to continue" in said
+    said = f"{number.name}: saved at step {saved}. Type the same command to continue"
+    assert said in capsys.readouterr().out
     assert _step_logged(folder) == saved
 
 
 @pytest.mark.parametrize(
     "kills", [1, pytest.param(20, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])]
 )
-def test_stopped_and_then_killed_at_any_moment_it_is_the_same_run(tmp_path, kills):
+def test_stopped_and_then_killed_at_any_moment_it_is_the_same_run(tmp_path, kills, capsys):
     """Half of the kills wait for a save, the first one among them."""
-    _stop(tmp_path, signal.SIGTERM, 6)
+    _stop(tmp_path, signal.SIGTERM, 6, capsys)
     choose = random.Random(kills)
     during_save, continued = 0, 0
     for number in range(kills):
@@ -139,8 +162,7 @@ def test_stopped_and_then_killed_at_any_moment_it_is_the_same_run(tmp_path, kill
         ready = _after(tmp_path, logged + choose.randint(4, 7), choose.uniform(0, 0.03))
         if number % 2 == 0:
             ready = functools.partial(_all, ready, functools.partial(_saving, tmp_path))
-        status, said = _interrupt(tmp_path, signal.SIGKILL, ready, terminals=1 + (kills > 3))
-        assert status == -signal.SIGKILL
+        said = _kill(tmp_path, ready, terminals=1 + (kills > 3))
         during_save += _saving(tmp_path)
         continued += "continuing from the checkpoint of step" in said
     assert during_save, "no kill fell into a save"
@@ -153,22 +175,20 @@ def test_stopped_and_then_killed_at_any_moment_it_is_the_same_run(tmp_path, kill
 @pytest.mark.timeout(3600)
 def test_killed_at_any_moment_of_three_stages_it_is_the_same_run(tmp_path):
     """Twenty kills; rows, batches, objectives and the learning rate change, states are passed."""
-    options = [*_OPTIONS, *flags(stages=_STAGES, train__state_passing=0.5)]
+    fields = {**_FIELDS, "stages": _STAGES, "train__state_passing": 0.5}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    done = train(whole, *options)
-    assert done.returncode == 0, done.stderr
+    assert _session(whole, fields) == 0
     choose = random.Random(0)
     for number in range(20):
         # All over the run, the borders included; the first session gets beyond its second save.
         logged = max(_step_logged(killed), number * (_STEPS - 8) // 20, 5)
         ready = _after(killed, min(logged + choose.randint(4, 7), _STEPS - 2))
-        status, _ = _interrupt(killed, signal.SIGKILL, ready, options=options)
-        assert status == -signal.SIGKILL
-    _assert_same_run(killed, whole, options)
+        _kill(killed, ready, fields=fields)
+    _assert_same_run(killed, whole, fields)
 
 
 @pytest.mark.soak
-def test_signals_save_first_and_the_same_command_continues(tmp_path):
+def test_signals_save_first_and_the_same_command_continues(tmp_path, capsys):
     for number, step in ((signal.SIGTERM, 6), (signal.SIGINT, 21)):
-        _stop(tmp_path, number, step)
+        _stop(tmp_path, number, step, capsys)
     _assert_same_run(tmp_path, trained())

@@ -5,14 +5,18 @@ import contextlib
 import gzip
 import io
 import lzma
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import zstandard
-
 from mmrec_jax.errors import UserError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 _MAGIC = {
     b"\x1f\x8b": ".gz",
@@ -21,13 +25,10 @@ _MAGIC = {
     b"\x28\xb5\x2f\xfd": ".zst",
 }
 _SUFFIXES = tuple(_MAGIC.values())
-# Compressed bytes given to Zstandard at once. What comes out is not bounded by the library: at most
-# 128 KiB for each 4 bytes.
-_ZSTANDARD_INPUT = 1 << 10
 # The largest that the format allows on 64 bits; a frame takes as much memory as its window.
-_LARGEST_WINDOW = 1 << 31
+_ZSTANDARD: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 31}
 _HEAD = 512  # bytes in which it is seen what a file is
-_DAMAGE = (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, MemoryError)
+_DAMAGE = (EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError, MemoryError)
 
 _UNPACK = "an archive: unpack it and name the files in it"
 _REFUSED = {
@@ -98,37 +99,8 @@ def _compression(head: bytes) -> str:
 
 def _open(compression: str, file: io.BufferedReader) -> io.BufferedReader:
     openers: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-    raw: Any = _ZstandardFrames(file) if compression == ".zst" else openers[compression](file)
+    if compression == ".zst":
+        raw: Any = zstd.open(file, options=_ZSTANDARD)
+    else:
+        raw = openers[compression](file)
     return io.BufferedReader(raw, 1 << 17)
-
-
-class _ZstandardFrames(io.RawIOBase):
-    """Frames end to end. The package's own stream takes a file that was cut off for a whole one."""
-
-    def __init__(self, file: io.BufferedReader):
-        self._file = file
-        self._decompressor = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW)
-        self._frame: Any = None
-        self._rest = self._ready = b""
-        self._given = 0
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Fills the buffer as far as one read does; 0 at the end."""
-        while self._given == len(self._ready):
-            data = self._rest or self._file.read(_ZSTANDARD_INPUT)
-            if not data:
-                if self._frame is not None:
-                    raise EOFError("it ends in the middle of a frame")
-                return 0
-            frame = self._frame or self._decompressor.decompressobj()
-            self._ready, self._given = frame.decompress(data), 0
-            self._rest = frame.unused_data
-            self._frame = None if frame.eof else frame
-        count = min(len(buffer), len(self._ready) - self._given)
-        buffer[:count] = self._ready[self._given : self._given + count]
-        self._given += count
-        return count
