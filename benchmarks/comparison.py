@@ -24,14 +24,10 @@ from mmrec_jax.evaluation.registry import EVALUATORS, EvaluationRequest
 from mmrec_jax.models.attention.config import AttentionConfig
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.optim.build import build_optimizer
+from mmrec_jax.train.assembly import build_model, build_objectives, with_vocabulary
 from mmrec_jax.train.compiled_steps import enable_compile_cache, lower_step
 from mmrec_jax.train.mesh import make_mesh, shard_batch, split_cpu, state_shardings
-from mmrec_jax.train.setup import (
-    build_model,
-    build_objectives,
-    load_data,
-    with_vocabulary,
-)
+from mmrec_jax.train.setup import load_data
 from mmrec_jax.train.stages import plan_stages
 from mmrec_jax.train.state import TrainState, initial_state
 from mmrec_jax.tree import count

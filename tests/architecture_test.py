@@ -131,8 +131,8 @@ _NAMES = {
     # Of Turkish texts, not of the objective: scores, reports.
     r"(?i)uboo|harmony": f"objectives/|turkish/|{_OLD}|samples|s/report|commands/tok",
     r"(?i)neftune": r"models/noise|^config|config_migration",
-    # The step and the loop see wrapped models; what sets a run up wraps, the report says so.
-    r"(?i)dora|adapter|embedding_noise": r"^(?!train)|train/(setup|report)",
+    # The step and the loop see wrapped models; what assembles a run wraps, setup and report say so.
+    r"(?i)dora|adapter|embedding_noise": r"^(?!train)|train/(assembly|setup|report)",
 }
 
 

@@ -98,7 +98,6 @@ _CHEAP = flags(
     model__model_dim=16,
     model__num_memories=1,
     model__gate="none",
-    model__vocab_size=400,
     data__seq_len=128,
 )
 _TRAINED = (
@@ -158,7 +157,7 @@ def _open_data(config, workdir, **_):
     assert not Workdir(workdir).config.exists(), "refused: another run is in this folder"
     origin = config.init_from and open_model(config.init_from).tokenizer
     # One folder for all, where a tokenizer is trained once.
-    data = load_data(config, Workdir(Path("runs/data")), origin or None)
+    data = load_data(config, Workdir(Path("runs/tiny")), origin or None)
     assert data.describe()
 
 

@@ -14,7 +14,7 @@ from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.settings import at_least, setting
 from mmrec_jax.train.loop import run
 from tests.refused import refused
-from tests.small_run import execute, linear_config
+from tests.small_run import linear_config
 
 
 @DATA_KINDS.register("counting")
@@ -49,27 +49,19 @@ def test_a_run_trains_on_a_kind_of_data_from_outside(tmp_path):
     assert Workdir(tmp_path / "run").read_config()[0] == config
 
 
-_IN_A_PROCESS = """
-import sys
-from pathlib import Path
-from mmrec_jax.checkpoints.workdir import Workdir
-from mmrec_jax.config import Config
-from mmrec_jax.config_file import with_overrides
-run = Workdir(Path(sys.argv[1]))
-if len(sys.argv) > 2:
-    run.write_config(with_overrides(Config(), sys.argv[2:]), 9)
-else:
-    print(run.read_config()[0].data.numbers)
-"""
+def _forget(monkeypatch):
+    """As if this module had not been imported."""
+    monkeypatch.delitem(sys.modules, __name__)
+    monkeypatch.delitem(DATA_KINDS._values, "counting")
 
 
-def _execute(*arguments):
-    return execute([sys.executable, "-c", _IN_A_PROCESS, *map(str, arguments)])
-
-
-def test_a_plugin_is_stored_and_imported_before_its_kinds_are_looked_up(tmp_path):
-    """Of a command line and of a run's folder, in processes that have imported nothing."""
+def test_a_plugin_is_stored_and_imported_before_its_kinds_are_looked_up(tmp_path, monkeypatch):
+    """Of a command line and of a run's folder."""
     given = "--config.data.source=counting"
     refused(lambda: with_overrides(Config(), [given, "--config.plugins=nothing"]), "config.plugins")
-    assert _execute(tmp_path, given, f"--config.plugins={__name__}").returncode == 0
-    assert _execute(tmp_path).stdout == "400\n"
+    _forget(monkeypatch)
+    refused(lambda: with_overrides(Config(), [given]), "counting")
+    config = with_overrides(Config(), [given, f"--config.plugins={__name__}"])
+    Workdir(tmp_path).write_config(config, 9)
+    _forget(monkeypatch)
+    assert Workdir(tmp_path).read_config()[0].data.numbers == 400

@@ -30,10 +30,13 @@ def _by_hand(x, kind, axis, block):
     return values, scales
 
 
+_dequantise = jax.jit(dequantise)
+
+
 @pytest.mark.parametrize(
     ("kind", "axis", "inputs", "block"),
     [
-        *(("nf4", -2, 128, 64), ("nf4", -2, 96, 48), ("nf4", -2, 22, 22), ("nf4", -2, 134, 2)),
+        *(("nf4", -2, 128, 64), ("nf4", -2, 96, 48), ("nf4", -2, 134, 2)),
         *(("int8", -2, 37, 37), ("int8", -1, 37, 37)),
     ],
 )
@@ -44,20 +47,20 @@ def test_values_and_scales_are_those_of_a_loop(rng, kind, axis, inputs, block):
     made = quantise(x, kind, axis)
     assert made.shape == x.shape
     assert made.codes.dtype == {"nf4": jnp.uint8, "int8": jnp.int8}[kind]
-    found, layers = np.asarray(dequantise(made)), zip(x, made.scales, strict=True)
+    found, layers = np.asarray(_dequantise(made)), zip(x, np.asarray(made.scales), strict=True)
     for layer, (original, own) in enumerate(layers):
         values, scales = _by_hand(original, kind, axis, block)
         np.testing.assert_allclose(found[layer], values, rtol=2e-7)
         own = np.float32(own)
         assert own.size == len(scales)
         assert all(own[i // block if axis == -2 else i, o] == s for (i, o), s in scales.items())
-    np.testing.assert_array_equal(dequantise(quantise(x[1], kind, axis)), found[1])
+    np.testing.assert_array_equal(_dequantise(quantise(x[1], kind, axis)), found[1])
 
 
 def test_the_error_of_gaussian_weights_is_that_of_the_paper(rng):
-    x = jnp.asarray(rng.normal(size=(2048, 64)), jnp.float32)
+    x = rng.normal(size=(2048, 64)).astype(np.float32)
     errors = [
-        float(jnp.linalg.norm(dequantise(quantise(x, *how)) - x) / jnp.linalg.norm(x))
+        np.linalg.norm(_dequantise(quantise(x, *how)) - x) / np.linalg.norm(x)
         for how in (("nf4",), ("int8",), ("int8", -1))
     ]
     assert abs(errors[0] - 0.092) < 1e-3

@@ -12,7 +12,8 @@ _PAGES = (
     (
         "use",
         "Use a model",
-        "checkpoints.load:load,open_model,read_model,SavedModel,TrainedModel "
+        "checkpoints.load:load,open_model,read_model "
+        "checkpoints.saved_model:SavedModel,TrainedModel "
         "inference.generate:generate,stream inference.sampling:Sampling inference.chat:reply "
         "inference.prefill:logits,prefill,TextState inference.saved_state:save_state,load_state",
     ),

@@ -19,8 +19,8 @@ from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.dora.base import base_converter
 from mmrec_jax.evaluation.perplexity import loss
 from mmrec_jax.evaluation.registry import EvaluationRequest
+from mmrec_jax.train.assembly import build_model, first_params, with_vocabulary
 from mmrec_jax.train.mesh import abstract_on, distribute, make_mesh, shardings
-from mmrec_jax.train.setup import build_model, first_params, with_vocabulary
 from mmrec_jax.train.state import initial_params
 from mmrec_jax.tree import named_leaves
 

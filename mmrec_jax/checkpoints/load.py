@@ -4,21 +4,18 @@ import contextlib
 import dataclasses
 import functools
 import os
-import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mmrec_jax import dora
 from mmrec_jax.adapter_config import AdapterConfig, ExtendConfig
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.checkpoints.export import read_exported_facts, read_exported_params
-from mmrec_jax.checkpoints.identity import difference, identity
 from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
+from mmrec_jax.checkpoints.saved_model import SavedModel, TrainedModel, check_same_base
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
 from mmrec_jax.data.kinds.text import TreebankConfig
@@ -32,7 +29,6 @@ from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.models.family_config import FamilyConfig
 from mmrec_jax.models.transformer.config import TransformerConfig
 from mmrec_jax.models.transformer.hugging_face import tensors
-from mmrec_jax.models.vocabulary import NEW_ROWS
 from mmrec_jax.pretrained.extended import extend, read_extended
 from mmrec_jax.pretrained.published import find_published, open_published
 from mmrec_jax.pretrained.reading import Convert, is_quantised, read_params
@@ -45,61 +41,6 @@ from mmrec_jax.tree import map_named, named_leaves
 
 Step = int | Literal["best", "last"] | str
 _LONGEST = 1024  # tokens of the rows that a pretrained model is evaluated on
-
-
-@dataclasses.dataclass(frozen=True)
-class SavedModel:
-    """A model as it was at one step of its run, whose parameters are not read yet.
-
-    A pretrained model of others is of step 0, of a run that would have left all to the defaults.
-    """
-
-    root: Path  # of the run; of a pretrained model what it was called
-    config: Config  # of the run
-    model: FamilyConfig  # with the vocabulary of its tokenizer
-    step: int
-    tokenizer: Tokenizer
-    read_params: "Callable[[Mesh | None, Convert | None], Params]"
-
-    def read(self, mesh: Mesh | None = None, convert: Convert | None = None) -> "TrainedModel":
-        """With the parameters on the first device, or as the model's table says on `mesh`.
-
-        `convert` is what is kept of each: see `pretrained.reading.Convert`; None: its numbers,
-        whatever they are stored as.
-
-        Raises:
-          UserError: the files are damaged, or hold what cannot be quantised.
-        """
-        params = self.read_params(mesh, convert)
-        for name, leaf in named_leaves(params).items():
-            if isinstance(leaf, Quantised) and not jnp.all(jnp.isfinite(leaf.scales)):
-                raise UserError(f"{self.root}: {name} has numbers that are not finite")
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(SavedModel)}
-        return TrainedModel(**fields, params=params)
-
-    def require_text(self) -> None:
-        """Refuses a model that was trained on a task and writes no text, with a `UserError`."""
-        data = self.config.data
-        if data.prompt_style == "none":
-            raise UserError(
-                f'{self.root}: this model was trained on the task "{data.source}": it answers what '
-                "it reads and writes no text of its own. To score it: mmrec eval loss "
-                f"--workdir={self.root}"
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainedModel(SavedModel):
-    """A model with its parameters, adapters merged."""
-
-    params: Any
-
-    @functools.cached_property
-    def identity(self) -> dict[str, Any]:
-        """What no other base shares, without the rows of new tokens: see `identity.py`."""
-        leaves = named_leaves(self.params)
-        old = {name: leaf for name, leaf in leaves.items() if not re.search(NEW_ROWS, name)}
-        return identity(self.model, old)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -293,25 +234,6 @@ def _merged(params: Params, adapters: Any) -> Params:
 def tensor_names(model: FamilyConfig) -> Names | None:
     """What `peft` calls the parameters of a model; None: as we do."""
     return tensors(model) if isinstance(model, TransformerConfig) else None
-
-
-def base_record(base: TrainedModel) -> dict[str, Any]:
-    """What a run keeps of the model that it began with, fit for JSON."""
-    return {
-        "run": str(base.root.resolve() if base.root.exists() else base.root),  # or a Hub id
-        "step": base.step,
-        "identity": base.identity,
-    }
-
-
-def check_same_base(record: dict[str, Any], base: TrainedModel, where: str) -> None:
-    """Refuses a base that is not the recorded one, bit for bit, naming the first difference."""
-    differing = difference(record["identity"], base.identity)
-    if differing:
-        raise UserError(
-            f"{where} has adapters of another base ({record['run']}, step {record['step']}) than "
-            f"{base.root}, step {base.step}: {differing}"
-        )
 
 
 def choose_step(workdir: str | os.PathLike[str], step: Step = "best") -> int:

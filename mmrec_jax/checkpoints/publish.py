@@ -8,7 +8,7 @@ from typing import Any
 from mmrec_jax.adapter_config import AdapterConfig, ExtendConfig
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
 from mmrec_jax.checkpoints.export import EXPORT_FORMAT, require_new_folder
-from mmrec_jax.checkpoints.load import TrainedModel
+from mmrec_jax.checkpoints.saved_model import TrainedModel
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.errors import UserError

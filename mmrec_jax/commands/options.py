@@ -9,7 +9,7 @@ from mmrec_jax.errors import UserError
 from mmrec_jax.settings import LARGEST_SEED
 
 if TYPE_CHECKING:
-    from mmrec_jax.checkpoints.load import TrainedModel
+    from mmrec_jax.checkpoints.saved_model import TrainedModel
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:

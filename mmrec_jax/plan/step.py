@@ -11,9 +11,9 @@ from mmrec_jax.models.api import LanguageModel, Params
 from mmrec_jax.plan.target import Target
 from mmrec_jax.stages import staged
 from mmrec_jax.tokenizers.byte import ByteTokenizer
+from mmrec_jax.train.assembly import assemble, build_model, first_params
 from mmrec_jax.train.compiled_steps import lower_refresh, lower_step
 from mmrec_jax.train.mesh import abstract_on, mesh_over, model_shardings
-from mmrec_jax.train.setup import assemble, build_model, first_params
 from mmrec_jax.tree import map_named
 
 # The length of a run whose length only its data says; the schedule's numbers depend on it.

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,38 +15,29 @@ from jax.sharding import Mesh
 from numpy.typing import NDArray
 
 from mmrec_jax.checkpoints.checkpointer import Checkpointer
-from mmrec_jax.checkpoints.load import (
-    base_record,
-    check_same_base,
-    continued_values,
-    load_base,
-    with_base_model,
-)
+from mmrec_jax.checkpoints.load import continued_values, load_base, with_base_model
 from mmrec_jax.checkpoints.lock import lock_folder, unlock_folder
 from mmrec_jax.checkpoints.resume import check_same_run, check_same_tokenizer
+from mmrec_jax.checkpoints.saved_model import base_record, check_same_base
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
 from mmrec_jax.config_tree import to_dict
 from mmrec_jax.data.dataset import Dataset
 from mmrec_jax.data.files.paths import require_outside
 from mmrec_jax.data.train_iterator import TrainIterator, joined_progress
-from mmrec_jax.dora.adapted_model import adapt, adapter_rules, first_values
 from mmrec_jax.dora.base import base_converter
 from mmrec_jax.errors import UserError
-from mmrec_jax.models.api import LanguageModel, Params
-from mmrec_jax.models.family_config import FamilyConfig
-from mmrec_jax.models.growing_state import GrowingState
-from mmrec_jax.models.noise import read_noise_table, with_embedding_noise
+from mmrec_jax.models.api import LanguageModel
+from mmrec_jax.models.noise import read_noise_table
 from mmrec_jax.objectives.api import Objective
-from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
+from mmrec_jax.train.assembly import assemble, build_model, first_params, with_vocabulary
 from mmrec_jax.train.compiled_steps import enable_compile_cache
 from mmrec_jax.train.mesh import (
     abstract_on,
     check_shared_rows,
     distribute,
     make_mesh,
-    row_devices,
     split_cpu,
     state_shardings,
 )
@@ -59,7 +50,7 @@ from mmrec_jax.train.processes import (
     require_shared,
 )
 from mmrec_jax.train.stages import Stage, plan_stages
-from mmrec_jax.train.state import TrainState, from_items, initial_state, to_items
+from mmrec_jax.train.state import TrainState, from_items, to_items
 from mmrec_jax.tree import named_leaves
 
 
@@ -284,110 +275,11 @@ def load_data(config: Config, folder: Workdir, tokenizer: Tokenizer | None = Non
     return data
 
 
-def with_vocabulary(config: Config, tokenizer: Tokenizer) -> FamilyConfig:
-    """The run's model with the rows of its vocabulary; `UserError` if it may not have as many."""
-    if tokenizer.vocab_size > config.model.vocab_size:
-        raise UserError(
-            f"config.model.vocab_size is {config.model.vocab_size}, but the tokenizer has "
-            f"{tokenizer.vocab_size} ids; raise it to at least that"
-        )
-    # A base may have more rows than its tokenizer ids; they are padding.
-    rows = config.model.vocab_size if config.init_from else tokenizer.vocab_size
-    family: FamilyConfig = dataclasses.replace(config.model, vocab_size=rows)
-    return family
-
-
 def _noise_table(config: Config, tokenizer: Tokenizer) -> NDArray[np.float32] | None:
     if not config.noise.table:
         return None
     ids = {tokenizer.id_to_piece(index): index for index in range(tokenizer.vocab_size)}
     return read_noise_table(config.noise.table, ids)
-
-
-def build_model(
-    config: Config,
-    family: FamilyConfig,
-    mesh: Mesh,
-    base: Params | None,
-    steps: int,
-    noise_table: NDArray[np.float32] | None = None,
-) -> LanguageModel:
-    """The run's model: its family's, with adapters on the base and noise where the config says so.
-
-    Under `jax.eval_shape` of a base's shapes it holds shapes, to plan with. `family` has the rows
-    of the vocabulary. It is a `UserError` if an adapter rule does not fit the base.
-    """
-    rows = config.train.microbatch_rows // row_devices(mesh)
-    model = family.fitted(rows, mesh.devices.flat[0].platform).build()
-    adapters, noise = config.adapters, config.noise
-    if adapters.used:
-        assert base is not None  # the config asks for it
-        model = adapt(
-            model,
-            base,
-            adapter_rules(adapters, model),
-            dropout=adapters.dropout,
-            detach_norm=adapters.detach_norm,
-        )
-    if noise.alpha:
-        until = steps if noise.schedule == "linear" else None
-        model = with_embedding_noise(model, noise.alpha, steps=until, table=noise_table)
-    return model
-
-
-def first_params(config: Config, family: FamilyConfig, base: Params | None) -> dict[str, Any]:
-    """What of the parameters begins with the base's values, by path. Traceable."""
-    if base is None:
-        return {}
-    if config.adapters.used:
-        return first_values(base, adapter_rules(config.adapters, family.build()))
-    return named_leaves(base)
-
-
-@dataclasses.dataclass(frozen=True)
-class Parts:
-    """What takes the steps of a run, beside its model."""
-
-    objectives: dict[str, Objective]
-    optimizer: optax.GradientTransformation
-    new_state: Callable[[LanguageModel, dict[str, Any]], TrainState]  # of model, `first_params`
-    state: TrainState  # shapes, dtypes and shardings
-
-
-def assemble(
-    config: Config,
-    model: LanguageModel,
-    tokenizer: Tokenizer,
-    mesh: Mesh,
-    steps: int,
-    given: dict[str, Any],
-) -> Parts:
-    """The parts of a run; of `model` and `given` shapes and dtypes suffice."""
-    train, keeps = config.train, config.train.carry_state or config.train.passes_states
-    if keeps and isinstance(model.state_batch_axes, GrowingState | None):
-        name, off = ("carry_state", False) if train.carry_state else ("state_passing", 0)
-        expected = f"{off} with config.model.family {config.model.family!r}: "
-        train.require(False, name, expected + "it keeps no state of a fixed size")
-    objectives = build_objectives(config, model, tokenizer)
-    new_rows = bool(getattr(model.config, "new_rows", 0))
-    optimizer = build_optimizer(config.optim, steps, model.decays, new_rows=new_rows)
-
-    def new_state(model: LanguageModel, given: dict[str, Any]) -> TrainState:
-        rows = train.batch_size if keeps else None
-        return initial_state(model, objectives, optimizer, train.seed, rows, given=given)
-
-    state = jax.eval_shape(new_state, model, given)
-    state = abstract_on(state, state_shardings(state, model, mesh))
-    return Parts(objectives, optimizer, new_state, state)
-
-
-def build_objectives(
-    config: Config, model: LanguageModel, tokenizer: Tokenizer
-) -> dict[str, Objective]:
-    """The objectives of `config.objectives`, by name."""
-    return {
-        name: objective.build(model, tokenizer) for name, objective in config.objectives.items()
-    }
 
 
 def _check_prompt(prompt: str, tokenizer: Tokenizer) -> None:

@@ -14,8 +14,8 @@ from mmrec_jax.checkpoints.export import (
     read_exported_facts,
     read_exported_params,
 )
-from mmrec_jax.checkpoints.load import TrainedModel
 from mmrec_jax.checkpoints.publish import publish
+from mmrec_jax.checkpoints.saved_model import TrainedModel
 from mmrec_jax.checkpoints.workdir import Workdir
 from mmrec_jax.config import Config
 from mmrec_jax.tokenizers.byte import ByteTokenizer

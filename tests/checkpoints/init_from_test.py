@@ -19,7 +19,8 @@ from tests.refused import mistake, refused
 from tests.small_run import assert_same_bits, begin, linear_config, session_text
 
 _STEPS = 4
-_CONSTANT = {"optim__schedule": "constant", "optim__warmup_steps": 0}
+_UBOO = {"objectives__uboo__weight": 0.1}
+_FINE = {**_UBOO, "optim__schedule": "constant", "optim__warmup_steps": 0}
 
 
 @pytest.fixture(scope="module")
@@ -55,15 +56,15 @@ def _config(base, **overrides):
 
 @pytest.fixture(scope="module")
 def fine(folder, base):
-    assert run(_config(base, **_CONSTANT), folder / "fine") == 0
+    assert run(_config(base, **_FINE), folder / "fine") == 0
     return folder / "fine"
 
 
 @pytest.mark.soak
 def test_a_continued_run_ends_bit_for_bit_as_an_uninterrupted_one(folder, base, fine):
     """`extended_test.py` has a run of adapters in two sessions, `sessions_test.py` one of noise."""
-    assert run(_config(base, train__steps=2, **_CONSTANT), folder / "cut") == 0
-    assert run(_config(base, **_CONSTANT), folder / "cut") == 0
+    assert run(_config(base, train__steps=2, **_FINE), folder / "cut") == 0
+    assert run(_config(base, **_FINE), folder / "cut") == 0
     whole, cut = (read_adapters(path, "last").adapters for path in (fine, folder / "cut"))
     assert_same_bits(cut, whole)
 
@@ -140,7 +141,7 @@ def test_another_base_is_refused_wherever_adapters_meet_one(folder, fine):
     begin(linear_config(session_text(), model__num_layers=1, train__seed=9), stranger, step=3)
     differing = "has adapters of another base", "of the same shape with other parameters"
     refused(lambda: mmrec_jax.load(stranger, adapter=fine), *differing)
-    config = _config(stranger, **_CONSTANT)
+    config = _config(stranger, **_FINE)
     refused(lambda: set_up(config, fine, fresh=False), *differing)
 
 
@@ -188,19 +189,17 @@ def test_a_run_does_not_begin_with_itself(base):
     refused(lambda: set_up(_config(base), base, fresh=True), "the run's own --workdir")
 
 
-@pytest.mark.parametrize("adapters", ["none", "dora"])
 def test_an_objective_brings_its_own_parameters_whatever_the_base_was_trained_on(
-    base, tmp_path, adapters
+    base, fine, tmp_path
 ):
-    rows = {"adapters__embedding_rows": "", "adapters__train": ""} if adapters == "none" else {}
-    short = {"train__steps": 1, "train__eval_every": 1, "train__devices": 1}
-    fields = {**short, **rows, "adapters__kind": adapters, "noise__alpha": 0.0}
-    config = _config(base, **fields, objectives__uboo__weight=0.1)
-    assert run(config, tmp_path / "with") == 0
-    (line,) = (x for x in read_metrics(tmp_path / "with/metrics.jsonl") if x["split"] == "train")
-    assert line["uboo"] > 0
-    _, params, _ = mmrec_jax.load(tmp_path / "with")
-    assert named_leaves(params).keys() == named_leaves(read_model(base).params).keys()
-    if adapters == "none":  # and a base that has such parameters is one for a run without them
-        config = _config(tmp_path / "with", **fields)
-        assert not set_up(config, tmp_path / "without", fresh=False).state.objectives
+    """With adapters and without; and a base that has such parameters suits a run without them."""
+    kept = {"adapters__kind": "none", "adapters__embedding_rows": "", "adapters__train": ""}
+    whole = tmp_path / "whole"
+    assert run(_config(base, **kept, **_UBOO, train__steps=1, train__devices=1), whole) == 0
+    for folder in (fine, whole):
+        lines = read_metrics(folder / "metrics.jsonl")
+        assert all(line["uboo"] > 0 for line in lines if line["split"] == "train")
+        _, params, _ = mmrec_jax.load(folder)
+        assert named_leaves(params).keys() == named_leaves(read_model(base).params).keys()
+    config = _config(whole, **kept)
+    assert not set_up(config, tmp_path / "without", fresh=False).state.objectives

@@ -131,8 +131,9 @@ def test_a_mesh_reads_the_parts_of_the_same_codes(folder, stored):
 def test_a_run_of_ours_is_quantised_as_it_is_read(tmp_path):
     text = session_text()
     begin(linear_config(text), tmp_path / "base", step=1)
-    fields = {"init_from": tmp_path / "base", "adapters__kind": "lora", "train__steps": 1}
-    config = linear_config(text, **fields, adapters__rank=2, adapters__base_dtype="nf4")
+    fields = {"init_from": tmp_path / "base", "adapters__kind": "lora", "adapters__rank": 2}
+    fields |= {"train__steps": 1, "train__sample_tokens": 0}
+    config = linear_config(text, **fields, adapters__base_dtype="nf4")
     assert run(config, tmp_path / "fine") == 0
     model, params, _ = mmrec_jax.load(tmp_path / "fine")
     assert np.isfinite(_logits(model, params)).all()

@@ -29,7 +29,13 @@ def here(monkeypatch):
     return memory
 
 
-def test_a_run_that_fits_and_one_that_does_not(here, capsys):
+def _fake_compiler(monkeypatch, *sizes):
+    fake = program.Program(*(size * 2**20 for size in sizes), {}, 1.0)
+    monkeypatch.setattr(program, "compile_program", lambda lowered: fake)
+
+
+def test_a_run_that_fits_and_one_that_does_not(here, capsys, monkeypatch):
+    _fake_compiler(monkeypatch, 2, 1, 1)
     status, said = run(capsys, "--target=any")
     assert status == 0
     assert "fits: 0% of the 1.00 GiB of each cpu" in said
@@ -56,8 +62,7 @@ def test_json_has_everything(here, capsys):
 
 
 def test_a_gpu_of_which_jax_takes_a_part_alone(here, capsys, monkeypatch):
-    fake = program.Program(800 * 2**20, 500 * 2**20, 300 * 2**20, {}, 1.0)
-    monkeypatch.setattr(program, "compile_program", lambda lowered: fake)
+    _fake_compiler(monkeypatch, 800, 500, 300)
     monkeypatch.setattr(Target, "platform", "gpu")
     assert "XLA_PYTHON_CLIENT_MEM_FRACTION" in run(capsys, "--target=any")[1]
 

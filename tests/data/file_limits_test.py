@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import os
 import random
 import subprocess
@@ -69,45 +70,43 @@ def test_a_record_above_the_limit_is_refused_by_its_name(tmp_path, name):
     assert len(texts(path, limit=1 << 20)) == 3
 
 
-def _peak_of(path, limit):
-    """MiB that reading takes, in a process of its own; its one refusal or the number of texts."""
+def _peak_of(paths, limit):
+    """MiB that reading takes, in a process of its own; of each file its texts and refusals."""
     code = (
-        "import pathlib, pyarrow.parquet\n"
+        "import json, pathlib, pyarrow.parquet\n"
         "from mmrec_jax.data.files.reading import Reading, read_documents\n"
         "def peak():\n"  # of this program alone; ru_maxrss is also that of who started it
         "    status = pathlib.Path('/proc/self/status').read_text()\n"
         "    return int(status.partition('VmHWM:')[2].split()[0])\n"
-        "before, said, count = peak(), [], 0\n"
-        f"for each in read_documents({str(path)!r}, reading=Reading(max_record_bytes={limit}), "
-        "refuse=said.append): count += 1\n"
-        "print((peak() - before) >> 10, count, *said)"
+        "before, found = peak(), []\n"
+        f"for path in {[str(path) for path in paths]!r}:\n"
+        "    said, count = [], 0\n"
+        f"    reading = Reading(max_record_bytes={limit})\n"
+        "    for each in read_documents(path, reading=reading, refuse=said.append): count += 1\n"
+        "    found.append((count, len(said)))\n"
+        "print(json.dumps([(peak() - before) >> 10, found]))"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    peak, count, *said = shown.stdout.split(maxsplit=2)
-    return int(peak), int(count), "".join(said)
+    return json.loads(shown.stdout)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux says what memory peaks")
-@pytest.mark.parametrize("kind", ["zst", "gz", "shared.parquet", "plain.parquet", "line"])
-def test_what_a_small_file_becomes_is_bounded(tmp_path, kind):
+def test_what_a_small_file_becomes_is_bounded(tmp_path):
     """Sizes in headers, or the limit while it is decoded, bound memory; time is linear."""
-    text, limit = "x" * 2_000_000, 4 << 20
-    path = tmp_path / f"a.{'jsonl' if kind == 'line' else kind}"
-    if kind.endswith("parquet"):
-        table = pyarrow.table({"text": [text] * 200})
-        sharing = {"use_dictionary": kind == "shared.parquet", "dictionary_pagesize_limit": 1 << 30}
+    text = "x" * 2_000_000
+    data = b'{"text": "' + text.encode() * 150 + b'"}\n{"text": "b"}'
+    packers = {"a.jsonl.zst": frames, "b.jsonl.gz": gzip.compress, "c.jsonl": bytes}
+    expected = {write(tmp_path / name, pack(data)): [1, 1] for name, pack in packers.items()}
+    for name, shared in (("shared", True), ("plain", False)):
+        table, path = pyarrow.table({"text": [text] * 200}), tmp_path / f"{name}.parquet"
+        sharing = {"use_dictionary": shared, "dictionary_pagesize_limit": 1 << 30}
         pyarrow.parquet.write_table(table, path, compression="zstd", **sharing)
-    else:
-        data = b'{"text": "' + text.encode() * 150 + b'"}\n{"text": "b"}'
-        path = tmp_path / f"a.jsonl.{kind}" if kind != "line" else path
-        path.write_bytes({"zst": frames, "gz": gzip.compress, "line": bytes}[kind](data))
-    peak, count, said = _peak_of(path, limit)
+        expected[path] = [200, 0] if shared else [0, 1]
+    peak, found = _peak_of(expected, 4 << 20)
     assert peak < 150
-    assert (count, bool(said)) == {"shared.parquet": (200, False), "plain.parquet": (0, True)}.get(
-        kind, (1, True)
-    )
+    assert found == [*expected.values()]
 
 
 def _mutated(data, choose):

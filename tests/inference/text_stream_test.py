@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmrec_jax.inference.generate import TextStream
@@ -56,6 +56,7 @@ def test_a_character_appears_with_its_last_byte_and_not_before():
     )
 
 
+@settings(max_examples=40)
 @given(
     prompt=st.text(max_size=12),
     tokens=st.lists(

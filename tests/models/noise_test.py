@@ -69,18 +69,23 @@ _STEPS = 10
 
 
 def _embedded(step, table=None, **options):
-    """What a noisy model makes of embedded tokens of zeros, at a step."""
+    """What a noisy model makes of embedded tokens of zeros, at a step; None: outside training."""
     seen = []
 
     class Spy(type(_GRU)):
         def apply(self, *inputs, perturb=None, **options):
-            seen.append(perturb(jnp.zeros((8, 12, 6))))
+            seen.append(perturb and perturb(jnp.zeros((8, 12, 6))))
 
     model = with_embedding_noise(Spy(_GRU.config), 5.0, table=table, **options)
-    training = Training(jax.random.key(3), jnp.int32(step))
+    training = None if step is None else Training(jax.random.key(3), jnp.int32(step))
     rows = batch()
     model.apply({}, rows["inputs"], None, jnp.asarray(rows["segment_ids"]), training=training)
-    return np.asarray(seen[0])
+    return seen[0]
+
+
+def test_there_is_noise_in_training_alone():
+    assert _embedded(None) is None
+    assert np.any(_embedded(0))
 
 
 def test_a_schedule_and_a_table_are_factors():

@@ -13,6 +13,7 @@ from tests.small_step import batch, linear_model, logits_output
 
 _MODEL = linear_model()
 _OBJECTIVE = Sequence(SequenceConfig(prefixes=4, tokens=2, negatives=3))
+_draw = jax.jit(lambda key, rows: _OBJECTIVE.draw(key, _MODEL, rows, None))
 
 
 def _by_hand(logits, kernel, drawn):
@@ -32,7 +33,7 @@ def _by_hand(logits, kernel, drawn):
 
 def test_value_and_gradient_are_those_of_the_definition(x64, rng):
     rows = batch()
-    drawn = jax.tree.map(np.asarray, _OBJECTIVE.draw(jax.random.key(1), _MODEL, rows, None))
+    drawn = jax.device_get(_draw(jax.random.key(1), rows))
     inputs = rng.normal(size=(8, 12, 20)) * 3, rng.normal(size=(20, 20)) / 4
 
     @jax.jit
@@ -44,7 +45,7 @@ def test_value_and_gradient_are_those_of_the_definition(x64, rng):
     found = sums(*inputs)
     assert relative_error(found[LOSS], total) <= 1e-10
     assert (found["right"], _OBJECTIVE.count(_MODEL, rows | drawn, None)) == (right, count)
-    gradients = jax.grad(lambda *x: sums(*x)[LOSS], argnums=(0, 1))(*inputs)
+    gradients = jax.jit(jax.grad(lambda *x: sums(*x)[LOSS], argnums=(0, 1)))(*inputs)
     for i, gradient in enumerate(gradients):
         move = rng.normal(size=inputs[i].shape)
         expected = slope(lambda *x: _by_hand(*x, drawn)[0], inputs, i, move)
@@ -55,7 +56,7 @@ def test_candidates_are_what_follows_and_what_follows_elsewhere():
     rows, ends = batch(), set()
     inputs, ids = rows["inputs"], rows["segment_ids"]
     for seed in range(20):
-        drawn = jax.tree.map(np.asarray, _OBJECTIVE.draw(jax.random.key(seed), _MODEL, rows, None))
+        drawn = jax.device_get(_draw(jax.random.key(seed), rows))
         own, valid = drawn["candidates"][:, :, 0], drawn["valid"]
         for b, p in np.ndindex(8, 4):
             t = drawn["prefix"][b, p]

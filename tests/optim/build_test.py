@@ -202,12 +202,12 @@ def test_moments_in_bfloat16_are_rounded_from_one_step_to_the_next(rng, name):
 def test_moments_have_their_own_dtype_whatever_the_parameters_have(name, moments):
     params = {"kernel": jnp.ones((3, 4), jnp.bfloat16), "scale": jnp.ones(3)}
     optimizer = build_optimizer(OptimConfig(name=name, moment_dtype=moments), _STEPS, _decays)
-    state = optimizer.init(params)
-    updates, after = optimizer.update(params, state, params)
+    state = jax.eval_shape(optimizer.init, params)
+    updates, after = jax.eval_shape(optimizer.update, params, state, params)
     for each in (state, after):
         assert {x.dtype for x in jax.tree.leaves(each) if x.ndim} == {jnp.dtype(moments)}
     assert {x.dtype for x in jax.tree.leaves(updates)} == {jnp.dtype(jnp.float32)}
-    assert optax.apply_updates(params, updates)["kernel"].dtype == jnp.bfloat16
+    assert jax.eval_shape(optax.apply_updates, params, updates)["kernel"].dtype == jnp.bfloat16
 
 
 @pytest.mark.parametrize(
@@ -293,10 +293,10 @@ def _moved(config, **how):
     """What each table was moved by in every step."""
     params, gradients = _tables()
     optimizer = build_optimizer(config, _STEPS, _decays, **how)
-    state, moved = optimizer.init(params), []
+    state, moved, update = jax.jit(optimizer.init)(params), [], jax.jit(optimizer.update)
     for each in gradients:
-        given = {"embed": dict.fromkeys(params["embed"], jnp.asarray(each))}
-        updates, state = optimizer.update(given, state, params)
+        given = {"embed": dict.fromkeys(params["embed"], np.float32(each))}
+        updates, state = update(given, state, params)
         moved.append(updates["embed"])
     return [np.stack([each[name] for each in moved]) for name in ("new_embedding", "embedding")]
 

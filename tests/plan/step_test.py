@@ -8,7 +8,7 @@ from mmrec_jax.plan.target import Target
 from mmrec_jax.train.compiled_steps import lower_refresh, lower_step
 from mmrec_jax.train.setup import set_up
 from tests.refused import refused
-from tests.small_run import begin, linear_config, small_config, write_text
+from tests.small_run import begin, linear_config, write_text
 
 _MESH = {"train__devices": 8, "mesh__data": 2, "mesh__fsdp": 2, "mesh__tensor": 2}
 _ADAPTED = {
@@ -22,12 +22,11 @@ _ADAPTED = {
 
 @pytest.mark.parametrize("fields", [{"train__carry_state": True}, _ADAPTED], ids=["all", "dora"])
 def test_the_programs_are_those_that_a_run_steps_with_word_for_word(tmp_path, fields):
-    text, made = write_text(tmp_path / "words.txt"), small_config
+    text = write_text(tmp_path / "words.txt")
     if "adapters__kind" in fields:
-        made = linear_config
-        begin(made(text), tmp_path / "base", step=1)
+        begin(linear_config(text), tmp_path / "base", step=1)
         fields = fields | {"init_from": tmp_path / "base"}
-    config = made(text, **_MESH | fields)
+    config = linear_config(text, **_MESH | fields)
     run = set_up(config, tmp_path / "run", fresh=False)
     parts = run.config, run.mesh, run.model
     real = [lower_step(*parts, run.objectives, run.optimizer, run.state).as_text()]

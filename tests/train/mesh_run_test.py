@@ -1,5 +1,7 @@
 """A run that changes its mesh on the way is the run that does not."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -11,8 +13,8 @@ _RUN = {
     "train__steps": 8,
     "train__eval_every": 8,
     "train__checkpoint_every": 4,
+    "train__keep_last": 2,
     "train__sample_tokens": 0,
-    "optim__schedule": "constant",
 }
 _CUBE = {"mesh__data": 2, "mesh__fsdp": 2, "mesh__tensor": 2}
 _SHARED_ROWS = {"mesh__data": 2, "mesh__sequence": 4}
@@ -43,11 +45,10 @@ def test_a_checkpoint_of_one_mesh_goes_on_on_another(tmp_path, adapted, first):
         begin(_config(train__devices=1), tmp_path / "base", step=3)
         fields |= {"init_from": tmp_path / "base", "adapters__kind": "dora", "adapters__rank": 2}
     whole, changed = tmp_path / "whole", tmp_path / "changed"
-    assert run(_config(**fields, train__devices=1), whole) == 0
-    assert run(_config(**fields, **first, train__steps=4), changed) == 0
-    assert run(_config(**fields, mesh__data=1, mesh__fsdp=8), changed) == 0
+    assert run(_config(**fields, **first), whole) == 0
+    shutil.copytree(whole, changed)
+    assert run(_config(**fields, mesh__data=1, mesh__fsdp=8), changed, resume_step=4) == 0
     expected, found = _losses(whole), _losses(changed)
-    del found["validation", 4]  # the end of the first half
     assert found.keys() == expected.keys()
     assert len(found) == 9
     for each, loss in expected.items():

@@ -15,6 +15,7 @@ from mmrec_jax.objectives.config import CrossEntropyConfig, Objectives
 from mmrec_jax.objectives.uboo import UBOOConfig
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.train import mesh as mesh_module
+from mmrec_jax.train.assembly import build_objectives
 from mmrec_jax.train.compiled_steps import lower_refresh, lower_step
 from mmrec_jax.train.mesh import (
     abstract_on,
@@ -25,7 +26,6 @@ from mmrec_jax.train.mesh import (
     split_cpu,
     state_shardings,
 )
-from mmrec_jax.train.setup import build_objectives
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.tree import named_leaves, num_bytes
 from tests.refused import refused

@@ -16,6 +16,7 @@ from mmrec_jax.train.loop import run
 from tests import small_run
 from tests.refused import refused
 from tests.small_run import (
+    LINEAR,
     assert_same_bits,
     begin,
     command,
@@ -124,7 +125,7 @@ def test_an_exported_model_is_no_workdir(copy, tmp_path, capsys):
 def test_one_process_writes_in_a_folder_and_notices_when_it_is_gone(tmp_path):
     """The second terminal, with `--fresh` too; then the folder is moved under the first."""
     folder = tmp_path / "run"
-    fields = _RUN | {"train__steps": 10**6, "train__dashboard": False}
+    fields = LINEAR | _RUN | {"train__steps": 10**6, "train__dashboard": False}
     with started(command(folder, *flags(**fields))) as first:
         while not (folder / "checkpoints" / "4").exists():
             assert first.poll() is None, first.communicate()[1]

@@ -13,9 +13,9 @@ from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.objectives.config import Objectives
 from mmrec_jax.objectives.uboo import UBOOConfig
 from mmrec_jax.stages import StageConfig
+from mmrec_jax.train.assembly import build_objectives
 from mmrec_jax.train.compiled_steps import lower_step
 from mmrec_jax.train.mesh import abstract_on, make_mesh, shard_batch, state_shardings
-from mmrec_jax.train.setup import build_objectives
 from tests.refused import refused
 from tests.small_step import RECORDER, TOKENIZER, assert_close, batch, start
 

@@ -1,4 +1,4 @@
-"""delta_steps against a float64 loop of the definition; delta_scan against delta_steps."""
+"""delta_steps and delta_scan against a float64 loop of the definition and its gradients."""
 
 import functools
 
@@ -11,7 +11,7 @@ import pytest
 from mmrec_jax.models.mmrec.delta_chunk import inverse_unit_lower
 from mmrec_jax.models.mmrec.memory import delta_scan, delta_steps
 from tests.models.mmrec.derivatives import assert_second_order
-from tests.models.mmrec.loops import assert_close, delta_loop, relative_error
+from tests.models.mmrec.loops import assert_close, delta_loop, delta_loop_gradient, relative_error
 
 BATCH, HEADS, SLOTS, VALUES = 2, 2, 5, 3
 
@@ -67,14 +67,14 @@ def cotangents(rng, length):
 
 
 def single(tree):
-    return {name: jnp.asarray(x, jnp.float32) for name, x in tree.items()}
+    return {name: jnp.float32(x) for name, x in tree.items()}
 
 
 _RESETS = ("none", "first", "random", "borders")
 
 
-def assert_chunks_match_steps(inputs, rng, chunk, correct, tolerances=(1e-5,) * 3, resets=_RESETS):
-    """The scan in float32 is the step form in float64 on the same numbers, with all gradients.
+def assert_chunks_match_loop(inputs, rng, chunk, correct, tolerances=(1e-5,) * 3, resets=_RESETS):
+    """The scan in float32 is the loop in float64 on the same numbers, with all gradients.
 
     `tolerances` are of the reads, the gradients, and the gradient of alpha.
     """
@@ -82,12 +82,11 @@ def assert_chunks_match_steps(inputs, rng, chunk, correct, tolerances=(1e-5,) * 
     g, g_last = cotangents(rng, length)
     g, g_last = jnp.asarray(g, inputs["v"].dtype), jnp.float32(g_last)
     run = value_and_gradients(delta_scan, chunk=chunk, error_correction=correct)
+    exact, *weights = jax.tree.map(np.float64, (inputs, g, g_last))
     every = random_resets(rng, length)
-    for reset in (jnp.asarray(every[name]) for name in resets):
-        with jax.enable_x64(True):
-            exact = jax.tree.map(lambda x: jnp.asarray(np.float64(x)), (inputs, g, g_last))
-            steps = value_and_gradients(delta_steps, error_correction=correct)
-            (r, last), gradients = jax.device_get(steps(exact[0], reset, *exact[1:]))
+    for reset in (every[name] for name in resets):
+        r, last = delta_loop(**exact, reset=reset, error_correction=correct)
+        gradients = delta_loop_gradient(exact, reset, *weights, error_correction=correct)
         (got_r, got_last), got = run(inputs, reset, g, g_last)
         assert (got_r.dtype, got_last.dtype) == (inputs["v"].dtype, jnp.float32)
         assert relative_error(got_r, r) <= tolerances[0]
@@ -121,13 +120,16 @@ def test_steps_match_float64_loop(error_correction, rng, x64):
 @pytest.mark.parametrize(
     ("length", "chunk", "error_correction"),
     [
-        *[(length, chunk, True) for length, chunk in ((200, 32), (200, 1), (65, 16), (64, 64))],
-        *[(63, 32, True), (3, 2, True), (1, 8, True), (70, 16, False), (3, 8, False)],
+        *[
+            (length, chunk, True)
+            for length, chunk in ((200, 32), (20, 1), (64, 64), (3, 2), (1, 8))
+        ],
+        (70, 16, False),
     ],
 )
-def test_chunks_match_steps(length, chunk, error_correction, rng):
+def test_chunks_match_float64_loop(length, chunk, error_correction, rng):
     inputs = single(random_inputs(rng, length))
-    assert_chunks_match_steps(inputs, rng, chunk, error_correction)
+    assert_chunks_match_loop(inputs, rng, chunk, error_correction)
 
 
 @pytest.mark.parametrize("error_correction", [True, False])
@@ -138,7 +140,7 @@ def test_fast_forgetting(error_correction, rng):
     """
     inputs = single(random_inputs(rng, 200))
     inputs["alpha"] = jnp.full_like(inputs["alpha"], 1e-3)
-    assert_chunks_match_steps(inputs, rng, 64, error_correction, (1e-5, 1e-5, 1e-4))
+    assert_chunks_match_loop(inputs, rng, 64, error_correction, (1e-5, 1e-5, 1e-4))
 
 
 @pytest.mark.parametrize("chunk", [16, 100])
@@ -148,21 +150,21 @@ def test_identical_keys(chunk, rng):
     inputs["k"] = jnp.broadcast_to(inputs["k"][:, :1], inputs["k"].shape)
     inputs["alpha"] = jnp.full_like(inputs["alpha"], 0.999)
     inputs["beta"] = jnp.full_like(inputs["beta"], 0.95)
-    assert_chunks_match_steps(inputs, rng, chunk, True, resets=("none",))
+    assert_chunks_match_loop(inputs, rng, chunk, True, resets=("none",))
 
 
 def test_bfloat16_inputs_accumulate_in_float32(rng):
     """Decays and strengths stay float32, as in the model; queries, keys and values are narrow."""
     inputs = single(random_inputs(rng, 200))
     low = inputs | {name: inputs[name].astype(jnp.bfloat16) for name in "qkv"}
-    assert_chunks_match_steps(low, rng, 32, True, (2e-2, 2e-2, 2e-2), resets=("random",))
+    assert_chunks_match_loop(low, rng, 32, True, (2e-2, 2e-2, 2e-2), resets=("random",))
 
 
 def test_decay_at_a_reset_does_not_matter(rng):
     """A document's first token forgets everything whatever its alpha, to the last bit."""
-    inputs, reset = single(random_inputs(rng, 63)), random_resets(rng, 63)["random"]
+    inputs, reset = single(random_inputs(rng, 200)), random_resets(rng, 200)["random"]
     other = inputs | {"alpha": jnp.where(reset[..., None], 1e-20, inputs["alpha"])}
-    g, g_last = (jnp.float32(x) for x in cotangents(rng, 63))
+    g, g_last = (jnp.float32(x) for x in cotangents(rng, 200))
     run = value_and_gradients(delta_scan, chunk=32, error_correction=True)
     both = [run(x, jnp.asarray(reset), g, g_last) for x in (inputs, other)]
     jax.tree.map(np.testing.assert_array_equal, *both)
@@ -211,7 +213,7 @@ def test_the_gradient_is_differentiable(rng, x64):
 # The inverse of I + A, on the correlated keys that a language model really has.
 
 
-@pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 17, 33, 64])
+@pytest.mark.parametrize("size", [1, 7, 9, 33, 64])
 def test_the_inverse_matches_float64(size, rng):
     """`A = beta_i (k_i . k_j)` below the diagonal, of keys with a mean cosine."""
     run = jax.jit(lambda a, g: (lambda y, pull: (y, pull(g)[0]))(*jax.vjp(inverse_unit_lower, a)))
