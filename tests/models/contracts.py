@@ -11,10 +11,9 @@ from mmrec_jax.config import AdapterConfig
 from mmrec_jax.dora.adapted_model import adapt, adapter_rules, first_values
 from mmrec_jax.models.api import Training
 from mmrec_jax.optim.build import decay_mask
-from mmrec_jax.train.mesh import shard_params
 from mmrec_jax.tree import map_named, named_leaves
 from tests.families import used
-from tests.small_step import assert_close, mesh, moved
+from tests.small_step import assert_close, mesh, moved, shard_params
 
 _ROWS, _LENGTH = 3, 8
 # Two documents and padding; one over the whole row; a border in the middle and padding.

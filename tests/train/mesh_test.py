@@ -23,14 +23,13 @@ from mmrec_jax.train.mesh import (
     make_mesh,
     mesh_shape,
     shard_batch,
-    shard_params,
     split_cpu,
     state_shardings,
 )
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.tree import named_leaves, num_bytes
 from tests.refused import refused
-from tests.small_step import TOKENIZER, assert_close, batch, mesh, moved
+from tests.small_step import TOKENIZER, assert_close, batch, mesh, moved, shard_params
 
 _SMALL = {"vocab_size": 24, "model_dim": 16, "num_layers": 2, "num_memories": 2, "chunk": 4}
 _LINEAR = {"gate": "none", "memory": "none"}
