@@ -12,7 +12,7 @@ from mmrec_jax.models.api import Output
 from mmrec_jax.models.mmrec.config import MMRecConfig
 from mmrec_jax.objectives.config import CrossEntropyConfig
 from mmrec_jax.tokenizers.char import CharTokenizer
-from mmrec_jax.train.mesh import arrange, replicated, shard_batch, state_shardings
+from mmrec_jax.train.mesh import arrange, replicated, shard_batch, shardings, state_shardings
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_train_step
 
@@ -66,6 +66,11 @@ def moved(params, size=0.1, seed=9):
         return leaf + np.asarray(size * rng.normal(size=leaf.shape), leaf.dtype)
 
     return jax.tree.map(move, params)
+
+
+def shard_params(params, model, mesh):
+    """Parameters as a mesh holds them."""
+    return jax.device_put(params, shardings(params, model.partition_specs(params), mesh))
 
 
 def build(model, **configs):

@@ -54,7 +54,7 @@ class StageRecord:
 
 
 def _change(name: str, old: Any, new: Any) -> str:
-    return f"{name} has changed" if " " in name else f"{name}: {old!r} was, {new!r} is"
+    return f"{name} has changed" if " " in name else f"{name} was {old!r}, is {new!r}"
 
 
 class Record:

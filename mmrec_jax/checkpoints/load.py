@@ -119,8 +119,9 @@ def with_adapter(base: SavedModel, adapter: str | os.PathLike[str]) -> TrainedMo
         found = read_peft(adapter, read.params, tensor_names(base.model))
         return dataclasses.replace(read, params=_merged(read.params, found))
     # The same tokenizer, with whatever fine-tuning keeps beside it.
+    trained = read_adapters(adapter)
     own = load_tokenizer(Workdir(Path(adapter)).tokenizer)
-    merged = merge_adapters(base, read_adapters(adapter), own)
+    merged = merge_adapters(base, trained, own)
     check_same_tokenizer(own.fingerprint, merged.tokenizer.fingerprint, str(base.root))
     return dataclasses.replace(merged, tokenizer=own)
 

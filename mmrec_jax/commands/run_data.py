@@ -15,6 +15,7 @@ from mmrec_jax.data.text_dataset import TextDataset
 from mmrec_jax.data.token_store import TokenStore
 from mmrec_jax.errors import UserError
 from mmrec_jax.inference.chat import chat_encoder
+from mmrec_jax.tokenizers.conversation import Conversation
 from mmrec_jax.tokenizers.tokenizer import Tokenizer
 
 
@@ -37,8 +38,9 @@ def open_data(options: argparse.Namespace, config: Config, tokenizer: Tokenizer)
     if on_task(config, options):
         task = TaskDataset(config.data)
         return RunData(task, config.data.source, task.describe())
-    if options.data is not None and _holds_conversations(config, options.data):
-        conversations = read_conversations(options.data, config.data.record_fields)
+    source = options.data or f"the run's validation split ({config.data.source})"
+    conversations = _conversations(config, options.data)
+    if conversations is not None:
         length, overlong = config.data.seq_len, config.data.overlong
         store, fit = encode_examples(conversations, chat_encoder(tokenizer), length, overlong)
         description = (
@@ -46,9 +48,8 @@ def open_data(options: argparse.Namespace, config: Config, tokenizer: Tokenizer)
             f"than a row of {length:,}: {fit}"
         )
         data = TextDataset(config.data, tokenizer, (store,), store)
-        return RunData(data, options.data, description, conversations=True)
-    source, documents = run_text(options, config)
-    store = TokenStore.from_documents(documents, tokenizer)
+        return RunData(data, source, description, conversations=True)
+    store = TokenStore.from_documents(_text(options, config), tokenizer)
     description = f"{store.num_documents:,} documents, {store.num_bytes:,} bytes"
     return RunData(TextDataset(config.data, tokenizer, (store,), store), source, description)
 
@@ -65,18 +66,24 @@ def on_task(config: Config, options: argparse.Namespace) -> bool:
     return True
 
 
-def _holds_conversations(config: Config, pattern: str) -> bool:
-    """Whether the run was trained on conversations, and the files may be of such."""
+def _conversations(config: Config, pattern: str | None) -> list[Conversation] | None:
+    """Those of the files, or held out; None: the run or the files are of text."""
     if config.data.prompt_style != "chat":
-        return False
-    return not all(file_kind(Path(part)) == "text" for part in split_pattern(pattern, "--data"))
+        return None
+    if pattern is None:
+        held = config.data.load().get("validation")
+        expected = "above 0 for a validation split; or give some conversations with --data=FILE"
+        config.data.require(bool(held), "validation_fraction", expected)
+        return held
+    if all(file_kind(Path(part)) == "text" for part in split_pattern(pattern, "--data")):
+        return None
+    return read_conversations(pattern, config.data.record_fields)
 
 
-def run_text(options: argparse.Namespace, config: Config) -> tuple[str, list[Document]]:
-    """What to call the text, and its documents: of `--data`, or the run's validation split."""
-    if options.data is not None:
-        reading = Reading(options.documents, options.field)
-        documents = list(read_documents(options.data, "--data", reading))
-        return options.data, require_text(documents, options.data, "--data")
-    name = f"the run's validation split ({config.data.source})"
-    return name, config.data.validation_documents(config)
+def _text(options: argparse.Namespace, config: Config) -> list[Document]:
+    """The documents of `--data`, or the run's validation split."""
+    if options.data is None:
+        return config.data.validation_documents(config)
+    reading = Reading(options.documents, options.field)
+    documents = list(read_documents(options.data, "--data", reading))
+    return require_text(documents, options.data, "--data")

@@ -78,12 +78,12 @@ def logits(model: LanguageModel, params: Params, tokens: ArrayLike) -> Float[Arr
       Logits in float32; those at t predict token t + 1. Compiled once for each shape.
 
     Raises:
-      ValueError: the tokens are no ids [B, T] of the model's vocabulary.
+      ValueError: the tokens are no ids [B, T] of the model's vocabulary, or there is none.
     """
     ids, size = np.asarray(tokens), model.config.vocab_size
-    if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
+    if ids.ndim != 2 or not ids.size or not np.issubdtype(ids.dtype, np.integer):
         raise ValueError(f"tokens must be integers [B, T]; they are {ids.dtype} {list(ids.shape)}")
-    if ids.size and not 0 <= ids.min() <= ids.max() < size:
+    if not 0 <= ids.min() <= ids.max() < size:
         raise ValueError(
             f"tokens are from {ids.min()} to {ids.max()}; the vocabulary is from 0 to {size - 1}"
         )

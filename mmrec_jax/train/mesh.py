@@ -20,7 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceShardin
 from mmrec_jax.config import Config, MeshConfig
 from mmrec_jax.data.batch import DTYPES
 from mmrec_jax.errors import UserError
-from mmrec_jax.models.api import LanguageModel, Params
+from mmrec_jax.models.api import LanguageModel
 from mmrec_jax.models.partition import ROWS
 from mmrec_jax.objectives.api import Batch
 from mmrec_jax.stages import staged
@@ -297,11 +297,6 @@ def abstract_batch(config: Config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct
         name: jax.ShapeDtypeStruct(shape, dtype, sharding=by_row(mesh))
         for name, dtype in DTYPES.items()
     }
-
-
-def shard_params(params: Params, model: LanguageModel, mesh: Mesh) -> Params:
-    """Parameters that every process has, each device with its part of them."""
-    return jax.tree.map(distribute, params, shardings(params, model.partition_specs(params), mesh))
 
 
 def distribute(array: jax.Array, sharding: NamedSharding) -> jax.Array:

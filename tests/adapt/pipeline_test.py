@@ -149,7 +149,7 @@ def test_stages_follow_each_other_and_read_the_text_each_in_an_order_of_its_own(
 def test_a_changed_field_runs_its_stage_and_what_follows(finished, root, flags):
     found = _to_run(_config(flags, "--config.third.lr_factor=0.4"), root)
     assert [*found] == ["third", "instruct", "evaluate", "export"]
-    assert found["third"] == "config.third.lr_factor: 1.0 was, 0.4 is"
+    assert found["third"] == "config.third.lr_factor was 1.0, is 0.4"
     assert found["export"] == "stage evaluate is run again"
     assert next(iter(_to_run(_config(flags, "--config.noise.alpha=1"), root))) == "instruct"
     rows = _to_run(_config(flags, "--config.extension.method=average"), root)

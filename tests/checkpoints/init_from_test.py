@@ -111,6 +111,8 @@ def test_loading_merging_and_exporting_agree(folder, base, fine, monkeypatch, ca
     assert_same_bits(found, params)
     capsys.readouterr()
 
+    absent = "generate", f"--workdir={base}", f"--adapter={folder / 'absent'}"
+    assert "there is no run here" in mistake(capsys, *absent)
     for run_folder, out, named in (
         (fine, "merged", "there is something here already"),
         (base, "other", "this run trained all parameters; it has no adapters"),

@@ -91,6 +91,16 @@ def test_a_model_of_conversations_reads_plain_text_as_text(run, text, tmp_path):
     assert out[1].startswith("responses: ")
 
 
+def test_without_data_the_conversations_that_a_run_held_out_are_evaluated(run, tmp_path):
+    (tmp_path / "missing").mkdir()
+    talks = [{"prompt": f"göl {n}?", "completion": "evet"} for n in range(99)]
+    lines = "\n".join(map(json.dumps, talks))
+    (tmp_path / "missing" / "talks.jsonl").write_text(lines, "utf-8")
+    out = run("eval loss", source="instructions").splitlines()
+    assert out[0].startswith("1 examples, 4 bytes of responses")
+    assert out[1].startswith("responses: ")
+
+
 def test_a_task_at_given_and_at_doubling_lengths(run, tmp_path):
     out = run("eval loss", "--lengths=8,40", source="parity").splitlines()
     assert "tokens 192" in out  # of 4 sequences of each length
@@ -165,7 +175,7 @@ def test_the_evaluators_of_a_run_are_reached_by_their_names(run, text):
     [
         ("eval nothing", ["--data=TEXT"], {}, "nothing"),
         ("eval loss", ["--data=x"], {"source": "parity"}, "--data"),
-        ("eval loss", [], {"source": "instructions"}, "--data"),
+        ("eval loss", [], {"source": "instructions"}, "config.data.train"),
         ("eval loss", ["--data=TEXT", "--batch-size=0"], {}, "--batch-size is 0"),
         ("eval loss", ["--data=TEXT", "--lengths=8"], {}, "--lengths"),
         ("eval length", ["--data=TEXT", "--sequences=8"], {}, "--sequences"),

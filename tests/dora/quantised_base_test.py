@@ -19,7 +19,6 @@ from mmrec_jax.models.transformer.config import TransformerConfig
 from mmrec_jax.optim.build import build_optimizer
 from mmrec_jax.quantised import dequantise, quantise
 from mmrec_jax.train.estimator import make_estimator
-from mmrec_jax.train.mesh import shard_params
 from mmrec_jax.train.state import initial_state
 from mmrec_jax.train.step import make_eval_step, make_refresh, make_train_step
 from mmrec_jax.tree import map_named, named_leaves
@@ -32,6 +31,7 @@ from tests.small_step import (
     mesh,
     moved,
     on_mesh,
+    shard_params,
     start,
 )
 

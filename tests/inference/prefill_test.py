@@ -84,7 +84,7 @@ def test_logits_of_rows(rng):
         _close(row, whole(*family, tokens)[0])
 
 
-@pytest.mark.parametrize("tokens", [[1, 2], [[0.5]], [[258]], [[-1, 0]]])
+@pytest.mark.parametrize("tokens", [[1, 2], [[0.5]], [[258]], [[-1, 0]], np.zeros((1, 0), int)])
 def test_what_are_no_ids_is_refused(tokens):
     with pytest.raises(ValueError, match="tokens"):
         mmrec_jax.logits(*small("gru"), np.array(tokens))

@@ -1,4 +1,4 @@
-"""What every model family has to do; `assert_family` asserts all of it."""
+"""The contract of `models/api.py`: what every family has to do, one part a function."""
 
 import functools
 
@@ -11,10 +11,9 @@ from mmrec_jax.config import AdapterConfig
 from mmrec_jax.dora.adapted_model import adapt, adapter_rules, first_values
 from mmrec_jax.models.api import Training
 from mmrec_jax.optim.build import decay_mask
-from mmrec_jax.train.mesh import shard_params
 from mmrec_jax.tree import map_named, named_leaves
 from tests.families import used
-from tests.small_step import assert_close, mesh, moved
+from tests.small_step import assert_close, mesh, moved, shard_params
 
 _ROWS, _LENGTH = 3, 8
 # Two documents and padding; one over the whole row; a border in the middle and padding.
@@ -22,7 +21,7 @@ _SEGMENTS = jnp.int32([[1, 1, 1, 2, 2, 2, 2, 0], [3] * 8, [4] * 4 + [5] * 3 + [0
 
 
 class Case:
-    """A model with parameters away from their start, and what its tests share."""
+    """A model that "fsdp" and "tensor" 2 divide, away from its start, and what its tests share."""
 
     def __init__(self, model):
         self.model = model
@@ -42,13 +41,6 @@ class Case:
         """Of the whole rows."""
         state = self.model.initial_state(_ROWS)
         return self.apply(self.model, self.params, self.tokens, state, _SEGMENTS)
-
-
-def assert_family(model):
-    """Asserts the contract of `models/api.py`, of a model that "fsdp" and "tensor" 2 divide."""
-    case = Case(model)
-    for contract in CONTRACTS:
-        contract(case)
 
 
 def _start_is_that_of_its_key(case):

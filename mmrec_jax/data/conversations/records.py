@@ -23,8 +23,14 @@ from mmrec_jax.data.kinds.instructions import COMMON_SHAPES, RecordFields
 from mmrec_jax.errors import UserError
 from mmrec_jax.tokenizers.conversation import ROLES, Conversation, Message
 
-_SHAPES = "messages", "conversations", "instruction", "prompt"
-_REFUSED = (
+_SHAPES: dict[str, tuple[str, ...]] = {
+    "messages": (),
+    "conversations": (),
+    "instruction": ("input", "output", "history"),
+    "prompt": ("completion",),
+}
+_REFUSED = (  # of a record that does not read them
+    *("input", "output", "history", "completion", "label"),
     *("system_prompt", "context", "documents", "functions", "function_call"),
     *("image", "images", "video", "videos", "audio", "audios", "chosen", "rejected"),
     *("weight", "train", "trainable", "mask", "loss", "chat_template_kwargs"),
@@ -54,10 +60,11 @@ def read_record(
         not in turns.
     """
     record = fields.present(record)
-    refused = [name for name in _REFUSED if name in record and name not in fields]
-    if refused:
-        raise _not_understood(f"{location}: field {refused[0]!r}")
     shapes = [name for name in _SHAPES if name in record]
+    read = fields if fields.prompt else [name for shape in shapes for name in _SHAPES[shape]]
+    for name in _REFUSED:
+        if name not in read and record.get(name) not in (None, "", []):
+            raise _not_understood(f"{location}: field {name!r}")
     if not fields.prompt and len(shapes) != 1:
         names = ", ".join(sorted(record)) or "none"
         raise UserError(

@@ -44,6 +44,7 @@ _ONE = ["u:a", "a:b"]
     ("record", "expected"),
     [
         ({"prompt": "a", "completion": "b", "id": 3}, _ONE),
+        ({"prompt": "a", "completion": "b", "context": "", "images": []}, _ONE),
         ({"prompt": [user()], "completion": [assistant()]}, _ONE),
         ({"prompt": [system(), user(), assistant("x"), user("c")], "completion": "d"},
          ["s:s", "u:a", "(a:x)", "u:c", "a:d"]),
@@ -108,6 +109,10 @@ def test_texts_are_composed_and_those_that_are_learnt_joined():
         ({"prompt": "a", "completion": " \n"}, "'completion'"),
         ({"prompt": "a", "completion": "b", "images": ["x"]}, "'images'"),
         ({"prompt": "a", "completion": "b", "weight": 0}, "'weight'"),
+        ({"prompt": "a", "completion": "b", "label": False}, "'label'"),
+        ({"prompt": "a", "completion": "b", "input": "c"}, "'input'"),
+        ({"instruction": "a", "output": "b", "completion": "c"}, "'completion'"),
+        ({"messages": [user(), assistant()], "history": [["c", "d"]]}, "'history'"),
         ({"prompt": 5, "completion": "b"}, "'prompt'"),
         ({"prompt": "a", "completion": "b", "tools": 3}, "'tools'"),
         ({"prompt": "a", "completion": "b", "system": 3}, "system"),
