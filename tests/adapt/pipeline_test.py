@@ -131,10 +131,13 @@ def test_equal_bytes_are_read_with_and_without_new_tokens(flags):
     assert control[1] == round(2000 * (0.9 * 0.4 + 0.1 * 0.3))
 
 
-def test_stages_read_the_text_each_in_an_order_of_its_own(flags):
+def test_stages_follow_each_other_and_read_the_text_each_in_an_order_of_its_own(flags):
     rates = {"tokens_per_byte": {"turkish": 0.4, "english": 0.3}}
     analysed = {**rates, "texts": {"turkish": {"bytes": 900}}}
     job = Job(_config(flags), Path("somewhere"), {"analyse": analysed, "extend": rates})
+    runs = [run for stage in job.config.lengths for run in job.runs(stage).values()]
+    *before, _ = (str(job.folder(stage)) for stage in job.config.lengths)
+    assert [run.adapters.init_from for run in runs] == ["", *before]
     of_control = {folder.name: run.data.seed for folder, run in job.runs("control").items()}
     seeds = {
         stage: run.data.seed for stage in ("align", *of_control) for run in job.runs(stage).values()
@@ -174,7 +177,7 @@ def test_stages_are_chosen_by_name(finished, root, flags):
 
 def test_a_dry_run_says_tokens_memory_and_time_and_writes_nothing(finished, root, flags, tmp_path):
     before = sorted(root.rglob("*"))
-    lines = [*dry_run(_config(flags), root, until="first")]
+    lines = [*dry_run(_config(flags), root)]
     assert sorted(root.rglob("*")) == before
     (first,) = (line for line in lines if line.startswith("first "))
     assert "bytes" in first

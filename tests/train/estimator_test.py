@@ -17,13 +17,18 @@ from tests.small_step import RECORDER, assert_close, batch, build, linear_model,
 
 
 @functools.cache
-def _estimates(accumulate=1, share=0.5, steps=1, noisy=False):
-    """Of successive steps on the same batch at the same parameters."""
+def _begun(noisy):
     model = linear_model(dropout=0.5 if noisy else 0.0)
     objectives = build(model, uboo=UBOOConfig(weight=3.0)) if noisy else build(model)
     model = with_embedding_noise(model, 50.0) if noisy else model
+    return model, jax.jit(lambda: start(model, objectives, scale_by_sophia()))()
+
+
+@functools.cache
+def _estimates(accumulate=1, share=0.5, steps=1, noisy=False):
+    """Of successive steps on the same batch at the same parameters."""
+    model, state = _begun(noisy)
     estimator = make_estimator(OptimConfig(name="sophia_g", estimator_batch=share), accumulate)
-    state = jax.jit(lambda: start(model, objectives, scale_by_sophia()))()
     refresh = jax.jit(make_refresh(estimator, b2=0.0))  # whose average is the estimate
     return [
         refresh(model, state.replace(step=jnp.int32(number)), batch()).opt_state.h

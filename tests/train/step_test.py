@@ -23,11 +23,16 @@ def _objectives(model, **uboo):
     return build(model, vowel_harmony=harmony, uboo=UBOOConfig(weight=_WEIGHTS["uboo"], **uboo))
 
 
+@functools.cache
+def _begun():
+    model = linear_model()
+    return jax.jit(lambda: start(model, _objectives(model)))()
+
+
 def _gradient(**uboo):
     model = linear_model()
-    objectives = _objectives(model, **uboo)
-    state = jax.jit(lambda: start(model, objectives))()
-    after, metrics = jax.jit(make_train_step(RECORDER, objectives))(model, state, batch())
+    step = jax.jit(make_train_step(RECORDER, _objectives(model, **uboo)))
+    after, metrics = step(model, _begun(), batch())
     return after.opt_state, metrics
 
 
@@ -61,13 +66,12 @@ def _by_hand():
         }
 
     @jax.jit
-    def found():
-        state = start(model, objectives)
+    def found(state):
         values, pullback = jax.vjp(means, {**state.params, "objectives": state.objectives})
         zeros = dict.fromkeys(values, jnp.zeros(()))
         return values, {name: pullback({**zeros, name: jnp.ones(())})[0] for name in values}
 
-    return found()
+    return found(_begun())
 
 
 def test_the_gradient_is_that_of_the_weighted_sum_of_all_means():
@@ -114,8 +118,7 @@ def test_gradients_are_taken_apart_in_float32_where_float64_is_switched_on():
 def test_without_cross_entropy_the_loss_is_what_is_minimised():
     model = linear_model()
     objectives = {"uboo": _objectives(model)["uboo"]}
-    state = jax.jit(lambda: start(model, objectives))()
-    _, metrics = jax.jit(make_train_step(RECORDER, objectives))(model, state, batch())
+    _, metrics = jax.jit(make_train_step(RECORDER, objectives))(model, _begun(), batch())
     np.testing.assert_allclose(metrics["loss"], 0.5 * metrics["uboo"], rtol=1e-6)
 
 
@@ -133,14 +136,19 @@ def test_the_norm_is_that_before_clipping():
 @functools.cache
 def _wet(accumulate):
     model = linear_model(dropout=0.5)
-    state = jax.jit(lambda: start(model, build(model), _STILL))()
-    return model, state, jax.jit(make_train_step(_STILL, build(model), accumulate))
+    return model, jax.jit(make_train_step(_STILL, build(model), accumulate))
+
+
+@functools.cache
+def _wet_state():
+    model = linear_model(dropout=0.5)
+    return jax.jit(lambda: start(model, build(model), _STILL))()
 
 
 def _dropout_losses(accumulate, rows, steps, state=None):
     """Losses of steps that change nothing but the step's number, on equal rows."""
-    model, begin, step = _wet(accumulate)
-    state = state or begin
+    model, step = _wet(accumulate)
+    state = state or _wet_state()
     same = {name: np.repeat(x, rows, axis=0) for name, x in batch((12,)).items()}
     losses = []
     for _ in range(steps):
@@ -169,7 +177,7 @@ def test_dropout_differs_between_microbatches():
 def test_evaluation_predicts_every_token_without_dropout(half):
     """Also where it goes on from a state."""
     model, rows = linear_model(dropout=0.5), batch()
-    params = _wet(1)[1].params
+    params = _wet_state().params
     inputs = rows["inputs"], None, rows["segment_ids"]
     output = jax.jit(model.apply)(params, *inputs)
     log_p = np.asarray(jax.nn.log_softmax(output.logits), np.float64)

@@ -13,13 +13,8 @@ from tests.models.mmrec.derivatives import (
     assert_second_order,
     assert_vmap_and_checkpoint_change_nothing,
 )
-from tests.models.mmrec.loops import (
-    OPTIMISED,
-    assert_close,
-    gated_loop,
-    gated_loop_gradient,
-    relative_error,
-)
+from tests.models.mmrec.loops import OPTIMISED, assert_close, gated_loop, relative_error
+from tests.models.mmrec.scans import gated_loops, random_resets
 
 BATCH, WIDTH = 3, 4
 
@@ -44,12 +39,6 @@ def random_inputs(
     }
 
 
-def random_resets(rng: np.random.Generator, length: int) -> list[np.ndarray]:
-    edges = np.zeros((BATCH, length), bool)
-    edges[:, [0, -1]] = True
-    return [np.zeros((BATCH, length), bool), rng.random((BATCH, length)) < 0.1, edges]
-
-
 @functools.partial(jax.jit, static_argnames="backend", compiler_options=OPTIMISED)
 def value_and_gradients(inputs, reset, g, g_last, backend):
     def solve(inputs):
@@ -68,17 +57,14 @@ def check(inputs, resets, rng, dtype, tolerance, backend):
     g = jnp.asarray(rng.normal(size=exact["b"].shape), dtype)
     g_last = jnp.asarray(rng.normal(size=exact["h0"].shape), wide)
     for reset in resets:
-        h = gated_loop(**exact, reset=reset)
-        gradients = gated_loop_gradient(
-            exact | {"reset": reset}, h, np.float64(g), np.float64(g_last)
-        )
+        h, h_last, gradients = gated_loops(exact, reset, np.float64(g), np.float64(g_last))
         (got_h, got_last), got, info = value_and_gradients(
             narrow, jnp.asarray(reset), g, g_last, backend
         )
         assert not info["fell_back"]
         assert (got_h.dtype, got_last.dtype) == (dtype, wide)
         assert relative_error(got_h, h) <= tolerance
-        assert relative_error(got_last, h[:, -1]) <= min(tolerance, 1e-5)
+        assert relative_error(got_last, h_last) <= min(tolerance, 1e-5)
         assert_close(got, gradients, tolerance)
 
 
@@ -87,18 +73,25 @@ def check(inputs, resets, rng, dtype, tolerance, backend):
     [*(("newton", length) for length in (1, 3, 1000)), ("sequential", 1000)],
 )
 def test_matches_float64_loop(length, rng, backend):
-    check(random_inputs(rng, length), random_resets(rng, length), rng, jnp.float32, 1e-5, backend)
+    check(
+        random_inputs(rng, length),
+        random_resets(rng, BATCH, length),
+        rng,
+        jnp.float32,
+        1e-5,
+        backend,
+    )
 
 
 def test_matches_float64_loop_where_the_gate_is_steep(rng, x64, backend):
     """|w| = 8: the Jacobian leaves [-1, 1] and float32 itself drifts, so double precision."""
     inputs = random_inputs(rng, 1000, weight=8.0)
-    check(inputs, random_resets(rng, 1000), rng, jnp.float64, 1e-8, backend)
+    check(inputs, random_resets(rng, BATCH, 1000), rng, jnp.float64, 1e-8, backend)
 
 
 def test_bfloat16_inputs_accumulate_in_float32(rng):
     """By every solver: what it gets is float32."""
-    resets = random_resets(rng, 1000)[1:2]
+    resets = random_resets(rng, BATCH, 1000)[1:2]
     check(random_inputs(rng, 1000), resets, rng, jnp.bfloat16, 2e-2, "sequential")
 
 
@@ -107,7 +100,7 @@ def test_extreme_decays(gamma, rng, backend):
     inputs = random_inputs(rng, 1000)
     inputs["gamma"] = np.full_like(inputs["gamma"], gamma)
     inputs["b"] = np.sqrt(1 - gamma**2) * rng.normal(size=inputs["b"].shape)
-    check(inputs, random_resets(rng, 1000), rng, jnp.float32, 1e-5, backend)
+    check(inputs, random_resets(rng, BATCH, 1000), rng, jnp.float32, 1e-5, backend)
 
 
 def test_a_steep_gate_over_32768_tokens_stays_finite(rng, backend):

@@ -15,13 +15,13 @@ from mmrec_jax.models.mmrec.scan_kernel import takes
 from mmrec_jax.models.partition import ROWS
 from mmrec_jax.train.mesh import arrange
 from tests.models.mmrec.derivatives import assert_vmap_and_checkpoint_change_nothing
-from tests.models.mmrec.loops import (
-    assert_close,
-    gated_loop,
-    gated_loop_gradient,
-    linear_loop,
-    linear_loop_gradient,
-    relative_error,
+from tests.models.mmrec.loops import assert_close, gated_loop, relative_error
+from tests.models.mmrec.scans import (
+    check,
+    gated_loops,
+    linear_inputs,
+    linear_loops,
+    random_resets,
 )
 
 BATCH, WIDTH = 2, 128
@@ -34,16 +34,6 @@ def target(request):
     found = KernelTarget(request.param, interpret=True)
     with kernels_for(found):
         yield found
-
-
-def linear_inputs(rng, length):
-    shape = (BATCH, length, WIDTH)
-    sign = np.where(rng.random(shape) < 0.2, -1, 1)
-    return {
-        "a": sign * (1 - np.exp(rng.uniform(np.log(1e-3), 0, shape))),
-        "b": rng.normal(size=shape),
-        "h0": rng.normal(size=(BATCH, WIDTH)),
-    }
 
 
 def gated_inputs(rng, length):
@@ -63,52 +53,20 @@ def gated_inputs(rng, length):
     }
 
 
-def resets(rng, length):
-    edges = np.zeros((BATCH, length), bool)
-    edges[:, [0, -1]] = True
-    return [np.zeros((BATCH, length), bool), rng.random((BATCH, length)) < 0.1, edges]
-
-
-def solved(solve, inputs, reset, g, g_last):
-    """Outputs, and the gradients of `sum(g h) + sum(g_last h_last)`."""
-    outputs, pull = jax.vjp(lambda x: solve(**x, reset=reset, backend="kernel")[:2], inputs)
-    return outputs, pull((g, g_last))[0]
-
-
-def check(solve, loops, inputs, rng):
-    """Values and gradients against the loops on the same numbers."""
-    narrow = {name: np.float32(x) for name, x in inputs.items()}
-    exact = {name: np.float64(x) for name, x in narrow.items()}
-    g, g_last = (np.float32(rng.normal(size=exact[name].shape)) for name in ("b", "h0"))
-    run = jax.jit(functools.partial(solved, solve))
-    for reset in resets(rng, exact["b"].shape[1]):
-        h, h_last, gradients = loops(exact, reset, np.float64(g), np.float64(g_last))
-        (got_h, got_last), got = run(narrow, reset, g, g_last)
-        assert relative_error(got_h, h) <= 1e-5
-        assert relative_error(got_last, h_last) <= 1e-5
-        assert_close(got, gradients, 1e-5)
-
-
-def linear_loops(x, reset, g, g_last, reverse=False):
-    h, h_last = linear_loop(**x, reset=reset, reverse=reverse)
-    gradient = linear_loop_gradient(x["a"], x["h0"], reset, h, g, g_last, reverse=reverse)
-    return h, h_last, gradient
-
-
-def gated_loops(x, reset, g, g_last):
-    h = gated_loop(**x, reset=reset)
-    return h, h[:, -1], gated_loop_gradient(x | {"reset": reset}, h, g, g_last)
+def check_kernel(solve, loops, inputs, length, rng):
+    resets = random_resets(rng, BATCH, length)
+    check(functools.partial(solve, backend="kernel"), loops, inputs, resets, rng)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_linear_scan_matches_float64_loop(reverse, rng):
     solve, loops = (functools.partial(f, reverse=reverse) for f in (linear_scan, linear_loops))
-    check(solve, loops, linear_inputs(rng, 75), rng)
+    check_kernel(solve, loops, linear_inputs(rng, BATCH, 75, WIDTH), 75, rng)
 
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_gated_scan_matches_float64_loop(length, rng):
-    check(gated_scan, gated_loops, gated_inputs(rng, length), rng)
+    check_kernel(gated_scan, gated_loops, gated_inputs(rng, length), length, rng)
 
 
 def test_more_rows_than_a_block_has(rng, target):
@@ -146,13 +104,13 @@ on_one_platform = pytest.mark.parametrize("target", ["tpu"], indirect=True)
 
 
 @on_one_platform
-@pytest.mark.parametrize(
-    ("loss", "random_inputs"), [(linear_loss, linear_inputs), (gated_loss, gated_inputs)]
-)
-def test_a_hessian_vector_product_is_that_of_stepping_through_time(loss, random_inputs, rng):
+@pytest.mark.parametrize("loss", [linear_loss, gated_loss], ids=["linear", "gated"])
+def test_a_hessian_vector_product_is_that_of_stepping_through_time(loss, rng):
     """Which `scan_test` and `recurrence_test` compare with differences, in double precision."""
     reset = jnp.asarray(rng.random((BATCH, 9)) < 0.2)
-    point = {name: jnp.float32(x) for name, x in random_inputs(rng, 9).items()}
+    linear = loss is linear_loss
+    inputs = linear_inputs(rng, BATCH, 9, WIDTH) if linear else gated_inputs(rng, 9)
+    point = {name: jnp.float32(x) for name, x in inputs.items()}
     direction = {name: jnp.float32(rng.normal(size=x.shape)) for name, x in point.items()}
 
     def product(backend):

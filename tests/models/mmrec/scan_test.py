@@ -1,5 +1,7 @@
 """linear_scan, every backend, against a float64 loop and gradients derived by hand."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import jaxtyping
@@ -14,62 +16,20 @@ from tests.models.mmrec.derivatives import (
     assert_second_order,
     assert_vmap_and_checkpoint_change_nothing,
 )
-from tests.models.mmrec.loops import (
-    assert_close,
-    linear_loop,
-    linear_loop_gradient,
-    relative_error,
-)
+from tests.models.mmrec.loops import relative_error
+from tests.models.mmrec.scans import check, linear_inputs, linear_loops, random_resets
 
 BATCH, WIDTH = 3, 4
 
 
-def random_inputs(rng: np.random.Generator, length: int) -> dict[str, np.ndarray]:
-    """Decays of both signs, from forgetting at once to remembering for a thousand tokens."""
-    shape = (BATCH, length, WIDTH)
-    sign = np.where(rng.random(shape) < 0.2, -1, 1)
-    return {
-        "a": sign * (1 - np.exp(rng.uniform(np.log(1e-3), 0, shape))),
-        "b": rng.normal(size=shape),
-        "h0": rng.normal(size=(BATCH, WIDTH)),
-    }
+def random_inputs(rng, length):
+    return linear_inputs(rng, BATCH, length, WIDTH)
 
 
-def random_resets(rng: np.random.Generator, length: int) -> dict[str, np.ndarray]:
-    """None, random ones, and one at the first and the last token."""
-    edges = np.zeros((BATCH, length), bool)
-    edges[:, [0, -1]] = True
-    return {
-        "none": np.zeros((BATCH, length), bool),
-        "random": rng.random((BATCH, length)) < 0.1,
-        "edges": edges,
-    }
-
-
-def assert_matches_loop(inputs, resets, rng, backend, reverse=False, tolerance=1e-5):
-    """Values and gradients, on the same numbers."""
-
-    @jax.jit
-    def run(inputs, reset, g, g_last):
-        def solve(x):
-            return linear_scan(**x, reset=reset, reverse=reverse, backend=backend)
-
-        outputs, pull = jax.vjp(solve, inputs)
-        return outputs, pull((g, g_last))[0]
-
-    exact = {name: np.asarray(x, np.float64) for name, x in inputs.items()}
-    g = jnp.asarray(rng.normal(size=inputs["b"].shape), inputs["b"].dtype)
-    g_last = jnp.float32(rng.normal(size=(BATCH, WIDTH)))
-    for reset in resets:
-        h, h_last = linear_loop(**exact, reset=reset, reverse=reverse)
-        gradients = linear_loop_gradient(
-            exact["a"], exact["h0"], reset, h, np.float64(g), np.float64(g_last), reverse=reverse
-        )
-        (got_h, got_last), got = run(inputs, reset, g, g_last)
-        assert (got_h.dtype, got_last.dtype) == (inputs["b"].dtype, jnp.float32)
-        assert relative_error(got_h, h) <= tolerance
-        assert relative_error(got_last, h_last) <= 1e-5
-        assert_close(got, gradients, tolerance)
+def check_linear(inputs, resets, rng, backend, reverse=False, **options):
+    how = {"reverse": reverse, "backend": backend}
+    loops = functools.partial(linear_loops, reverse=reverse)
+    check(functools.partial(linear_scan, **how), loops, inputs, resets, rng, **options)
 
 
 @pytest.fixture
@@ -85,15 +45,15 @@ _CASES += [("chunked", CHUNK + 1, True), ("sequential", 33, True), ("associative
 
 @pytest.mark.parametrize(("backend", "length", "reverse"), _CASES)
 def test_matches_float64_loop(backend, length, reverse, rng):
-    inputs = {name: jnp.float32(x) for name, x in random_inputs(rng, length).items()}
-    assert_matches_loop(inputs, random_resets(rng, length).values(), rng, backend, reverse)
+    inputs, resets = random_inputs(rng, length), random_resets(rng, BATCH, length)
+    check_linear(inputs, resets, rng, backend, reverse)
 
 
 def test_bfloat16_inputs_accumulate_in_float32(rng):
     """By every backend: what it gets is float32."""
-    low = {name: jnp.asarray(x, jnp.bfloat16) for name, x in random_inputs(rng, 200).items()}
-    reset = random_resets(rng, 200)["random"] & (np.arange(200) < 100)
-    assert_matches_loop(low, [reset], rng, "sequential", tolerance=2e-2)
+    reset = random_resets(rng, BATCH, 200)[1] & (np.arange(200) < 100)
+    options = {"dtype": jnp.bfloat16, "tolerance": 2e-2}
+    check_linear(random_inputs(rng, 200), [reset], rng, "sequential", **options)
 
 
 def test_no_reset_and_no_h0_mean_zeros_and_a_decay_near_one_is_not_forgotten():
@@ -106,7 +66,7 @@ def test_no_reset_and_no_h0_mean_zeros_and_a_decay_near_one_is_not_forgotten():
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_vmap_and_checkpoint_change_nothing(backend, rng, small_chunks):
-    reset = jnp.asarray(random_resets(rng, 17)["random"])
+    reset = jnp.asarray(random_resets(rng, BATCH, 17)[1])
 
     def loss(inputs):
         h, h_last = linear_scan(**inputs, reset=reset, backend=backend)
@@ -119,7 +79,7 @@ def test_vmap_and_checkpoint_change_nothing(backend, rng, small_chunks):
     ("backend", "reverse"), [*((name, False) for name in BACKENDS), ("chunked", True)]
 )
 def test_the_gradient_is_differentiable(backend, reverse, rng, x64, small_chunks):
-    reset = jnp.asarray(random_resets(rng, 9)["random"])
+    reset = jnp.asarray(random_resets(rng, BATCH, 9)[1])
 
     def loss(inputs):
         h, h_last = linear_scan(**inputs, reset=reset, reverse=reverse, backend=backend)
