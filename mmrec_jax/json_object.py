@@ -7,12 +7,13 @@ from typing import Any
 from mmrec_jax.errors import UserError
 
 
-def read_json_object(path: Path, where: str) -> dict[str, Any]:
-    """The object in a UTF-8 file, which errors call `where`.
+def read_json_object(path: Path, where: str | None = None) -> dict[str, Any]:
+    """The object in a UTF-8 file, which errors call `where`, or by its path.
 
     Raises:
       UserError: the file cannot be read, is no JSON, or holds something else than an object.
     """
+    where = where or str(path)
     try:
         content = json.loads(path.read_text("utf-8"))
     except OSError as error:

@@ -66,7 +66,7 @@ class Record:
         self.stages: dict[str, StageRecord] = {}
         if not self._path.exists():
             return
-        plain = read_json_object(self._path, str(self._path))
+        plain = read_json_object(self._path)
         try:
             self.stages = {name: StageRecord(**each) for name, each in plain["stages"].items()}
         except (KeyError, TypeError, AttributeError):

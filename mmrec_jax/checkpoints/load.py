@@ -71,9 +71,7 @@ def open_model(workdir: str | os.PathLike[str], step: Step = "best") -> SavedMod
     chosen = choose_step(workdir, step)
     tokenizer = load_tokenizer(run.tokenizer)
     meta = _read_meta(run, config, chosen)
-    check_same_tokenizer(
-        tokenizer.fingerprint, meta["tokenizer"], str(run.checkpoints / str(chosen))
-    )
+    check_same_tokenizer(tokenizer.fingerprint, meta["tokenizer"], str(run.root))
 
     def read(mesh: Mesh | None, convert: Convert | None) -> Params:
         if config.adapters.used:

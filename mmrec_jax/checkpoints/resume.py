@@ -36,7 +36,7 @@ def check_same_run(config: Config, saved: dict[str, Any], where: str, begun: int
     if differing:
         raise UserError(
             f"{where} belongs to another run: {'; '.join(differing)}. Use the old values, another "
-            "--workdir, or --fresh to start anew"
+            "--workdir, or train anew with --fresh"
         )
 
 
@@ -53,5 +53,5 @@ def check_same_tokenizer(now: str, saved: str, where: str) -> None:
         raise UserError(
             f"{where} was trained with another tokenizer ({saved[:12]} in the checkpoint, "
             f"{now[:12]} now): the tokenizer file or the training text has changed. Restore it, "
-            "use another --workdir, or --fresh to start anew"
+            "use another --workdir, or train anew with --fresh"
         )

@@ -85,7 +85,7 @@ class Workdir:
                 f"{self.root}: there is no run here ({self.config.name} is missing); train one "
                 f"with: mmrec train tiny --workdir={self.root}"
             )
-        content = read_json_object(self.config, str(self.config))
+        content = read_json_object(self.config)
         config, vocab_size = content.get("config"), content.get("vocab_size")
         if not isinstance(config, dict) or type(vocab_size) is not int or vocab_size < 1:
             raise UserError(

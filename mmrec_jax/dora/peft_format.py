@@ -133,7 +133,7 @@ def read_peft(
         tensors = load_file(root / TENSORS_FILE)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{root}: no adapter of peft can be read here ({error})") from None
-    config = read_json_object(root / CONFIG_FILE, str(root / CONFIG_FILE))
+    config = read_json_object(root / CONFIG_FILE)
     for field, allowed in _PLAIN.items():
         if config.get(field) not in allowed:
             raise UserError(f"{root}: {field} is {config.get(field)!r}: no counterpart here")

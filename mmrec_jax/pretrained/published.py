@@ -50,7 +50,7 @@ def find_published(name: str | os.PathLike[str]) -> Path | str | None:
         return path
     if (path / MODEL_FILE).is_file():
         # That of a run has `config` and `vocab_size`.
-        return path if "model_type" in read_json_object(path / MODEL_FILE, str(name)) else None
+        return path if "model_type" in read_json_object(path / MODEL_FILE) else None
     hub = _HUB_ID.fullmatch(str(name)) and not path.exists() and not path.parent.exists()
     return str(name) if hub else None
 
@@ -68,12 +68,12 @@ def open_published(found: Path | str) -> Published:
         return Published(str(found.resolve()), config, tokenizer, tensors)
     folder = found if isinstance(found, Path) else _download(found, _MODEL_FILES + _TOKENIZER_FILES)
     where = str(folder / MODEL_FILE)
-    description = read_json_object(folder / MODEL_FILE, where)
+    description = read_json_object(folder / MODEL_FILE)
     if description.get("quantization_config") == OURS:
         del description["quantization_config"]
     config = from_hugging_face(description, where)
     generation = folder / GENERATION_FILE
-    said = read_json_object(generation, str(generation)) if generation.is_file() else {}
+    said = read_json_object(generation) if generation.is_file() else {}
     tokenizer = _read_tokenizer(folder, [said, description])
     tokenizer.generation_settings = said
     if tokenizer.vocab_size > config.vocab_size:
@@ -108,7 +108,7 @@ def _read_tokenizer(folder: Path, descriptions: Iterable[Mapping[str, Any]]) -> 
     given = (each.get("eos_token_id") for each in descriptions)
     ids = next((x if isinstance(x, list) else [x] for x in given if x is not None), [])
     settings = folder / CONFIG_FILE
-    named = read_json_object(settings, str(settings)) if settings.is_file() else {}
+    named = read_json_object(settings) if settings.is_file() else {}
     end = ""
     if ids and not named.get("eos_token"):
         end = read_library(path.read_bytes(), str(path)).id_to_token(ids[0]) or ""

@@ -70,7 +70,7 @@ def open_tensors(path: Path) -> dict[str, LazyTensor]:
     """
     if path.suffix != ".json":
         return _open_file(path)
-    files = read_json_object(path, str(path)).get("weight_map")
+    files = read_json_object(path).get("weight_map")
     if not isinstance(files, dict) or not all(isinstance(x, str) for x in files.values()):
         raise UserError(f"{path}: there is no weight_map here, from tensors to files")
     shards = {}

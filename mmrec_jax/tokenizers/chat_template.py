@@ -275,6 +275,6 @@ def find_template(folder: Path) -> ChatTemplate | None:
         if (folder / name).is_file():
             return read_template(folder / name)
     config = folder / CONFIG_FILE
-    if config.is_file() and "chat_template" in read_json_object(config, str(config)):
+    if config.is_file() and "chat_template" in read_json_object(config):
         return read_template(config)
     return None

@@ -183,7 +183,7 @@ def text_sha256(files: Iterable[Path]) -> str:
 def finished(out: Path, record: dict[str, Any]) -> bool:
     """Whether the tokenizer of `record` is in `out`; a `UserError` if another one is."""
     try:
-        saved = read_json_object(out / RECORD_FILE, str(out))
+        saved = read_json_object(out / RECORD_FILE)
     except UserError:
         return False  # none, or one that was cut off
     names = sorted(name for name in saved | record if saved.get(name) != record.get(name))
@@ -232,7 +232,7 @@ def _loader_settings(base: Path) -> dict[str, Any]:
     settings: dict[str, Any] = {"clean_up_tokenization_spaces": False}
     path = base.with_name(CONFIG_FILE)
     if path.is_file():
-        settings = read_json_object(path, str(path))
+        settings = read_json_object(path)
     return {**settings, "tokenizer_class": "PreTrainedTokenizerFast"}
 
 

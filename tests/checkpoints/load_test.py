@@ -64,7 +64,9 @@ def test_what_cannot_be_loaded_is_refused_before_it_is_read(copy):
     CharTokenizer("abc").save(copy.tokenizer)
     content["config"]["model"]["model_dim"] = 32
     copy.config.write_text(json.dumps(content))
-    refused(lambda: mmrec_jax.load(copy.root), "was trained with another tokenizer")
+    refused(lambda: mmrec_jax.load(copy.root), "another tokenizer", "train anew with --fresh")
     shutil.rmtree(copy.checkpoints)
     refused(lambda: mmrec_jax.load(copy.root), "no checkpoint yet")
     assert not copy.checkpoints.exists()
+    copy.config.write_text("{")
+    refused(lambda: mmrec_jax.load(copy.root), f"{copy.config}: bad JSON")
