@@ -94,7 +94,7 @@ def test_no_temperature_takes_the_most_likely_token_after_the_penalty():
         assert _draw(0, logits, seen, greedy).tolist() == expected
 
 
-@pytest.mark.parametrize("temperature", [1e-30, 1e-37, 1e-300])
+@pytest.mark.parametrize("temperature", [1e-30, 1e-37, 1e-38, 1e-300])
 def test_the_limit_of_small_temperatures_is_zero(temperature):
     logits = jnp.array([[10.0, 30.0, 29.99], [-3e4, -2e4, -1e4], [-200.0, -300.0, -201.0]])
     seen = jnp.zeros((3, 3), bool)

@@ -128,9 +128,10 @@ def test_micro_batches_and_devices_do_not_change_the_estimate(regression, estima
         return function(jax.random.key(7), of, params, batch, accumulate=accumulate)
 
     run = jax.jit(estimate, static_argnums=1)
-    mesh = Mesh(np.asarray(jax.devices()[:4]), ("data",))
-    rows = jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
-    assert_close(run(rows, 4), run(batch, 1), 1e-5)
+    for devices, accumulate in ((1, 4), (4, 1), (4, 4)):
+        mesh = Mesh(np.asarray(jax.devices()[:devices]), ("data",))
+        rows = jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
+        assert_close(run(rows, accumulate), run(batch, 1), 1e-5)
 
 
 def test_estimates_are_float32_and_nothing_counts_where_no_weight_is(regression):
